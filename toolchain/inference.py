@@ -1,0 +1,116 @@
+"""Inference with any variant of a model: the same call for ONNX Runtime and OpenVINO, threads pinned."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.artifacts.model import Model
+from toolchain.errors import ArtifactError
+
+Ids = NDArray[np.int64]
+Logits = NDArray[np.float32]
+ROWS_PER_BATCH = 32  # rows of like length that are run at once when only the answers count
+
+
+class Session(Protocol):
+    """A variant that is loaded and ready."""
+
+    def run(self, feeds: dict[str, Ids]) -> Logits:
+        """Return the logits, float32 of shape (rows, labels), for int64 ``feeds`` of shape (rows, tokens)."""
+        ...
+
+
+def open_session(model: Model, threads: int = 1) -> Session:
+    """Load ``model`` on the CPU with ``threads`` threads for one inference.
+
+    Raises:
+        ArtifactError: nothing here runs the model's back end.
+    """
+    backends: dict[str, Callable[[Path, int], Session]] = {
+        "onnxruntime": OnnxRuntimeSession,
+        "openvino": OpenVinoSession,
+    }
+    if model.signature.backend not in backends:
+        raise ArtifactError(f"{model.path} runs on {model.signature.backend!r}; known are {', '.join(backends)}")
+    return backends[model.signature.backend](model.weights, threads)
+
+
+class OnnxRuntimeSession:
+    """A graph loaded in ONNX Runtime, on its CPU provider."""
+
+    def __init__(self, weights: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3  # errors; its warnings speak of optimizations it did not find
+        self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        self._inputs = [value.name for value in self._session.get_inputs()]
+
+    def run(self, feeds: dict[str, Ids]) -> Logits:
+        (logits,) = self._session.run(None, {name: feeds[name] for name in self._inputs})[:1]
+        return np.asarray(logits, np.float32)
+
+
+class OpenVinoSession:
+    """A graph loaded in OpenVINO, on its CPU plug-in."""
+
+    def __init__(self, weights: Path, threads: int) -> None:
+        import openvino
+
+        settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        self._request = openvino.Core().compile_model(str(weights), "CPU", settings).create_infer_request()
+        self._inputs = [value.get_any_name() for value in self._request.model_inputs]
+
+    def run(self, feeds: dict[str, Ids]) -> Logits:
+        results = self._request.infer({name: feeds[name] for name in self._inputs}, share_inputs=True)
+        return np.array(results[0], np.float32)
+
+
+class Tokenizer:
+    """Turns texts into a model's input; the tokenizer that travels in the model's folder."""
+
+    def __init__(self, model: Model) -> None:
+        from tokenizers import Tokenizer as Encoder
+
+        file = model.path / "tokenizer.json"
+        if not file.is_file():
+            raise ArtifactError(f"{model.path} has no tokenizer.json; save the tokenizer beside the weights")
+        self._encoder = Encoder.from_file(str(file))
+        self._encoder.enable_truncation(model.signature.max_tokens)
+        self._encoder.no_padding()
+        self.pad_id = self._encoder.token_to_id("[PAD]") or 0
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, special tokens included, cut to the model's length."""
+        return [encoding.ids for encoding in self._encoder.encode_batch(list(texts))]
+
+    def feeds(self, texts: Sequence[str], tokens: int | None = None) -> dict[str, Ids]:
+        """Return int64 input_ids, attention_mask and token_type_ids of shape (rows, tokens), padded to the longest."""
+        return pad(self.ids(texts), self.pad_id, tokens)
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int = 0, tokens: int | None = None) -> dict[str, Ids]:
+    """Return ``rows`` of token ids as a model's input: int64 of shape (rows, tokens or the longest row), 1 in the mask
+    where a token is; rows longer than ``tokens`` are cut."""
+    width = tokens or max(len(row) for row in rows)
+    ids, mask = np.full((len(rows), width), pad_id, np.int64), np.zeros((len(rows), width), np.int64)
+    for position, row in enumerate(rows):
+        cut = row[:width]
+        ids[position, : len(cut)], mask[position, : len(cut)] = cut, 1
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+
+
+def predict(session: Session, tokenizer: Tokenizer, texts: Sequence[str], rows: int = ROWS_PER_BATCH) -> Logits:
+    """Return the logits of ``texts``, float32 of shape (texts, labels), in order; rows of like length run together."""
+    ids = tokenizer.ids(texts)
+    order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
+    found: list[Logits] = [
+        session.run(pad([ids[position] for position in order[start : start + rows]], tokenizer.pad_id))
+        for start in range(0, len(order), rows)
+    ]
+    logits = np.concatenate(found)
+    return np.asarray(logits[np.argsort(order)], np.float32)

@@ -1,0 +1,69 @@
+"""The command line: ``python -m pipelines``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+PROGRAM = "python -m pipelines"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    given = parser().parse_args(words)
+    from pipelines.engine import commands  # what a command needs is imported only once it is known that there is one
+
+    return commands.run(given)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    top = argparse.ArgumentParser(prog=PROGRAM, description="Run, look at and measure the toolchain's pipelines.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="the pipelines there are")
+    _add_compile(commands.add_parser("compile", help="write the YAML that a cluster runs"))
+    _add_submit(commands.add_parser("submit", help="run a pipeline, here or on a cluster"))
+    commands.add_parser("runs", help="past runs, newest first")
+    for name, text in (("show", "the steps of a run"), ("report", "the paths of a run's report")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("run", nargs="?", metavar="RUN", help="a run's id; default: the last")
+    command = commands.add_parser("lineage", help="a model's way back to the rows it was made from")
+    command.add_argument(
+        "what", nargs="?", metavar="RUN|MODEL", help="a run's id or a registered model; default: the last run"
+    )
+    command = commands.add_parser(
+        "measure", help="measure and gate a registered model's variants again, on this machine"
+    )
+    command.add_argument("model", metavar="MODEL", help="a registered model's name")
+    _add_run_options(command)
+    commands.add_parser("doctor", help="what this machine offers, and what to do about what is missing")
+    return top
+
+
+def _add_compile(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="a pipeline's name, or all")
+    command.add_argument(
+        "-o", dest="output", type=Path, metavar="FILE", help="default: standard output; a folder for all"
+    )
+
+
+def _add_submit(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="a pipeline's name")
+    command.add_argument(
+        "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
+    )
+    command.add_argument("--params", type=Path, metavar="FILE.yaml", help="parameters, one a line; -p goes before them")
+    _add_run_options(command)
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-p", dest="parameters", action="append", default=[], metavar="KEY=VALUE", help="a parameter's value"
+    )
+    command.add_argument("--no-cache", action="store_true", help="run every step again")
+    command.add_argument(
+        "--require-promotion", action="store_true", help="exit with 3 when no variant beats fp32 safely"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What each command does."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.engine import catalog, runs
+from pipelines.engine.settings import Settings, read_settings
+from toolchain.errors import ConfigError, ToolchainError
+
+if TYPE_CHECKING:
+    from pipelines.engine.plan import Plan
+
+SUCCESS, STEP_FAILED, BAD_USAGE, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 130  # exit status
+
+
+def run(given: argparse.Namespace) -> int:
+    """Do what the command line asks, and return the exit status."""
+    commands: dict[str, Callable[[argparse.Namespace, Settings], int]] = {
+        "list": list_pipelines,
+        "compile": compile_,
+        "submit": submit,
+        "runs": list_runs,
+        "show": show,
+        "report": report,
+        "lineage": lineage,
+        "measure": measure,
+        "doctor": doctor,
+    }
+    try:
+        return commands[given.command](given, read_settings())
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_USAGE
+    except ToolchainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return STEP_FAILED
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was finished is kept: submit again to go on from there", file=sys.stderr)
+        return INTERRUPTED
+
+
+def list_pipelines(given: argparse.Namespace, settings: Settings) -> int:
+    known = catalog.entries()
+    width = max(len(entry.name) for entry in known)
+    for entry in known:
+        print(f"{entry.name:<{width}}  {entry.summary}")
+    return SUCCESS
+
+
+def compile_(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.specification import compile_pipeline
+
+    output: Path | None = given.output
+    if given.name == "all" and output is None:
+        raise ConfigError("compile all writes a file for each pipeline: give their folder with -o DIRECTORY")
+    for entry in catalog.entries() if given.name == "all" else [catalog.find(given.name)]:
+        text = compile_pipeline(entry)
+        if output is None:
+            print(text, end="")
+        else:
+            _write(output / f"{entry.name}.yaml" if given.name == "all" else output, text)
+    return SUCCESS
+
+
+def submit(given: argparse.Namespace, settings: Settings) -> int:
+    engine = given.engine or ("cluster" if settings.endpoint else "local")
+    run_it = _submit_to_cluster if engine == "cluster" else _run_here
+    return run_it(given, settings)
+
+
+def measure(given: argparse.Namespace, settings: Settings) -> int:
+    given.name, given.params = "measure", None
+    given.parameters = [f"model={given.model}", *given.parameters]
+    return _run_here(given, settings)
+
+
+def list_runs(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.tell import console, table_of_runs
+
+    console().print(table_of_runs(runs.all_runs(settings.runs)))
+    return SUCCESS
+
+
+def show(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.tell import console, failure, table_of_steps
+
+    found = runs.find_run(settings.runs, given.run)
+    print(f"{found.id}: {found.state}, {found.seconds:.1f} s" + (f", verdict {found.verdict}" if found.verdict else ""))
+    console().print(table_of_steps(found))
+    failure(found)
+    return SUCCESS
+
+
+def report(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.tell import report_file
+
+    found = runs.find_run(settings.runs, given.run)
+    page = report_file(found)
+    if page is None:
+        raise ToolchainError(
+            f"{found.id} has no report: it {found.state} before one was made, or its pipeline makes none"
+        )
+    print(page)
+    print(page.with_suffix(".json"))
+    return SUCCESS
+
+
+def lineage(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.lineage import tell_lineage
+
+    tell_lineage(given.what, settings)
+    return SUCCESS
+
+
+def doctor(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.doctor import examine
+
+    for finding in examine(settings):
+        print(finding)
+    return SUCCESS
+
+
+def _submit_to_cluster(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine import cluster, parameters
+    from pipelines.engine.specification import compile_pipeline, read
+
+    entry = catalog.find(given.name)
+    text = compile_pipeline(entry)
+    values = parameters.gather(given.parameters, given.params, read(text).parameters)
+    print(f"submitted: {cluster.submit(entry.name, text, values, settings, cached=not given.no_cache)}")
+    return SUCCESS
+
+
+def _run_here(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine import local
+    from pipelines.engine.display import watching
+    from pipelines.engine.tell import failure, summary
+
+    plan = _plan(given, settings)
+    with runs.only_run(settings.runs) as lock:
+        run_ = local.begin(plan, given.name, settings)
+        with watching(run_) as watcher:
+            if plan.complete:
+                for step in run_.steps:
+                    watcher.changed(step)
+            else:
+                local.execute(plan, run_, settings, watcher, lock)
+        local.record_outputs(plan, run_, settings)
+        _record_verdict(run_)
+    if run_.state != runs.SUCCEEDED:
+        failure(run_)
+        return STEP_FAILED
+    summary(run_, settings)
+    return NOT_PROMOTED if given.require_promotion and run_.verdict in ("", "fp32") else SUCCESS
+
+
+def _plan(given: argparse.Namespace, settings: Settings) -> "Plan":
+    from pipelines.engine import keys, parameters, plan, specification
+
+    entry = catalog.find(given.name)
+    spec = specification.load(entry, settings.runs / "compiled")
+    values = parameters.gather(given.parameters, given.params, spec.parameters)
+    salt = runs.fresh_salt()
+    made = plan.make_plan(spec, values, keys.task_keys(spec, values, settings, salt), settings.cache)
+    return plan.forget(made, settings.cache) if given.no_cache else made
+
+
+def _record_verdict(run_: runs.Run) -> None:
+    from pipelines.engine.tell import report_of
+
+    found = report_of(run_)
+    if found:
+        run_.verdict = found["verdict"]["winner"]
+        run_.save()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,85 @@
+"""What a person sees while a pipeline runs: a live table in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.engine import runs
+from pipelines.engine.runs import Run, StepRecord
+
+MARKS = {
+    runs.WAITING: ("·", "dim"),
+    runs.RUNNING: ("▶", "cyan"),
+    runs.SUCCEEDED: ("✓", "green"),
+    runs.FAILED: ("✗", "red"),
+    runs.INTERRUPTED: ("◼", "yellow"),
+}
+PROGRESS = "progress: "  # begins a line of toolchain.progress in a step's output
+REDRAWS_PER_SECOND = 4
+
+
+class PlainLines:
+    """Prints a line whenever a step changes or tells its progress."""
+
+    def __init__(self, run: Run) -> None:
+        self.width = max(len(step.step) for step in run.steps)
+
+    def changed(self, step: StepRecord) -> None:
+        print(f"{step.step:<{self.width}}  {describe(step)}", flush=True)
+
+    def said(self, step: StepRecord, line: str) -> None:
+        if line.startswith(PROGRESS):
+            print(f"{step.step:<{self.width}}  {line.removeprefix(PROGRESS)}", flush=True)
+
+
+class LiveTable:
+    """Redraws a table of all steps, the one at work with its elapsed time and progress."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._last = ""
+        self._began = time.monotonic()
+
+    def changed(self, step: StepRecord) -> None:
+        self._last, self._began = "", time.monotonic()
+
+    def said(self, step: StepRecord, line: str) -> None:
+        if line.startswith(PROGRESS):
+            self._last = line.removeprefix(PROGRESS)
+
+    def __rich__(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for step in self.run.steps:
+            mark, colour = MARKS[step.state]
+            at_work = step.state == runs.RUNNING
+            told = f"{time.monotonic() - self._began:.0f} s  {self._last}" if at_work else describe(step)
+            table.add_row(Text(mark, colour), Text(step.step), Text(told, "" if at_work else "dim"))
+        return table
+
+
+@contextmanager
+def watching(run: Run) -> Iterator[PlainLines | LiveTable]:
+    """Yield what shows ``run`` to whoever looks at standard output."""
+    console = Console()
+    if not console.is_terminal:
+        yield PlainLines(run)
+        return
+    table = LiveTable(run)
+    with Live(table, console=console, refresh_per_second=REDRAWS_PER_SECOND):
+        yield table
+
+
+def describe(step: StepRecord) -> str:
+    """Return how ``step`` went, in a few words."""
+    if step.cached:
+        return "cached"
+    if step.state == runs.SUCCEEDED:
+        return f"done, {step.seconds:.1f} s"
+    if step.state in (runs.FAILED, runs.INTERRUPTED):
+        return f"{step.state} after {step.seconds:.1f} s"
+    return {runs.RUNNING: "started", runs.WAITING: "waiting"}[step.state]

@@ -1,0 +1,128 @@
+"""Cache keys: what a task's result depends on, known before anything runs.
+
+A key is a digest of the component's code, of every toolchain module that its step imports, of its arguments, of the
+content behind those that name a file or URI, of the keys of the tasks it takes artifacts from, and of the machine's
+environment. KFP's own key sees neither the package's code nor a changed file.
+"""
+
+import ast
+import hashlib
+import platform
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine.settings import ROOT, Settings
+from pipelines.engine.specification import Specification, Task
+from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
+
+
+from toolchain.services.storage import version
+
+
+SCHEMES = ("s3://", "http://", "https://", "hf://", "file://")
+DATA_FILES = {".html", ".j2", ".css", ".json", ".txt"}  # what a step may read from its own package
+REGISTRY_STEPS = "release."  # steps that write to the registry depend on which registry that is
+
+
+def task_keys(spec: Specification, values: Mapping[str, Any], settings: Settings, salt: str) -> dict[str, str]:
+    """Return the key of each task by its name; a task that must not be cached gets one that ``salt`` makes new."""
+    keys: dict[str, str] = {}
+    for task in spec.tasks:
+        keys[task.name] = sha256_of_json(
+            {
+                "component": task.source,
+                "code": code_digest(task.step),
+                "arguments": {name: _identity(value) for name, value in sorted(arguments(task, values).items())},
+                "environment": [task.environment, environment()],
+                "inputs": {name: [keys[producer], output] for name, (producer, output) in sorted(task.inputs.items())},
+                "after": [keys[name] for name in task.after],
+                "registry": settings.tracking_uri if task.step.startswith(REGISTRY_STEPS) else "",
+                "salt": "" if task.cached else salt,
+            }
+        )
+    return keys
+
+
+def arguments(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``task`` that are known before it runs: its constants and the pipeline's parameters."""
+    return {**task.constants, **{name: values[parameter] for name, parameter in task.parameters.items()}}
+
+
+def code_digest(step: str) -> str:
+    """Return a digest of the module of ``step``, of all that it imports of the toolchain, and of the data beside it."""
+    modules = _closure(f"toolchain.{step}")
+    beside = {path for module in modules for path in module.parent.glob("*.*") if path.suffix in DATA_FILES}
+    digest = hashlib.sha256()
+    for path in sorted(modules | beside):
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Return what a result may depend on besides code: Python, the pinned libraries, the processor."""
+    pins = ROOT / "constraints.txt"
+    return {
+        "python": platform.python_version(),
+        "libraries": sha256_of_file(pins) if pins.is_file() else "",
+        "processor": _processor_name(),
+    }
+
+
+def _identity(value: Any) -> Any:
+    """Return ``value``, with the identity of the content behind it when it names a file, a folder or a URI."""
+    if not isinstance(value, str) or not value or "\n" in value or len(value) > 1_000:
+        return value
+    if value.startswith(SCHEMES):
+        return [value, version(value)]
+    path = Path(value)
+    if path.is_file():
+        return [value, sha256_of_file(path)]
+    if path.is_dir() and "/" in value:
+        return [value, sorted((str(p.relative_to(path)), *_stamp(p)) for p in path.rglob("*") if p.is_file())]
+    return value
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _closure(module: str) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        path = _file(waiting.pop())
+        if path and path not in found:
+            found.add(path)
+            waiting += _imports(path)
+    return found
+
+
+def _file(module: str) -> Path | None:
+    stem = ROOT.joinpath(*module.split("."))
+    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("toolchain"):
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("toolchain")]
+    return tuple(found)
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return platform.processor() or platform.machine()
+    lines = cpuinfo.read_text().splitlines()
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))

@@ -1,0 +1,83 @@
+"""A model's way back: variant, export, training, dataset, source rows, each with its digest."""
+
+from collections.abc import Mapping
+
+from rich.tree import Tree
+
+from pipelines.engine import runs
+from pipelines.engine.runs import Run
+from pipelines.engine.settings import Settings
+from pipelines.engine.tell import console
+from toolchain.artifacts.provenance import Provenance
+from toolchain.errors import ConfigError, ToolchainError
+
+SHOWN_DIGITS = 12  # of a digest: enough to tell any two apart by eye
+
+
+def tell_lineage(what: str | None, settings: Settings) -> None:
+    """Print the lineage of the run or registered model called ``what``, or of the last run.
+
+    Raises:
+        ConfigError: there is no such run, and no such registered model.
+        ToolchainError: the run made no model.
+    """
+    known = {run.id: run for run in runs.all_runs(settings.runs)}
+    if what is None or what in known:
+        name, lineages = _of_run(known[what] if what else runs.find_run(settings.runs))
+    else:
+        name, lineages = _of_registered(what)
+    tree = Tree(name)
+    for variant, lineage in lineages.items():
+        _grow(tree.add(variant), lineage, lineage[-1].digest)
+    console().print(tree)
+
+
+def _of_run(run: Run) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+    from toolchain.artifacts.variants import open_variants
+
+    folder = run.output("optimize.quantize", "quantized")
+    if folder is None:
+        raise ToolchainError(f"{run.id} has made no variants: it {run.state} before that, or its pipeline makes none")
+    variants = open_variants(folder)
+    shown = [run.verdict] if run.verdict in variants.models else list(variants.models)
+    return run.id, {name: variants.models[name].lineage for name in shown}
+
+
+def _of_registered(name: str) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+    from toolchain.services.mlflow import registered_lineages
+
+    found = registered_lineages(name)
+    if not found:
+        raise ConfigError(f"there is neither a run nor a registered model {name!r}; see: python -m pipelines runs")
+    return name, found
+
+
+def _grow(node: Tree, lineage: tuple[Provenance, ...], digest: str) -> None:
+    made = {entry.digest: entry for entry in lineage}
+    shown: set[str] = set()
+
+    def grow(node: Tree, digest: str) -> None:
+        entry = made.get(digest)
+        if entry is None:
+            node.add(f"{digest[:SHOWN_DIGITS]} (made elsewhere)")
+            return
+        branch = node.add(_line(entry) + (" (see above)" if digest in shown else ""))
+        if digest not in shown:
+            shown.add(digest)
+            _add_source(branch, entry)
+            for parent in entry.parents.values():
+                grow(branch, parent)
+
+    grow(node, digest)
+
+
+def _line(entry: Provenance) -> str:
+    counts = ", ".join(f"{name} {value:g}" for name, value in list(entry.metrics.items())[:4])
+    return f"{entry.step} → {entry.kind} {entry.digest[:SHOWN_DIGITS]}" + (f" ({counts})" if counts else "")
+
+
+def _add_source(node: Tree, entry: Provenance) -> None:
+    if not entry.source:
+        return
+    told = ", ".join(f"{name} {value}" for name, value in entry.source.items())
+    node.add(f"source: {told}")

@@ -1,0 +1,82 @@
+"""What a person gives on the command line, checked against what the pipeline takes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.engine.catalog import suggestion
+from pipelines.engine.specification import Parameter
+from toolchain.errors import ConfigError
+
+TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a JSON list",
+    dict: "a JSON object",
+}
+
+
+def gather(given: Iterable[str], file: Path | None, known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the value of every parameter: from ``given`` ("KEY=VALUE"), else ``file`` (YAML), else its default.
+
+    Raises:
+        ConfigError: a name is unknown, a value is of another kind, or a required one is missing.
+    """
+    values: dict[str, Any] = {name: parameter.default for name, parameter in known.items()}
+    for name, value in _from_file(file).items():
+        values[name] = _typed(_known(name, known), value)
+    for pair in given:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"-p takes KEY=VALUE, got {pair!r}")
+        values[name] = _parsed(_known(name, known), text)
+    missing = [name for name, parameter in known.items() if parameter.required and values[name] is None]
+    if missing:
+        raise ConfigError(f"no value for {', '.join(missing)}; give it with -p {missing[0]}=...")
+    return values
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is not a readable YAML file: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold one parameter a line, as in 'epochs: 2'")
+    return content
+
+
+def _known(name: str, known: Mapping[str, Parameter]) -> Parameter:
+    if name not in known:
+        raise ConfigError(
+            f"there is no parameter {name!r}{suggestion(name, list(known))} (there are {', '.join(known)})"
+        )
+    return known[name]
+
+
+def _parsed(parameter: Parameter, text: str) -> Any:
+    try:
+        if parameter.kind is bool:
+            return TRUTHS[text.lower()]
+        if parameter.kind in (list, dict):
+            return _typed(parameter, json.loads(text))
+        return parameter.kind(text)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{parameter.name} takes {WORDS[parameter.kind]}, got {text!r}") from error
+
+
+def _typed(parameter: Parameter, value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if parameter.kind is float and whole:
+        return float(value)
+    if not isinstance(value, parameter.kind) or (parameter.kind is int and not whole):
+        raise ConfigError(f"{parameter.name} takes {WORDS[parameter.kind]}, got {value!r}")
+    return value

@@ -1,0 +1,152 @@
+"""Records of runs: what was run, how each step went, where its results are."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine.catalog import suggestion
+from toolchain.artifacts.folder import write_json
+from toolchain.errors import ConfigError, ToolchainError
+
+RECORD = "run.json"
+WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "waiting", "running", "succeeded", "failed", "interrupted"
+
+
+@dataclass
+class StepRecord:
+    """How one step of a run went."""
+
+    task: str  # KFP's name of it
+    step: str  # "stage.step"
+    key: str  # its cache key
+    state: str = WAITING
+    cached: bool = False
+    seconds: float = 0.0  # wall clock; of this run, so about 0 when cached
+    outputs: dict[str, str] = field(default_factory=dict)  # path by output name
+    error: str = ""
+
+
+@dataclass
+class Run:
+    """One run of a pipeline on this machine."""
+
+    id: str
+    pipeline: str
+    folder: Path
+    parameters: dict[str, Any]
+    steps: list[StepRecord]
+    state: str = WAITING
+    started: str = ""  # UTC, ISO 8601
+    seconds: float = 0.0
+    verdict: str = ""  # the winning variant, once known
+
+    def step(self, task: str) -> StepRecord:
+        return next(step for step in self.steps if step.task == task)
+
+    def output(self, step: str, name: str) -> Path | None:
+        """Return the path of the output ``name`` of "stage.step", or None where the run has none (yet)."""
+        paths = [record.outputs[name] for record in self.steps if record.step == step and name in record.outputs]
+        return Path(paths[0]) if paths and Path(paths[0]).exists() else None
+
+    def save(self) -> None:
+        content = {**asdict(self), "folder": "", "format": "toolchain.run"}
+        write_json(self.folder / RECORD, content)
+
+
+class Busy(ToolchainError):
+    """Another run is under way in the same folder."""
+
+
+def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[StepRecord]) -> Run:
+    """Return a new run with a folder of its own."""
+    now = datetime.now(UTC)
+    name = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    folder = runs / name
+    (folder / "logs").mkdir(parents=True)
+    run = Run(name, pipeline, folder, parameters, steps, RUNNING, now.isoformat(timespec="seconds"))
+    run.save()
+    return run
+
+
+def fresh_salt() -> str:
+    """Return a word that was never used before, for keys that must match nothing."""
+    return secrets.token_hex(16)
+
+
+def all_runs(runs: Path) -> list[Run]:
+    """Return every run kept in ``runs``, newest first."""
+    found = [_read(path) for path in runs.glob(f"*/{RECORD}")]
+    under_way = _is_locked(runs)
+    newest_first = sorted(found, key=lambda run: (run.started, run.id), reverse=True)
+    for position, run in enumerate(newest_first):
+        if run.state == RUNNING and not (under_way and position == 0):
+            run.state = INTERRUPTED
+    return newest_first
+
+
+def find_run(runs: Path, name: str | None = None) -> Run:
+    """Return the run called ``name``, or the newest.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = all_runs(runs)
+    if not known:
+        raise ConfigError(f"there are no runs in {runs} yet; start one: python -m pipelines submit bert_finetune")
+    if name is None:
+        return known[0]
+    matching = [run for run in known if run.id == name]
+    if not matching:
+        raise ConfigError(
+            f"there is no run {name!r}{suggestion(name, [run.id for run in known])}; see: python -m pipelines runs"
+        )
+    return matching[0]
+
+
+@contextmanager
+def only_run(runs: Path) -> Iterator[int]:
+    """Hold the lock of ``runs`` for the block, and yield its file descriptor, which a child process may hold on to.
+
+    Raises:
+        Busy: another run holds it.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise Busy(
+                f"{file.read().strip() or 'another run'} is under way in {runs}: wait for it, or set TOOLCHAIN_RUNS "
+                "to another folder"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield file.fileno()
+
+
+def _is_locked(runs: Path) -> bool:
+    lock = runs / ".lock"
+    if not lock.is_file():
+        return False
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _read(path: Path) -> Run:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["format"]
+    steps = [StepRecord(**step) for step in content.pop("steps")]
+    return Run(**{**content, "folder": path.parent, "steps": steps})

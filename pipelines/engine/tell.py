@@ -1,0 +1,91 @@
+"""What is printed of a run when it has ended: its summary, its failure, the list of all runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.engine import runs
+from pipelines.engine.display import MARKS, describe
+from pipelines.engine.runs import Run
+from pipelines.engine.settings import Settings
+
+LEAST_WIDTH = 110  # columns for a table where there is no terminal to ask
+
+
+def console() -> Console:
+    """Return a console that does not fold tables when its output is a file."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=max(LEAST_WIDTH, plain.width))
+
+
+def report_of(run: Run) -> dict[str, Any] | None:
+    """Return the run's report.json, or None when the pipeline makes none, or has not yet."""
+    folder = run.output("release.report", "report")
+    file = folder / "report.json" if folder else None
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else None
+
+
+def summary(run: Run, settings: Settings) -> None:
+    """Print how a run that succeeded went: variants, verdict, and where to look."""
+    cached = sum(step.cached for step in run.steps)
+    print(f"\n{run.id}: succeeded in {run.seconds:.1f} s, {len(run.steps)} steps, {cached} of them cached")
+    report = report_of(run)
+    if report is None:
+        return
+    console().print(_variants(report))
+    print(f"Verdict: {report['verdict']['winner']}. {report['verdict']['reason']}")
+    print(f"Report:  {report_file(run)}")
+    if run.output("release.register", "registration"):
+        local = settings.tracking_uri.startswith("sqlite")
+        print(f"MLflow:  {'make mlflow, then http://127.0.0.1:5000' if local else settings.tracking_uri}")
+
+
+def report_file(run: Run) -> Path | None:
+    """Return the path of the run's report.html, or None when it has none."""
+    folder = run.output("release.report", "report")
+    return folder / "report.html" if folder else None
+
+
+def failure(run: Run) -> None:
+    """Print which step failed, its own words, and where its log is."""
+    for step in run.steps:
+        if step.state == runs.FAILED:
+            print(f"\n{step.step} failed: {step.error}")
+            print(f"full log: {run.folder / 'logs' / f'{step.step}.log'}")
+
+
+def table_of_runs(known: list[Run]) -> Table:
+    """Return all runs, a row each."""
+    table = Table("run", "pipeline", "state", "duration", "verdict", box=None, pad_edge=False)
+    for run in known:
+        table.add_row(run.id, run.pipeline, run.state, f"{run.seconds:.1f} s", run.verdict)
+    return table
+
+
+def table_of_steps(run: Run) -> Table:
+    """Return the steps of ``run``, a row each."""
+    table = Table("", "step", "state", "how", box=None, pad_edge=False)
+    for step in run.steps:
+        table.add_row(MARKS[step.state][0], step.step, step.state, describe(step))
+    return table
+
+
+def _variants(report: dict[str, Any]) -> Table:
+    table = Table(
+        "variant", "accuracy", "agreement", "p50 ms", "times fp32's speed", "MB", "gate", box=None, pad_edge=False
+    )
+    for variant in report["variants"]:
+        verdict = "safe" if variant["safe"] else "refused"
+        table.add_row(
+            variant["name"] + (" ◀" if variant["name"] == report["verdict"]["winner"] else ""),
+            f"{variant['accuracy']:.3f}",
+            f"{variant['agreement']:.3f}",
+            f"{variant['p50_ms']:.1f}",
+            f"{variant['ratio']:.2f} ({variant['ratio_low']:.2f}-{variant['ratio_high']:.2f})",
+            f"{variant['size_bytes'] / 1e6:.1f}",
+            f"{verdict}, {'faster' if variant['faster'] else 'not faster'}",
+        )
+    return table

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from dataclasses import MISSING, Field, fields
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import components
+
+ROOT = Path(components.__file__).parent
+STEPS = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("*/[!_]*.py"))
+HEAVY = {"toolchain", "torch", "tensorflow", "jax", "transformers", "mlflow", "pyarrow", "pandas"}
+
+
+def default_of(field: "Field[Any]") -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_wrapper_offers_exactly_its_steps_settings(step: str):
+    wrapper = getattr(import_module(f"components.{step}"), step.split(".")[-1])
+    offered = {
+        p.name: p.default for p in signature(wrapper.python_func).parameters.values() if p.default is not p.empty
+    }
+    config = import_module(f"toolchain.{step}").Config
+    assert offered == {field.name: default_of(field) for field in fields(config)}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_wrapper_only_opens_the_door(step: str):
+    source = (ROOT / f"{step.replace('.', '/')}.py").read_text(encoding="utf-8")
+    body = source.partition('    """\n    from ')[2] or source.partition('"""\n    from ')[2]
+    assert f"from toolchain.{step} import" in source
+    assert not {"for", "while", "if", "with", "try:"} & set(body.split()), (
+        "a wrapper's body holds no loop and no branch"
+    )
+    assert "packages_to_install" not in source
+
+
+def test_every_step_has_a_wrapper_and_every_wrapper_a_step():
+    toolchain = ROOT.parent / "toolchain"
+    assert STEPS, "no wrapper found"
+    assert all((toolchain / f"{step.replace('.', '/')}.py").is_file() for step in STEPS)
+
+
+def test_importing_wrappers_and_pipelines_needs_no_run_time_code():
+    modules = [f"components.{step}" for step in STEPS]
+    modules += [f"pipelines.{path.stem}" for path in (ROOT.parent / "pipelines").glob("[!_]*.py")]
+    code = f"import sys, {', '.join(modules)}; found = {HEAVY!r} & sys.modules.keys(); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)

@@ -1,0 +1,119 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.engine import keys
+from pipelines.engine.settings import Settings
+from pipelines.engine.specification import Specification, Task
+
+
+def task(name: str, step: str = "data.one", **changes: object) -> Task:
+    blank = {
+        "component": f"comp-{name}",
+        "source": "code",
+        "ours": True,
+        "constants": {},
+        "parameters": {},
+        "inputs": {},
+    }
+    return Task(**{"name": name, "step": step, **blank, "after": (), "outputs": {}, "cached": True, **changes})
+
+
+def spec(*tasks: Task) -> Specification:
+    return Specification("p", {}, tasks, {})
+
+
+CHAIN = (
+    task("one", parameters={"n": "n"}),
+    task("two", "data.two", inputs={"a": ("one", "out")}, parameters={"m": "m"}),
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A toolchain of two steps that share a ground-floor module."""
+    data = tmp_path / "toolchain" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "toolchain" / "floor.py").write_text("A = 1\n")
+    (tmp_path / "toolchain" / "__init__.py").touch()
+    (data / "__init__.py").touch()
+    (data / "one.py").write_text("def run():\n    from toolchain.floor import A\n    return A\n")
+    (data / "two.py").write_text("import json\n")
+    monkeypatch.setattr(keys, "ROOT", tmp_path)
+    keys._imports.cache_clear()
+    yield tmp_path
+    keys._imports.cache_clear()
+
+
+def made(
+    tmp_path: Path, tasks: tuple[Task, ...] = CHAIN, salt: str = "", uri: str = "sqlite:///a", **values: object
+) -> dict[str, str]:
+    return keys.task_keys(spec(*tasks), {"n": 1, "m": 1, **values}, Settings(tmp_path, "", "", "", uri), salt)
+
+
+def test_nothing_changed_nothing_reruns(root: Path):
+    assert made(root) == made(root, salt="other")
+
+
+def test_a_parameter_reruns_its_task_and_what_follows(root: Path):
+    before, after = made(root), made(root, n=2)
+    assert before["one"] != after["one"]
+    assert before["two"] != after["two"]
+
+
+def test_a_parameter_leaves_what_came_before_alone(root: Path):
+    before, after = made(root), made(root, m=2)
+    assert before["one"] == after["one"]
+    assert before["two"] != after["two"]
+
+
+def test_a_change_in_a_steps_code_reruns_it(root: Path):
+    before = made(root)
+    (root / "toolchain/data/two.py").write_text("import re\n")
+    keys._imports.cache_clear()
+    after = made(root)
+    assert before["one"] == after["one"]
+    assert before["two"] != after["two"]
+
+
+def test_a_change_in_a_module_that_a_step_imports_reruns_it(root: Path):
+    before = made(root)
+    (root / "toolchain/floor.py").write_text("A = 2\n")
+    assert made(root)["one"] != before["one"]
+
+
+def test_a_change_in_a_module_that_no_step_imports_reruns_nothing(root: Path):
+    before = made(root)
+    (root / "toolchain/other.py").write_text("B = 1\n")
+    assert made(root) == before
+
+
+def test_a_changed_file_behind_a_path_reruns_its_task(root: Path):
+    source = root / "rows.csv"
+    source.write_text("text\na\n")
+    before = made(root, n=str(source))
+    source.write_text("text\nb\n")
+    assert made(root, n=str(source))["one"] != before["one"]
+
+
+def test_a_changed_folder_behind_a_path_reruns_its_task(root: Path):
+    folder = root / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("1")
+    before = made(root, n=str(folder))
+    (folder / "weights").write_text("12")
+    assert made(root, n=str(folder))["one"] != before["one"]
+
+
+def test_a_task_that_must_not_be_cached_never_is(root: Path):
+    never = (task("one", cached=False), CHAIN[1])
+    assert made(root, never, salt="a") != made(root, never, salt="b")
+
+
+def test_another_registry_reruns_the_steps_that_write_to_it(root: Path):
+    shutil.copytree(root / "toolchain/data", root / "toolchain/release")
+    tasks = (CHAIN[0], task("three", "release.one", inputs={"a": ("one", "out")}))
+    before, after = made(root, tasks), made(root, tasks, uri="http://mlflow:5000")
+    assert before["one"] == after["one"]
+    assert before["three"] != after["three"]

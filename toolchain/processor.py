@@ -92,7 +92,7 @@ def parse_cpuinfo(text: str) -> tuple[str, list[str]]:
 
 
 def parse_sysctl(text: str) -> tuple[str, list[str]]:
-    """Return the name and the feature words (as Linux writes them) in what macOS's ``sysctl`` prints: ``key: value``."""
+    """Return the name and the feature words (as Linux writes them) in the lines of macOS's ``sysctl``."""
     pairs = (line.partition(":") for line in text.splitlines())
     values = {key.strip(): value.strip() for key, _, value in pairs}
     flags = [

@@ -1,0 +1,61 @@
+"""Accuracy: toolchain.evaluate.accuracy, in the image that runs optimized models."""
+
+from kfp import dsl
+
+from components.images import OPTIMIZE
+
+
+@dsl.component(base_image=OPTIMIZE, install_kfp_package=False)
+def accuracy(
+    variants: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    accuracy: dsl.Output[dsl.Artifact],
+    classification: dsl.Output[dsl.ClassificationMetrics],
+    metrics: dsl.Output[dsl.Metrics],
+    split: str = "test",
+    threads: int = 0,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    bins: int = 15,
+    lengths: list[int] = [16, 32, 64],  # noqa: B006 (KFP reads a default only from the signature)
+):
+    """Measure how often, where and how surely each variant is right, all on the same rows.
+
+    Args:
+        variants: The variants of one model.
+        dataset: Where the rows come from.
+        accuracy: Accuracy, F1, classes, confusion, ROC, calibration and slices of each variant, and each answer.
+        classification: Confusion matrix and ROC curve of the reference.
+        metrics: Of the reference, and the lowest accuracy of all variants.
+        split: The rows that are answered; no earlier step may have learned from them.
+        threads: Threads of one inference; 0: every core.
+        resamples: Draws of the bootstrap that gives the intervals.
+        confidence: Share of intervals that hold the true figure.
+        seed: Of the bootstrap.
+        bins: Of the calibration error.
+        lengths: Tokens of the longest text in each slice but the last.
+    """
+    from pathlib import Path
+
+    from toolchain.evaluate.accuracy import Config, run
+
+    config = Config(
+        split=split,
+        threads=threads,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+        bins=bins,
+        lengths=lengths,
+    )
+    result = run(Path(variants.path), Path(dataset.path), Path(accuracy.path), config)
+    metrics.log_metric("rows", result.rows)
+    metrics.log_metric("variants", result.variants)
+    metrics.log_metric("accuracy", result.accuracy)
+    metrics.log_metric("f1", result.f1)
+    metrics.log_metric("worst_class_accuracy", result.worst_class_accuracy)
+    metrics.log_metric("calibration_error", result.calibration_error)
+    metrics.log_metric("lowest_accuracy", result.lowest_accuracy)
+    classification.log_confusion_matrix(result.labels, result.confusion)
+    classification.log_roc_curve(result.false_positive_rates, result.true_positive_rates, result.thresholds)

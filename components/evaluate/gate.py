@@ -1,0 +1,57 @@
+"""Gate: toolchain.evaluate.gate, in the image that runs optimized models."""
+
+from kfp import dsl
+
+from components.images import OPTIMIZE
+
+
+@dsl.component(base_image=OPTIMIZE, install_kfp_package=False)
+def gate(
+    accuracy: dsl.Input[dsl.Artifact],
+    parity: dsl.Input[dsl.Artifact],
+    latency: dsl.Input[dsl.Artifact],
+    verdict: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    accuracy_drop: float = 0.01,
+    worst_class_drop: float = 0.02,
+    agreement: float = 0.97,
+    retrained_agreement: float = 0.90,
+    ratio: float = 1.05,
+    scenario: str = "batch1-fixed128",
+    minimum_rows: int = 100,
+):
+    """Say which variant may be promoted, and why each of the others may not.
+
+    Args:
+        accuracy: The measurement of accuracy.
+        parity: The measurement of parity, made from that of accuracy.
+        latency: The measurement of latency, of the same variants.
+        verdict: The winner, the reason, and whether each variant is safe and faster, with reasons in sentences.
+        metrics: Whether a variant is promoted, how fast it is, and how many are safe and faster.
+        accuracy_drop: The most that a variant may lose, as a share of rows.
+        worst_class_drop: The most that its worst class may lose, as a share of the class's rows.
+        agreement: How often a variant must give the answer of the one that it repeats.
+        retrained_agreement: How often one that was trained again must give the reference's answer.
+        ratio: How many times as fast as the reference a variant must surely be.
+        scenario: The one of latency's scenarios that decides.
+        minimum_rows: The fewest rows that a verdict may rest on.
+    """
+    from pathlib import Path
+
+    from toolchain.evaluate.gate import Config, run
+
+    config = Config(
+        accuracy_drop=accuracy_drop,
+        worst_class_drop=worst_class_drop,
+        agreement=agreement,
+        retrained_agreement=retrained_agreement,
+        ratio=ratio,
+        scenario=scenario,
+        minimum_rows=minimum_rows,
+    )
+    result = run(Path(accuracy.path), Path(parity.path), Path(latency.path), Path(verdict.path), config)
+    metrics.log_metric("promoted", float(result.promoted))
+    metrics.log_metric("ratio", result.ratio)
+    metrics.log_metric("variants", result.variants)
+    metrics.log_metric("safe", result.safe)
+    metrics.log_metric("faster", result.faster)

@@ -1,0 +1,38 @@
+"""Parity: toolchain.evaluate.parity, in the image that runs optimized models."""
+
+from kfp import dsl
+
+from components.images import OPTIMIZE
+
+
+@dsl.component(base_image=OPTIMIZE, install_kfp_package=False)
+def parity(
+    accuracy: dsl.Input[dsl.Artifact],
+    parity: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    flips: int = 100,
+):
+    """Compare each variant's answers with the reference's and with those that it must repeat.
+
+    Args:
+        accuracy: The measurement of accuracy, which holds each answer.
+        parity: Agreement, drops with paired intervals, cosine and the rows answered otherwise, for each variant.
+        metrics: The lowest agreements and the largest drop of all variants.
+        resamples: Draws of the paired bootstrap that gives the intervals.
+        confidence: Share of intervals that hold the true figure.
+        seed: Of the bootstrap.
+        flips: Rows answered otherwise that are listed for each variant.
+    """
+    from pathlib import Path
+
+    from toolchain.evaluate.parity import Config, run
+
+    config = Config(resamples=resamples, confidence=confidence, seed=seed, flips=flips)
+    result = run(Path(accuracy.path), Path(parity.path), config)
+    metrics.log_metric("variants", result.variants)
+    metrics.log_metric("lowest_agreement", result.lowest_agreement)
+    metrics.log_metric("lowest_origin_agreement", result.lowest_origin_agreement)
+    metrics.log_metric("largest_drop", result.largest_drop)

@@ -1,0 +1,125 @@
+"""Scores: what a classifier's answers say about it, by the usual definitions. Rates are 0..1."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.inference import Logits
+from toolchain.intervals import Bootstrap, Counts, Floats
+
+Ints = NDArray[np.int64]
+ROC_POINTS = 100  # thresholds of a curve: more cannot be told apart in a picture
+
+
+def softmax(logits: Logits) -> Floats:
+    """Return float64 probabilities of the shape of ``logits``; each row sums to 1."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float64)
+
+
+def confuse(predicted: Ints, labels: Ints, classes: int) -> Counts:
+    """Return the confusion matrix, int64 of shape (true, predicted), of two int64 (rows,) of class positions."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def intervals(confusion: Counts, bootstrap: Bootstrap) -> dict[str, dict[str, float]]:
+    """Return accuracy and macro F1 with their intervals."""
+    shape = confusion.shape
+
+    def accuracy(counts: Counts) -> Floats:
+        return np.asarray(counts.reshape(-1, *shape).trace(axis1=1, axis2=2) / counts.sum(axis=1), np.float64)
+
+    def f1(counts: Counts) -> Floats:
+        return np.asarray(np.nanmean(f1_by_class(counts.reshape(-1, *shape)), axis=-1), np.float64)
+
+    cells = confusion.ravel()
+    return {"accuracy": bootstrap.of_counts(cells, accuracy).to_json(), "f1": bootstrap.of_counts(cells, f1).to_json()}
+
+
+def f1_by_class(confusion: Counts) -> Floats:
+    """Return F1 of each class, float64 (..., classes), from int64 (..., true, predicted); NaN for a class that is
+    neither there nor predicted, so that it has no part in an average."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return _shares(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2))
+
+
+def by_class(confusion: Counts, names: list[str]) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and rows of each class; 0 where a rate is undefined."""
+    hits, truth = confusion.diagonal(), confusion.sum(axis=1)
+    rates = (_shares(hits, confusion.sum(axis=0)), _shares(hits, truth), f1_by_class(confusion))
+    columns = (names, *(np.nan_to_num(rate) for rate in rates), truth)
+    return [
+        {"label": name, "precision": float(precision), "recall": float(recall), "f1": float(f1), "rows": int(rows)}
+        for name, precision, recall, f1, rows in zip(*columns, strict=True)
+    ]
+
+
+def roc(probabilities: Floats, labels: Ints) -> dict[str, Any]:
+    """Return the area under the ROC curve (None where one class only is there) and its points, thresholds falling.
+
+    With two classes the curve is that of the second; with more, each class is told from the rest and areas and rates
+    are averaged (macro, one against the rest). The area of a class is the share of pairs of a positive and a negative
+    row that its probability puts in the right order, ties counted half (Mann-Whitney).
+    """
+    classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    told = [c for c in classes if 0 < (labels == c).sum() < len(labels)]
+    if not told:
+        return {"auc": None, "points": []}
+    pairs = [(probabilities[labels == c, c], probabilities[labels != c, c]) for c in told]
+    pooled = np.unique(np.quantile(np.concatenate([*map(np.concatenate, pairs)]), np.linspace(0, 1, ROC_POINTS)))
+    thresholds = np.append(pooled, np.nextafter(pooled[-1], np.inf))[::-1]  # the first calls nothing positive
+    true, false = (np.mean([_shares_from(pair[side], thresholds) for pair in pairs], axis=0) for side in (0, 1))
+    points = [
+        {"threshold": float(threshold), "false_positive_rate": float(fpr), "true_positive_rate": float(tpr)}
+        for threshold, fpr, tpr in zip(thresholds, false, true, strict=True)
+    ]
+    return {"auc": float(np.mean([_area(*pair) for pair in pairs])), "points": points}
+
+
+def calibration(probabilities: Floats, labels: Ints, bins: int) -> dict[str, Any]:
+    """Return the expected calibration error and its bins.
+
+    Rows are grouped by confidence into ``bins`` of equal width; the error is the gap between mean confidence and
+    accuracy of a group, averaged by rows (Guo et al. 2017, arXiv 1706.04599, equation 3). Empty groups are left out.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # group m holds ((m - 1) / M, m / M]
+    groups = [places == place for place in np.unique(places)]
+    found = [
+        {
+            "confidence": float(confidence[group].mean()),
+            "accuracy": float(right[group].mean()),
+            "rows": int(group.sum()),
+        }
+        for group in groups
+    ]
+    error = sum(entry["rows"] * abs(entry["confidence"] - entry["accuracy"]) for entry in found) / len(labels)
+    return {"expected_error": error, "bins": found}
+
+
+def by_length(tokens: Ints, right: NDArray[np.bool_], lengths: list[int]) -> list[dict[str, Any]]:
+    """Return the accuracy of each slice by ``tokens``; ``lengths`` are the longest of each slice but the last."""
+    found = []
+    for low, high in pairwise([0, *lengths, np.inf]):
+        inside = (tokens > low) & (tokens <= high)
+        name = f"more than {low} tokens" if high == np.inf else f"{low + 1} to {high} tokens"
+        if inside.any():
+            found.append({"name": name, "rows": int(inside.sum()), "accuracy": float(right[inside].mean())})
+    return found
+
+
+def _shares(part: Counts, whole: Counts) -> Floats:
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0), np.float64)
+
+
+def _shares_from(scores: Floats, thresholds: Floats) -> Floats:
+    """Return, for each of ``thresholds``, the share of ``scores`` that reach it."""
+    return np.asarray(1 - np.searchsorted(np.sort(scores), thresholds, side="left") / len(scores), np.float64)
+
+
+def _area(positive: Floats, negative: Floats) -> float:
+    ordered = np.sort(negative)
+    below, not_above = (np.searchsorted(ordered, positive, side=side) for side in ("left", "right"))
+    return float((below + not_above).mean() / 2 / len(negative))

@@ -1,0 +1,212 @@
+"""Gate: which variant may be promoted, and why each of the others may not.
+
+A variant is safe when its agreement, its accuracy and its worst class stay within the thresholds, as measured; it is
+faster when the whole interval of its ratio lies above the threshold. The fastest safe one wins; when there is none, the
+reference stays. A verdict holds for the kind of processor that the latency was measured on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import REFERENCE
+from toolchain.errors import ConfigError, DataError
+from toolchain.evaluate.gate import sentences
+from toolchain.progress import say
+
+Data = Mapping[str, Any]  # what a measurement holds, or a part of it
+ROUNDING = 1e-9  # shares are quotients of row counts: a drop of exactly the threshold is within it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    accuracy_drop: float = 0.01  # share of rows: one point is what a variant may cost
+    worst_class_drop: float = 0.02  # share of the class's rows: they are fewer, so this figure swings more
+    agreement: float = 0.97  # share of rows: one that only repeats another must give its answers this often
+    retrained_agreement: float = 0.90  # share of rows: one that was trained again may change its mind, not its subject
+    ratio: float = 1.05  # times as fast as the reference, by the interval's low end: less is not worth a change
+    scenario: str = "batch1-fixed128"  # of the latency: the one that decides
+    minimum_rows: int = 100  # rows measured: with fewer, one row is more than the point that is judged
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy_drop", "worst_class_drop", "agreement", "retrained_agreement"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value}: give a share from 0 to 1, such as 0.01 for 1 %")
+        if not 1 <= self.ratio < float("inf"):
+            raise ConfigError(f"ratio is {self.ratio}: give 1 or more, such as 1.05 for 5 % faster")
+        if not self.scenario:
+            raise ConfigError("scenario must name one of the latency's scenarios, such as batch1-fixed128")
+        if self.minimum_rows < 1:
+            raise ConfigError(f"minimum_rows is {self.minimum_rows}: give 1 or more, 100 is usual")
+
+
+@dataclass(frozen=True)
+class Result:
+    winner: str
+    promoted: bool  # whether another than the reference won
+    ratio: float  # of the winner: times as fast as the reference
+    variants: int  # the reference counted
+    safe: int  # besides the reference
+    faster: int  # besides the reference
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One variant before the gate."""
+
+    name: str
+    breaches: list[str]  # a sentence for each threshold that is broken
+    merits: list[str]  # a sentence for each that holds
+    speed: str  # a sentence
+    ratio: float  # times as fast as the reference
+    faster: bool
+
+    @property
+    def safe(self) -> bool:
+        return not self.breaches
+
+
+def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[str, Any]:
+    """Return the verdict on what three measurements say of the same variants.
+
+    Returns:
+        winner; reason, a sentence; scenario; processor; thresholds; and for each variant its name, whether it is safe
+        and whether it is faster, and the reasons in sentences.
+
+    Raises:
+        ConfigError: the scenario was not measured.
+        DataError: the measurements are of different variants.
+    """
+    _check_variants(accuracy, parity, latency, config)
+    judged = [_judge_one(name, parity, latency, config) for name in accuracy["variants"] if name != REFERENCE]
+    winner = _fastest([one for one in judged if one.safe and one.faster])
+    of_reference = sentences.of_reference(accuracy, latency["variants"][REFERENCE]["scenarios"][config.scenario])
+    return {
+        "winner": winner.name if winner else REFERENCE,
+        "reason": _reason(winner, judged),
+        "scenario": config.scenario,
+        "processor": latency["processor"],
+        "thresholds": asdict(config),
+        "variants": [
+            {"name": REFERENCE, "safe": True, "faster": False, "reasons": [of_reference]},
+            *(_entry(one, winner) for one in judged),
+        ],
+    }
+
+
+def run(accuracy: Path, parity: Path, latency: Path, verdict: Path, config: Config) -> Result:
+    """Judge the variants by three measurements of them and write the measurement ``verdict``.
+
+    Raises:
+        ArtifactError: a measurement is damaged or of another kind.
+        ConfigError: the scenario was not measured.
+        DataError: the measurements are not of the same variants.
+    """
+    right, alike, quick = (
+        open_measurement(accuracy, "accuracy"),
+        open_measurement(parity, "parity"),
+        open_measurement(latency, "latency"),
+    )
+    work = Work("evaluate.gate", config, accuracy=right, parity=alike, latency=quick)
+    _check_lineage(right, alike, quick)
+    found = judge(right.data, alike.data, quick.data, config)
+    ratio = quick.data["variants"][found["winner"]]["scenarios"][config.scenario]["ratio"]["value"]
+    with new_measurement(verdict, "verdict", work) as writer:
+        writer.data = found
+        work.metrics["ratio"] = ratio
+    say(f"verdict: {found['reason']}")
+    return _result(found, ratio)
+
+
+def _check_variants(accuracy: Data, parity: Data, latency: Data, config: Config) -> None:
+    if config.scenario not in latency["scenarios"]:
+        known = ", ".join(latency["scenarios"])
+        raise ConfigError(f"scenario {config.scenario!r} was not measured; the latency has {known}")
+    for kind, measured in (("parity", parity), ("latency", latency)):
+        odd = set(accuracy["variants"]) ^ set(measured["variants"])
+        if odd:
+            raise DataError(f"accuracy and {kind} were not measured on the same variants: {', '.join(sorted(odd))}")
+
+
+def _check_lineage(accuracy: Measurement, parity: Measurement, latency: Measurement) -> None:
+    if parity.lineage[-1].parents.get("accuracy") != accuracy.digest:
+        raise DataError(f"{parity.path} was not made from {accuracy.path}; measure parity again")
+    if latency.lineage[-1].parents.get("variants") != accuracy.lineage[-1].parents.get("variants"):
+        raise DataError(f"{latency.path} and {accuracy.path} are of different variants; measure both again")
+
+
+def _judge_one(name: str, parity: Data, latency: Data, config: Config) -> Judged:
+    findings = _findings(parity["variants"][name], parity["rows"], config)
+    breaches = [sentence for broken, sentence in findings if broken]
+    ratio = latency["variants"][name]["scenarios"][config.scenario]["ratio"]
+    faster = bool(ratio["low"] > config.ratio)
+    origin = parity["variants"][name]["origin"] or REFERENCE
+    speed = sentences.on_speed(ratio, config.scenario, config.ratio)
+    if not faster:
+        speed += sentences.why_slow(name, origin, latency, config.scenario, config.ratio)
+    return Judged(
+        name=name,
+        breaches=breaches,
+        merits=[sentence for broken, sentence in findings if not broken],
+        speed=speed,
+        ratio=float(ratio["value"]),
+        faster=faster,
+    )
+
+
+def _findings(compared: Data, rows: int, config: Config) -> list[tuple[bool, str]]:
+    """Return for each threshold whether ``compared`` breaks it, and a sentence on it."""
+    repeats = bool(compared["origin"])
+    agreement = compared["origin_agreement" if repeats else "agreement"]
+    least = config.agreement if repeats else config.retrained_agreement
+    drop, worst = compared["accuracy_drop"], compared["worst_class_drop"]
+    few, apart = rows < config.minimum_rows, agreement["value"] < least - ROUNDING
+    wrong, unfair = drop["value"] > config.accuracy_drop + ROUNDING, worst["value"] > config.worst_class_drop + ROUNDING
+    class_drop = (worst, config.worst_class_drop, unfair, f"recall of {worst['label']}, its worst class,")
+    return [
+        (few, sentences.on_rows(rows, config.minimum_rows, few)),
+        (apart, sentences.on_agreement(agreement, compared["origin"] or REFERENCE, least, apart)),
+        (wrong, sentences.on_drop(drop, config.accuracy_drop, wrong, "accuracy")),
+        (unfair, sentences.on_drop(*class_drop)),
+    ]
+
+
+def _fastest(judged: list[Judged]) -> Judged | None:
+    return max(judged, key=lambda one: (one.ratio, one.name), default=None)
+
+
+def _entry(one: Judged, winner: Judged | None) -> dict[str, Any]:
+    reasons = [*one.breaches, one.speed] if one.breaches else [*one.merits, one.speed]
+    if winner and one.safe and one.faster and one is not winner:
+        reasons.append(f"{winner.name} is safe too and faster still: {winner.ratio:.2f} times as fast as {REFERENCE}")
+    return {"name": one.name, "safe": one.safe, "faster": one.faster, "reasons": reasons}
+
+
+def _reason(winner: Judged | None, judged: list[Judged]) -> str:
+    if not judged:
+        return f"{REFERENCE} stays: there is no other variant"
+    if winner:
+        reason = f"{winner.name} wins: it {winner.speed}, and is safe: it {'; it '.join(winner.merits[1:])}"
+    else:
+        reason = f"{REFERENCE} stays: of {len(judged)} other variants none is both safe and faster"
+    ahead = _fastest([one for one in judged if one.faster and one.ratio > (winner.ratio if winner else 0)])
+    if ahead:
+        return f"{reason}. The fastest, {ahead.name}, {ahead.speed} but is not safe: it {ahead.breaches[0]}"
+    nearest = _fastest(judged)
+    return reason if winner or not nearest else f"{reason}. The fastest, {nearest.name}, {nearest.speed}"
+
+
+def _result(found: dict[str, Any], ratio: float) -> Result:
+    others = [entry for entry in found["variants"] if entry["name"] != REFERENCE]
+    return Result(
+        winner=found["winner"],
+        promoted=found["winner"] != REFERENCE,
+        ratio=ratio,
+        variants=len(found["variants"]),
+        safe=sum(entry["safe"] for entry in others),
+        faster=sum(entry["faster"] for entry in others),
+    )

@@ -1,0 +1,169 @@
+"""Parity: how far each variant's answers are from those of the reference and of the variant that it must repeat."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import REFERENCE
+from toolchain.errors import ConfigError, DataError
+from toolchain.intervals import Bootstrap, Counts, Floats
+
+Ints = NDArray[np.int64]
+COLUMNS = ["row", "variant", "label", "predicted", "logits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    resamples: int = 1000  # draws of the paired bootstrap: enough for the second digit of a 95 % bound
+    confidence: float = 0.95  # share of intervals that hold the true figure, 0..1
+    seed: int = 0  # of the bootstrap
+    flips: int = 100  # rows answered otherwise that are listed for each variant: more than a person reads
+
+    def __post_init__(self) -> None:
+        Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+        if self.flips < 0:
+            raise ConfigError(f"flips is {self.flips}: give the number of rows to list, or 0 for none")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one variant said about rows that all variants answered, in the same order."""
+
+    rows: Ints  # int64 (rows,): each row's number in its source
+    labels: Ints  # int64 (rows,): the truth
+    predicted: Ints  # int64 (rows,)
+    logits: Floats  # float64 (rows, labels)
+
+
+@dataclass(frozen=True)
+class Result:
+    variants: int
+    lowest_agreement: float  # with the reference, 0..1, of all variants
+    lowest_origin_agreement: float  # with the variant that must be repeated, 0..1; 1 where there is none
+    largest_drop: float  # of accuracy, the reference's minus a variant's, of all variants
+
+
+def compare(variant: Answers, reference: Answers, origin: Answers, names: list[str], config: Config) -> dict[str, Any]:
+    """Return how ``variant`` differs from ``reference``, and from ``origin`` whose answers it must repeat.
+
+    All rates are 0..1, and every interval is a paired one: the rows are drawn once for both sides, so that what is hard
+    for both does not widen it. The worst class is the one whose recall drops most; its interval is that class's own.
+    Cosine and largest difference are of all logits, taken with ``origin``.
+    """
+    bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
+    flipped = np.flatnonzero(variant.predicted != reference.predicted)
+    return {
+        "agreement": agreement(variant, reference, bootstrap),
+        "origin_agreement": agreement(variant, origin, bootstrap),
+        "accuracy_drop": accuracy_drop(variant, reference, bootstrap),
+        "worst_class_drop": worst_class_drop(variant, reference, names, bootstrap),
+        "cosine": cosine(variant.logits, origin.logits),
+        "largest_difference": float(np.abs(variant.logits - origin.logits).max()),
+        "flipped": len(flipped),
+        "flips": [_flip(variant, reference, names, position) for position in flipped[: config.flips]],
+    }
+
+
+def run(accuracy: Path, parity: Path, config: Config) -> Result:
+    """Compare the answers that the measurement ``accuracy`` holds and write the measurement ``parity``.
+
+    Raises:
+        ArtifactError: ``accuracy`` is damaged or another kind of measurement.
+        DataError: the variants did not answer the same rows, or one must repeat a variant that is not there.
+    """
+    measured = open_measurement(accuracy, "accuracy")
+    work = Work("evaluate.parity", config, accuracy=measured)
+    answers, names = read_answers(measured), measured.data["labels"]
+    found = {}
+    for name, own in answers.items():
+        origin = measured.data["variants"][name]["origin"]
+        if origin and origin not in answers:
+            raise DataError(f"{name} must repeat {origin!r}, which was not measured; there are {', '.join(answers)}")
+        reference = answers[REFERENCE]
+        found[name] = {"origin": origin, **compare(own, reference, answers[origin or REFERENCE], names, config)}
+    with new_measurement(parity, "parity", work) as writer:
+        writer.data = {"reference": REFERENCE, "rows": measured.data["rows"], "variants": found}
+        work.metrics |= {f"agreement_{name}": entry["agreement"]["value"] for name, entry in found.items()}
+    return _result(found)
+
+
+def read_answers(measured: Measurement) -> dict[str, Answers]:
+    """Return the answers of each variant, by its name, after a check that all answered the same rows."""
+    table = pq.read_table(measured.path / "predictions.parquet", columns=COLUMNS)
+    answers = {
+        name: _answers_of(table.filter(pc.equal(table.column("variant"), name))) for name in measured.data["variants"]
+    }
+    for name, own in answers.items():
+        if not np.array_equal(own.rows, answers[REFERENCE].rows):
+            raise DataError(f"{name} and {REFERENCE} did not answer the same rows; measure accuracy again")
+    return answers
+
+
+def _answers_of(table: pa.Table) -> Answers:
+    rows, labels, predicted = (table.column(name).to_numpy() for name in ("row", "label", "predicted"))
+    logits = table.column("logits").combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+    return Answers(rows, labels, predicted, logits.astype(np.float64))
+
+
+def agreement(one: Answers, other: Answers, bootstrap: Bootstrap) -> dict[str, float]:
+    """Return the share of rows that both give the same class, with its interval."""
+    same = int((one.predicted == other.predicted).sum())
+    cells = np.array([len(one.rows) - same, same], np.int64)
+    return bootstrap.of_counts(cells, lambda counts: counts[:, 1] / counts.sum(axis=1)).to_json()
+
+
+def accuracy_drop(variant: Answers, reference: Answers, bootstrap: Bootstrap) -> dict[str, float]:
+    """Return the reference's accuracy minus the variant's, with its paired interval; negative: the variant gained."""
+    return bootstrap.of_counts(_outcomes(variant, reference, np.ones_like(variant.rows, bool)), _drop).to_json()
+
+
+def worst_class_drop(
+    variant: Answers, reference: Answers, names: list[str], bootstrap: Bootstrap
+) -> dict[str, float | str]:
+    """Return the largest drop of a class's recall, with its paired interval and the class's name."""
+    drops = {
+        label: bootstrap.of_counts(_outcomes(variant, reference, variant.labels == label), _drop)
+        for label in np.unique(variant.labels)
+    }
+    worst = max(drops, key=lambda label: drops[label].value)
+    return {**drops[worst].to_json(), "label": names[worst]}
+
+
+def cosine(one: Floats, other: Floats) -> float:
+    """Return the cosine between the logits of two variants, all rows as one long vector; 1: the same direction."""
+    norms = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(np.vdot(one, other) / norms) if norms else 0.0
+
+
+def _outcomes(variant: Answers, reference: Answers, among: NDArray[np.bool_]) -> Counts:
+    """Return how many rows both, only the reference, only the variant and neither answer rightly."""
+    right, reference_right = ((side.predicted == side.labels)[among] for side in (variant, reference))
+    pairs = (reference_right & right, reference_right & ~right, ~reference_right & right, ~reference_right & ~right)
+    return np.array([pair.sum() for pair in pairs], np.int64)
+
+
+def _drop(counts: Counts) -> Floats:
+    return np.asarray((counts[:, 1] - counts[:, 2]) / counts.sum(axis=1), np.float64)
+
+
+def _flip(variant: Answers, reference: Answers, names: list[str], position: int) -> dict[str, Any]:
+    said = {"label": variant.labels, "reference": reference.predicted, "variant": variant.predicted}
+    return {"row": int(variant.rows[position]), **{key: names[value[position]] for key, value in said.items()}}
+
+
+def _result(found: dict[str, Any]) -> Result:
+    repeating = [entry["origin_agreement"]["value"] for entry in found.values() if entry["origin"]]
+    return Result(
+        variants=len(found),
+        lowest_agreement=min(entry["agreement"]["value"] for entry in found.values()),
+        lowest_origin_agreement=min(repeating, default=1.0),
+        largest_drop=max(entry["accuracy_drop"]["value"] for entry in found.values()),
+    )

@@ -10,6 +10,7 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,15 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _imports(path: Path) -> tuple[str, ...]:
+    package = ".".join(path.relative_to(ROOT).parts[:-1])
     found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("toolchain"):
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        if isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.startswith("toolchain")]
-    return tuple(found)
+            found += [alias.name for alias in node.names]
+    return tuple(name for name in found if name.startswith("toolchain."))
 
 
 def _processor_name() -> str:

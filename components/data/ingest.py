@@ -21,7 +21,7 @@ def ingest(
     """Take a table (CSV, TSV, JSON Lines or Parquet, .gz or not) into a dataset, as it stands.
 
     Args:
-        dataset: Its rows in one split, "all": text, label, the columns asked for, and row, the row's number in the source.
+        dataset: Its rows in one split, "all": text, label, the columns asked for, and row, its number in the source.
         metrics: rows, columns and bytes of the source.
         source: A path, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT].
         digest: SHA-256 that the source's bytes must have; "" for any.

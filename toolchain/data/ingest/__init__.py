@@ -83,7 +83,7 @@ def run(dataset: Path, config: Config) -> Result:
 
 def _write_patiently(dataset: Path, fetched: Fetched, config: Config, work: Work) -> int:
     """Write ``dataset``, again whenever a later row shows that a column holds another type than its first rows did."""
-    types: Types = {}
+    types: Types = {config.text_column: pa.string()} if config.text_column else {}
     while True:
         try:
             return _write(dataset, fetched, config, work, types)
@@ -94,7 +94,7 @@ def _write_patiently(dataset: Path, fetched: Fetched, config: Config, work: Work
 def _write(dataset: Path, fetched: Fetched, config: Config, work: Work, types: Types) -> int:
     kind = config.format or format_of(config.source, fetched.files[0].name)
     for file in fetched.files:
-        check_content(file, kind, config.source)
+        check_content(file, kind, config.source, config.encoding)
     names, batches = open_table(fetched.files, kind, config.source, config.encoding, config.delimiter, types)
     chosen = choose(names, config.text_column, config.label_column, config.columns, config.source)
     rows = ingest(batches(chosen.names), chosen)

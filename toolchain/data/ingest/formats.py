@@ -12,6 +12,7 @@ ENDINGS = {"csv": "csv", "tsv": "tsv", "tab": "tsv", "jsonl": "jsonl", "ndjson":
 ENDINGS |= {"parquet": "parquet", "pq": "parquet"}
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"  # what files of these kinds begin with
 FOREIGN = {b"PK\x03\x04": "a ZIP archive", b"%PDF": "a PDF", b"\x7fELF": "a program", b"SQLite": "a SQLite database"}
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 HEAD_BYTES = 4096  # looked at to tell what a file is
 
 
@@ -27,7 +28,7 @@ def format_of(source: str, name: str) -> str:
     return ENDINGS[ending]
 
 
-def check_content(file: Path, kind: str, source: str) -> None:
+def check_content(file: Path, kind: str, source: str, encoding: str) -> None:
     """Raise DataError, saying what ``file`` is instead, unless its first bytes are those of a ``kind`` file."""
     with file.open("rb") as opened:
         head = opened.read(HEAD_BYTES)
@@ -38,13 +39,9 @@ def check_content(file: Path, kind: str, source: str) -> None:
         raise DataError(f"{source} is gzip-compressed, Parquet is expected; unpack it first")
     if file.name.endswith(".gz") and not zipped:
         raise DataError(f"{source} is named .gz but is not gzip-compressed; rename it, or make it again")
-    found = _kind_of(_unpacked(file, source) if zipped else head)
-    if (
-        found
-        and found != kind
-        and (found not in ENDINGS.values() or kind in ("jsonl", "parquet") or found == "parquet")
-    ):
-        raise DataError(f"{source} is not what it is called: it looks like {found}, {kind} is expected; set format")
+    found = _kind_of(_unpacked(file, source) if zipped else head, encoding)
+    if found and found != kind:
+        raise DataError(f"{source} is not what it is called: it looks like {found}, {kind} is expected")
     if kind == "parquet" and found != "parquet":
         raise DataError(f"{source} is not Parquet (it does not begin with PAR1); set format, or make the file again")
 
@@ -54,10 +51,12 @@ def _unpacked(file: Path, source: str) -> bytes:
         return opened.read(HEAD_BYTES)
 
 
-def _kind_of(head: bytes) -> str:
+def _kind_of(head: bytes, encoding: str) -> str:
     """Return what a file that begins with ``head`` surely is, "" when it may be any text."""
     if head.startswith(PARQUET):
         return "parquet"
+    if head.startswith(UTF16):
+        return "" if "16" in encoding else "UTF-16 text (set encoding=utf-16)"
     for magic, kind in FOREIGN.items():
         if head.startswith(magic):
             return kind

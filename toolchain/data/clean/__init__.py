@@ -1,0 +1,198 @@
+"""Clean: keep the rows that a model can learn from, mend their text, name their classes, and say what fell and why."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from toolchain.artifacts.dataset import LABEL, ROW, TEXT, UNSPLIT, Dataset, new_dataset, open_dataset
+from toolchain.artifacts.folder import disk_space_reported
+from toolchain.artifacts.provenance import Work
+from toolchain.data.clean.conditions import MOST_CLASSES, in_order
+from toolchain.data.clean.outliers import Usual, numbers
+from toolchain.data.clean.repeats import CONFLICT, LOOKALIKE, REPEAT, SIMILAR, Fates, Repeats
+from toolchain.data.clean.rules import clean
+from toolchain.data.clean.settings import Config
+from toolchain.data.clean.tally import Tally
+from toolchain.errors import DataError
+from toolchain.progress import Progress
+
+__all__ = ["Config", "Result", "clean", "run"]
+
+FATES = {
+    CONFLICT: "says the same as another row that has another label",
+    REPEAT: "repeats an earlier row",
+    LOOKALIKE: "says the same as an earlier row, case, punctuation and spaces aside",
+    SIMILAR: "is similar to an earlier row",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    rows_in: int
+    rows_out: int
+    repaired: int  # rows whose text was mended
+    classes: int
+
+
+def run(raw: Path, dataset: Path, config: Config) -> Result:
+    """Write the dataset at ``raw``, cleaned, to ``dataset``.
+
+    Two passes: the first applies the rules for single rows, sets what passes aside on disk and notes what repeats and
+    what is usual; the second leaves out repeats and outliers. Memory holds one batch, and 1 byte for each row.
+
+    Raises:
+        DataError: a column is missing or of the wrong type, a query fails, there are too many classes, or no row is
+            left.
+        ArtifactError: ``raw`` is no dataset, or was changed.
+    """
+    source = open_dataset(raw)
+    source.require(*_named(config))
+    work = Work("data.clean", config, raw=source)
+    dataset.parent.mkdir(parents=True, exist_ok=True)
+    with disk_space_reported(dataset), tempfile.TemporaryDirectory(prefix=".clean-", dir=dataset.parent) as folder:
+        first = _FirstPass(source, Path(folder), config)
+        rows = _write(dataset, source, first, work)
+    return Result(source.rows(UNSPLIT), rows, first.tally.repaired_rows, len(first.classes))
+
+
+def _named(config: Config) -> list[str]:
+    """Return the columns that ``config`` speaks of by name."""
+    raw_labels = [LABEL] if any(isinstance(meaning, list) for meaning in config.labels.values()) else []
+    return [*config.required, *config.duplicate_columns, *config.outlier_columns, *raw_labels]
+
+
+class _FirstPass:
+    """The rows that passed the rules for single rows, set aside on disk, and what the second pass must know of them."""
+
+    def __init__(self, source: Dataset, folder: Path, config: Config) -> None:
+        self.config, self.tally = config, Tally()
+        self.classes: Counter[str] = Counter(dict.fromkeys(config.labels, 0))
+        self.usual = {name: Usual() for name in config.outlier_columns}
+        self._aside = folder / "rows.arrow"
+        empty = next(clean([_no_rows(source.schema)], config, self.tally))
+        self.repeats = _repeats(empty.schema, folder, source.rows(UNSPLIT), config)
+        self.schema = empty.schema
+        self._read(source)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that were set aside, in order."""
+        with pa.OSFile(str(self._aside)) as file, pa.ipc.open_stream(file) as aside:
+            yield from aside
+
+    def _read(self, source: Dataset) -> None:
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.OSFile(str(self._aside), "wb") as file, pa.ipc.new_stream(file, self.schema, options=options) as aside:
+            for batch in clean(_shown(source), self.config, self.tally):
+                aside.write_batch(batch)
+                self.repeats.see(batch)
+                self._note(batch)
+
+    def _note(self, batch: pa.RecordBatch) -> None:
+        for name, usual in self.usual.items():
+            usual.see(numbers(batch, name))
+        self.classes.update(_class_counts(batch))
+        if len(self.classes) > MOST_CLASSES:
+            raise DataError(
+                f"label has more than {MOST_CLASSES:,} distinct values, so it is no class; name classes in labels, "
+                'as in {"low": "label < 3", "high": "label >= 3"}, or ingest another label_column'
+            )
+
+
+def _class_counts(batch: pa.RecordBatch) -> dict[str, int]:
+    if LABEL not in batch.schema.names:
+        return {}
+    counted = pc.value_counts(batch.column(LABEL))
+    return dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.record_batch([pa.array([], column.type) for column in schema], schema=schema)
+
+
+def _shown(source: Dataset) -> Iterator[pa.RecordBatch]:
+    with Progress("clean", source.rows(UNSPLIT), "rows") as progress:
+        for batch in source.batches(UNSPLIT):
+            yield batch
+            progress.advance(batch.num_rows)
+
+
+def _repeats(schema: pa.Schema, folder: Path, rows: int, config: Config) -> Repeats:
+    if config.duplicates == "similar" and TEXT not in schema.names:
+        raise DataError("duplicates=similar compares texts, and there is no text column; use normalized or exact")
+    compared = [TEXT] if TEXT in schema.names else [name for name in schema.names if name not in (ROW, LABEL)]
+    return Repeats(folder, rows, config.duplicates, config.duplicate_columns or compared, config.similarity)
+
+
+def _write(dataset: Path, source: Dataset, first: _FirstPass, work: Work) -> int:
+    """Write the rows that are left, with what happened to the others; return how many are left."""
+    labels = in_order(first.classes)
+    schema = pa.schema([(each.name, pa.int64() if each.name == LABEL else each.type) for each in first.schema])
+    work.metrics |= {"rows_in": float(source.rows(UNSPLIT)), "rows_repaired": float(first.tally.repaired_rows)}
+    rows, classes = 0, Counter(dict.fromkeys(labels, 0))
+    with new_dataset(dataset, schema, work, labels, source) as writer:
+        for batch in _second_pass(first):
+            writer.write(UNSPLIT, _positions(batch, labels))
+            rows += batch.num_rows
+            classes.update(_class_counts(batch))
+        for rule, fell in first.tally.rows.items():
+            writer.drop(rule, fell, first.tally.examples[rule])
+        if not rows:
+            raise DataError(f"no row is left of {source.rows(UNSPLIT):,}: {_worst(first.tally)}; loosen that rule")
+        work.metrics["rows_out"] = float(rows)
+        writer.note(_note(classes, first.tally))
+    return rows
+
+
+def _second_pass(first: _FirstPass) -> Iterator[pa.RecordBatch]:
+    config, tally = first.config, first.tally
+    fates = first.repeats.fates(config.drop_conflicts)
+    bounds = {name: usual.bounds(config.outlier_method, config.outlier_limit) for name, usual in first.usual.items()}
+    begin = 0
+    for batch in first.batches():
+        end = begin + batch.num_rows
+        batch = _without_repeats(batch, fates[begin:end], config, tally)
+        for name, (low, high) in bounds.items():
+            values = numbers(batch, name)
+            rule = f"{name} is an outlier: outside {low:.4g} to {high:.4g} ({config.outlier_method})"
+            batch = tally.keep(rule, batch, ~((values < low) | (values > high)))
+        begin = end
+        yield batch
+
+
+def _without_repeats(batch: pa.RecordBatch, fates: Fates, config: Config, tally: Tally) -> pa.RecordBatch:
+    for fate, rule in FATES.items():
+        if _applies(fate, config):
+            batch = tally.keep(rule, batch, fates != fate)
+            fates = fates[fates != fate]
+    return batch
+
+
+def _applies(fate: int, config: Config) -> bool:
+    """Whether the rule behind ``fate`` is asked for, so that it is reported even where it met no row."""
+    conflicts = config.drop_conflicts and config.duplicates != "off"
+    asked = {CONFLICT: conflicts, REPEAT: config.duplicates != "off", SIMILAR: config.duplicates == "similar"}
+    return asked.get(fate, config.duplicates in ("normalized", "similar"))
+
+
+def _positions(batch: pa.RecordBatch, labels: tuple[str, ...]) -> pa.RecordBatch:
+    """Return ``batch`` with class names as their positions in ``labels`` (int64)."""
+    if LABEL not in batch.schema.names:
+        return batch
+    index = batch.schema.get_field_index(LABEL)
+    positions = pc.index_in(batch.column(LABEL), pa.array(labels, pa.string())).cast(pa.int64())
+    return batch.set_column(index, LABEL, positions)
+
+
+def _worst(tally: Tally) -> str:
+    rule, rows = max(tally.rows.items(), key=lambda entry: entry[1], default=("no rule", 0))
+    return f"{rows:,} fell because {rule!r}"
+
+
+def _note(classes: Counter[str], tally: Tally) -> dict[str, object]:
+    repaired = {"rows": tally.repaired_rows, "by": dict(tally.repaired), "examples": tally.repairs}
+    return {"classes": dict(classes), "repaired": repaired}

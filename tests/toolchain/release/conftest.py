@@ -1,0 +1,251 @@
+"""A finished pipeline to report and register: real review texts, files in place of graphs, and measurements that the
+real steps of evaluation make of drawn answers, so that their form is always the true one."""
+
+import csv
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from toolchain.artifacts.dataset import new_dataset, open_dataset
+from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import new_variants, open_variants
+from toolchain.evaluate import accuracy, gate, parity
+
+REVIEWS = Path(__file__).parents[3] / "samples" / "movie_reviews.csv.gz"
+LABELS = ("negative", "positive")
+HOSTILE = '<script>alert("row")</script> & <b>bold</b>'  # a review may hold anything
+SCHEMA = pa.schema([("text", pa.string()), ("label", pa.int64()), ("row", pa.int64()), ("augmented", pa.bool_())])
+TENSORS = (Tensor("input_ids", "int64", ("batch", "tokens")), Tensor("attention_mask", "int64", ("batch", "tokens")))
+
+# name: back end, origin, MB, sparsity, noise on its origin's answers, milliseconds, half the interval of the ratio
+VARIANTS: dict[str, tuple[str, str, float, float, float, float, float]] = {
+    "fp32": ("onnxruntime", "", 0.090, 0.0, 0.0, 42.8, 0.0),
+    "pruned": ("onnxruntime", "", 0.055, 0.42, 0.2, 18.2, 0.05),
+    "int8-dynamic": ("onnxruntime", "fp32", 0.023, 0.0, 0.25, 25.6, 0.03),
+    "int8-static": ("onnxruntime", "fp32", 0.023, 0.0, 3.0, 24.1, 0.04),
+    "openvino": ("openvino", "fp32", 0.090, 0.0, 0.001, 47.0, 0.02),
+    "int8-openvino": ("openvino", "fp32", 0.024, 0.0, 0.3, 54.2, 0.02),
+    "pruned-int8-dynamic": ("onnxruntime", "pruned", 0.015, 0.42, 0.15, 13.0, 0.07),
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Where each artifact of a finished pipeline is, by the names that the report's inputs have."""
+
+    dataset: Path
+    checks: Path
+    variants: Path
+    accuracy: Path
+    parity: Path
+    latency: Path
+    verdict: Path
+
+
+@pytest.fixture(scope="session")
+def finish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
+    """Return a function that finishes a pipeline in a folder of its own; ``names`` are its variants, ``labels`` what
+    the classes are called, and each ``seed`` stands for another training."""
+
+    def build(names: tuple[str, ...] = tuple(VARIANTS), labels: tuple[str, ...] = LABELS, seed: int = 0) -> Finished:
+        folder = tmp_path_factory.mktemp("finished")
+        places = Finished(**{name: folder / name for name in Finished.__dataclass_fields__})
+        make_dataset(places.dataset, labels)
+        make_checks(places.checks, places.dataset)
+        make_variants(places.variants, places.dataset, names, labels, seed)
+        make_accuracy(places, names)
+        parity.run(places.accuracy, places.parity, parity.Config(resamples=200))
+        make_latency(places, names)
+        gate.run(places.accuracy, places.parity, places.latency, places.verdict, gate.Config())
+        return places
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def finished(finish: Callable[..., Finished]) -> Finished:
+    return finish()
+
+
+def make_dataset(target: Path, labels: tuple[str, ...]) -> None:
+    with gzip.open(REVIEWS, "rt", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] in LABELS][:1200]
+    texts = [row["text"] for row in rows]
+    texts[1000] = HOSTILE
+    table = pa.table(
+        {
+            "text": texts,
+            "label": [LABELS.index(row["label"]) for row in rows],
+            "row": list(range(len(rows))),
+            "augmented": [False] * len(rows),
+        }
+    ).cast(SCHEMA)
+    raw = target.with_name("raw")
+    work = Work("data.ingest", None)
+    work.source = {"uri": "samples/movie_reviews.csv.gz", "sha256": "5d97c37f" * 8, "rows": 10605}
+    with new_dataset(raw, SCHEMA, work) as writer:
+        writer.write("all", table)
+        writer.drop("label is missing", 533, ["row 4: neither good nor bad", f"row 9: {HOSTILE}"])
+        writer.drop("text is a near-duplicate of an earlier one", 17, ["row 77: One of the best films of the year."])
+    parent = open_dataset(raw)
+    work = Work("augment.text", None, dataset=parent)
+    with new_dataset(target, SCHEMA, work, labels=labels, parent=parent) as writer:
+        for split, start, end in (("train", 0, 500), ("validation", 500, 600), ("test", 600, 1200)):
+            writer.write(split, table.slice(start, end - start))
+        examples = [
+            {"row": 3, "before": texts[3], "after": texts[3].replace("film", "movie"), "operations": {"synonym": 1}},
+            {"row": 5, "before": HOSTILE, "after": HOSTILE, "operations": {"swap": 1}},
+        ]
+        writer.note({"examples": examples, "counts": {"synonym": 40, "swap": 11}})
+
+
+def make_checks(target: Path, dataset: Path) -> None:
+    with new_measurement(target, "checks", Work("data.validate", None, dataset=open_dataset(dataset))) as writer:
+        writer.data = {
+            "rules": [{"rule": "no text is in two splits", "passed": True, "detail": "1,200 texts were compared"}],
+            "balance": {"train": {"negative": 260, "positive": 240}, "test": {"negative": 300, "positive": 300}},
+        }
+
+
+def make_variants(target: Path, dataset: Path, names: tuple[str, ...], labels: tuple[str, ...], seed: int) -> None:
+    data = open_dataset(dataset)
+    trained = make_model(
+        target.with_name("trained"), "fp32", Work("train.transformers", None, dataset=data), labels, seed
+    )
+    with new_variants(target, Work("optimize.quantize", None, model=trained)) as writer:
+        for name in names:
+            backend, origin, *_ = VARIANTS[name]
+            step = "export.onnx" if not origin else "optimize.quantize"
+            work = Work(step, None, model=trained)
+            with writer.new(signature(name, backend, origin, labels), work, trained) as model:
+                fill(model.folder, name, seed)
+                model.sparsity = VARIANTS[name][3]
+                if name == "pruned":
+                    model.notes["optimize.prune"] = {
+                        "sparsity": 0.42,
+                        "kept": {"heads": 6, "neurons": 512},
+                        "remark": "structured pruning removes rows, so the model is smaller and faster",
+                    }
+
+
+def make_model(target: Path, name: str, work: Work, labels: tuple[str, ...], seed: int) -> Model:
+    work.metrics["validation_accuracy"] = 0.862
+    with new_model(target, signature(name, "onnxruntime", "", labels), work) as writer:
+        fill(writer.folder, name, seed)
+        history = [(1, 0.512, 0.812, 141.0), (2, 0.334, 0.856, 139.5), (3, 0.252, 0.862, 140.2)]
+        keys = ("epoch", "loss", "validation_accuracy", "seconds")
+        writer.note(
+            {
+                "history": [dict(zip(keys, entry, strict=True)) for entry in history],
+                "tokens_per_second": 4210.5,
+                "device": "cpu",
+            }
+        )
+    return open_model(target)
+
+
+def signature(name: str, backend: str, origin: str, labels: tuple[str, ...]) -> Signature:
+    return Signature(
+        task="text-classification",
+        framework="onnx" if backend == "onnxruntime" else "openvino",
+        variant=name,
+        backend=backend,
+        weights="model.onnx" if backend == "onnxruntime" else "model.xml",
+        origin=origin,
+        labels=labels,
+        inputs=TENSORS,
+        outputs=(Tensor("logits", "float32", ("batch", "labels")),),
+    )
+
+
+def fill(folder: Path, name: str, seed: int) -> None:
+    """Write files that stand for the variant's graph: their bytes tell variants and trainings apart."""
+    generator = np.random.default_rng([seed, *name.encode()])
+    weights = generator.bytes(int(VARIANTS[name][2] * 1e6))
+    if VARIANTS[name][0] == "openvino":
+        (folder / "model.xml").write_text("<net/>")
+        (folder / "model.bin").write_bytes(weights)
+    else:
+        (folder / "model.onnx").write_bytes(weights)
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def make_accuracy(places: Finished, names: tuple[str, ...]) -> None:
+    variants, data = open_variants(places.variants), open_dataset(places.dataset)
+    table = data.table("test")
+    labels = table.column("label").to_numpy()
+    tokens = np.array([1 + len(text.split()) for text in table.column("text").to_pylist()], np.int64)
+    rows = accuracy.Rows(table.column("row").to_numpy(), table.column("text").to_pylist(), labels, list(data.labels))
+    work = Work("evaluate.accuracy", None, variants=variants, dataset=data)
+    answers = draw_answers(labels, len(data.labels))
+    config = accuracy.Config(resamples=200)
+    with new_measurement(places.accuracy, "accuracy", work) as writer:
+        found: dict[str, Any] = {}
+        with pq.ParquetWriter(writer.folder / accuracy.PREDICTIONS, accuracy.SCHEMA) as file:
+            for name in names:
+                logits = answers[name]
+                columns = [rows.numbers, [name] * len(labels), labels, logits.argmax(1), tokens, list(logits)]
+                file.write_table(pa.table(dict(zip(accuracy.SCHEMA.names, columns, strict=True)), accuracy.SCHEMA))
+                origin = {"backend": VARIANTS[name][0], "origin": VARIANTS[name][1]}
+                found[name] = {**origin, **accuracy.measure(logits, tokens, rows, config)}
+        writer.data = {"split": "test", "rows": len(labels), "labels": list(data.labels), "variants": found}
+
+
+def draw_answers(labels: Any, classes: int) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    answers: dict[str, Any] = {}
+    for name, (_, origin, _, _, noise, _, _) in VARIANTS.items():
+        fresh = 2.4 * np.eye(classes)[labels] + generator.normal(0, 1.55, (len(labels), classes))
+        base = answers.get(origin or "fp32", fresh)
+        answers[name] = (base + generator.normal(0, noise + 1e-9, base.shape)).astype(np.float32)
+    return answers
+
+
+def make_latency(places: Finished, names: tuple[str, ...]) -> None:
+    scenarios = {"batch1-fixed128": 1.0, "batch1-real": 0.27, "batch8-fixed128": 7.4, "batch8-real": 2.1}
+    work = Work("evaluate.latency", None, variants=open_variants(places.variants), dataset=open_dataset(places.dataset))
+    with new_measurement(places.latency, "latency", work) as writer:
+        writer.data = {
+            "processor": {
+                "name": "AMD EPYC 7B13",
+                "kind": "avx2",
+                "instruction_sets": ["AVX2", "FMA"],
+                "cores": 2,
+            },
+            "threads": 1,
+            "versions": {"python": "3.11.7", "onnxruntime": "1.32.0", "openvino": "2026.4.0"},
+            "reference": "fp32",
+            "scenarios": list(scenarios),
+            "variants": {
+                name: {
+                    "backend": VARIANTS[name][0],
+                    "size_bytes": int(VARIANTS[name][2] * 1e9),
+                    "sparsity": VARIANTS[name][3],
+                    "cold_start_ms": 310.0,
+                    "peak_memory_bytes": 412_000_000,
+                    "scenarios": {scenario: timing(name, factor) for scenario, factor in scenarios.items()},
+                }
+                for name in names
+            },
+        }
+
+
+def timing(name: str, factor: float) -> dict[str, Any]:
+    milliseconds, spread = VARIANTS[name][5] * factor, VARIANTS[name][6]
+    ratio = VARIANTS["fp32"][5] / VARIANTS[name][5]
+    return {
+        "p50_ms": milliseconds,
+        "p95_ms": 1.12 * milliseconds,
+        "p99_ms": 1.31 * milliseconds,
+        "rows_per_second": 1000 / milliseconds,
+        "ratio": {"value": ratio, "low": ratio - spread, "high": ratio + spread},
+    }

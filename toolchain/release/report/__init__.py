@@ -1,0 +1,173 @@
+"""Report: one page for people and one JSON file for machines, both of the same numbers.
+
+report.json is an interface, described by docs/report.schema.json; report.html needs nothing but itself.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolchain.artifacts.dataset import Dataset, open_dataset
+from toolchain.artifacts.folder import disk_space_reported, write_json
+from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
+from toolchain.artifacts.provenance import Work, ancestors
+from toolchain.artifacts.variants import Variants, open_variants
+from toolchain.errors import ConfigError, DataError
+from toolchain.release.report.cost import Prices, cost_of
+from toolchain.release.report.page import render
+
+Data = Mapping[str, Any]  # what a measurement holds, or a part of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    pipeline: str = ""  # shown, and kept in report.json
+    run: str = ""  # the run's name, shown, and kept in report.json
+    price_per_cpu_hour: float = 0.0  # money for one core and hour; 0: no price is known and none is shown
+    price_per_gpu_hour: float = 0.0  # money for one GPU and hour; 0: no price is known
+    currency: str = "USD"  # of both prices: ISO 4217, or any short word
+
+    def __post_init__(self) -> None:
+        for name in ("price_per_cpu_hour", "price_per_gpu_hour"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ConfigError(f"{name} is {value}: give money for an hour, or 0 to leave it out")
+        if not self.currency.strip():
+            raise ConfigError("currency must name the money that the prices are in, got an empty string; USD, say")
+
+
+@dataclass(frozen=True)
+class Result:
+    winner: str
+    variants: int
+    accuracy: float  # of the winner, 0..1
+    ratio: float  # of the winner: times as fast as the reference
+    cpu_seconds: float  # of all steps up to here
+    gpu_seconds: float
+    size_bytes: int  # of report.html
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report tells, opened and checked."""
+
+    dataset: Dataset
+    variants: Variants
+    checks: Measurement
+    accuracy: Measurement
+    parity: Measurement
+    latency: Measurement
+    verdict: Measurement
+
+
+def compose(found: Findings, config: Config) -> dict[str, Any]:
+    """Return report.json; docs/report.schema.json says what each part means."""
+    latency = found.latency.data
+    lineage = ancestors(*vars(found).values())
+    prices = Prices(config.price_per_cpu_hour, config.price_per_gpu_hour, config.currency)
+    return {
+        "pipeline": config.pipeline,
+        "run": config.run,
+        "verdict": {key: found.verdict.data[key] for key in ("winner", "reason")},
+        "variants": [_variant(entry, found) for entry in found.verdict.data["variants"]],
+        "dataset": {
+            "digest": found.dataset.digest,
+            "rows": {split: found.dataset.rows(split) for split in found.dataset.splits},
+            "dropped": [vars(entry) | {"examples": list(entry.examples)} for entry in found.dataset.dropped],
+        },
+        "environment": {key: latency[key] for key in ("processor", "threads", "versions")},
+        "cost": cost_of(lineage, prices),
+    }
+
+
+def run(
+    dataset: Path,
+    checks: Path,
+    variants: Path,
+    accuracy: Path,
+    parity: Path,
+    latency: Path,
+    verdict: Path,
+    report: Path,
+    page: Path,
+    config: Config,
+) -> Result:
+    """Write the measurement ``report``, with report.html and report.json in it, and the same page to the file ``page``.
+
+    Raises:
+        ArtifactError: an input is damaged or of another kind.
+        DataError: the measurements are not of these variants.
+    """
+    measured = {"checks": checks, "accuracy": accuracy, "parity": parity, "latency": latency, "verdict": verdict}
+    found = Findings(
+        open_dataset(dataset),
+        open_variants(variants),
+        **{kind: open_measurement(path, kind) for kind, path in measured.items()},
+    )
+    _check(found)
+    work = Work("release.report", config, **vars(found))
+    content = compose(found, config)
+    html = render(content, found)
+    with new_measurement(report, "report", work) as writer:
+        writer.data = content
+        (writer.folder / "report.html").write_text(html, encoding="utf-8")
+        write_json(writer.folder / "report.json", content)
+        work.metrics["size_bytes"] = len(html.encode())
+        _put(html, page)
+    return _result(content, len(html.encode()))
+
+
+def _variant(judged: Data, found: Findings) -> dict[str, Any]:
+    name = judged["name"]
+    right, quick = found.accuracy.data["variants"][name], found.latency.data["variants"][name]
+    timed = quick["scenarios"][found.verdict.data["scenario"]]
+    return {
+        "name": name,
+        "backend": quick["backend"],
+        "accuracy": right["accuracy"]["value"],
+        "worst_class_accuracy": right["worst_class_accuracy"],
+        "agreement": found.parity.data["variants"][name]["agreement"]["value"],
+        "p50_ms": timed["p50_ms"],
+        "p95_ms": timed["p95_ms"],
+        "size_bytes": quick["size_bytes"],
+        "sparsity": quick["sparsity"],
+        "ratio": timed["ratio"]["value"],
+        "ratio_low": timed["ratio"]["low"],
+        "ratio_high": timed["ratio"]["high"],
+        "safe": judged["safe"],
+        "faster": judged["faster"],
+        "reasons": judged["reasons"],
+    }
+
+
+def _check(found: Findings) -> None:
+    judged = {entry["name"] for entry in found.verdict.data["variants"]}
+    odd = judged ^ set(found.variants.models)
+    if odd:
+        raise DataError(f"{found.verdict.path} does not judge these variants: {', '.join(sorted(odd))}; judge again")
+    for measured in (found.accuracy, found.parity, found.latency):
+        if found.verdict.lineage[-1].parents.get(measured.kind) != measured.digest:
+            raise DataError(f"{found.verdict.path} was not made from {measured.path}; judge again")
+
+
+def _put(html: str, page: Path) -> None:
+    page.parent.mkdir(parents=True, exist_ok=True)
+    partial = page.with_name(f".{page.name}.partial")
+    with disk_space_reported(page):
+        partial.write_text(html, encoding="utf-8")
+        os.replace(partial, page)
+
+
+def _result(content: Data, size_bytes: int) -> Result:
+    winner = next(entry for entry in content["variants"] if entry["name"] == content["verdict"]["winner"])
+    return Result(
+        winner=winner["name"],
+        variants=len(content["variants"]),
+        accuracy=winner["accuracy"],
+        ratio=winner["ratio"],
+        cpu_seconds=content["cost"]["cpu_seconds"],
+        gpu_seconds=content["cost"]["gpu_seconds"],
+        size_bytes=size_bytes,
+    )

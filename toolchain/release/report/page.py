@@ -1,0 +1,212 @@
+"""Page: the report as one HTML file that needs no other file, no network and no script."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset
+from toolchain.artifacts.provenance import Provenance, ancestors
+from toolchain.artifacts.variants import REFERENCE
+from toolchain.release.report import pictures
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from toolchain.release.report import Findings
+
+Data = Mapping[str, Any]
+HERE = Path(__file__).parent
+TEMPLATE = HERE / "page.html"
+STYLE_SHEET = HERE / "page.css"
+EXAMPLES = 6  # of each kind of row that is shown: what a person reads, and no more
+CHARACTERS = 320  # of a text that is shown
+CONFUSION_LABELS = 12  # a matrix of more classes is no picture any more
+TOLD_ELSEWHERE = {"augment.text", "train.transformers"}  # notes that have a form of their own
+
+
+def render(content: Data, found: "Findings") -> str:
+    """Return the page for ``content`` (report.json) and the measurements that it was made of."""
+    from markupsafe import Markup
+
+    drawn = {name: Markup(svg) for name, svg in _pictures(content, found).items()}
+    template = _environment().from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        style=Markup(STYLE_SHEET.read_text(encoding="utf-8")),
+        pictures=drawn,
+        winner=_of(content, content["verdict"]["winner"]),
+        reference=_of(content, REFERENCE),
+        made=_day(found.verdict.lineage[-1].started),
+        flips=_flips(content["verdict"]["winner"], found),
+        latency=found.latency.data,
+        verdict_data=found.verdict.data,
+        accuracy=found.accuracy.data,
+        checks=found.checks.data,
+        labels=found.dataset.labels,
+        examples=found.dataset.notes.get("augment.text", {}).get("examples", [])[:EXAMPLES],
+        training=_note("train.transformers", found),
+        notes=_notes(found),
+        lineage=_lineage(found),
+        **{**content, "variants": [{**entry, **_more(entry["name"], found)} for entry in content["variants"]]},
+    )
+
+
+def _environment() -> "Environment":
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "percent": lambda value, digits=1: f"{100 * value:.{digits}f} %",
+        "number": lambda value: f"{value:,}" if isinstance(value, int) else f"{value:,.4g}",
+        "milliseconds": lambda value: f"{value:.1f}" if value < 100 else f"{value:,.0f}",
+        "size": _size,
+        "duration": _duration,
+        "short": lambda text: text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…",
+        "words": lambda name: str(name).replace("_", " "),
+        "told": _told,
+    }
+    return environment
+
+
+def _pictures(content: Data, found: "Findings") -> dict[str, str]:
+    """Return each picture that there are numbers for, as SVG, by name."""
+    measured = found.accuracy.data["variants"]
+    names = list(dict.fromkeys([content["verdict"]["winner"], REFERENCE]))
+    drawn = _tradeoff(found)
+    if len(found.accuracy.data["labels"]) <= CONFUSION_LABELS:
+        labels = found.accuracy.data["labels"]
+        drawn |= {
+            f"confusion_{place}": pictures.confusion(measured[name]["confusion"], labels, name)
+            for place, name in zip(("winner", "reference"), names, strict=False)
+        }
+    if all(measured[name].get("roc") and measured[name]["roc"]["points"] for name in names):
+        drawn["roc"] = pictures.roc({name: measured[name]["roc"] for name in names})
+    if all(measured[name].get("calibration") for name in names):
+        drawn["calibration"] = pictures.calibration({name: measured[name]["calibration"] for name in names})
+    if all(measured[name].get("slices") for name in names):
+        drawn["slices"] = pictures.slices({name: measured[name]["slices"] for name in names})
+    epochs = _note("train.transformers", found).get("history", [])
+    if epochs:
+        drawn["history"] = pictures.history(epochs)
+    return drawn
+
+
+def _tradeoff(found: "Findings") -> dict[str, str]:
+    verdict = found.verdict.data
+    measured, timed = found.accuracy.data["variants"], found.latency.data["variants"]
+    scenario, thresholds = verdict["scenario"], verdict["thresholds"]
+    typical = timed[REFERENCE]["scenarios"][scenario]["p50_ms"]
+    points = []
+    for judged in verdict["variants"]:
+        name = judged["name"]
+        right, quick = measured[name]["accuracy"], timed[name]["scenarios"][scenario]
+        kind = "winner" if name == verdict["winner"] else "safe" if judged["safe"] else "refused"
+        fast = sorted((quick["p50_ms"], typical / quick["ratio"]["high"], typical / quick["ratio"]["low"]))
+        bounds = (100 * right["low"], 100 * right["high"])
+        points.append(pictures.Point(name, quick["p50_ms"], (fast[0], fast[-1]), 100 * right["value"], bounds, kind))
+    least = 100 * (measured[REFERENCE]["accuracy"]["value"] - thresholds["accuracy_drop"])
+    most = typical / thresholds["ratio"]
+    return {
+        "tradeoff_wide": pictures.tradeoff(points, least, most),
+        "tradeoff_narrow": pictures.tradeoff(points, least, most, narrow=True),
+    }
+
+
+def _more(name: str, found: "Findings") -> dict[str, Any]:
+    """Return what the page says of a variant beside report.json's part of it."""
+    right, alike = found.accuracy.data["variants"][name], found.parity.data["variants"][name]
+    return {
+        "accuracy_interval": right["accuracy"],
+        "agreement_interval": alike["agreement"],
+        "origin": alike["origin"],
+        "origin_agreement": alike["origin_agreement"],
+        "worst_class": right["worst_class"],
+        "f1": right["f1"]["value"],
+        "per_class": right["per_class"],
+        "cold_start_ms": found.latency.data["variants"][name]["cold_start_ms"],
+        "peak_memory_bytes": found.latency.data["variants"][name]["peak_memory_bytes"],
+        "scenarios": found.latency.data["variants"][name]["scenarios"],
+        "digest": found.variants.models[name].digest,
+    }
+
+
+def _flips(winner: str, found: "Findings") -> list[dict[str, Any]]:
+    """Return a few rows that the winner answers otherwise than the reference, with their texts."""
+    flips = found.parity.data["variants"][winner]["flips"][:EXAMPLES]
+    texts = _texts(found.dataset, found.accuracy.data["split"], {flip["row"] for flip in flips})
+    return [{**flip, "text": texts[flip["row"]]} for flip in flips if flip["row"] in texts]
+
+
+def _texts(dataset: Dataset, split: str, rows: set[int]) -> dict[int, str]:
+    if not rows or not {ROW, TEXT, LABEL} <= set(dataset.schema.names) or split not in dataset.splits:
+        return {}
+    batches = (batch.to_pydict() for batch in dataset.batches(split, [ROW, TEXT]))
+    return {row: text for batch in batches for row, text in zip(batch[ROW], batch[TEXT], strict=True) if row in rows}
+
+
+def _note(step: str, found: "Findings") -> dict[str, Any]:
+    """Return what ``step`` noted with the first variant that it had a hand in, {} where it noted nothing."""
+    noted = (model.notes[step] for model in found.variants.models.values() if step in model.notes)
+    return dict(next(noted, {}))
+
+
+def _notes(found: "Findings") -> list[dict[str, Any]]:
+    """Return what other steps noted with the variants: each note once, with the variants that carry it."""
+    notes: list[dict[str, Any]] = []
+    for name, model in found.variants.models.items():
+        for step, value in model.notes.items():
+            same = next((note for note in notes if note["step"] == step and note["value"] == value), None)
+            if same:
+                same["variants"].append(name)
+            elif step not in TOLD_ELSEWHERE:
+                notes.append({"step": step, "value": value, "variants": [name]})
+    return notes
+
+
+def _lineage(found: "Findings") -> list[dict[str, Any]]:
+    """Return the way from the source's rows to the variants, a stage each."""
+    told: list[dict[str, Any]] = []
+    for entry in ancestors(found.dataset, found.variants):
+        told += [{"step": "source", "source": entry.source, "digest": "", "kind": "", "metrics": {}}] * bool(
+            entry.source
+        )
+        told.append({"step": entry.step, "kind": entry.kind, "digest": entry.digest, "metrics": _counts(entry)})
+    return told
+
+
+def _counts(entry: Provenance) -> dict[str, float]:
+    return dict(list(entry.metrics.items())[:4])
+
+
+def _of(content: Data, name: str) -> dict[str, Any]:
+    return dict(next(entry for entry in content["variants"] if entry["name"] == name))
+
+
+def _day(started: str) -> str:
+    return f"{datetime.fromisoformat(started):%-d %B %Y, %H:%M} UTC" if started else ""
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.2f} GB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _told(value: object) -> str:
+    """Return a plain value as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {_told(part)}" for key, part in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(_told(part) for part in value)
+    return str(value)

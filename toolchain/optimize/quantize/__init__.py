@@ -1,0 +1,128 @@
+"""Quantize: each float variant in INT8 arithmetic, by ONNX Runtime and by OpenVINO, beside the float ones.
+
+Which of them is faster depends on the processor, so all are made and the gate chooses by measurement. The methods:
+
+- ``int8-dynamic``: ONNX Runtime; ranges of activations are found anew for every request. Needs no calibration.
+- ``openvino``: the float weights as they are, in OpenVINO.
+- ``int8-openvino``: OpenVINO, calibrated by NNCF.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from toolchain.artifacts.dataset import open_dataset
+from toolchain.artifacts.model import TOKENIZER_FILES, Model, ModelWriter, Signature, require
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import REFERENCE, VariantsWriter, new_variants, open_variants
+from toolchain.errors import ConfigError
+from toolchain.optimize.quantize.calibration import Calibration, draw
+from toolchain.progress import say
+
+PLAIN = "plain.onnx"  # the graph in standard operators, where the one that is measured has others
+CALIBRATED = {"int8-openvino"}
+OPENVINO = {"openvino", "int8-openvino"}
+METHODS = ("int8-dynamic", "openvino", "int8-openvino")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    methods: list[str] = field(default_factory=lambda: list(METHODS))  # what is made of every float variant
+    calibration_rows: int = 128  # training rows whose activations set the ranges; twice as many change no range much
+    seed: int = 0  # which training rows are drawn
+    weight_bits: int = 7  # 7: the same answers everywhere; 8: finer, but saturates on processors without VNNI (AVX2)
+
+    def __post_init__(self) -> None:
+        unknown = [method for method in self.methods if method not in METHODS]
+        if unknown or len(set(self.methods)) != len(self.methods):
+            raise ConfigError(f"methods is {self.methods}: name each at most once, out of {', '.join(METHODS)}")
+        if self.calibration_rows < 1:
+            raise ConfigError(f"calibration_rows is {self.calibration_rows}: calibration needs 1 row at least")
+        if self.weight_bits not in (7, 8):
+            raise ConfigError(f"weight_bits is {self.weight_bits}: give 7 (safe without VNNI) or 8")
+
+
+@dataclass(frozen=True)
+class Result:
+    made: int  # variants added
+    smallest_bytes: int  # weights of the smallest variant
+    calibration_rows: int  # training rows that set the ranges; 0 when no method needed them
+
+
+def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Result:
+    """Write ``variants`` and what ``config.methods`` make of each float one to ``quantized``.
+
+    Calibration rows come from the training split only, never from augmented rows; their numbers are in the notes.
+
+    Raises:
+        DataError: the training split has no row to calibrate with.
+        ArtifactError: a float variant is not an ONNX text classifier, or a method cannot take its operators.
+    """
+    models, rows = open_variants(variants), open_dataset(dataset)
+    work = Work("optimize.quantize", config, variants=models, dataset=rows)
+    floats = [model for model in models.models.values() if model.signature.backend == "onnxruntime"]
+    for model in floats:
+        require(model, "text-classification", "onnx")
+    calibration = Calibration((), ())
+    if CALIBRATED & set(config.methods):
+        calibration = draw(rows, models.reference, config.calibration_rows, config.seed)
+    with new_variants(quantized, work) as writer:
+        for model in models.models.values():
+            writer.keep(model)
+        for model in floats:
+            for method in config.methods:
+                _make(method, model, writer, work, calibration, config)
+    sizes = [model.size_bytes for model in open_variants(quantized).models.values()]
+    return Result(
+        made=len(sizes) - len(models.models), smallest_bytes=min(sizes), calibration_rows=len(calibration.rows)
+    )
+
+
+def _make(
+    method: str, origin: Model, writer: VariantsWriter, work: Work, calibration: Calibration, config: Config
+) -> None:
+    """Add to ``writer`` what ``method`` makes of the float ``origin``."""
+    signature = _signature(method, origin)
+    say(f"quantize: {signature.variant} from {origin.variant}")
+    with writer.new(signature, work, parent=origin) as model:
+        model.keep(origin, *TOKENIZER_FILES)
+        _convert(method, _plain(origin), model, calibration, config)
+        model.note(_note(method, calibration, config))
+
+
+def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibration, config: Config) -> None:
+    target, labels = model.folder / model.signature.weights, model.signature.labels
+    if method == "int8-dynamic":
+        from toolchain.optimize.quantize.onnxruntime_int8 import quantize_dynamic
+
+        quantize_dynamic(source, target, config.weight_bits)
+    elif method == "openvino":
+        from toolchain.optimize.quantize.openvino_ir import convert
+
+        convert(source, target, labels)
+    else:
+        from toolchain.optimize.quantize.openvino_ir import quantize
+
+        quantize(source, target, labels, calibration.feeds, config.weight_bits)
+
+
+def _signature(method: str, origin: Model) -> Signature:
+    variant = method if origin.variant == REFERENCE else f"{origin.variant}-{method}"
+    named = replace(origin.signature, variant=variant, origin=origin.variant)
+    if method in OPENVINO:
+        return replace(named, framework="openvino", backend="openvino", weights="model.xml")
+    return replace(named, framework="onnx", backend="onnxruntime", weights="model.onnx")
+
+
+def _plain(model: Model) -> Path:
+    plain = model.path / PLAIN
+    return plain if plain.is_file() else model.weights
+
+
+def _note(method: str, calibration: Calibration, config: Config) -> dict[str, Any]:
+    note: dict[str, Any] = {"method": method}
+    if method != "openvino":
+        note["weight_bits"] = config.weight_bits
+    if method in CALIBRATED:
+        note["calibration_rows"] = list(calibration.rows)
+    return note

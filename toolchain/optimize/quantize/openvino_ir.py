@@ -1,0 +1,80 @@
+"""OpenVINO: an ONNX graph as OpenVINO's own files (model.xml and model.bin), in float or in INT8 by NNCF."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from toolchain.errors import ArtifactError
+from toolchain.inference import Ids
+
+LABELS = ["model_info", "labels"]  # where OpenVINO's Model API looks for class names, spaces as underscores
+
+
+def convert(source: Path, target: Path, labels: Sequence[str]) -> None:
+    """Write the ONNX graph ``source`` to ``target`` (.xml, its weights beside it), its numbers as they are.
+
+    Raises:
+        ArtifactError: OpenVINO does not know an operator of the graph.
+    """
+    _save(_read(source), target, labels)
+
+
+def quantize(source: Path, target: Path, labels: Sequence[str], feeds: Sequence[dict[str, Ids]], bits: int) -> None:
+    """Write ``source`` to ``target`` with its linear layers in INT8, ranges set by ``feeds``.
+
+    NNCF's recipe for transformers: SmoothQuant, symmetric weights by channel, asymmetric activations; at 7 ``bits``
+    weights use half their range, which keeps the 16-bit sums of processors without VNNI from saturating.
+
+    Raises:
+        ArtifactError: OpenVINO or NNCF cannot take the graph.
+    """
+    _keep_usage_private()
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)  # its progress of five passes says nothing that helps
+    model = _read(source)
+    names = [value.get_any_name() for value in model.inputs]
+    overflow = nncf.OverflowFix.ENABLE if bits == 7 else nncf.OverflowFix.DISABLE
+    try:
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(feeds, lambda feed: {name: feed[name] for name in names}),
+            subset_size=len(feeds),
+            model_type=nncf.ModelType.TRANSFORMER,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
+        )
+    except (RuntimeError, nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError) as error:
+        raise ArtifactError(f"NNCF cannot quantize {source}: {_first_line(error)}") from error
+    _save(quantized, target, labels)
+
+
+def _read(source: Path) -> Any:
+    _keep_usage_private()
+    import openvino
+
+    try:
+        return openvino.Core().read_model(source)
+    except RuntimeError as error:
+        raise ArtifactError(f"OpenVINO cannot read {source}: {_first_line(error)}") from error
+
+
+def _save(model: Any, target: Path, labels: Sequence[str]) -> None:
+    import openvino
+
+    model.set_rt_info(" ".join(label.replace(" ", "_") for label in labels), LABELS)
+    openvino.save_model(model, target, compress_to_fp16=False)  # half precision would change the answers
+
+
+def _keep_usage_private() -> None:
+    """Keep OpenVINO and NNCF from reporting each use to Google Analytics, which they do unasked.
+
+    None in sys.modules makes the import fail, and both do without (Python reference, "The module cache").
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is meant, the stubs forget it
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,41 @@
+"""Export: toolchain.export.onnx, in the training image."""
+
+from kfp import dsl
+
+from components.images import TRAIN
+
+
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
+def onnx(
+    model: dsl.Input[dsl.Model],
+    pruned: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    variants: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    opset: int = 17,
+    fuse_attention: bool = False,
+    parity_rows: int = 64,
+    tolerance: float = 1e-3,
+):
+    """Export model and pruned as ONNX graphs, and check on real rows that they answer as PyTorch does.
+
+    Args:
+        model: A text classifier in PyTorch.
+        pruned: The same made smaller; the same once more where nothing was pruned.
+        dataset: Whose texts the answers are compared on.
+        variants: The graphs, fp32 first, each with all that inference needs.
+        metrics: variants, rows_compared and largest_difference.
+        opset: Version of ONNX's operators, 17 to 20.
+        fuse_attention: Whether each attention becomes one operator of ONNX Runtime's own.
+        parity_rows: Rows that PyTorch and the graph must answer alike.
+        tolerance: The largest difference of a logit that is allowed.
+    """
+    from pathlib import Path
+
+    from toolchain.export.onnx import Config, run
+
+    config = Config(opset=opset, fuse_attention=fuse_attention, parity_rows=parity_rows, tolerance=tolerance)
+    result = run([Path(model.path), Path(pruned.path)], Path(dataset.path), Path(variants.path), config)
+    metrics.log_metric("variants", len(result.variants))
+    metrics.log_metric("rows_compared", result.rows)
+    metrics.log_metric("largest_difference", result.largest_difference)

@@ -1,0 +1,40 @@
+"""Validate: toolchain.data.validate, in the base image."""
+
+from kfp import dsl
+
+from components.images import BASE
+
+
+@dsl.component(base_image=BASE, install_kfp_package=False)
+def validate(
+    dataset: dsl.Input[dsl.Dataset],
+    checks: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    minimum_rows: int = 20,
+    minimum_share: float = 0.05,
+    types: dict = {},
+    ranges: dict = {},
+):
+    """Stop the run when the split data break a rule, naming the rule and the rows.
+
+    Args:
+        dataset: A dataset with the splits train, validation and test.
+        checks: The rules that were checked, all of which hold.
+        metrics: rules, rows and smallest_share, that of the rarest class among the training rows.
+        minimum_rows: In each split.
+        minimum_share: Of the rarest class among the training rows.
+        types: Column to "text", "integer", "number" or "boolean".
+        ranges: Column to [lowest, highest].
+    """
+    from pathlib import Path
+
+    from toolchain.data.validate import Config, run
+
+    result = run(
+        Path(dataset.path),
+        Path(checks.path),
+        Config(minimum_rows=minimum_rows, minimum_share=minimum_share, types=types, ranges=ranges),
+    )
+    metrics.log_metric("rules", result.rules)
+    metrics.log_metric("rows", result.rows)
+    metrics.log_metric("smallest_share", result.smallest_share)

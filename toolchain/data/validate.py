@@ -1,0 +1,236 @@
+"""Validate: stop the run when the split data break a rule, naming the rule and the rows."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset, open_dataset
+from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.sameness import KeyFiles, first_of_each, keys_of_texts
+from toolchain.errors import ConfigError, DataError
+from toolchain.progress import Progress
+
+if TYPE_CHECKING:
+    from pandera.pandas import Check, DataFrameSchema
+
+SPLITS = ("train", "validation", "test")
+ROWS_NAMED = 10  # of those that break a rule
+TYPES = {
+    "text": pd.api.types.is_object_dtype,
+    "integer": pd.api.types.is_integer_dtype,
+    "number": pd.api.types.is_numeric_dtype,
+    "boolean": pd.api.types.is_bool_dtype,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    minimum_rows: int = 20  # in each split: of fewer, one row is worth more than 5 points of accuracy
+    minimum_share: float = 0.05  # of the rarest class among the training rows; below, a model does well to ignore it
+    types: dict[str, str] = field(default_factory=dict)  # column -> "text", "integer", "number" or "boolean"
+    ranges: dict[str, list[float]] = field(default_factory=dict)  # column -> [lowest, highest], both allowed
+
+    def __post_init__(self) -> None:
+        if self.minimum_rows < 1:
+            raise ConfigError(f"minimum_rows={self.minimum_rows} is out of range; give 1 or more")
+        if not 0 <= self.minimum_share <= 0.5:
+            raise ConfigError(f"minimum_share={self.minimum_share} is out of range; give 0 to 0.5")
+        for column, kind in self.types.items():
+            if kind not in TYPES:
+                raise ConfigError(f"types[{column!r}]={kind!r} is not known; give one of {', '.join(TYPES)}")
+        for column, bounds in self.ranges.items():
+            if not isinstance(bounds, list) or len(bounds) != 2 or not bounds[0] <= bounds[1]:
+                raise ConfigError(f"ranges[{column!r}]={bounds!r} is no range; give [lowest, highest]")
+
+
+@dataclass(frozen=True)
+class Result:
+    rules: int  # all of them passed
+    rows: int  # looked at
+    smallest_share: float  # of the rarest class among the training rows; 1.0 where there are no classes
+
+
+@dataclass
+class Rule:
+    """A rule and what broke it."""
+
+    text: str  # what must hold
+    faults: int = 0
+    rows: list[str] = field(default_factory=list)  # a few of those that break it: "row 17 of test"
+    found: str = ""  # what was seen, whether or not it holds
+
+    def broken_by(self, rows: list[str]) -> None:
+        self.faults += len(rows)
+        self.rows += rows[: ROWS_NAMED - len(self.rows)]
+
+    @property
+    def detail(self) -> str:
+        more = f" and {self.faults - len(self.rows):,} more" if self.faults > len(self.rows) else ""
+        return ", ".join(self.rows) + more if self.rows else self.found
+
+
+def validate(dataset: Dataset, config: Config, folder: Path) -> list[Rule]:
+    """Return every rule with what breaks it; a rule without faults holds.
+
+    ``folder`` is an empty one, for the keys by which texts are compared across splits (28 bytes for each row).
+    """
+    rules = {
+        str(check.error): Rule(str(check.error)) for checks in _checks(dataset, config).values() for check in checks
+    }
+    _check_rows(dataset, config, rules)
+    found = list(rules.values())
+    found += _check_counts(dataset, balance(dataset), config)
+    return [*found, _check_leaks(dataset, folder)] if TEXT in dataset.schema.names else found
+
+
+def run(dataset: Path, checks: Path, config: Config) -> Result:
+    """Write what was checked in the splits of ``dataset`` to ``checks``.
+
+    Raises:
+        DataError: rules are broken: a line for each, with the rows; nothing is written.
+    """
+    source = open_dataset(dataset)
+    source.require(*config.types, *config.ranges)
+    work = Work("data.validate", config, dataset=source)
+    with tempfile.TemporaryDirectory(prefix="validate-") as folder:
+        rules = validate(source, config, Path(folder))
+    broken = [rule for rule in rules if rule.faults]
+    if broken:
+        lines = [f"{rule.text}: broken by {rule.detail}" for rule in broken]
+        raise DataError("\n".join([f"{dataset} breaks {len(broken)} of {len(rules)} rules", *lines]))
+    shares = _shares(balance(source)[SPLITS[0]])
+    rows = sum(source.rows(split) for split in SPLITS)
+    work.metrics |= {
+        "rules": float(len(rules)),
+        "rows": float(rows),
+        "smallest_share": min(shares.values(), default=1.0),
+    }
+    with new_measurement(checks, "checks", work) as writer:
+        passed = [{"rule": rule.text, "passed": True, "detail": rule.detail} for rule in rules]
+        writer.data = {
+            "rules": passed,
+            "balance": balance(source),
+            "rows": {split: source.rows(split) for split in SPLITS},
+        }
+    return Result(len(rules), rows, work.metrics["smallest_share"])
+
+
+def balance(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Return the rows of each class in each split; {} for each split where there are no classes."""
+    counts = {split: dict.fromkeys(dataset.labels, 0) for split in SPLITS}
+    for split in SPLITS if dataset.labels else ():
+        for batch in dataset.batches(split, [LABEL]):
+            for entry in pc.value_counts(batch.column(LABEL)).to_pylist():
+                if entry["values"] is not None and 0 <= entry["values"] < len(dataset.labels):
+                    counts[split][dataset.labels[entry["values"]]] += entry["counts"]
+    return counts
+
+
+def _checks(dataset: Dataset, config: Config) -> dict[str, list["Check"]]:
+    """Return pandera's checks by column; the ``error`` of each is the rule in words."""
+    from pandera.pandas import Check
+
+    names, top = dataset.schema.names, len(dataset.labels) - 1
+    checks: dict[str, list[Check]] = {name: [] for name in names}
+    checks[ROW].append(Check.ge(0, error="row is a number from 0"))
+    if TEXT in names:
+        checks[TEXT].append(
+            _check("text is not blank", lambda text: text.notna() & (text.fillna("").str.strip() != ""))
+        )
+    if dataset.labels:
+        meant = f"label is one of {', '.join(dataset.labels)}"
+        checks[LABEL].append(_check(meant, lambda label: label.notna() & label.between(0, top)))
+    for column, kind in config.types.items():
+        checks[column].append(_check(f"{column} holds {kind}", TYPES[kind]))
+    for column, (low, high) in config.ranges.items():
+        checks[column].append(Check.in_range(low, high, error=f"{column} is from {low:g} to {high:g}"))
+    return checks
+
+
+def _check(rule: str, holds: Any) -> "Check":
+    from pandera.pandas import Check
+
+    return Check(holds, error=rule, ignore_na=False)
+
+
+def _schema(dataset: Dataset, config: Config) -> "DataFrameSchema":
+    from pandera.pandas import Column, DataFrameSchema
+
+    checks = _checks(dataset, config)
+    return DataFrameSchema({name: Column(checks=checks[name], nullable=True) for name in dataset.schema.names})
+
+
+def _check_rows(dataset: Dataset, config: Config, rules: dict[str, Rule]) -> None:
+    """Take every row through pandera, batch by batch, and note in ``rules`` which row broke what."""
+    from pandera.errors import SchemaErrors
+
+    schema = _schema(dataset, config)
+    for split, frame in _frames(dataset):
+        try:
+            schema.validate(frame, lazy=True)
+        except SchemaErrors as errors:
+            for rule, cases in errors.failure_cases.groupby("check", sort=False):
+                rows = [f"row {int(row)} of {split}" for row in cases["index"].dropna()]
+                rules[str(rule)].broken_by(rows or [f"all rows of {split}"])
+
+
+def _frames(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each split's rows as pandas frames whose index is the row's number in the source."""
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # a missing value makes them no floats
+    with Progress("validate", sum(dataset.rows(split) for split in SPLITS), "rows") as progress:
+        for split in SPLITS:
+            for batch in dataset.batches(split):
+                yield split, batch.to_pandas(types_mapper=nullable.get).set_index(ROW, drop=False)
+                progress.advance(batch.num_rows)
+
+
+def _check_counts(dataset: Dataset, counts: dict[str, dict[str, int]], config: Config) -> list[Rule]:
+    rows = Rule(f"each split has {config.minimum_rows} rows or more")
+    rows.found = ", ".join(f"{split} {dataset.rows(split):,}" for split in SPLITS)
+    rows.broken_by([f"{s} with {dataset.rows(s):,}" for s in SPLITS if dataset.rows(s) < config.minimum_rows])
+    return [rows, *_check_classes(counts, config)] if dataset.labels else [rows]
+
+
+def _check_classes(counts: dict[str, dict[str, int]], config: Config) -> list[Rule]:
+    shares = _shares(counts[SPLITS[0]])
+    several = Rule("there are two classes or more", found=", ".join(shares))
+    if len([share for share in shares.values() if share]) < 2:
+        several.broken_by(
+            [f"one class only in training: {', '.join(n for n, share in shares.items() if share) or 'none'}"]
+        )
+    rare = Rule(f"each class is {config.minimum_share:.0%} or more of the training rows")
+    rare.found = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    rare.broken_by([f"{name} with {share:.1%}" for name, share in shares.items() if share < config.minimum_share])
+    everywhere = Rule("each class is in each split")
+    everywhere.broken_by(
+        [f"{name} not in {split}" for split in SPLITS for name, rows in counts[split].items() if not rows]
+    )
+    return [several, rare, everywhere]
+
+
+def _shares(counts: dict[str, int]) -> dict[str, float]:
+    return {name: rows / max(sum(counts.values()), 1) for name, rows in counts.items()}
+
+
+def _check_leaks(dataset: Dataset, folder: Path) -> Rule:
+    """Find texts that say the same in two splits: a model would be measured on what it learned by heart."""
+    rule = Rule("no text is in two splits (case, punctuation and spaces aside)")
+    files = KeyFiles(folder / "keys", sum(dataset.rows(split) for split in SPLITS))
+    for number, split in enumerate(SPLITS):
+        for batch in dataset.batches(split, [TEXT, ROW]):
+            texts = batch.column(TEXT).to_pylist()
+            files.add(keys_of_texts(texts), batch.column(ROW).to_numpy(), number)
+    for entries in files.repeated():
+        for index, first in enumerate(first_of_each(entries) if len(entries) else []):
+            one, other = entries[first], entries[index]
+            if one["group"] != other["group"]:
+                where = [f"row {entry['position']} of {SPLITS[entry['group']]}" for entry in (one, other)]
+                rule.broken_by([" = ".join(where)])
+    return rule

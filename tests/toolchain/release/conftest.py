@@ -3,6 +3,7 @@ real steps of evaluation make of drawn answers, so that their form is always the
 
 import csv
 import gzip
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def finished(finish: Callable[..., Finished]) -> Finished:
 
 def make_dataset(target: Path, labels: tuple[str, ...]) -> None:
     with gzip.open(REVIEWS, "rt", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] in LABELS][:1200]
+        rows = [row for row in csv.DictReader(file) if row["label"] in LABELS]
+    rows = random.Random(0).sample(rows, 1200)
     texts = [row["text"] for row in rows]
     texts[1000] = HOSTILE
     table = pa.table(

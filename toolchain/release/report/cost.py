@@ -35,7 +35,7 @@ def cost_of(lineage: Iterable[Provenance], prices: Prices) -> dict[str, Any]:
 
 def _by_step(lineage: Iterable[Provenance]) -> dict[str, list[Provenance]]:
     found: dict[str, list[Provenance]] = {}
-    for entry in lineage:
+    for entry in sorted(lineage, key=lambda entry: entry.started):
         found.setdefault(entry.step, []).append(entry)
     return found
 

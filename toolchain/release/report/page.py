@@ -55,10 +55,11 @@ def _environment() -> "Environment":
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.tests["deep"] = lambda value: any(isinstance(part, Mapping | list) for part in value.values())
     environment.filters |= {
         "percent": lambda value, digits=1: f"{100 * value:.{digits}f} %",
         "number": lambda value: f"{value:,}" if isinstance(value, int) else f"{value:,.4g}",
-        "milliseconds": lambda value: f"{value:.1f}" if value < 100 else f"{value:,.0f}",
+        "brief": lambda value: f"{value:.1f}" if value < 100 else f"{value:,.0f}",
         "size": _size,
         "duration": _duration,
         "short": lambda text: text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…",
@@ -165,12 +166,13 @@ def _notes(found: "Findings") -> list[dict[str, Any]]:
 
 def _lineage(found: "Findings") -> list[dict[str, Any]]:
     """Return the way from the source's rows to the variants, a stage each."""
+    variants = {model.digest: name for name, model in found.variants.models.items()}
     told: list[dict[str, Any]] = []
     for entry in ancestors(found.dataset, found.variants):
-        told += [{"step": "source", "source": entry.source, "digest": "", "kind": "", "metrics": {}}] * bool(
-            entry.source
-        )
-        told.append({"step": entry.step, "kind": entry.kind, "digest": entry.digest, "metrics": _counts(entry)})
+        if entry.source:
+            told.append({"step": "source", "source": entry.source})
+        made = variants.get(entry.digest, "the variants" if entry.kind == "variants" else f"a {entry.kind}")
+        told.append({"step": entry.step, "made": made, "digest": entry.digest, "metrics": _counts(entry)})
     return told
 
 

@@ -6,7 +6,7 @@ Nothing is told by colour alone: the winner is a star, what was refused is a cro
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Data = Mapping[str, Any]
+Box = tuple[float, float, float, float]  # left, low, right, high
 INK, MUTED, LINE, ACCENT, WARN, PAPER, SOFT, SECOND = (f"#0{n}0{n}0{n}" for n in range(1, 9))
 VARIABLES = {
     INK: "var(--ink)",
@@ -47,6 +48,8 @@ STYLE = {
     "legend.frameon": False,
 }
 SMALL = (4.0, 3.0)  # inches; a phone's width, where 9 point type is read without zooming
+MARKS = {"winner": ("*", 14.0, ACCENT), "safe": ("o", 7.0, INK), "refused": ("X", 8.0, WARN)}  # form, size, colour
+POINTS_SHOWN = 6.0  # of accuracy below the reference: a variant that fails badly must not flatten all the others
 LINES = ((ACCENT, "-"), (SECOND, "--"))  # of the two variants that are compared: colour and dashes
 
 
@@ -63,7 +66,7 @@ class Point:
 
 
 def tradeoff(points: Sequence[Point], least_accuracy: float, most_milliseconds: float, narrow: bool = False) -> str:
-    """Draw accuracy against latency; what is right of and below the shaded corner costs too much or gains too little.
+    """Draw accuracy against latency; what is outside the shaded corner costs too much or gains too little.
 
     Args:
         points: The variants, the reference first.
@@ -71,25 +74,26 @@ def tradeoff(points: Sequence[Point], least_accuracy: float, most_milliseconds: 
         most_milliseconds: The longest that counts as faster.
         narrow: For a phone.
     """
+    floor = points[0].accuracy - POINTS_SHOWN
+    right = max(point.fast[1] for point in points) * 1.12
+    low = max(floor, min(point.right[0] for point in points)) - 0.5
+    high = max(point.right[1] for point in points) + 0.7
     with _figure((4.2, 3.9) if narrow else (8.6, 4.4)) as (figure, axes):
-        right = max(point.fast[1] for point in points) * 1.12
-        low, high = min(point.right[0] for point in points) - 0.4, max(point.right[1] for point in points) + 0.6
         axes.set(xlim=(0, right), ylim=(low, high), ylabel="accuracy, %", xlabel="median latency, ms (less is better)")
         axes.fill_between([0, most_milliseconds], least_accuracy, high, color=SOFT, linewidth=0, zorder=0)
         axes.axhline(least_accuracy, color=MUTED, linewidth=0.8, linestyle=":")
         axes.axvline(most_milliseconds, color=MUTED, linewidth=0.8, linestyle=":")
-        axes.text(right * 0.01, high, "safe and faster", color=MUTED, va="top", fontsize=8)
-        for point in points:
+        shown = [point if point.accuracy >= floor else _at_the_floor(point, floor) for point in points]
+        for point in shown:
             _mark(axes, point)
-        _name(axes, points, right, high - low, narrow)
-        _explain_marks(axes, points)
+        _name(axes, shown, most_milliseconds, narrow)
+        _explain_marks(figure, {point.kind for point in shown})
         return _svg(figure, f"tradeoff-{'narrow' if narrow else 'wide'}")
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], name: str) -> str:
     """Draw a confusion matrix: a row for each true class; the shade is the share of the row, the number its rows."""
-    size = max(2.6, 0.55 * len(labels) + 1.4)
-    with _figure((size + 0.6, size)) as (figure, axes):
+    with _figure((SMALL[0], max(SMALL[1], 0.55 * len(labels) + 1.4))) as (figure, axes):
         axes.grid(False)
         for row, counts in enumerate(matrix):
             for column, count in enumerate(counts):
@@ -97,7 +101,7 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], name: str)
                 square = {"facecolor": colour, "alpha": 0.06 + 0.5 * share, "edgecolor": PAPER, "linewidth": 2}
                 axes.add_patch(_rectangle(column - 0.5, row - 0.5, square))
                 axes.text(column, row - 0.05, f"{count:,}", ha="center", va="bottom", fontsize=10)
-                axes.text(column, row + 0.05, f"{100 * share:.0f} %", ha="center", va="top", fontsize=8, color=MUTED)
+                axes.text(column, row + 0.05, f"{100 * share:.0f} %", ha="center", va="top", fontsize=8)
         ticks, words = range(len(labels)), [_shorter(label) for label in labels]
         axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), xlabel="answered", ylabel="true")
         axes.set_xticks(ticks, words, rotation=0 if len(labels) < 4 else 90)
@@ -192,8 +196,7 @@ class _figure:
 
 
 def _mark(axes: "Axes", point: Point) -> None:
-    marks = {"winner": ("*", 15.0, ACCENT), "safe": ("o", 7.0, INK), "refused": ("X", 8.0, WARN)}
-    marker, size, colour = marks[point.kind]
+    marker, size, colour = MARKS[point.kind]
     axes.errorbar(
         point.milliseconds,
         point.accuracy,
@@ -208,52 +211,80 @@ def _mark(axes: "Axes", point: Point) -> None:
     )
 
 
-def _name(axes: "Axes", points: Sequence[Point], width: float, height: float, narrow: bool) -> None:
-    """Write each point's name beside it, moved up or down where names would meet."""
-    letters, gap = (0.024, 0.05) if narrow else (0.0115, 0.045)  # of the axes: a letter's width, a line's height
-    taken: list[tuple[float, float, float]] = []
+def _at_the_floor(point: Point, floor: float) -> Point:
+    """Return ``point``, which lies too far below, as it is drawn: at the lower edge, with its accuracy in words."""
+    return replace(point, name=f"{point.name} ({point.accuracy:.1f} %) ↓", accuracy=floor, right=(floor, floor))
+
+
+def _name(axes: "Axes", points: Sequence[Point], most_milliseconds: float, narrow: bool) -> None:
+    """Write each point's name beside it, as near as it hides no other name, mark or bar."""
+    letter, line = (0.0215, 0.045) if narrow else (0.0105, 0.042)  # a letter's width, a line's height; of the axes
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    taken = [_box_of(point, axes, narrow) for point in points]
+    edge = (most_milliseconds - left) / (right - left)
+    title = (edge - letter * 16, 1 - line, edge - 0.01, 1.0)
+    axes.text(
+        edge - 0.01, 0.985, "safe and faster", transform=axes.transAxes, color=MUTED, va="top", ha="right", size=8
+    )
+    taken.append(title)
     for point in sorted(points, key=lambda point: (point.kind != "winner", point.milliseconds)):
-        span, start = letters * len(point.name), point.milliseconds / width + 0.02
-        left = start + span > 1
-        begin = start - 0.04 - span if left else start
-        free = _free_height(begin, begin + span, (point.accuracy) / height, taken, gap)
-        taken.append((begin, begin + span, free))
+        x, y = (point.milliseconds - left) / (right - left), (point.accuracy - low) / (high - low)
+        span = letter * len(point.name) * (1.12 if point.kind == "winner" else 1)
+        place = _free_place(x, y, span, line, taken)
+        taken.append(place)
+        beside = place[0] >= x
         axes.annotate(
             point.name,
-            (point.milliseconds, point.accuracy),
-            ((begin + span if left else begin) * width, free * height),
-            ha="right" if left else "left",
+            (x, y),
+            (place[0] if beside else place[2], (place[1] + place[3]) / 2),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            ha="left" if beside else "right",
             va="center",
             fontsize=8,
             fontweight="bold" if point.kind == "winner" else "normal",
-            color=INK,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 5},
         )
 
 
-def _free_height(
-    begin: float, end: float, wanted: float, taken: Sequence[tuple[float, float, float]], gap: float
-) -> float:
-    tries = [wanted + sign * step * gap for step in range(len(taken) + 1) for sign in (1, -1)]
-    return next(
-        height
-        for height in tries
-        if not any(begin < right and left < end and abs(height - other) < gap * 0.99 for left, right, other in taken)
+def _box_of(point: Point, axes: "Axes", narrow: bool) -> Box:
+    """Return what ``point`` covers with its bars, as a share of the axes."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    x, width = (point.milliseconds - left) / (right - left), 0.016 if narrow else 0.007
+    return (
+        x - width,
+        (point.right[0] - low) / (high - low) - 0.02,
+        x + width,
+        (point.right[1] - low) / (high - low) + 0.02,
     )
 
 
-def _explain_marks(axes: "Axes", points: Sequence[Point]) -> None:
+def _free_place(x: float, y: float, span: float, line: float, taken: Sequence[Box]) -> Box:
+    """Return the box nearest to the point (x, y) where a name ``span`` wide meets nothing that is ``taken``."""
+    places = []
+    for step in range(-14, 15):
+        for begin in (x + 0.02, x - 0.02 - span, x + 0.06, x - 0.06 - span):
+            box = (begin, y + (step - 0.5) * line, begin + span, y + (step + 0.5) * line)
+            if box[0] >= 0 and box[2] <= 1 and box[1] >= 0 and box[3] <= 1:
+                away = abs(step) * line + min(abs(begin - x), abs(begin + span - x))
+                hidden = sum(_meet(box, other) for other in taken)
+                places.append((hidden, away, box))
+    return min(places)[2] if places else (x + 0.02, y - line / 2, x + 0.02 + span, y + line / 2)
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _explain_marks(figure: "Figure", kinds: set[str]) -> None:
     from matplotlib.lines import Line2D
 
-    shown = {"winner": ("*", 12.0, ACCENT), "safe": ("o", 6.0, INK), "refused": ("X", 7.0, WARN)}
     words = {"winner": "the winner", "safe": "safe", "refused": "refused"}
-    kinds = {point.kind for point in points}
-    handles = [
-        Line2D([], [], marker=marker, markersize=size, color=colour, linestyle="", label=words[kind])
-        for kind, (marker, size, colour) in shown.items()
-        if kind in kinds
-    ]
-    axes.legend(handles=handles, loc="lower right", fontsize=8, ncols=len(handles), handletextpad=0.2, columnspacing=1)
+    handles = []
+    for kind in (kind for kind in words if kind in kinds):
+        marker, size, colour = MARKS[kind]
+        handles.append(Line2D([], [], marker=marker, markersize=size, color=colour, linestyle="", label=words[kind]))
+    figure.legend(handles=handles, loc="outside upper left", fontsize=8, ncols=3, handletextpad=0.1, columnspacing=1)
 
 
 def _rectangle(left: float, top: float, look: Mapping[str, Any]) -> Any:

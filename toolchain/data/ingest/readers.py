@@ -18,7 +18,7 @@ from toolchain.artifacts.dataset import ROWS_PER_BATCH
 from toolchain.data.ingest.formats import GZIP, damage_reported
 from toolchain.errors import DataError
 
-BLOCK_BYTES = 4 << 20  # of CSV parsed at once; no row may be longer
+BLOCK_BYTES = 1 << 20  # of CSV parsed at once, 8 of them in memory; no row may be longer
 WIDER = {"int64": pa.float64()}  # where a later value does not fit; from anything else to string
 SCALARS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}  # JSON's, as columns hold them
 Types = dict[str, pa.DataType]

@@ -37,7 +37,7 @@ def submit(pipeline: str, compiled: str, values: Mapping[str, Any], settings: Se
 
 
 def _check_health(settings: Settings) -> None:
-    """Ask the server how it is: KFP's client would ask five times, over half a minute, and print a traceback each time."""
+    """Ask the server how it is once; KFP's client would ask five times, for half a minute, printing tracebacks."""
     if not settings.endpoint:
         return
     headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}

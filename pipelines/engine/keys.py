@@ -17,10 +17,7 @@ from typing import Any
 from pipelines.engine.settings import ROOT, Settings
 from pipelines.engine.specification import Specification, Task
 from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
-
-
 from toolchain.services.storage import version
-
 
 SCHEMES = ("s3://", "http://", "https://", "hf://", "file://")
 DATA_FILES = {".html", ".j2", ".css", ".json", ".txt"}  # what a step may read from its own package

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def execute(plan: Plan, run: Run, settings: Settings, watcher: Watcher, lock: in
             run.seconds = round(time.monotonic() - began, 1)
             observer.stopped()
     if observer.refused:
+        shutil.rmtree(run.folder)  # nothing has run, so there is nothing to keep a record of
         raise ConfigError(observer.refused)
     run.state = runs.SUCCEEDED if code == 0 else runs.FAILED
     if code != 0:

@@ -11,10 +11,11 @@ def quantize(
     dataset: dsl.Input[dsl.Dataset],
     quantized: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
-    methods: list[str] = ["int8-dynamic", "openvino", "int8-openvino"],  # noqa: B006 (KFP reads a default only from the signature)
+    methods: list[str] = ["int8-dynamic", "int8-static", "openvino", "int8-openvino"],
     calibration_rows: int = 128,
     seed: int = 0,
     weight_bits: int = 7,
+    smoothing: float = 0.5,
 ):
     """Add INT8 versions of each float variant, by ONNX Runtime and by OpenVINO.
 
@@ -27,6 +28,7 @@ def quantize(
         calibration_rows: Training rows whose activations set the ranges.
         seed: Which training rows are drawn.
         weight_bits: 7 gives the same answers on every processor, 8 is finer but saturates on those without VNNI.
+        smoothing: SmoothQuant's alpha: how much of the activations' range moves into the weights.
     """
     from pathlib import Path
 
@@ -36,7 +38,13 @@ def quantize(
         Path(variants.path),
         Path(dataset.path),
         Path(quantized.path),
-        Config(methods=methods, calibration_rows=calibration_rows, seed=seed, weight_bits=weight_bits),
+        Config(
+            methods=methods,
+            calibration_rows=calibration_rows,
+            seed=seed,
+            weight_bits=weight_bits,
+            smoothing=smoothing,
+        ),
     )
     metrics.log_metric("variants_made", result.made)
     metrics.log_metric("smallest_megabytes", result.smallest_bytes / 1e6)

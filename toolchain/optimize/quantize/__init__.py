@@ -3,10 +3,12 @@
 Which of them is faster depends on the processor, so all are made and the gate chooses by measurement. The methods:
 
 - ``int8-dynamic``: ONNX Runtime; ranges of activations are found anew for every request. Needs no calibration.
+- ``int8-static``: ONNX Runtime; ranges are fixed by calibration, after SmoothQuant.
 - ``openvino``: the float weights as they are, in OpenVINO.
 - ``int8-openvino``: OpenVINO, calibrated by NNCF.
 """
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,9 @@ from toolchain.optimize.quantize.calibration import Calibration, draw
 from toolchain.progress import say
 
 PLAIN = "plain.onnx"  # the graph in standard operators, where the one that is measured has others
-CALIBRATED = {"int8-openvino"}
+CALIBRATED = {"int8-static", "int8-openvino"}
 OPENVINO = {"openvino", "int8-openvino"}
-METHODS = ("int8-dynamic", "openvino", "int8-openvino")
+METHODS = ("int8-dynamic", "int8-static", "openvino", "int8-openvino")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Config:
     calibration_rows: int = 128  # training rows whose activations set the ranges; twice as many change no range much
     seed: int = 0  # which training rows are drawn
     weight_bits: int = 7  # 7: the same answers everywhere; 8: finer, but saturates on processors without VNNI (AVX2)
+    smoothing: float = 0.5  # SmoothQuant's alpha, 0..1: how much of the activations' range moves into the weights
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in METHODS]
@@ -40,6 +43,8 @@ class Config:
             raise ConfigError(f"calibration_rows is {self.calibration_rows}: calibration needs 1 row at least")
         if self.weight_bits not in (7, 8):
             raise ConfigError(f"weight_bits is {self.weight_bits}: give 7 (safe without VNNI) or 8")
+        if not 0 <= self.smoothing <= 1:
+            raise ConfigError(f"smoothing is {self.smoothing}: give SmoothQuant's alpha, 0 to 1; 0.5 is usual")
 
 
 @dataclass(frozen=True)
@@ -91,19 +96,30 @@ def _make(
 
 
 def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibration, config: Config) -> None:
-    target, labels = model.folder / model.signature.weights, model.signature.labels
+    target, properties = model.folder / model.signature.weights, _properties(model.signature)
+    feeds, bits = calibration.feeds, config.weight_bits
     if method == "int8-dynamic":
-        from toolchain.optimize.quantize.onnxruntime_int8 import quantize_dynamic
+        from toolchain.optimize.quantize import dynamic
 
-        quantize_dynamic(source, target, config.weight_bits)
+        dynamic.quantize(source, target, properties, bits)
+    elif method == "int8-static":
+        from toolchain.optimize.quantize import static
+
+        static.quantize(source, target, properties, feeds, bits, config.smoothing)
     elif method == "openvino":
-        from toolchain.optimize.quantize.openvino_ir import convert
+        from toolchain.optimize.quantize import openvino_ir
 
-        convert(source, target, labels)
+        openvino_ir.convert(source, target, properties)
     else:
-        from toolchain.optimize.quantize.openvino_ir import quantize
+        from toolchain.optimize.quantize import openvino_ir
 
-        quantize(source, target, labels, calibration.feeds, config.weight_bits)
+        openvino_ir.quantize(source, target, properties, feeds, bits)
+
+
+def _properties(signature: Signature) -> dict[str, str]:
+    """Return what is written into the file for whoever meets it without its folder."""
+    labels = json.dumps(signature.labels, ensure_ascii=False)
+    return {"variant": signature.variant, "origin": signature.origin, "labels": labels}
 
 
 def _signature(method: str, origin: Model) -> Signature:

@@ -2,26 +2,28 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolchain.errors import ArtifactError
 from toolchain.inference import Ids
 
-LABELS = ["model_info", "labels"]  # where OpenVINO's Model API looks for class names, spaces as underscores
+INFORMATION = "model_info"  # where OpenVINO's tools keep what a model is, in the .xml
 
 
-def convert(source: Path, target: Path, labels: Sequence[str]) -> None:
+def convert(source: Path, target: Path, properties: Mapping[str, str]) -> None:
     """Write the ONNX graph ``source`` to ``target`` (.xml, its weights beside it), its numbers as they are.
 
     Raises:
         ArtifactError: OpenVINO does not know an operator of the graph.
     """
-    _save(_read(source), target, labels)
+    _save(_read(source), target, properties)
 
 
-def quantize(source: Path, target: Path, labels: Sequence[str], feeds: Sequence[dict[str, Ids]], bits: int) -> None:
+def quantize(
+    source: Path, target: Path, properties: Mapping[str, str], feeds: Sequence[dict[str, Ids]], bits: int
+) -> None:
     """Write ``source`` to ``target`` with its linear layers in INT8, ranges set by ``feeds``.
 
     NNCF's recipe for transformers: SmoothQuant, symmetric weights by channel, asymmetric activations; at 7 ``bits``
@@ -47,7 +49,7 @@ def quantize(source: Path, target: Path, labels: Sequence[str], feeds: Sequence[
         )
     except (RuntimeError, nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError) as error:
         raise ArtifactError(f"NNCF cannot quantize {source}: {_first_line(error)}") from error
-    _save(quantized, target, labels)
+    _save(quantized, target, properties)
 
 
 def _read(source: Path) -> Any:
@@ -60,10 +62,11 @@ def _read(source: Path) -> Any:
         raise ArtifactError(f"OpenVINO cannot read {source}: {_first_line(error)}") from error
 
 
-def _save(model: Any, target: Path, labels: Sequence[str]) -> None:
+def _save(model: Any, target: Path, properties: Mapping[str, str]) -> None:
     import openvino
 
-    model.set_rt_info(" ".join(label.replace(" ", "_") for label in labels), LABELS)
+    for name, value in properties.items():
+        model.set_rt_info(value, [INFORMATION, name])
     openvino.save_model(model, target, compress_to_fp16=False)  # half precision would change the answers
 
 

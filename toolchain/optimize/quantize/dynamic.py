@@ -1,0 +1,39 @@
+"""Dynamic INT8 in ONNX Runtime: constant weights in 8 bits, the ranges of activations found anew for every request."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from toolchain.errors import ArtifactError
+from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layers, load, save
+
+
+def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: int) -> None:
+    """Write the ONNX graph ``source`` to ``target`` with weights of ``bits`` bits, a scale for each output.
+
+    Weights are signed and activations unsigned, which MLAS is fastest at: unsigned weights are slower than float on
+    AVX2. Products of two activations (attention's scores) stay float.
+
+    Raises:
+        ArtifactError: no linear layer with constant weights is in the graph.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    model = load(source)
+    if not linear_layers(model):
+        raise ArtifactError(f"{source} has no linear layer with constant weights, so INT8 has nothing to gain in it")
+    keep_residuals_apart(model)
+    add_pre_process_metadata(
+        model
+    )  # it infers shapes on reading; without this mark it asks for steps that are not needed
+    with TemporaryDirectory(dir=target.parent) as folder:
+        quantize_dynamic(
+            model,
+            Path(folder) / "model.onnx",
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=bits == 7,
+            extra_options={"MatMulConstBOnly": True},
+        )
+        save(load(Path(folder) / "model.onnx"), target, properties)

@@ -21,30 +21,19 @@ from typing import TYPE_CHECKING, TypeVar
 from toolchain.artifacts.digest import sha256_of_json
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.progress import say
+from toolchain.services.patience import ask, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 Answer = TypeVar("Answer")
 DEFAULT_EXPERIMENT = "toolchain"  # where MLFLOW_EXPERIMENT_NAME names none
-TRIES = 3  # a server that restarts is back by the third; one that is down for good is reported soon
-SECONDS_BETWEEN_TRIES = 2.0
 SECONDS_TO_END = 120.0  # how long finished work waits for its last figures; making a new database takes half of it
 VALUE_CHARACTERS = 500  # of a parameter; the most that every server since MLflow 1.28 takes
 TAG_STEP, TAG_LIVE, TAG_CONFIG = "toolchain.step", "toolchain.live", "toolchain.config"
+TAG_PATH = "path"  # of a version: where its files are in its run's artifacts
 PARENT = "mlflow.parentRunId"  # MLflow's own tag for a nested run
-PERMANENT = {  # answers that asking again does not change
-    "ALREADY_EXISTS",
-    "BAD_REQUEST",
-    "CUSTOMER_UNAUTHORIZED",
-    "ENDPOINT_NOT_FOUND",
-    "INVALID_PARAMETER_VALUE",
-    "NOT_FOUND",
-    "PERMISSION_DENIED",
-    "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
-    "UNAUTHENTICATED",
-}
 
 
 def tracking_uri() -> str:
@@ -115,18 +104,25 @@ class LiveRun:
 
 
 @dataclass(frozen=True)
+class Run:
+    id: str
+    tags: dict[str, str]
+    started: int  # milliseconds since 1970, UTC
+
+
+@dataclass(frozen=True)
 class Version:
-    """One version of a registered model."""
+    """One version of a registered model; its files are below ``path`` in the artifacts of ``run``."""
 
     model: str
-    version: str
-    run: str  # the id of the run that holds its files
-    source: str  # where its files are, by a URI that MLflow can read
+    number: str
+    run: str
+    path: str
     tags: dict[str, str]
 
 
 class Tracker:
-    """MLflow's runs and registry, in the few words that registration and fetching need.
+    """MLflow's runs and registry, in the few words that registering and fetching need.
 
     Raises:
         ConfigError: no server is named.
@@ -139,27 +135,72 @@ class Tracker:
             raise ConfigError(
                 "MLFLOW_TRACKING_URI is not set; name an MLflow server (sqlite:////path/mlflow.db, https://…)"
             )
+        self.shown = shown(self.uri)
         self._client = self._ask(lambda: _connect(self.uri))
 
-    def create_run(self, experiment: str, name: str, tags: Mapping[str, str], started: int) -> str:
-        """Return the id of a new run ``name`` that began at ``started`` (milliseconds since 1970, UTC)."""
+    def create_run(self, experiment: str, name: str, tags: Mapping[str, str], started: int | None = None) -> str:
+        """Return the id of a new run ``name`` that began now, or at ``started`` (milliseconds since 1970, UTC)."""
         place = self.experiment(experiment)
-        made = self._ask(lambda: self._client.create_run(place, started, dict(tags), name))
+        made = self._ask(lambda: self._client.create_run(place, started or _now(), dict(tags), name))
         return str(made.info.run_id)
+
+    def runs(self, tags: Mapping[str, str], experiment: str = "") -> list[Run]:
+        """Return the runs that have all ``tags``, newest first, in ``experiment`` or anywhere."""
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        everywhere = [] if experiment else self._ask(self._client.search_experiments)
+        places = [self.experiment(experiment)] if experiment else [place.experiment_id for place in everywhere]
+        found = self._ask(lambda: list(self._client.search_runs(places, wanted, max_results=1000)))
+        return [Run(run.info.run_id, dict(run.data.tags), int(run.info.start_time)) for run in found]
+
+    def upload(self, run: str, folder: Path, path: str) -> None:
+        """Put the files of ``folder`` below ``path`` into the artifacts of ``run``."""
+        self._ask(lambda: self._client.log_artifacts(run, str(folder), path))
+
+    def download(self, run: str, path: str, folder: Path) -> Path:
+        """Return where below ``folder`` the file or folder ``path`` of the artifacts of ``run`` now is."""
+        return Path(self._ask(lambda: self._client.download_artifacts(run, path, str(folder))))
+
+    def versions(self, model: str) -> list[Version]:
+        """Return the versions of ``model``, oldest first; none when there is no such model."""
+        found = self._ask(lambda: list(self._client.search_model_versions(f"name = '{model}'", max_results=10000)))
+        return sorted((_version(one) for one in found), key=lambda one: int(one.number))
+
+    def add_version(self, model: str, run: str, path: str, tags: Mapping[str, str], description: str) -> Version:
+        """Return a new version of ``model`` (made when there is none) whose files are at ``path`` of ``run``."""
+        if not self._ask(lambda: self._client.search_registered_models(f"name = '{model}'")):
+            self._ask(lambda: self._client.create_registered_model(model))
+        source = f"{self._ask(lambda: self._client.get_run(run)).info.artifact_uri}/{path}"
+        marks = {**tags, TAG_PATH: path}
+        return _version(
+            self._ask(lambda: self._client.create_model_version(model, source, run, marks, description=description))
+        )
+
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set ``tags`` of ``version``; those that it has already cost nothing."""
+        for name, value in tags.items():
+            if version.tags.get(name) != value:
+                self._ask(partial(self._client.set_model_version_tag, version.model, version.number, name, value))
+
+    def point(self, model: str, alias: str, number: str) -> None:
+        """Let ``alias`` of ``model`` point at version ``number``."""
+        self._ask(lambda: self._client.set_registered_model_alias(model, alias, number))
+
+    def aliased(self, model: str, alias: str) -> str:
+        """Return the number of the version that ``alias`` of ``model`` points at."""
+        return str(self._ask(lambda: self._client.get_model_version_by_alias(model, alias)).version)
 
     def experiment(self, name: str) -> str:
         """Return the id of the experiment ``name``, made when there is none."""
         found = self._ask(lambda: self._client.get_experiment_by_name(name))
-        if found is not None:
-            return str(found.experiment_id)
-        place = _artifact_place(self.uri)
-        try:
-            return str(self._ask(lambda: self._client.create_experiment(name, artifact_location=place)))
-        except ServiceError:  # another process may have made it in between
-            found = self._ask(lambda: self._client.get_experiment_by_name(name))
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        if found is None:
+            try:
+                place = _artifact_place(self.uri)
+                return str(self._ask(lambda: self._client.create_experiment(name, artifact_location=place)))
+            except ServiceError:  # another process may have made it in between
+                found = self._ask(lambda: self._client.get_experiment_by_name(name))
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
     def log(
         self,
@@ -186,14 +227,19 @@ class Tracker:
         self._ask(lambda: self._client.set_terminated(run, status, at))
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
-        return _asked(call, self.uri)
+        return ask(call, self.uri)
+
+
+def _version(found: "ModelVersion") -> Version:
+    tags = {str(name): str(value) for name, value in found.tags.items()}
+    return Version(found.name, str(found.version), str(found.run_id), tags.get(TAG_PATH, ""), tags)
 
 
 def _connect(uri: str) -> "MlflowClient":
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing leaves for anyone but the server that was named
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # _asked tries again, and says so
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # ask() tries again, and says so
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # seconds; enough for a server that hands a large file on to S3
     }.items():
         os.environ.setdefault(name, value)
@@ -212,46 +258,6 @@ def _artifact_place(uri: str) -> str | None:
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts").as_uri()
-
-
-def _asked(call: Callable[[], Answer], uri: str) -> Answer:
-    """Return what ``call`` answers, asked up to ``TRIES`` times while the server is away or ill."""
-    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
-
-    def tell(state: RetryCallState) -> None:
-        say(f"MLflow at {_shown(uri)} does not answer, asking again ({state.attempt_number}/{TRIES - 1})")
-
-    retrying = Retrying(
-        stop=stop_after_attempt(TRIES),
-        wait=wait_fixed(SECONDS_BETWEEN_TRIES),
-        retry=retry_if_exception(_is_passing),
-        before_sleep=tell,
-        reraise=True,
-    )
-    try:
-        return retrying(call)
-    except Exception as error:
-        raise _explained(error, uri) from error
-
-
-def _is_passing(error: BaseException) -> bool:
-    code = getattr(error, "error_code", None)  # an MlflowException has one
-    return isinstance(error, OSError) if code is None else code not in PERMANENT and "out-of-date" not in str(error)
-
-
-def _explained(error: Exception, uri: str) -> ServiceError:
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    if isinstance(error, ModuleNotFoundError):
-        return ServiceError(f"{_shown(uri)} needs the whole of MLflow, and {error.name} is not installed here")
-    if _is_passing(error):
-        return ServiceError(f"MLflow at {_shown(uri)} does not answer; start it, then submit again ({first_line})")
-    return ServiceError(f"MLflow at {_shown(uri)} refuses: {first_line}")
-
-
-def _shown(uri: str) -> str:
-    """Return ``uri`` without the name and password that it may hold."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}"
 
 
 def _short(value: object) -> str:

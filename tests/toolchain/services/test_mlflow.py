@@ -5,6 +5,7 @@ import pytest
 
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.services import mlflow as door
+from toolchain.services import patience
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def uri(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    monkeypatch.setattr(door, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
     return database
 
 
@@ -27,7 +28,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    monkeypatch.setattr(door, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
     return address
 
 
@@ -100,12 +101,12 @@ def test_no_server_at_all_is_a_matter_of_configuration(monkeypatch: pytest.Monke
 def test_a_place_that_is_no_database_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setattr(door, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
     with pytest.raises(ServiceError) as caught:
         door.Tracker().experiment("any")
     assert "\n" not in str(caught.value)
 
 
 def test_a_password_in_the_address_is_never_shown():
-    assert door._shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
-    assert door._shown("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"
+    assert patience.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
+    assert patience.shown("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"

@@ -9,6 +9,7 @@ from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset
 from toolchain.artifacts.provenance import Provenance, ancestors
 from toolchain.artifacts.variants import REFERENCE
 from toolchain.release.report import pictures
+from toolchain.release.report.tradeoff import Point, tradeoff
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -55,9 +56,9 @@ def _environment() -> "Environment":
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.tests["deep"] = lambda value: any(isinstance(part, Mapping | list) for part in value.values())
+    environment.tests["deep"] = _is_deep
     environment.filters |= {
-        "percent": lambda value, digits=1: f"{100 * value:.{digits}f} %",
+        "percent": _percent,
         "number": lambda value: f"{value:,}" if isinstance(value, int) else f"{value:,.4g}",
         "brief": lambda value: f"{value:.1f}" if value < 100 else f"{value:,.0f}",
         "size": _size,
@@ -104,12 +105,12 @@ def _tradeoff(found: "Findings") -> dict[str, str]:
         kind = "winner" if name == verdict["winner"] else "safe" if judged["safe"] else "refused"
         fast = sorted((quick["p50_ms"], typical / quick["ratio"]["high"], typical / quick["ratio"]["low"]))
         bounds = (100 * right["low"], 100 * right["high"])
-        points.append(pictures.Point(name, quick["p50_ms"], (fast[0], fast[-1]), 100 * right["value"], bounds, kind))
+        points.append(Point(name, quick["p50_ms"], (fast[0], fast[-1]), 100 * right["value"], bounds, kind))
     least = 100 * (measured[REFERENCE]["accuracy"]["value"] - thresholds["accuracy_drop"])
     most = typical / thresholds["ratio"]
     return {
-        "tradeoff_wide": pictures.tradeoff(points, least, most),
-        "tradeoff_narrow": pictures.tradeoff(points, least, most, narrow=True),
+        "tradeoff_wide": tradeoff(points, least, most),
+        "tradeoff_narrow": tradeoff(points, least, most, narrow=True),
     }
 
 
@@ -188,6 +189,10 @@ def _day(started: str) -> str:
     return f"{datetime.fromisoformat(started):%-d %B %Y, %H:%M} UTC" if started else ""
 
 
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
 def _size(count: float) -> str:
     return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.2f} GB"
 
@@ -197,6 +202,10 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_deep(value: Mapping[str, object]) -> bool:
+    return any(isinstance(part, Mapping | list) for part in value.values())
 
 
 def _told(value: object) -> str:

@@ -1,0 +1,52 @@
+"""Register: toolchain.release.register, in the image that publishes."""
+
+from kfp import dsl
+
+from components.images import RELEASE
+
+
+@dsl.component(base_image=RELEASE, install_kfp_package=False)
+def register(
+    variants: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    verdict: dsl.Input[dsl.Artifact],
+    report: dsl.Input[dsl.Artifact],
+    registration: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    name: str = "",
+    experiment: str = "",
+    pipeline: str = "",
+    run: str = "",
+    keep_test_rows: bool = True,
+):
+    """Put the run, its steps and every variant into MLflow, and name the winner as candidate.
+
+    Args:
+        variants: The variants of the model.
+        dataset: What they were trained and measured on.
+        verdict: What the gate found.
+        report: The report on them.
+        registration: The model's name, its run in MLflow, the version of each variant and the aliases.
+        metrics: How many versions stand for the variants, and how many of them are new.
+        name: Of the registered model; "": the pipeline's.
+        experiment: Of MLflow; "": the environment's.
+        pipeline: The pipeline's name.
+        run: The run's name.
+        keep_test_rows: Whether the rows measured on are kept, to measure other processors later.
+    """
+    from pathlib import Path
+
+    from toolchain.release.register import Config
+    from toolchain.release.register import run as publish
+
+    config = Config(
+        name=name,
+        experiment=experiment,
+        pipeline=pipeline,
+        run=run,
+        keep_test_rows=keep_test_rows,
+    )
+    inputs = Path(variants.path), Path(dataset.path), Path(verdict.path), Path(report.path)
+    result = publish(*inputs, Path(registration.path), config)
+    metrics.log_metric("versions", result.versions)
+    metrics.log_metric("added", result.added)

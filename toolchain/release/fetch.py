@@ -1,0 +1,79 @@
+"""Fetch: a registered model's variants and the rows they were measured on, back from MLflow, unchanged."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from toolchain.artifacts.dataset import Dataset, open_dataset
+from toolchain.artifacts.folder import link_or_copy, new_folder
+from toolchain.artifacts.model import Model, open_model
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import new_variants
+from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.progress import track
+from toolchain.services import registry
+from toolchain.services.mlflow import Tracker, Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    model: str = ""  # "name" (its last registration), "name@alias" or "name:version"; must be given
+
+    def __post_init__(self) -> None:
+        name, number, alias = registry.split_name(self.model)
+        if not name or "'" in self.model or (number and alias):
+            raise ConfigError(f"model is {self.model!r}: give a registered model as name, name@alias or name:version")
+        if number and not number.isdigit():
+            raise ConfigError(f"model is {self.model!r}: a version is a number, as in {name}:3")
+
+
+@dataclass(frozen=True)
+class Result:
+    variants: int
+    rows: int  # kept with them
+
+
+def run(variants: Path, dataset: Path, config: Config) -> Result:
+    """Write the variants that were registered together as ``config.model`` to ``variants``, their rows to ``dataset``.
+
+    Raises:
+        ArtifactError: what MLflow holds is not what was registered.
+        ConfigError: no MLflow server is named.
+        DataError: there is no such model, or it was registered without its test rows.
+        ServiceError: MLflow does not answer, or refuses.
+    """
+    work = Work("release.fetch", config)
+    tracker = Tracker()
+    found = registry.find(tracker, config.model)
+    if found is None:
+        raise DataError(f"no model {config.model!r} is registered in {tracker.shown}; register one by a pipeline first")
+    if not found.tags.get(registry.TAG_ROWS):
+        raise DataError(f"{config.model} was registered without its test rows; run its pipeline with keep_test_rows")
+    variants.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=variants.parent, prefix=".fetched-") as folder:
+        rows = _rows(tracker, found, Path(folder))
+        models = [
+            _model(tracker, version, Path(folder))
+            for version in track(found.versions.values(), "fetch", len(found.versions), "variants")
+        ]
+        with new_variants(variants, work) as writer:
+            for model in models:
+                writer.keep(model)
+        with new_folder(dataset) as kept:
+            for part in rows.path.iterdir():
+                link_or_copy(part, kept / part.name)
+    return Result(len(models), sum(rows.rows(split) for split in rows.splits))
+
+
+def _rows(tracker: Tracker, found: registry.Registration, folder: Path) -> Dataset:
+    rows = open_dataset(tracker.download(found.run, registry.ROWS, folder))
+    if rows.digest != found.tags[registry.TAG_ROWS]:
+        raise ArtifactError(f"the test rows of {found.model} in MLflow were changed; register the model again")
+    return rows
+
+
+def _model(tracker: Tracker, version: Version, folder: Path) -> Model:
+    model = open_model(tracker.download(version.run, version.path, folder / version.number))
+    if model.digest != version.tags[registry.TAG_DIGEST]:
+        raise ArtifactError(f"version {version.number} of {version.model} was changed in MLflow; register it again")
+    return model

@@ -1,0 +1,81 @@
+"""Registry: which versions of a model were registered together, and where their files and their test rows are.
+
+A registration is a run in MLflow that is marked last, when everything is there: what was interrupted is never found.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from toolchain.artifacts.model import DESCRIPTION
+from toolchain.artifacts.provenance import Provenance, lineage_from_json
+from toolchain.services.mlflow import Tracker, Version
+
+TAG_MODEL = "toolchain.model"  # of the run: the registered model's name
+TAG_VERSIONS = "toolchain.versions"  # the version's number by variant, JSON
+TAG_REGISTERED = "toolchain.registered"  # when, milliseconds since 1970, UTC
+TAG_ROWS = "toolchain.test_rows"  # the digest of the test rows that are kept with the run, "" for none
+TAG_VARIANT, TAG_DIGEST = "variant", "digest"  # of a version
+ROWS = "test_rows"  # where the test rows are in the run's artifacts
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The variants of one pipeline run, as they stand in the registry."""
+
+    model: str
+    run: str  # the id of the pipeline's run, which holds the report and the test rows
+    tags: dict[str, str]  # of that run
+    versions: dict[str, Version]  # by variant
+
+
+def complete(tracker: Tracker, run: str, model: str, versions: Mapping[str, Version], rows: str) -> None:
+    """Mark ``run`` as registering ``versions`` (by variant) of ``model``; ``rows`` is its test rows' digest."""
+    numbers = json.dumps({variant: version.number for variant, version in versions.items()})
+    marks = {TAG_MODEL: model, TAG_ROWS: rows, TAG_VERSIONS: numbers, TAG_REGISTERED: str(int(time.time() * 1000))}
+    tracker.log(run, tags=marks)
+
+
+def find(tracker: Tracker, model: str) -> Registration | None:
+    """Return what stands for "name" (its last registration), "name@alias" or "name:version"; None for nothing."""
+    name, number, alias = split_name(model)
+    known = {version.number: version for version in tracker.versions(name)}
+    if not known:
+        return None
+    wanted = tracker.aliased(name, alias) if alias else number
+    marked = [run for run in tracker.runs({TAG_MODEL: name}) if TAG_REGISTERED in run.tags]
+    for run in sorted(marked, key=lambda run: int(run.tags[TAG_REGISTERED]), reverse=True):
+        numbers = json.loads(run.tags[TAG_VERSIONS])
+        if set(numbers.values()) <= known.keys() and (not wanted or wanted in numbers.values()):
+            return Registration(name, run.id, run.tags, {variant: known[one] for variant, one in numbers.items()})
+    return None
+
+
+def split_name(model: str) -> tuple[str, str, str]:
+    """Return the name, the version and the alias in "name", "name:version" or "name@alias", "" for what is not said."""
+    name, _, alias = model.partition("@")
+    name, _, number = name.partition(":")
+    return name, number, alias
+
+
+def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:
+    """Return the lineage of each variant of "name", "name@alias" or "name:version"; empty when there is no such model.
+
+    Raises:
+        ConfigError: no server is named.
+        ServiceError: the server does not answer, or refuses.
+    """
+    tracker = Tracker()
+    found = find(tracker, model)
+    with TemporaryDirectory() as folder:
+        return {
+            variant: _lineage_at(tracker.download(version.run, f"{version.path}/{DESCRIPTION}", Path(folder)))
+            for variant, version in (found.versions if found else {}).items()
+        }
+
+
+def _lineage_at(file: Path) -> tuple[Provenance, ...]:
+    return lineage_from_json(json.loads(file.read_text(encoding="utf-8"))["lineage"])

@@ -128,7 +128,7 @@ def _save(chunks: Iterator[bytes], copy: Path) -> tuple[str, int]:
 
 def _patiently(uri: str, attempt: Callable[[], str]) -> str:
     """Return what ``attempt`` returns, after as many tries as a passing fault may need."""
-    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
     def tell(state: RetryCallState) -> None:
         say(f"{uri}: {state.outcome.exception() if state.outcome else 'failed'}; trying again")
@@ -136,7 +136,7 @@ def _patiently(uri: str, attempt: Callable[[], str]) -> str:
     tries = Retrying(
         retry=retry_if_exception(_passes),
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.5, max=8),
+        wait=wait_exponential(multiplier=0.5, max=8),
         before_sleep=tell,
         reraise=True,
     )

@@ -29,8 +29,8 @@ class Repeats:
 
     "normalized" finds texts that are equal once case, punctuation and spaces are set aside; a changed word makes
     another text. "similar" finds, besides, texts that share most of their three-word runs (MinHash with banding:
-    Broder, 1997; Leskovec et al., Mining of Massive Datasets, 3.4); it compares each row with the first of its band only, so that it
-    stays linear, and may miss a row that is like a later one of the band only.
+    Broder, 1997; Leskovec et al., Mining of Massive Datasets, 3.4); it compares each row with the first of its band,
+    so that it stays linear, and may miss a row that is like a later one of the band only.
     """
 
     def __init__(self, folder: Path, rows: int, mode: str, columns: list[str], similarity: float) -> None:

@@ -1,0 +1,47 @@
+import pytest
+
+from toolchain import progress
+from toolchain.progress import Progress, say, track
+
+
+@pytest.fixture(autouse=True)
+def every_step_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+
+
+def test_says_one_line(capsys: pytest.CaptureFixture[str]):
+    say("hello")
+    assert capsys.readouterr().out == "hello\n"
+
+
+def test_a_log_gets_plain_lines_with_count_share_and_values(capsys: pytest.CaptureFixture[str]):
+    with Progress("train", total=300, unit="batches") as shown:
+        shown.advance(120, loss=0.31234)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("progress: train 120/300 batches (40 %)")
+    assert line.endswith("s left, loss 0.3123")
+
+
+def test_an_unknown_total_is_only_counted(capsys: pytest.CaptureFixture[str]):
+    with Progress("ingest", unit="rows") as shown:
+        shown.advance(1234)
+    assert capsys.readouterr().out.splitlines()[0] == "progress: ingest 1,234 rows"
+
+
+def test_quick_work_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 60.0)
+    assert list(track(range(3), "count")) == [0, 1, 2]
+    assert capsys.readouterr().out == ""
+
+
+def test_tracking_yields_every_item_and_counts_it(capsys: pytest.CaptureFixture[str]):
+    assert list(track("abc", "letters", total=3)) == ["a", "b", "c"]
+    assert "progress: letters 3/3 (100 %)" in capsys.readouterr().out
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with Progress("train", total=2) as shown:
+        shown.advance(2, loss=1.0)
+        assert shown._bar is not None
+    assert "progress:" not in capsys.readouterr().out

@@ -1,0 +1,78 @@
+"""Every command that the documentation shows is one that works: its target, pipeline and parameters exist."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines.__main__ import main, parser
+from pipelines.engine import catalog, parameters
+from pipelines.engine.specification import Specification, load
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"^(?:    |\$ |)((?:make|python -m pipelines)(?: .*)?)$", re.MULTILINE)
+QUICK = {"list", "compile", "runs", "doctor"}  # commands that are run for real, not only read
+PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
+
+
+def shown() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for command in COMMAND.findall(page.read_text(encoding="utf-8")):
+            found.append((page.name, command.partition("  #")[0].strip()))
+    return sorted(set(found))
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+def specification(name: str, kept: Path) -> Specification:
+    return load(catalog.find(name), kept)
+
+
+def words_of(command: str) -> list[str]:
+    return shlex.split(command)
+
+
+def test_there_are_commands_to_check():
+    assert len(shown()) > 10
+
+
+@pytest.mark.parametrize(("page", "command"), [pair for pair in shown() if pair[1].startswith("make")])
+def test_a_make_command_names_a_target_and_parameters_that_exist(page: str, command: str, kept: Path):
+    words = words_of(command)[1:]
+    targets = [word for word in words if "=" not in word]
+    variables = dict(word.split("=", 1) for word in words if "=" in word)
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}:", text, re.MULTILINE) for target in targets), f"{page}: {command}"
+    if "PIPELINE" in variables:
+        known = specification(variables["PIPELINE"], kept).parameters
+        assert parameters.gather(variables.get("PARAMS", "").split(), None, known)
+
+
+@pytest.mark.parametrize(("page", "command"), [pair for pair in shown() if pair[1].startswith("python")])
+def test_a_pipelines_command_is_one(
+    page: str, command: str, kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    words = words_of(command)[3:]
+    given = parser().parse_args(words)
+    if given.command == "submit" and given.name not in PLACEHOLDERS:
+        values = [pair for pair in given.parameters if pair not in PLACEHOLDERS]
+        assert parameters.gather(values, None, specification(given.name, kept).parameters)
+    if given.command in QUICK and not set(words) & set(PLACEHOLDERS):
+        monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path / "runs"))
+        monkeypatch.chdir(tmp_path)
+        assert main(words) == 0
+
+
+def test_every_target_of_make_is_listed_with_a_line():
+    listed = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "submit", "test", "lint", "report", "mlflow", "bench", "compile"):
+        assert re.search(rf"^\W*(\x1b\[\d+m)?{target}\b.*\w+ \w+", listed, re.MULTILINE), (
+            f"make does not tell of {target}"
+        )

@@ -1,6 +1,7 @@
 """Inference with any variant of a model: the same call for ONNX Runtime and OpenVINO, threads pinned."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -47,11 +48,15 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors; its warnings speak of optimizations it did not find
-        self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads leave the cores to others
+        with _faults_named(weights, "ONNX Runtime"):
+            self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
         self._inputs = [value.name for value in self._session.get_inputs()]
+        self._weights = weights
 
     def run(self, feeds: dict[str, Ids]) -> Logits:
-        (logits,) = self._session.run(None, {name: feeds[name] for name in self._inputs})[:1]
+        with _faults_named(self._weights, "ONNX Runtime"):
+            (logits,) = self._session.run(None, {name: feeds[name] for name in self._inputs})[:1]
         return np.asarray(logits, np.float32)
 
 
@@ -62,12 +67,25 @@ class OpenVinoSession:
         import openvino
 
         settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
-        self._request = openvino.Core().compile_model(str(weights), "CPU", settings).create_infer_request()
+        with _faults_named(weights, "OpenVINO"):
+            self._request = openvino.Core().compile_model(str(weights), "CPU", settings).create_infer_request()
         self._inputs = [value.get_any_name() for value in self._request.model_inputs]
+        self._weights = weights
 
     def run(self, feeds: dict[str, Ids]) -> Logits:
-        results = self._request.infer({name: feeds[name] for name in self._inputs}, share_inputs=True)
+        with _faults_named(self._weights, "OpenVINO"):
+            results = self._request.infer({name: feeds[name] for name in self._inputs}, share_inputs=True)
         return np.array(results[0], np.float32)
+
+
+@contextmanager
+def _faults_named(weights: Path, runtime: str) -> Iterator[None]:
+    """Turn whatever ``runtime`` raises into one line: its exceptions have no base of their own, only Exception."""
+    try:
+        yield
+    except Exception as error:
+        first = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ArtifactError(f"{weights} does not run in {runtime}: {first}") from error
 
 
 class Tokenizer:

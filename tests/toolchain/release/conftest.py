@@ -6,6 +6,7 @@ import gzip
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import new_variants, open_variants
 from toolchain.evaluate import accuracy, gate, parity
+from toolchain.release import report
+from toolchain.services import patience
+from toolchain.services.mlflow import Tracker
 
 REVIEWS = Path(__file__).parents[3] / "samples" / "movie_reviews.csv.gz"
 LABELS = ("negative", "positive")
@@ -251,3 +255,35 @@ def timing(name: str, factor: float) -> dict[str, Any]:
         "rows_per_second": 1000 / milliseconds,
         "ratio": {"value": ratio, "low": ratio - spread, "high": ratio + spread},
     }
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty MLflow database whose tables are made: that takes seconds, so once."""
+    address = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", address)
+        Tracker().experiment("any")
+    return address
+
+
+@pytest.fixture
+def registry_uri(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
+    return database
+
+
+@pytest.fixture(scope="session")
+def reported(finish: Callable[..., Finished]) -> Callable[..., tuple[Finished, Path]]:
+    """Return a function that finishes a small pipeline and reports it: the artifacts, and the report."""
+
+    @cache
+    def build(**settings: Any) -> tuple[Finished, Path]:
+        places = finish(**{"names": ("fp32", "int8-dynamic", "int8-openvino"), **settings})
+        target = places.dataset.parent
+        config = report.Config(pipeline="bert_finetune", run="first")
+        report.run(**vars(places), report=target / "report", page=target / "page.html", config=config)
+        return places, target / "report"
+
+    return build

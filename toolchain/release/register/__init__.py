@@ -174,13 +174,14 @@ def _versions(
     found: dict[str, Version] = {}
     added = []
     for name, variant in track(finished.variants.models.items(), "register", len(finished.variants.models), "variants"):
+        said = _verdict_tags(finished.figures[name], finished.kind)
         version = known.get(variant.digest)
         if version is None:
             tracker.upload(run, variant.path, f"variants/{name}")
-            tags = _origin_tags(variant, finished, config)
+            tags = {**_origin_tags(variant, finished, config), **said}
             version = tracker.add_version(model, run, f"variants/{name}", tags, _description(variant, config))
             added.append(name)
-        tracker.tag_version(version, _verdict_tags(finished.figures[name], finished.kind))
+        tracker.tag_version(version, said)
         found[name] = version
     return found, added
 

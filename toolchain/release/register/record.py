@@ -39,8 +39,8 @@ def record_steps(
     for step, entries in steps.items():
         child = children.get(step)
         own = child.id if child else _adopted_or_new(tracker, experiment, run, entries)
-        tracker.log(own, tags={PARENT: run, TAG_STEP: step, TAG_DIGEST: entries[-1].digest})
-        tracker.log(own, params=_settings(entries), metrics=_figures(entries, variants), at=_ended(entries))
+        tags = {PARENT: run, TAG_STEP: step, TAG_DIGEST: entries[-1].digest}
+        tracker.log(own, _settings(entries), _figures(entries, variants), tags, at=_ended(entries))
         tracker.end(own, at=_ended(entries))
 
 

@@ -207,7 +207,7 @@ def _s3() -> Any:
     config = Config(
         connect_timeout=5, read_timeout=TIMEOUT_SECONDS, retries={"mode": "standard"}, s3={"addressing_style": style}
     )
-    return boto3.client("s3", config=config)
+    return boto3.session.Session().client("s3", config=config)  # a session of its own sees today's environment
 
 
 def _bucket_and_key(uri: str) -> tuple[str, str]:

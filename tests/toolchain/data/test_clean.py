@@ -1,0 +1,359 @@
+import html
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
+from toolchain.artifacts.provenance import Work
+from toolchain.data.clean import Config, run
+from toolchain.data.clean import conditions as conditions_module
+from toolchain.data.clean.outliers import Usual
+from toolchain.data.clean.repair import repair
+from toolchain.data.clean.repeats import signatures
+from toolchain.errors import ArtifactError, ConfigError, DataError
+
+
+def raw(path: Path, **columns: list[object]) -> Path:
+    columns["row"] = list(range(len(next(iter(columns.values())))))
+    table = pa.table(columns)
+    with new_dataset(path / "raw", table.schema, Work("data.ingest", None)) as writer:
+        for start in range(0, table.num_rows, 3):  # many small batches
+            writer.write("all", table.slice(start, 3))
+    return path / "raw"
+
+
+def cleaned(path: Path, settings: dict[str, object] | None = None, **columns: list[object]) -> Dataset:
+    run(raw(path, **columns), path / "out", Config(**(settings or {})))
+    return open_dataset(path / "out")
+
+
+def fault(path: Path, settings: dict[str, object], **columns: list[object]) -> str:
+    with pytest.raises(DataError) as error:
+        run(raw(path, **columns), path / "out", Config(**settings))
+    assert [each.name for each in path.iterdir()] == ["raw"]  # nothing half-written, nothing set aside
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def dropped(dataset: Dataset) -> dict[str, int]:
+    return {each.rule: each.rows for each in dataset.dropped if each.rows}
+
+
+TEXTS = ["One good film", "Two bad films", "Three of them", "Four and more"]
+LABELS = ["good", "bad", "bad", "good"]
+
+
+def test_sound_rows_pass_and_their_classes_become_positions(tmp_path: Path):
+    dataset = cleaned(tmp_path, text=TEXTS, label=LABELS)
+    assert dataset.labels == ("bad", "good")
+    assert dataset.table("all").to_pylist() == [
+        {"text": text, "label": ("bad", "good").index(label), "row": row}
+        for row, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True))
+    ]
+
+
+def test_every_rule_reports_even_when_no_row_fell(tmp_path: Path):
+    dataset = cleaned(tmp_path, text=TEXTS, label=LABELS)
+    assert {each.rule: each.rows for each in dataset.dropped} == {
+        "text is missing": 0,
+        "label is missing": 0,
+        "text is shorter than 1 characters": 0,
+        "text is longer than 10,000 characters": 0,
+        "says the same as another row that has another label": 0,
+        "repeats an earlier row": 0,
+        "says the same as an earlier row, case, punctuation and spaces aside": 0,
+    }
+
+
+def test_missing_values_fall_with_examples_that_name_the_row(tmp_path: Path):
+    dataset = cleaned(tmp_path, text=["a", None, "  ", "d", "e"], label=["x", "y", "y", " ", None])
+    assert dropped(dataset) == {"text is missing": 2, "label is missing": 2}
+    assert dataset.dropped[1].examples == ("row 3: d", "row 4: e")
+    assert dataset.table("all")["row"].to_pylist() == [0]
+
+
+def test_other_columns_need_a_value_only_when_required(tmp_path: Path):
+    columns = {"text": TEXTS, "label": LABELS, "stars": [1.0, None, float("nan"), 2.0]}
+    (tmp_path / "some").mkdir()
+    assert cleaned(tmp_path / "some", **columns).rows("all") == 4
+    assert dropped(cleaned(tmp_path, {"required": ["stars"]}, **columns)) == {"stars is missing": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "mended", "kinds"),
+    [
+        ("plain", "plain", []),
+        ("Lovely &amp; Amazing", "Lovely & Amazing", ["HTML"]),
+        ("&amp;quot;x&amp;quot;", '"x"', ["HTML"]),
+        ("one<br />two<BR>three", "one two three", ["HTML"]),
+        ("AT&T and a < b", "AT&T and a < b", []),
+        ("R&D;", "R&D;", []),
+        ("cafÃ©", "café", ["encoding"]),
+        ("itâ€™s â€œfineâ€\x9d", "it’s “fine”", ["encoding"]),
+        ("it’s cafÃ©", "it’s café", ["encoding"]),
+        ("cafÃƒÂ©", "café", ["encoding"]),
+        ("Ã la carte, São, Ångström, naïve", "Ã la carte, São, Ångström, naïve", []),
+        ("日本語 👩‍👩‍👧 कि", "日本語 👩‍👩‍👧 कि", []),
+        ("a\x00b\u200bc\ufeff", "abc", ["control characters"]),
+        ("e\u0301", "é", ["composition"]),
+        ("  a \t\n b\u00a0 c ", "a b c", ["control characters", "spaces"]),
+    ],
+)
+def test_repairs_what_transport_did(text: str, mended: str, kinds: list[str]):
+    assert repair(text) == (mended, kinds)
+
+
+@given(st.text())
+def test_a_repaired_text_has_no_control_characters_nor_runs_of_spaces(text: str):
+    mended, _ = repair(text)
+    assert mended == " ".join(mended.split())
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in mended)
+
+
+@given(st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc", "Cf"])))
+@example("é à la ’")
+def test_escaped_text_comes_back(text: str):
+    sound = repair(text)[0]
+    assert repair(html.escape(sound))[0] == sound
+
+
+def test_repairs_are_counted_and_shown(tmp_path: Path):
+    dataset = cleaned(tmp_path, text=["a  b", "c &amp; d", "e"], label=["x", "y", "x"])
+    repaired = dataset.notes["data.clean"]["repaired"]
+    assert repaired["rows"] == 2
+    assert repaired["by"] == {"spaces": 1, "HTML": 1}
+    assert repaired["examples"][1] == {"row": 1, "before": "c &amp; d", "after": "c & d"}
+
+
+def test_text_stays_as_it_is_when_repair_is_off(tmp_path: Path):
+    dataset = cleaned(tmp_path, {"repair_text": False}, text=["a  b", "c"], label=["x", "y"])
+    assert dataset.table("all")["text"].to_pylist() == ["a  b", "c"]
+
+
+def test_too_short_and_too_long_texts_fall(tmp_path: Path):
+    settings = {"minimum_characters": 2, "maximum_characters": 4}
+    dataset = cleaned(tmp_path, settings, text=["é", "ab", "abcd", "abcde"], label=LABELS)
+    assert dataset.table("all")["text"].to_pylist() == ["ab", "abcd"]
+    assert dropped(dataset) == {"text is shorter than 2 characters": 1, "text is longer than 4 characters": 1}
+
+
+def test_a_query_keeps_rows_batch_by_batch(tmp_path: Path):
+    dataset = cleaned(tmp_path, {"query": "label > 0 and text != 'd'"}, text=list("abcd"), label=[0, 1, 2, 3])
+    assert dataset.table("all")["text"].to_pylist() == ["b", "c"]
+    assert dropped(dataset) == {"not label > 0 and text != 'd'": 2}
+
+
+def test_a_comparison_with_a_missing_value_does_not_hold(tmp_path: Path):
+    dataset = cleaned(tmp_path, {"query": "x > 0"}, text=list("abc"), label=list("ppq"), x=[1, None, 2])
+    assert dataset.table("all")["text"].to_pylist() == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("stars > 1", "stars"),
+        ("label >", "invalid syntax"),
+        ("label > 1", "not supported between"),
+        ("text.str.len()", "is no condition"),
+    ],
+)
+def test_a_bad_query_is_one_clear_line_with_the_columns_there_are(tmp_path: Path, query: str, message: str):
+    said = fault(tmp_path, {"query": query}, text=TEXTS, label=LABELS)
+    assert message in said
+    assert query in said
+
+
+def test_raw_labels_are_gathered_into_classes(tmp_path: Path):
+    classes = {"low": [1.0, 2.0], "high": [5]}  # as JSON hands integers over
+    dataset = cleaned(tmp_path, {"labels": classes}, text=TEXTS, label=[1, 5, 3, 2])
+    assert dataset.labels == ("high", "low")
+    assert dataset.table("all")["label"].to_pylist() == [1, 0, 1]
+    assert dropped(dataset) == {"label is in no class": 1}
+
+
+def test_queries_make_classes_of_a_column_that_is_no_label(tmp_path: Path):
+    classes = {"negative": "rating <= -0.5", "positive": "rating >= 0.5"}
+    dataset = cleaned(tmp_path, {"labels": classes}, text=TEXTS, rating=[-2.0, 0.1, None, 3.0])
+    assert dataset.labels == ("negative", "positive")
+    assert dataset.table("all")["label"].to_pylist() == [0, 1]
+    assert dropped(dataset) == {"label is in no class": 2}
+
+
+def test_classes_that_overlap_are_refused(tmp_path: Path):
+    classes = {"some": "rating > 0", "more": "rating > 1"}
+    said = fault(tmp_path, {"labels": classes}, text=TEXTS, rating=[0.5, 2.0, 0.0, 0.0])
+    assert "row 1 fits the classes 'more' and 'some'" in said
+
+
+def test_lists_of_raw_labels_need_a_label_column(tmp_path: Path):
+    assert "no column 'label'" in fault(tmp_path, {"labels": {"a": [1], "b": [2]}}, text=TEXTS, rating=[1, 2, 1, 2])
+
+
+def test_a_named_class_without_rows_is_still_a_class(tmp_path: Path):
+    classes = {"good": ["good"], "bad": ["bad"], "ugly": ["ugly"]}
+    dataset = cleaned(tmp_path, {"labels": classes}, text=TEXTS, label=LABELS)
+    assert dataset.labels == ("bad", "good", "ugly")
+    assert dataset.notes["data.clean"]["classes"] == {"bad": 2, "good": 2, "ugly": 0}
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ([10, 9, 10, 9], ("9", "10")),
+        ([1.0, 0.0, 1.0, 0.5], ("0", "0.5", "1")),
+        ([True, False, True, True], ("false", "true")),
+        (["b ", "a", "b", "a"], ("a", "b")),
+    ],
+)
+def test_class_names_are_sorted_numbers_by_size(tmp_path: Path, label: list[object], expected: tuple[str, ...]):
+    assert cleaned(tmp_path, text=TEXTS, label=label).labels == expected
+
+
+def test_a_measure_is_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("toolchain.data.clean.MOST_CLASSES", 3)
+    assert conditions_module.MOST_CLASSES == 1_000
+    assert "more than 3 distinct values" in fault(tmp_path, {}, text=TEXTS, label=[0.1, 0.2, 0.3, 0.4])
+
+
+def test_repeats_fall_and_the_first_stays(tmp_path: Path):
+    dataset = cleaned(tmp_path, text=["A film.", "B", "A film.", "a FILM", "A  film."], label=list("xyxxx"))
+    assert dataset.table("all")["row"].to_pylist() == [0, 1]
+    assert dropped(dataset) == {
+        "repeats an earlier row": 2,  # runs of spaces were mended before
+        "says the same as an earlier row, case, punctuation and spaces aside": 1,
+    }
+
+
+def test_exact_spares_texts_that_only_look_alike(tmp_path: Path):
+    dataset = cleaned(tmp_path, {"duplicates": "exact"}, text=["A", "a", "A", "b"], label=list("xxxy"))
+    assert dataset.table("all")["text"].to_pylist() == ["A", "a", "b"]
+
+
+def test_off_spares_all(tmp_path: Path):
+    dataset = cleaned(tmp_path, {"duplicates": "off"}, text=["A", "a", "A", "b"], label=list("xyxy"))
+    assert dataset.rows("all") == 4
+    assert not any("earlier row" in each.rule for each in dataset.dropped)
+
+
+def test_texts_under_two_labels_teach_nothing_and_fall(tmp_path: Path):
+    columns = {"text": ["Good!", "good", "bad", "bad"], "label": ["x", "y", "y", "y"]}
+    (tmp_path / "kept").mkdir()
+    assert cleaned(tmp_path, **columns).table("all")["row"].to_pylist() == [2]
+    kept = cleaned(tmp_path / "kept", {"drop_conflicts": False}, **columns)
+    assert kept.table("all")["row"].to_pylist() == [0, 2]
+
+
+LONG = "the film is a gem from its first scene to its very last one and nobody who sees it will leave without a smile"
+
+
+def test_similar_finds_an_edited_copy_and_spares_strangers(tmp_path: Path):
+    strangers = [f"{word} " * 3 + "something else entirely was said here" for word in ("north", "south", "east")]
+    texts = [LONG, *strangers, LONG + " indeed", LONG.replace("nobody", "no one who matters, nobody at all")]
+    dataset = cleaned(tmp_path, {"duplicates": "similar"}, text=texts, label=["x", "y", "x", "y", "x", "x"])
+    assert dropped(dataset) == {"is similar to an earlier row": 1}
+    assert dataset.table("all")["row"].to_pylist() == [0, 1, 2, 3, 5]
+
+
+def test_signatures_estimate_the_share_of_common_runs():
+    random = np.random.default_rng(0)
+    words = [f"w{number}" for number in random.integers(0, 10_000, 400)]
+    one, other = " ".join(words[:300]), " ".join(words[100:])  # 198 of 398 runs in common: .5
+    estimate = np.mean(signatures([one])[0] == signatures([other])[0])
+    assert abs(estimate - 198 / 398) < 3 * 0.09  # three standard errors
+    assert (signatures(["a b", ""])[0] == signatures(["A, b!"])[0]).all()
+
+
+def test_similar_needs_text(tmp_path: Path):
+    assert "there is no text column" in fault(tmp_path, {"duplicates": "similar"}, height=[1, 2], label=["x", "y"])
+
+
+def test_a_table_without_text_is_cleaned_too(tmp_path: Path):
+    columns = {"height": [1.0, 1.0, 2.0, 300.0, 2.5, 1.5], "label": list("xxyxyx")}
+    dataset = cleaned(tmp_path, {"outlier_columns": ["height"], "outlier_limit": 1.5}, **columns)
+    assert dataset.schema.names == ["height", "label", "row"]
+    assert dataset.table("all")["row"].to_pylist() == [0, 2, 4, 5]
+    assert sorted(dropped(dataset).values()) == [1, 1]
+
+
+def test_named_columns_are_compared(tmp_path: Path):
+    settings = {"duplicate_columns": ["title", "year"]}
+    columns = {"text": TEXTS, "label": LABELS, "title": ["A", "a", "A", "B"], "year": [1, 2, 1, 1]}
+    dataset = cleaned(tmp_path, settings | {"drop_conflicts": False}, **columns)
+    assert dataset.table("all")["row"].to_pylist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_bounds_are_those_of_numpy_whatever_the_batches(pieces: int):
+    values = np.random.default_rng(3).lognormal(size=1_000)
+    usual = Usual()
+    for piece in np.array_split(values, pieces):
+        usual.see(np.append(piece, np.nan))
+    deviation = values.std(ddof=1)
+    assert usual.bounds("zscore", 2.0) == pytest.approx((values.mean() - 2 * deviation, values.mean() + 2 * deviation))
+    low, high = np.quantile(values, [0.25, 0.75])
+    assert usual.bounds("iqr", 1.5) == pytest.approx((low - 1.5 * (high - low), high + 1.5 * (high - low)))
+
+
+def test_quartiles_of_a_large_column_come_from_a_sample():
+    values = np.random.default_rng(4).normal(size=400_000)
+    usual = Usual()
+    for piece in np.array_split(values, 40):
+        usual.see(piece)
+    low, high = usual.bounds("iqr", 1.5)
+    assert (low, high) == pytest.approx((-2.698, 2.698), abs=0.03)  # of a normal distribution
+
+
+def test_too_few_values_have_no_outliers(tmp_path: Path):
+    dataset = cleaned(tmp_path, {"outlier_columns": ["x"]}, text=TEXTS, label=LABELS, x=[None, None, 9.0, None])
+    assert dataset.rows("all") == 4
+
+
+def test_outliers_need_numbers(tmp_path: Path):
+    assert "needs numbers" in fault(tmp_path, {"outlier_columns": ["text"]}, text=TEXTS, label=LABELS)
+
+
+def test_when_no_row_is_left_the_rule_that_took_most_is_named(tmp_path: Path):
+    said = fault(tmp_path, {"query": "label == 'none'"}, text=TEXTS, label=LABELS)
+    assert "no row is left of 4" in said
+    assert "label == 'none'" in said
+
+
+def test_a_missing_column_is_told(tmp_path: Path):
+    assert "no column 'stars'" in fault(tmp_path, {"required": ["stars"]}, text=TEXTS, label=LABELS)
+
+
+def test_refuses_a_folder_that_is_no_dataset(tmp_path: Path):
+    with pytest.raises(ArtifactError, match="not a toolchain"):
+        run(tmp_path, tmp_path / "out", Config())
+
+
+def test_the_same_rows_give_the_same_digest(tmp_path: Path):
+    source = raw(tmp_path, text=TEXTS, label=LABELS)
+    for name in ("one", "two"):
+        run(source, tmp_path / name, Config())
+    assert open_dataset(tmp_path / "one").digest == open_dataset(tmp_path / "two").digest
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"minimum_characters": 5, "maximum_characters": 4}, "maximum_characters=4"),
+        ({"minimum_characters": -1}, "minimum_characters=-1"),
+        ({"duplicates": "maybe"}, "duplicates='maybe'"),
+        ({"similarity": 0.2}, "similarity=0.2"),
+        ({"outlier_method": "mad"}, "outlier_method='mad'"),
+        ({"outlier_limit": 0.0}, "outlier_limit=0.0"),
+        ({"outlier_limit": float("nan")}, "outlier_limit=nan"),
+        ({"query": "@os.getcwd()"}, "query='@os"),
+        ({"query": "text.__class__"}, "__ is not allowed"),
+        ({"labels": {"one": [1]}}, "labels has one class"),
+        ({"labels": {"one": 1, "two": [2]}}, r"labels\['one'\]=1"),
+    ],
+)
+def test_refuses_settings_that_cannot_work(settings: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        Config(**settings)

@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
+from toolchain.artifacts.provenance import Work
+from toolchain.data.split import LEFT_OUT, TEST, TRAIN, VALIDATION, Config, run, split
+from toolchain.errors import ConfigError, DataError
+
+NAMES = ("train", "validation", "test")
+
+
+def clean(path: Path, rows: list[dict[str, object]], labels: tuple[str, ...] = ("a", "b")) -> Path:
+    table = pa.Table.from_pylist(rows)
+    with new_dataset(path, table.schema, Work("data.clean", None), labels) as writer:
+        for start in range(0, table.num_rows, 7):  # many small batches
+            writer.write("all", table.slice(start, 7))
+    return path
+
+
+def reviews(count: int, share_of_b: float = 0.5) -> list[dict[str, object]]:
+    return [{"text": f"review {row}", "label": int(row < count * share_of_b), "row": row} for row in range(count)]
+
+
+def parted(path: Path, table: list[dict[str, object]], **config: object) -> Dataset:
+    run(clean(path / "clean", table), path / "splits", Config(**config))
+    return open_dataset(path / "splits")
+
+
+def members(dataset: Dataset, column: str = "row") -> dict[str, list[object]]:
+    return {name: dataset.table(name)[column].to_pylist() for name in dataset.splits}
+
+
+def test_each_class_is_parted_in_the_same_proportions(tmp_path: Path):
+    dataset = parted(tmp_path, reviews(200, share_of_b=0.2))
+    labels = members(dataset, "label")
+    assert {name: (labels[name].count(0), labels[name].count(1)) for name in NAMES} == {
+        "train": (128, 32),
+        "validation": (16, 4),
+        "test": (16, 4),
+    }
+
+
+def test_every_row_is_in_one_split_in_the_order_of_its_source(tmp_path: Path):
+    found = members(parted(tmp_path, reviews(100)))
+    assert sorted(row for rows in found.values() for row in rows) == list(range(100))
+    assert all(rows == sorted(rows) for rows in found.values())
+
+
+def test_the_same_seed_gives_the_same_split_whatever_the_order_of_rows(tmp_path: Path):
+    rows = reviews(100)
+    for name in ("forward", "backward"):
+        (tmp_path / name).mkdir()
+    forward = members(parted(tmp_path / "forward", rows))
+    backward = members(parted(tmp_path / "backward", rows[::-1]))
+    assert {name: sorted(each) for name, each in forward.items()} == {
+        name: sorted(each) for name, each in backward.items()
+    }
+
+
+def test_another_seed_gives_another_split(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    assert members(parted(tmp_path / "one", reviews(100))) != members(parted(tmp_path / "two", reviews(100), seed=1))
+
+
+def test_texts_that_say_the_same_stay_together(tmp_path: Path):
+    forms = ("Review {}!", "review {}", "REVIEW: {}")
+    rows = [{"text": forms[row % 3].format(row // 3), "label": 0, "row": row} for row in range(150)]
+    source = clean(tmp_path / "clean", rows, labels=("only",))
+    run(source, tmp_path / "splits", Config())
+    for rows_of_split in members(open_dataset(tmp_path / "splits")).values():
+        numbers = {row // 3 for row in rows_of_split}
+        assert len(rows_of_split) == 3 * len(numbers)
+
+
+def test_groups_stay_together_and_so_do_groups_that_share_a_text(tmp_path: Path):
+    rows = reviews(120)
+    for row in rows:
+        row["author"] = f"author {row['row'] // 4}"
+    rows[0]["text"] = rows[4]["text"]  # authors 0 and 1
+    dataset = parted(tmp_path, rows, group_column="author")
+    authors = {name: set(each) for name, each in members(dataset, "author").items()}
+    assert not authors["train"] & authors["test"] | authors["train"] & authors["validation"]
+    assert not authors["validation"] & authors["test"]
+    assert [name for name in NAMES if "author 0" in authors[name]] == [n for n in NAMES if "author 1" in authors[n]]
+
+
+def test_a_row_without_a_group_is_a_group_of_its_own(tmp_path: Path):
+    rows = [{**row, "author": None if row["row"] % 2 else "x"} for row in reviews(200)]
+    authors = members(parted(tmp_path, rows, group_column="author", test=0.2), "author")
+    assert sum("x" in each for each in authors.values()) == 1
+    assert all(None in each for each in authors.values())
+
+
+def test_a_limit_shortens_training_alone_and_keeps_its_balance(tmp_path: Path):
+    for name in ("all", "some"):
+        (tmp_path / name).mkdir()
+    whole = parted(tmp_path / "all", reviews(200, share_of_b=0.2))
+    some = parted(tmp_path / "some", reviews(200, share_of_b=0.2), rows=40)
+    assert members(some)["test"] == members(whole)["test"]
+    assert members(some)["validation"] == members(whole)["validation"]
+    assert set(members(some)["train"]) < set(members(whole)["train"])
+    labels = members(some, "label")["train"]
+    assert (labels.count(0), labels.count(1)) == (32, 8)
+    assert (some.dropped[-1].step, some.dropped[-1].rows) == ("data.split", 120)
+
+
+def test_a_table_without_text_or_classes_is_parted_by_row(tmp_path: Path):
+    source = clean(tmp_path / "clean", [{"x": 1.0, "row": row} for row in range(50)], labels=())
+    result = run(source, tmp_path / "splits", Config())
+    assert (result.train, result.validation, result.test, result.left_out) == (40, 5, 5, 0)
+
+
+@pytest.mark.parametrize("count", [3, 6, 10])
+def test_too_few_rows_for_a_split_are_one_clear_line(tmp_path: Path, count: int):
+    with pytest.raises(DataError, match=r"too few rows for a split: \d+ rows of 'a' leave none"):
+        run(clean(tmp_path / "clean", reviews(count)), tmp_path / "splits", Config())
+    assert not (tmp_path / "splits").exists()
+
+
+def test_a_class_without_rows_is_told(tmp_path: Path):
+    with pytest.raises(DataError, match="0 rows of 'b'"):
+        run(clean(tmp_path / "clean", reviews(100, share_of_b=0)), tmp_path / "splits", Config())
+
+
+def test_refuses_what_is_split_already(tmp_path: Path):
+    parted(tmp_path, reviews(100))
+    with pytest.raises(DataError, match="no split 'all'; it has"):
+        run(tmp_path / "splits", tmp_path / "again", Config())
+
+
+def test_a_missing_group_column_is_told(tmp_path: Path):
+    with pytest.raises(DataError, match="no column 'author'"):
+        run(clean(tmp_path / "clean", reviews(100)), tmp_path / "splits", Config(group_column="author"))
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=60),
+    classes=st.integers(1, 3),
+    seed=st.integers(0, 2**32),
+    limit=st.integers(0, 30),
+)
+def test_units_never_break_and_shares_are_off_by_a_unit_at_most(sizes: list[int], classes: int, seed: int, limit: int):
+    random = np.random.default_rng(seed)
+    units = np.repeat(np.arange(len(sizes)), sizes)
+    class_of_unit = random.integers(0, classes, len(sizes))
+    ranks = random.integers(0, 2**63, len(sizes)).astype(np.uint64)
+    config = Config(validation=0.2, test=0.3, rows=limit)
+    parts = split(units, class_of_unit[units], ranks, config)
+    for unit in range(len(sizes)):
+        assert len(set(np.where(parts == LEFT_OUT, TRAIN, parts)[units == unit])) == 1
+    for name in range(classes):
+        mine = parts[class_of_unit[units] == name]
+        assert abs((mine == TEST).sum() - 0.3 * len(mine)) <= max(sizes)
+        assert abs((mine == VALIDATION).sum() - 0.2 * len(mine)) <= max(sizes) + 1
+    if limit:
+        assert (parts == TRAIN).sum() <= limit
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"test": 0.0}, "test=0.0"), ({"validation": 0.5}, "validation=0.5"), ({"rows": -1}, "rows=-1")],
+)
+def test_refuses_settings_that_cannot_work(config: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        Config(**config)

@@ -1,0 +1,182 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from toolchain.artifacts.dataset import new_dataset
+from toolchain.artifacts.measurement import open_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.data.validate import Config, run
+from toolchain.errors import ConfigError, DataError
+
+SCHEMA = pa.schema(
+    {"text": pa.string(), "label": pa.int64(), "row": pa.int64(), "stars": pa.int64(), "verified": pa.bool_()}
+)
+Row = dict[str, object]
+
+
+def rows(first: int, count: int) -> list[Row]:
+    return [
+        {"text": f"review {row}", "label": row % 2, "row": row, "stars": row % 5 + 1, "verified": True}
+        for row in range(first, first + count)
+    ]
+
+
+@pytest.fixture
+def splits() -> dict[str, list[Row]]:
+    return {"train": rows(0, 60), "validation": rows(60, 20), "test": rows(80, 20)}
+
+
+def made(path: Path, splits: dict[str, list[Row]], labels: tuple[str, ...] = ("bad", "good")) -> Path:
+    with new_dataset(path / "splits", SCHEMA, Work("data.split", None), labels) as writer:
+        for name, members in splits.items():
+            writer.write(name, pa.RecordBatch.from_pylist(members, schema=SCHEMA))
+    return path / "splits"
+
+
+def faults(path: Path, splits: dict[str, list[Row]], **config: object) -> list[str]:
+    with pytest.raises(DataError) as error:
+        run(made(path, splits), path / "checks", Config(**config))
+    assert not (path / "checks").exists()
+    return str(error.value).splitlines()[1:]
+
+
+def test_sound_data_pass_and_every_rule_is_told(tmp_path: Path, splits: dict[str, list[Row]]):
+    config = Config(types={"stars": "integer", "verified": "boolean", "text": "text"}, ranges={"stars": [1.0, 5.0]})
+    result = run(made(tmp_path, splits), tmp_path / "checks", config)
+    data = open_measurement(tmp_path / "checks", "checks").data
+    assert (result.rows, result.smallest_share) == (100, 0.5)
+    assert [entry["rule"] for entry in data["rules"]] == [
+        "text is not blank",
+        "text holds text",
+        "label is one of bad, good",
+        "row is a number from 0",
+        "stars holds integer",
+        "stars is from 1 to 5",
+        "verified holds boolean",
+        "each split has 20 rows or more",
+        "there are two classes or more",
+        "each class is 5% or more of the training rows",
+        "each class is in each split",
+        "no text is in two splits (case, punctuation and spaces aside)",
+    ]
+    assert all(entry["passed"] for entry in data["rules"])
+    assert data["balance"]["test"] == {"bad": 10, "good": 10}
+    assert data["rows"] == {"train": 60, "validation": 20, "test": 20}
+
+
+def test_missing_values_are_allowed_where_no_rule_forbids_them(tmp_path: Path, splits: dict[str, list[Row]]):
+    splits["train"][3] |= {"stars": None, "verified": None}
+    config = Config(types={"stars": "integer", "verified": "boolean"}, ranges={"stars": [1, 5]})
+    assert run(made(tmp_path, splits), tmp_path / "checks", config).rows == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"text": " "}, "text is not blank"),
+        ({"text": None}, "text is not blank"),
+        ({"label": 2}, "label is one of bad, good"),
+        ({"label": -1}, "label is one of bad, good"),
+        ({"label": None}, "label is one of bad, good"),
+        ({"stars": 6}, "stars is from 1 to 5"),
+    ],
+)
+def test_a_broken_rule_names_the_rows(tmp_path: Path, splits: dict[str, list[Row]], change: Row, rule: str):
+    for number in (3, 5):
+        splits["test"][number] |= change
+    said = faults(tmp_path, splits, ranges={"stars": [1, 5]})
+    assert f"{rule}: broken by row 83 of test, row 85 of test" in said
+
+
+def test_many_rows_are_counted_and_a_few_named(tmp_path: Path, splits: dict[str, list[Row]]):
+    said = faults(tmp_path, splits, ranges={"stars": [1, 1]})
+    assert len(said) == 1
+    assert said[0].startswith("stars is from 1 to 1: broken by row 1 of train, row 2 of train")
+    assert said[0].endswith(" and 70 more")
+
+
+def test_a_column_of_another_type_is_told(tmp_path: Path, splits: dict[str, list[Row]]):
+    said = faults(tmp_path, splits, types={"text": "number"})
+    assert said == ["text holds number: broken by all rows of train, all rows of validation, all rows of test"]
+
+
+def test_every_broken_rule_is_told_at_once(tmp_path: Path, splits: dict[str, list[Row]]):
+    splits["train"][0]["label"] = 7
+    splits["test"][0]["text"] = "  "
+    splits["validation"] = splits["validation"][:4]
+    said = faults(tmp_path, splits)
+    assert [line.split(":")[0] for line in said] == [
+        "text is not blank",
+        "label is one of bad, good",
+        "each split has 20 rows or more",
+    ]
+    assert said[-1].endswith("validation with 4")
+
+
+def test_a_text_in_two_splits_is_a_leak(tmp_path: Path, splits: dict[str, list[Row]]):
+    splits["test"][0]["text"] = "REVIEW 0!"
+    (said,) = faults(tmp_path, splits)
+    assert said.startswith("no text is in two splits")
+    assert said.endswith("row 0 of train = row 80 of test")
+
+
+def test_repeats_within_a_split_are_no_leak(tmp_path: Path, splits: dict[str, list[Row]]):
+    splits["train"][1]["text"] = splits["train"][0]["text"]
+    assert run(made(tmp_path, splits), tmp_path / "checks", Config()).rows == 100
+
+
+def test_one_class_only_is_refused(tmp_path: Path, splits: dict[str, list[Row]]):
+    for row in splits["train"]:
+        row["label"] = 0
+    said = faults(tmp_path, splits)
+    assert "there are two classes or more: broken by one class only in training: bad" in said
+
+
+def test_a_class_that_a_model_may_ignore_is_refused(tmp_path: Path, splits: dict[str, list[Row]]):
+    for row in splits["train"][2:]:
+        row["label"] = 1
+    (said,) = faults(tmp_path, splits)
+    assert said == "each class is 5% or more of the training rows: broken by bad with 1.7%"
+
+
+def test_a_class_that_a_split_lacks_is_told(tmp_path: Path, splits: dict[str, list[Row]]):
+    for row in splits["test"]:
+        row["label"] = 1
+    assert faults(tmp_path, splits) == ["each class is in each split: broken by bad not in test"]
+
+
+def test_data_without_classes_or_text_have_fewer_rules(tmp_path: Path):
+    schema = pa.schema({"x": pa.float64(), "row": pa.int64()})
+    with new_dataset(tmp_path / "splits", schema, Work("data.split", None)) as writer:
+        for name in ("train", "validation", "test"):
+            columns = {"x": [float(row) for row in range(30)], "row": list(range(30))}
+            writer.write(name, pa.record_batch(columns, schema=schema))
+    result = run(tmp_path / "splits", tmp_path / "checks", Config(ranges={"x": [0, 29]}))
+    assert (result.rules, result.smallest_share) == (3, 1.0)
+
+
+def test_needs_the_three_splits(tmp_path: Path, splits: dict[str, list[Row]]):
+    del splits["test"]
+    with pytest.raises(DataError, match="no split 'test'; it has train, validation"):
+        run(made(tmp_path, splits), tmp_path / "checks", Config())
+
+
+def test_a_rule_about_a_column_that_is_not_there_is_told(tmp_path: Path, splits: dict[str, list[Row]]):
+    with pytest.raises(DataError, match="no column 'price'"):
+        run(made(tmp_path, splits), tmp_path / "checks", Config(ranges={"price": [0, 1]}))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"minimum_rows": 0}, "minimum_rows=0"),
+        ({"minimum_share": 0.6}, "minimum_share=0.6"),
+        ({"types": {"x": "date"}}, r"types\['x'\]='date'"),
+        ({"ranges": {"x": [1]}}, r"ranges\['x'\]=\[1\]"),
+        ({"ranges": {"x": [2, 1]}}, r"ranges\['x'\]"),
+    ],
+)
+def test_refuses_settings_that_cannot_work(config: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        Config(**config)

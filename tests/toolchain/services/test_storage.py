@@ -1,0 +1,243 @@
+import gzip
+import hashlib
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from toolchain.errors import DataError, ServiceError, StorageFullError
+from toolchain.services import storage
+from toolchain.services.storage import fetch, scratch, version
+
+CONTENT = b"text,label\nx,1\n" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+
+
+# --- this machine ---
+
+
+def test_a_local_file_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a b.csv").write_bytes(CONTENT)
+    monkeypatch.chdir(tmp_path)
+    for uri in ("a b.csv", str(tmp_path / "a b.csv"), f"file://{urllib.parse.quote(str(tmp_path / 'a b.csv'))}"):
+        fetched = fetch(uri, tmp_path / "unused")
+        assert fetched.files[0].samefile(tmp_path / "a b.csv")
+        assert fetched.sha256 == version(uri) == SHA256
+
+
+def test_an_unknown_scheme_is_told(tmp_path: Path):
+    with pytest.raises(DataError, match="ftp:// is not known; use a path, or one of s3://"):
+        fetch("ftp://host/a.csv", tmp_path)
+
+
+def test_scratch_is_made_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path / "new"))
+    assert scratch() == tmp_path / "new"
+    assert scratch().is_dir()
+
+
+def test_scratch_is_in_the_users_cache_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TOOLCHAIN_SCRATCH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert scratch() == tmp_path / ".cache" / "toolchain"
+
+
+# --- the web ---
+
+
+class Site(ThreadingHTTPServer):
+    """Serves CONTENT; the next requests get one of ``answers`` instead: a status, or bytes to cut off at."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Page)
+        self.answers: list[int] = []
+        self.requests: list[str] = []
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/a.csv"
+
+
+class Page(BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.command)
+        answer = self.server.answers.pop(0) if self.server.answers else 200
+        self.send_response(answer if 200 <= answer < 600 else 200)
+        if answer < 400 or answer >= 600:
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.send_header("ETag", '"tag"')
+        self.end_headers()
+        if self.command == "GET" and (answer < 400 or answer >= 600):
+            self.wfile.write(CONTENT[: answer if answer >= 600 else None])
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_the_web_is_copied_and_its_bytes_are_digested(site: Site, tmp_path: Path):
+    fetched = fetch(site.uri, tmp_path)
+    assert fetched.files == (tmp_path / "a.csv",)
+    assert fetched.files[0].read_bytes() == CONTENT
+    assert fetched.sha256 == SHA256
+
+
+def test_the_version_of_a_page_is_asked_for_without_its_body(site: Site):
+    assert version(site.uri) == f'"tag" {len(CONTENT)}'
+    assert site.requests == ["HEAD"]
+
+
+@pytest.mark.parametrize("answer", [503, 429, 700], ids=["busy", "too many requests", "cut off"])
+def test_a_passing_fault_is_tried_again_and_told(
+    site: Site, tmp_path: Path, answer: int, capsys: pytest.CaptureFixture[str]
+):
+    site.answers = [200, answer]  # to HEAD, then to GET
+    assert fetch(site.uri, tmp_path).sha256 == SHA256
+    assert "trying again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"), [(404, "check the address"), (403, "refuses access"), (401, "needs a login")]
+)
+def test_a_refusal_is_told_at_once(site: Site, tmp_path: Path, answer: int, hint: str):
+    site.answers = [answer]
+    with pytest.raises(ServiceError, match=f"answered {answer} .*: .*{hint}"):
+        fetch(site.uri, tmp_path)
+    assert len(site.requests) == 1
+
+
+def test_a_server_that_stays_down_is_told_after_some_tries(tmp_path: Path):
+    with Site() as gone:
+        uri = gone.uri
+    with pytest.raises(ServiceError, match="cannot be read after 4 tries"):
+        fetch(uri, tmp_path)
+
+
+def test_a_full_disk_is_no_fault_of_the_web(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(path: Path, *args: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageFullError, match="no space"):
+        fetch(site.uri, tmp_path)
+
+
+# --- S3 ---
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    moto = pytest.importorskip("moto.server")
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    settings = {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    client = storage._s3()
+    client.create_bucket(Bucket="reviews")
+    client.put_object(Bucket="reviews", Key="2026/a.csv.gz", Body=gzip.compress(CONTENT, mtime=0))
+    return "s3://reviews"
+
+
+def test_s3_is_copied_and_its_bytes_are_digested(bucket: str, tmp_path: Path):
+    fetched = fetch(f"{bucket}/2026/a.csv.gz", tmp_path)
+    assert fetched.files == (tmp_path / "a.csv.gz",)
+    assert gzip.decompress(fetched.files[0].read_bytes()) == CONTENT
+    assert fetched.sha256 == hashlib.sha256(gzip.compress(CONTENT, mtime=0)).hexdigest()
+
+
+def test_the_version_in_s3_changes_with_the_file(bucket: str):
+    before = version(f"{bucket}/2026/a.csv.gz")
+    assert version(f"{bucket}/2026/a.csv.gz") == before
+    storage._s3().put_object(Bucket="reviews", Key="2026/a.csv.gz", Body=b"other")
+    assert version(f"{bucket}/2026/a.csv.gz") != before
+
+
+@pytest.mark.parametrize("path", ["2026/none.csv", "2026/none/"])
+def test_a_file_that_s3_lacks_is_told(bucket: str, tmp_path: Path, path: str):
+    with pytest.raises((ServiceError, DataError), match=r"does not exist|names no file"):
+        fetch(f"{bucket}/{path}", tmp_path)
+
+
+def test_a_bucket_that_is_not_there_is_told(bucket: str, tmp_path: Path):
+    with pytest.raises(ServiceError, match="does not exist; check the bucket"):
+        fetch("s3://nowhere/a.csv", tmp_path)
+
+
+def test_missing_credentials_are_named(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(ServiceError, match="credentials are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        fetch(f"{bucket}/2026/a.csv.gz", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("AccessDenied", "S3 denied access; give the owner of AWS_ACCESS_KEY_ID the right to read"),
+        ("403", "S3 denied access"),
+        ("InvalidAccessKeyId", "does not know the key in AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID"),
+        ("SlowDown", "answered SlowDown; try again later"),
+    ],
+)
+def test_a_refusal_says_which_credential_to_mend(code: str, hint: str):
+    from botocore.exceptions import ClientError
+
+    with pytest.raises(ServiceError, match=hint), storage._s3_reported("s3://a/b"):
+        raise ClientError({"Error": {"Code": code, "Message": "..."}}, "GetObject")
+
+
+def test_s3_denied_is_one_clear_line(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch):
+    import boto3
+
+    iam = boto3.session.Session().client("iam")
+    iam.create_user(UserName="reader")  # who may do nothing
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)  # from now on the server checks rights
+    with pytest.raises(ServiceError, match="S3 denied access; give the owner of AWS_ACCESS_KEY_ID the right"):
+        fetch(f"{bucket}/2026/a.csv.gz", tmp_path)
+
+
+def test_an_endpoint_that_is_down_is_named(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(ServiceError, match=r"cannot be read from http://127\.0\.0\.1:9"):
+        fetch(f"{bucket}/2026/a.csv.gz", tmp_path)

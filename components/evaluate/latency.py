@@ -1,0 +1,55 @@
+"""Latency: toolchain.evaluate.latency, in the image that runs optimized models."""
+
+from kfp import dsl
+
+from components.images import OPTIMIZE
+
+
+@dsl.component(base_image=OPTIMIZE, install_kfp_package=False)
+def latency(
+    variants: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    latency: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    split: str = "test",
+    rounds: int = 48,
+    seconds: float = 20.0,
+    threads: int = 1,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+):
+    """Time each variant on this machine, all in one process on the same requests, turn by turn.
+
+    Args:
+        variants: The variants of one model.
+        dataset: Where the requests' texts come from.
+        latency: Percentiles, throughput and ratio to the reference in each scenario, size, cold start and memory.
+        metrics: p50 of the reference and of the fastest, its ratio, and the reference's memory.
+        split: Whose texts are sent.
+        rounds: Timed requests of one row for each variant; of eight rows an eighth of it.
+        seconds: The most that a scenario may take, all variants together.
+        threads: Threads of one inference, pinned to as many cores.
+        resamples: Draws of the bootstrap that gives the intervals.
+        confidence: Share of intervals that hold the true figure.
+        seed: Of the texts drawn, the order of turns and the bootstrap.
+    """
+    from pathlib import Path
+
+    from toolchain.evaluate.latency import Config, run
+
+    config = Config(
+        split=split,
+        rounds=rounds,
+        seconds=seconds,
+        threads=threads,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+    result = run(Path(variants.path), Path(dataset.path), Path(latency.path), config)
+    metrics.log_metric("variants", result.variants)
+    metrics.log_metric("reference_p50_ms", result.reference_p50_ms)
+    metrics.log_metric("lowest_p50_ms", result.lowest_p50_ms)
+    metrics.log_metric("highest_ratio", result.highest_ratio)
+    metrics.log_metric("peak_memory_bytes", result.peak_memory_bytes)

@@ -1,0 +1,233 @@
+"""Latency: how fast each variant of a classifier is here, all in one process on the same requests, turn by turn."""
+
+import gc
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain.artifacts.dataset import TEXT, Dataset, open_dataset
+from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import REFERENCE, Variants, open_variants
+from toolchain.coldstart import cold_start
+from toolchain.errors import ConfigError, DataError
+from toolchain.inference import Ids, Session, Tokenizer, open_session, pad
+from toolchain.intervals import Bootstrap, Floats
+from toolchain.processor import describe, usable_cores
+from toolchain.progress import Progress, track
+
+Feeds = dict[str, Ids]  # one request
+Times = dict[str, Floats]  # seconds by variant, float64 of shape (rounds,)
+FIXED = 128  # tokens of a padded request: what BERT is usually timed at, and what a server that pads sends
+SCENARIOS = {  # rows of a request, and its tokens (None: those of the texts)
+    "batch1-fixed128": (1, FIXED),
+    "batch1-real": (1, None),
+    "batch8-fixed128": (8, FIXED),
+    "batch8-real": (8, None),
+}
+DECISIVE = "batch1-fixed128"  # whose figures stand for a variant in a single number
+MINIMUM_ROUNDS = 5  # even when the time is up: the fewest whose median two disturbed rounds cannot move
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    split: str = "test"  # whose texts are the requests: their lengths are those of real ones
+    rounds: int = 48  # timed requests of one row for each variant; of eight rows an eighth of it: as many rows
+    seconds: float = 20.0  # s at most for each scenario, all variants together; slow machines make fewer rounds
+    threads: int = 1  # threads of one inference, pinned to as many cores; 1 is how servers get most rows out of a core
+    resamples: int = 1000  # draws of the bootstrap: enough for the second digit of a 95 % bound
+    confidence: float = 0.95  # share of intervals that hold the true figure, 0..1
+    seed: int = 0  # of the texts drawn, the order of turns and the bootstrap
+
+    def __post_init__(self) -> None:
+        Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+        if not self.split:
+            raise ConfigError("split must name a split, got an empty string; 'test' is usual")
+        if self.rounds < MINIMUM_ROUNDS:
+            raise ConfigError(f"rounds is {self.rounds}: a median needs {MINIMUM_ROUNDS} at least, 48 is usual")
+        if not 0 < self.seconds < float("inf"):
+            raise ConfigError(f"seconds is {self.seconds}: give the time for each scenario, such as 20")
+        if self.threads < 1:
+            raise ConfigError(f"threads is {self.threads}: give 1 or more")
+
+
+@dataclass(frozen=True)
+class Result:
+    variants: int
+    reference_p50_ms: float  # of one row of 128 tokens, as the figures that follow
+    lowest_p50_ms: float  # of all variants
+    highest_ratio: float  # times as fast as the reference
+    peak_memory_bytes: int  # of the reference's process
+
+
+def compare(times: Times, rows: int, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
+    """Return what ``times`` of requests of ``rows`` rows say, by variant.
+
+    The ratio compares like with like: in each round every variant answers the same request, one right after the other,
+    so what slows the machine for longer than a round (heat, a neighbour) slows both sides of a quotient and cancels.
+    The ratio is the median over rounds of reference's time / variant's, which a spike on either side cannot move, and
+    its interval comes from drawing whole rounds with replacement. The percentiles are of the variant's own times,
+    disturbances and all: that is what a caller waits for.
+    """
+    reference = times[REFERENCE]
+    return {
+        name: {
+            **{f"p{share}_ms": float(1000 * np.percentile(own, share)) for share in (50, 95, 99)},
+            "rows_per_second": float(rows * len(own) / own.sum()),
+            "rounds": len(own),
+            "ratio": bootstrap.of_median((reference / own)[:, None]).to_json(),
+        }
+        for name, own in times.items()
+    }
+
+
+def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
+    """Time every one of ``variants`` on texts of ``dataset`` and write the measurement ``latency``.
+
+    What is timed is the inference alone, from token ids to logits. Cold start and peak memory are taken first, each
+    variant's in a fresh process.
+
+    Raises:
+        ArtifactError: an input is damaged, or a variant does not run.
+        ConfigError: more threads than this process has cores.
+        DataError: the split is missing or empty.
+    """
+    models, data = open_variants(variants), open_dataset(dataset)
+    work = Work("evaluate.latency", config, variants=models, dataset=data)
+    if config.threads > usable_cores():
+        raise ConfigError(f"threads is {config.threads}, but this process may use {usable_cores()} cores only")
+    processor = describe()
+    with new_measurement(latency, "latency", work) as writer, pinned(config.threads) as cores:
+        texts = draw_texts(data, config)
+        found = _describe_variants(models, texts[0], config.threads)
+        for scenario, compared in _time_scenarios(models, texts, config):
+            for name, figures in compared.items():
+                found[name]["scenarios"][scenario] = figures
+        writer.data = {
+            "processor": asdict(processor),
+            "threads": config.threads,
+            "pinned_cores": cores,
+            "versions": _versions(models),
+            "reference": REFERENCE,
+            "scenarios": list(SCENARIOS),
+            "variants": found,
+        }
+        work.metrics |= {f"p50_ms_{name}": entry["scenarios"][DECISIVE]["p50_ms"] for name, entry in found.items()}
+    return _result(found)
+
+
+def draw_texts(data: Dataset, config: Config) -> list[str]:
+    """Return a text for each timed row, drawn from the split; none twice as long as there are enough."""
+    data.require(TEXT)
+    texts = data.table(config.split, [TEXT]).column(TEXT).to_pylist()
+    if not texts:
+        raise DataError(f"the {config.split} split of {data.path} is empty: there are no texts to send")
+    wanted = max(config.rounds, MINIMUM_ROUNDS * 8)
+    drawn = np.random.default_rng(config.seed).choice(len(texts), wanted, replace=len(texts) < wanted)
+    return [texts[position] for position in drawn]
+
+
+def take_turns(sessions: Mapping[str, Session], requests: list[Feeds], seconds: float, seed: int) -> Times:
+    """Return how long each of ``sessions`` takes for each request, for as many requests as ``seconds`` allow.
+
+    Every session answers a request of every shape once before, untimed, so that no shape is new. In a round all answer
+    the same request, in an order that is shuffled anew, and Python's garbage collector waits.
+    """
+    for feeds in {request["input_ids"].shape: request for request in requests}.values():
+        for session in sessions.values():
+            session.run(feeds)
+    taken: dict[str, list[float]] = {name: [] for name in sessions}
+    order, generator, end = list(sessions), np.random.default_rng(seed), time.monotonic() + seconds
+    with _no_garbage_collection():
+        for done, feeds in enumerate(requests):
+            if done >= MINIMUM_ROUNDS and time.monotonic() > end:
+                break
+            for place in generator.permutation(len(order)):
+                began = time.perf_counter()
+                sessions[order[place]].run(feeds)
+                taken[order[place]].append(time.perf_counter() - began)
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[list[int]]:
+    """Keep this process, and what it starts, on ``threads`` cores and yield their numbers; none where it cannot be."""
+    if not hasattr(os, "sched_setaffinity"):  # macOS
+        yield []
+        return
+    allowed = os.sched_getaffinity(0)
+    cores = sorted(allowed)[-threads:]  # the last ones: the first is where a system handles its interrupts
+    os.sched_setaffinity(0, cores)
+    try:
+        yield cores
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _describe_variants(models: Variants, text: str, threads: int) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, model in track(models.models.items(), "cold start", len(models.models), "variants"):
+        first = cold_start(model, text, threads)
+        found[name] = {
+            "backend": model.signature.backend,
+            "size_bytes": model.size_bytes,
+            "sparsity": model.sparsity,
+            "cold_start_ms": first.milliseconds,
+            "peak_memory_bytes": first.peak_memory_bytes,
+            "scenarios": {},
+        }
+    return found
+
+
+def _time_scenarios(
+    models: Variants, texts: list[str], config: Config
+) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+    sessions = {name: open_session(model, config.threads) for name, model in models.models.items()}
+    tokenizer = Tokenizer(models.reference)
+    ids = tokenizer.ids(texts)
+    bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
+    with Progress("latency", len(SCENARIOS), "scenarios") as progress:
+        for scenario, (rows, tokens) in SCENARIOS.items():
+            rounds = max(MINIMUM_ROUNDS, config.rounds // rows)
+            requests = [pad(ids[rows * r : rows * (r + 1)], tokenizer.pad_id, tokens) for r in range(rounds)]
+            yield scenario, compare(take_turns(sessions, requests, config.seconds, config.seed), rows, bootstrap)
+            progress.advance()
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _versions(models: Variants) -> dict[str, str]:
+    backends = sorted({model.signature.backend for model in models.models.values()})
+    return {
+        "python": platform.python_version(),
+        **{name: import_module(name).__version__ for name in ("numpy", *backends)},
+    }
+
+
+def _result(found: dict[str, dict[str, Any]]) -> Result:
+    timed = [entry["scenarios"][DECISIVE] for entry in found.values()]
+    return Result(
+        variants=len(found),
+        reference_p50_ms=found[REFERENCE]["scenarios"][DECISIVE]["p50_ms"],
+        lowest_p50_ms=min(entry["p50_ms"] for entry in timed),
+        highest_ratio=max(entry["ratio"]["value"] for entry in timed),
+        peak_memory_bytes=found[REFERENCE]["peak_memory_bytes"],
+    )

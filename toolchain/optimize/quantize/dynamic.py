@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from toolchain.errors import ArtifactError
+from toolchain.inference import OnnxRuntimeSession
 from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layers, load, save
 
 
@@ -15,7 +16,7 @@ def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: in
     AVX2. Products of two activations (attention's scores) stay float.
 
     Raises:
-        ArtifactError: no linear layer with constant weights is in the graph.
+        ArtifactError: no linear layer with constant weights is in the graph, or ONNX Runtime cannot load it.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -37,3 +38,4 @@ def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: in
             extra_options={"MatMulConstBOnly": True},
         )
         save(load(Path(folder) / "model.onnx"), target, properties)
+    OnnxRuntimeSession(target, threads=1)  # no calibration has run this graph: that it loads is not known yet

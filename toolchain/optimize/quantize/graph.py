@@ -82,6 +82,12 @@ def keep_residuals_apart(model: Any) -> None:
             summing.op_type = "Sum"
 
 
+def replace(field: Any, items: list[Any]) -> None:
+    """Make ``items`` the content of the repeated protobuf ``field``."""
+    del field[:]
+    field.extend(items)
+
+
 def _linear(node: Any, sizes: dict[str, list[int]], add: Any) -> Linear:
     bias = next((name for name in add.input if sizes.get(name) == [sizes[node.input[1]][1]]), "") if add else ""
     return Linear(

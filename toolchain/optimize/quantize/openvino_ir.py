@@ -1,6 +1,7 @@
 """OpenVINO: an ONNX graph as OpenVINO's own files (model.xml and model.bin), in float or in INT8 by NNCF."""
 
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,16 @@ def _save(model: Any, target: Path, properties: Mapping[str, str]) -> None:
 
     for name, value in properties.items():
         model.set_rt_info(value, [INFORMATION, name])
+    _name_by_position(model)
     openvino.save_model(model, target, compress_to_fp16=False)  # half precision would change the answers
+
+
+def _name_by_position(model: Any) -> None:
+    """Rename what OpenVINO named by a count that runs through the process ("Constant_1673"): one graph, one file."""
+    for position, operation in enumerate(model.get_ordered_ops()):
+        kind = operation.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", operation.get_friendly_name()):
+            operation.set_friendly_name(f"{kind}_{position}")
 
 
 def _keep_usage_private() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from toolchain.errors import ArtifactError
 from toolchain.inference import Ids
+from toolchain.optimize.quantize.embeddings import shrink_embeddings
 from toolchain.optimize.quantize.graph import (
     MICROSOFT,
     Linear,
@@ -20,6 +21,7 @@ from toolchain.optimize.quantize.graph import (
     keep_residuals_apart,
     linear_layers,
     load,
+    replace,
     save,
 )
 from toolchain.optimize.quantize.ranges import Extremes, measure
@@ -47,6 +49,7 @@ def quantize(
     keep_residuals_apart(model)
     extremes = smooth(model, measure(model, source, feeds), alpha)
     replace_linear_layers(model, extremes, bits)
+    shrink_embeddings(model)
     save(model, target, properties)
 
 
@@ -69,10 +72,10 @@ def replace_linear_layers(model: Any, extremes: Mapping[str, Extremes], bits: in
             nodes.append(_quantizer(linear.input))
         added |= _weight_constants(linear.weight, values[linear.weight], bits)
         nodes.append(_product(linear))
-    _replace(model.graph.node, nodes)
+    replace(model.graph.node, nodes)
     gone = {linear.weight for linear in linears.values()}
     tensors = [numpy_helper.from_array(value, name) for name, value in added.items()]
-    _replace(model.graph.initializer, [t for t in model.graph.initializer if t.name not in gone] + tensors)
+    replace(model.graph.initializer, [t for t in model.graph.initializer if t.name not in gone] + tensors)
     if MICROSOFT not in {entry.domain for entry in model.opset_import}:
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
 
@@ -121,9 +124,3 @@ def _product(linear: Linear) -> Any:
         name=f"{linear.name}_int8",
         domain=MICROSOFT,
     )
-
-
-def _replace(field: Any, items: list[Any]) -> None:
-    """Make ``items`` the content of the repeated protobuf ``field``."""
-    del field[:]
-    field.extend(items)

@@ -15,6 +15,7 @@ from toolchain.inference import Tokenizer, open_session, pad
 
 STATUS = Path("/proc/self/status")  # Linux
 LARGEST_REQUEST = 8, 128  # rows, tokens: the largest of the latency's scenarios, so that its memory is counted
+OWN_ERROR = "toolchain.errors.ArtifactError: "  # how Python's traceback begins the line that says why
 CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from toolchain.coldstart import answer; answer()"
 
 
@@ -35,7 +36,7 @@ def cold_start(model: Model, text: str, threads: int) -> ColdStart:
     done = subprocess.run(command, input=task, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise ArtifactError(f"{model.path} does not answer in a fresh process: {last}")
+        raise ArtifactError(f"{model.path} does not answer in a fresh process: {last.removeprefix(OWN_ERROR)}")
     return ColdStart(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 

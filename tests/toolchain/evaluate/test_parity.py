@@ -1,0 +1,168 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import bootstrap as scipy_bootstrap
+
+from toolchain.artifacts.measurement import new_measurement, open_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.evaluate import accuracy
+from toolchain.evaluate.parity import Answers, Config, compare, run
+
+NAMES = ["no", "yes"]
+
+
+def answers(predicted: list[int], labels: list[int]) -> Answers:
+    said = np.array(predicted, np.int64)
+    return Answers(np.arange(len(said)) + 70, np.array(labels, np.int64), said, np.eye(2)[said] * 3.0)
+
+
+def compared(variant: list[int], reference: list[int], labels: list[int], **settings: object) -> dict:
+    sides = answers(variant, labels), answers(reference, labels)
+    return compare(*sides, sides[1], NAMES, Config(**settings))
+
+
+def noisy_pair(rows: int, flips: int, seed: int = 0) -> tuple[list[int], list[int], list[int]]:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, rows)
+    reference = np.where(generator.random(rows) < 0.85, labels, 1 - labels)
+    variant = reference.copy()
+    variant[generator.permutation(rows)[:flips]] ^= 1
+    return variant.tolist(), reference.tolist(), labels.tolist()
+
+
+def test_says_how_often_and_where_a_variant_answers_otherwise():
+    found = compared([0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 0, 1])
+    assert found["agreement"]["value"] == 0.75
+    assert found["flipped"] == 1
+    assert found["flips"] == [{"row": 72, "label": "no", "reference": "no", "variant": "yes"}]
+
+
+def test_lists_no_more_flips_than_asked():
+    found = compared([1] * 9, [0] * 9, [0] * 9, flips=2)
+    assert (found["flipped"], len(found["flips"])) == (9, 2)
+
+
+def test_a_drop_of_ten_in_a_thousand_is_exactly_one_point():
+    labels = [0, 1] * 500
+    reference, variant = list(labels), list(labels)
+    for position in range(10):
+        variant[2 * position] = 1
+    found = compared(variant, reference, labels)
+    assert found["accuracy_drop"]["value"] == 0.01
+    assert found["worst_class_drop"] | {"low": 0, "high": 0} == {"value": 0.02, "low": 0, "high": 0, "label": "no"}
+
+
+def test_the_interval_of_a_drop_is_scipys_paired_one():
+    variant, reference, labels = noisy_pair(800, 60)
+    truth = np.array(labels)
+    expected = scipy_bootstrap(
+        ((np.array(reference) == truth).astype(float), (np.array(variant) == truth).astype(float)),
+        lambda r, v, axis: r.mean(axis=axis) - v.mean(axis=axis),
+        paired=True,
+        n_resamples=3000,
+        method="percentile",
+        rng=np.random.default_rng(2),
+    ).confidence_interval
+    found = compared(variant, reference, labels, resamples=3000)["accuracy_drop"]
+    assert found["low"] == pytest.approx(expected.low, abs=0.003)
+    assert found["high"] == pytest.approx(expected.high, abs=0.003)
+
+
+def test_a_pair_is_told_apart_more_surely_than_two_strangers():
+    variant, reference, labels = noisy_pair(800, 16)
+    found = compared(variant, reference, labels)["accuracy_drop"]
+    assert found["high"] - found["low"] < 0.025  # unpaired, two accuracies of 85 % on 800 rows: about 0.07
+
+
+def test_a_gain_is_a_negative_drop():
+    found = compared([0, 1, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1])
+    assert found["accuracy_drop"]["value"] == -0.5
+    assert found["worst_class_drop"]["value"] == -0.5
+
+
+def test_a_class_that_is_not_there_cannot_be_the_worst():
+    assert compared([1, 0], [1, 1], [1, 1])["worst_class_drop"]["label"] == "yes"
+
+
+def test_logits_of_half_the_size_point_the_same_way():
+    labels = [0, 1, 1]
+    whole = answers(labels, labels)
+    half = Answers(whole.rows, whole.labels, whole.predicted, whole.logits / 2)
+    found = compare(half, whole, whole, NAMES, Config())
+    assert found["cosine"] == pytest.approx(1)
+    assert found["largest_difference"] == 1.5
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 9))
+def test_a_drop_is_never_more_than_the_disagreement(rows: int, flips: int, seed: int):
+    found = compared(*noisy_pair(rows, min(flips, rows), seed), resamples=100)
+    assert abs(found["accuracy_drop"]["value"]) <= 1 - found["agreement"]["value"] + 1e-12
+    assert found["worst_class_drop"]["value"] >= found["accuracy_drop"]["value"] - 1e-12
+    json.dumps(found, allow_nan=False)
+
+
+@given(st.integers(1, 60), st.integers(0, 9))
+def test_a_variant_equals_itself(rows: int, seed: int):
+    _, reference, labels = noisy_pair(rows, 0, seed)
+    found = compared(reference, reference, labels, resamples=100)
+    assert found["agreement"] == {"value": 1, "low": 1, "high": 1}
+    assert found["accuracy_drop"] == {"value": 0, "low": 0, "high": 0}
+    assert found["largest_difference"] == 0
+
+
+@pytest.fixture(scope="module")
+def measured(new_toys, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parity")
+    with new_toys(folder / "variants") as toys:
+        toys.add("fp32", width=32)
+        toys.add("pruned", width=8, seed=1)
+        toys.add("pruned-same", width=8, seed=1, origin="pruned")
+    accuracy.run(folder / "variants", dataset, folder / "accuracy", accuracy.Config(threads=1, resamples=100))
+    return folder / "accuracy"
+
+
+def test_compares_with_the_reference_and_with_the_origin(measured: Path, tmp_path: Path):
+    result = run(measured, tmp_path / "parity", Config(resamples=100))
+    found = open_measurement(tmp_path / "parity", "parity").data
+    assert (found["reference"], found["rows"], list(found["variants"])) == (
+        "fp32",
+        400,
+        ["fp32", "pruned", "pruned-same"],
+    )
+    same = found["variants"]["pruned-same"]
+    assert same["origin"] == "pruned"
+    assert same["origin_agreement"]["value"] == same["cosine"] == pytest.approx(1)
+    assert same["agreement"] == found["variants"]["pruned"]["agreement"]
+    assert found["variants"]["fp32"]["agreement"]["value"] == 1
+    assert result.variants == 3
+    assert result.lowest_origin_agreement == 1
+    assert result.lowest_agreement == same["agreement"]["value"]
+
+
+def test_refuses_another_kind_of_measurement(tmp_path: Path):
+    with new_measurement(tmp_path / "latency", "latency", Work("evaluate.latency", None)):
+        pass
+    with pytest.raises(ArtifactError, match="holds 'latency', this step needs 'accuracy'"):
+        run(tmp_path / "latency", tmp_path / "parity", Config())
+    assert not (tmp_path / "parity").exists()
+
+
+def test_refuses_an_origin_that_was_not_measured(new_toys, dataset: Path, tmp_path: Path):
+    with new_toys(tmp_path / "variants") as toys:
+        toys.add("fp32", width=8)
+        toys.add("int8", width=8, origin="pruned")
+    accuracy.run(tmp_path / "variants", dataset, tmp_path / "accuracy", accuracy.Config(threads=1, resamples=100))
+    with pytest.raises(DataError, match="int8 must repeat 'pruned', which was not measured"):
+        run(tmp_path / "accuracy", tmp_path / "parity", Config())
+
+
+@pytest.mark.parametrize("settings", [{"resamples": 1}, {"confidence": 1.5}, {"seed": -1}, {"flips": -1}])
+def test_refuses_settings_that_cannot_work(settings: dict[str, float]):
+    (name,) = settings
+    with pytest.raises(ConfigError, match=f"{name} is"):
+        Config(**settings)

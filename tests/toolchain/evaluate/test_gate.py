@@ -1,0 +1,372 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolchain.artifacts.measurement import new_measurement, open_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.evaluate.gate import Config, judge, run
+
+SCENARIOS = ("batch1-fixed128", "batch8-fixed128")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is measured of one variant; a good INT8 version of fp32 unless said otherwise."""
+
+    origin: str = "fp32"
+    agreement: float = 0.99  # with the origin, or with fp32 where there is none
+    drop: float = 0.002
+    class_drop: float = 0.005
+    ratio: float = 1.7
+    margin: float = 0.02  # of the ratio's interval
+    ratio8: float = 1.0  # at batch 8
+    backend: str = "onnxruntime"
+    size_bytes: int = 23_000_000
+    sparsity: float = 0.0
+
+
+FP32 = Figures(origin="", agreement=1, drop=0, class_drop=0, ratio=1, margin=0, size_bytes=91_000_000)
+
+
+def interval(value: float, margin: float) -> dict[str, float]:
+    return {"value": value, "low": value - margin, "high": value + margin}
+
+
+def measurements(kind: str = "avx2", rows: int = 1007, **variants: Figures) -> tuple[dict, dict, dict]:
+    """Accuracy, parity and latency as the steps write them; an underscore in a name stands for a dash."""
+    named = {"fp32": FP32} | {name.replace("_", "-"): figures for name, figures in variants.items()}
+    accuracy = {name: {"accuracy": interval(0.865 - f.drop, 0.02), "origin": f.origin} for name, f in named.items()}
+    parity = {
+        name: {
+            "origin": f.origin,
+            "agreement": interval(f.agreement, 0.005),
+            "origin_agreement": interval(f.agreement, 0.005),
+            "accuracy_drop": interval(f.drop, 0.006),
+            "worst_class_drop": {**interval(f.class_drop, 0.01), "label": "negative"},
+        }
+        for name, f in named.items()
+    }
+    latency = {
+        name: {
+            "backend": f.backend,
+            "size_bytes": f.size_bytes,
+            "sparsity": f.sparsity,
+            "scenarios": {
+                scenario: {"p50_ms": 42.8 / ratio, "ratio": interval(ratio, f.margin)}
+                for scenario, ratio in zip(SCENARIOS, (f.ratio, f.ratio8), strict=True)
+            },
+        }
+        for name, f in named.items()
+    }
+    processor = {"name": "AMD EPYC", "kind": kind, "instruction_sets": ["AVX2"], "cores": 2}
+    return (
+        {"rows": rows, "variants": accuracy},
+        {"reference": "fp32", "rows": rows, "variants": parity},
+        {"processor": processor, "scenarios": list(SCENARIOS), "variants": latency},
+    )
+
+
+def verdict(kind: str = "avx2", rows: int = 1007, config: Config | None = None, **variants: Figures) -> dict[str, Any]:
+    return judge(*measurements(kind, rows, **variants), config or Config())
+
+
+def entry(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(one for one in found["variants"] if one["name"] == name)
+
+
+def reasons(found: dict[str, Any], name: str) -> str:
+    return " | ".join(entry(found, name)["reasons"])
+
+
+def test_the_fastest_safe_variant_wins():
+    found = verdict(int8_dynamic=Figures(), pruned=Figures(origin="", agreement=0.95, ratio=2.35))
+    assert found["winner"] == "pruned"
+    assert found["reason"].startswith("pruned wins: it ran 2.35 times as fast as fp32 (interval 2.33 to 2.37, batch1-")
+    assert "agrees with fp32 on 95.0 % (interval 94.5 to 95.5) of the rows" in found["reason"]
+    assert "pruned is safe too and faster still: 2.35 times as fast as fp32" in reasons(found, "int8-dynamic")
+
+
+def test_the_reference_stays_when_none_is_faster():
+    found = verdict(int8_openvino=Figures(ratio=0.79, backend="openvino"))
+    assert (found["winner"], entry(found, "int8-openvino")["safe"], entry(found, "int8-openvino")["faster"]) == (
+        "fp32",
+        True,
+        False,
+    )
+    assert "fp32 stays: of 1 other variants none is both safe and faster" in found["reason"]
+    assert "ran 0.79 times as fast as fp32" in found["reason"]
+
+
+def test_says_that_int8_gains_nothing_without_vnni():
+    found = verdict(int8_openvino=Figures(ratio=0.79, backend="openvino"))
+    assert reasons(found, "int8-openvino").endswith(
+        "ran 0.79 times as fast as fp32 (interval 0.77 to 0.81, batch1-fixed128): "
+        "this processor has AVX2 but no VNNI, so INT8 arithmetic gains nothing in OpenVINO"
+    )
+
+
+def test_does_not_blame_the_processor_where_it_can_multiply_int8():
+    assert "VNNI" not in reasons(verdict("avx512-vnni", int8_openvino=Figures(ratio=0.9)), "int8-openvino")
+
+
+def test_does_not_blame_the_processor_when_int8_gains_beside_it():
+    found = verdict(int8_static=Figures(ratio=0.8), int8_dynamic=Figures(ratio=1.67))
+    assert "VNNI" not in reasons(found, "int8-static")
+
+
+def test_says_that_operators_were_left_in_float():
+    found = verdict("avx512-vnni", int8_static=Figures(ratio=0.98, size_bytes=80_000_000))
+    assert "its file is 88 % of fp32's, so most operators were left in fp32" in reasons(found, "int8-static")
+
+
+def test_says_that_zeros_save_no_work():
+    zeros = Figures(origin="", agreement=0.95, ratio=1.0, size_bytes=91_000_000, sparsity=0.5)
+    found = verdict(pruned_unstructured=zeros)
+    assert "50 % of its weights are zeros, multiplied like any other number" in reasons(found, "pruned-unstructured")
+
+
+def test_says_that_the_batch_is_too_small():
+    found = verdict("amx", int8_openvino=Figures(ratio=1.0, ratio8=1.9))
+    assert "one row at a time is too small a batch for it (1.90 times at batch8-fixed128)" in reasons(
+        found, "int8-openvino"
+    )
+
+
+def test_says_when_the_interval_does_not_clear_the_threshold():
+    found = verdict(int8_dynamic=Figures(ratio=1.08, margin=0.05))
+    assert not entry(found, "int8-dynamic")["faster"]
+    assert "not surely above the 1.05 asked: more rounds or a quieter machine would tell" in reasons(
+        found, "int8-dynamic"
+    )
+
+
+@pytest.mark.parametrize(
+    ("figures", "sentence"),
+    [
+        (
+            Figures(agreement=0.952),
+            "agrees with fp32 on 95.2 % (interval 94.7 to 95.7) of the rows, less than the 97 % asked",
+        ),
+        (
+            Figures(origin="", agreement=0.88),
+            "agrees with fp32 on 88.0 % (interval 87.5 to 88.5) of the rows, less than the 90 % asked",
+        ),
+        (
+            Figures(drop=0.023),
+            "loses 2.3 points (interval 1.7 to 2.9) of accuracy against fp32, more than the 1 allowed",
+        ),
+        (
+            Figures(class_drop=0.031),
+            "loses 3.1 points (interval 2.1 to 4.1) of recall of negative, its worst class, against fp32, "
+            "more than the 2 allowed",
+        ),
+    ],
+)
+def test_a_refusal_names_threshold_and_figure(figures: Figures, sentence: str):
+    found = verdict(int8=figures)
+    assert found["winner"] == "fp32"
+    assert not entry(found, "int8")["safe"]
+    assert entry(found, "int8")["reasons"][0] == sentence
+    assert f"but is not safe: it {sentence}" in found["reason"]
+
+
+def test_a_quantized_version_is_held_to_its_origin():
+    pruned = Figures(origin="", agreement=0.93, ratio=2.3)
+    found = verdict(pruned=pruned, pruned_int8=Figures(origin="pruned", agreement=0.96, ratio=3.2))
+    assert "agrees with pruned on 96.0 %" in reasons(found, "pruned-int8")
+    assert found["winner"] == "pruned"
+    assert "The fastest, pruned-int8, ran 3.20 times as fast as fp32" in found["reason"]
+
+
+def test_a_figure_at_its_threshold_is_within_it():
+    exact = Figures(agreement=0.97, drop=0.3 - 0.29, class_drop=0.02)  # 0.010000000000000009
+    assert entry(verdict(int8=exact), "int8")["safe"]
+
+
+def test_a_ratio_at_its_threshold_is_not_above_it():
+    assert not entry(verdict(int8=Figures(ratio=1.05, margin=0.0)), "int8")["faster"]
+
+
+def test_a_gain_reads_as_one():
+    found = verdict(int8=Figures(drop=-0.004))
+    assert "gains 0.4 points (interval -0.2 to 1.0) of accuracy against fp32" in reasons(found, "int8")
+
+
+def test_says_when_the_rows_do_not_suffice_to_be_sure():
+    found = verdict(int8=Figures(drop=0.008))
+    assert entry(found, "int8")["safe"]
+    assert "more rows would tell whether the loss is surely below 1" in reasons(found, "int8")
+
+
+def test_too_few_rows_promote_nothing():
+    found = verdict(rows=40, int8=Figures())
+    assert found["winner"] == "fp32"
+    assert entry(found, "int8")["reasons"][0] == "was judged on 40 rows, fewer than the 100 that a verdict needs"
+
+
+def test_another_scenario_may_decide():
+    slow_alone = Figures(ratio=0.9, ratio8=1.8)
+    assert verdict(int8=slow_alone)["winner"] == "fp32"
+    found = verdict(int8=slow_alone, config=Config(scenario="batch8-fixed128"))
+    assert (found["winner"], found["scenario"]) == ("int8", "batch8-fixed128")
+
+
+def test_a_reference_alone_stays():
+    assert verdict()["reason"] == "fp32 stays: there is no other variant"
+
+
+def test_the_verdict_names_processor_and_thresholds():
+    found = verdict(int8=Figures())
+    assert found["processor"]["kind"] == "avx2"
+    assert found["thresholds"]["agreement"] == 0.97
+    assert entry(found, "fp32")["reasons"] == [
+        "is what all others are measured against: right on 86.5 % (interval 84.5 to 88.5) of 1,007 rows, "
+        "42.8 ms for the typical request"
+    ]
+
+
+figures = st.builds(
+    Figures,
+    origin=st.sampled_from(["", "fp32"]),
+    agreement=st.floats(0.85, 1),
+    drop=st.floats(-0.02, 0.03),
+    class_drop=st.floats(-0.02, 0.04),
+    ratio=st.floats(0.5, 4),
+    margin=st.floats(0, 0.1),
+    ratio8=st.floats(0.5, 4),
+)
+several = st.dictionaries(st.sampled_from(["a", "b", "c", "int8", "pruned_int8"]), figures, min_size=1)
+
+
+@given(several)
+def test_the_winner_is_safe_and_faster_or_the_reference(variants: dict[str, Figures]):
+    found = verdict(**variants)
+    winner = entry(found, found["winner"])
+    assert winner["safe"]
+    assert winner["faster"] or winner["name"] == "fp32"
+    able = [one["name"] for one in found["variants"] if one["safe"] and one["faster"]]
+    assert (found["winner"] == "fp32") == (not able)
+    assert all(
+        variants[name.replace("-", "_")].ratio <= variants[found["winner"].replace("-", "_")].ratio for name in able
+    )
+
+
+@given(several, st.randoms())
+def test_the_order_of_variants_does_not_matter(variants: dict[str, Figures], random: Any):
+    shuffled = list(variants.items())
+    random.shuffle(shuffled)
+    one, other = verdict(**variants), verdict(**dict(shuffled))
+    assert (one["winner"], one["reason"]) == (other["winner"], other["reason"])
+    for found in (one, other):
+        found["variants"].sort(key=lambda entry: entry["name"])
+    assert one == other
+
+
+@given(several, st.data())
+def test_a_variant_that_gets_worse_never_wins_by_it(variants: dict[str, Figures], data: st.DataObject):
+    name = data.draw(st.sampled_from(sorted(variants)))
+    was = variants[name]
+    worse = Figures(
+        origin=was.origin,
+        agreement=was.agreement - data.draw(st.floats(0, 0.1)),
+        drop=was.drop + data.draw(st.floats(0, 0.02)),
+        class_drop=was.class_drop + data.draw(st.floats(0, 0.02)),
+        ratio=was.ratio - data.draw(st.floats(0, 0.4)),
+        margin=was.margin,
+    )
+    before, after = verdict(**variants)["winner"], verdict(**{**variants, name: worse})["winner"]
+    assert before == name.replace("_", "-") or after != name.replace("_", "-")
+
+
+def test_refuses_a_scenario_that_was_not_measured():
+    with pytest.raises(
+        ConfigError, match="'batch64' was not measured; the latency has batch1-fixed128, batch8-fixed128"
+    ):
+        verdict(int8=Figures(), config=Config(scenario="batch64"))
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_refuses_measurements_of_different_variants(which: int):
+    given = list(measurements(int8=Figures()))
+    del given[which]["variants"]["int8"]
+    with pytest.raises(DataError, match="were not measured on the same variants: int8"):
+        judge(*given, Config())
+
+
+class Made:
+    """An artifact that is only known by its digest."""
+
+    lineage = ()
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+
+def written(folder: Path, measured_variants: str = "one", timed_variants: str = "one") -> tuple[Path, Path, Path]:
+    accuracy, parity, latency = measurements(int8=Figures())
+    paths = folder / "accuracy", folder / "parity", folder / "latency"
+    with new_measurement(
+        paths[0], "accuracy", Work("evaluate.accuracy", None, variants=Made(measured_variants))
+    ) as writer:
+        writer.data = accuracy
+    parent = open_measurement(paths[0], "accuracy")
+    with new_measurement(paths[1], "parity", Work("evaluate.parity", None, accuracy=parent)) as writer:
+        writer.data = parity
+    with new_measurement(paths[2], "latency", Work("evaluate.latency", None, variants=Made(timed_variants))) as writer:
+        writer.data = latency
+    return paths
+
+
+def test_run_writes_the_verdict_and_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    result = run(*written(tmp_path), tmp_path / "verdict", Config())
+    found = open_measurement(tmp_path / "verdict", "verdict")
+    assert (result.winner, result.promoted, result.ratio) == ("int8", True, 1.7)
+    assert (result.variants, result.safe, result.faster) == (2, 1, 1)
+    assert found.data["winner"] == "int8"
+    assert [entry.step for entry in found.lineage][-1] == "evaluate.gate"
+    assert "verdict: int8 wins: it ran 1.70 times as fast as fp32" in capsys.readouterr().out
+
+
+def test_refuses_a_latency_of_other_variants(tmp_path: Path):
+    with pytest.raises(DataError, match="are of different variants; measure both again"):
+        run(*written(tmp_path, timed_variants="two"), tmp_path / "verdict", Config())
+    assert not (tmp_path / "verdict").exists()
+
+
+def test_refuses_a_parity_that_was_made_from_another_accuracy(tmp_path: Path):
+    accuracy, _, latency = written(tmp_path)
+    with new_measurement(tmp_path / "other", "parity", Work("evaluate.parity", None, accuracy=Made("old"))) as writer:
+        writer.data = measurements(int8=Figures())[1]
+    with pytest.raises(DataError, match=r"was not made from .*accuracy; measure parity again"):
+        run(accuracy, tmp_path / "other", latency, tmp_path / "verdict", Config())
+
+
+def test_refuses_measurements_in_the_wrong_place(tmp_path: Path):
+    accuracy, parity, latency = written(tmp_path)
+    with pytest.raises(ArtifactError, match="holds 'parity', this step needs 'accuracy'"):
+        run(parity, accuracy, latency, tmp_path / "verdict", Config())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"accuracy_drop": -0.01},
+        {"accuracy_drop": float("nan")},
+        {"worst_class_drop": 2},
+        {"agreement": 97},
+        {"retrained_agreement": 90},
+        {"ratio": 0.9},
+        {"ratio": float("inf")},
+        {"scenario": ""},
+        {"minimum_rows": 0},
+    ],
+)
+def test_refuses_settings_that_cannot_work(settings: dict[str, Any]):
+    (name,) = settings
+    with pytest.raises(ConfigError, match=name):
+        Config(**settings)

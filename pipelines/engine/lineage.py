@@ -44,7 +44,7 @@ def _of_run(run: Run) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
 
 
 def _of_registered(name: str) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
-    from toolchain.services.mlflow import registered_lineages
+    from toolchain.services.registry import registered_lineages
 
     found = registered_lineages(name)
     if not found:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 Keys = npt.NDArray[np.uint64]
 Entries = npt.NDArray[np.void]
@@ -44,7 +43,9 @@ def keys_of(values: Iterable[object]) -> Keys:
     SipHash-2-4 as pandas computes it: two different texts among n share a key with probability below n^2 / 2^65,
     which is 2.5e-7 for 3 million rows.
     """
-    return pd.util.hash_array(np.array(list(values), dtype=object), categorize=False)
+    from pandas.util import hash_array  # here: a submitter that reads settings should not wait for pandas
+
+    return hash_array(np.array(list(values), dtype=object), categorize=False)
 
 
 def keys_of_texts(texts: Iterable[str | None]) -> Keys:

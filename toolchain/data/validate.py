@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,15 +18,16 @@ from toolchain.errors import ConfigError, DataError
 from toolchain.progress import Progress
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pandera.pandas import Check, DataFrameSchema
 
 SPLITS = ("train", "validation", "test")
 ROWS_NAMED = 10  # of those that break a rule
-TYPES = {
-    "text": pd.api.types.is_object_dtype,
-    "integer": pd.api.types.is_integer_dtype,
-    "number": pd.api.types.is_numeric_dtype,
-    "boolean": pd.api.types.is_bool_dtype,
+TYPES = {  # what a rule may say of a column, and the function of pandas.api.types that tells
+    "text": "is_object_dtype",
+    "integer": "is_integer_dtype",
+    "number": "is_numeric_dtype",
+    "boolean": "is_bool_dtype",
 }
 
 
@@ -136,6 +136,7 @@ def balance(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 def _checks(dataset: Dataset, config: Config) -> dict[str, list["Check"]]:
     """Return pandera's checks by column; the ``error`` of each is the rule in words."""
+    from pandas.api import types
     from pandera.pandas import Check
 
     names, top = dataset.schema.names, len(dataset.labels) - 1
@@ -149,7 +150,7 @@ def _checks(dataset: Dataset, config: Config) -> dict[str, list["Check"]]:
         meant = f"label is one of {', '.join(dataset.labels)}"
         checks[LABEL].append(_check(meant, lambda label: label.notna() & label.between(0, top)))
     for column, kind in config.types.items():
-        checks[column].append(_check(f"{column} holds {kind}", TYPES[kind]))
+        checks[column].append(_check(f"{column} holds {kind}", getattr(types, TYPES[kind])))
     for column, (low, high) in config.ranges.items():
         checks[column].append(Check.in_range(low, high, error=f"{column} is from {low:g} to {high:g}"))
     return checks
@@ -184,8 +185,10 @@ def _check_rows(dataset: Dataset, config: Config, rules: dict[str, Rule]) -> Non
                 rules[str(rule)].broken_by(rows or [f"all rows of {split}"])
 
 
-def _frames(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
+def _frames(dataset: Dataset) -> Iterator[tuple[str, "pd.DataFrame"]]:
     """Yield each split's rows as pandas frames whose index is the row's number in the source."""
+    import pandas as pd
+
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # a missing value makes them no floats
     with Progress("validate", sum(dataset.rows(split) for split in SPLITS), "rows") as progress:
         for split in SPLITS:

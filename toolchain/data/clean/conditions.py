@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import LABEL, ROW
@@ -29,6 +28,8 @@ def holds(batch: pa.RecordBatch, query: str) -> Mask:
     Raises:
         DataError: the query is no condition, or names a column that is not there.
     """
+    import pandas as pd  # here: reading settings should not wait for it
+
     try:
         result = batch.to_pandas().eval(query, engine="python")
     except (NameError, SyntaxError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:

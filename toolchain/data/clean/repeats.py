@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import LABEL, TEXT
@@ -89,13 +88,15 @@ class Repeats:
 
 def _keys_of_rows(batch: pa.RecordBatch, columns: list[str], normalized: bool) -> Keys:
     """Return a key for each row of ``batch``, made of its ``columns``."""
+    from pandas.util import hash_array
+
     combined = np.zeros(batch.num_rows, np.uint64)
     for name in columns:
         values = batch.column(name)
         if pa.types.is_string(values.type):
             keys = keys_of_texts(values.to_pylist()) if normalized else keys_of(values.fill_null("").to_pylist())
         else:
-            keys = pd.util.hash_array(values.to_pandas().to_numpy())
+            keys = hash_array(values.to_pandas().to_numpy())
         combined = _mixed(combined ^ keys)
     return combined
 

@@ -245,14 +245,16 @@ def _rewrite(words: list[Word], chance: Random, config: Config) -> Copy:
         partial(swap_words, rate=config.swap),
         partial(delete_words, rate=config.deletion),
     )
+    original = joined(words)
     for _ in range(ATTEMPTS):
         result, operations = words, list[str]()
         for step in steps:
             result, done = step(result, chance=chance)
             operations += done
-        if operations:
-            break
-    return Copy(joined(agree_articles(result, words)), tuple(operations))
+        text = joined(agree_articles(result, words))
+        if text != original:
+            return Copy(text, tuple(operations))
+    return Copy(original, ())
 
 
 def _taken(

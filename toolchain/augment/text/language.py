@@ -33,7 +33,8 @@ NOT_NEEDED = ("torch", "sklearn", "scipy")
 PARTS = {"JJ": ("ADJ", "a"), "RB": ("ADV", "r"), "NN": ("NOUN", "n"), "NNS": ("NOUN", "n")} | dict.fromkeys(
     ("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"), ("VERB", "v")
 )
-SHORTEST = 4  # letters of a synonym: shorter ones are abbreviations more often than words ("hr", "min", "pa")
+BASE_FORMS = ("JJ", "RB", "NN", "VB", "VBP")  # tags of words that are in the dictionary as they stand
+SHORTEST = 3  # letters of a synonym: shorter ones are abbreviations ("yr")
 
 
 @cache
@@ -77,7 +78,7 @@ def _synonyms(text: str, tag: str) -> tuple[str, ...]:
         from toolchain.augment.text.wordnet import open_wordnet
 
     kind, part = PARTS[tag]
-    lemmas = getLemma(text, kind, lemmatize_oov=False)
+    lemmas = (text,) if tag in BASE_FORMS else getLemma(text, kind, lemmatize_oov=False)
     adjectival = tag in ("VBG", "VBN") and open_wordnet().knows(text, "a")  # "engrossing" is seldom to steep
     if not lemmas or lemmas[0] in STOP_WORDS or adjectival:
         return ()

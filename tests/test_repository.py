@@ -1,0 +1,89 @@
+"""Laws of the tree that import-linter cannot see."""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CODE = sorted(path for package in ("toolchain", "components", "pipelines") for path in (ROOT / package).rglob("*.py"))
+DOORS = (ROOT / "toolchain" / "services", ROOT / "pipelines")  # may read the environment
+WRAPPERS = sorted((ROOT / "components").glob("*/[!_]*.py"))
+BRANCHES = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.IfExp, ast.Match, ast.Try, ast.comprehension, ast.FunctionDef)
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def reads_of_the_environment(tree: ast.AST) -> Iterator[int]:
+    """Yield the lines of ``tree`` that take environ or getenv from os."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr="environ" | "environb" | "getenv"):
+                yield node.lineno
+            case ast.ImportFrom(module="os", names=names) if {"environ", "environb", "getenv"} & {
+                n.name for n in names
+            }:
+                yield node.lineno
+
+
+def imported(nodes: list[ast.stmt]) -> set[str]:
+    modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return modules | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+
+
+def body(wrapper: Path) -> list[ast.stmt]:
+    tree = ast.parse(wrapper.read_text())
+    return next(node.body for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == wrapper.stem)
+
+
+@pytest.mark.parametrize(
+    "source", ["import os\nos.environ['A']", "import os\nos.getenv('A')", "from os import environ"]
+)
+def test_a_read_of_the_environment_is_seen(source: str):
+    assert list(reads_of_the_environment(ast.parse(source)))
+
+
+def test_the_environment_is_read_at_the_doors_only():
+    inside = [path for path in CODE if not any(path.is_relative_to(door) for door in DOORS)]
+    assert [
+        f"{name(path)}:{line}" for path in inside for line in reads_of_the_environment(ast.parse(path.read_text()))
+    ] == []
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=name)
+def test_a_component_imports_only_kfp_and_its_image(wrapper: Path):
+    assert imported(ast.parse(wrapper.read_text()).body) <= {"kfp", "kfp.dsl", "components.images", "typing"}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=name)
+def test_a_components_body_is_one_call_to_the_step_of_its_name(wrapper: Path):
+    step = f"toolchain.{wrapper.parent.name}.{wrapper.stem}"
+    assert {module for module in imported(body(wrapper)) if module.startswith("toolchain")} == {step}
+    assert [node.lineno for part in body(wrapper) for node in ast.walk(part) if isinstance(node, BRANCHES)] == []
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=name)
+def test_a_step_has_one_name_everywhere(wrapper: Path):
+    stage, step = wrapper.parent.name, wrapper.stem
+    module = ROOT / "toolchain" / stage / step
+    assert module.with_suffix(".py").exists() or (module / "__init__.py").exists()
+    assert (ROOT / "tests" / "toolchain" / stage / f"test_{step}.py").exists()
+
+
+def test_every_pinned_package_of_data_is_held_to_one_digest():
+    wanted = re.findall(
+        r"^[\w.-]+==\S+ \\\n +--hash=sha256:[0-9a-f]{64}$", (ROOT / "data.txt").read_text(), re.MULTILINE
+    )
+    assert len(wanted) == len(re.findall(r"^\w", (ROOT / "data.txt").read_text(), re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize("sample", sorted((ROOT / "samples").glob("*.csv.gz")), ids=name)
+def test_samples_are_those_that_their_readme_describes(sample: Path):
+    digest = hashlib.sha256(sample.read_bytes()).hexdigest()
+    assert re.search(rf"`{sample.name}` .*`{digest}`", (ROOT / "samples" / "README.md").read_text())
+    assert "MIT License" in (sample.parent / sample.name.replace(".csv.gz", ".LICENSE")).read_text()

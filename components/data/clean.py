@@ -16,6 +16,7 @@ def clean(
     maximum_characters: int = 10_000,
     query: str = "",
     labels: dict = {},
+    other_labels: str = "refuse",
     duplicates: str = "normalized",
     duplicate_columns: list = [],
     similarity: float = 0.8,
@@ -36,6 +37,7 @@ def clean(
         maximum_characters: Of a text.
         query: Rows that stay, as pandas writes it ("label > 0"); "" for all.
         labels: Class name to list of raw labels, or to a query; {} makes each raw label a class.
+        other_labels: refuse or drop raw labels that labels does not list.
         duplicates: off, exact, normalized (case, punctuation and spaces aside) or similar.
         duplicate_columns: Columns that are compared; [] for the text.
         similarity: Of "similar": the share of common three-word runs.
@@ -58,6 +60,7 @@ def clean(
             maximum_characters=maximum_characters,
             query=query,
             labels=labels,
+            other_labels=other_labels,
             duplicates=duplicates,
             duplicate_columns=duplicate_columns,
             similarity=similarity,

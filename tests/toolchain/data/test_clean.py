@@ -169,10 +169,16 @@ def test_a_bad_query_is_one_clear_line_with_the_columns_there_are(tmp_path: Path
 
 def test_raw_labels_are_gathered_into_classes(tmp_path: Path):
     classes = {"low": [1.0, 2.0], "high": [5]}  # as JSON hands integers over
-    dataset = cleaned(tmp_path, {"labels": classes}, text=TEXTS, label=[1, 5, 3, 2])
+    settings = {"labels": classes, "other_labels": "drop"}
+    dataset = cleaned(tmp_path, settings, text=TEXTS, label=[1, 5, 3, 2])
     assert dataset.labels == ("high", "low")
     assert dataset.table("all")["label"].to_pylist() == [1, 0, 1]
     assert dropped(dataset) == {"label is in no class": 1}
+
+
+def test_a_label_that_no_class_lists_is_refused(tmp_path: Path):
+    classes = {"bad": ["bad"], "good": ["godo"]}
+    assert "label 'good' of row 0 is in no class" in fault(tmp_path, {"labels": classes}, text=TEXTS, label=LABELS)
 
 
 def test_queries_make_classes_of_a_column_that_is_no_label(tmp_path: Path):
@@ -344,6 +350,7 @@ def test_the_same_rows_give_the_same_digest(tmp_path: Path):
         ({"minimum_characters": 5, "maximum_characters": 4}, "maximum_characters=4"),
         ({"minimum_characters": -1}, "minimum_characters=-1"),
         ({"duplicates": "maybe"}, "duplicates='maybe'"),
+        ({"other_labels": "keep"}, "other_labels='keep'"),
         ({"similarity": 0.2}, "similarity=0.2"),
         ({"outlier_method": "mad"}, "outlier_method='mad'"),
         ({"outlier_limit": 0.0}, "outlier_limit=0.0"),

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from toolchain.artifacts.dataset import LABEL, ROW, TEXT
 from toolchain.data.clean.conditions import class_names, classify, holds
 from toolchain.data.clean.repair import repair
-from toolchain.data.clean.settings import Config
+from toolchain.data.clean.settings import Config, has_queries
 from toolchain.data.clean.tally import Tally
+from toolchain.errors import DataError
 
 REPAIRS_SHOWN = 5  # repaired texts that a person is shown
 
@@ -33,8 +34,7 @@ def clean(batches: Iterable[pa.RecordBatch], config: Config, tally: Tally) -> It
 
 def _needed(names: list[str], config: Config) -> list[str]:
     """Return the columns that must have a value; a raw label is none of them where queries say the class."""
-    by_query = any(isinstance(meaning, str) for meaning in config.labels.values())
-    standard = [name for name in (TEXT, LABEL) if name in names and not (name == LABEL and by_query)]
+    standard = [name for name in (TEXT, LABEL) if name in names and not (name == LABEL and has_queries(config.labels))]
     return list(dict.fromkeys([*standard, *config.required]))
 
 
@@ -74,9 +74,18 @@ def _repair(batch: pa.RecordBatch, tally: Tally) -> pa.RecordBatch:
 def _with_classes(batch: pa.RecordBatch, config: Config, tally: Tally) -> pa.RecordBatch:
     if config.labels:
         classes = classify(batch, config.labels)
+        if config.other_labels == "refuse" and not has_queries(config.labels):
+            _refuse_others(batch, classes)
         batch = _set_column(batch, LABEL, classes)
         return tally.keep("label is in no class", batch, classes.is_valid().to_numpy(zero_copy_only=False))
     return _set_column(batch, LABEL, class_names(batch.column(LABEL))) if LABEL in batch.schema.names else batch
+
+
+def _refuse_others(batch: pa.RecordBatch, classes: pa.Array) -> None:
+    if classes.null_count:
+        index = pc.index(classes.is_null(), True).as_py()
+        label, row = (batch.column(name)[index].as_py() for name in (LABEL, ROW))
+        raise DataError(f"label {label!r} of row {row} is in no class; list it in labels, or set other_labels=drop")
 
 
 def _set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:

@@ -21,6 +21,7 @@ class Config:
     labels: dict[str, object] = field(
         default_factory=dict
     )  # class -> list of raw labels, or a query; {}: each raw label
+    other_labels: str = "refuse"  # raw labels that labels does not list: "refuse" (a typing error, often) or "drop"
     duplicates: str = "normalized"  # "off", "exact", "normalized" (case, punctuation, spaces aside) or "similar"
     duplicate_columns: list[str] = field(
         default_factory=list
@@ -41,6 +42,8 @@ class Config:
             )
         if self.duplicates not in MODES:
             raise ConfigError(f"duplicates={self.duplicates!r} is not known; give one of {', '.join(MODES)}")
+        if self.other_labels not in ("refuse", "drop"):
+            raise ConfigError(f"other_labels={self.other_labels!r} is not known; give refuse or drop")
         if not 0.5 <= self.similarity <= 1:
             raise ConfigError(f"similarity={self.similarity} is out of range; give 0.5 to 1")
         if self.outlier_method not in OUTLIER_METHODS:
@@ -51,6 +54,11 @@ class Config:
             raise ConfigError(f"outlier_limit={self.outlier_limit} is out of range; give a number above 0")
         check_query(self.query, "query")
         _check_labels(self.labels)
+
+
+def has_queries(labels: dict[str, object]) -> bool:
+    """Whether classes are said by queries, so that rows that fit none are to be expected, and fall."""
+    return any(isinstance(meaning, str) for meaning in labels.values())
 
 
 def _check_labels(labels: dict[str, object]) -> None:

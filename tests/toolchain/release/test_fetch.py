@@ -86,7 +86,8 @@ def test_refuses_files_that_were_changed_in_the_registry(model: str, tmp_path: P
     found = registry.find(Tracker(), model)
     assert found is not None
     files = Path(registry_uri.removeprefix("sqlite:///")).parent / "mlartifacts"
-    place = files / found.run / "artifacts" / "variants" / "int8-dynamic" / "tokenizer.json"
+    version = found.versions["int8-dynamic"]
+    place = files / version.run / "artifacts" / version.path / "tokenizer.json"
     kept = place.read_text()
     place.write_text("{ }")
     with pytest.raises(ArtifactError, match="changed after it was written"):

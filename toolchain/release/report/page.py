@@ -38,6 +38,7 @@ def render(content: Data, found: "Findings") -> str:
         pictures=drawn,
         winner=_of(content, content["verdict"]["winner"]),
         reference=_of(content, REFERENCE),
+        confidence=found.accuracy.lineage[-1].config.get("confidence", 0.95),
         made=_day(found.verdict.lineage[-1].started),
         flips=_flips(content["verdict"]["winner"], found),
         latency=found.latency.data,

@@ -14,7 +14,7 @@ def ingest(
     format: str = "",
     text_column: str = "text",
     label_column: str = "label",
-    columns: list = [],
+    columns: list[str] = [],
     encoding: str = "utf-8",
     delimiter: str = "",
 ):

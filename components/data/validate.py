@@ -12,8 +12,8 @@ def validate(
     metrics: dsl.Output[dsl.Metrics],
     minimum_rows: int = 20,
     minimum_share: float = 0.05,
-    types: dict = {},
-    ranges: dict = {},
+    types: dict[str, str] = {},
+    ranges: dict[str, list[float]] = {},
 ):
     """Stop the run when the split data break a rule, naming the rule and the rows.
 

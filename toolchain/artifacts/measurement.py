@@ -1,5 +1,6 @@
-"""Measurement: what an evaluating step found out, as JSON with its provenance, and files beside it when it needs them."""
+"""Measurement: what an evaluating step found out, as JSON with its provenance, with files beside it where needed."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,10 +37,10 @@ class MeasurementWriter:
     def describe(self) -> None:
         """Write ``measurement.json``, after which the folder is whole."""
         names = [str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()]
-        files = digest_files(self.folder, names)
-        digest = digest_of_content(files, {"kind": self.kind, "data": self.data})
+        files, data = digest_files(self.folder, names), json.loads(json.dumps(self.data))  # as it will be read
+        digest = digest_of_content(files, {"kind": self.kind, "data": data})
         lineage = lineage_to_json(self.work.finish("measurement", digest))
-        value = {"format": FORMAT, "version": 1, "digest": digest, "kind": self.kind, "files": files, "data": self.data}
+        value = {"format": FORMAT, "version": 1, "digest": digest, "kind": self.kind, "files": files, "data": data}
         write_json(self.folder / DESCRIPTION, {**value, "lineage": lineage})
 
 
@@ -69,7 +70,9 @@ def open_measurement(path: Path, kind: str) -> Measurement:
     missing = [name for name in description["files"] if not (path / name).is_file()]
     if missing:
         raise ArtifactError(f"{path} is incomplete: {', '.join(missing)} missing; measure again")
-    if digest_files(path, description["files"]) != description["files"]:
+    content = {"kind": kind, "data": description["data"]}
+    whole = digest_of_content(description["files"], content) == description["digest"]
+    if not whole or digest_files(path, description["files"]) != description["files"]:
         raise ArtifactError(f"{path} was changed after it was written; measure again")
     return Measurement(
         path, kind, description["data"], description["digest"], lineage_from_json(description["lineage"])

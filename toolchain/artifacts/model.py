@@ -131,6 +131,7 @@ def open_model(path: Path) -> Model:
     """
     description = read_json(path / DESCRIPTION, FORMAT)
     _check_files(path, description["files"])
+    _check_description(path, description)
     return Model(
         path=path,
         signature=_signature(description),
@@ -168,6 +169,12 @@ def _check_files(path: Path, files: dict[str, str]) -> None:
     changed = [name for name, digest in digest_files(path, files).items() if digest != files[name]]
     if changed:
         raise ArtifactError(f"{path} was changed after it was written: {', '.join(changed)}; make the model again")
+
+
+def _check_description(path: Path, description: dict[str, Any]) -> None:
+    said = {key: description[key] for key in Signature.__dataclass_fields__ if key in description}
+    if digest_of_content(description["files"], said) != description["digest"]:
+        raise ArtifactError(f"{path / DESCRIPTION} was changed after it was written; make the model again")
 
 
 def _weight_bytes(folder: Path, weights: str) -> int:

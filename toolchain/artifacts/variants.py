@@ -95,6 +95,8 @@ def open_variants(path: Path) -> Variants:
         ArtifactError: the folder is missing or foreign, or a variant is missing or was changed.
     """
     description = read_json(path / DESCRIPTION, FORMAT)
+    if digest_of_content(description["variants"], "variants") != description["digest"]:
+        raise ArtifactError(f"{path / DESCRIPTION} was changed after it was written; make the variants again")
     models = {name: open_model(path / name) for name in description["variants"]}
     for name, model in models.items():
         if model.digest != description["variants"][name]:

@@ -59,8 +59,10 @@ def load_tagger() -> "Language":
 def read(texts: Iterable[str], protected: Iterable[str]) -> Iterator[list[Word]]:
     """Yield the words of each of ``texts``, in order; those in ``protected`` (of any case) are not to be touched."""
     kept = NEGATIONS | {part.lower() for entry in protected for part in re.findall(r"\w+", entry)}
-    for text in load_tagger().pipe(texts, batch_size=TEXTS_PER_BATCH):
-        yield [_word(token, text, kept) for token in text]
+    tagger = load_tagger()
+    with tagger.memory_zone():  # forgets new words at its end, so that millions of texts take no more memory than one
+        for text in tagger.pipe(texts, batch_size=TEXTS_PER_BATCH):
+            yield [_word(token, text, kept) for token in text]
 
 
 def synonyms(word: Word) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def replace_words(words: Sequence[Word], rate: float, choices: Choices, chance: 
     for place, word in enumerate(words):
         if word.replaceable and chance.random() < rate and (forms := choices(word)):
             form = _cased(_chosen(forms, chance), word.text)
-            result[place] = _settled(word, text=form)
+            result[place] = _settled(word, form, word.space)
             done.append(f"synonym: {word.text} → {form}")
     return result, done
 
@@ -65,7 +65,7 @@ def insert_words(words: Sequence[Word], rate: float, choices: Choices, chance: R
         fit = word.replaceable and word.free and word.tag in INSERTED and place not in reached
         if fit and chance.random() < rate and (forms := choices(word)):
             form = _chosen(forms, chance)
-            result.append(_settled(word, text=form, space=" "))
+            result.append(_settled(word, form, " "))
             done.append(f"insertion: {form} before {word.text}")
         result.append(word)
     return result, done
@@ -80,8 +80,8 @@ def swap_words(words: Sequence[Word], rate: float, chance: Random) -> tuple[list
         pair = words[place : place + 2]
         fit = all(word.free and word.tag in MOVABLE for word in pair) and pair[0].space == " "
         if fit and not {place, place + 1} & reached and chance.random() < rate:
-            result[place] = _settled(pair[1], space=pair[0].space)
-            result[place + 1] = _settled(pair[0], space=pair[1].space)
+            result[place] = _settled(pair[1], pair[1].text, pair[0].space)
+            result[place + 1] = _settled(pair[0], pair[0].text, pair[1].space)
             done.append(f"swap: {pair[0].text} / {pair[1].text}")
             place += 1
         place += 1
@@ -124,9 +124,9 @@ def joined(words: Sequence[Word]) -> str:
     return "".join(word.text + word.space for word in words)
 
 
-def _settled(word: Word, **changes: str) -> Word:
-    """Return ``word`` with ``changes``, after which the operations that follow leave it alone."""
-    return Word(**{"text": word.text, "space": word.space, "tag": word.tag} | changes)
+def _settled(word: Word, text: str, space: str) -> Word:
+    """Return ``word`` with another text and space, which the operations that follow leave alone."""
+    return Word(text, space, word.tag)
 
 
 def _chosen(forms: Sequence[str], chance: Random) -> str:

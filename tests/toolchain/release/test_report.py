@@ -2,7 +2,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -255,42 +255,3 @@ def test_the_step_starts_without_what_only_drawing_needs():
     code = "import sys, toolchain.release.report as r; r.Config(); print({'matplotlib', 'jinja2'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    for switch in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "disable-dev-shm-usage",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{switch}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    try:
-        driver = webdriver.Chrome(options=options)
-    except Exception as error:
-        pytest.skip(f"no Chromium with its driver here: {error}")
-    yield driver
-    driver.quit()
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_the_page_without_an_error_at_any_width(browser: Any, reported: Path, width: int, scheme: str):
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get((reported / "report" / "report.html").as_uri())
-    assert browser.get_log("browser") == []
-    assert browser.find_element("id", "verdict").is_displayed()
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    light = sum(int(part) for part in re.findall(r"\d+", background)[:3]) / 3
-    assert (light > 200) == (scheme == "light")
-    widths = "return [...document.querySelectorAll('figure svg')].map(one => one.getBoundingClientRect().width)"
-    assert sum(shown > 200 for shown in browser.execute_script(widths)) >= 7

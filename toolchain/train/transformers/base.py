@@ -193,7 +193,7 @@ def _check_complete(base: Base, found: Mapping[str, Any]) -> None:
     missing = sorted(key for key in found["missing_keys"] if not key.removeprefix(f"{base.kind}.").startswith(HEADS))
     if missing:
         raise ArtifactError(
-            f"the weights of {base.name} lack {len(missing)} tensors of a whole {base.kind} model ({missing[0]} for one); "
+            f"the weights of {base.name} lack {len(missing)} tensors of a whole {base.kind} model ({missing[0]}...); "
             f"save the whole model again"
         )
 

@@ -1,0 +1,163 @@
+"""Fine-tune the same model on the same rows by this toolchain and by Transformers' Trainer as it comes, padded to 128.
+
+Anchors: at least 3 times the real tokens a second, and at least 2 times sooner at the best accuracy that the Trainer
+reaches in its three epochs, each as the median over the seeds. Both are measured in the same trainings, by turns: a
+seed of the one, then the same seed of the other. Time is that of training alone, not of start-up or validation, which
+is the same for both. Trainer's defaults: 3 epochs, 8 rows a step, learning rate 5e-5, the model's own dropout, all
+weights trained. Ours are the step's own, for 3 epochs too.
+
+Needs accelerate beside the toolchain (the Trainer does). Usage: python benchmarks/finetune.py [ROWS] [SEEDS]
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from itertools import accumulate
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+
+from toolchain import processor
+from toolchain.artifacts.dataset import Dataset, open_dataset
+from toolchain.batches import batches_by_length
+from toolchain.data import clean, ingest, split
+from toolchain.inference import pad
+from toolchain.train.transformers import Config, train
+from toolchain.train.transformers.base import Base, find_base, load_base, load_tokenizer, quiet
+from toolchain.train.transformers.place import joined_place
+from toolchain.train.transformers.rows import Rows, read_rows
+
+ROWS, SEEDS, EPOCHS = 600, 3, 3  # about 8 minutes on 2 cores with AVX2; 3 epochs are the Trainer's default
+PADDED_TO = 128  # tokens; what tutorials pad to
+FASTER, SOONER = 3.0, 2.0  # the anchors
+SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One training: what it had done after each epoch."""
+
+    tokens: int  # real ones, over all epochs
+    seconds: list[float]  # of training, until the end of each epoch
+    accuracy: list[float]  # on the validation rows, then
+
+    def seconds_to(self, accuracy: float) -> float:
+        """Return when ``accuracy`` was reached first; infinite when it was not."""
+        reached = (at for at, found in zip(self.seconds, self.accuracy, strict=True) if found >= accuracy)
+        return next(reached, float("inf"))
+
+
+def main(rows: int, seeds: int) -> int:
+    quiet()
+    base, settings = find_base(Config().base), Config(epochs=EPOCHS, patience=EPOCHS)
+    with tempfile.TemporaryDirectory(prefix="finetune-") as folder:
+        dataset = prepare(Path(folder), rows)
+        training, validation = (
+            read_rows(dataset, name, load_tokenizer(base, settings.max_tokens)) for name in ("train", "validation")
+        )
+        print(f"{processor.describe().name}, {torch.get_num_threads()} threads, {len(training)} rows, {seeds} seeds")
+        print(f"{'seed':>4}{'':14}{'tokens/s':>9}{'seconds':>9}  accuracy after each epoch")
+        faster, sooner = zip(*compare(base, dataset.labels, training, validation, seeds, settings), strict=True)
+    print(f"real tokens a second: {median(faster):.2f} times the Trainer's (anchor: {FASTER})")
+    print(f"at the Trainer's accuracy {median(sooner):.2f} times sooner (anchor: {SOONER})")
+    return int(median(faster) < FASTER or median(sooner) < SOONER)
+
+
+def prepare(folder: Path, rows: int) -> Dataset:
+    """Return the sample's reviews, cleaned, with ``rows`` to train on and about 500 to validate."""
+    with redirect_stdout(StringIO()):
+        ingest.run(folder / "raw", ingest.Config(source=str(SAMPLE)))
+        clean.run(folder / "raw", folder / "clean", clean.Config())
+        split.run(folder / "clean", folder / "split", split.Config(validation=0.05, rows=rows))
+    return open_dataset(folder / "split")
+
+
+def compare(
+    base: Base, labels: tuple[str, ...], training: Rows, validation: Rows, seeds: int, settings: Config
+) -> Iterator[tuple[float, float]]:
+    """Yield for each seed how many times faster this toolchain is: in tokens a second, and to the same accuracy."""
+    for seed in range(seeds):
+        theirs = by_trainer(base, labels, training, validation, seed)
+        show(seed, "Trainer", theirs)
+        ours = by_toolchain(base, labels, training, validation, replace(settings, seed=seed))
+        show(seed, "toolchain", ours)
+        target = max(theirs.accuracy)
+        faster = ours.tokens / ours.seconds[-1] / (theirs.tokens / theirs.seconds[-1])
+        yield faster, theirs.seconds_to(target) / ours.seconds_to(target)
+
+
+def by_toolchain(base: Base, labels: tuple[str, ...], training: Rows, validation: Rows, config: Config) -> Measured:
+    torch.manual_seed(config.seed)
+    model = load_base(base, labels, config.dropout)
+    with joined_place() as place:
+        state = train(model, training, validation, config, place)
+    seconds = list(accumulate(epoch["seconds"] for epoch in state.history))
+    return Measured(state.tokens, seconds, [epoch["validation_accuracy"] for epoch in state.history])
+
+
+def by_trainer(base: Base, labels: tuple[str, ...], training: Rows, validation: Rows, seed: int) -> Measured:
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(base.path, num_labels=len(labels))
+    clock = Clock(validation)
+    with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
+        settings = TrainingArguments(
+            output_dir=folder, seed=seed, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True
+        )
+        trainer = Trainer(model=model, args=settings, train_dataset=padded(training), callbacks=[clock])
+        with redirect_stdout(StringIO()):  # the summary it prints
+            trainer.train()
+    return Measured(EPOCHS * int(training.lengths.sum()), clock.seconds, clock.accuracy)
+
+
+class Clock(TrainerCallback):  # type: ignore[misc]  # Transformers' callbacks are untyped
+    """Counts the Trainer's time in training and looks at its model after each epoch."""
+
+    def __init__(self, validation: Rows) -> None:
+        self.validation = validation
+        self.seconds: list[float] = []
+        self.accuracy: list[float] = []
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, *_: Any, model: Any, **__: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.began)
+        self.accuracy.append(accuracy_of(model, self.validation))
+        self.began = time.perf_counter() - self.seconds[-1]
+
+
+def accuracy_of(model: Any, rows: Rows) -> float:
+    model.eval()
+    right = 0
+    for batch in batches_by_length(rows.lengths.tolist(), 128, seed=0):
+        feeds, labels = rows.batch(batch, model.device)
+        with torch.inference_mode():
+            right += int((model(**feeds).logits.argmax(1) == labels).sum())
+    model.train()
+    return right / len(rows)
+
+
+def padded(rows: Rows) -> list[dict[str, Any]]:
+    """Return ``rows`` as the Trainer takes them, each padded to ``PADDED_TO`` tokens."""
+    ids = [rows.tokens[start:end].tolist() for start, end in zip(rows.starts[:-1], rows.starts[1:], strict=True)]
+    feeds = pad(ids, rows.pad_id, PADDED_TO)
+    names = ("input_ids", "attention_mask")
+    return [{**{name: feeds[name][row] for name in names}, "labels": int(rows.labels[row])} for row in range(len(rows))]
+
+
+def show(seed: int, name: str, measured: Measured) -> None:
+    accuracy = "  ".join(f"{value:.3f}" for value in measured.accuracy)
+    rate = measured.tokens / measured.seconds[-1]
+    print(f"{seed:>4}  {name:12}{rate:>9.0f}{measured.seconds[-1]:>9.1f}  {accuracy}", flush=True)
+
+
+if __name__ == "__main__":
+    arguments = [int(word) for word in sys.argv[1:]]
+    sys.exit(main(*(arguments + [ROWS, SEEDS][len(arguments) :])))

@@ -90,14 +90,23 @@ def layers(module: Any) -> list[Layer]:
     Raises:
         ArtifactError: it is a kind of model whose parts are not known here.
     """
+    make = _distilbert_layer if module.config.model_type == "distilbert" else _bert_layer
+    return [make(block) for block in blocks(module)]
+
+
+def blocks(module: Any) -> list[Any]:
+    """Return the modules of ``module``'s layers, from the first to the last; each gives hidden states.
+
+    Raises:
+        ArtifactError: it is a kind of model whose parts are not known here.
+    """
     kind = module.config.model_type
     if kind in BERT_LIKE:
-        return [_bert_layer(layer) for layer in module.base_model.encoder.layer]
+        return list(module.base_model.encoder.layer)
     if kind == "distilbert":
-        return [_distilbert_layer(layer) for layer in module.base_model.transformer.layer]
-    raise ArtifactError(
-        f"a model of type {kind!r} has unknown parts; known are {', '.join((*BERT_LIKE, 'distilbert'))}"
-    )
+        return list(module.base_model.transformer.layer)
+    known = ", ".join((*BERT_LIKE, "distilbert"))
+    raise ArtifactError(f"the parts of a model of type {kind!r} are not known here; known are those of {known}")
 
 
 def resize_linear(layer: "torch.nn.Linear", weight: "torch.Tensor", bias: "torch.Tensor | None") -> None:

@@ -1,0 +1,70 @@
+"""Prune: toolchain.optimize.prune, in the training image."""
+
+from kfp import dsl
+
+from components.images import TRAIN
+
+
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
+def prune(
+    model: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    pruned: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    method: str = "structured",
+    heads_kept: float = 0.5,
+    neurons_kept: float = 0.34,
+    sparsity: float = 0.5,
+    importance_batches: int = 40,
+    epochs: int = 2,
+    batch_rows: int = 32,
+    learning_rate: float = 5e-4,
+    distillation: float = 0.7,
+    temperature: float = 2.0,
+    features: float = 1.0,
+    seed: int = 0,
+):
+    """Make model smaller, and let it learn again from the model that it was cut from.
+
+    Args:
+        model: A text classifier in PyTorch.
+        dataset: Its training split teaches the recovery, its validation split judges it.
+        pruned: The smaller model; with the method "none" the model itself.
+        metrics: sparsity, latency_ratio, accuracy_before, accuracy_cut and accuracy_after.
+        method: "structured" removes neurons and heads, "unstructured" zeroes weights, "none" does nothing.
+        heads_kept: Share of each layer's attention heads.
+        neurons_kept: Share of each layer's feed-forward neurons.
+        sparsity: Share of the layers' weights that are zeroed, for the unstructured method.
+        importance_batches: Batches that importance is measured on.
+        epochs: Of recovery over the training rows.
+        batch_rows: Rows of one step.
+        learning_rate: The largest.
+        distillation: Share of the loss that is the teacher's answers; the labels have the rest.
+        temperature: Of the answers that are compared.
+        features: Weight of repeating the teacher's first token after each layer.
+        seed: Of the order of rows.
+    """
+    from pathlib import Path
+
+    from toolchain.optimize.prune import Config, run
+
+    config = Config(
+        method=method,
+        heads_kept=heads_kept,
+        neurons_kept=neurons_kept,
+        sparsity=sparsity,
+        importance_batches=importance_batches,
+        epochs=epochs,
+        batch_rows=batch_rows,
+        learning_rate=learning_rate,
+        distillation=distillation,
+        temperature=temperature,
+        features=features,
+        seed=seed,
+    )
+    result = run(Path(model.path), Path(dataset.path), Path(pruned.path), config)
+    metrics.log_metric("sparsity", result.sparsity)
+    metrics.log_metric("latency_ratio", result.latency_ratio)
+    metrics.log_metric("accuracy_before", result.accuracy_before)
+    metrics.log_metric("accuracy_cut", result.accuracy_cut)
+    metrics.log_metric("accuracy_after", result.accuracy_after)

@@ -87,7 +87,7 @@ def all_runs(runs: Path) -> list[Run]:
     newest_first = sorted(found, key=lambda run: (run.started, run.id), reverse=True)
     for position, run in enumerate(newest_first):
         if run.state == RUNNING and not (under_way and position == 0):
-            run.state = INTERRUPTED
+            _mark_interrupted(run)
     return newest_first
 
 
@@ -131,6 +131,12 @@ def only_run(runs: Path) -> Iterator[int]:
         file.write(f"process {os.getpid()}")
         file.flush()
         yield file.fileno()
+
+
+def _mark_interrupted(run: Run) -> None:
+    run.state = INTERRUPTED
+    for step in run.steps:
+        step.state = INTERRUPTED if step.state == RUNNING else step.state
 
 
 def _is_locked(runs: Path) -> bool:

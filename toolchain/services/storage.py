@@ -210,6 +210,13 @@ def _s3() -> Any:
     return boto3.session.Session().client("s3", config=config)  # a session of its own sees today's environment
 
 
+def knows_who_asks() -> bool:
+    """Return whether anything (environment, ~/.aws, the node's role) tells S3 who is asking; asks no server of a user's."""
+    import boto3
+
+    return boto3.session.Session().get_credentials() is not None
+
+
 def _bucket_and_key(uri: str) -> tuple[str, str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not bucket or not key or key.endswith("/"):

@@ -84,11 +84,10 @@ def _processor() -> Iterator[Finding]:
 def _gpu() -> Iterator[Finding]:
     program = shutil.which("nvidia-smi")
     if program is None:
-        yield Finding(
-            False,
-            "GPU",
-            "no NVIDIA driver (nvidia-smi) found: training runs on the CPU; install the driver to use a GPU",
-        )
+        advice = "training runs on the CPU; install the driver to use a GPU"
+        yield Finding(False, "GPU", f"no NVIDIA driver (nvidia-smi): {advice}")
+        yield Finding(False, "CUDA", "needs a GPU and its driver; PyTorch brings the rest")
+        yield Finding(False, "cuDNN", "comes with PyTorch's CUDA build, which make setup takes where there is a GPU")
         return
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)

@@ -211,7 +211,7 @@ def _s3() -> Any:
 
 
 def knows_who_asks() -> bool:
-    """Return whether anything (environment, ~/.aws, the node's role) tells S3 who is asking; asks no server of a user's."""
+    """Return whether anything (environment, ~/.aws, the node's role) tells S3 who is asking."""
     import boto3
 
     return boto3.session.Session().get_credentials() is not None

@@ -34,7 +34,7 @@ from toolchain.progress import Progress
 
 AUGMENTED = "augmented"  # the column that is true for rewritten rows
 TRAIN = "train"  # the one split that is rewritten
-ATTEMPTS = 4  # at a copy until something is done to it: EDA changes one word at least
+ATTEMPTS = 8  # at a copy until something is done to it: EDA changes one word at least
 EXAMPLES = 12  # copies that the report shows beside their originals
 TEXTS_PER_TASK = 250  # that a worker takes at a time: half a second, so that all end together
 BATCHES_AHEAD = 4  # that are read before the first is written: enough tasks for every worker, little memory

@@ -37,7 +37,7 @@ compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipe
 
 mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.1:5000 (Ctrl-C ends it)
 	@mkdir -p runs
-	@$(VENV)/bin/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 \
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 \
 		--allowed-hosts localhost:5000,127.0.0.1:5000 --workers 1
 
 report: $(READY)  ## Print where the last report is (or that of RUN=), and open it where there is a desktop

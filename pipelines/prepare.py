@@ -1,5 +1,7 @@
 """Prepare data: raw rows (text or table) in, clean and split rows out, with a record of all that was dropped."""
 
+from typing import Any
+
 from kfp import dsl
 
 from components.data.clean import clean
@@ -13,9 +15,9 @@ def prepare(
     digest: str = "",
     text_column: str = "text",
     label_column: str = "label",
-    columns: list = [],
+    columns: list[str] = [],
     query: str = "",
-    labels: dict = {},
+    labels: dict[str, Any] = {},
     validation: float = 0.1,
     test: float = 0.1,
     rows: int = 0,

@@ -110,7 +110,7 @@ def _cuda() -> Iterator[Finding]:
         if built
         else "PyTorch's CPU build is installed: make clean setup",
     )
-    version = torch.backends.cudnn.version()
+    version = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # PyTorch left it untyped
     yield Finding(
         version is not None, "cuDNN", str(version) if version else "not found: it comes with PyTorch's CUDA build"
     )

@@ -201,10 +201,15 @@ def test_a_server_that_is_down_leaves_nothing_half_written(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a/b", "a:b", "a'b", "-a"])
+@pytest.mark.parametrize("name", ["a/b", ":1", "a'b", "-a"])
 def test_refuses_a_name_that_mlflow_cannot_hold(name: str):
     with pytest.raises(ConfigError, match="name is"):
         register.Config(name=name)
+
+
+@pytest.mark.parametrize("name", ["reviews", "reviews@candidate", "reviews:3"])
+def test_what_was_fetched_by_alias_or_version_is_registered_under_its_name(name: str):
+    assert register._model_name(register.Config(name=name, pipeline="measure")) == "reviews"
 
 
 def test_the_lineage_of_each_registered_variant_can_be_asked_for(once: dict[str, Any], artifacts: tuple[Any, Path]):

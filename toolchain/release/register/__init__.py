@@ -30,14 +30,14 @@ CANDIDATE = "candidate"  # the alias of the winner; with "-" and the kind of pro
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    name: str = ""  # of the registered model; "": the pipeline's
+    name: str = ""  # of the registered model (of "name@alias" and "name:version" the name); "": the pipeline's
     experiment: str = ""  # of MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"; the live run of training is there
     pipeline: str = ""  # shown, and a tag
     run: str = ""  # the run's name, shown, and a tag
     keep_test_rows: bool = True  # whether the rows measured on are kept, so that other processors can be measured later
 
     def __post_init__(self) -> None:
-        if self.name and not NAME.fullmatch(self.name):
+        if self.name and not NAME.fullmatch(registry.split_name(self.name)[0]):
             raise ConfigError(f"name is {self.name!r}: give a model's name of letters, digits, spaces, dots and dashes")
         if "'" in self.experiment or "`" in self.experiment:
             raise ConfigError(f"experiment is {self.experiment!r}: give a name without quotation marks")
@@ -74,7 +74,7 @@ class Finished:
 def register(finished: Finished, config: Config, work: Work) -> dict[str, Any]:
     """Put ``finished`` into MLflow and return what is there now: model, experiment, run_id, versions, aliases, ..."""
     tracker = Tracker()
-    model, experiment = config.name or config.pipeline or DEFAULT_NAME, config.experiment or default_experiment()
+    model, experiment = _model_name(config), config.experiment or default_experiment()
     run = begin(tracker, experiment, _title(config), _identity(finished, model, config), _lineage(finished))
     own = begin_step(tracker, experiment, run, work.step, work.config)
     record_steps(tracker, experiment, run, _lineage(finished), _names(finished.variants))
@@ -130,6 +130,11 @@ def _check(finished: Finished) -> None:
         raise DataError(f"{finished.verdict.path} does not judge these variants: {', '.join(sorted(odd))}; judge again")
     if finished.report.lineage[-1].parents.get("verdict") != finished.verdict.digest:
         raise DataError(f"{finished.report.path} does not report {finished.verdict.path}; report again")
+
+
+def _model_name(config: Config) -> str:
+    """Return the registered model's name; of "name@alias" or "name:version", as a model is fetched by, the name."""
+    return registry.split_name(config.name)[0] or config.pipeline or DEFAULT_NAME
 
 
 def _title(config: Config) -> str:

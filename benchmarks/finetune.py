@@ -108,7 +108,13 @@ def by_trainer(base: Base, labels: tuple[str, ...], training: Rows, validation: 
     clock = Clock(validation)
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         settings = TrainingArguments(
-            output_dir=folder, seed=seed, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True
+            output_dir=folder,
+            seed=seed,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),  # it warns where there is no GPU to pin for
         )
         trainer = Trainer(model=model, args=settings, train_dataset=padded(training), callbacks=[clock])
         with redirect_stdout(StringIO()):  # the summary it prints

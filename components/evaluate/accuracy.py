@@ -18,7 +18,7 @@ def accuracy(
     confidence: float = 0.95,
     seed: int = 0,
     bins: int = 15,
-    lengths: list[int] = [16, 32, 64],  # noqa: B006 (KFP reads a default only from the signature)
+    lengths: list[int] = [16, 32, 64],
 ):
     """Measure how often, where and how surely each variant is right, all on the same rows.
 
@@ -29,7 +29,7 @@ def accuracy(
         classification: Confusion matrix and ROC curve of the reference.
         metrics: Of the reference, and the lowest accuracy of all variants.
         split: The rows that are answered; no earlier step may have learned from them.
-        threads: Threads of one inference; 0: every core.
+        threads: Inferences side by side, each on one thread; 0: as many as there are cores.
         resamples: Draws of the bootstrap that gives the intervals.
         confidence: Share of intervals that hold the true figure.
         seed: Of the bootstrap.

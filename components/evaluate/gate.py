@@ -15,7 +15,7 @@ def gate(
     accuracy_drop: float = 0.01,
     worst_class_drop: float = 0.02,
     agreement: float = 0.97,
-    retrained_agreement: float = 0.90,
+    retrained_agreement: float = 0.85,
     ratio: float = 1.05,
     scenario: str = "batch1-fixed128",
     minimum_rows: int = 100,

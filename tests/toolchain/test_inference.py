@@ -99,6 +99,17 @@ def test_answers_come_back_in_order_however_they_are_batched(model: Model, texts
     assert logits.tolist() == [[len(words), sum(WORDS.index(word) for word in words)] for words in texts]
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_streams_answer_side_by_side_and_alike(backend: str, tmp_path: Path):
+    made = counter(tmp_path / "fp32", backend)
+    texts = ["good " * (position % 6 + 1) for position in range(200)]
+    alone = predict(open_session(made), Tokenizer(made), texts, rows=3)
+    together = predict(open_session(made, streams=2), Tokenizer(made), texts, rows=3, streams=2)
+    assert (
+        together.tolist() == alone.tolist() == [[position % 6 + 1, 2 * (position % 6 + 1)] for position in range(200)]
+    )
+
+
 def test_an_empty_text_is_answered_too(model: Model):
     assert predict(open_session(model), Tokenizer(model), ["", "good"]).tolist() == [[0, 0], [1, 2]]
 

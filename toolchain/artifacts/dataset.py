@@ -1,7 +1,7 @@
 """Dataset: rows on the edges between steps, as Parquet shards for each split, read and written in batches.
 
-``dataset.json`` beside the shards says what they hold, where each row came from and what was dropped on the way and why. The
-shards carry Hugging Face ``datasets`` features in their schema, so that pandas, ``datasets`` and tf.data read them alike.
+``dataset.json`` beside the shards says what they hold, where each row came from, and what was dropped and why. The
+shards carry Hugging Face ``datasets`` features in their schema: pandas, ``datasets`` and tf.data read them alike.
 """
 
 import json
@@ -120,8 +120,8 @@ def new_dataset(
 ) -> Iterator["DatasetWriter"]:
     """Yield a writer of the dataset ``target``, which is there when the block ends well; otherwise nothing is.
 
-    The label column, when there are ``labels``, holds their positions as int64. What was dropped before and the notes of
-    ``parent`` are inherited, so that the last dataset tells the whole story.
+    The label column, when there are ``labels``, holds their positions as int64. What was dropped before and the notes
+    of ``parent`` are inherited, so that the last dataset tells the whole story.
 
     Raises:
         ArtifactError: something is at ``target`` already, or no split was written.

@@ -17,7 +17,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT}  # the disk is full, or the quota is
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target`` that becomes ``target`` when the block ends well, and is deleted otherwise.
+    """Yield an empty folder beside ``target`` that becomes ``target`` when the block ends well, and is gone otherwise.
 
     Raises:
         ArtifactError: something is at ``target`` already: an artifact is never changed in place.

@@ -57,6 +57,7 @@ def load_classifier(model: Model, attention: str = "sdpa") -> Any:  # Transforme
     Raises:
         ArtifactError: the configuration or the weights are not those of one text classifier.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -67,7 +68,7 @@ def load_classifier(model: Model, attention: str = "sdpa") -> Any:  # Transforme
         weights = load_file(model.weights)
         _resize(module, weights)
         module.load_state_dict(weights)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArtifactError(f"{model.path} holds no text classifier that PyTorch can load: {reason}") from error
     _check_labels(model, config.num_labels)

@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
 @dataclass(frozen=True, kw_only=True)
 class Config:
     split: str = "test"  # rows that no earlier step has learned or chosen from
-    threads: int = 0  # threads of one inference; 0: every core that this process may use
+    threads: int = 0  # inferences side by side, each on one thread; 0: as many as cores that this process may use
     resamples: int = 1000  # draws of the bootstrap: enough for the second digit of a 95 % bound
     confidence: float = 0.95  # share of intervals that hold the true figure, 0..1
     seed: int = 0  # of the bootstrap
@@ -154,7 +154,8 @@ def read_rows(data: Dataset, model: Model, split: str) -> Rows:
 
 def _answers(models: Variants, rows: Rows, threads: int) -> Iterator[tuple[Model, Logits]]:
     for model in track(models.models.values(), "accuracy", len(models.models), "variants"):
-        logits = predict(open_session(model, threads), Tokenizer(model), rows.texts)
+        session = open_session(model, streams=threads)
+        logits = predict(session, Tokenizer(model), rows.texts, streams=threads)
         if logits.shape != (len(rows.texts), len(rows.names)):
             raise ArtifactError(f"{model.path} answers {logits.shape}; {(len(rows.texts), len(rows.names))} is due")
         if not np.isfinite(logits).all():

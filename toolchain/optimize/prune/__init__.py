@@ -5,7 +5,8 @@ on every machine. Unstructured pruning sets single weights to 0: fewer weights t
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -109,9 +110,6 @@ def prune(teacher: Any, training: Rows, validation: Rows, config: Config) -> tup
         ArtifactError: it is a kind of model whose parts are not known.
         TrainingError: the loss of the recovery is no number any more.
     """
-    import torch
-
-    torch.set_flush_denormal(True)  # averages of tiny gradients end below 1e-38, where a CPU is many times slower
     student = copy.deepcopy(teacher)
     for classifier in (teacher, student):
         read_first_token_only(classifier)
@@ -143,7 +141,8 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
     layers(teacher)  # a kind that cannot be pruned is refused before anything is read
     teacher, work.gpus = _on_best_device(teacher)
     training, validation = _read(rows, opened)
-    student, report = prune(teacher, training, validation, config)
+    with _tiny_numbers_as_zero():
+        student, report = prune(teacher, training, validation, config)
     work.metrics |= {name: float(value) for name, value in asdict(report).items() if isinstance(value, int | float)}
     work.metrics |= {"sparsity": report.sparsity, "latency_ratio": report.latency.ratio}
     _save(student, opened, pruned, work, report)
@@ -166,7 +165,7 @@ def _cut(student: Any, teacher: Any, training: Rows, config: Config) -> None:
     remove(student, importance, config.heads_kept, config.neurons_kept)
 
 
-def _batches(teacher: Any, training: Rows, config: Config) -> "Sequence[Batch]":
+def _batches(teacher: Any, training: Rows, config: Config) -> Iterator[Batch]:
     device: torch.device = next(teacher.parameters()).device
     return training.batches(config.batch_rows, config.seed, device)
 
@@ -174,6 +173,20 @@ def _batches(teacher: Any, training: Rows, config: Config) -> "Sequence[Batch]":
 def _recover(student: Any, teacher: Any, training: Rows, validation: Rows, config: Config) -> list[Epoch]:
     lesson: Lesson = lesson_of(teacher, training, features=config.features > 0)
     return distil(student, lesson, training, validation, config)
+
+
+@contextmanager
+def _tiny_numbers_as_zero() -> Iterator[None]:
+    """Averages of tiny gradients end below 1e-38, where a CPU is far slower; threads take this from the one that starts
+    them, so it stands before the first computation.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _report(

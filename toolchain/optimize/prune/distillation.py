@@ -140,13 +140,13 @@ class _Learner:
 
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * rate(self.step, self.steps)
-        loss = self._loss(batch)
+        loss: Any = self._loss(batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, LARGEST_GRADIENT)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        return loss.detach()
+        return loss.detach()  # type: ignore[no-any-return]  # a tensor, whose backward PyTorch leaves untyped
 
     def _loss(self, batch: Batch) -> "Tensor":
         with first_tokens(self.student) as found:

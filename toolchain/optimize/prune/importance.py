@@ -32,8 +32,8 @@ def measure_importance(classifier: Any, batches: Iterable[Batch]) -> list[Import
     parts = layers(classifier)
     watches = [(_Watch(part.joined, part.head_size), _Watch(part.narrowing, 1)) for part in parts]
     for batch in batches:
-        logits = classifier(**batch.inputs).logits
-        cross_entropy(logits, batch.labels, reduction="sum").backward()
+        loss: Any = cross_entropy(classifier(**batch.inputs).logits, batch.labels, reduction="sum")
+        loss.backward()
         for heads, neurons in watches:
             heads.add()
             neurons.add()
@@ -63,7 +63,7 @@ class _Watch:
         gradient = self._seen.grad
         assert gradient is not None, "add comes after backward"
         products = (self._seen.detach() * gradient).sum(1)  # (rows, inputs)
-        parts = products.unflatten(-1, (-1, self.group)).sum(-1)  # (rows, parts)
+        parts = products.reshape(len(products), -1, self.group).sum(-1)  # (rows, parts)
         self.sizes += parts.abs().sum(0).double().cpu()
 
     def end(self) -> None:

@@ -21,8 +21,9 @@ def make_permanent(classifier: Any) -> None:
     """Forget the masks and keep the zeros."""
     from torch.nn.utils import prune
 
+    remove: Any = prune.remove  # PyTorch leaves it untyped
     for linear, name in _weights(classifier):
-        prune.remove(linear, name)
+        remove(linear, name)
 
 
 def _weights(classifier: Any) -> list[tuple[Any, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.artifacts.dataset import LABEL, TEXT, Dataset, open_dataset
+from toolchain.artifacts.first_token import read_first_token_only
 from toolchain.artifacts.model import Signature, Tensor, new_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.transformer import WEIGHTS, save_classifier
@@ -18,7 +19,6 @@ from toolchain.progress import Progress
 from toolchain.services.mlflow import live_run
 from toolchain.train.transformers.base import DEFAULT, Base, find_base, freeze, load_base, load_tokenizer, quiet
 from toolchain.train.transformers.checkpoint import Checkpoint, checkpoint_of
-from toolchain.train.transformers.first_token import read_first_token_only
 from toolchain.train.transformers.loop import State, Training, Watch
 from toolchain.train.transformers.place import Place, joined_place
 from toolchain.train.transformers.rows import Rows, read_rows

@@ -1,0 +1,84 @@
+"""Tiny classifiers of each kind with random weights, and real reviews whose words they know."""
+
+import csv
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from toolchain.artifacts.dataset import new_dataset
+from toolchain.artifacts.model import Signature, new_model
+from toolchain.artifacts.provenance import Work
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "movie_reviews.csv.gz"
+LABELS = ("negative", "positive")
+
+
+def _reviews() -> dict[str, list[Any]]:
+    with gzip.open(SAMPLE, "rt", encoding="utf-8") as file:
+        found = [(line["text"], LABELS.index(line["label"])) for line in csv.DictReader(file) if line["label"]][:90]
+    return {"text": [text for text, _ in found], "label": [label for _, label in found]}
+
+
+def _save_tokenizer(path: Path) -> int:
+    """Write a tokenizer of the reviews' words and return how many it knows; [PAD] is 1 there, as RoBERTa has it."""
+    from tokenizers import BertWordPieceTokenizer
+
+    words = sorted({word for text in _reviews()["text"] for word in text.lower().split() if word.isalpha()})
+    names = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *words]
+    BertWordPieceTokenizer({word: position for position, word in enumerate(names)}).save(str(path / "tokenizer.json"))
+    return len(names)
+
+
+def _configuration(kind: str, words: int) -> Any:
+    """Return 2 layers of 4 heads of 8 numbers and 128 neurons, in the words of ``kind``."""
+    from transformers import CONFIG_MAPPING
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    if kind == "distilbert":
+        sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}
+    return CONFIG_MAPPING[kind](
+        vocab_size=words, max_position_embeddings=64, pad_token_id=1, num_labels=2, initializer_range=0.4, **sizes
+    )
+
+
+@pytest.fixture(scope="session")
+def make_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a classifier of a kind, changed as asked, as a Model."""
+
+    def make(kind: str = "bert", change: Callable[[Any], None] = lambda module: None, **signature: Any) -> Path:
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        path = tmp_path_factory.mktemp("classifier") / kind
+        known = {"task": "text-classification", "framework": "pytorch", "variant": "fp32", "backend": "pytorch"}
+        known |= {"weights": "model.safetensors", "labels": LABELS, "max_tokens": 32} | signature
+        with new_model(path, Signature(**known), Work("train.transformers", None)) as writer:
+            torch.manual_seed(0)
+            module = AutoModelForSequenceClassification.from_config(
+                _configuration(kind, _save_tokenizer(writer.folder))
+            )
+            change(module)
+            module.save_pretrained(writer.folder)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def classifier(make_classifier: Callable[..., Path]) -> Path:
+    return make_classifier()
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset of 60 reviews to train on, 20 to validate and 10 to test."""
+    path, schema = tmp_path_factory.mktemp("reviews") / "dataset", pa.schema({"text": pa.string(), "label": pa.int64()})
+    rows = pa.table(_reviews(), schema)
+    with new_dataset(path, schema, Work("data.split", None), LABELS) as writer:
+        for split, start, count in (("train", 0, 60), ("validation", 60, 20), ("test", 80, 10)):
+            writer.write(split, rows.slice(start, count))
+    return path

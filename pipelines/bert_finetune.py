@@ -78,7 +78,7 @@ def bert_finetune(
         recovery_epochs: Passes over the training rows in which the pruned model learns from the unpruned one.
         methods: How each float variant is converted: int8-dynamic, int8-static, openvino, int8-openvino.
         accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
-        worst_class_drop: Share that a class's accuracy may lose, 0..1.
+        worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: batch1-fixed128, batch1-real, batch8-fixed128 or batch8-real.

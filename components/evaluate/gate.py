@@ -29,7 +29,7 @@ def gate(
         verdict: The winner, the reason, and whether each variant is safe and faster, with reasons in sentences.
         metrics: Whether a variant is promoted, how fast it is, and how many are safe and faster.
         accuracy_drop: The most that a variant may lose, as a share of rows.
-        worst_class_drop: The most that its worst class may lose, as a share of the class's rows.
+        worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: How often a variant must give the answer of the one that it repeats.
         retrained_agreement: How often one that was trained again must give the reference's answer.
         ratio: How many times as fast as the reference a variant must surely be.

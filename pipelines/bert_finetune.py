@@ -9,16 +9,13 @@ from components.data.clean import clean
 from components.data.ingest import ingest
 from components.data.split import split
 from components.data.validate import validate
-from components.evaluate.accuracy import accuracy as measure_accuracy
-from components.evaluate.gate import gate
-from components.evaluate.latency import latency as measure_latency
-from components.evaluate.parity import parity as measure_parity
 from components.export.onnx import onnx as export_onnx
 from components.optimize.prune import prune
 from components.optimize.quantize import quantize
 from components.release.register import register
 from components.release.report import report
 from components.train.transformers import transformers as train_transformers
+from pipelines._measuring import measure_and_gate
 
 NAME = "bert_finetune"
 
@@ -122,27 +119,20 @@ def bert_finetune(
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
     variants = quantized.set_display_name("optimize.quantize").outputs["quantized"]
 
-    accuracy = measure_accuracy(variants=variants, dataset=dataset).set_display_name("evaluate.accuracy")
-    parity = measure_parity(accuracy=accuracy.outputs["accuracy"]).set_display_name("evaluate.parity")
-    latency = measure_latency(variants=variants, dataset=dataset).set_display_name("evaluate.latency")
-    judged = gate(
-        accuracy=accuracy.outputs["accuracy"],
-        parity=parity.outputs["parity"],
-        latency=latency.outputs["latency"],
+    measured = measure_and_gate(
+        variants,
+        dataset,
         accuracy_drop=accuracy_drop,
         worst_class_drop=worst_class_drop,
         agreement=agreement,
         ratio=ratio,
         scenario=scenario,
-    ).set_display_name("evaluate.gate")
+    )
     told = report(
         dataset=dataset,
         checks=checked.outputs["checks"],
         variants=variants,
-        accuracy=accuracy.outputs["accuracy"],
-        parity=parity.outputs["parity"],
-        latency=latency.outputs["latency"],
-        verdict=judged.outputs["verdict"],
+        **measured,
         pipeline=NAME,
         run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         price_per_cpu_hour=price_per_cpu_hour,
@@ -152,7 +142,7 @@ def bert_finetune(
     register(
         variants=variants,
         dataset=dataset,
-        verdict=judged.outputs["verdict"],
+        verdict=measured["verdict"],
         report=told.outputs["report"],
         name=name,
         pipeline=NAME,

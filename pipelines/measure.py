@@ -3,13 +3,10 @@
 from kfp import dsl
 
 from components.data.validate import validate
-from components.evaluate.accuracy import accuracy as measure_accuracy
-from components.evaluate.gate import gate
-from components.evaluate.latency import latency as measure_latency
-from components.evaluate.parity import parity as measure_parity
 from components.release.fetch import fetch
 from components.release.register import register
 from components.release.report import report
+from pipelines._measuring import measure_and_gate
 
 NAME = "measure"
 
@@ -36,34 +33,27 @@ def measure(
     fetched = fetch(model=model).set_caching_options(False).set_display_name("release.fetch")
     variants, dataset = fetched.outputs["variants"], fetched.outputs["dataset"]
     checked = validate(dataset=dataset).set_display_name("data.validate")
-    accuracy = measure_accuracy(variants=variants, dataset=dataset).set_display_name("evaluate.accuracy")
-    parity = measure_parity(accuracy=accuracy.outputs["accuracy"]).set_display_name("evaluate.parity")
-    latency = measure_latency(variants=variants, dataset=dataset).set_display_name("evaluate.latency")
-    judged = gate(
-        accuracy=accuracy.outputs["accuracy"],
-        parity=parity.outputs["parity"],
-        latency=latency.outputs["latency"],
+    measured = measure_and_gate(
+        variants,
+        dataset,
         accuracy_drop=accuracy_drop,
         worst_class_drop=worst_class_drop,
         agreement=agreement,
         ratio=ratio,
         scenario=scenario,
-    ).set_display_name("evaluate.gate")
+    )
     told = report(
         dataset=dataset,
         checks=checked.outputs["checks"],
         variants=variants,
-        accuracy=accuracy.outputs["accuracy"],
-        parity=parity.outputs["parity"],
-        latency=latency.outputs["latency"],
-        verdict=judged.outputs["verdict"],
+        **measured,
         pipeline=NAME,
         run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     ).set_display_name("release.report")
     register(
         variants=variants,
         dataset=dataset,
-        verdict=judged.outputs["verdict"],
+        verdict=measured["verdict"],
         report=told.outputs["report"],
         name=model,
         pipeline=NAME,

@@ -91,7 +91,8 @@ def read(text: str) -> Specification:
 
 def _code_digest(entry: Entry) -> str:
     digest = hashlib.sha256()
-    for path in [entry.file, *sorted((ROOT / "components").rglob("*.py"))]:
+    shared = [*entry.file.parent.glob("_*.py"), *(ROOT / "components").rglob("*.py")]
+    for path in [entry.file, *sorted(shared)]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 

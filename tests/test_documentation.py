@@ -73,4 +73,4 @@ def test_a_pipelines_command_is_one(
 def test_every_target_of_make_is_listed_with_a_line():
     listed = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
     for target in ("setup", "submit", "test", "lint", "report", "mlflow", "bench", "compile"):
-        assert re.search(rf"^make {target} +\w+ \w+", listed, re.MULTILINE), f"make does not tell of {target}"
+        assert re.search(rf"^make {target} +\S+ \S+", listed, re.MULTILINE), f"make does not tell of {target}"

@@ -93,7 +93,7 @@ def _csv_reported(
         message = str(error)
         if "invalid UTF8" in message:
             raise DataError(f"{source} is not {encoding} text; set encoding to its own, latin-1 say") from error
-        column = re.match(r"In CSV column #(\d+): CSV conversion error", message)
+        column = re.match(r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error", message)
         if column and names and types:
             name = names[int(column[1])]
             raise WrongTypeError(name, types[name]) from error

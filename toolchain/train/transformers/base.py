@@ -142,7 +142,7 @@ def _in_package(name: str) -> Path:
 
 
 def _from_hub(name: str) -> Path:
-    import httpx
+    import httpx2  # the transport of huggingface-hub >= 2
     from huggingface_hub import errors, snapshot_download
 
     try:
@@ -155,7 +155,7 @@ def _from_hub(name: str) -> Path:
         raise ConfigError(
             f"base {name}: neither a folder here nor a public model on the hub; check the name, or set HF_TOKEN"
         ) from error
-    except (httpx.HTTPError, OSError) as error:  # huggingface_hub's own are among both
+    except (httpx2.HTTPError, OSError) as error:  # huggingface_hub's own are among both
         raise ServiceError(
             f"base {name} cannot be fetched from the hub ({_first_line(error)}); check the network, or name a folder"
         ) from error

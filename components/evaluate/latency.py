@@ -12,7 +12,7 @@ def latency(
     latency: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     split: str = "test",
-    rounds: int = 20,
+    rounds: int = 32,
     seconds: float = 20.0,
     threads: int = 1,
     resamples: int = 1000,

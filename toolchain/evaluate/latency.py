@@ -40,7 +40,7 @@ MINIMUM_ROUNDS = 5  # even when the time is up: the fewest whose median two dist
 @dataclass(frozen=True, kw_only=True)
 class Config:
     split: str = "test"  # whose texts are the requests: their lengths are those of real ones
-    rounds: int = 20  # timed requests of one row for each variant; of eight rows an eighth of it: as many rows
+    rounds: int = 32  # timed requests of one row for each variant; of eight rows an eighth of it: as many rows
     seconds: float = 20.0  # s at most for each scenario, all variants together; slow machines make fewer rounds
     threads: int = 1  # threads of one inference, pinned to as many cores; 1 is how servers get most rows out of a core
     resamples: int = 1000  # draws of the bootstrap: enough for the second digit of a 95 % bound

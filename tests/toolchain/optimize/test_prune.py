@@ -1,6 +1,8 @@
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,13 @@ from hypothesis import strategies as st
 
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.transformer import layers, load_classifier
-from toolchain.errors import ArtifactError, ConfigError
-from toolchain.optimize.prune import Config, run
-from toolchain.optimize.prune.distillation import answer_loss, rate
-from toolchain.optimize.prune.structured import kept_heads, kept_neurons, most
+from toolchain.errors import ArtifactError, ConfigError, TrainingError
+from toolchain.optimize.prune import Config, run, speed_in_words
+from toolchain.optimize.prune.distillation import answer_loss, feature_loss, first_tokens, rate
+from toolchain.optimize.prune.importance import measure_importance
+from toolchain.optimize.prune.rows import Rows
+from toolchain.optimize.prune.size import Latency, measure_latency
+from toolchain.optimize.prune.structured import kept_heads, kept_neurons, most, remove
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_rows": 16}
 
@@ -130,3 +135,113 @@ def test_the_rate_rises_then_falls_to_nothing():
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.02
+
+
+CPU = torch.device("cpu")
+ROW = Rows([[2, 9, 12, 40, 3]], np.array([1]), pad_id=1)  # one review of five tokens
+
+
+def loss_without(module: Any, layer: int, inputs: slice, share: float) -> float:
+    """Return the loss of ROW when ``share`` of some inputs of the layer's ``joined`` is left out."""
+
+    def scale(_: object, values: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        mask = torch.ones(values[0].shape[-1], dtype=torch.float64)
+        mask[inputs] = 1 - share
+        return (values[0] * mask,)
+
+    hook = layers(module)[layer].joined.register_forward_pre_hook(scale)
+    batch = ROW.batch([0], CPU)
+    loss = torch.nn.functional.cross_entropy(module(**batch.inputs).logits, batch.labels)
+    hook.remove()
+    return loss.item()
+
+
+@pytest.mark.parametrize("head", range(4))
+def test_a_heads_importance_is_the_slope_of_the_loss_when_it_is_turned_down(head: int, classifier: Path):
+    module = load_classifier(open_model(classifier)).double()
+    found = measure_importance(module, [ROW.batch([0], CPU)])[1].heads[head]
+    step, inputs = 1e-5, slice(8 * head, 8 * head + 8)
+    slope = (loss_without(module, 1, inputs, step) - loss_without(module, 1, inputs, -step)) / (2 * step)
+    assert float(found) == pytest.approx(abs(slope), rel=1e-4)
+
+
+def test_parts_that_do_nothing_go_first_and_are_not_missed(make_classifier: Callable[..., Path]):
+    def idle(module: Any) -> None:
+        with torch.no_grad():
+            for layer in layers(module):
+                layer.joined.weight[:, 8:24] = 0  # heads 1 and 2 of 4
+                layer.narrowing.weight[:, ::2] = 0  # every other neuron
+
+    model = open_model(make_classifier(change=idle))
+    module, before = load_classifier(model), answers(model)
+    words = np.random.default_rng(0).integers(5, 200, (40, 12)).tolist()  # enough that each real part does something
+    rows = Rows(words, np.arange(40) % 2, pad_id=1)
+    remove(module, measure_importance(module, rows.batches(20, 0, CPU)), 0.5, 0.5)
+    assert [(layer.heads, layer.neurons) for layer in layers(module)] == [(2, 64)] * 2
+    ids = torch.tensor([[2, 9, 12, 3], [2, 30, 3, 1]])
+    with torch.inference_mode():
+        after = module(input_ids=ids, attention_mask=(ids != 1).long()).logits.numpy()
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+def test_recovery_teaches(classifier: Path, reviews: Path, tmp_path: Path):
+    config = Config(heads_kept=0.5, neurons_kept=0.5, epochs=6, batch_rows=8, learning_rate=3e-3)
+    run(classifier, reviews, tmp_path / "out", config)
+    losses = [epoch["loss"] for epoch in open_model(tmp_path / "out").notes["optimize.prune"]["history"]]
+    assert len(losses) == 6
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(classifier: Path, reviews: Path, tmp_path: Path):
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) by batch \d+ of the recovery; try a lower"):
+        run(classifier, reviews, tmp_path / "out", Config(**QUICK, learning_rate=1e30))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kind_whose_parts_are_unknown_is_refused_before_work_starts(
+    make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path
+):
+    with pytest.raises(ArtifactError, match="type 'albert' are not known here"):
+        run(make_classifier("albert"), reviews, tmp_path / "out", Config(**QUICK))
+
+
+def test_features_are_the_first_token_after_each_layer(classifier: Path):
+    module = load_classifier(open_model(classifier))
+    inputs = ROW.batch([0], CPU).inputs
+    with torch.inference_mode(), first_tokens(module) as found:
+        states = module(**inputs, output_hidden_states=True).hidden_states[1:]
+        assert all(torch.equal(one, state[:, 0]) for one, state in zip(found(), states, strict=True))
+
+
+def test_feature_loss_is_the_share_of_the_square_that_is_missed():
+    taught = [torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])]
+    assert float(feature_loss(taught, taught)) == 0
+    assert float(feature_loss([torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])], taught)) == pytest.approx(0.5)
+
+
+class Sleeper(torch.nn.Module):
+    """Takes its time, and nothing else."""
+
+    def __init__(self, milliseconds: float) -> None:
+        super().__init__()
+        self.milliseconds, self.config = milliseconds, SimpleNamespace(max_position_embeddings=512)
+
+    def forward(self, **_: torch.Tensor) -> None:
+        time.sleep(self.milliseconds / 1000)
+
+
+def test_latency_is_compared_in_turns():
+    found = measure_latency(Sleeper(60), Sleeper(20))
+    assert found.before_ms >= 60
+    assert 1.5 < found.ratio < 3.1
+
+
+@pytest.mark.parametrize(
+    ("method", "ratio", "sentence"),
+    [
+        ("structured", 2.0, "62 % of the layers' weights are gone, which makes a request 2.00 times faster"),
+        ("unstructured", 1.01, "62 % of the layers' weights are zero, which buys no speed"),
+    ],
+)
+def test_says_plainly_what_the_sparsity_bought(method: str, ratio: float, sentence: str):
+    assert speed_in_words(method, 0.62, Latency(10.0, 10.0 / ratio, ratio)).startswith(sentence)

@@ -6,7 +6,7 @@ from rich.tree import Tree
 
 from pipelines.engine import runs
 from pipelines.engine.runs import Run
-from pipelines.engine.settings import Settings
+from pipelines.engine.settings import Settings, name_registry
 from pipelines.engine.tell import console
 from toolchain.artifacts.provenance import Provenance
 from toolchain.errors import ConfigError, ToolchainError
@@ -25,7 +25,7 @@ def tell_lineage(what: str | None, settings: Settings) -> None:
     if what is None or what in known:
         name, lineages = _of_run(known[what] if what else runs.find_run(settings.runs))
     else:
-        name, lineages = _of_registered(what)
+        name, lineages = _of_registered(what, settings)
     tree = Tree(name)
     for variant, lineage in lineages.items():
         _grow(tree.add(variant), lineage, lineage[-1].digest)
@@ -43,9 +43,12 @@ def _of_run(run: Run) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
     return run.id, {name: variants.models[name].lineage for name in shown}
 
 
-def _of_registered(name: str) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
     from toolchain.services.registry import registered_lineages
 
+    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
+        raise ConfigError(f"there is no run {name!r}, and no model is registered yet; see: python -m pipelines runs")
+    name_registry(settings)
     found = registered_lineages(name)
     if not found:
         raise ConfigError(f"there is neither a run nor a registered model {name!r}; see: python -m pipelines runs")

@@ -38,6 +38,11 @@ def read_settings() -> Settings:
     )
 
 
+def name_registry(settings: Settings) -> None:
+    """Let the door to MLflow find the registry of ``settings`` from this process too, as a run's processes do."""
+    os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
+
+
 def step_environment(settings: Settings) -> dict[str, str]:
     """Return the environment that a local run's processes get."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

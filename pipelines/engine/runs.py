@@ -70,7 +70,7 @@ def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[S
     name = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = runs / name
     (folder / "logs").mkdir(parents=True)
-    run = Run(name, pipeline, folder, parameters, steps, RUNNING, now.isoformat(timespec="seconds"))
+    run = Run(name, pipeline, folder, parameters, steps, RUNNING, now.isoformat(timespec="microseconds"))
     run.save()
     return run
 

@@ -62,3 +62,8 @@ def test_an_unknown_run_brings_the_nearest(tmp_path: Path):
 def test_no_runs_yet_says_how_to_start_one(tmp_path: Path):
     with pytest.raises(ConfigError, match="submit bert_finetune"):
         find_run(tmp_path)
+
+
+def test_of_two_runs_in_the_same_second_the_later_is_the_newest(tmp_path: Path):
+    runs_made = [started(tmp_path) for _ in range(5)]
+    assert [run.id for run in all_runs(tmp_path)] == [run.id for run in reversed(runs_made)]

@@ -106,8 +106,8 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
     if broken:
         lines = [f"{rule.text}: broken by {rule.detail}" for rule in broken]
         raise DataError("\n".join([f"{dataset} breaks {len(broken)} of {len(rules)} rules", *lines]))
-    shares = _shares(balance(source)[SPLITS[0]])
-    rows = sum(source.rows(split) for split in SPLITS)
+    shares = _shares(balance(source)[_splits(source)[0]])
+    rows = sum(source.rows(split) for split in _splits(source))
     work.metrics |= {
         "rules": float(len(rules)),
         "rows": float(rows),
@@ -118,15 +118,20 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
         writer.data = {
             "rules": passed,
             "balance": balance(source),
-            "rows": {split: source.rows(split) for split in SPLITS},
+            "rows": {split: source.rows(split) for split in _splits(source)},
         }
     return Result(len(rules), rows, work.metrics["smallest_share"])
 
 
+def _splits(dataset: Dataset) -> tuple[str, ...]:
+    """Return the splits that must be there: all, or the test rows alone, as they are kept to measure a model again."""
+    return SPLITS[-1:] if set(dataset.splits) == {SPLITS[-1]} else SPLITS
+
+
 def balance(dataset: Dataset) -> dict[str, dict[str, int]]:
     """Return the rows of each class in each split; {} for each split where there are no classes."""
-    counts = {split: dict.fromkeys(dataset.labels, 0) for split in SPLITS}
-    for split in SPLITS if dataset.labels else ():
+    counts = {split: dict.fromkeys(dataset.labels, 0) for split in _splits(dataset)}
+    for split in _splits(dataset) if dataset.labels else ():
         for batch in dataset.batches(split, [LABEL]):
             for entry in pc.value_counts(batch.column(LABEL)).to_pylist():
                 if entry["values"] is not None and 0 <= entry["values"] < len(dataset.labels):
@@ -190,8 +195,8 @@ def _frames(dataset: Dataset) -> Iterator[tuple[str, "pd.DataFrame"]]:
     import pandas as pd
 
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # a missing value makes them no floats
-    with Progress("validate", sum(dataset.rows(split) for split in SPLITS), "rows") as progress:
-        for split in SPLITS:
+    with Progress("validate", sum(dataset.rows(split) for split in _splits(dataset)), "rows") as progress:
+        for split in _splits(dataset):
             for batch in dataset.batches(split):
                 yield split, batch.to_pandas(types_mapper=nullable.get).set_index(ROW, drop=False)
                 progress.advance(batch.num_rows)
@@ -199,13 +204,13 @@ def _frames(dataset: Dataset) -> Iterator[tuple[str, "pd.DataFrame"]]:
 
 def _check_counts(dataset: Dataset, counts: dict[str, dict[str, int]], config: Config) -> list[Rule]:
     rows = Rule(f"each split has {config.minimum_rows} rows or more")
-    rows.found = ", ".join(f"{split} {dataset.rows(split):,}" for split in SPLITS)
-    rows.broken_by([f"{s} with {dataset.rows(s):,}" for s in SPLITS if dataset.rows(s) < config.minimum_rows])
+    rows.found = ", ".join(f"{split} {dataset.rows(split):,}" for split in _splits(dataset))
+    rows.broken_by([f"{s} with {dataset.rows(s):,}" for s in _splits(dataset) if dataset.rows(s) < config.minimum_rows])
     return [rows, *_check_classes(counts, config)] if dataset.labels else [rows]
 
 
 def _check_classes(counts: dict[str, dict[str, int]], config: Config) -> list[Rule]:
-    shares = _shares(counts[SPLITS[0]])
+    shares = _shares(next(iter(counts.values())))  # of the training rows, or of the only ones there are
     several = Rule("there are two classes or more", found=", ".join(shares))
     if len([share for share in shares.values() if share]) < 2:
         several.broken_by(
@@ -216,7 +221,7 @@ def _check_classes(counts: dict[str, dict[str, int]], config: Config) -> list[Ru
     rare.broken_by([f"{name} with {share:.1%}" for name, share in shares.items() if share < config.minimum_share])
     everywhere = Rule("each class is in each split")
     everywhere.broken_by(
-        [f"{name} not in {split}" for split in SPLITS for name, rows in counts[split].items() if not rows]
+        [f"{name} not in {split}" for split in counts for name, rows in counts[split].items() if not rows]
     )
     return [several, rare, everywhere]
 
@@ -228,8 +233,8 @@ def _shares(counts: dict[str, int]) -> dict[str, float]:
 def _check_leaks(dataset: Dataset, folder: Path) -> Rule:
     """Find texts that say the same in two splits: a model would be measured on what it learned by heart."""
     rule = Rule("no text is in two splits (case, punctuation and spaces aside)")
-    files = KeyFiles(folder / "keys", sum(dataset.rows(split) for split in SPLITS))
-    for number, split in enumerate(SPLITS):
+    files = KeyFiles(folder / "keys", sum(dataset.rows(split) for split in _splits(dataset)))
+    for number, split in enumerate(_splits(dataset)):
         for batch in dataset.batches(split, [TEXT, ROW]):
             texts = batch.column(TEXT).to_pylist()
             files.add(keys_of_texts(texts), batch.column(ROW).to_numpy(), number)
@@ -237,6 +242,6 @@ def _check_leaks(dataset: Dataset, folder: Path) -> Rule:
         for index, first in enumerate(first_of_each(entries) if len(entries) else []):
             one, other = entries[first], entries[index]
             if one["group"] != other["group"]:
-                where = [f"row {entry['position']} of {SPLITS[entry['group']]}" for entry in (one, other)]
+                where = [f"row {entry['position']} of {_splits(dataset)[entry['group']]}" for entry in (one, other)]
                 rule.broken_by([" = ".join(where)])
     return rule

@@ -180,3 +180,8 @@ def test_a_rule_about_a_column_that_is_not_there_is_told(tmp_path: Path, splits:
 def test_refuses_settings_that_cannot_work(config: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):
         Config(**config)
+
+
+def test_test_rows_that_were_kept_alone_are_checked_too(tmp_path: Path, splits: dict[str, list[Row]]):
+    kept = made(tmp_path, {"test": splits["test"]})
+    assert run(kept, tmp_path / "checks", Config()).rows == len(splits["test"])

@@ -26,13 +26,12 @@ from transformers import AutoModelForSequenceClassification, Trainer, TrainerCal
 
 from toolchain import processor
 from toolchain.artifacts.dataset import Dataset, open_dataset
-from toolchain.batches import batches_by_length
 from toolchain.data import clean, ingest, split
 from toolchain.inference import pad
+from toolchain.rows import Rows
 from toolchain.train.transformers import Config, train
-from toolchain.train.transformers.base import Base, find_base, load_base, load_tokenizer, quiet
+from toolchain.train.transformers.base import Base, find_base, load_base, load_tokenizer, quiet, read_tokens
 from toolchain.train.transformers.place import joined_place
-from toolchain.train.transformers.rows import Rows, read_rows
 
 ROWS, SEEDS, EPOCHS = 600, 3, 3  # about 8 minutes on 2 cores with AVX2; 3 epochs are the Trainer's default
 PADDED_TO = 128  # tokens; what tutorials pad to
@@ -60,7 +59,7 @@ def main(rows: int, seeds: int) -> int:
     with tempfile.TemporaryDirectory(prefix="finetune-") as folder:
         dataset = prepare(Path(folder), rows)
         training, validation = (
-            read_rows(dataset, name, load_tokenizer(base, settings.max_tokens)) for name in ("train", "validation")
+            read_tokens(dataset, name, load_tokenizer(base, settings.max_tokens)) for name in ("train", "validation")
         )
         print(f"{processor.describe().name}, {torch.get_num_threads()} threads, {len(training)} rows, {seeds} seeds")
         print(f"{'seed':>4}{'':14}{'tokens/s':>9}{'seconds':>9}  accuracy after each epoch")
@@ -142,10 +141,9 @@ class Clock(TrainerCallback):  # type: ignore[misc]  # Transformers' callbacks a
 def accuracy_of(model: Any, rows: Rows) -> float:
     model.eval()
     right = 0
-    for batch in batches_by_length(rows.lengths.tolist(), 128, seed=0):
-        feeds, labels = rows.batch(batch, model.device)
+    for batch in rows.batches(128, 0, model.device):
         with torch.inference_mode():
-            right += int((model(**feeds).logits.argmax(1) == labels).sum())
+            right += int((model(**batch.inputs).logits.argmax(1) == batch.labels).sum())
     model.train()
     return right / len(rows)
 

@@ -17,9 +17,9 @@ from toolchain.errors import ArtifactError, ConfigError, TrainingError
 from toolchain.optimize.prune import Config, run, speed_in_words
 from toolchain.optimize.prune.distillation import answer_loss, feature_loss, first_tokens, rate
 from toolchain.optimize.prune.importance import measure_importance
-from toolchain.optimize.prune.rows import Rows
 from toolchain.optimize.prune.size import Latency, measure_latency
 from toolchain.optimize.prune.structured import kept_heads, kept_neurons, most, remove
+from toolchain.rows import Rows
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_rows": 16}
 
@@ -138,7 +138,7 @@ def test_the_rate_rises_then_falls_to_nothing():
 
 
 CPU = torch.device("cpu")
-ROW = Rows([[2, 9, 12, 40, 3]], np.array([1]), pad_id=1)  # one review of five tokens
+ROW = Rows.of([[2, 9, 12, 40, 3]], np.array([1]), pad_id=1)  # one review of five tokens
 
 
 def loss_without(module: Any, layer: int, inputs: slice, share: float) -> float:
@@ -175,7 +175,7 @@ def test_parts_that_do_nothing_go_first_and_are_not_missed(make_classifier: Call
     model = open_model(make_classifier(change=idle))
     module, before = load_classifier(model), answers(model)
     words = np.random.default_rng(0).integers(5, 200, (40, 12)).tolist()  # enough that each real part does something
-    rows = Rows(words, np.arange(40) % 2, pad_id=1)
+    rows = Rows.of(words, np.arange(40) % 2, pad_id=1)
     remove(module, measure_importance(module, rows.batches(20, 0, CPU)), 0.5, 0.5)
     assert [(layer.heads, layer.neurons) for layer in layers(module)] == [(2, 64)] * 2
     ids = torch.tensor([[2, 9, 12, 3], [2, 30, 3, 1]])

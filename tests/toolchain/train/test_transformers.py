@@ -19,10 +19,9 @@ from toolchain.artifacts.model import open_model, require
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, TrainingError
 from toolchain.inference import Tokenizer
 from toolchain.train.transformers import Config, run
-from toolchain.train.transformers.base import DEFAULT, PINNED, find_base, load_base, load_tokenizer
+from toolchain.train.transformers.base import DEFAULT, PINNED, find_base, load_base, load_tokenizer, read_tokens
 from toolchain.train.transformers.checkpoint import Checkpoint
 from toolchain.train.transformers.loop import Training, ramp
-from toolchain.train.transformers.rows import read_rows
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,7 +71,7 @@ def test_the_written_model_answers_as_its_note_says(dataset: Path, tiny: Path, t
 def test_trains_on_the_tokens_that_inference_will_see(dataset: Path, tiny: Path, tmp_path: Path):
     config = small(tiny, epochs=1, max_tokens=16)
     run(dataset, tmp_path / "model", config)
-    rows = read_rows(open_dataset(dataset), "train", load_tokenizer(find_base(str(tiny)), 16))
+    rows = read_tokens(open_dataset(dataset), "train", load_tokenizer(find_base(str(tiny)), 16))
     texts = open_dataset(dataset).table("train").column("text").to_pylist()
     expected = Tokenizer(open_model(tmp_path / "model")).ids(texts)
     assert [rows.tokens[a:b].tolist() for a, b in zip(rows.starts[:-1], rows.starts[1:], strict=True)] == expected

@@ -22,11 +22,11 @@ from toolchain.errors import ConfigError
 from toolchain.inference import Tokenizer
 from toolchain.optimize.prune.distillation import Epoch, Lesson, accuracy, distil, lesson_of
 from toolchain.optimize.prune.importance import measure_importance
-from toolchain.optimize.prune.rows import Batch, Rows, read_rows
 from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, measure_latency
 from toolchain.optimize.prune.structured import remove
 from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
 from toolchain.progress import say, track
+from toolchain.rows import Batch, Rows, read_rows
 
 if TYPE_CHECKING:
     import torch
@@ -233,7 +233,10 @@ def _pass_through(model: Model, target: Path) -> Result:
 
 def _read(rows: Dataset, model: Model) -> tuple[Rows, Rows]:
     tokenizer = Tokenizer(model)
-    return read_rows(rows, "train", tokenizer), read_rows(rows, "validation", tokenizer)
+    training, validation = (
+        read_rows(rows, split, tokenizer.ids, tokenizer.pad_id) for split in ("train", "validation")
+    )
+    return training, validation
 
 
 def _on_best_device(classifier: Any) -> tuple[Any, int]:

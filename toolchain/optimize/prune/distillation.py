@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.transformer import blocks
 from toolchain.errors import TrainingError
-from toolchain.optimize.prune.rows import Batch, Rows
 from toolchain.progress import Progress
+from toolchain.rows import Batch, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.transformer import layers
-from toolchain.optimize.prune.rows import Batch
+from toolchain.rows import Batch
 
 if TYPE_CHECKING:
     import torch

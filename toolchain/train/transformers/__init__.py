@@ -16,12 +16,21 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.transformer import WEIGHTS, save_classifier
 from toolchain.errors import ConfigError, DataError, TrainingError
 from toolchain.progress import Progress
+from toolchain.rows import Rows
 from toolchain.services.mlflow import live_run
-from toolchain.train.transformers.base import DEFAULT, Base, find_base, freeze, load_base, load_tokenizer, quiet
+from toolchain.train.transformers.base import (
+    DEFAULT,
+    Base,
+    find_base,
+    freeze,
+    load_base,
+    load_tokenizer,
+    quiet,
+    read_tokens,
+)
 from toolchain.train.transformers.checkpoint import Checkpoint, checkpoint_of
 from toolchain.train.transformers.loop import State, Training, Watch
 from toolchain.train.transformers.place import Place, joined_place
-from toolchain.train.transformers.rows import Rows, read_rows
 
 STEP = "train.transformers"
 
@@ -133,7 +142,7 @@ def _fine_tune(rows: Dataset, base: Base, target: Path, config: Config, place: P
 
     quiet()
     tokenizer = load_tokenizer(base, config.max_tokens)
-    training, validation = (read_rows(rows, split, tokenizer) for split in ("train", "validation"))
+    training, validation = (read_tokens(rows, split, tokenizer) for split in ("train", "validation"))
     _check_more_than_one(training, rows)
     torch.manual_seed(config.seed)  # draws the new head
     classifier = load_base(base, rows.labels, config.dropout)

@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolchain.artifacts.dataset import Dataset
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.rows import Rows, read_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -95,6 +97,15 @@ def load_tokenizer(base: Base, max_tokens: int) -> Any:
     tokenizer.backend_tokenizer.enable_truncation(max_tokens)
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def read_tokens(dataset: Dataset, split: str, tokenizer: Any) -> Rows:
+    """Return ``split`` in the tokens of ``tokenizer``, one that ``load_tokenizer`` returned; as ``read_rows``."""
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(texts)]
+
+    return read_rows(dataset, split, encode, tokenizer.pad_token_id)
 
 
 def freeze(model: Any, embeddings: bool, layers: int) -> None:

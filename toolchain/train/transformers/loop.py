@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from toolchain.batches import batches_by_length
 from toolchain.errors import TrainingError
+from toolchain.rows import Rows
 from toolchain.train.transformers.checkpoint import Checkpoint
 from toolchain.train.transformers.place import Place
-from toolchain.train.transformers.rows import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -109,9 +109,9 @@ class Training:
         began = time.perf_counter()
         torch.manual_seed(self.config.seed * EPOCH_SEEDS + self.state.step * self.place.world + self.place.rank)
         mine = self.place.share(batch)
-        feeds, labels = self.training.batch(mine or batch[:1], self.place.device)
+        rows = self.training.batch(mine or batch[:1], self.place.device)
         with self.place.precision():
-            loss = cross_entropy(parallel(**feeds).logits.float(), labels, reduction="sum") * bool(mine)
+            loss = cross_entropy(parallel(**rows.inputs).logits.float(), rows.labels, reduction="sum") * bool(mine)
         scaled: torch.Tensor = self.scaler.scale(loss * self.place.world / len(batch))
         torch.autograd.backward(scaled)
         self._step()
@@ -173,10 +173,13 @@ class Training:
             self.validation.lengths.tolist(), self.config.batch_rows * VALIDATION_FACTOR, seed=0
         )
         for batch in self.place.share(batches):
-            feeds, labels = self.validation.batch(batch, self.place.device)
+            rows = self.validation.batch(batch, self.place.device)
             with torch.inference_mode(), self.place.precision():
-                logits = self.model(**feeds).logits.float()
-                right, loss = (logits.argmax(1) == labels).sum(), cross_entropy(logits, labels, reduction="sum")
+                logits = self.model(**rows.inputs).logits.float()
+                right, loss = (
+                    (logits.argmax(1) == rows.labels).sum(),
+                    cross_entropy(logits, rows.labels, reduction="sum"),
+                )
             sums += torch.stack([right.double(), loss.double()])
         self.model.train()
         accuracy, loss = (self.place.add_up(sums) / len(self.validation)).tolist()

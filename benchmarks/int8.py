@@ -6,15 +6,14 @@ and ahead of NNCF's own recipe, the best that needs only ONNX Runtime 2.5.
 Usage: python benchmarks/int8.py [VARIANTS DATASET]    (as export.onnx and data.split write them; default: makes both)
 """
 
-import gc
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _turns import ROUNDS, TOKENS, times
 
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.model import Model
@@ -28,8 +27,6 @@ TRAINED, EPOCHS = (
     1,
 )  # rows and passes: the speed is that of any fine-tuning, the answers are sure enough to compare
 COMPARED = 500  # test rows
-TOKENS, ROUNDS, WARM = 128, 60, 3
-SMALL_VOCABULARY = 1000  # ids below it are words in every vocabulary; which words they are changes no time
 NNCF = "nncf's recipe"  # what a user of NNCF gets by default
 AGREEMENT, DROP = 0.97, 0.01
 INT8_DOT_PRODUCTS = {"avx-vnni", "avx512-vnni", "amx"}
@@ -152,25 +149,6 @@ def measure(models: dict[str, Model], sessions: dict[str, Session], dataset: Dat
         )
         for name in sessions
     ]
-
-
-def times(sessions: dict[str, Session]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return, for each variant, wall-clock and processor seconds of each turn; each round has an order of its own."""
-    random = np.random.default_rng(0)
-    ids = random.integers(0, SMALL_VOCABULARY, (1, TOKENS))
-    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-    wall: dict[str, list[float]] = {name: [] for name in sessions}
-    cpu: dict[str, list[float]] = {name: [] for name in sessions}
-    gc.disable()
-    for turn in range(WARM + ROUNDS):
-        for name in random.permutation(list(sessions)):
-            began, busy = time.perf_counter(), time.process_time()
-            sessions[name].run(feeds)
-            if turn >= WARM:
-                cpu[name].append(time.process_time() - busy)
-                wall[name].append(time.perf_counter() - began)
-    gc.enable()
-    return wall, cpu
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Usage: python benchmarks/pruning.py [MODEL DATASET]    (as train.transformers an
 both from all rows of the sample; about 10 minutes on 2 cores, half of them without)
 """
 
-import gc
 import sys
 import tempfile
 import time
@@ -16,18 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _turns import ROUNDS, TOKENS, times
 
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.variants import open_variants
 from toolchain.export import onnx
-from toolchain.inference import Session, Tokenizer, open_session, predict
+from toolchain.inference import Tokenizer, open_session, predict
 from toolchain.optimize import prune, quantize
 from toolchain.processor import describe
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
-TOKENS, ROUNDS, WARM = 128, 60, 3
-SMALL_VOCABULARY = 1000  # ids below it are words in every vocabulary; which words they are changes no time
 DROP = 0.01
 ANCHORS = {"avx2": 3.0, "avx-vnni": 6.0, "avx512-vnni": 6.0, "amx": 6.0}
 
@@ -106,7 +104,7 @@ def variants(folder: Path, model: Path, dataset: Path) -> dict[str, Model]:
 def measure(models: dict[str, Model], dataset: Path) -> list[Measured]:
     rows = open_dataset(dataset).table("test").to_pydict()
     sessions = {name: open_session(model) for name, model in models.items()}
-    seconds = times(sessions)
+    seconds, _ = times(sessions)
     tokenizer, labels = Tokenizer(models["fp32"]), np.array(rows["label"])
     right = {
         name: float(np.mean(predict(session, tokenizer, rows["text"]).argmax(axis=1) == labels))
@@ -124,23 +122,6 @@ def measure(models: dict[str, Model], dataset: Path) -> list[Measured]:
         )
         for name, model in models.items()
     ]
-
-
-def times(sessions: dict[str, Session]) -> dict[str, list[float]]:
-    """Return the seconds of each turn of each variant; each round has an order of its own."""
-    random = np.random.default_rng(0)
-    ids = random.integers(0, SMALL_VOCABULARY, (1, TOKENS))
-    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-    found: dict[str, list[float]] = {name: [] for name in sessions}
-    gc.disable()
-    for turn in range(WARM + ROUNDS):
-        for name in random.permutation(list(sessions)):
-            began = time.perf_counter()
-            sessions[name].run(feeds)
-            if turn >= WARM:
-                found[name].append(time.perf_counter() - began)
-    gc.enable()
-    return found
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""The part that pipelines share: variants measured on the same rows and requests, and gated."""
+"""The part that pipelines share: variants measured on the same rows and requests, gated, reported and registered."""
 
 from typing import Any
+
+from kfp import dsl
 
 from components.evaluate.accuracy import accuracy as measure_accuracy
 from components.evaluate.gate import gate
 from components.evaluate.latency import latency as measure_latency
 from components.evaluate.parity import parity as measure_parity
+from components.release.register import register
+from components.release.report import report
 
 
 def measure_and_gate(variants: Any, dataset: Any, **thresholds: Any) -> dict[str, Any]:
@@ -23,3 +27,25 @@ def measure_and_gate(variants: Any, dataset: Any, **thresholds: Any) -> dict[str
     }
     judged = gate(**measured, **thresholds).set_display_name("evaluate.gate")
     return {**measured, "verdict": judged.outputs["verdict"]}
+
+
+def report_and_register(
+    variants: Any, dataset: Any, checks: Any, measured: dict[str, Any], pipeline: str, name: Any, **prices: Any
+) -> None:
+    """Add the tasks that report what was ``measured`` (of ``measure_and_gate``) and register the variants as ``name``.
+
+    ``prices`` are the report's settings of that kind; ``pipeline`` is the pipeline's name.
+    """
+    run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+    told = report(
+        dataset=dataset, checks=checks, variants=variants, **measured, pipeline=pipeline, run=run, **prices
+    ).set_display_name("release.report")
+    register(
+        variants=variants,
+        dataset=dataset,
+        verdict=measured["verdict"],
+        report=told.outputs["report"],
+        name=name,
+        pipeline=pipeline,
+        run=run,
+    ).set_display_name("release.register")

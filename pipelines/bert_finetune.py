@@ -12,10 +12,8 @@ from components.data.validate import validate
 from components.export.onnx import onnx as export_onnx
 from components.optimize.prune import prune
 from components.optimize.quantize import quantize
-from components.release.register import register
-from components.release.report import report
 from components.train.transformers import transformers as train_transformers
-from pipelines._measuring import measure_and_gate
+from pipelines._measuring import measure_and_gate, report_and_register
 
 NAME = "bert_finetune"
 
@@ -128,23 +126,14 @@ def bert_finetune(
         ratio=ratio,
         scenario=scenario,
     )
-    told = report(
-        dataset=dataset,
-        checks=checked.outputs["checks"],
-        variants=variants,
-        **measured,
-        pipeline=NAME,
-        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    report_and_register(
+        variants,
+        dataset,
+        checked.outputs["checks"],
+        measured,
+        NAME,
+        name,
         price_per_cpu_hour=price_per_cpu_hour,
         price_per_gpu_hour=price_per_gpu_hour,
         currency=currency,
-    ).set_display_name("release.report")
-    register(
-        variants=variants,
-        dataset=dataset,
-        verdict=measured["verdict"],
-        report=told.outputs["report"],
-        name=name,
-        pipeline=NAME,
-        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-    ).set_display_name("release.register")
+    )

@@ -4,9 +4,7 @@ from kfp import dsl
 
 from components.data.validate import validate
 from components.release.fetch import fetch
-from components.release.register import register
-from components.release.report import report
-from pipelines._measuring import measure_and_gate
+from pipelines._measuring import measure_and_gate, report_and_register
 
 NAME = "measure"
 
@@ -42,20 +40,11 @@ def measure(
         ratio=ratio,
         scenario=scenario,
     )
-    told = report(
-        dataset=dataset,
-        checks=checked.outputs["checks"],
-        variants=variants,
-        **measured,
-        pipeline=NAME,
-        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-    ).set_display_name("release.report")
-    register(
-        variants=variants,
-        dataset=dataset,
-        verdict=measured["verdict"],
-        report=told.outputs["report"],
-        name=model,
-        pipeline=NAME,
-        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-    ).set_display_name("release.register")
+    report_and_register(
+        variants,
+        dataset,
+        checked.outputs["checks"],
+        measured,
+        NAME,
+        model,
+    )

@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do $$p -c '
 
 # Where PyTorch keeps its wheels without CUDA (about 200 MB in place of 3 GB); used when there is no NVIDIA GPU and it answers.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
-TORCH = $(shell grep '^torch==' constraints.txt)
+TORCH = $(shell grep -E '^torch(vision)?==' constraints.txt)
 
 VENV := .venv
 PY := $(VENV)/bin/python

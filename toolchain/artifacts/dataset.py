@@ -16,19 +16,18 @@ import pyarrow.parquet as pq
 
 from toolchain.artifacts.digest import digest_of_content, sha256_of_file
 from toolchain.artifacts.folder import disk_space_reported, new_folder, read_json, write_json
+from toolchain.artifacts.picture import IMAGE_TYPE
 from toolchain.artifacts.provenance import Provenance, Work, lineage_from_json, lineage_to_json
 from toolchain.errors import ArtifactError, DataError
 
 FORMAT = "toolchain.dataset"
 ROWS_PER_BATCH = 10_000  # about 2 MB of review text: large enough to be fast, small enough to forget
 ROWS_PER_SHARD = 500_000  # about 50 MB of review text compressed: a few shards for each worker of a large read
+BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: pictures reach it long before they are that many rows
 EXAMPLES_PER_RULE = 5  # dropped rows that are shown to a person for each rule
 UNSPLIT = "all"  # the one split of a dataset that has not been split yet
-TEXT, LABEL, ROW = (
-    "text",
-    "label",
-    "row",
-)  # standard columns: the text, the class, the row's number in its source (from 0)
+# Standard columns: the text, the class, the row's number in its source (from 0), the picture, what is to be seen in it.
+TEXT, LABEL, ROW, IMAGE, OBJECTS = "text", "label", "row", "image", "objects"
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,7 @@ class DatasetWriter:
         self._splits: dict[str, list[Shard]] = {}
         self._open: dict[str, pq.ParquetWriter] = {}
         self._rows: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
 
     def write(self, split: str, batch: pa.RecordBatch | pa.Table) -> None:
         """Append ``batch``, cast to the dataset's schema, to ``split``; an empty batch makes the split exist."""
@@ -160,7 +160,8 @@ class DatasetWriter:
         with disk_space_reported(self.folder):
             self._open[split].write_table(table.replace_schema_metadata(self._written_schema.metadata))
         self._rows[split] += table.num_rows
-        if self._rows[split] >= ROWS_PER_SHARD:
+        self._bytes[split] += table.nbytes
+        if self._rows[split] >= ROWS_PER_SHARD or self._bytes[split] >= BYTES_PER_SHARD:
             self._end_shard(split)
 
     def drop(self, rule: str, rows: int, examples: list[str] | None = None) -> None:
@@ -186,7 +187,7 @@ class DatasetWriter:
         name = f"{split}/part-{len(self._splits.setdefault(split, [])):05d}.parquet"
         (self.folder / split).mkdir(exist_ok=True)
         self._open[split] = pq.ParquetWriter(self.folder / name, self._written_schema, compression="zstd")
-        self._rows[split] = 0
+        self._rows[split] = self._bytes[split] = 0
 
     def _end_shard(self, split: str) -> None:
         with disk_space_reported(self.folder):
@@ -227,16 +228,19 @@ def _read_schema(path: Path, splits: Mapping[str, tuple[Shard, ...]]) -> pa.Sche
 
 
 def _features(schema: pa.Schema, labels: tuple[str, ...]) -> dict[str, Any]:
-    features = {column.name: _feature(column.type) for column in schema}
-    if labels and LABEL in features:
-        features[LABEL] = {"names": list(labels), "_type": "ClassLabel"}
-    return {"info": {"features": features}}
+    return {"info": {"features": {column.name: _feature(column, labels) for column in schema}}}
 
 
-def _feature(kind: pa.DataType) -> dict[str, Any]:
+def _feature(column: pa.Field, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return what Hugging Face's ``datasets`` calls ``column``, in the names of its own JSON."""
+    kind = column.type
+    if kind == IMAGE_TYPE:
+        return {"_type": "Image"}
     if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "_type": "List"}
+        return {"feature": _feature(kind.value_field, labels), "_type": "List"}
     if pa.types.is_struct(kind):
-        return {column.name: _feature(column.type) for column in kind}
+        return {part.name: _feature(part, labels) for part in kind}
+    if labels and column.name == LABEL:
+        return {"names": list(labels), "_type": "ClassLabel"}
     names = {"double": "float64", "float": "float32", "halffloat": "float16"}
     return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}

@@ -1,0 +1,139 @@
+"""Pictures: files of any common kind as arrays of 8-bit red, green and blue, with limits against hostile ones."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = NDArray[np.uint8]  # (height, width, channels), 0..255
+MOST_PIXELS = 100_000_000  # 10,000 x 10,000: decoded 300 MB; larger ones are tiled before they come here
+KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what is opened; Pillow knows 40 more, seldom and risky
+ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
+TURNED = (5, 6, 7, 8)  # its values that swap width and height
+JPEG_QUALITY = 95  # of pictures that are written: differences from the original that no model notices
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of itself, read without decoding its pixels."""
+
+    kind: str  # one of KINDS
+    width: int  # pixels, as stored
+    height: int
+    mode: str  # of Pillow: "RGB", "L", "CMYK", "I;16", ...
+    frames: int  # more than 1 in an animation
+    orientation: int  # of EXIF, 1..8; 1: as stored
+
+
+def inspect(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Facts:
+    """Return what the file ``data``, called ``name`` in errors, says of itself.
+
+    Raises:
+        DataError: it is no picture of a known kind, or has more than ``most_pixels``.
+    """
+    with _opened(data, name, most_pixels) as image:
+        frames = int(getattr(image, "n_frames", 1))
+        orientation = int(image.getexif().get(ORIENTATION, 1))
+        width, height = image.size
+        return Facts(str(image.format), width, height, image.mode, frames, orientation if 1 <= orientation <= 8 else 1)
+
+
+def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, most_pixels: int = MOST_PIXELS) -> Pixels:
+    """Return the pixels of the file ``data``, called ``name`` in errors: uint8 of shape (height, width, channels).
+
+    Grayscale is repeated for 3 ``channels`` and made of colours for 1; what is transparent lies on white; 16 bits are
+    cut to their upper 8; CMYK becomes RGB; an animation is its first frame. ``upright`` turns it as EXIF asks.
+
+    Raises:
+        DataError: it is no picture, is cut off or damaged, or has more than ``most_pixels``.
+    """
+    from PIL import ImageOps
+
+    with _opened(data, name, most_pixels) as image:
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)
+        plain = _in_mode(image, "RGB" if channels == 3 else "L")
+        pixels = np.asarray(plain, np.uint8)
+    return pixels if channels == 3 else pixels[:, :, None]
+
+
+def encode(pixels: Pixels, kind: str = "PNG") -> bytes:
+    """Return uint8 (height, width, 1 or 3) as a file: "PNG", which loses nothing, or "JPEG"."""
+    from PIL import Image
+
+    options: dict[str, Any] = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"compress_level": 1}
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def squeeze(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Return ``pixels`` at ``height`` x ``width``, stretched where the proportions differ, smoothed when it shrinks."""
+    from PIL import Image
+
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    source = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    resized = np.asarray(source.resize((width, height), Image.Resampling.BILINEAR), np.uint8)
+    return resized if resized.ndim == 3 else resized[:, :, None]
+
+
+def crop_middle(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Return the largest middle part of ``pixels`` that has the proportions of ``height`` to ``width``."""
+    rows, columns = pixels.shape[:2]
+    kept_rows = min(rows, max(1, round(columns * height / width)))
+    kept_columns = min(columns, max(1, round(rows * width / height)))
+    top, left = (rows - kept_rows) // 2, (columns - kept_columns) // 2
+    return pixels[top : top + kept_rows, left : left + kept_columns]
+
+
+@contextmanager
+def _opened(data: bytes, name: str, most_pixels: int) -> Iterator["Image"]:
+    """Yield the file as Pillow's image, its pixels not read yet; what Pillow raises in the block becomes one line."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(data), formats=KINDS)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} is {_instead(data, error)}; a picture is one of {', '.join(KINDS)}") from error
+    with image:
+        if image.width * image.height > most_pixels:
+            size = f"{image.width:,} x {image.height:,}"
+            raise DataError(f"{name} has {size} pixels, more than the {most_pixels:,} allowed; cut it into tiles")
+        try:
+            yield image
+        except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+            raise DataError(f"{name} is cut off or damaged: {_first_line(error)}; get the file again") from error
+
+
+def _instead(data: bytes, error: Exception) -> str:
+    if not data:
+        return "empty"
+    return f"too large ({_first_line(error)})" if "decompression bomb" in str(error) else "not a picture"
+
+
+def _in_mode(image: "Image", mode: str) -> "Image":
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits: Pillow's own conversion would clip them at 255
+        deep = np.asarray(image)
+        if deep.dtype.kind == "f" or deep.max(initial=0) > np.iinfo(np.uint16).max or deep.min(initial=0) < 0:
+            raise ValueError(f"pixels from {deep.min():g} to {deep.max():g}, 8 or 16 bits are understood")
+        image = Image.fromarray((deep >> 8).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    return image.convert(mode)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

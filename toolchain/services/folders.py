@@ -1,0 +1,142 @@
+"""Folders: many files from one place (a folder, a package, an archive, an S3 prefix), with limits for archives."""
+
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
+from toolchain.artifacts.folder import disk_space_reported
+from toolchain.errors import DataError
+from toolchain.progress import track
+from toolchain.services import packages, storage
+
+MOST_FILES = 5_000_000  # of an archive: ImageNet has 1.3 million
+MOST_TIMES_LARGER = 100  # unpacked, than the archive; pictures hardly shrink, XML shrinks 20 times, a bomb 1,000 times
+SMALL_BYTES = 100 * 1024**2  # unpacked: up to here no archive is a bomb
+CHUNK_BYTES = 1024**2
+HIDDEN = ("__MACOSX/", ".DS_Store", "Thumbs.db")  # what systems add to folders and archives
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a URI led to, on this machine."""
+
+    uri: str
+    path: Path
+    sha256: str  # of an archive: of its bytes; of a folder: of the names and bytes of all files in it
+    revision: str  # what changes when what is at the URI changes
+
+
+def fetch_folder(uri: str, scratch: Path) -> Folder:
+    """Return the folder at ``uri``: where it is, when it is on this machine, and unpacked in ``scratch`` otherwise.
+
+    Args:
+        uri: A folder, package:NAME/FOLDER, s3://BUCKET/PREFIX/ (with the last slash), or a .zip, .tar, .tar.gz or .tgz
+            at a path, s3:// or https://.
+        scratch: An empty folder for what is fetched and unpacked.
+
+    Raises:
+        ConfigError: no such package is installed.
+        DataError: there is nothing, it is neither a folder nor an archive, or the archive is damaged or hostile.
+        ServiceError: the service is down or refuses.
+        StorageFullError: the disk is full.
+    """
+    if uri.startswith("s3://") and uri.endswith("/"):
+        target = scratch / "prefix"
+        storage.fetch_s3_prefix(uri, target)
+        digest = digest_of_folder(target)
+        return Folder(uri, target, digest, digest)
+    path = packages.find(uri) if uri.startswith(packages.PREFIX) else Path(uri.removeprefix("file://")).expanduser()
+    if path.is_dir():
+        digest = digest_of_folder(path)
+        return Folder(uri, path, digest, digest)
+    (scratch / "archive").mkdir(parents=True)
+    fetched = storage.fetch(uri, scratch / "archive")
+    unpack(fetched.files[0], scratch / "unpacked", uri)
+    return Folder(uri, _only_folder(scratch / "unpacked"), fetched.sha256, fetched.revision)
+
+
+def is_folder(uri: str) -> bool:
+    """Return whether ``uri`` names many files: a folder on this machine, an archive by its name, or an S3 prefix."""
+    if uri.startswith(packages.PREFIX):
+        return packages.find(uri).is_dir()
+    archive = uri.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
+    return archive or (uri.startswith("s3://") and uri.endswith("/")) or Path(uri).expanduser().is_dir()
+
+
+def digest_of_folder(path: Path) -> str:
+    """Return one SHA-256 for the names and bytes of all files in ``path``."""
+    files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return sha256_of_json([[file.relative_to(path).as_posix(), sha256_of_file(file)] for file in files])
+
+
+def unpack(archive: Path, target: Path, uri: str) -> None:
+    """Write the files in ``archive`` (ZIP or tar), called ``uri`` in errors, to ``target``.
+
+    Raises:
+        DataError: it is no archive, is damaged, would write outside ``target``, or is far larger than any true one.
+        StorageFullError: the disk is full.
+    """
+    kinds = {zipfile.is_zipfile: _members_of_zip, tarfile.is_tarfile: _members_of_tar}
+    members = next((read for tells, read in kinds.items() if tells(archive)), None)
+    if members is None:
+        raise DataError(f"{uri} is neither a folder nor a ZIP or tar archive; give one of these")
+    room = max(SMALL_BYTES, MOST_TIMES_LARGER * archive.stat().st_size)
+    try:
+        for count, (name, file) in enumerate(track(members(archive), "unpack", unit="files")):
+            if count >= MOST_FILES:
+                raise DataError(f"{uri} holds more than {MOST_FILES:,} files; give it in parts")
+            room -= _write(file, _inside(target, name, uri), room, uri)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{uri} is damaged or locked: {error}; make the archive again") from error
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _members_of_zip(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as opened:
+        for entry in opened.infolist():
+            if not entry.is_dir() and not _is_hidden(entry.filename):
+                with opened.open(entry) as file:
+                    yield entry.filename, file
+
+
+def _members_of_tar(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(archive) as opened:
+        for entry in opened:
+            file = opened.extractfile(entry) if entry.isreg() else None  # links could lead anywhere
+            if file and not _is_hidden(entry.name):
+                yield entry.name, file
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(HIDDEN[0]) or PurePosixPath(name).name in HIDDEN[1:]
+
+
+def _inside(target: Path, name: str, uri: str) -> Path:
+    path = (target / name).resolve()
+    if not path.is_relative_to(target.resolve()):
+        raise DataError(f"{uri} would write {name!r} outside its folder; it is hostile, or made wrongly")
+    return path
+
+
+def _write(file: IO[bytes], path: Path, room: int, uri: str) -> int:
+    """Copy ``file`` to ``path`` and return its bytes, of which there may be ``room``."""
+    written = 0
+    with disk_space_reported(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as target:
+            while chunk := file.read(CHUNK_BYTES):
+                written += len(chunk)
+                if written > room:
+                    raise DataError(f"{uri} unpacks to over {MOST_TIMES_LARGER} times its size; it looks like a bomb")
+                target.write(chunk)
+    return written
+
+
+def _only_folder(path: Path) -> Path:
+    """Return the folder that ``path`` holds when it holds nothing else: archives are often of one folder."""
+    inner = list(path.iterdir())
+    return inner[0] if len(inner) == 1 and inner[0].is_dir() else path

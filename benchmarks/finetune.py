@@ -28,10 +28,10 @@ from toolchain import processor
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.data import clean, ingest, split
 from toolchain.inference import pad
+from toolchain.place import joined_place
 from toolchain.rows import Rows
 from toolchain.train.transformers import Config, train
 from toolchain.train.transformers.base import Base, find_base, load_base, load_tokenizer, quiet, read_tokens
-from toolchain.train.transformers.place import joined_place
 
 ROWS, SEEDS, EPOCHS = 600, 3, 3  # about 8 minutes on 2 cores with AVX2; 3 epochs are the Trainer's default
 PADDED_TO = 128  # tokens; what tutorials pad to

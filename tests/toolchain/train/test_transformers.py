@@ -16,11 +16,11 @@ from safetensors.numpy import load_file, save_file
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.first_token import read_first_token_only
 from toolchain.artifacts.model import open_model, require
+from toolchain.checkpoint import Checkpoint
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, TrainingError
 from toolchain.inference import Tokenizer
 from toolchain.train.transformers import Config, run
 from toolchain.train.transformers.base import DEFAULT, PINNED, find_base, load_base, load_tokenizer, read_tokens
-from toolchain.train.transformers.checkpoint import Checkpoint
 from toolchain.train.transformers.loop import Training, ramp
 
 ROOT = Path(__file__).parents[3]

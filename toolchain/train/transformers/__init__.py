@@ -14,7 +14,9 @@ from toolchain.artifacts.first_token import read_first_token_only
 from toolchain.artifacts.model import Signature, Tensor, new_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.transformer import WEIGHTS, save_classifier
+from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
+from toolchain.place import Place, joined_place
 from toolchain.progress import Progress
 from toolchain.rows import Rows
 from toolchain.services.mlflow import live_run
@@ -28,9 +30,7 @@ from toolchain.train.transformers.base import (
     quiet,
     read_tokens,
 )
-from toolchain.train.transformers.checkpoint import Checkpoint, checkpoint_of
 from toolchain.train.transformers.loop import State, Training, Watch
-from toolchain.train.transformers.place import Place, joined_place
 
 STEP = "train.transformers"
 
@@ -147,7 +147,12 @@ def _fine_tune(rows: Dataset, base: Base, target: Path, config: Config, place: P
     torch.manual_seed(config.seed)  # draws the new head
     classifier = load_base(base, rows.labels, config.dropout)
     checkpoint = checkpoint_of(
-        dataset=rows.digest, base=base.sha256, config=asdict(config), place=place.identity(), torch=torch.__version__
+        Path(__file__).parent,
+        dataset=rows.digest,
+        base=base.sha256,
+        config=asdict(config),
+        place=place.identity(),
+        torch=torch.__version__,
     )
     with _watched(place, config, len(training)) as watch:
         state = train(classifier, training, validation, config, place, watch, checkpoint)

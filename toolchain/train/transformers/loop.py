@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from toolchain.batches import batches_by_length
+from toolchain.checkpoint import Checkpoint
 from toolchain.errors import TrainingError
+from toolchain.place import Place
 from toolchain.rows import Rows
-from toolchain.train.transformers.checkpoint import Checkpoint
-from toolchain.train.transformers.place import Place
 
 if TYPE_CHECKING:
     import torch

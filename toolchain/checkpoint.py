@@ -16,8 +16,6 @@ from toolchain.services.storage import scratch
 if TYPE_CHECKING:
     import torch
 
-CODE = Path(__file__).parent
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -57,7 +55,9 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def checkpoint_of(**identity: object) -> Checkpoint:
-    """Return the checkpoint of the training described by ``identity`` (digests, settings, device) and this code."""
-    code = digest_files(CODE, [file.name for file in CODE.glob("*.py")])
-    return Checkpoint(scratch() / "checkpoints" / sha256_of_json({**identity, "code": code}))
+def checkpoint_of(code: Path, **identity: object) -> Checkpoint:
+    """Return the checkpoint of the training described by ``identity`` (digests, settings, device) and by the Python
+    files in the folder ``code``, a step's.
+    """
+    files = digest_files(code, [file.name for file in code.glob("*.py")])
+    return Checkpoint(scratch() / "checkpoints" / sha256_of_json({**identity, "code": files}))

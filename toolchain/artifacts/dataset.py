@@ -22,6 +22,7 @@ from toolchain.errors import ArtifactError, DataError
 
 FORMAT = "toolchain.dataset"
 ROWS_PER_BATCH = 10_000  # about 2 MB of review text: large enough to be fast, small enough to forget
+PICTURES_PER_BATCH = 64  # of 5 MB each: 320 MB
 ROWS_PER_SHARD = 500_000  # about 50 MB of review text compressed: a few shards for each worker of a large read
 BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: pictures reach it long before they are that many rows
 EXAMPLES_PER_RULE = 5  # dropped rows that are shown to a person for each rule
@@ -67,12 +68,13 @@ class Dataset:
         return sum(shard.rows for shard in self._shards(split))
 
     def batches(
-        self, split: str, columns: list[str] | None = None, rows: int = ROWS_PER_BATCH
+        self, split: str, columns: list[str] | None = None, rows: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of ``split`` in order, at most ``rows`` at a time."""
+        """Yield the rows of ``split`` in order, at most ``rows`` at a time (of pictures few, of all else many)."""
+        usual = PICTURES_PER_BATCH if IMAGE in (columns or self.schema.names) else ROWS_PER_BATCH
         for shard in self._shards(split):
             with pq.ParquetFile(self.path / shard.file) as file:
-                yield from file.iter_batches(batch_size=rows, columns=columns)
+                yield from file.iter_batches(batch_size=rows or usual, columns=columns)
 
     def table(self, split: str, columns: list[str] | None = None) -> pa.Table:
         """Return ``split`` whole, in memory: for splits that are known to be small, such as a test split."""

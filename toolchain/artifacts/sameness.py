@@ -1,11 +1,13 @@
-"""Sameness: when two texts say the same, and how rows that do are found without holding them in memory."""
+"""Sameness: when two texts say the same or two pictures are one, and how rows that do are found without holding them in memory."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 Keys = npt.NDArray[np.uint64]
 Entries = npt.NDArray[np.void]
@@ -51,6 +53,12 @@ def keys_of(values: Iterable[object]) -> Keys:
 def keys_of_texts(texts: Iterable[str | None]) -> Keys:
     """Return a key for each of ``texts``, equal where they say the same (see ``comparable``); None counts as ""."""
     return keys_of([comparable(text or "") for text in texts])
+
+
+def keys_of_pictures(pictures: "pa.StructArray") -> Keys:
+    """Return a key for each of ``pictures``, an image column, equal where bytes are (BLAKE2b, cut to 64 bits)."""
+    files = (file.as_buffer() for file in pictures.field("bytes"))
+    return np.array([int.from_bytes(blake2b(file, digest_size=8).digest()) for file in files], np.uint64)
 
 
 class KeyFiles:

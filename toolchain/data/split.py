@@ -1,4 +1,7 @@
-"""Split: part a dataset into training, validation and test rows that share no text and no group."""
+"""Split: part a dataset into training, validation and test rows that share no text, no picture and no group.
+
+What its source has parted already stays parted: only splits that are missing are cut from the training rows.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from toolchain.artifacts.dataset import LABEL, ROW, TEXT, UNSPLIT, Dataset, new_dataset, open_dataset
+from toolchain.artifacts.dataset import IMAGE, LABEL, ROW, TEXT, UNSPLIT, Dataset, new_dataset, open_dataset
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.sameness import Keys, keys_of, keys_of_texts
+from toolchain.artifacts.sameness import Keys, keys_of, keys_of_pictures, keys_of_texts
 from toolchain.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
@@ -49,52 +52,84 @@ class Result:
     left_out: int  # training rows beyond Config.rows
 
 
-def split(units: Integers, classes: Integers, ranks: Keys, config: Config) -> Parts:
+@dataclass(frozen=True)
+class Shares:
+    """How rows are parted."""
+
+    validation: float  # of the rows, 0..1
+    test: float
+    rows: int = 0  # training rows at most; 0: all
+
+
+def split(units: Integers, classes: Integers, ranks: Keys, shares: Shares) -> Parts:
     """Return the part of each row: TRAIN, VALIDATION, TEST or LEFT_OUT (uint8).
 
     Args:
         units: For each row the number of its unit, 0..; the rows of a unit stay together.
         classes: For each row the position of its class, 0..; each class is parted in the same proportions.
         ranks: For each unit a random number; units of a class go to test, validation and training in this order.
-        config: Shares, and the limit of training rows.
+        shares: Of the splits, and the limit of training rows.
     """
     parts = np.full(len(units), TRAIN, np.uint8)
     order = _by_class_then_rank(units, classes, ranks)
     for begin, end in _runs(_class_of_unit(units, classes)[units][order]):
         rows = order[begin:end]
-        parts[rows] = _parts_of_class(units[rows], config)
-    return _limited(parts, classes, ranks[units], config.rows) if config.rows else parts
+        parts[rows] = _parts_of_class(units[rows], shares)
+    return _limited(parts, classes, ranks[units], shares.rows) if shares.rows else parts
 
 
 def run(dataset: Path, splits: Path, config: Config) -> Result:
-    """Write the one split of ``dataset`` as three to ``splits``, each in the order of its source.
+    """Write ``dataset`` as three splits to ``splits``, each in the order of its source.
 
-    The part of a row depends on the seed, its text and its group, not on the order of rows or batches. Rows that say
-    the same (see artifacts.sameness) or share a group stay together. Memory holds about 60 bytes for each row.
+    The part of a row depends on the seed, its content and its group, not on the order of rows or batches. Rows that say
+    the same (see artifacts.sameness), hold the same picture or share a group stay together. Memory holds about 60 bytes
+    for each row. A test or validation split that ``dataset`` has already is kept as it is.
 
     Raises:
-        DataError: the dataset is split already, lacks the group column, or a class has too few rows for three splits.
+        DataError: there are no rows to part, no group column, or a class has too few rows for three splits.
     """
     source = open_dataset(dataset)
     source.require(*([config.group_column] if config.group_column else []))
     work = Work("data.split", config, dataset=source)
-    units, classes, ranks = _units(source, config)
-    parts = split(units, classes, ranks, config)
-    counts = [int((parts == part).sum()) for part in range(LEFT_OUT + 1)]
-    _check_enough(parts, classes, source, config)
+    pool, given = _given(source)
+    units, classes, ranks = _units(source, pool, config)
+    parts = split(units, classes, ranks, _without(given, config))
+    _check_enough(parts, classes, source, given)
     with new_dataset(splits, source.schema, work, source.labels, source) as writer:
-        for name, batch in _parted(source, parts):
+        for name, batch in _parted(source, pool, parts):
             writer.write(name, batch)
+        for name in given:
+            for batch in source.batches(name):
+                writer.write(name, batch)
+        left_out = int((parts == LEFT_OUT).sum())
         if config.rows:
-            writer.drop(f"more than {config.rows:,} training rows were not asked for", counts[LEFT_OUT])
-        writer.note({"rows": dict(zip(SPLITS, counts, strict=False)), "units": len(ranks)})
-    return Result(*counts)
+            writer.drop(f"more than {config.rows:,} training rows were not asked for", left_out)
+        counts = {
+            name: source.rows(name) if name in given else int((parts == part).sum()) for part, name in enumerate(SPLITS)
+        }
+        writer.note({"rows": counts, "units": len(ranks), "given": given})
+    return Result(**counts, left_out=left_out)
 
 
-def _units(source: Dataset, config: Config) -> tuple[Integers, Integers, Keys]:
+def _given(source: Dataset) -> tuple[str, list[str]]:
+    """Return the split whose rows are parted, and those that the source has parted already."""
+    if UNSPLIT in source.splits:
+        return UNSPLIT, []
+    if SPLITS[TRAIN] not in source.splits:
+        raise DataError(f"{source.path} has the splits {', '.join(source.splits)}; one called train is needed")
+    return SPLITS[TRAIN], [name for name in SPLITS[1:] if name in source.splits]
+
+
+def _without(given: list[str], config: Config) -> "Shares":
+    """Return the shares that are cut: none for a split that is given."""
+    validation, test = (0.0 if name in given else getattr(config, name) for name in SPLITS[1:])
+    return Shares(validation, test, config.rows)
+
+
+def _units(source: Dataset, pool: str, config: Config) -> tuple[Integers, Integers, Keys]:
     """Return unit and class of each row, and the random rank of each unit."""
     texts, groups, classes = [], [], []
-    for batch in source.batches(UNSPLIT):
+    for batch in source.batches(pool):
         texts.append(_content_keys(batch))
         groups.append(_group_keys(batch, config.group_column) if config.group_column else texts[-1])
         has_classes = bool(source.labels) and LABEL in batch.schema.names
@@ -109,6 +144,8 @@ def _units(source: Dataset, config: Config) -> tuple[Integers, Integers, Keys]:
 def _content_keys(batch: pa.RecordBatch) -> Keys:
     if TEXT in batch.schema.names:
         return keys_of_texts(batch.column(TEXT).to_pylist())
+    if IMAGE in batch.schema.names:
+        return keys_of_pictures(batch.column(IMAGE))
     return keys_of([str(row) for row in batch.column(ROW).to_pylist()])
 
 
@@ -162,7 +199,7 @@ def _runs(values: Integers) -> Iterator[tuple[int, int]]:
     yield from pairwise(edges)
 
 
-def _parts_of_class(units: Integers, config: Config) -> Parts:
+def _parts_of_class(units: Integers, shares: Shares) -> Parts:
     """Return the parts of the rows of one class, given in the order of their rank: test first, then validation.
 
     A unit goes where the middle of its rows falls, so that the shares come out right whatever the sizes of units.
@@ -170,7 +207,7 @@ def _parts_of_class(units: Integers, config: Config) -> Parts:
     middle = np.empty(len(units))
     for begin, end in _runs(units):
         middle[begin:end] = (begin + end) / 2
-    test, validation = (round(share * len(units)) for share in (config.test, config.validation))
+    test, validation = (round(share * len(units)) for share in (shares.test, shares.validation))
     parts = np.full(len(units), TRAIN, np.uint8)
     parts[middle < test + validation] = VALIDATION
     parts[middle < test] = TEST
@@ -193,21 +230,21 @@ def _limited(parts: Parts, classes: Integers, ranks: Keys, rows: int) -> Parts:
     return limited
 
 
-def _check_enough(parts: Parts, classes: Integers, source: Dataset, config: Config) -> None:
+def _check_enough(parts: Parts, classes: Integers, source: Dataset, given: list[str]) -> None:
     names = source.labels or ("all",)
     for position, name in enumerate(names):
         mine = parts[classes == position] if source.labels else parts
         for part, split_name in enumerate(SPLITS):
-            if not (mine == part).any():
+            if split_name not in given and not (mine == part).any():
                 raise DataError(
                     f"too few rows for a split: {len(mine):,} rows of {name!r} leave none for {split_name}; each split "
                     "needs one of each class at least: give more rows, or larger shares"
                 )
 
 
-def _parted(source: Dataset, parts: Parts) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _parted(source: Dataset, pool: str, parts: Parts) -> Iterator[tuple[str, pa.RecordBatch]]:
     begin = 0
-    for batch in source.batches(UNSPLIT):
+    for batch in source.batches(pool):
         mine = parts[begin : begin + batch.num_rows]
         begin += batch.num_rows
         for part, name in enumerate(SPLITS):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset, open_dataset
+from toolchain.artifacts.dataset import IMAGE, LABEL, OBJECTS, ROW, TEXT, Dataset, open_dataset
 from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.picture import HEIGHT, WIDTH
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.sameness import KeyFiles, first_of_each, keys_of_texts
+from toolchain.artifacts.sameness import KeyFiles, Keys, first_of_each, keys_of_pictures, keys_of_texts
 from toolchain.errors import ConfigError, DataError
 from toolchain.progress import Progress
 
@@ -88,7 +89,8 @@ def validate(dataset: Dataset, config: Config, folder: Path) -> list[Rule]:
     _check_rows(dataset, config, rules)
     found = list(rules.values())
     found += _check_counts(dataset, balance(dataset), config)
-    return [*found, _check_leaks(dataset, folder)] if TEXT in dataset.schema.names else found
+    found += [_check_objects(dataset)] if OBJECTS in dataset.schema.names else []
+    return [*found, _check_leaks(dataset, folder)] if _content(dataset) else found
 
 
 def run(dataset: Path, checks: Path, config: Config) -> Result:
@@ -129,11 +131,13 @@ def _splits(dataset: Dataset) -> tuple[str, ...]:
 
 
 def balance(dataset: Dataset) -> dict[str, dict[str, int]]:
-    """Return the rows of each class in each split; {} for each split where there are no classes."""
+    """Return the rows (or the objects) of each class in each split; {} for each split where there are no classes."""
     counts = {split: dict.fromkeys(dataset.labels, 0) for split in _splits(dataset)}
+    column = LABEL if LABEL in dataset.schema.names else OBJECTS
     for split in _splits(dataset) if dataset.labels else ():
-        for batch in dataset.batches(split, [LABEL]):
-            for entry in pc.value_counts(batch.column(LABEL)).to_pylist():
+        for batch in dataset.batches(split, [column]):
+            labels = batch.column(column) if column == LABEL else batch.column(column).flatten().field(LABEL)
+            for entry in pc.value_counts(labels).to_pylist():
                 if entry["values"] is not None and 0 <= entry["values"] < len(dataset.labels):
                     counts[split][dataset.labels[entry["values"]]] += entry["counts"]
     return counts
@@ -145,13 +149,13 @@ def _checks(dataset: Dataset, config: Config) -> dict[str, list["Check"]]:
     from pandera.pandas import Check
 
     names, top = dataset.schema.names, len(dataset.labels) - 1
-    checks: dict[str, list[Check]] = {name: [] for name in names}
+    checks: dict[str, list[Check]] = {name: [] for name in _plain_columns(dataset)}
     checks[ROW].append(Check.ge(0, error="row is a number from 0"))
     if TEXT in names:
         checks[TEXT].append(
             _check("text is not blank", lambda text: text.notna() & (text.fillna("").str.strip() != ""))
         )
-    if dataset.labels:
+    if dataset.labels and LABEL in names:
         meant = f"label is one of {', '.join(dataset.labels)}"
         checks[LABEL].append(_check(meant, lambda label: label.notna() & label.between(0, top)))
     for column, kind in config.types.items():
@@ -171,7 +175,12 @@ def _schema(dataset: Dataset, config: Config) -> "DataFrameSchema":
     from pandera.pandas import Column, DataFrameSchema
 
     checks = _checks(dataset, config)
-    return DataFrameSchema({name: Column(checks=checks[name], nullable=True) for name in dataset.schema.names})
+    return DataFrameSchema({name: Column(checks=checks[name], nullable=True) for name in _plain_columns(dataset)})
+
+
+def _plain_columns(dataset: Dataset) -> list[str]:
+    """Return the columns of single values; pictures and lists have checks of their own."""
+    return [column.name for column in dataset.schema if not pa.types.is_nested(column.type)]
 
 
 def _check_rows(dataset: Dataset, config: Config, rules: dict[str, Rule]) -> None:
@@ -197,7 +206,7 @@ def _frames(dataset: Dataset) -> Iterator[tuple[str, "pd.DataFrame"]]:
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # a missing value makes them no floats
     with Progress("validate", sum(dataset.rows(split) for split in _splits(dataset)), "rows") as progress:
         for split in _splits(dataset):
-            for batch in dataset.batches(split):
+            for batch in dataset.batches(split, _plain_columns(dataset)):
                 yield split, batch.to_pandas(types_mapper=nullable.get).set_index(ROW, drop=False)
                 progress.advance(batch.num_rows)
 
@@ -230,14 +239,49 @@ def _shares(counts: dict[str, int]) -> dict[str, float]:
     return {name: rows / max(sum(counts.values()), 1) for name, rows in counts.items()}
 
 
+def _check_objects(dataset: Dataset) -> Rule:
+    """Find boxes that are none, lie outside their picture, or are of a class that is not there."""
+    rule = Rule("each box has an area, lies in its picture and has a class")
+    total = 0
+    for split in _splits(dataset):
+        for batch in dataset.batches(split, [ROW, WIDTH, HEIGHT, OBJECTS]):
+            for row in batch.to_pylist():
+                total += len(row[OBJECTS])
+                if any(not _is_sound(entry, row, len(dataset.labels)) for entry in row[OBJECTS]):
+                    rule.broken_by([f"row {row[ROW]} of {split}"])
+    rule.found = f"{total:,} boxes"
+    return rule
+
+
+def _is_sound(entry: dict[str, Any], row: dict[str, Any], classes: int) -> bool:
+    left, top, right, bottom = entry["box"]
+    inside = 0 <= left < right <= row[WIDTH] and 0 <= top < bottom <= row[HEIGHT]
+    return bool(0 <= entry[LABEL] < classes and (inside or entry["rotation"]))  # a turned box may reach beyond
+
+
+def _content(dataset: Dataset) -> str:
+    """Return the column that tells whether two rows are the same, "" where none does."""
+    return next((column for column in (TEXT, IMAGE) if column in dataset.schema.names), "")
+
+
+def _keys(batch: pa.RecordBatch, column: str) -> Keys:
+    if column == TEXT:
+        return keys_of_texts(batch.column(TEXT).to_pylist())
+    return keys_of_pictures(batch.column(IMAGE))
+
+
 def _check_leaks(dataset: Dataset, folder: Path) -> Rule:
-    """Find texts that say the same in two splits: a model would be measured on what it learned by heart."""
-    rule = Rule("no text is in two splits (case, punctuation and spaces aside)")
+    """Find what is the same in two splits: a model would be measured on what it learned by heart."""
+    column = _content(dataset)
+    alike = {
+        TEXT: "no text is in two splits (case, punctuation and spaces aside)",
+        IMAGE: "no picture is in two splits",
+    }
+    rule = Rule(alike[column])
     files = KeyFiles(folder / "keys", sum(dataset.rows(split) for split in _splits(dataset)))
     for number, split in enumerate(_splits(dataset)):
-        for batch in dataset.batches(split, [TEXT, ROW]):
-            texts = batch.column(TEXT).to_pylist()
-            files.add(keys_of_texts(texts), batch.column(ROW).to_numpy(), number)
+        for batch in dataset.batches(split, [column, ROW]):
+            files.add(_keys(batch, column), batch.column(ROW).to_numpy(), number)
     for entries in files.repeated():
         for index, first in enumerate(first_of_each(entries) if len(entries) else []):
             one, other = entries[first], entries[index]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
+from toolchain.artifacts.picture import IMAGE_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.data.split import LEFT_OUT, TEST, TRAIN, VALIDATION, Config, run, split
 from toolchain.errors import ConfigError, DataError
@@ -128,10 +129,39 @@ def test_a_class_without_rows_is_told(tmp_path: Path):
         run(clean(tmp_path / "clean", reviews(100, share_of_b=0)), tmp_path / "splits", Config())
 
 
-def test_refuses_what_is_split_already(tmp_path: Path):
-    parted(tmp_path, reviews(100))
-    with pytest.raises(DataError, match="no split 'all'; it has"):
-        run(tmp_path / "splits", tmp_path / "again", Config())
+def given_splits(path: Path, splits: dict[str, list[dict[str, object]]]) -> Path:
+    schema = pa.schema([("text", pa.string()), ("label", pa.int64()), ("row", pa.int64())])
+    with new_dataset(path, schema, Work("data.pictures", None), ("a", "b")) as writer:
+        for name, rows in splits.items():
+            writer.write(name, pa.Table.from_pylist(rows, schema))
+    return path
+
+
+def test_a_test_split_that_the_source_brings_is_kept_and_validation_is_cut_from_training(tmp_path: Path):
+    rows = reviews(120)
+    source = given_splits(tmp_path / "source", {"test": rows[:20], "train": rows[20:]})
+    result = run(source, tmp_path / "splits", Config(validation=0.2))
+    found = members(open_dataset(tmp_path / "splits"))
+    assert found["test"] == list(range(20))
+    assert (result.train, result.validation, result.test) == (80, 20, 20)
+    assert sorted(found["train"] + found["validation"]) == list(range(20, 120))
+
+
+def test_a_source_in_splits_without_training_rows_is_told(tmp_path: Path):
+    source = given_splits(tmp_path / "source", {"test": reviews(20), "validation": reviews(20)})
+    with pytest.raises(DataError, match="has the splits test, validation; one called train is needed"):
+        run(source, tmp_path / "splits", Config())
+
+
+def test_the_same_picture_stays_in_one_split(tmp_path: Path):
+    schema = pa.schema([("row", pa.int64()), ("image", IMAGE_TYPE)])
+    files = [{"row": row, "image": {"bytes": bytes([row // 2]), "path": f"{row}.png"}} for row in range(200)]
+    with new_dataset(tmp_path / "pictures", schema, Work("data.pictures", None)) as writer:
+        writer.write("all", pa.Table.from_pylist(files, schema))
+    run(tmp_path / "pictures", tmp_path / "splits", Config())
+    found = members(open_dataset(tmp_path / "splits"))
+    assert {name: len(rows) for name, rows in found.items()} == {"train": 160, "validation": 20, "test": 20}
+    assert all((row ^ 1) in rows for rows in found.values() for row in rows), "each stands beside its twin"
 
 
 def test_a_missing_group_column_is_told(tmp_path: Path):

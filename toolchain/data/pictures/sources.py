@@ -1,0 +1,239 @@
+"""Sources: pictures with their classes as they lie in folders, in arrays (IDX, rows of pixels) and in Parquet."""
+
+import csv
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from toolchain.artifacts.dataset import UNSPLIT
+from toolchain.errors import DataError
+from toolchain.pictures import encode
+
+SPLITS = {  # what folders and files of each split are called
+    "test": ("test", "testing", "t10k"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "train": ("train", "training"),
+}
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+IDX_PICTURES, IDX_CLASSES = 0x803, 0x801  # first four bytes: unsigned bytes in three dimensions, and in one
+GZIP = b"\x1f\x8b"
+PARQUET_ROWS = 64  # read at once: pictures may be large
+
+
+@dataclass(frozen=True)
+class Found:
+    """One picture of a source."""
+
+    split: str  # "all" where the source has none
+    label: str  # the class as the source names it; "" where it names none
+    path: str  # a name that a person can find it by
+    load: Callable[[], bytes]  # the file; called in a thread of its own
+    made: bool = False  # whether it was encoded here, from pixels that are known to be whole
+
+
+Source = Callable[[], Iterator[Found]]
+
+
+def open_folder(folder: Path, uri: str) -> Source:
+    """Return the pictures of ``folder``: IDX files, Parquet files, or one folder for each class, in splits or not.
+
+    Raises:
+        DataError: it holds none of these, or a class folder is empty.
+    """
+    idx = sorted(file for file in folder.iterdir() if "idx3" in file.name)
+    if idx:
+        return lambda: _idx_pairs(idx, uri)
+    parquet = sorted(folder.rglob("*.parquet"))
+    if parquet:
+        raise DataError(f"{uri} holds {len(parquet)} Parquet files; name one of them, or hf://OWNER/DATASET")
+    splits = {_split_of(inner.name): inner for inner in _folders(folder) if _split_of(inner.name) != UNSPLIT}
+    parts = splits if "train" in splits else {UNSPLIT: folder}
+    for part in parts.values():
+        _check_classes(part, uri)
+    return lambda: _class_folders(parts, folder)
+
+
+def open_file(file: Path, uri: str, image_column: str, label_column: str) -> Source:
+    """Return the pictures in ``file``: Parquet with pictures, or a CSV whose rows are pixels and a class.
+
+    Raises:
+        DataError: it is neither, or lacks a column.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(4)
+    if head == b"PAR1":
+        return lambda: _parquet_rows([file], uri, image_column, label_column)
+    if ".csv" in uri.lower() or ".csv" in file.name.lower():
+        return lambda: _pixel_rows(file, uri)
+    raise DataError(f"{uri} is neither a folder, an archive, Parquet nor a CSV of pixels; give one of these")
+
+
+def open_parquet(files: tuple[Path, ...], uri: str, image_column: str, label_column: str) -> Source:
+    """Return the pictures in Parquet ``files``, as the hub keeps its data sets."""
+    return lambda: _parquet_rows(list(files), uri, image_column, label_column)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+
+
+def _split_of(name: str) -> str:
+    return next((split for split, names in SPLITS.items() if name.lower() in names), UNSPLIT)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+
+
+def _check_classes(part: Path, uri: str) -> None:
+    classes = _folders(part)
+    if not classes:
+        raise DataError(
+            f"{uri} has no folders of classes (looked in {part.name!r}); put the pictures of a class in one"
+        )
+    for inner in classes:
+        if not _files(inner):
+            raise DataError(f"{uri}: the class folder {inner.name!r} is empty; fill it, or remove it")
+
+
+def _class_folders(parts: dict[str, Path], root: Path) -> Iterator[Found]:
+    for split in [name for name in (*SPLITS, UNSPLIT) if name in parts]:  # the test's first: of two the same it stays
+        for inner in _folders(parts[split]):
+            for file in _files(inner):
+                yield Found(split, inner.name, file.relative_to(root).as_posix(), file.read_bytes)
+
+
+# --- arrays ---
+
+
+def _idx_pairs(files: list[Path], uri: str) -> Iterator[Found]:
+    splits = {_split_of(file.name.partition("-")[0]): file for file in files}
+    for split in [name for name in (*SPLITS, UNSPLIT) if name in splits]:
+        file = splits[split]
+        beside = file.with_name(file.name.replace("images", "labels").replace("idx3", "idx1"))
+        if not beside.is_file():
+            raise DataError(f"{uri} has {file.name} but no {beside.name}, which says their classes")
+        pictures, classes = _read_idx(file, IDX_PICTURES), _read_idx(beside, IDX_CLASSES)
+        if len(pictures) != len(classes):
+            raise DataError(
+                f"{uri}: {file.name} has {len(pictures):,} pictures, {beside.name} {len(classes):,} classes"
+            )
+        for number, (pixels, label) in enumerate(zip(pictures, classes, strict=True)):
+            yield Found(split, str(label), f"{file.name}#{number}", partial(encode, pixels[:, :, None]), made=True)
+
+
+def _read_idx(file: Path, magic: int) -> NDArray[np.uint8]:
+    """Return the array in an IDX file (LeCun's MNIST page): magic number, sizes as big-endian 32 bits, bytes."""
+    with _unzipped(file) as opened:
+        content = opened.read()
+    dimensions = content[3] if len(content) > 3 else 0
+    sizes = [int.from_bytes(content[4 * n : 4 * n + 4], "big") for n in range(1, 1 + dimensions)]
+    begin = 4 + 4 * dimensions
+    if int.from_bytes(content[:4], "big") != magic or len(content) - begin != int(np.prod(sizes)):
+        raise DataError(f"{file.name} is not a whole IDX file of bytes; get it again")
+    return np.frombuffer(content, np.uint8, offset=begin).reshape(sizes)
+
+
+def _pixel_rows(file: Path, uri: str) -> Iterator[Found]:
+    """Yield rows of as many pixels (0..255) as a square has, and one class."""
+    header, place, columns = _layout(file, uri)
+    side = round((columns - 1) ** 0.5)
+    if side * side != columns - 1:
+        raise DataError(f"{uri} has {columns - 1:,} pixels a row, which is no square; give pictures as files instead")
+    with _unzipped(file) as opened:
+        rows = csv.reader(line.decode("utf-8") for line in opened if line.strip())
+        for number, row in enumerate(islice(rows, int(header), None)):
+            pixels = _pixels(row, place, columns, number, uri)
+            load = partial(encode, pixels.reshape(side, side, 1))
+            yield Found(UNSPLIT, row[place], f"row {number}", load, made=True)
+
+
+def _layout(file: Path, uri: str) -> tuple[bool, int, int]:
+    """Return whether the CSV has a header, where its class stands, and how many columns it has.
+
+    A header says where the class is. Without one it is the first or the last column, whichever has more kinds of
+    values: the other one is a corner of the pictures, which is seldom anything but background.
+    """
+    with _unzipped(file) as opened:
+        lines = (line.decode("utf-8", "replace").strip() for line in opened)
+        head = next((line for line in lines if line), "").split(",")
+        if any(not _is_number(value) for value in head):
+            if "label" not in head:
+                raise DataError(f"{uri} has no column 'label' among its {len(head):,}; call the class's column so")
+            return True, head.index("label"), len(head)
+        ends = {(line.partition(",")[0], line.rpartition(",")[2]) for line in chain([",".join(head)], lines) if line}
+    first, last = (len({pair[side] for pair in ends}) for side in (0, 1))
+    return False, 0 if first > last else -1, len(head)
+
+
+def _pixels(row: list[str], place: int, columns: int, number: int, uri: str) -> NDArray[np.uint8]:
+    try:
+        values = np.array([float(value) for value in row], np.float64)
+    except ValueError as error:
+        raise DataError(f"{uri}: row {number} holds what is no number ({error}); pixels are 0 to 255") from error
+    pixels = np.delete(values, place)
+    if len(row) != columns or pixels.min() < 0 or pixels.max() > 255 or (pixels % 1).any():
+        raise DataError(f"{uri}: row {number} is not {columns - 1:,} whole numbers from 0 to 255 and a class")
+    return pixels.astype(np.uint8)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
+
+
+def _unzipped(file: Path) -> IO[bytes]:
+    with file.open("rb") as opened:
+        zipped = opened.read(2) == GZIP
+    return cast("IO[bytes]", gzip.open(file)) if zipped else file.open("rb")
+
+
+# --- Parquet ---
+
+
+def _parquet_rows(files: list[Path], uri: str, image_column: str, label_column: str) -> Iterator[Found]:
+    number = 0
+    for file in files:
+        try:
+            opened = pq.ParquetFile(file)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{uri} is not whole Parquet: {error}; get it again") from error
+        with opened:
+            _check_columns(opened.schema_arrow, uri, image_column, label_column)
+            names = _class_names(opened.schema_arrow, label_column)
+            for batch in opened.iter_batches(PARQUET_ROWS, columns=[image_column, label_column]):
+                for picture, label in zip(*(batch.column(i).to_pylist() for i in (0, 1)), strict=True):
+                    yield _from_row(picture, label, names, number)
+                    number += 1
+
+
+def _check_columns(schema: pa.Schema, uri: str, image_column: str, label_column: str) -> None:
+    for column, setting in ((image_column, "image_column"), (label_column, "label_column")):
+        if column not in schema.names:
+            raise DataError(f"{uri} has no column {column!r}; it has {', '.join(schema.names)}: set {setting}")
+    kind = schema.field(image_column).type
+    holds = pa.types.is_binary(kind) or (pa.types.is_struct(kind) and "bytes" in {part.name for part in kind})
+    if not holds:
+        raise DataError(f"{uri}: column {image_column!r} holds {kind}, not pictures' files; set image_column")
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str]:
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    return list(metadata.get("info", {}).get("features", {}).get(column, {}).get("names") or [])
+
+
+def _from_row(picture: Any, label: Any, names: list[str], number: int) -> Found:
+    told = isinstance(picture, dict)
+    data, path = (picture.get("bytes"), picture.get("path")) if told else (picture, None)
+    if names and isinstance(label, int) and 0 <= label < len(names):
+        label = names[label]
+    return Found(UNSPLIT, "" if label is None else str(label), path or f"row {number}", lambda: data or b"")

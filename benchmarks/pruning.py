@@ -21,8 +21,9 @@ from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.variants import open_variants
 from toolchain.export import onnx
-from toolchain.inference import Tokenizer, open_session, predict
+from toolchain.inference import open_session
 from toolchain.optimize import prune, quantize
+from toolchain.preprocess import Texts, predict
 from toolchain.processor import describe
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
@@ -105,9 +106,9 @@ def measure(models: dict[str, Model], dataset: Path) -> list[Measured]:
     rows = open_dataset(dataset).table("test").to_pydict()
     sessions = {name: open_session(model) for name, model in models.items()}
     seconds, _ = times(sessions)
-    tokenizer, labels = Tokenizer(models["fp32"]), np.array(rows["label"])
+    texts, labels = Texts(models["fp32"]), np.array(rows["label"])
     right = {
-        name: float(np.mean(predict(session, tokenizer, rows["text"]).argmax(axis=1) == labels))
+        name: float(np.mean(predict(session, texts, rows["text"]).argmax(axis=1) == labels))
         for name, session in sessions.items()
     }
     return [

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     _add_run_options(command)
+    _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
     commands.add_parser("doctor", help="what this machine offers, and what to do about what is missing")
     return top
 
@@ -53,6 +54,30 @@ def _add_submit(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--params", type=Path, metavar="FILE.yaml", help="parameters, one a line; -p goes before them")
     _add_run_options(command)
+
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", metavar="SOURCE", help="a folder, an archive, or one file of COCO or CVAT")
+    command.add_argument("target", type=Path, metavar="TARGET", help="a folder that is not there yet")
+    command.add_argument("--to", required=True, choices=["coco", "yolo", "voc", "cvat"], help="the format to write")
+    command.add_argument(
+        "--from",
+        dest="from_",
+        default="",
+        metavar="FORMAT",
+        help="coco, yolo, voc, cvat, labelme or datumaro:NAME; default: found from the files",
+    )
+    command.add_argument("--pictures", default="", metavar="FOLDER", help="where the pictures are, if apart")
+    command.add_argument(
+        "--task", default="", choices=["", "detect", "segment", "obb", "pose"], help="YOLO's lines; default: as found"
+    )
+    command.add_argument(
+        "--origin",
+        default="",
+        choices=["", "positions", "pixels", "shifted"],
+        help="how VOC's coordinates count: positions from 0, pixels from 1, positions shifted by 1; default: as found",
+    )
+    command.add_argument("--fix", action="store_true", help="mend boxes that look wrong, rather than keep them")
 
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:

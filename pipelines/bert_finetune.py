@@ -43,7 +43,7 @@ def bert_finetune(
     worst_class_drop: float = 0.02,
     agreement: float = 0.97,
     ratio: float = 1.05,
-    scenario: str = "batch1-fixed128",
+    scenario: str = "",
     name: str = NAME,
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
@@ -76,7 +76,7 @@ def bert_finetune(
         worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
-        scenario: Which requests decide: batch1-fixed128, batch1-real, batch8-fixed128 or batch8-real.
+        scenario: Which requests decide: batch1-fixed128 (when empty), batch1-real, batch8-fixed128 or batch8-real.
         name: Of the registered model.
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.

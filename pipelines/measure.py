@@ -16,7 +16,7 @@ def measure(
     worst_class_drop: float = 0.02,
     agreement: float = 0.97,
     ratio: float = 1.05,
-    scenario: str = "batch1-fixed128",
+    scenario: str = "",
 ):
     """Measure the variants of a registered model on the rows they were registered with, where this runs.
 
@@ -26,7 +26,7 @@ def measure(
         worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
-        scenario: Which requests decide: batch1-fixed128, batch1-real, batch8-fixed128 or batch8-real.
+        scenario: Which requests decide: one of the latency's scenarios; empty for the first.
     """
     fetched = fetch(model=model).set_caching_options(False).set_display_name("release.fetch")
     variants, dataset = fetched.outputs["variants"], fetched.outputs["dataset"]

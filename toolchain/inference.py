@@ -1,11 +1,10 @@
 """Inference with any variant of a model: the same call for ONNX Runtime and OpenVINO, threads pinned."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +13,19 @@ from toolchain.artifacts.model import Model
 from toolchain.errors import ArtifactError
 
 Ids = NDArray[np.int64]
+Feeds = Mapping[str, NDArray[Any]]  # one request: token ids and mask, or pictures
 Logits = NDArray[np.float32]
-ROWS_PER_BATCH = 32  # rows of like length that are run at once when only the answers count
 
 
 class Session(Protocol):
     """A variant that is loaded and ready."""
 
-    def run(self, feeds: dict[str, Ids]) -> Logits:
-        """Return the logits, float32 of shape (rows, labels), for int64 ``feeds`` of shape (rows, tokens)."""
+    def run(self, feeds: Feeds) -> Logits:
+        """Return the first output: a classifier's logits, float32 of shape (rows, labels)."""
+        ...
+
+    def outputs(self, feeds: Feeds) -> list[NDArray[Any]]:
+        """Return all outputs, in the signature's order: a detector has three."""
         ...
 
 
@@ -59,10 +62,12 @@ class OnnxRuntimeSession:
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._weights = weights
 
-    def run(self, feeds: dict[str, Ids]) -> Logits:
+    def run(self, feeds: Feeds) -> Logits:
+        return np.asarray(self.outputs(feeds)[0], np.float32)
+
+    def outputs(self, feeds: Feeds) -> list[NDArray[Any]]:
         with _faults_named(self._weights, "ONNX Runtime"):
-            (logits,) = self._session.run(None, {name: feeds[name] for name in self._inputs})[:1]
-        return np.asarray(logits, np.float32)
+            return list(self._session.run(None, {name: feeds[name] for name in self._inputs}))
 
 
 class OpenVinoSession:
@@ -82,12 +87,15 @@ class OpenVinoSession:
         self._weights = weights
         self._own = threading.local()
 
-    def run(self, feeds: dict[str, Ids]) -> Logits:
+    def run(self, feeds: Feeds) -> Logits:
+        return np.asarray(self.outputs(feeds)[0], np.float32)
+
+    def outputs(self, feeds: Feeds) -> list[NDArray[Any]]:
         with _faults_named(self._weights, "OpenVINO"):
             if not hasattr(self._own, "request"):
                 self._own.request = self._compiled.create_infer_request()
             results = self._own.request.infer({name: feeds[name] for name in self._inputs}, share_inputs=True)
-        return np.array(results[0], np.float32)
+            return [np.array(results[place]) for place in range(len(results))]
 
 
 @contextmanager
@@ -132,22 +140,3 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int = 0, tokens: int | None = Non
         cut = row[:width]
         ids[position, : len(cut)], mask[position, : len(cut)] = cut, 1
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-
-
-def predict(
-    session: Session, tokenizer: Tokenizer, texts: Sequence[str], rows: int = ROWS_PER_BATCH, streams: int = 1
-) -> Logits:
-    """Return the logits of ``texts``, float32 of shape (texts, labels), in order.
-
-    Rows of like length run together, ``rows`` at once, in ``streams`` threads (the session must be opened for as many).
-    """
-    ids = tokenizer.ids(texts)
-    order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
-    batches = [order[start : start + rows] for start in range(0, len(order), rows)]
-
-    def answer(batch: list[int]) -> Logits:
-        return session.run(pad([ids[position] for position in batch], tokenizer.pad_id))
-
-    with ThreadPoolExecutor(streams) as threads:
-        logits = np.concatenate(list(threads.map(answer, batches)))
-    return np.asarray(logits[np.argsort(order)], np.float32)

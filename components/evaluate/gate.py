@@ -17,7 +17,7 @@ def gate(
     agreement: float = 0.97,
     retrained_agreement: float = 0.85,
     ratio: float = 1.05,
-    scenario: str = "batch1-fixed128",
+    scenario: str = "",
     minimum_rows: int = 100,
 ):
     """Say which variant may be promoted, and why each of the others may not.
@@ -33,7 +33,7 @@ def gate(
         agreement: How often a variant must give the answer of the one that it repeats.
         retrained_agreement: How often one that was trained again must give the reference's answer.
         ratio: How many times as fast as the reference a variant must surely be.
-        scenario: The one of latency's scenarios that decides.
+        scenario: The one of latency's scenarios that decides; empty for its first.
         minimum_rows: The fewest rows that a verdict may rest on.
     """
     from pathlib import Path

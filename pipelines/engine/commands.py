@@ -27,6 +27,7 @@ def run(given: argparse.Namespace) -> int:
         "report": report,
         "lineage": lineage,
         "measure": measure,
+        "convert": convert,
         "doctor": doctor,
     }
     try:
@@ -112,6 +113,13 @@ def lineage(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.lineage import tell_lineage
 
     tell_lineage(given.what, settings)
+    return SUCCESS
+
+
+def convert(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.convert import convert as convert_annotations
+
+    convert_annotations(given)
     return SUCCESS
 
 

@@ -1,4 +1,4 @@
-"""Latency: how fast each variant of a classifier is here, all in one process on the same requests, turn by turn."""
+"""Latency: how fast each variant of a model is here, all in one process on the same requests, turn by turn."""
 
 import gc
 import os
@@ -13,33 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.artifacts.dataset import TEXT, Dataset, open_dataset
+from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, Variants, open_variants
 from toolchain.coldstart import cold_start
 from toolchain.errors import ConfigError, DataError
-from toolchain.inference import Ids, Session, Tokenizer, open_session, pad
+from toolchain.inference import Feeds, Session, open_session
 from toolchain.intervals import Bootstrap, Floats
+from toolchain.preprocess import Preprocessor, preprocessor_of
 from toolchain.processor import describe, usable_cores
 from toolchain.progress import Progress, track
 
-Feeds = dict[str, Ids]  # one request
 Times = dict[str, Floats]  # seconds by variant, float64 of shape (rounds,)
-FIXED = 128  # tokens of a padded request: what BERT is usually timed at, and what a server that pads sends
-SCENARIOS = {  # rows of a request, and its tokens (None: those of the texts)
-    "batch1-fixed128": (1, FIXED),
-    "batch1-real": (1, None),
-    "batch8-fixed128": (8, FIXED),
-    "batch8-real": (8, None),
-}
-DECISIVE = "batch1-fixed128"  # whose figures stand for a variant in a single number
 MINIMUM_ROUNDS = 5  # even when the time is up: the fewest whose median two disturbed rounds cannot move
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    split: str = "test"  # whose texts are the requests: their lengths are those of real ones
+    split: str = "test"  # whose rows are the requests: texts as long as real ones, or pictures
     rounds: int = 32  # timed requests of one row for each variant; of eight rows an eighth of it: as many rows
     seconds: float = 20.0  # s at most for each scenario, all variants together; slow machines make fewer rounds
     threads: int = 1  # threads of one inference, pinned to as many cores; 1 is how servers get most rows out of a core
@@ -62,7 +54,7 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     variants: int
-    reference_p50_ms: float  # of one row of 128 tokens, as the figures that follow
+    reference_p50_ms: float  # in the first scenario (one row), as the figures that follow
     lowest_p50_ms: float  # of all variants
     highest_ratio: float  # times as fast as the reference
     peak_memory_bytes: int  # of the reference's process
@@ -90,10 +82,10 @@ def compare(times: Times, rows: int, bootstrap: Bootstrap) -> dict[str, dict[str
 
 
 def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
-    """Time every one of ``variants`` on texts of ``dataset`` and write the measurement ``latency``.
+    """Time every one of ``variants`` on rows of ``dataset`` and write the measurement ``latency``.
 
-    What is timed is the inference alone, from token ids to logits. Cold start and peak memory are taken first, each
-    variant's in a fresh process.
+    What is timed is the inference alone, from token ids or pixels to the answer. Cold start and peak memory are taken
+    first, each variant's in a fresh process.
 
     Raises:
         ArtifactError: an input is damaged, or a variant does not run.
@@ -106,9 +98,10 @@ def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
         raise ConfigError(f"threads is {config.threads}, but this process may use {usable_cores()} cores only")
     processor = describe()
     with new_measurement(latency, "latency", work) as writer, pinned(config.threads) as cores:
-        texts = draw_texts(data, config)
-        found = _describe_variants(models, texts[0], config.threads)
-        for scenario, compared in _time_scenarios(models, texts, config):
+        preprocessor = preprocessor_of(models.reference)
+        values = draw_values(data, preprocessor.column, config)
+        found = _describe_variants(models, values[0], config.threads)
+        for scenario, compared in _time_scenarios(models, preprocessor, values, config):
             for name, figures in compared.items():
                 found[name]["scenarios"][scenario] = figures
         writer.data = {
@@ -117,22 +110,29 @@ def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
             "pinned_cores": cores,
             "versions": _versions(models),
             "reference": REFERENCE,
-            "scenarios": list(SCENARIOS),
+            "scenarios": list(preprocessor.scenarios),
             "variants": found,
         }
-        work.metrics |= {f"p50_ms_{name}": entry["scenarios"][DECISIVE]["p50_ms"] for name, entry in found.items()}
-    return _result(found)
+        first = next(iter(preprocessor.scenarios))
+        work.metrics |= {f"p50_ms_{name}": entry["scenarios"][first]["p50_ms"] for name, entry in found.items()}
+    return _result(found, first)
 
 
-def draw_texts(data: Dataset, config: Config) -> list[str]:
-    """Return a text for each timed row, drawn from the split; none twice as long as there are enough."""
-    data.require(TEXT)
-    texts = data.table(config.split, [TEXT]).column(TEXT).to_pylist()
-    if not texts:
-        raise DataError(f"the {config.split} split of {data.path} is empty: there are no texts to send")
+def draw_values(data: Dataset, column: str, config: Config) -> list[Any]:
+    """Return a value of ``column`` for each timed row, drawn from the split; none twice while there are enough."""
+    data.require(column)
+    rows = data.rows(config.split)
+    if not rows:
+        raise DataError(f"the {config.split} split of {data.path} is empty: there are no rows to send")
     wanted = max(config.rounds, MINIMUM_ROUNDS * 8)
-    drawn = np.random.default_rng(config.seed).choice(len(texts), wanted, replace=len(texts) < wanted)
-    return [texts[position] for position in drawn]
+    drawn = np.random.default_rng(config.seed).choice(rows, wanted, replace=rows < wanted)
+    found: dict[int, Any] = {}
+    first = 0
+    for batch in data.batches(config.split, [column]):
+        mine = [position for position in set(drawn.tolist()) if first <= position < first + batch.num_rows]
+        found |= {position: batch.column(column)[position - first].as_py() for position in mine}
+        first += batch.num_rows
+    return [found[position] for position in drawn.tolist()]
 
 
 def take_turns(sessions: Mapping[str, Session], requests: list[Feeds], seconds: float, seed: int) -> Times:
@@ -141,7 +141,7 @@ def take_turns(sessions: Mapping[str, Session], requests: list[Feeds], seconds: 
     Every session answers a request of every shape once before, untimed, so that no shape is new. In a round all answer
     the same request, in an order that is shuffled anew, and Python's garbage collector waits.
     """
-    for feeds in {request["input_ids"].shape: request for request in requests}.values():
+    for feeds in {_shape(request): request for request in requests}.values():
         for session in sessions.values():
             session.run(feeds)
     taken: dict[str, list[float]] = {name: [] for name in sessions}
@@ -155,6 +155,10 @@ def take_turns(sessions: Mapping[str, Session], requests: list[Feeds], seconds: 
                 sessions[order[place]].run(feeds)
                 taken[order[place]].append(time.perf_counter() - began)
     return {name: np.array(values) for name, values in taken.items()}
+
+
+def _shape(request: Feeds) -> tuple[int, ...]:
+    return next(iter(request.values())).shape
 
 
 @contextmanager
@@ -172,10 +176,10 @@ def pinned(threads: int) -> Iterator[list[int]]:
         os.sched_setaffinity(0, allowed)
 
 
-def _describe_variants(models: Variants, text: str, threads: int) -> dict[str, dict[str, Any]]:
+def _describe_variants(models: Variants, value: Any, threads: int) -> dict[str, dict[str, Any]]:
     found = {}
     for name, model in track(models.models.items(), "cold start", len(models.models), "variants"):
-        first = cold_start(model, text, threads)
+        first = cold_start(model, value, threads)
         found[name] = {
             "backend": model.signature.backend,
             "size_bytes": model.size_bytes,
@@ -188,17 +192,17 @@ def _describe_variants(models: Variants, text: str, threads: int) -> dict[str, d
 
 
 def _time_scenarios(
-    models: Variants, texts: list[str], config: Config
+    models: Variants, preprocessor: Preprocessor, values: list[Any], config: Config
 ) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
     sessions = {name: open_session(model, config.threads) for name, model in models.models.items()}
-    tokenizer = Tokenizer(models.reference)
-    ids = tokenizer.ids(texts)
+    prepared = preprocessor.prepare(values)
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
-    with Progress("latency", len(SCENARIOS), "scenarios") as progress:
-        for scenario, (rows, tokens) in SCENARIOS.items():
-            rounds = max(MINIMUM_ROUNDS, config.rounds // rows)
-            requests = [pad(ids[rows * r : rows * (r + 1)], tokenizer.pad_id, tokens) for r in range(rounds)]
-            yield scenario, compare(take_turns(sessions, requests, config.seconds, config.seed), rows, bootstrap)
+    with Progress("latency", len(preprocessor.scenarios), "scenarios") as progress:
+        for name, scenario in preprocessor.scenarios.items():
+            rows, rounds = scenario.rows, max(MINIMUM_ROUNDS, config.rounds // scenario.rows)
+            parts = [prepared[rows * r : rows * (r + 1)] for r in range(rounds)]
+            requests = [preprocessor.stack(part, scenario.tokens) for part in parts]
+            yield name, compare(take_turns(sessions, requests, config.seconds, config.seed), rows, bootstrap)
             progress.advance()
 
 
@@ -222,11 +226,11 @@ def _versions(models: Variants) -> dict[str, str]:
     }
 
 
-def _result(found: dict[str, dict[str, Any]]) -> Result:
-    timed = [entry["scenarios"][DECISIVE] for entry in found.values()]
+def _result(found: dict[str, dict[str, Any]], scenario: str) -> Result:
+    timed = [entry["scenarios"][scenario] for entry in found.values()]
     return Result(
         variants=len(found),
-        reference_p50_ms=found[REFERENCE]["scenarios"][DECISIVE]["p50_ms"],
+        reference_p50_ms=found[REFERENCE]["scenarios"][scenario]["p50_ms"],
         lowest_p50_ms=min(entry["p50_ms"] for entry in timed),
         highest_ratio=max(entry["ratio"]["value"] for entry in timed),
         peak_memory_bytes=found[REFERENCE]["peak_memory_bytes"],

@@ -26,7 +26,7 @@ def answers(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple
 
 
 def measured(logits: np.ndarray, labels: np.ndarray, names: str = "abcdefgh", **settings: object) -> dict:
-    rows = Rows(np.arange(len(labels)), [""] * len(labels), labels, list(names[: logits.shape[1]]))
+    rows = Rows(np.arange(len(labels)), labels, list(names[: logits.shape[1]]))
     return measure(logits, np.full(len(labels), 9), rows, Config(**settings))
 
 
@@ -117,7 +117,7 @@ def test_a_class_without_rows_is_not_the_worst_and_has_no_part_in_f1():
 
 def test_slices_hold_every_row_once_and_leave_empty_ones_out():
     logits, labels = answers(6, 2, skill=9.0)
-    rows = Rows(np.arange(6), [""] * 6, labels, ["a", "b"])
+    rows = Rows(np.arange(6), labels, ["a", "b"])
     tokens = np.array([3, 16, 17, 32, 65, 900])
     found = measure(logits, tokens, rows, Config(lengths=[16.0, 32.0, 64.0]))["slices"]
     assert [(entry["name"], entry["rows"]) for entry in found] == [
@@ -167,7 +167,7 @@ def test_keeps_every_answer(outcome, dataset: Path):
     expected = open_dataset(dataset).table("test")
     assert own.row.tolist() == expected.column("row").to_pylist()
     assert (own.label == own.predicted).mean() == pytest.approx(result.accuracy)
-    assert own.tokens.between(1, 128).all()
+    assert own.length.between(1, 128).all()
     assert [len(logits) for logits in own.logits] == [2] * 400
 
 

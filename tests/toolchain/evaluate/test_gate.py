@@ -362,7 +362,6 @@ def test_refuses_measurements_in_the_wrong_place(tmp_path: Path):
         {"retrained_agreement": 90},
         {"ratio": 0.9},
         {"ratio": float("inf")},
-        {"scenario": ""},
         {"minimum_rows": 0},
     ],
 )
@@ -370,3 +369,8 @@ def test_refuses_settings_that_cannot_work(settings: dict[str, Any]):
     (name,) = settings
     with pytest.raises(ConfigError, match=name):
         Config(**settings)
+
+
+def test_the_first_scenario_decides_unless_another_is_named():
+    assert verdict(int8_dynamic=Figures())["scenario"] == "batch1-fixed128"
+    assert verdict(int8_dynamic=Figures(), config=Config(scenario="batch8-fixed128"))["scenario"] == "batch8-fixed128"

@@ -8,7 +8,7 @@ import pytest
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.errors import ArtifactError, ConfigError, DataError
-from toolchain.evaluate.latency import SCENARIOS, Config, compare, draw_texts, pinned, run, take_turns
+from toolchain.evaluate.latency import Config, compare, draw_values, pinned, run, take_turns
 from toolchain.inference import pad
 from toolchain.intervals import Bootstrap
 
@@ -95,14 +95,14 @@ def test_pins_to_as_many_cores_as_threads_and_lets_go():
 
 def test_texts_are_drawn_by_seed_and_none_twice(dataset: Path):
     data = open_dataset(dataset)
-    first, again, other = (draw_texts(data, Config(seed=seed)) for seed in (0, 0, 1))
+    first, again, other = (draw_values(data, "text", Config(seed=seed)) for seed in (0, 0, 1))
     assert first == again != other
     assert len(set(first)) == len(first) == 40  # five requests of eight rows, the fewest, need more than 32 of one
 
 
 def test_few_texts_are_sent_again(write_dataset, tmp_path: Path):
     data = open_dataset(write_dataset(tmp_path / "data", rows=3))
-    assert len(draw_texts(data, QUICK)) == 40
+    assert len(draw_values(data, "text", QUICK)) == 40
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_times_every_variant_in_every_scenario(outcome):
     assert result.variants == 3
     assert data["scenarios"] == ["batch1-fixed128", "batch1-real", "batch8-fixed128", "batch8-real"]
     for entry in data["variants"].values():
-        assert list(entry["scenarios"]) == list(SCENARIOS)
+        assert list(entry["scenarios"]) == data["scenarios"]
         for figures in entry["scenarios"].values():
             assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
             assert figures["ratio"]["low"] <= figures["ratio"]["value"] <= figures["ratio"]["high"]
@@ -161,7 +161,7 @@ def test_refuses_more_threads_than_cores(outcome, dataset: Path, tmp_path: Path)
 
 
 def test_refuses_an_empty_split(outcome, write_dataset, tmp_path: Path):
-    with pytest.raises(DataError, match="no texts to send"):
+    with pytest.raises(DataError, match="no rows to send"):
         run(outcome[2] / "variants", write_dataset(tmp_path / "data", rows=0), tmp_path / "out", QUICK)
 
 

@@ -20,8 +20,9 @@ from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.export import onnx as step
 from toolchain.export.onnx import Config, run
-from toolchain.inference import OnnxRuntimeSession, Tokenizer, pad, predict
+from toolchain.inference import OnnxRuntimeSession, pad
 from toolchain.optimize.prune.structured import remove
+from toolchain.preprocess import Texts, predict
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_the_file_says_what_it_is(exported: Variants, small: Path):
 def test_the_folder_has_all_that_inference_needs(exported: Variants):
     texts = ["a gorgeous film", "dull"]
     model = exported.reference
-    answers = predict(OnnxRuntimeSession(model.weights, 1), Tokenizer(model), texts)
+    answers = predict(OnnxRuntimeSession(model.weights, 1), Texts(model), texts)
     assert answers.shape == (2, len(model.signature.labels))
 
 

@@ -34,7 +34,7 @@ from toolchain.artifacts.model import Model, Signature, Tensor, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import Variants, new_variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
-from toolchain.inference import Logits, Tokenizer, open_session, pad, predict
+from toolchain.inference import Logits, Tokenizer, open_session, pad
 from toolchain.optimize.quantize import Config, run
 from toolchain.optimize.quantize.calibration import draw
 from toolchain.optimize.quantize.embeddings import quantize_rows
@@ -42,6 +42,7 @@ from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layer
 from toolchain.optimize.quantize.ranges import Extremes, measure
 from toolchain.optimize.quantize.smoothing import factors, smooth
 from toolchain.optimize.quantize.static import quantize_weight, scale_of
+from toolchain.preprocess import Texts, predict
 
 ROOT = Path(__file__).parents[3]
 TRAINING, TESTED, WIDTH, HIDDEN, LAYERS = 1200, 200, 48, 96, 2
@@ -195,7 +196,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory, variants: Path, dataset:
 
 
 def answers(model: Model, reviews: Rows) -> Logits:
-    return predict(open_session(model), Tokenizer(model), [text for text, _ in reviews[TRAINING:]])
+    return predict(open_session(model), Texts(model), [text for text, _ in reviews[TRAINING:]])
 
 
 def agreement(model: Model, other: Model, reviews: Rows) -> float:

@@ -17,8 +17,9 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.accuracy.scores import Ints, by_class, by_length, calibration, confuse, intervals, roc, softmax
-from toolchain.inference import Logits, Tokenizer, open_session, predict
+from toolchain.inference import Logits, open_session
 from toolchain.intervals import Bootstrap
+from toolchain.preprocess import Preprocessor, predict, preprocessor_of
 from toolchain.processor import usable_cores
 from toolchain.progress import track
 
@@ -29,7 +30,7 @@ SCHEMA = pa.schema(
         ("variant", pa.string()),
         (LABEL, pa.int64()),
         ("predicted", pa.int64()),
-        ("tokens", pa.int64()),
+        ("length", pa.int64()),
         ("logits", pa.list_(pa.float32())),
     ]
 )
@@ -59,10 +60,9 @@ class Config:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that every variant answers, in order."""
+    """The rows that every variant answers, in order; their texts or pictures stay on disk."""
 
     numbers: Ints  # int64 (rows,): each row's number in its source
-    texts: list[str]
     labels: Ints  # int64 (rows,): positions in ``names``
     names: list[str]  # class names
 
@@ -83,16 +83,16 @@ class Result:
     thresholds: list[float]
 
 
-def measure(logits: Logits, tokens: Ints, rows: Rows, config: Config) -> dict[str, Any]:
+def measure(logits: Logits, lengths: Ints, rows: Rows, config: Config) -> dict[str, Any]:
     """Return what the answers of one variant say about it.
 
     Args:
         logits: float32 of shape (rows, labels).
-        tokens: int64 of shape (rows,): the length of each text.
+        lengths: int64 of shape (rows,): the tokens of each text, 1 for each picture.
 
     Returns:
         accuracy and f1 (macro) with intervals; the worst class by recall; precision, recall, f1 and rows per class; the
-        confusion matrix (a row for each true class); ROC; calibration; accuracy by length. Rates are 0..1.
+        confusion matrix (a row for each true class); ROC; calibration; accuracy by length, of texts. Rates are 0..1.
     """
     probabilities, predicted = softmax(logits), logits.argmax(axis=1)
     confusion = confuse(predicted, rows.labels, len(rows.names))
@@ -107,14 +107,16 @@ def measure(logits: Logits, tokens: Ints, rows: Rows, config: Config) -> dict[st
         "confusion": confusion.tolist(),
         "roc": roc(probabilities, rows.labels),
         "calibration": calibration(probabilities, rows.labels, config.bins),
-        "slices": by_length(tokens, predicted == rows.labels, [int(length) for length in config.lengths]),
+        "slices": by_length(lengths, predicted == rows.labels, [int(length) for length in config.lengths])
+        if lengths.max(initial=0) > 1
+        else [],
     }
 
 
 def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result:
     """Measure every one of ``variants`` on the same rows of ``dataset`` and write the measurement ``accuracy``.
 
-    Beside the figures stands each answer, in predictions.parquet: row, variant, label, predicted, tokens, logits.
+    Beside the figures stands each answer, in predictions.parquet: row, variant, label, predicted, length, logits.
 
     Raises:
         ArtifactError: an input is damaged, or a variant cannot be run or answers with what is no number.
@@ -122,50 +124,66 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
     """
     models, data = open_variants(variants), open_dataset(dataset)
     work = Work("evaluate.accuracy", config, variants=models, dataset=data)
+    preprocessor = preprocessor_of(models.reference)
+    data.require(preprocessor.column)
     rows = read_rows(data, models.reference, config.split)
-    tokens = np.array([len(ids) for ids in Tokenizer(models.reference).ids(rows.texts)], np.int64)
+    lengths = _lengths(data, preprocessor, config.split)
     found: dict[str, Any] = {}
     with new_measurement(accuracy, "accuracy", work) as writer:
         with disk_space_reported(accuracy), pq.ParquetWriter(writer.folder / PREDICTIONS, SCHEMA) as file:
-            for model, logits in _answers(models, rows, config.threads or usable_cores()):
-                file.write_table(_table(model.variant, logits, tokens, rows))
+            for model, logits in _answers(models, data, rows, config):
+                file.write_table(_table(model.variant, logits, lengths, rows))
                 kind = {"backend": model.signature.backend, "origin": model.signature.origin}
-                found[model.variant] = {**kind, **measure(logits, tokens, rows, config)}
-        writer.data = {"split": config.split, "rows": len(rows.texts), "labels": rows.names, "variants": found}
+                found[model.variant] = {**kind, **measure(logits, lengths, rows, config)}
+        writer.data = {"split": config.split, "rows": len(rows.labels), "labels": rows.names, "variants": found}
         work.metrics |= {f"accuracy_{name}": entry["accuracy"]["value"] for name, entry in found.items()}
     return _result(writer.data)
 
 
 def read_rows(data: Dataset, model: Model, split: str) -> Rows:
     """Return the rows of ``split``, after a check that ``model`` knows their classes."""
-    data.require(ROW, TEXT, LABEL)
+    data.require(ROW, LABEL)
     names = list(model.signature.labels)
     if list(data.labels) != names:
         raise DataError(f"{data.path} has the classes {', '.join(data.labels)}; the model has {', '.join(names)}")
-    table = data.table(split, [ROW, TEXT, LABEL])
+    table = data.table(split, [ROW, LABEL])
     if not table.num_rows:
         raise DataError(f"the {split} split of {data.path} is empty: nothing can be measured on it")
     labels = table.column(LABEL).to_numpy().astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(names):
         span = f"{labels.min()}..{labels.max()}"
         raise DataError(f"the {split} split of {data.path} has labels {span}; its {len(names)} classes start at 0")
-    return Rows(table.column(ROW).to_numpy().astype(np.int64), table.column(TEXT).to_pylist(), labels, names)
+    return Rows(table.column(ROW).to_numpy().astype(np.int64), labels, names)
 
 
-def _answers(models: Variants, rows: Rows, threads: int) -> Iterator[tuple[Model, Logits]]:
+def _lengths(data: Dataset, preprocessor: Preprocessor, split: str) -> Ints:
+    if preprocessor.column != TEXT:
+        return np.ones(data.rows(split), np.int64)
+    texts = (batch.column(TEXT).to_pylist() for batch in data.batches(split, [TEXT]))
+    return np.array([preprocessor.length(ids) for part in texts for ids in preprocessor.prepare(part)], np.int64)
+
+
+def _answers(models: Variants, data: Dataset, rows: Rows, config: Config) -> Iterator[tuple[Model, Logits]]:
     for model in track(models.models.values(), "accuracy", len(models.models), "variants"):
-        session = open_session(model, streams=threads)
-        logits = predict(session, Tokenizer(model), rows.texts, streams=threads)
-        if logits.shape != (len(rows.texts), len(rows.names)):
-            raise ArtifactError(f"{model.path} answers {logits.shape}; {(len(rows.texts), len(rows.names))} is due")
+        logits = _answer(model, data, config.split, config.threads or usable_cores())
+        if logits.shape != (len(rows.labels), len(rows.names)):
+            raise ArtifactError(f"{model.path} answers {logits.shape}; {(len(rows.labels), len(rows.names))} is due")
         if not np.isfinite(logits).all():
             broken = int((~np.isfinite(logits)).any(axis=1).sum())
             raise ArtifactError(f"{model.path} answers {broken} of {len(logits)} rows with no number; make it again")
         yield model, logits
 
 
-def _table(variant: str, logits: Logits, tokens: Ints, rows: Rows) -> pa.Table:
-    columns = [rows.numbers, [variant] * len(logits), rows.labels, logits.argmax(axis=1), tokens, list(logits)]
+def _answer(model: Model, data: Dataset, split: str, threads: int) -> Logits:
+    """Return the logits of all rows of ``split``, read batch by batch."""
+    session, preprocessor = open_session(model, streams=threads), preprocessor_of(model)
+    column = preprocessor.column
+    parts = (batch.column(column).to_pylist() for batch in data.batches(split, [column]))
+    return np.concatenate([predict(session, preprocessor, part, streams=threads) for part in parts if part])
+
+
+def _table(variant: str, logits: Logits, lengths: Ints, rows: Rows) -> pa.Table:
+    columns = [rows.numbers, [variant] * len(logits), rows.labels, logits.argmax(axis=1), lengths, list(logits)]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 

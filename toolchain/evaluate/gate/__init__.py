@@ -6,7 +6,7 @@ reference stays. A verdict holds for the kind of processor that the latency was 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Config:
     agreement: float = 0.97  # share of rows: one that only repeats another must give its answers this often
     retrained_agreement: float = 0.85  # share of rows: one trained again may differ where rows are hard
     ratio: float = 1.05  # times as fast as the reference, by the interval's low end: less is not worth a change
-    scenario: str = "batch1-fixed128"  # of the latency: the one that decides
+    scenario: str = ""  # of the latency's scenarios the one that decides; "": its first, one row at a time
     minimum_rows: int = 100  # rows measured: with fewer, one row is more than the point that is judged
 
     def __post_init__(self) -> None:
@@ -38,8 +38,6 @@ class Config:
                 raise ConfigError(f"{name} is {value}: give a share from 0 to 1, such as 0.01 for 1 %")
         if not 1 <= self.ratio < float("inf"):
             raise ConfigError(f"ratio is {self.ratio}: give 1 or more, such as 1.05 for 5 % faster")
-        if not self.scenario:
-            raise ConfigError("scenario must name one of the latency's scenarios, such as batch1-fixed128")
         if self.minimum_rows < 1:
             raise ConfigError(f"minimum_rows is {self.minimum_rows}: give 1 or more, 100 is usual")
 
@@ -81,6 +79,7 @@ def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[s
         ConfigError: the scenario was not measured.
         DataError: the measurements are of different variants.
     """
+    config = replace(config, scenario=config.scenario or latency["scenarios"][0])
     _check_variants(accuracy, parity, latency, config)
     judged = [_judge_one(name, parity, latency, config) for name in accuracy["variants"] if name != REFERENCE]
     winner = _fastest([one for one in judged if one.safe and one.faster])
@@ -114,7 +113,7 @@ def run(accuracy: Path, parity: Path, latency: Path, verdict: Path, config: Conf
     work = Work("evaluate.gate", config, accuracy=right, parity=alike, latency=quick)
     _check_lineage(right, alike, quick)
     found = judge(right.data, alike.data, quick.data, config)
-    ratio = quick.data["variants"][found["winner"]]["scenarios"][config.scenario]["ratio"]["value"]
+    ratio = quick.data["variants"][found["winner"]]["scenarios"][found["scenario"]]["ratio"]["value"]
     with new_measurement(verdict, "verdict", work) as writer:
         writer.data = found
         work.metrics["ratio"] = ratio

@@ -1,0 +1,218 @@
+"""X → Dataset → X is the identity for what X can hold, whatever X is."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from toolchain.annotations import Collection, Picture, Thing, open_source, write
+from toolchain.annotations.conversion import PLACES
+from toolchain.annotations.masks import box_of, to_text
+from toolchain.annotations.model import envelope
+from toolchain.annotations.rows import read as read_rows
+from toolchain.artifacts.dataset import open_dataset
+from toolchain.data.annotations import Config, run
+
+LABELS = ("car", "traffic light", "Fußgänger <&> \"x'")
+SPLITS = ("train", "validation", "test")
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
+STEMS = st.lists(
+    st.from_regex(r"[a-zA-Z0-9ä .-]?[a-zA-Z0-9ä_ .-]{0,5}[a-zA-Z0-9]", fullmatch=True),
+    min_size=1,
+    max_size=3,
+    unique_by=str.lower,
+)
+ACTIONS = dict.fromkeys(("swapped", "outside", "no_area", "repeated"), "keep")
+FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+
+
+def numbers(low: float, high: float, whole: bool) -> "st.SearchStrategy[float]":
+    return st.integers(int(low), int(high)).map(float) if whole else st.floats(low, high, allow_subnormal=False)
+
+
+@st.composite
+def boxes(draw: Any, width: int, height: int, whole: bool = True) -> tuple[float, float, float, float]:
+    left, top = draw(numbers(0, width - 1, whole)), draw(numbers(0, height - 1, whole))
+    return left, top, draw(numbers(left + 1, width, whole)), draw(numbers(top + 1, height, whole))
+
+
+@st.composite
+def outlines(draw: Any, width: int, height: int, points: int | None = None) -> tuple[float, ...]:
+    count = points or draw(st.integers(3, 6).filter(lambda n: n != 4))
+    return tuple(draw(st.integers(0, (width, height)[axis])) + 0.25 for _ in range(count) for axis in (0, 1))
+
+
+@st.composite
+def masks(draw: Any, width: int, height: int) -> str:
+    """Run lengths of a mask that is not empty."""
+    first = draw(st.integers(0, width * height - 1))
+    length = draw(st.integers(1, width * height - first))
+    return to_text(
+        [first, length, width * height - first - length] if first + length < width * height else [first, length]
+    )
+
+
+@st.composite
+def things(draw: Any, format_: str, task: str, width: int, height: int) -> Thing:
+    flags = {flag: draw(st.booleans()) for flag in ("difficult", "truncated", "occluded")} if format_ != "yolo" else {}
+    label, box = draw(st.sampled_from(LABELS)), draw(boxes(width, height, draw(st.booleans()) or format_ == "voc"))
+    attributes = draw(st.dictionaries(TEXT.filter(lambda t: t[0] != "@" and t not in flags), TEXT, max_size=2))
+    if format_ == "coco":
+        attributes |= draw(st.dictionaries(st.sampled_from(["n", "list"]), st.integers() | st.lists(st.integers())))
+    thing: dict[str, Any] = {"label": label, "box": box, **flags}
+    thing |= {"attributes": attributes} if format_ != "yolo" else {}
+    shape = draw(st.sampled_from(["box", *shapes_of(format_, task)]))
+    if shape == "outline" or task == "segment":
+        count = draw(st.integers(1, 3)) if format_ == "coco" else 1
+        thing["polygons"] = tuple(draw(outlines(width, height)) for _ in range(count))
+        thing["box"] = envelope(thing["polygons"])
+    elif shape == "mask":
+        thing |= {"mask": (mask := draw(masks(width, height))), "box": box_of(mask, width, height)}
+        thing["crowd"] = draw(st.booleans()) if format_ == "coco" else False
+    elif shape == "turned":
+        thing["rotation"] = draw(st.integers(-179, 180)) + 0.5
+    return Thing(**thing)
+
+
+def shapes_of(format_: str, task: str) -> list[str]:
+    return {"coco": ["outline", "mask", "turned"], "cvat": ["outline", "mask", "turned"], "obb": ["turned"]}.get(
+        format_ if format_ != "yolo" else task, []
+    )
+
+
+@st.composite
+def collections(draw: Any, format_: str, task: str = "") -> list[Picture]:
+    is_split = draw(st.booleans())
+    found = []
+    for stem in draw(STEMS):
+        width, height = draw(st.integers(8, 40)), draw(st.integers(8, 40))
+        folder = draw(st.sampled_from(["", "sub folder/"]))
+        found.append(
+            Picture(
+                name=f"{folder}{stem}.png",
+                file=None,
+                width=width,
+                height=height,
+                split=draw(st.sampled_from(SPLITS)) if is_split else "all",
+                things=tuple(draw(st.lists(things(format_, task, width, height), max_size=4))),
+            )
+        )
+    if is_split and not any(picture.split == "train" for picture in found):
+        return [*found, Picture(name="first.png", file=None, width=8, height=8, split="train")]
+    return found
+
+
+def written(folder: Path, pictures: list[Picture], about: Any, format_: str, task: str) -> Path:
+    """Write ``pictures`` to ``folder`` with their files."""
+
+    def each() -> Iterator[Picture]:
+        yield from pictures
+
+    write(folder, Collection(format=format_, labels=LABELS, pictures=each, about=about), each(), format_, task)
+    for picture in pictures:
+        file = folder / PLACES[format_](picture)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (picture.width, picture.height)).save(file)
+    return folder
+
+
+def bare(pictures: Iterator[Picture] | list[Picture]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return all that pictures say, without where their files are, by split and name."""
+    kept = ("width", "height", "things", "about")
+    return {(p.split, p.name): {name: getattr(p, name) for name in kept} for p in pictures}
+
+
+def close(one: Any, other: Any, picture: Picture) -> bool:
+    """Return whether two things are the same up to 1e-6 of the picture."""
+    near = {"box": picture.width + picture.height, "polygons": picture.width + picture.height, "rotation": 1e6}
+    for name in ("label", "attributes", "mask", "crowd", "difficult", "truncated", "occluded"):
+        if getattr(one, name) != getattr(other, name):
+            return False
+    for name, size in near.items():
+        if pytest.approx(flat(getattr(one, name)), abs=1e-6 * size) != flat(getattr(other, name)):
+            return False
+    return True
+
+
+def flat(value: Any) -> list[float]:
+    return [v for part in value for v in flat(part)] if isinstance(value, tuple) else [value]
+
+
+def around(pictures: list[Picture], format_: str, task: str = "") -> None:
+    """Check that the files of ``pictures`` say what these say, and say it again after a Dataset."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, dataset, two = (Path(folder) / name for name in ("one", "dataset", "two"))
+        first = open_source(written(one, pictures, {}, format_, task))
+        assert first.format == format_
+        run(dataset, Config(source=str(one), **ACTIONS))
+        between = read_rows(open_dataset(dataset))
+        second = open_source(written(two, list(between.pictures()), between.about, format_, task))
+        assert first.labels == between.labels == second.labels == LABELS
+        exactly = bare(first.pictures())
+        assert exactly == bare(between.pictures())
+        if format_ == "yolo":
+            agree(list(first.pictures()), list(second.pictures()))
+        else:
+            assert exactly == bare(second.pictures())
+        agree(pictures, [without_formats(p) for p in first.pictures()])
+
+
+def agree(some: list[Picture], others: list[Picture]) -> None:
+    found = {(p.split, p.name): p for p in others}
+    assert {(p.split, p.name) for p in some} == set(found)
+    for picture in some:
+        other = found[picture.split, picture.name]
+        assert (picture.width, picture.height) == (other.width, other.height)
+        assert len(picture.things) == len(other.things)
+        for pair in zip(picture.things, other.things, strict=True):
+            assert close(*pair, picture), pair
+
+
+def without_formats(picture: Picture) -> Picture:
+    from dataclasses import replace
+
+    plain = [
+        replace(t, attributes={k: v for k, v in t.attributes.items() if not k.startswith("@")}) for t in picture.things
+    ]
+    return replace(picture, things=tuple(plain))
+
+
+@FEW
+@given(collections("voc"))
+def test_voc_goes_around(pictures: list[Picture]):
+    around(pictures, "voc")
+
+
+@FEW
+@given(collections("coco"))
+def test_coco_goes_around(pictures: list[Picture]):
+    around(pictures, "coco")
+
+
+@FEW
+@given(collections("cvat"))
+def test_cvat_goes_around(pictures: list[Picture]):
+    around(pictures, "cvat")
+
+
+@FEW
+@given(collections("yolo", "detect"))
+def test_yolo_boxes_go_around(pictures: list[Picture]):
+    around(pictures, "yolo", "detect")
+
+
+@FEW
+@given(collections("yolo", "segment"))
+def test_yolo_outlines_go_around(pictures: list[Picture]):
+    around(pictures, "yolo", "segment")
+
+
+@FEW
+@given(collections("yolo", "obb"))
+def test_yolo_oriented_boxes_go_around(pictures: list[Picture]):
+    around(pictures, "yolo", "obb")

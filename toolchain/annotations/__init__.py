@@ -1,0 +1,131 @@
+"""Annotations of pictures: Pascal VOC, YOLO, COCO and CVAT read, written, checked and converted; labelme's JSON read.
+
+The files are read with defusedxml, json and PyYAML here, not with datumaro or supervision, which tests read the same
+files with as independent witnesses. What they lose of what is to be kept or told (datumaro 1.13, supervision 0.31):
+
+- datumaro skips an object or a picture that it cannot read with a line in a log; reads LabelImg's folders not at all,
+  since it wants VOC's lists; refuses YOLO lines of outlines and oriented boxes, and pictures without a text file;
+  gives COCO's category 0 no label, takes an outline apart from its box, and drops areas, licences and all else;
+  raises when a CVAT project has no subsets or a picture is not at hand; and its "labelme" is another program's XML.
+- supervision keeps boxes, outlines and classes alone, holds all pictures of a source at once, and counts VOC from 1.
+- Neither tells the evidence for VOC's offsets, what it left out, or how often.
+
+Other formats that datumaro knows are read through it: ``datumaro:kitti`` (see ``others``).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolchain.annotations.model import Box, Collection, Conversion, Finding, Outline, Picture, Thing
+from toolchain.errors import ConfigError, DataError
+
+__all__ = [
+    "READ",
+    "WRITTEN",
+    "Box",
+    "Collection",
+    "Conversion",
+    "Finding",
+    "Outline",
+    "Picture",
+    "Thing",
+    "convert",
+    "losses_file",
+    "open_source",
+    "write",
+]
+
+READ = ("voc", "yolo", "coco", "cvat", "labelme")
+WRITTEN = ("coco", "cvat", "voc", "yolo")
+DATUMARO = "datumaro:"  # begins the name of a format that datumaro reads
+
+
+def open_source(
+    source: Path, format_: str = "", pictures: Path | None = None, origin: str = "", task: str = ""
+) -> Collection:
+    """Return the annotated pictures in ``source``, a folder or one file of COCO or CVAT.
+
+    Args:
+        source: Where the annotations are.
+        format_: One of READ, or "datumaro:NAME"; "": found from the files.
+        pictures: Where the pictures are, if apart.
+        origin: How VOC's coordinates count: "positions", "pixels" or "shifted"; "": from evidence (see ``voc``).
+        task: What YOLO's lines are: "detect", "segment", "obb" or "pose"; "": from evidence (see ``yolo``).
+
+    Raises:
+        ConfigError: the format is not known.
+        DataError: there are no annotations, those of several formats, or files that are damaged.
+    """
+    from toolchain.annotations import coco, cvat, detection, labelme, voc, yolo
+
+    if not source.exists():
+        raise DataError(f"{source} is not there; give a folder of annotations")
+    found = format_ or detection.detect(source)
+    if found.startswith(DATUMARO):
+        from toolchain.annotations.others import read
+
+        return read(source, found.removeprefix(DATUMARO))
+    if found not in READ:
+        raise ConfigError(f"format {found!r} is not known; it is one of {', '.join(READ)}, or datumaro:NAME")
+    if source.is_file() and found not in ("coco", "cvat"):
+        raise DataError(f"{source} is a file; {found} needs the folder of all its files")
+    readers = {"coco": coco.read, "cvat": cvat.read, "labelme": labelme.read}
+    if found == "voc":
+        return voc.read(source, pictures, origin)
+    return yolo.read(source, pictures, task) if found == "yolo" else readers[found](source, pictures)
+
+
+def write(folder: Path, collection: Collection, pictures: Iterator[Picture], format_: str, task: str = "") -> None:
+    """Write the annotations ``pictures`` of ``collection`` to ``folder`` in ``format_``, one of WRITTEN.
+
+    Where the pictures' own files go, ``place`` of the format's module says; they are not copied. ``task`` is YOLO's.
+
+    Raises:
+        DataError: a label is not in the collection's list, or a text cannot stand in the format.
+    """
+    from toolchain.annotations import coco, cvat, voc, yolo
+
+    writers = {"coco": coco.write, "cvat": cvat.write, "voc": voc.write}
+    if format_ == "yolo":
+        yolo.write(folder, collection, pictures, task or yolo.task_of(collection.pictures()))
+    else:
+        writers[format_](folder, collection, pictures)
+
+
+def convert(
+    source: str,
+    target: Path,
+    format_: str,
+    *,
+    source_format: str = "",
+    pictures: str = "",
+    origin: str = "",
+    task: str = "",
+    fix: bool = False,
+) -> Conversion:
+    """Write the annotated pictures at ``source`` to the folder ``target`` in ``format_``, whole or not at all.
+
+    What the target cannot hold is written to ``losses_file(target)`` too. See ``conversion.convert`` for what is kept
+    and what is left out, and ``open_source`` for the other arguments.
+
+    Args:
+        source: A folder, one file of COCO or CVAT, package:NAME/FOLDER, or an archive at a path, s3:// or https://.
+        pictures: Where the pictures are, as ``source`` says it, if apart.
+        fix: Mend what looks wrong as the step data.annotations does by default, rather than keep it.
+    """
+    import tempfile
+
+    from toolchain.annotations.conversion import convert_collection
+    from toolchain.services.folders import fetch_folder
+
+    with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
+        path = Path(source).expanduser()
+        if not (path.is_file() and path.suffix.lower() in (".json", ".xml")):
+            path = fetch_folder(source, Path(scratch) / "source").path
+        apart = fetch_folder(pictures, Path(scratch) / "pictures").path if pictures else None
+        return convert_collection(open_source(path, source_format, apart, origin, task), target, format_, task, fix)
+
+
+def losses_file(target: Path) -> Path:
+    """Return where the losses of the conversion to ``target`` are written."""
+    return target.with_name(f"{target.name}.losses.json")

@@ -1,0 +1,370 @@
+"""COCO's JSON of objects: boxes, outlines, run-length masks of both forms, crowds, and CVAT's ``attributes`` in them.
+
+A file is read whole, since its annotations stand in any order; the pictures are made one at a time. Ids, areas and
+whatever else an entry holds are kept and written again.
+"""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toolchain.annotations import masks
+from toolchain.annotations.files import first_inside, number, parse_json, slim, tidy
+from toolchain.annotations.model import (
+    COCO,
+    SUBSET,
+    UNKNOWN_CLASS,
+    Box,
+    Collection,
+    Finding,
+    Picture,
+    Thing,
+    clean,
+    envelope,
+    of_format,
+    own,
+    split_of,
+    subset_of,
+)
+from toolchain.errors import DataError
+
+FLAGS = ("difficult", "truncated", "occluded")
+SUBSETS = {"validation": "val", "all": "default"}  # CVAT's and datumaro's words in names of files
+UNCOMPRESSED = "uncompressed"  # a mask that stood as plain counts, and is written so again
+MENDED = "repeated_ids"  # begins the rule of findings that make ids ambiguous
+
+
+def is_coco(value: object) -> bool:
+    """Return whether the JSON ``value`` has COCO's parts."""
+    return (
+        isinstance(value, dict) and isinstance(value.get("images"), list) and isinstance(value.get("categories"), list)
+    )
+
+
+def read(source: Path, pictures: Path | None = None) -> Collection:
+    """Return the annotations in ``source``, one file or a folder of them, one for each subset.
+
+    Args:
+        source: A JSON file, or a folder with some, or with "annotations" that has some.
+        pictures: Where the pictures are, if apart.
+    """
+    parts = [_Part.of(path, source if source.is_dir() else source.parent, pictures) for path in files_of(source)]
+    labels = tuple(dict.fromkeys(name for part in parts for name in part.labels.values()))
+
+    def each() -> Iterator[Picture]:
+        for part in parts:
+            yield from part.pictures()
+
+    categories = list({c["name"]: c for part in parts for c in reversed(part.categories)}.values())
+    said = clean(
+        categories=sorted(categories, key=lambda c: str(c["id"]).zfill(20)), **(parts[0].rest if parts else {})
+    )
+    return Collection(
+        format="coco",
+        labels=labels,
+        pictures=each,
+        about=clean(**{COCO: said}),
+        findings=tuple(finding for part in parts for finding in part.findings),
+    )
+
+
+def files_of(source: Path) -> list[Path]:
+    """Return the JSON files of objects in ``source``; those named instances_* alone when there are some."""
+    if source.is_file():
+        return [source]
+    folder = source / "annotations" if (source / "annotations").is_dir() else source
+    found = sorted(path for path in folder.glob("*.json"))
+    found = found or sorted(folder.glob("*/*.json"))  # one folder for each subset, as Roboflow exports
+    named = [path for path in found if path.name.startswith("instances_")]
+    return named or [path for path in found if is_coco(parse_json(path))]
+
+
+def write(folder: Path, collection: Collection, pictures: Iterator[Picture]) -> None:
+    """Write ``pictures`` to ``folder`` as annotations/instances_SUBSET.json; their files are not copied."""
+    said = of_format(collection.about, COCO)
+    categories = _categories(collection.labels, said.pop("categories", []))
+    ids = {category["name"]: category["id"] for category in categories}
+    values: dict[str, _Written] = defaultdict(_Written)
+    for picture in pictures:
+        values[subset_of(picture, SUBSETS)].add(picture, ids)
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    for subset, written in values.items():
+        value = {**said, "images": written.images, "annotations": written.annotations, "categories": categories}
+        path = folder / "annotations" / f"instances_{subset}.json"
+        path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+def place(picture: Picture) -> str:
+    """Return where, below the target, the file of ``picture`` goes."""
+    return f"images/{subset_of(picture, SUBSETS)}/{picture.name}"
+
+
+@dataclass
+class _Part:
+    """One JSON file."""
+
+    path: Path
+    root: Path
+    apart: Path | None
+    subset: str | None
+    images: list[dict[str, Any]]
+    annotations: dict[Any, list[dict[str, Any]]]  # by the picture's id
+    categories: list[dict[str, Any]]
+    labels: dict[Any, str]  # by the category's id
+    rest: dict[str, Any]
+    findings: list[Finding] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, path: Path, root: Path, apart: Path | None) -> "_Part":
+        value = parse_json(path)
+        if not is_coco(value):
+            raise DataError(f"{path} is not COCO's: it needs lists of images, annotations and categories")
+        by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        annotations = _entries(value, "annotations", path, "image_id")
+        for entry in annotations:
+            by_image[entry["image_id"]].append(entry)
+        images, categories = (
+            _entries(value, "images", path, "id", "file_name"),
+            _entries(value, "categories", path, "id", "name"),
+        )
+        labels = {category["id"]: str(category["name"]) for category in reversed(categories)}
+        rest = {key: part for key, part in value.items() if key not in ("images", "annotations", "categories")}
+        ordered = {category["id"]: labels[category["id"]] for category in categories}
+        part = cls(path, root, apart, _subset(path), images, dict(by_image), categories, ordered, rest)
+        part.findings = list(_findings(part, annotations))
+        return part
+
+    def pictures(self) -> Iterator[Picture]:
+        seen = set()
+        for image in self.images:
+            first = image["id"] not in seen
+            seen.add(image["id"])
+            yield self._picture(image, self.annotations.get(image["id"], []) if first else [])
+
+    def _picture(self, image: dict[str, Any], annotations: list[dict[str, Any]]) -> Picture:
+        given = str(image["file_name"])
+        name = tidy(given)
+        if not name:
+            raise DataError(f"{self.path}: the picture {image['id']!r} has no name")
+        width, height = (int(number(image.get(side) or 0, str(self.path))) for side in ("width", "height"))
+        said = {key: part for key, part in image.items() if key not in ("file_name", "width", "height")}
+        split = split_of(re.sub(r"[\d_]+$", "", self.subset or ""))
+        about = clean(**{COCO: {**said, **clean(file_name=given if given != name else None)}})
+        if self.subset not in (None, SUBSETS["all"], split):
+            about[SUBSET] = self.subset
+        return Picture(
+            name=name,
+            file=first_inside(self._places(), name),
+            width=width,
+            height=height,
+            split=split,
+            things=tuple(self._thing(entry, width, height) for entry in annotations),
+            about=about,
+        )
+
+    def _places(self) -> list[Path]:
+        subset = self.subset or ""
+        inner = [self.root / "images" / subset, self.root / "images", self.root / subset, self.root]
+        return [*([self.apart] if self.apart else []), *inner, self.path.parent, self.path.parent.parent / "images"]
+
+    def _thing(self, entry: dict[str, Any], width: int, height: int) -> Thing:
+        where = f"{self.path}, annotation {entry.get('id')}"
+        attributes = dict(entry.get("attributes") or {})
+        taken = {flag: attributes.pop(flag) for flag in FLAGS if attributes.get(flag) in (True, False)}
+        rotation = attributes.pop("rotation") if isinstance(attributes.get("rotation"), int | float) else None
+        outlines, mask, form = _segmentation(entry.get("segmentation"), (width, height), where)
+        bbox = entry.get("bbox")
+        box = _box(bbox, where) if bbox else masks.box_of(mask, width, height) if mask else envelope(outlines)
+        known = ("image_id", "category_id", "bbox", "segmentation", "iscrowd", "attributes")
+        said = {key: part for key, part in entry.items() if key not in known}
+        if said.get("area") == (box[2] - box[0]) * (box[3] - box[1]) and not outlines and not mask:
+            del said["area"]
+        category = entry.get("category_id")
+        label = self.labels.get(category, f"{UNKNOWN_CLASS}{category}")
+        said |= clean(
+            said=[
+                name
+                for name in (*taken, *(["rotation"] if rotation is not None else []))
+                if not taken.get(name, rotation)
+            ],
+            bbox=bbox if bbox and [box[0], box[1], box[2] - box[0], box[3] - box[1]] != bbox else None,
+            mask=form,
+            category_id=category if label in self.labels.values() and self._first(label) != category else None,
+        )
+        return Thing(
+            label=label,
+            box=box,
+            rotation=float(rotation or 0),
+            polygons=outlines,
+            mask=mask,
+            crowd=bool(entry.get("iscrowd")),
+            attributes={**own(attributes), **clean(**{COCO: said})},
+            **{flag: bool(value) for flag, value in taken.items()},
+        )
+
+    def _first(self, label: str) -> Any:
+        return next(id_ for id_, name in self.labels.items() if name == label)
+
+
+def _entries(value: dict[str, Any], key: str, path: Path, *needed: str) -> list[dict[str, Any]]:
+    entries = value.get(key) or []
+    for entry in entries:
+        if not isinstance(entry, dict) or any(part not in entry for part in needed):
+            raise DataError(f"{path}: an entry of {key} lacks {' or '.join(needed)}: {str(entry)[:80]}")
+    return list(entries)
+
+
+def _subset(path: Path) -> str | None:
+    """Return the split's word in a name such as instances_train2017.json, or train/_annotations.coco.json."""
+    if path.name.startswith("_annotations"):
+        return path.parent.name
+    word = path.stem.removeprefix("instances_").removeprefix("person_keypoints_")
+    return word if path.stem != word or split_of(word) in ("train", "validation", "test") else None
+
+
+def _findings(part: _Part, annotations: list[dict[str, Any]]) -> Iterator[Finding]:
+    name = part.path.name
+    images = Counter(image["id"] for image in part.images)
+    ids = Counter(entry["id"] for entry in annotations if entry.get("id") is not None)
+    names = Counter(str(category["name"]) for category in part.categories)
+    kinds = Counter(category["id"] for category in part.categories)
+    for rule, found in (
+        (f"{MENDED}: COCO picture id repeated", images),
+        (f"{MENDED}: COCO annotation id repeated", ids),
+        (f"{MENDED}: COCO category id repeated", kinds),
+        ("two COCO categories with one name (taken as one)", names),
+    ):
+        repeated = [value for value, count in found.items() if count > 1]
+        if repeated:
+            examples = tuple(f"{name}: {value!r}, {found[value]} times" for value in repeated[:5])
+            yield Finding(rule=rule, count=sum(found[value] - 1 for value in repeated), examples=examples)
+    lost = [entry for id_, entries in part.annotations.items() if id_ not in images for entry in entries]
+    if lost:
+        examples = tuple(f"{name}: annotation {e.get('id')} of picture {e['image_id']!r}" for e in lost[:5])
+        yield Finding(
+            rule="COCO annotation of a picture that is not listed (left out)", count=len(lost), examples=examples
+        )
+
+
+def _box(bbox: Any, where: str) -> Box:
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise DataError(f"{where}: bbox {str(bbox)[:60]} is not left, top, width, height")
+    left, top, width, height = (number(value, where) for value in bbox)
+    return left, top, left + width, top + height
+
+
+def _segmentation(
+    value: Any, size: tuple[int, int], where: str
+) -> tuple[tuple[tuple[float, ...], ...], str, str | None]:
+    """Return outlines, the compressed mask, and how it was written if that was otherwise."""
+    if not value:
+        return (), "", None
+    if isinstance(value, list):
+        outlines = value if isinstance(value[0], list) else [value]
+        points = tuple(tuple(number(each, where) for each in outline) for outline in outlines)
+        if any(len(outline) < 6 or len(outline) % 2 for outline in points):
+            raise DataError(f"{where}: an outline has fewer than 3 points, or an x without its y")
+        return points, "", None
+    counts, shape = (value.get("counts"), value.get("size")) if isinstance(value, dict) else (None, None)
+    if counts is None or shape != [size[1], size[0]]:
+        raise DataError(f"{where}: its mask has size {shape}, its picture {[size[1], size[0]]} (height, width)")
+    text = masks.to_text([int(count) for count in counts]) if isinstance(counts, list) else str(counts)
+    if sum(masks.to_counts(text)) != size[0] * size[1]:
+        raise DataError(f"{where}: its mask's run lengths do not add up to its picture's pixels")
+    return (), text, UNCOMPRESSED if isinstance(counts, list) else None
+
+
+@dataclass
+class _Written:
+    """What goes into one JSON file. Ids that entries had are kept as long as they are free."""
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    image_ids: set[Any] = field(default_factory=set)
+    ids: set[Any] = field(default_factory=set)
+    next_image: int = 1
+    next_id: int = 1
+
+    def add(self, picture: Picture, categories: dict[str, Any]) -> None:
+        said = of_format(picture.about, COCO)
+        name = said.pop("file_name", picture.name)
+        id_ = said.pop("id", None)
+        if id_ is None or id_ in self.image_ids:
+            id_ = self.next_image = _free(self.next_image, self.image_ids)
+        self.image_ids.add(id_)
+        self.images.append({"id": id_, "file_name": name, "width": picture.width, "height": picture.height, **said})
+        for thing in picture.things:
+            if thing.label not in categories:
+                raise DataError(f"{picture.name}: label {thing.label!r} is not in the list of labels")
+            self.annotations.append(self._annotation(thing, picture, id_, categories[thing.label]))
+
+    def _annotation(self, thing: Thing, picture: Picture, image_id: Any, category: int) -> dict[str, Any]:
+        said = of_format(thing.attributes, COCO)
+        id_ = said.pop("id", None)
+        if id_ is None or id_ in self.ids:
+            id_ = self.next_id = _free(self.next_id, self.ids)
+        self.ids.add(id_)
+        attributes = {**own(thing.attributes), **{flag: True for flag in FLAGS if getattr(thing, flag)}}
+        attributes |= {"rotation": slim(thing.rotation)} if thing.rotation else {}
+        for name in said.pop("said", []):
+            attributes.setdefault(name, 0.0 if name == "rotation" else False)
+        left, top, right, bottom = thing.box
+        bbox, form = said.pop("bbox", None), said.pop("mask", None)
+        if not bbox or (bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]) != thing.box:
+            bbox = [slim(left), slim(top), slim(right - left), slim(bottom - top)]
+        return {
+            "id": id_,
+            "image_id": image_id,
+            "category_id": said.pop("category_id", category),
+            "bbox": bbox,
+            "area": said.pop("area", None) or _area(thing, picture),
+            "iscrowd": int(thing.crowd),
+            "segmentation": _written_segmentation(thing, picture, form),
+            **({"attributes": attributes} if attributes else {}),
+            **said,
+        }
+
+
+def _free(start: int, taken: set[Any]) -> int:
+    """Return the first number from ``start`` that is not ``taken``."""
+    while start in taken:
+        start += 1
+    return start
+
+
+def _categories(labels: tuple[str, ...], known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return COCO's categories for ``labels``, with the ids that ``known`` ones had."""
+    by_name = {str(category["name"]): category for category in known}
+    taken = {by_name[label]["id"] for label in labels if label in by_name}
+    found = []
+    for label in labels:
+        category = by_name.get(label) or {"id": _free(1, taken), "name": label, "supercategory": ""}
+        taken.add(category["id"])
+        found.append(category)
+    return found
+
+
+def _area(thing: Thing, picture: Picture) -> float | int:
+    """Return the area in square pixels: of the mask, of the outlines (the shoelace formula), or of the box."""
+    if thing.mask:
+        return sum(masks.to_counts(thing.mask)[1::2])
+    if thing.polygons:
+        return slim(sum(_area_of(outline) for outline in thing.polygons))
+    left, top, right, bottom = thing.box
+    return slim((right - left) * (bottom - top))
+
+
+def _area_of(outline: tuple[float, ...]) -> float:
+    xs, ys = outline[0::2], outline[1::2]
+    return abs(sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs)))) / 2
+
+
+def _written_segmentation(thing: Thing, picture: Picture, form: str | None) -> Any:
+    if thing.mask:
+        counts = masks.to_counts(thing.mask) if form == UNCOMPRESSED else thing.mask
+        return {"size": [picture.height, picture.width], "counts": counts}
+    return [[slim(value) for value in outline] for outline in thing.polygons]

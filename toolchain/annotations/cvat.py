@@ -1,0 +1,359 @@
+"""CVAT's XML: "CVAT for images 1.1", read while it streams, and tracks of "CVAT for video 1.1", read whole.
+
+Boxes (turned ones too), outlines and masks have their place; polylines, points, ellipses, cuboids and skeletons are
+kept as a box around them, with their own element among the attributes; labels of a whole picture stand in what is said
+of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import XMLGenerator
+
+from toolchain.annotations import masks
+from toolchain.annotations.files import files_under, first_inside, number, plain, stream_xml, tidy
+from toolchain.annotations.model import (
+    CVAT,
+    Collection,
+    Picture,
+    Thing,
+    clean,
+    envelope,
+    of_format,
+    own,
+    split_of,
+    subset_of,
+    with_subset,
+)
+from toolchain.errors import DataError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+SHAPES = ("box", "polygon", "polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
+TRUE, FALSE = "true", "false"  # as CVAT writes a checkbox
+TRACK = "track_id"  # the attribute with an object's number in a video
+FLAGS = ("difficult", "truncated")  # CVAT has no place of its own for these two: they become checkboxes
+GEOMETRY = (
+    "label",
+    "occluded",
+    "xtl",
+    "ytl",
+    "xbr",
+    "ybr",
+    "rotation",
+    "points",
+    "rle",
+    "left",
+    "top",
+    "width",
+    "height",
+)
+
+
+def read(source: Path, pictures: Path | None = None) -> Collection:
+    """Return the annotations in ``source``.
+
+    Args:
+        source: An XML file of CVAT, or a folder with one (or one for each task).
+        pictures: Where the pictures are, if apart.
+    """
+    root = source if source.is_dir() else source.parent
+    files = (
+        [path for path in files_under(source, ".xml") if root_of(path) == "annotations"]
+        if source.is_dir()
+        else [source]
+    )
+    labels: dict[str, None] = {}
+    metas = [_meta(path, labels) for path in files]
+
+    def each() -> Iterator[Picture]:
+        for path, meta in zip(files, metas, strict=True):
+            yield from _pictures(path, [*([pictures] if pictures else []), *_places(root), *_places(path.parent)], meta)
+
+    said = clean(meta=metas[0] if metas and metas[0] else None)
+    return Collection(format="cvat", labels=tuple(labels), pictures=each, about=clean(**{CVAT: said}))
+
+
+def root_of(path: Path) -> str:
+    """Return the name of the root element of the XML file ``path``."""
+    return next(stream_xml(path))[1].tag
+
+
+def write(folder: Path, collection: Collection, pictures: Iterator[Picture]) -> None:
+    """Write ``pictures`` to ``folder`` as annotations.xml, one after the other; the files are not copied."""
+    attributes: dict[str, set[str]] = defaultdict(set)
+    body = folder / ".images.xml"
+    with body.open("w", encoding="utf-8") as file:
+        for position, picture in enumerate(pictures):
+            file.write(_text_of_picture(picture, position))
+            for thing in picture.things:
+                attributes[thing.label] |= set(_attributes(thing))
+    with (folder / "annotations.xml").open("w", encoding="utf-8") as file, body.open(encoding="utf-8") as images:
+        file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
+        file.write(_written_meta(collection, attributes))
+        for line in images:
+            file.write(line)
+        file.write("</annotations>\n")
+    body.unlink()
+
+
+def place(picture: Picture) -> str:
+    """Return where, below the target, the file of ``picture`` goes."""
+    subset = subset_of(picture, {"all": ""})
+    return f"images/{subset}/{picture.name}" if subset else f"images/{picture.name}"
+
+
+def _places(folder: Path) -> list[Path]:
+    return [folder / "images", folder, folder / "data"]
+
+
+def _meta(path: Path, labels: dict[str, None]) -> str:
+    """Return the text of the file's <meta>, and add all labels of the file to ``labels`` in their order."""
+    from xml.etree.ElementTree import tostring
+
+    text, inside_image = "", False
+    for event, element in stream_xml(path):
+        if event == "end" and element.tag == "meta":
+            text = tostring(element, encoding="unicode").strip()
+            labels |= {(name.text or "").strip(): None for name in element.iterfind(".//label/name")}
+        if element.tag in ("image", "track"):
+            inside_image = event == "start"
+        if event == "start" and element.tag in (*SHAPES, "track", "tag") and element.get("label") and inside_image:
+            labels.setdefault(element.get("label", ""), None)
+        if event == "end" and element.tag in ("image", "track"):
+            element.clear()
+    return text
+
+
+def _pictures(path: Path, places: list[Path], meta: str) -> Iterator[Picture]:
+    tracks: dict[int, list[Thing]] = defaultdict(list)
+    depth, is_video = 0, False
+    for event, element in stream_xml(path):
+        depth += 1 if event == "start" else -1
+        if event == "end" and depth == 1:
+            if element.tag == "image":
+                yield _picture(element, path, places)
+            elif element.tag == "track":
+                is_video = True
+                _add_track(element, tracks, path)
+            element.clear()
+    if is_video:
+        yield from _frames(tracks, places, meta)
+
+
+def _picture(element: "Element", path: Path, places: list[Path]) -> Picture:
+    given = element.get("name", "")
+    if not given:
+        raise DataError(f"{path}: an <image> has no name")
+    name, subset = tidy(given), element.get("subset")
+    width, height = (int(number(element.get(side) or 0, str(path))) for side in ("width", "height"))
+    near = [place / subset for place in places if subset] + places
+    known = ("name", "width", "height", "subset")
+    said = {key: value for key, value in element.attrib.items() if key not in known}
+    shapes = [part for part in element if part.tag in SHAPES]
+    extra = [_text(part) for part in element if part.tag not in SHAPES]
+    return Picture(
+        name=name,
+        file=first_inside(near, name),
+        width=width,
+        height=height,
+        split=split_of(subset),
+        things=tuple(_thing(part, (width, height), f"{path}, {name}") for part in shapes),
+        about={
+            **clean(**{CVAT: {**said, **clean(name=given if given != name else None, xml=extra)}}),
+            **with_subset(subset or None),
+        },
+    )
+
+
+def _thing(element: "Element", size: tuple[int, int], where: str) -> Thing:
+    get = element.attrib.get
+    points = tuple(number(v, where) for pair in get("points", "").split(";") if pair for v in pair.split(","))
+    said: dict[str, Any] = {key: value for key, value in element.attrib.items() if key not in GEOMETRY}
+    mask, box = "", envelope((points,))
+    if element.tag == "box":
+        box = tuple(number(get(edge), where) for edge in ("xtl", "ytl", "xbr", "ybr"))  # type: ignore[assignment]
+    elif element.tag == "mask":
+        window = tuple(int(number(get(side), where)) for side in ("left", "top", "width", "height"))
+        counts = [int(number(run, where)) for run in get("rle", "").split(",")]
+        mask = masks.from_window(counts, window, *size)  # type: ignore[arg-type]
+        left, top, across, down = window
+        box = (float(left), float(top), float(left + across), float(top + down))
+    elif element.tag != "polygon":
+        said["element"] = _text(element)
+        box = _around(element, box, where)
+    given = {a.get("name", ""): a.text or "" for a in element.iterfind("attribute")}
+    flags = {flag: given.pop(flag) == TRUE for flag in FLAGS if given.get(flag) == TRUE}
+    return Thing(
+        label=get("label", ""),
+        box=box,
+        rotation=number(get("rotation", "0"), where) if element.tag == "box" else 0.0,
+        polygons=(points,) if element.tag == "polygon" else (),
+        mask=mask,
+        occluded=get("occluded") == "1",
+        attributes={**own(given), **clean(**{CVAT: said})},
+        **flags,
+    )
+
+
+def _around(
+    element: "Element", box: tuple[float, float, float, float], where: str
+) -> tuple[float, float, float, float]:
+    """Return the box around a shape that is neither box, outline nor mask."""
+    get = element.attrib
+    if element.tag == "ellipse":
+        x, y, rx, ry = (number(get.get(key), where) for key in ("cx", "cy", "rx", "ry"))
+        return x - rx, y - ry, x + rx, y + ry
+    corners = [
+        (key, number(value, where))
+        for key, value in get.items()
+        if key[:1] in "xy" and key[1:3] in ("tl", "tr", "bl", "br")
+    ]
+    xs, ys = ([value for key, value in corners if key[0] == axis] for axis in "xy")
+    if xs and ys:
+        return min(xs), min(ys), max(xs), max(ys)
+    inner = [
+        number(v, where)
+        for p in element.iter("points")
+        for pair in p.get("points", "").split(";")
+        if pair
+        for v in pair.split(",")
+    ]
+    return envelope((tuple(inner),)) if inner else box
+
+
+def _add_track(element: "Element", tracks: dict[int, list[Thing]], path: Path) -> None:
+    """Add the visible shapes of the track ``element`` to their frames, without a picture's size: masks are refused."""
+    for shape in (part for part in element if part.tag in SHAPES and part.get("outside") != "1"):
+        shape.set("label", element.get("label", ""))
+        thing = _thing(shape, (0, 0), str(path))
+        said = {k: v for k, v in of_format(thing.attributes, CVAT).items() if k not in ("frame", "outside")}
+        attributes = {**own(thing.attributes), TRACK: int(number(element.get("id"), str(path))), CVAT: said}
+        kept = {name: getattr(thing, name) for name in ("label", "box", "rotation", "polygons", "occluded")}
+        tracks[int(number(shape.get("frame"), str(path)))].append(Thing(**kept, attributes=attributes))
+
+
+def _frames(tracks: dict[int, list[Thing]], places: list[Path], meta: str) -> Iterator[Picture]:
+    """Yield the frames of a video, exported as frame_000000.png and so on; also those where nothing is to be seen."""
+    from defusedxml.ElementTree import fromstring
+
+    root = fromstring(meta) if meta else None
+    width, height, frames = (
+        int((root.findtext(f".//{key}") if root is not None else None) or 0)
+        for key in ("original_size/width", "original_size/height", "task/size")
+    )
+    for frame in range(max(frames, max(tracks, default=-1) + 1)):
+        names = [f"frame_{frame:06d}{ending}" for ending in (".png", ".PNG", ".jpg", ".JPG")]
+        file = next((found for name in names if (found := first_inside(places, name))), None)
+        yield Picture(
+            name=file.name if file else names[0],
+            file=file,
+            width=width,
+            height=height,
+            things=tuple(tracks.get(frame, ())),
+        )
+
+
+def _text(element: "Element") -> str:
+    from xml.etree.ElementTree import tostring
+
+    element.tail = None
+    return tostring(element, encoding="unicode").strip()
+
+
+def _text_of_picture(picture: Picture, position: int) -> str:
+    from xml.etree.ElementTree import Element, indent, tostring
+
+    from defusedxml.ElementTree import fromstring
+
+    said = of_format(picture.about, CVAT)
+    subset = subset_of(picture, {"all": ""})
+    extra = said.pop("xml", [])
+    root = Element("image", {"id": str(said.pop("id", position)), "name": said.pop("name", picture.name)})
+    root.attrib |= {**({"subset": subset} if subset else {}), **{key: str(value) for key, value in said.items()}}
+    root.attrib |= {"width": str(picture.width), "height": str(picture.height)}
+    for thing in picture.things:
+        root.extend(_elements(thing, picture))
+    root.extend(fromstring(text) for text in extra)
+    indent(root)
+    return tostring(root, encoding="unicode") + "\n"
+
+
+def _elements(thing: Thing, picture: Picture) -> Iterator["Element"]:
+    """Yield the shapes of ``thing``: one, or one for each of its outlines."""
+    from xml.etree.ElementTree import Element, SubElement
+
+    from defusedxml.ElementTree import fromstring
+
+    said = {key: str(value) for key, value in of_format(thing.attributes, CVAT).items()}
+    if text := said.pop("element", None):
+        yield fromstring(text)
+        return
+    for tag, geometry in _geometry(thing, picture):
+        common = {"label": thing.label, "source": said.get("source", "file"), "occluded": str(int(thing.occluded))}
+        element = Element(tag, {**common, **geometry, "z_order": "0", **said})
+        for name, value in _attributes(thing).items():
+            SubElement(element, "attribute", name=name).text = value
+        yield element
+
+
+def _geometry(thing: Thing, picture: Picture) -> Iterator[tuple[str, dict[str, str]]]:
+    if thing.mask:
+        counts, window = masks.to_window(thing.mask, picture.width, picture.height)
+        sides = dict(zip(("left", "top", "width", "height"), map(str, window), strict=True))
+        yield "mask", {"rle": ", ".join(map(str, counts)), **sides}
+    elif thing.polygons:
+        for outline in thing.polygons:
+            pairs = zip(outline[0::2], outline[1::2], strict=True)
+            yield "polygon", {"points": ";".join(f"{plain(x)},{plain(y)}" for x, y in pairs)}
+    else:
+        edges = dict(zip(("xtl", "ytl", "xbr", "ybr"), map(plain, thing.box), strict=True))
+        yield "box", {**edges, **({"rotation": plain(thing.rotation)} if thing.rotation else {})}
+
+
+def _attributes(thing: Thing) -> dict[str, str]:
+    """Return the texts of the attributes of ``thing`` that CVAT can hold."""
+    given = {name: value for name, value in own(thing.attributes).items() if isinstance(value, str | int | float)}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    return texts | {flag: TRUE for flag in FLAGS if getattr(thing, flag)}
+
+
+def _written_meta(collection: Collection, attributes: dict[str, set[str]]) -> str:
+    """Return <meta>: the source's own when it was CVAT's, or one that names the labels and their attributes."""
+    said = of_format(collection.about, CVAT).get("meta")
+    if said:
+        return f"{said}\n"
+    from io import StringIO
+
+    out = StringIO()
+    xml = XMLGenerator(out, encoding="utf-8", short_empty_elements=True)
+    for tag in ("meta", "task", "labels"):
+        xml.startElement(tag, {})  # type: ignore[arg-type]
+    for label in collection.labels:
+        _write_label(xml, label, sorted(attributes.get(label, ())))
+    for tag in ("labels", "task", "meta"):
+        xml.endElement(tag)
+    return f"{out.getvalue()}\n"
+
+
+def _write_label(xml: XMLGenerator, label: str, attributes: list[str]) -> None:
+    def element(name: str, text: str) -> None:
+        xml.startElement(name, {})  # type: ignore[arg-type]
+        xml.characters(text)
+        xml.endElement(name)
+
+    xml.startElement("label", {})  # type: ignore[arg-type]
+    element("name", label)
+    xml.startElement("attributes", {})  # type: ignore[arg-type]
+    for name in attributes:
+        xml.startElement("attribute", {})  # type: ignore[arg-type]
+        element("name", name)
+        element("mutable", "False")
+        element("input_type", "checkbox" if name in FLAGS else "text")
+        element("default_value", FALSE if name in FLAGS else "")
+        element("values", FALSE if name in FLAGS else "")
+        xml.endElement("attribute")
+    xml.endElement("attributes")
+    xml.endElement("label")

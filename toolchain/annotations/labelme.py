@@ -1,0 +1,123 @@
+"""labelme's JSON, one file a picture; it is only read.
+
+Outlines with the same label and group are one object. What is neither box, outline nor mask (circles, lines, points)
+is kept as a box around it, with its own points among the attributes.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from toolchain.annotations import masks
+from toolchain.annotations.files import files_under, first_inside, number, parse_json, tidy
+from toolchain.annotations.model import LABELME, Box, Collection, Picture, Thing, clean, envelope
+from toolchain.errors import DataError
+
+
+def is_labelme(value: object) -> bool:
+    """Return whether the JSON ``value`` has labelme's parts."""
+    return isinstance(value, dict) and isinstance(value.get("shapes"), list) and "imagePath" in value
+
+
+def read(folder: Path, pictures: Path | None = None) -> Collection:
+    """Return the annotations in the JSON files of ``folder`` and below; ``pictures`` is where these are, if apart."""
+    labels: set[str] = set()
+    files = []
+    for path in files_under(folder, ".json"):
+        if is_labelme(value := parse_json(path)):
+            files.append(path)
+            labels |= {str(shape.get("label", "")) for shape in value["shapes"]}
+
+    def each() -> Iterator[Picture]:
+        for path in files:
+            yield _picture(path, folder, pictures)
+
+    return Collection(format="labelme", labels=tuple(sorted(labels)), pictures=each)
+
+
+def _picture(path: Path, folder: Path, pictures: Path | None) -> Picture:
+    value = parse_json(path)
+    given = str(value["imagePath"])
+    base = PurePosixPath(given.replace("\\", "/")).name
+    inner = path.relative_to(folder).parent
+    width, height = (int(number(value.get(side) or 0, str(path))) for side in ("imageWidth", "imageHeight"))
+    places = [path.parent, *((pictures / inner, pictures) if pictures else ()), folder]
+    file = first_inside(places, base)
+    known = ("shapes", "imagePath", "imageData", "imageWidth", "imageHeight")
+    said = {key: part for key, part in value.items() if key not in known}
+    return Picture(
+        name=tidy((inner / base).as_posix()),
+        file=file,
+        width=width,
+        height=height,
+        things=tuple(_things(value["shapes"], (width, height), path)),
+        about=clean(**{LABELME: {**said, **clean(imagePath=given if given != base else None)}}),
+        embedded=None if file or not value.get("imageData") else _bytes(value["imageData"], path),
+    )
+
+
+def _things(shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> Iterator[Thing]:
+    fresh = count()
+    groups: dict[object, list[dict[str, Any]]] = {}
+    for shape in shapes:
+        together = shape.get("group_id") is not None and shape.get("shape_type", "polygon") == "polygon"
+        groups.setdefault((shape.get("label"), shape["group_id"]) if together else next(fresh), []).append(shape)
+    for group in groups.values():
+        yield _thing(group, size, path)
+
+
+def _thing(shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> Thing:
+    kind = str(shapes[0].get("shape_type") or "polygon")
+    outlines = tuple(_points(shape, path) for shape in shapes)
+    said = {key: part for key, part in shapes[0].items() if key not in ("label", "points", "shape_type", "mask")}
+    mask = ""
+    if kind == "mask":
+        mask = _mask(shapes[0], envelope(outlines), size, path)
+    elif kind not in ("rectangle", "polygon"):
+        said |= {"shape_type": kind, "points": list(outlines[0])}
+    return Thing(
+        label=str(shapes[0].get("label", "")),
+        box=_circle(outlines[0]) if kind == "circle" else envelope(outlines),
+        polygons=outlines if kind == "polygon" else (),
+        mask=mask,
+        attributes=clean(**{LABELME: clean(**said)}),
+    )
+
+
+def _points(shape: dict[str, Any], path: Path) -> tuple[float, ...]:
+    points = shape.get("points")
+    if not isinstance(points, list) or not points or any(not isinstance(p, list) or len(p) != 2 for p in points):
+        raise DataError(f"{path}: a shape {shape.get('label')!r} has no points x, y")
+    return tuple(number(value, str(path)) for point in points for value in point)
+
+
+def _circle(points: tuple[float, ...]) -> Box:
+    """Return the box around a circle given by its middle and a point on it."""
+    x, y = points[:2]
+    radius = float(np.hypot(points[2] - x, points[3] - y)) if len(points) >= 4 else 0.0
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _mask(shape: dict[str, Any], box: Box, size: tuple[int, int], path: Path) -> str:
+    """Return the run lengths of a mask that is given as a PNG whose left upper pixel is at the first point."""
+    from toolchain.pictures import decode
+
+    part = (decode(_bytes(str(shape.get("mask")), path), f"{path}: a mask", channels=1)[:, :, 0] > 0).astype(np.uint8)
+    left, top = round(box[0]), round(box[1])
+    whole = np.zeros((size[1], size[0]), np.uint8)
+    if left < 0 or top < 0 or top + part.shape[0] > size[1] or left + part.shape[1] > size[0]:
+        raise DataError(f"{path}: a mask of {part.shape[1]} x {part.shape[0]} at {left}, {top} leaves its picture")
+    whole[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return masks.encode(whole)
+
+
+def _bytes(text: str, path: Path) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"{path}: a picture in it is not base64: {error}") from error

@@ -1,0 +1,138 @@
+"""What a target format cannot hold of annotated pictures: each kind counted, with examples; no loss is silent."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from toolchain.annotations.checks import Found
+from toolchain.annotations.cvat import TRACK
+from toolchain.annotations.model import SUBSET, Collection, Finding, Picture, Thing, envelope, own, split_of
+from toolchain.annotations.yolo import OBB, POSE, SEGMENT
+
+FORMATS = {"voc": "VOC", "yolo": "YOLO", "coco": "COCO", "cvat": "CVAT", "labelme": "labelme", "datumaro": "datumaro"}
+# What formats say where they have nothing to say.
+SILENT = {
+    ("voc", "pose"): "Unspecified",
+    ("cvat", "z_order"): "0",
+    ("coco", "said"): None,
+    ("voc", "segmented"): "<segmented>0</segmented>",
+    ("voc", "depth"): None,
+}
+WORDS = {
+    "xml": "other elements",
+    "element": "shape",
+    "keypoints": "key points",
+    "bbox": "exact box",
+    "mask": "form of a mask",
+}
+FLAGS = ("difficult", "truncated", "occluded")
+
+
+@dataclass
+class Losses:
+    """Counts what ``target`` cannot hold, picture by picture."""
+
+    target: str  # one of WRITTEN
+    task: str = ""  # of YOLO
+    found: dict[str, Found] = field(default_factory=dict)
+
+    def see_source(self, collection: Collection) -> None:
+        """Take in what ``collection`` says of itself as a whole."""
+        for format_, said in _namespaces(dict(collection.about)):
+            for key in said if format_ != self.target else ():
+                self._add(
+                    f"{FORMATS.get(format_, format_)}'s own {_word(key)} of the whole source", f"{said[key]}"[:80]
+                )
+
+    def see(self, picture: Picture) -> None:
+        """Take in ``picture``."""
+        if self.target == "yolo" and (subset := picture.about.get(SUBSET)) and split_of(subset) == picture.split:
+            self._add("name of a split (it becomes train, val, test or all)", f"{picture.name}: {subset}")
+        for what, said in self._of_others(dict(picture.about)):
+            self._add(f"{what} of a picture", f"{picture.name}: {said}"[:160])
+        for thing in picture.things:
+            for what, detail in self._of_thing(thing):
+                self._add(what, f"{picture.name}: {thing.label}{detail}"[:160])
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return the losses, the most frequent first."""
+        ordered = sorted(self.found.items(), key=lambda entry: -entry[1].count)
+        return tuple(Finding(rule=what, count=f.count, examples=tuple(f.examples)) for what, f in ordered)
+
+    def _add(self, what: str, example: str) -> None:
+        self.found.setdefault(what, Found()).add(example)
+
+    def _of_thing(self, thing: Thing) -> Iterator[tuple[str, str]]:
+        yield from self._of_shape(thing)
+        if thing.crowd and self.target != "coco":
+            yield "crowd (it becomes one object)", ""
+        if self.target == "yolo":
+            yield from ((f"flag: {flag}", "") for flag in FLAGS if getattr(thing, flag))
+        yield from self._of_attributes(own(thing.attributes))
+        for what, said in self._of_others(dict(thing.attributes)):
+            yield f"{what} of an object", f", {said}"
+
+    def _of_shape(self, thing: Thing) -> Iterator[tuple[str, str]]:
+        holds_outlines = self.target in ("coco", "cvat") or (self.target == "yolo" and self.task == SEGMENT)
+        if thing.polygons and not holds_outlines and not self._is_corners(thing):
+            yield "outline (its box stays)", f", {len(thing.polygons)} of {sum(map(len, thing.polygons)) // 2} points"
+        if thing.polygons and holds_outlines and self.target != "coco":
+            if len(thing.polygons) > 1:
+                kept = "each becomes an object" if self.target == "cvat" else "joined by lines"
+                yield f"several outlines of one object ({kept})", f", {len(thing.polygons)}"
+            if _differ(thing.box, envelope(thing.polygons)):
+                yield "box that is not the one around its outline (which stays)", ""
+        if thing.mask and self.target in ("voc", "yolo"):
+            yield "mask (its box stays)", ""
+        if thing.rotation and (self.target == "voc" or (self.target == "yolo" and self.task != OBB)):
+            yield "rotation of a box (the upright box around it stays)", f", {thing.rotation:g} degrees"
+        if self.target == "yolo" and self.task == SEGMENT and not thing.polygons:
+            yield "box that becomes an outline (YOLO's segments have no boxes)", ""
+
+    def _is_corners(self, thing: Thing) -> bool:
+        """Return whether oriented boxes hold the outline: it has four corners."""
+        return self.task == OBB and len(thing.polygons) == 1 and len(thing.polygons[0]) == 8
+
+    def _of_attributes(self, attributes: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for name, value in attributes.items():
+            if name == TRACK:
+                stays = "" if self.target == "yolo" else " (its number stays, as an attribute)"
+                yield f"track{stays}", f" {value}"
+            elif self.target == "yolo" or (self.target != "coco" and not isinstance(value, str | int | float)):
+                yield f"attribute: {name}", f", {value}"
+            elif self.target != "coco" and not isinstance(value, str):
+                yield f"type of an attribute (it becomes text): {name}", f", {value}"
+
+    def _of_others(self, said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield what formats other than the target alone said."""
+        for format_, entries in _namespaces(said):
+            kept = format_ == self.target
+            for key, value in _each(entries):
+                if kept and (self.target, key) != ("yolo", "keypoints"):
+                    continue
+                is_held = kept and self.task == POSE
+                says_nothing = (format_, key) in SILENT and SILENT[format_, key] in (None, value)
+                if not is_held and not says_nothing:
+                    yield f"{FORMATS.get(format_, format_)}'s own {_word(key)}", f"{key}={value}"
+
+
+def _namespaces(said: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((name[1:], value) for name, value in said.items() if name.startswith("@") and isinstance(value, dict))
+
+
+def _each(entries: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the entries, of elements of XML each one under its own name."""
+    for key, value in entries.items():
+        if key == "xml":
+            yield from ((re.split(r"[\s/>]", text[1:], maxsplit=1)[0], text) for text in value)
+        else:
+            yield key, value
+
+
+def _word(key: str) -> str:
+    return WORDS.get(key, key)
+
+
+def _differ(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return any(abs(a - b) > 1e-6 * max(1.0, abs(a)) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,107 @@
+"""Masks as run lengths: COCO's compressed text and its plain counts, CVAT's windows, and pixels.
+
+COCO counts runs of 0 and 1 in turn, from 0, down the columns from the left. Its text writes each count, from the third
+on less the one two before, in groups of 5 bits, low ones first, with a sixth that says whether more follow and 48 added
+(pycocotools' maskApi.c, rleToString). CVAT counts along the rows of a window.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.errors import DataError
+
+Mask = NDArray[np.uint8]  # (height, width), 0 or 1
+
+
+def to_text(counts: Sequence[int]) -> str:
+    """Return COCO's compressed text of ``counts``."""
+    out = []
+    for position, count in enumerate(counts):
+        value = count - counts[position - 2] if position > 2 else count
+        more = True
+        while more:
+            bits = value & 0x1F
+            value >>= 5
+            more = value != (-1 if bits & 0x10 else 0)
+            out.append(chr(bits + (0x20 if more else 0) + 48))
+    return "".join(out)
+
+
+def to_counts(text: str) -> list[int]:
+    """Return the counts that COCO's compressed ``text`` stands for.
+
+    Raises:
+        DataError: it is no such text.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise DataError(f"{text[:40]!r} are no run lengths: {character!r} stands in none")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            value -= (1 << shift) if bits & 0x10 else 0
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    if shift or min(counts, default=0) < 0:
+        raise DataError(f"{text[:40]!r} are no run lengths: they break off, or a run is shorter than 0")
+    return counts
+
+
+def decode(text: str, width: int, height: int) -> Mask:
+    """Return the pixels of the compressed ``text``: uint8 of shape (height, width), 0 or 1."""
+    return _pixels(to_counts(text), width * height).reshape((height, width), order="F")
+
+
+def encode(mask: Mask) -> str:
+    """Return the compressed text of ``mask``, uint8 of shape (height, width), 0 or 1."""
+    return to_text(_runs(mask.ravel(order="F")))
+
+
+def box_of(text: str, width: int, height: int) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom of what the mask covers, in pixels; zeros when that is nothing."""
+    mask = decode(text, width, height)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def from_window(counts: Sequence[int], window: tuple[int, int, int, int], width: int, height: int) -> str:
+    """Return the compressed text of a mask as large as the picture from CVAT's ``counts`` in a window.
+
+    Args:
+        counts: Runs of 0 and 1 in turn along the rows of the window.
+        window: Its left, top, width and height in pixels.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+    """
+    left, top, across, down = window
+    if left < 0 or top < 0 or across < 0 or down < 0 or left + across > width or top + down > height:
+        raise DataError(f"a mask's window {window} is not inside its picture of {width} x {height}")
+    mask = np.zeros((height, width), np.uint8)
+    mask[top : top + down, left : left + across] = _pixels(counts, across * down).reshape((down, across))
+    return encode(mask)
+
+
+def to_window(text: str, width: int, height: int) -> tuple[list[int], tuple[int, int, int, int]]:
+    """Return CVAT's counts and window (left, top, width, height) of the mask ``text``; the window is its box."""
+    left, top, right, bottom = (int(edge) for edge in box_of(text, width, height))
+    part = decode(text, width, height)[top:bottom, left:right]
+    return _runs(part.ravel()), (left, top, right - left, bottom - top)
+
+
+def _pixels(counts: Sequence[int], pixels: int) -> Mask:
+    if sum(counts) != pixels:
+        raise DataError(f"a mask's run lengths add up to {sum(counts):,}, but it has {pixels:,} pixels")
+    return np.repeat(np.arange(len(counts), dtype=np.uint8) % 2, counts)
+
+
+def _runs(values: Mask) -> list[int]:
+    edges = np.flatnonzero(np.diff(values)) + 1
+    runs = np.diff([0, *edges, len(values)]).tolist() if len(values) else []
+    return [0, *runs] if len(values) and values[0] else runs

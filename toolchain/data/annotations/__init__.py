@@ -1,0 +1,187 @@
+"""Annotations: take pictures and the objects marked in them, in any common format, into a dataset, checked."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from toolchain.annotations import Collection, Picture, open_source
+from toolchain.annotations.checks import Checker
+from toolchain.annotations.model import SPLITS, UNKNOWN_CLASS
+from toolchain.annotations.rows import SCHEMA, to_row
+from toolchain.artifacts.dataset import UNSPLIT, DatasetWriter, new_dataset
+from toolchain.artifacts.provenance import Work
+from toolchain.data.annotations.settings import Config
+from toolchain.data.annotations.statistics import Statistics
+from toolchain.data.annotations.tiles import Cutter
+from toolchain.errors import DataError
+from toolchain.progress import Progress
+from toolchain.services.folders import Folder, fetch_folder
+
+__all__ = ["Config", "Result", "read", "run"]
+
+ROWS_AT_ONCE, BYTES_AT_ONCE = 64, 256 * 1024**2  # that are held before they are written
+LOST = "object is in no tile by enough of its area"
+
+
+@dataclass(frozen=True)
+class Result:
+    pictures: int  # read
+    rows: int  # written: pictures, or their tiles
+    objects: int  # in the rows
+    labels: int
+
+
+def run(dataset: Path, config: Config) -> Result:
+    """Write the annotated pictures that ``config`` names to ``dataset``: in one split, "all", or in the source's own.
+
+    A row is a picture, or a tile of one: ``image`` upright, ``objects`` in its pixels, ``about``, and ``picture``, the
+    source's name, by which data.split keeps the tiles of a picture together. Memory holds one picture and 64 rows.
+
+    Raises:
+        ConfigError: the format is not known.
+        DataError: the source is missing, is not the one whose digest was given, is damaged, or has what is to fail.
+        ServiceError: the service that holds it is down or refuses.
+    """
+    work = Work("data.annotations", config)
+    with tempfile.TemporaryDirectory(prefix="annotations-") as scratch:
+        folder = fetch_folder(config.source, Path(scratch) / "source")
+        _check_digest(folder, config)
+        apart = fetch_folder(config.pictures, Path(scratch) / "pictures") if config.pictures else None
+        work.source = {"uri": config.source, "sha256": folder.sha256, "version": folder.revision}
+        work.source |= {"pictures": config.pictures, "pictures_sha256": apart.sha256} if apart else {}
+        collection = read(folder.path, apart.path if apart else None, config)
+        return _write(dataset, collection, config, work)
+
+
+def read(folder: Path, pictures: Path | None, config: Config) -> Collection:
+    """Return the annotated pictures in ``folder``, unchecked, one at a time."""
+    return open_source(folder, config.format, pictures, config.origin, config.task)
+
+
+def _write(dataset: Path, collection: Collection, config: Config, work: Work) -> Result:
+    labels = tuple(config.labels) or tuple(name for name in collection.labels if not name.startswith(UNKNOWN_CLASS))
+    if not labels:
+        raise DataError(f"{config.source} has no label at all; mark some objects, or give labels")
+    found = Counter(picture.split for picture in collection.pictures())
+    if not found:
+        raise DataError(f"{config.source} has annotations but no picture; look at what it holds")
+    checker = Checker(config.actions(), labels, config.most_pixels)
+    checker.see_source(collection)
+    made = _Made(collection, checker, config, found)
+    with new_dataset(dataset, SCHEMA, work, labels) as writer:
+        for split in sorted(set(made.splits.values())):
+            writer.write(split, pa.Table.from_pylist([], SCHEMA))
+        _write_rows(writer, made, {label: position for position, label in enumerate(labels)})
+        checker.finish()
+        made.tell(writer, labels)
+        if not made.rows:
+            raise DataError(f"no picture of {config.source} is left: {made.dropped()}")
+        work.metrics |= {"pictures": float(made.pictures), "objects": float(made.objects)}
+    return Result(made.pictures, made.rows, made.objects, len(labels))
+
+
+def _write_rows(writer: DatasetWriter, made: "_Made", positions: dict[str, int]) -> None:
+    waiting: dict[str, list[dict[str, Any]]] = {}
+    held = 0
+    for number, (split, source, picture, data) in enumerate(made.pieces()):
+        waiting.setdefault(split, []).append(to_row(picture, source, data, number, positions))
+        held += len(data)
+        if held > BYTES_AT_ONCE or sum(map(len, waiting.values())) >= ROWS_AT_ONCE:
+            _flush(writer, waiting)
+            held = 0
+    _flush(writer, waiting)
+
+
+def _flush(writer: DatasetWriter, waiting: dict[str, list[dict[str, Any]]]) -> None:
+    for split, rows in waiting.items():
+        writer.write(split, pa.Table.from_pylist(rows, SCHEMA))
+    waiting.clear()
+
+
+class _Made:
+    """The rows in the making, and the tally of what became of pictures and objects."""
+
+    def __init__(self, collection: Collection, checker: Checker, config: Config, found: Counter[str]) -> None:
+        self.collection, self.checker, self.config = collection, checker, config
+        self.total, self.splits = sum(found.values()), _splits(found, config.keep_splits)
+        self.unsplit = found[UNSPLIT] if self.splits[UNSPLIT] != UNSPLIT else 0
+        self.cutter = Cutter(config.tile, config.overlap, config.kept_area)
+        self.statistics = Statistics()
+        self.pictures = self.rows = self.objects = self.without_objects = 0
+
+    def pieces(self) -> Iterator[tuple[str, str, Picture, bytes]]:
+        """Yield split, the source's name, and each picture or tile with its file."""
+        with Progress("annotations", self.total, "pictures") as progress:
+            for given in self.collection.pictures():
+                self.pictures += 1
+                progress.advance()
+                found = self.checker.check(given)
+                if found is None:
+                    continue
+                picture = self.checker.check_things(found[0])
+                for tile, data in self.cutter.tiles_of(picture, found[1], self.config.most_pixels):
+                    if tile.things or self.config.empty:
+                        yield self._counted(tile, picture, data)
+                    else:
+                        self.without_objects += 1
+
+    def _counted(self, tile: Picture, picture: Picture, data: bytes) -> tuple[str, str, Picture, bytes]:
+        split = self.splits[picture.split]
+        self.statistics.see(tile, split)
+        self.rows += 1
+        self.objects += len(tile.things)
+        return split, picture.name, tile, data
+
+    def tell(self, writer: DatasetWriter, labels: tuple[str, ...]) -> None:
+        """Record what fell, and what the report shows."""
+        for rule, dropped in self.checker.dropped_pictures.items():
+            writer.drop(rule, dropped.count, dropped.examples)
+        if not self.config.empty:
+            writer.drop("picture or tile has no object in it", self.without_objects)
+        collection = self.collection
+        source = {"format": collection.format, "labels": list(collection.labels), "about": dict(collection.about)}
+        note: dict[str, Any] = {
+            "source": source,
+            "checks": self.checker.report(),
+            "findings": [asdict(finding) for finding in collection.findings],
+            "statistics": self.statistics.note(labels),
+        }
+        if self.unsplit:
+            note["unsplit"] = {"rule": "picture without a split goes to train", "count": self.unsplit}
+        if self.config.tile:
+            cutter = self.cutter
+            lost = {"rule": LOST, "count": cutter.lost.count, "examples": cutter.lost.examples}
+            parts = {"clipped": cutter.clipped, "left_out": cutter.left_out, "lost": lost}
+            note["tiles"] = {"pictures": cutter.cut, "tiles": cutter.tiles, **parts}
+        writer.note(note)
+
+    def dropped(self) -> str:
+        """Return in words what fell most."""
+        fallen = {rule: found.count for rule, found in self.checker.dropped_pictures.items()}
+        fallen |= {"no object in it": self.without_objects} if self.without_objects else {}
+        rule, count = max(fallen.items(), key=lambda entry: entry[1], default=("there was none", 0))
+        return f"{count:,} fell because {rule!r}"
+
+
+def _splits(found: Counter[str], keep: bool) -> dict[str, str]:
+    """Return the dataset's split for each of the source's.
+
+    Without training pictures there is nothing that data.split could cut from, so that all are one split; pictures of no
+    split beside others are training pictures.
+    """
+    if not keep or not (found["train"] or (found[UNSPLIT] and len(+found) > 1)):
+        return dict.fromkeys((UNSPLIT, *SPLITS), UNSPLIT)
+    return {UNSPLIT: "train", **{name: name for name in SPLITS if found[name]}}
+
+
+def _check_digest(folder: Folder, config: Config) -> None:
+    if config.digest and folder.sha256 != config.digest.lower():
+        raise DataError(
+            f"{config.source} is not the data that was agreed on: its SHA-256 is {folder.sha256}, digest says "
+            f"{config.digest.lower()}; find out which is right"
+        )

@@ -1,0 +1,73 @@
+"""What a user can set about reading annotations."""
+
+from dataclasses import dataclass, field
+
+from toolchain.annotations import DATUMARO, READ
+from toolchain.annotations.checks import CHECKS
+from toolchain.annotations.voc import ORIGINS
+from toolchain.annotations.yolo import TASKS
+from toolchain.errors import ConfigError
+from toolchain.pictures import MOST_PIXELS
+
+SHA256_DIGITS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    source: str = "package:deepforest/data"  # folder, package:NAME/FOLDER, or archive at a path, s3:// or https://
+    digest: str = ""  # SHA-256 that the source must have, 64 hexadecimal digits; "": any
+    format: str = ""  # "voc", "yolo", "coco", "cvat", "labelme" or "datumaro:NAME"; "": found from the files
+    pictures: str = ""  # where the pictures are, as source says it, if apart; "": with the annotations
+    labels: list[str] = field(default_factory=list)  # the classes allowed, in their order; []: those of the source
+    keep_splits: bool = True  # train, validation and test as the source has them; False: all rows in one split
+    origin: str = ""  # of VOC's coordinates: "positions" from 0, "pixels" from 1, "shifted" by 1; "": from evidence
+    task: str = ""  # of YOLO's lines: "detect", "segment", "obb" or "pose"; "": from evidence
+    # What to do about each thing that can be wrong: "fix", "drop", "fail" or "keep", as far as it can be done.
+    missing: str = "fail"  # a picture is not there
+    unreadable: str = "fail"  # a file is no picture, or is damaged
+    too_large: str = "fail"  # a picture has more than most_pixels
+    animated: str = "fix"  # a picture moves: its first frame stays
+    same_name: str = "fail"  # two pictures have one name: the later one is renamed
+    repeated_ids: str = "fail"  # COCO's ids are not unique: annotations go to the first picture of an id
+    wrong_size: str = "fail"  # the size in the annotations is not the picture's: boxes are scaled to it
+    rotated: str = "fix"  # EXIF asks to turn a picture: it is stored upright, and its boxes go with it
+    offsets: str = "fix"  # VOC's coordinates count from 1: they are read as positions from 0
+    unknown_label: str = "fail"  # an object's label is not in labels, or its class number has no name
+    swapped: str = "fix"  # right is left of left, or bottom above top: they are put in order
+    outside: str = "fix"  # a box reaches outside its picture: it is clipped
+    no_area: str = "drop"  # a box has no area (in its picture)
+    repeated: str = "drop"  # an object is there twice: the later one falls
+    most_pixels: int = MOST_PIXELS  # of a picture: decoded, 100 million take 300 MB
+    tile: int = 0  # pixels: pictures larger than this are cut into squares of this side; 0: they stay whole
+    overlap: int = 64  # pixels that neighbouring tiles share: an object up to that size is whole in one of them
+    kept_area: float = 0.5  # share of a box that must be in a tile for it to stay there, clipped; else it is left out
+    empty: bool = True  # pictures and tiles without an object stay: a detector learns from them what is none
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ConfigError("source is empty; give a folder, or an archive at a path, s3:// or https://")
+        if self.digest and (
+            len(self.digest) != SHA256_DIGITS or not set(self.digest.lower()) <= set("0123456789abcdef")
+        ):
+            raise ConfigError(f"digest={self.digest!r} is not a SHA-256; give its {SHA256_DIGITS} hexadecimal digits")
+        for name, known in (("format", READ), ("origin", tuple(ORIGINS)), ("task", TASKS)):
+            value = getattr(self, name)
+            if value and value not in known and not (name == "format" and value.startswith(DATUMARO)):
+                raise ConfigError(f"{name}={value!r} is not known; give one of {', '.join(known)}, or leave it empty")
+        for name, action in self.actions().items():
+            if action not in CHECKS[name].actions:
+                raise ConfigError(f"{name}={action!r} cannot be done; give one of {', '.join(CHECKS[name].actions)}")
+        if len(set(self.labels)) < len(self.labels):
+            raise ConfigError(f"labels={self.labels} names one twice")
+        if self.most_pixels < 1:
+            raise ConfigError(f"most_pixels={self.most_pixels} is out of range; give a number above 0")
+        if self.tile and not 32 <= self.tile <= 10_000:
+            raise ConfigError(f"tile={self.tile} is out of range; give 32 to 10000 pixels, or 0 for none")
+        if self.overlap < 0 or (self.tile and self.overlap > self.tile // 2):
+            raise ConfigError(f"overlap={self.overlap} is out of range; give 0 to half of tile={self.tile}")
+        if not 0 < self.kept_area <= 1:
+            raise ConfigError(f"kept_area={self.kept_area} is out of range; give a share above 0, up to 1")
+
+    def actions(self) -> dict[str, str]:
+        """Return what is to be done about each of annotations.checks.CHECKS."""
+        return {name: getattr(self, name) for name in CHECKS}

@@ -1,0 +1,77 @@
+"""What a report says of boxes: how many of each class, how large they are, where they lie."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from toolchain.annotations import Picture
+from toolchain.annotations.geometry import covered
+
+CELLS = 8  # rows and columns of the histogram of positions
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+SMALL, MEDIUM = 32**2, 96**2  # square pixels: COCO's bounds of small, medium and large objects
+
+
+@dataclass
+class Statistics:
+    """Taken picture by picture; memory holds 32 bytes for each box."""
+
+    rows: Counter[str] = field(default_factory=Counter)  # by split
+    empty: int = 0  # rows without an object
+    labels: dict[str, Counter[str]] = field(default_factory=dict)  # objects by split, then label
+    flags: Counter[str] = field(default_factory=Counter)  # objects with an outline, a mask, a flag
+    counts: list[int] = field(default_factory=list)  # objects in each row
+    sizes: list[tuple[float, float, float]] = field(default_factory=list)  # width, height, and square pixels
+    positions: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros((CELLS, CELLS), np.int64))
+
+    def see(self, picture: Picture, split: str) -> None:
+        """Take in a row."""
+        self.rows[split] += 1
+        self.empty += not picture.things
+        self.counts.append(len(picture.things))
+        labels = self.labels.setdefault(split, Counter())
+        for thing in picture.things:
+            labels[thing.label] += 1
+            left, top, right, bottom = covered(thing)
+            across, down = (right - left) / picture.width, (bottom - top) / picture.height
+            self.sizes.append((across, down, (right - left) * (bottom - top)))
+            row, column = (top + bottom) / 2 / picture.height, (left + right) / 2 / picture.width
+            self.positions[_cell(row), _cell(column)] += 1
+            self.flags.update(
+                name
+                for name in ("polygons", "mask", "rotation", "crowd", "difficult", "truncated", "occluded")
+                if getattr(thing, name)
+            )
+
+    def note(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        """Return all of it as JSON: sizes as shares of the picture, positions row by row from the upper left."""
+        sizes = np.array(self.sizes).reshape(-1, 3)
+        square = sizes[:, 2]
+        return {
+            "rows": dict(self.rows),
+            "rows_without_objects": self.empty,
+            "objects": len(sizes),
+            "objects_by_label": {s: {label: n.get(label, 0) for label in labels} for s, n in self.labels.items()},
+            "objects_with": dict(self.flags),
+            "objects_in_a_row": _quantiles(np.array(self.counts, float)),
+            "quantiles": list(QUANTILES),
+            "width": _quantiles(sizes[:, 0]),
+            "height": _quantiles(sizes[:, 1]),
+            "side_pixels": _quantiles(np.sqrt(square)),
+            "small_medium_large": [
+                int((square < SMALL).sum()),
+                int(((square >= SMALL) & (square < MEDIUM)).sum()),
+                int((square >= MEDIUM).sum()),
+            ],
+            "positions": self.positions.tolist(),
+        }
+
+
+def _cell(share: float) -> int:
+    return min(CELLS - 1, max(0, int(share * CELLS)))
+
+
+def _quantiles(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
+    return [round(float(value), 4) for value in np.quantile(values, QUANTILES)] if len(values) else []

@@ -1,0 +1,176 @@
+"""Detections: the objects that are in pictures, the boxes that a model answers, and how both are kept in files.
+
+Boxes are left, top, right, bottom in pixels of the picture as it is stored, from its left upper edge.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from toolchain.artifacts.dataset import ROW
+from toolchain.artifacts.picture import HEIGHT, WIDTH
+from toolchain.errors import ArtifactError, DataError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+# Of a file of answers: one row for each picture and variant. What is expected stands beside what was answered, so that
+# whoever compares variants needs no dataset.
+BOXES = pa.list_(pa.list_(pa.float32(), 4))
+SCHEMA = pa.schema(
+    [
+        (ROW, pa.int64()),  # the picture's number in its source
+        ("variant", pa.string()),
+        (WIDTH, pa.int64()),
+        (HEIGHT, pa.int64()),
+        ("boxes", BOXES),  # answered, the best first
+        ("scores", pa.list_(pa.float32())),  # 0..1
+        ("labels", pa.list_(pa.int64())),  # positions in the class names
+        ("expected_boxes", BOXES),
+        ("expected_labels", pa.list_(pa.int64())),
+        ("expected_neutral", pa.list_(pa.bool_())),  # neither found nor missed counts
+        ("expected_crowd", pa.list_(pa.bool_())),  # many objects in one box; neutral too
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What is in one picture."""
+
+    boxes: Floats  # float64 (objects, 4)
+    labels: Ints  # int64 (objects,): positions in the class names
+    neutral: Flags  # bool (objects,): neither found nor missed counts, as crowds and Pascal VOC's difficult ones
+    crowd: Flags  # bool (objects,): many in one box, which any number of answers may lie in
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model found in one picture, the best first."""
+
+    boxes: Floats  # float64 (boxes, 4)
+    scores: Floats  # float64 (boxes,), 0..1
+    labels: Ints  # int64 (boxes,): positions in the class names
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def above(self, threshold: float) -> "Answer":
+        """Return the boxes whose score is at least ``threshold``."""
+        kept = self.scores >= threshold
+        return Answer(self.boxes[kept], self.scores[kept], self.labels[kept])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a dataset, without its pixels."""
+
+    row: int  # number in its source
+    width: int  # pixels, as stored
+    height: int
+    objects: Objects
+
+
+def objects_of(entries: Sequence[Mapping[str, Any]], width: int, height: int, classes: int, where: str) -> Objects:
+    """Return the objects in a picture of ``width`` x ``height`` from ``entries``, its column of objects in a dataset.
+
+    A rotated box becomes the upright one around it; what reaches beyond the picture is cut. ``where`` is what errors
+    call the picture.
+
+    Raises:
+        DataError: a label beyond ``classes``, or a box without area in the picture.
+    """
+    boxes = np.array([_upright(entry["box"], entry.get("rotation") or 0.0) for entry in entries], np.float64)
+    boxes = boxes.reshape(-1, 4).clip(0, [width, height, width, height])
+    labels = np.array([entry["label"] for entry in entries], np.int64)
+    crowd = np.array([bool(entry.get("crowd")) for entry in entries], bool)
+    difficult = np.array([bool(entry.get("difficult")) for entry in entries], bool)
+    _check(boxes, labels, entries, classes, where)
+    return Objects(boxes, labels, crowd | difficult, crowd)
+
+
+def stretch(boxes: NDArray[Any], source: tuple[int, int], target: tuple[int, int]) -> Floats:
+    """Return ``boxes``, (n, 4), of a picture of ``source`` (width, height) when it is stretched to ``target``."""
+    across, down = target[0] / source[0], target[1] / source[1]
+    return np.asarray(boxes, np.float64).reshape(-1, 4) * [across, down, across, down]
+
+
+def table_of(variant: str, pictures: Sequence[Picture], answers: Sequence[Answer]) -> pa.Table:
+    """Return what ``variant`` answered to ``pictures``, and what was expected, in rows of ``SCHEMA``."""
+    rows = [
+        {
+            ROW: picture.row,
+            "variant": variant,
+            WIDTH: picture.width,
+            HEIGHT: picture.height,
+            "boxes": answer.boxes.tolist(),
+            "scores": answer.scores.tolist(),
+            "labels": answer.labels.tolist(),
+            "expected_boxes": picture.objects.boxes.tolist(),
+            "expected_labels": picture.objects.labels.tolist(),
+            "expected_neutral": picture.objects.neutral.tolist(),
+            "expected_crowd": picture.objects.crowd.tolist(),
+        }
+        for picture, answer in zip(pictures, answers, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def read_table(table: pa.Table) -> tuple[list[Picture], list[Answer]]:
+    """Return the pictures and answers in rows of ``SCHEMA``, all of one variant.
+
+    Raises:
+        ArtifactError: columns are missing.
+    """
+    missing = set(SCHEMA.names) - set(table.schema.names)
+    if missing:
+        raise ArtifactError(f"the answers lack {', '.join(sorted(missing))}; measure accuracy again")
+    pictures, answers = [], []
+    for row in table.to_pylist():
+        expected = Objects(
+            np.array(row["expected_boxes"], np.float64).reshape(-1, 4),
+            np.array(row["expected_labels"], np.int64),
+            np.array(row["expected_neutral"], bool),
+            np.array(row["expected_crowd"], bool),
+        )
+        pictures.append(Picture(row[ROW], row[WIDTH], row[HEIGHT], expected))
+        answers.append(answer_of(row["boxes"], row["scores"], row["labels"]))
+    return pictures, answers
+
+
+def answer_of(boxes: Any, scores: Any, labels: Any) -> Answer:
+    """Return arrays or lists of ``boxes`` (n, 4), ``scores`` (n,) and ``labels`` (n,) as an answer, best first."""
+    answer = Answer(
+        np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64), np.array(labels, np.int64)
+    )
+    order = np.argsort(-answer.scores, kind="stable")
+    return Answer(answer.boxes[order], answer.scores[order], answer.labels[order])
+
+
+def _upright(box: Sequence[float], degrees: float) -> tuple[float, float, float, float]:
+    """Return the upright box around ``box`` turned by ``degrees`` around its middle."""
+    left, top, right, bottom = box
+    if not degrees:
+        return left, top, right, bottom
+    sine, cosine = abs(np.sin(np.radians(degrees))), abs(np.cos(np.radians(degrees)))
+    width, height = right - left, bottom - top
+    across, down = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2
+    middle, centre = (left + right) / 2, (top + bottom) / 2
+    return middle - across, centre - down, middle + across, centre + down
+
+
+def _check(boxes: Floats, labels: Ints, entries: Sequence[Mapping[str, Any]], classes: int, where: str) -> None:
+    beyond = labels[(labels < 0) | (labels >= classes)]
+    if len(beyond):
+        raise DataError(f"{where} has an object of label {beyond[0]}, but there are {classes} label names (from 0)")
+    flat = np.flatnonzero(~((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])))
+    if len(flat):
+        box = ", ".join(f"{value:g}" for value in entries[flat[0]]["box"])
+        raise DataError(f"{where} has a box without area in the picture ({box}); mend it where annotations are read")

@@ -85,6 +85,7 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], for
     """
     from toolchain.annotations import coco, cvat, voc, yolo
 
+    folder.mkdir(parents=True, exist_ok=True)
     writers = {"coco": coco.write, "cvat": cvat.write, "voc": voc.write}
     if format_ == "yolo":
         yolo.write(folder, collection, pictures, task or yolo.task_of(collection.pictures()))

@@ -22,7 +22,7 @@ LABELS = ("car", "traffic light", "Fußgänger <&> \"x'")
 SPLITS = ("train", "validation", "test")
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
 STEMS = st.lists(
-    st.from_regex(r"[a-zA-Z0-9ä .-]?[a-zA-Z0-9ä_ .-]{0,5}[a-zA-Z0-9]", fullmatch=True),
+    st.from_regex(r"[a-zA-Z0-9ä.-]?[a-zA-Z0-9ä_ .-]{0,5}[a-zA-Z0-9]", fullmatch=True),
     min_size=1,
     max_size=3,
     unique_by=str.lower,
@@ -154,10 +154,11 @@ def around(pictures: list[Picture], format_: str, task: str = "") -> None:
         second = open_source(written(two, list(between.pictures()), between.about, format_, task))
         assert first.labels == between.labels == second.labels == LABELS
         exactly = bare(first.pictures())
-        assert exactly == bare(between.pictures())
         if format_ == "yolo":
+            agree(list(first.pictures()), list(between.pictures()))
             agree(list(first.pictures()), list(second.pictures()))
         else:
+            assert exactly == bare(between.pictures())
             assert exactly == bare(second.pictures())
         agree(pictures, [without_formats(p) for p in first.pictures()])
 

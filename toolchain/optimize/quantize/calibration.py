@@ -7,24 +7,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolchain.artifacts.dataset import ROW, TEXT, Dataset
+from toolchain.artifacts.dataset import ROW, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.errors import DataError
-from toolchain.inference import Ids, Tokenizer, pad
+from toolchain.inference import Feeds
+from toolchain.preprocess import preprocessor_of
 
 TRAINING = "train"
-AUGMENTED = "augmented"  # true for a row that was made from another: its text is nobody's
+AUGMENTED = "augmented"  # true for a row that was made from another: its text or picture is nobody's
 KEY = "key"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Texts that stand for all that the model will see."""
+    """Rows that stand for all that the model will see."""
 
     rows: tuple[int, ...]  # their numbers in the source, rising
-    feeds: tuple[
-        dict[str, Ids], ...
-    ]  # one for each, int64 (1, tokens), unpadded: a padding token's range means nothing
+    feeds: tuple[Feeds, ...]  # a request for each; texts unpadded: a padding token's range means nothing
 
 
 def draw(dataset: Dataset, model: Model, rows: int, seed: int) -> Calibration:
@@ -35,23 +34,23 @@ def draw(dataset: Dataset, model: Model, rows: int, seed: int) -> Calibration:
     Raises:
         DataError: the training split is missing, or has no row that was not made by augmentation.
     """
-    dataset.require(TEXT, ROW)
+    preprocessor = preprocessor_of(model)
+    dataset.require(preprocessor.column, ROW)
     drawn: pa.Table | None = None
-    for batch in _keyed(dataset, seed):
+    for batch in _keyed(dataset, preprocessor.column, seed):
         pool = batch if drawn is None else pa.concat_tables([drawn, batch])
         drawn = pool.sort_by(KEY).slice(0, rows)
     if drawn is None or not drawn.num_rows:
         raise DataError(f"{dataset.path} has no training rows to calibrate with; INT8 with fixed ranges needs some")
     drawn = drawn.sort_by(ROW)
-    tokenizer = Tokenizer(model)
-    feeds = tuple(pad([ids], tokenizer.pad_id) for ids in tokenizer.ids(drawn.column(TEXT).to_pylist()))
-    return Calibration(tuple(drawn.column(ROW).to_pylist()), feeds)
+    prepared = preprocessor.prepare(drawn.column(preprocessor.column).to_pylist())
+    return Calibration(tuple(drawn.column(ROW).to_pylist()), tuple(preprocessor.stack([one]) for one in prepared))
 
 
-def _keyed(dataset: Dataset, seed: int) -> Iterator[pa.Table]:
+def _keyed(dataset: Dataset, column: str, seed: int) -> Iterator[pa.Table]:
     random = np.random.default_rng(seed)
     marked = AUGMENTED in dataset.schema.names
-    for batch in dataset.batches(TRAINING, [TEXT, ROW, *([AUGMENTED] if marked else [])]):
+    for batch in dataset.batches(TRAINING, [column, ROW, *([AUGMENTED] if marked else [])]):
         table = pa.Table.from_batches([batch])
         if marked:
             table = table.filter(pc.invert(table.column(AUGMENTED))).drop_columns([AUGMENTED])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.errors import ArtifactError
-from toolchain.inference import Ids
+from toolchain.inference import Feeds
 
 INFORMATION = "model_info"  # where OpenVINO's tools keep what a model is, in the .xml
 
@@ -23,12 +23,13 @@ def convert(source: Path, target: Path, properties: Mapping[str, str]) -> None:
 
 
 def quantize(
-    source: Path, target: Path, properties: Mapping[str, str], feeds: Sequence[dict[str, Ids]], bits: int
+    source: Path, target: Path, properties: Mapping[str, str], feeds: Sequence[Feeds], bits: int, attends: bool = True
 ) -> None:
-    """Write ``source`` to ``target`` with its linear layers in INT8, ranges set by ``feeds``.
+    """Write ``source`` to ``target`` with its weighted layers in INT8, ranges set by ``feeds``.
 
-    NNCF's recipe for transformers: SmoothQuant, symmetric weights by channel, asymmetric activations; at 7 ``bits``
-    weights use half their range, which keeps the 16-bit sums of processors without VNNI from saturating.
+    NNCF's recipe for what ``attends`` (a transformer): SmoothQuant, symmetric weights by channel, asymmetric
+    activations; for all else its usual one. At 7 ``bits`` weights use half their range, which keeps the 16-bit sums of
+    processors without VNNI from saturating.
 
     Raises:
         ArtifactError: OpenVINO or NNCF cannot take the graph.
@@ -45,7 +46,7 @@ def quantize(
             model,
             nncf.Dataset(feeds, lambda feed: {name: feed[name] for name in names}),
             subset_size=len(feeds),
-            model_type=nncf.ModelType.TRANSFORMER,
+            model_type=nncf.ModelType.TRANSFORMER if attends else None,
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
         )
     except (RuntimeError, nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError) as error:

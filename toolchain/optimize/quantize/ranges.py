@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import ArtifactError
-from toolchain.inference import Ids
+from toolchain.inference import Feeds
 from toolchain.optimize.quantize.graph import linear_layers
 
 Floats = NDArray[np.float32]
@@ -39,7 +39,7 @@ class Extremes:
         return Extremes(self.low / scale, self.high / scale)
 
 
-def measure(model: Any, source: Path, feeds: Sequence[dict[str, Ids]]) -> dict[str, Extremes]:
+def measure(model: Any, source: Path, feeds: Sequence[Feeds]) -> dict[str, Extremes]:
     """Return the extremes of every linear layer's input on ``feeds``; ``source`` is named in errors.
 
     Raises:
@@ -52,7 +52,7 @@ def measure(model: Any, source: Path, feeds: Sequence[dict[str, Ids]]) -> dict[s
         raise ArtifactError(f"{source} does not run in ONNX Runtime: {str(error).splitlines()[0]}") from error
 
 
-def _measure(model: Any, names: list[str], feeds: Sequence[dict[str, Ids]]) -> dict[str, Extremes]:
+def _measure(model: Any, names: list[str], feeds: Sequence[Feeds]) -> dict[str, Extremes]:
     import onnxruntime
     from onnx import TensorProto, helper
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import ArtifactError
-from toolchain.inference import Ids
+from toolchain.inference import Feeds
 from toolchain.optimize.quantize.embeddings import shrink_embeddings
 from toolchain.optimize.quantize.graph import (
     MICROSOFT,
@@ -33,7 +33,7 @@ SMALLEST = 1e-8  # a scale must be above zero, also for weights that were all pr
 
 
 def quantize(
-    source: Path, target: Path, properties: Mapping[str, str], feeds: Sequence[dict[str, Ids]], bits: int, alpha: float
+    source: Path, target: Path, properties: Mapping[str, str], feeds: Sequence[Feeds], bits: int, alpha: float
 ) -> None:
     """Write the ONNX graph ``source`` to ``target`` with linear layers in INT8, ranges set by ``feeds``.
 

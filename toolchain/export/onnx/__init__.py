@@ -1,0 +1,197 @@
+"""Export: PyTorch models as ONNX graphs that answer the same, with what they are written into them.
+
+The graph is plain ONNX with a free batch (and a free length of texts): ONNX Runtime fuses it when it loads it, and the
+converters to INT8 and OpenVINO, which know no operators of ONNX Runtime's own, read the same file. PyTorch's newer
+exporter (dynamo) gave 0.97 of the speed (MiniLM, AVX2, ONNX Runtime 1.32) and took many times longer. What is done to
+texts and pictures before the network, but for tokens and size, is in the graph: nobody can normalise otherwise.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolchain.artifacts.dataset import Dataset, open_dataset
+from toolchain.artifacts.model import Model, ModelWriter, Signature, open_model
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import REFERENCE, new_variants
+from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.export.onnx.forms import WEIGHTS, Form, form_of
+from toolchain.inference import OnnxRuntimeSession
+from toolchain.preprocess import Preprocessor, preprocessor_of
+from toolchain.progress import say
+
+if TYPE_CHECKING:
+    import onnx
+
+PLAIN = "plain.onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    opset: int = 17  # version of ONNX's operators; 17 has layer normalization as one, 20 is the exporter's last
+    fuse_attention: bool = False  # one operator of ONNX Runtime's for each attention; a plain graph is kept beside
+    parity_rows: int = 64  # real rows that PyTorch and the graph must answer alike; more find nothing new in one graph
+    tolerance: float = 1e-3  # largest difference of a logit; float32 in another order gives 1e-6, a wrong graph 1e-1
+
+    def __post_init__(self) -> None:
+        if not 17 <= self.opset <= 20:
+            raise ConfigError(f"opset is {self.opset}; it must be from 17 to 20")
+        if self.parity_rows < 1:
+            raise ConfigError(f"parity_rows is {self.parity_rows}; compare at least 1 row")
+        if not self.tolerance > 0:
+            raise ConfigError(f"tolerance is {self.tolerance}; it must be above 0, 0.001 is usual")
+
+
+@dataclass(frozen=True)
+class Result:
+    variants: tuple[str, ...]  # names, fp32 first
+    largest_difference: float  # of an answer from PyTorch's, over all variants
+    rows: int  # compared for each variant
+
+
+def run(models: Sequence[Path], dataset: Path, variants: Path, config: Config) -> Result:
+    """Export each of ``models``, a repeated one once, and write them side by side to ``variants``.
+
+    Raises:
+        ArtifactError: a model's task is not known, it lacks its tokenizer, or its graph answers unlike PyTorch.
+        ConfigError: attention is to be fused where there is none.
+        DataError: ``dataset`` has no rows to compare answers on.
+    """
+    rows = open_dataset(dataset)
+    opened = {model.digest: model for model in map(open_model, models)}
+    preprocessors = {digest: preprocessor_of(model) for digest, model in opened.items()}
+    values = real_values(rows, next(iter(preprocessors.values())).column, config.parity_rows)
+    work = Work("export.onnx", config, gpus=0, dataset=rows, **{model.variant: model for model in opened.values()})
+    differences = {}
+    with new_variants(variants, work) as writer:
+        for model in sorted(opened.values(), key=lambda model: model.variant != REFERENCE):
+            form = form_of(model)
+            part = Work("export.onnx", config, dataset=rows, model=model)
+            with writer.new(_signature(model, form), part, parent=model) as written:
+                prepared = preprocessors[model.digest].prepare(values)
+                differences[model.variant] = _export_into(
+                    written, model, form, preprocessors[model.digest], prepared, config
+                )
+        work.metrics |= {f"largest_difference_{name}": value for name, value in differences.items()}
+    return Result(tuple(differences), max(differences.values()), len(values))
+
+
+def export(form: Form, target: Path, opset: int) -> None:
+    """Write the graph of ``form`` to ``target``; its inputs, outputs and free axes are those that ``form`` names."""
+    import torch
+
+    axes = {
+        tensor.name: {place: size for place, size in enumerate(tensor.shape) if isinstance(size, str)}
+        for tensor in (*form.inputs, *form.outputs)
+    }
+    with quiet():
+        torch.onnx.export(
+            form.module,
+            form.example,
+            str(target),
+            dynamo=False,
+            opset_version=opset,
+            input_names=[tensor.name for tensor in form.inputs],
+            output_names=[tensor.name for tensor in form.outputs],
+            dynamic_axes={name: free for name, free in axes.items() if free},
+        )
+
+
+def real_values(dataset: Dataset, column: str, rows: int) -> list[Any]:
+    """Return the first ``rows`` values of ``column`` in the first split that has any.
+
+    Raises:
+        DataError: there is none at all.
+    """
+    dataset.require(column)
+    for split in dataset.splits:
+        for batch in dataset.batches(split, [column], rows):
+            if batch.num_rows:
+                return list(batch.column(column).to_pylist())
+    raise DataError(f"{dataset.path} has no rows; export compares the graph's answers with PyTorch's on some")
+
+
+def _export_into(
+    writer: ModelWriter, model: Model, form: Form, preprocessor: Preprocessor, prepared: Sequence[Any], config: Config
+) -> float:
+    """Write the graph and what belongs to it; return the largest difference of an answer from PyTorch's."""
+    import onnx
+
+    export(form, writer.folder / WEIGHTS, config.opset)
+    if config.fuse_attention:
+        (writer.folder / WEIGHTS).rename(writer.folder / PLAIN)
+        _fuse(model, writer.folder / PLAIN, writer.folder / WEIGHTS)
+    for file in writer.folder.glob("*.onnx"):
+        graph = onnx.load(file)
+        _describe(graph, model, writer.signature)
+        onnx.save(graph, file)
+    writer.keep(model, *form.files)
+    difference = largest_difference(form, writer.folder / WEIGHTS, preprocessor, prepared)
+    if not difference <= config.tolerance:  # NaN too
+        raise ArtifactError(
+            f"the ONNX graph of {model.path} answers unlike PyTorch: {form.answer} differ by up to {difference:.2g}, "
+            f"{config.tolerance:g} is allowed; try another opset, or report the model"
+        )
+    told = f"{form.answer} differ from PyTorch's by at most {difference:.1e} on {len(prepared)} real rows"
+    say(f"exported {model.variant}: {told}")
+    writer.note({"largest_difference": difference, "rows": len(prepared), "opset": config.opset})
+    return difference
+
+
+def largest_difference(form: Form, graph: Path, preprocessor: Preprocessor, prepared: Sequence[Any]) -> float:
+    """Return how far the answers of ``graph`` to ``prepared`` rows are from those of ``form`` in PyTorch, at most."""
+    session, found = OnnxRuntimeSession(graph, threads=1), [0.0]
+    for start in range(0, len(prepared), form.rows):
+        feeds = preprocessor.stack(prepared[start : start + form.rows])
+        found.append(form.difference(session.outputs(feeds), form.reference(feeds)))
+    return float(np.max(found))
+
+
+def _fuse(model: Model, plain: Path, target: Path) -> None:
+    from toolchain.export.onnx import text
+
+    if model.signature.task != "text-classification":
+        raise ConfigError(f"fuse_attention is for text classifiers; {model.path} is for {model.signature.task}")
+    with quiet():
+        text.fuse(model, plain, target)
+
+
+def _describe(graph: "onnx.ModelProto", model: Model, signature: Signature) -> None:
+    """Write what the model is into the file, for whoever meets it without its folder."""
+    import onnx
+
+    about: dict[str, Any] = {
+        "task": signature.task,
+        "variant": signature.variant,
+        "labels": json.dumps(signature.labels, ensure_ascii=False),
+        "max_tokens": str(signature.max_tokens),
+        "inputs": json.dumps({tensor.name: [tensor.dtype, *tensor.shape] for tensor in signature.inputs}),
+        "outputs": json.dumps({tensor.name: [tensor.dtype, *tensor.shape] for tensor in signature.outputs}),
+        "source_digest": model.digest,
+    }
+    onnx.helper.set_model_props(graph, about)
+
+
+def _signature(model: Model, form: Form) -> Signature:
+    return replace(
+        model.signature,
+        framework="onnx",
+        backend="onnxruntime",
+        weights=WEIGHTS,
+        inputs=form.inputs,
+        outputs=form.outputs,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back what tracing warns of (fixed shapes, the older exporter): the comparison with PyTorch answers it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,58 @@
+"""Forms: each kind of model in PyTorch as it is traced, and how its answers are compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.artifacts.model import Model, Tensor, require
+from toolchain.errors import ArtifactError
+from toolchain.inference import Feeds
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = "model.onnx"
+Answers = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A model in PyTorch, ready to be traced."""
+
+    module: "torch.nn.Module"  # takes the inputs and gives the outputs, both in order
+    example: "tuple[torch.Tensor, ...]"  # to trace with; its values and free sizes are not kept
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    reference: Callable[[Feeds], Answers]  # what PyTorch answers
+    difference: Callable[[Answers, Answers], float]  # between the graph's answers and PyTorch's
+    answer: str  # what is compared, in words
+    files: tuple[str, ...]  # of the model's folder, kept beside the graph
+    rows: int = 8  # compared at once: several, and padded, so that the mask and the free batch are tried too
+
+
+def form_of(model: Model) -> Form:
+    """Return ``model`` as it is traced.
+
+    Raises:
+        ArtifactError: its task is not known, or it is not in PyTorch or not whole.
+    """
+    from toolchain.export.onnx import picture, text
+
+    known = {
+        "text-classification": text.form,
+        "image-classification": picture.classifier_form,
+        "object-detection": picture.detector_form,
+    }
+    task = model.signature.task
+    if task not in known:
+        raise ArtifactError(f"{model.path} is a model for {task}; export knows {', '.join(known)}")
+    require(model, task, "pytorch")
+    return known[task](model)
+
+
+def largest_gap(ours: Answers, theirs: Answers) -> float:
+    """Return the largest absolute difference of the first answers, logits say."""
+    return float(np.max(np.abs(ours[0] - theirs[0]), initial=0.0))

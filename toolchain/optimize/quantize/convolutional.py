@@ -1,0 +1,136 @@
+"""Static INT8 of convolutional networks in ONNX Runtime: unsigned 8-bit activations, signed weights by channel.
+
+Quantized is what lies between the first and the last layer that has weights; the normalisation before them and the
+choice of boxes behind them stay in float, where they cost nothing and lose nothing. Which calibration is better differs
+from network to network, so both are offered and the gate chooses: ``minmax`` reaches every value that was seen,
+``entropy`` cuts rare large ones where that loses the least information (Migacz 2017, "8-bit Inference with TensorRT").
+"""
+
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from toolchain.errors import ArtifactError
+from toolchain.inference import Feeds
+from toolchain.optimize.quantize.graph import load, save
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# Besides the weighted ones: those that ONNX Runtime computes on 8-bit integers, so that none breaks the chain.
+PASSING = ("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "MaxPool", "Relu", "Resize")
+
+
+def quantize(
+    source: Path, target: Path, properties: Mapping[str, str], feeds: Sequence[Feeds], bits: int, calibration: str
+) -> None:
+    """Write the ONNX graph ``source`` to ``target`` in INT8 (QDQ), ranges of activations set by ``feeds``.
+
+    Args:
+        source: A graph in standard operators.
+        target: The file to write.
+        properties: Added to the file's metadata.
+        feeds: Requests that stand for all that the model will see.
+        bits: Of weights: 7 keep the 16-bit sums of processors without VNNI from saturating.
+        calibration: "minmax" or "entropy".
+
+    Raises:
+        ArtifactError: no layer in it has constant weights, or ONNX Runtime cannot take the graph.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    model = load(source)
+    nodes = between_weights(model)
+    if not nodes:
+        raise ArtifactError(f"{source} has no layer with constant weights, so INT8 has nothing to gain in it")
+    methods = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy}
+    _keep_quiet()
+    with TemporaryDirectory(prefix="quantize-") as folder:
+        named, quantized = Path(folder) / "named.onnx", Path(folder) / "int8.onnx"
+        save(model, named, {})
+        try:
+            with redirect_stdout(io.StringIO()):  # its calibrators print what they do
+                quantize_static(
+                    named,
+                    quantized,
+                    Requests(feeds),
+                    quant_format=QuantFormat.QDQ,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    per_channel=True,
+                    reduce_range=bits == 7,
+                    calibrate_method=methods[calibration],
+                    nodes_to_quantize=nodes,
+                    op_types_to_quantize=[*WEIGHTED, *PASSING],
+                )
+        except Exception as error:  # ONNX Runtime's tools raise whatever their parts raise
+            raise ArtifactError(f"ONNX Runtime cannot quantize {source}: {_first_line(error)}") from error
+        save(load(quantized), target, properties)
+
+
+class Requests:
+    """Calibration requests, one after the other, as ONNX Runtime's calibrators ask for them."""
+
+    def __init__(self, feeds: Sequence[Feeds]) -> None:
+        self._feeds: Iterator[Feeds] = iter(feeds)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Return the next request, None after the last."""
+        feed = next(self._feeds, None)
+        return None if feed is None else dict(feed)
+
+
+def between_weights(model: Any) -> list[str]:
+    """Return the names of the nodes from the first to the last layer with constant weights, giving names where none is.
+
+    A node without weights is among them when such a layer comes before it and another after it.
+    """
+    constant = {tensor.name for tensor in model.graph.initializer}
+    weighted = {
+        place
+        for place, node in enumerate(model.graph.node)
+        if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in constant
+    }
+    after, before = _reached(model.graph.node, weighted), _reaching(model.graph.node, weighted)
+    chosen = []
+    for place, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{place}"
+        if place in weighted or (node.op_type in PASSING and place in after and place in before):
+            chosen.append(node.name)
+    return chosen
+
+
+def _reached(nodes: Sequence[Any], starts: set[int]) -> set[int]:
+    """Return the places of nodes that take something which a node of ``starts`` had a part in."""
+    touched: set[str] = set()
+    found = set()
+    for place, node in enumerate(nodes):
+        if touched.intersection(node.input):
+            found.add(place)
+        if place in starts or place in found:
+            touched.update(node.output)
+    return found
+
+
+def _reaching(nodes: Sequence[Any], ends: set[int]) -> set[int]:
+    """Return the places of nodes whose output a node of ``ends`` depends on."""
+    needed: set[str] = set()
+    found = set()
+    for place in reversed(range(len(nodes))):
+        node = nodes[place]
+        if needed.intersection(node.output):
+            found.add(place)
+        if place in ends or place in found:
+            needed.update(node.input)
+    return found
+
+
+def _keep_quiet() -> None:
+    """Keep back the advice to pre-process: exported graphs have their shapes and fused normalisation already."""
+    logging.getLogger().addFilter(lambda record: "pre-processing before quantization" not in record.getMessage())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,103 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from toolchain.detections import Answer, Objects, Picture, answer_of
+from toolchain.errors import ArtifactError, DataError
+from toolchain.evaluate.accuracy.detection import measure
+from toolchain.intervals import Bootstrap
+
+NAMES = ["tree", "car"]
+
+
+def picture(row: int, boxes: list[list[float]], labels: list[int], neutral: bool = False) -> Picture:
+    flags = np.full(len(boxes), neutral)
+    places = np.array(boxes, np.float64).reshape(-1, 4)
+    return Picture(row, 400, 400, Objects(places, np.array(labels, np.int64), flags, np.zeros(len(boxes), bool)))
+
+
+def measured(answers: list[Answer], pictures: list[Picture], **more: Any) -> dict[str, Any]:
+    return measure(answers, pictures, NAMES, Bootstrap(resamples=200), **more)
+
+
+SMALL, LARGE, OTHER = [0, 0, 20, 20], [100, 100, 220, 220], [300, 0, 350, 50]
+PICTURES = [picture(0, [SMALL, LARGE], [0, 0]), picture(1, [OTHER], [1]), picture(2, [], [])]
+# Both trees are found, and one that is none; the car is found with a low score, and a wrong car with a high one.
+ANSWERS = [
+    answer_of([SMALL, LARGE, OTHER], [0.9, 0.8, 0.3], [0, 0, 0]),
+    answer_of([OTHER], [0.2], [1]),
+    answer_of([SMALL], [0.6], [1]),
+]
+
+
+def test_figures_by_hand():
+    found = measured(ANSWERS, PICTURES, threshold=0.25)
+    tree, car = found["per_class"]
+    assert tree == {
+        "label": "tree",
+        "precision": pytest.approx(2 / 3),
+        "recall": 1.0,
+        "f1": pytest.approx(0.8),
+        "rows": 2,
+        "ap50": pytest.approx(1.0),
+    }
+    assert car == {"label": "car", "precision": 0.0, "recall": 0.0, "f1": 0.0, "rows": 1, "ap50": pytest.approx(0.5)}
+    assert found["accuracy"]["value"] == pytest.approx(0.75)
+    assert found["map"]["value"] == pytest.approx(0.75)
+    assert found["f1"]["value"] == pytest.approx(0.4)
+    assert (found["worst_class"], found["worst_class_accuracy"]) == ("car", pytest.approx(0.5))
+    assert found["threshold"] == 0.25
+
+
+def test_without_a_threshold_the_best_of_the_answers_is_taken():
+    assert measured(ANSWERS, PICTURES)["threshold"] == 0.8
+
+
+def test_objects_of_each_size_have_their_figures():
+    slices = {entry["name"].split()[0]: entry for entry in measured(ANSWERS, PICTURES)["slices"]}
+    assert {name: entry["rows"] for name, entry in slices.items()} == {"small": 1, "medium": 1, "large": 1}
+    assert slices["large"]["accuracy"] == pytest.approx(1.0)
+    assert slices["medium"]["accuracy"] == pytest.approx(1.0), "the wrong car is small"
+
+
+def test_the_curve_falls_from_the_surest_answer():
+    curve = measured(ANSWERS, PICTURES)["curve"]
+    assert [point["threshold"] for point in curve] == [0.9, 0.8, 0.6, 0.3, 0.2]
+    assert [point["recall"] for point in curve] == pytest.approx([1 / 3, 2 / 3, 2 / 3, 2 / 3, 1])
+    assert [point["precision"] for point in curve] == pytest.approx([1, 1, 2 / 3, 2 / 4, 3 / 5])
+
+
+def test_intervals_hold_the_figure_and_are_the_same_each_time():
+    one, other = measured(ANSWERS, PICTURES), measured(ANSWERS, PICTURES)
+    assert one == other
+    for name in ("accuracy", "map", "f1"):
+        assert one[name]["low"] <= one[name]["value"] <= one[name]["high"]
+
+
+def test_a_detector_that_finds_nothing_has_no_accuracy():
+    found = measured([answer_of([], [], [])] * 3, PICTURES)
+    assert found["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["curve"] == []
+
+
+def test_a_class_that_is_nowhere_is_not_the_worst():
+    found = measured(ANSWERS[:1], PICTURES[:1])
+    assert found["worst_class"] == "tree"
+    assert found["per_class"][1]["rows"] == 0
+
+
+@pytest.mark.parametrize("pictures", [[picture(0, [], [])], [picture(0, [SMALL], [0], neutral=True)]])
+def test_pictures_without_an_object_that_counts_are_refused(pictures: list[Picture]):
+    with pytest.raises(DataError, match="no object that counts"):
+        measured(ANSWERS[:1], pictures)
+
+
+def test_an_answer_that_is_no_number_is_refused():
+    with pytest.raises(ArtifactError, match="the answer to row 0 holds what is no number"):
+        measured([answer_of([SMALL], [np.nan], [0])], PICTURES[:1])
+
+
+def test_a_label_beyond_the_names_is_refused():
+    with pytest.raises(ArtifactError, match="the answer to row 0 has label 2; there are 2 classes"):
+        measured([answer_of([SMALL], [0.9], [2])], PICTURES[:1])

@@ -82,4 +82,4 @@ def _is_yolo(path: Path) -> bool:
     if path.name in CLASS_LISTS:
         return False
     lines = lines_of(path)
-    return bool(lines) and all(len(line.split()) >= 5 and line.split()[0].isdigit() for line in lines[:5])
+    return bool(lines) and all(len(line.split()) >= 5 and line.split()[0].lstrip("-").isdigit() for line in lines[:5])

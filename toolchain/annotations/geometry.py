@@ -12,7 +12,14 @@ from toolchain.annotations.model import Box, Outline, Thing, envelope
 
 Point = tuple[float, float]
 MIRRORED = (2, 4, 5, 7)  # values of EXIF's orientation that show a picture in a mirror
-PLACES_OF_POINTS = ("bbox", "area", "points", "keypoints", "element")  # in what formats say: no longer true when moved
+PLACES_OF_POINTS = (
+    "bbox",
+    "area",
+    "points",
+    "keypoints",
+    "element",
+    "corners",
+)  # in what formats say: no longer true when moved
 
 
 def corners(thing: Thing) -> Outline:

@@ -16,6 +16,7 @@ SILENT = {
     ("voc", "pose"): "Unspecified",
     ("cvat", "z_order"): "0",
     ("coco", "said"): None,
+    ("yolo", "corners"): None,
     ("voc", "segmented"): "<segmented>0</segmented>",
     ("voc", "depth"): None,
 }

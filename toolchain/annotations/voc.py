@@ -179,9 +179,7 @@ def _picture(path: Path, root: Path, places: list[Path], origin: str, subsets: d
     folder = path.relative_to(root).parent.as_posix()
     filename = (tree.findtext("filename") or "").strip()
     file = _file(path, folder, filename, places)
-    base = PurePosixPath(filename.replace("\\", "/")).name or (file.name if file else path.stem)
-    if file and file.stem == base:
-        base = file.name
+    base = file.name if file else PurePosixPath(filename.replace("\\", "/")).name or path.stem
     name = base if folder == "." else f"{folder}/{base}"
     width, height = _size(tree, path)
     subset = subsets.get(path.relative_to(root).with_suffix("").as_posix())

@@ -9,7 +9,7 @@ corners for an oriented box. Nine numbers can be either: data.yaml's ``task`` de
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ DETECT, SEGMENT, OBB, POSE = "detect", "segment", "obb", "pose"
 TASKS = (DETECT, SEGMENT, OBB, POSE)
 CLASS_LISTS = ("classes.txt", "obj.names", "predefined_classes.txt")
 SUBSETS = {"validation": "val"}
+EXACT = 1e-8  # of the larger side: corners that differ by more from the box made of them are kept beside it
 CORNER_TOLERANCE = 1e-5  # of the picture's larger side: four corners that are a rectangle up to six written decimals
 
 
@@ -143,7 +144,9 @@ def line_of(thing: Thing, picture: Picture, positions: dict[str, int], task: str
         raise DataError(f"{picture.name}: its size is not known, and YOLO's lines are fractions of it")
     left, top, right, bottom = geometry.covered(thing)
     if task == OBB:
-        values = _scaled(corners(thing), 1 / width, 1 / height)
+        computed, given = corners(thing), tuple(of_format(thing.attributes, YOLO).get("corners", ()))
+        known = len(given) == 8 and _near(computed, given, CORNER_TOLERANCE * max(width, height))
+        values = _scaled(given if known else computed, 1 / width, 1 / height)
     elif task == SEGMENT:
         outline = joined(thing.polygons) if thing.polygons else geometry.corners(thing)
         values = _scaled(outline, 1 / width, 1 / height)
@@ -361,8 +364,15 @@ def _oriented(label: str, points: Outline, larger: int) -> Thing | None:
     angle = math.degrees(math.atan2(across[1], across[0]))
     box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     thing = Thing(label=label, box=box, rotation=angle)
-    off = max(abs(a - b) for a, b in zip(corners(thing), points, strict=True))
-    return thing if off <= CORNER_TOLERANCE * max(larger, 1) else None
+    if not _near(corners(thing), points, CORNER_TOLERANCE * max(larger, 1)):
+        return None
+    exact = _near(corners(thing), points, EXACT * max(larger, 1))
+    return thing if exact else replace(thing, attributes={YOLO: {"corners": list(points)}})
+
+
+def _near(one: Outline, other: Outline, most: float) -> bool:
+    """Return whether no number of ``one`` is further than ``most`` from that of ``other``."""
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= most
 
 
 def _scaled(values: Outline, x: float, y: float) -> Outline:

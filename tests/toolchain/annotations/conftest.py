@@ -20,7 +20,9 @@ def drawn(path: Path, width: int, height: int, kind: str = "PNG", orientation: i
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
-    Image.effect_noise((width, height), 50).convert("RGB").save(file, kind, exif=exif if orientation != 1 else None)
+    Image.effect_noise((width, height), 50).convert("RGB").save(
+        file, kind, **({"exif": exif} if orientation != 1 else {})
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.getvalue())
     return path

@@ -75,7 +75,7 @@ def things(draw: Any, format_: str, task: str, width: int, height: int) -> Thing
         thing |= {"mask": (mask := draw(masks(width, height))), "box": box_of(mask, width, height)}
         thing["crowd"] = draw(st.booleans()) if format_ == "coco" else False
     elif shape == "turned":
-        thing["rotation"] = draw(st.integers(-179, 180)) + 0.5
+        thing["rotation"] = draw(st.integers(-180, 179)) + 0.5
     return Thing(**thing)
 
 
@@ -129,7 +129,7 @@ def bare(pictures: Iterator[Picture] | list[Picture]) -> dict[tuple[str, str], d
 
 def close(one: Any, other: Any, picture: Picture) -> bool:
     """Return whether two things are the same up to 1e-6 of the picture."""
-    near = {"box": picture.width + picture.height, "polygons": picture.width + picture.height, "rotation": 1e6}
+    near = {"box": picture.width + picture.height, "polygons": picture.width + picture.height, "rotation": 1e3}
     for name in ("label", "attributes", "mask", "crowd", "difficult", "truncated", "occluded"):
         if getattr(one, name) != getattr(other, name):
             return False

@@ -1,0 +1,179 @@
+"""COCO's JSON: boxes, outlines, masks of both forms, crowds; and what is wrong in it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolchain.annotations import Picture, open_source, write
+from toolchain.annotations.masks import decode
+from toolchain.errors import DataError
+
+Draw = Callable[..., Path]
+IMAGE = {"id": 7, "file_name": "a b.png", "width": 4, "height": 3}
+CATEGORY = {"id": 0, "name": "dog", "supercategory": "animal"}
+
+
+def written(folder: Path, *annotations: dict[str, Any], name: str = "instances_train2017.json", **parts: Any) -> Path:
+    value = {"images": [IMAGE], "categories": [CATEGORY], "annotations": list(annotations), **parts}
+    path = folder / "annotations" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+def entry(**parts: Any) -> dict[str, Any]:
+    return {"id": 1, "image_id": 7, "category_id": 0, "bbox": [1, 1, 2, 1], "iscrowd": 0, **parts}
+
+
+def only(folder: Path) -> Picture:
+    (picture,) = open_source(folder).pictures()
+    return picture
+
+
+def again(folder: Path, target: Path) -> dict[str, Any]:
+    """Return the JSON that is written of ``folder``."""
+    collection = open_source(folder)
+    write(target, collection, collection.pictures(), "coco")
+    (file,) = (target / "annotations").glob("*.json")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_category_with_id_0_and_the_split_of_the_file(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "images" / "train2017" / "a b.png", 4, 3)
+    written(tmp_path, entry())
+    picture = only(tmp_path)
+    assert (picture.name, picture.split, picture.about["subset"]) == ("a b.png", "train", "train2017")
+    assert picture.file == tmp_path / "images" / "train2017" / "a b.png"
+    assert (picture.things[0].label, picture.things[0].box) == ("dog", (1, 1, 3, 2))
+
+
+def test_masks_of_both_forms_are_the_same_pixels(tmp_path: Path):
+    plain = {"size": [3, 4], "counts": [4, 2, 6]}
+    written(tmp_path, entry(segmentation=plain, iscrowd=1), entry(id=2, segmentation={"size": [3, 4], "counts": "426"}))
+    one, two = only(tmp_path).things
+    assert one.crowd
+    assert one.mask == two.mask
+    assert decode(one.mask, 4, 3).tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
+
+
+def test_all_that_an_entry_says_is_written_again(tmp_path: Path):
+    annotations = [
+        entry(id=9, bbox=[0.1, 0.7, 0.7, 0.2], area=0.14, segmentation=[], score=0.5),
+        entry(
+            id=3,
+            segmentation=[[0, 0, 2, 0, 2.5, 2], [3, 1, 4, 1, 4, 2]],
+            area=2.5,
+            attributes={"n": [1], "occluded": False},
+        ),
+        entry(id=4, segmentation={"size": [3, 4], "counts": [4, 2, 6]}, area=2, iscrowd=1),
+        entry(id=5, segmentation=[], area=2, attributes={"rotation": 30.5, "occluded": True, "difficult": True}),
+    ]
+    image = {**IMAGE, "license": 2, "date_captured": "2026"}
+    written(tmp_path, *annotations, images=[image], info={"year": 2026}, licenses=[{"id": 2}])
+    found = again(tmp_path, tmp_path / "two")
+    assert found["annotations"] == annotations
+    assert found["images"] == [image]
+    assert found["categories"] == [CATEGORY]
+    assert (found["info"], found["licenses"]) == ({"year": 2026}, [{"id": 2}])
+    assert (tmp_path / "two" / "annotations" / "instances_train2017.json").is_file()
+
+
+def test_an_object_without_a_box_gets_the_one_around_it(tmp_path: Path):
+    outlined, masked = (
+        entry(segmentation=[[0, 0, 2, 0, 2, 2]]),
+        entry(id=2, segmentation={"size": [3, 4], "counts": [4, 2, 6]}),
+    )
+    del outlined["bbox"], masked["bbox"]
+    written(tmp_path, outlined, masked)
+    assert [thing.box for thing in only(tmp_path).things] == [(0, 0, 2, 2), (1, 1, 2, 3)]
+
+
+def test_repeated_ids_are_found(tmp_path: Path):
+    images = [IMAGE, {**IMAGE, "file_name": "b.png"}]
+    written(tmp_path, entry(), entry(bbox=[0, 0, 1, 1]), images=images)
+    collection = open_source(tmp_path)
+    assert [(finding.rule, finding.count) for finding in collection.findings] == [
+        ("repeated_ids: COCO picture id repeated", 1),
+        ("repeated_ids: COCO annotation id repeated", 1),
+    ]
+    assert [len(picture.things) for picture in collection.pictures()] == [2, 0]
+    ids = [a["id"] for a in again(tmp_path, tmp_path / "two")["annotations"]]
+    assert len(set(ids)) == 2
+
+
+def test_what_belongs_nowhere_is_told_of(tmp_path: Path):
+    written(tmp_path, entry(image_id=8), entry(id=2, category_id=5), categories=[CATEGORY, {"id": 1, "name": "dog"}])
+    collection = open_source(tmp_path)
+    assert {finding.rule for finding in collection.findings} == {
+        "COCO annotation of a picture that is not listed (left out)",
+        "two COCO categories with one name (taken as one)",
+    }
+    assert [thing.label for picture in collection.pictures() for thing in picture.things] == ["@class 5"]
+
+
+def test_key_points_and_captions_beside_are_not_read_twice(tmp_path: Path):
+    written(tmp_path, entry())
+    written(tmp_path, entry(), name="person_keypoints_train2017.json")
+    assert len(list(open_source(tmp_path).pictures())) == 1
+
+
+def test_roboflow_has_a_folder_for_each_split(tmp_path: Path, draw: Draw):
+    for split in ("train", "valid"):
+        draw(tmp_path / split / "a b.png", 4, 3)
+        path = written(tmp_path, entry())
+        path.rename(tmp_path / split / "_annotations.coco.json")
+        path.parent.rmdir()
+    found = list(open_source(tmp_path).pictures())
+    assert [(p.split, p.file) for p in found] == [
+        ("train", tmp_path / "train" / "a b.png"),
+        ("validation", tmp_path / "valid" / "a b.png"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../secret.png", "/etc/secret.png", "C:\\data\\secret.png", "http://host/secret.png"]
+)
+def test_a_name_that_leads_elsewhere_is_its_last_part(tmp_path: Path, draw: Draw, name: str):
+    draw(tmp_path / "secret.png", 4, 3)
+    written(tmp_path / "source" / "x", entry(), images=[{**IMAGE, "file_name": name}])
+    picture = only(tmp_path / "source" / "x")
+    assert (picture.name, picture.file) == ("secret.png", None)
+    assert again(tmp_path / "source" / "x", tmp_path / "two")["images"][0]["file_name"] == name
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"bbox": [1, 2, 3]}, "is not left, top, width, height"),
+        ({"bbox": [1, 2, "x", 4]}, "'x' is not a number"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "fewer than 3 points"),
+        ({"segmentation": {"size": [4, 3], "counts": [12]}}, r"its mask has size \[4, 3\], its picture \[3, 4\]"),
+        ({"segmentation": {"size": [3, 4], "counts": [5]}}, "do not add up"),
+    ],
+)
+def test_a_bad_annotation_is_refused_by_its_id(tmp_path: Path, parts: dict[str, Any], words: str):
+    written(tmp_path, entry(**parts))
+    with pytest.raises(DataError, match=words) as raised:
+        only(tmp_path)
+    assert "annotation 1" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"images": [{"id": 1}], "categories": [], "annotations": []}', "an entry of images lacks id or file_name"),
+        ('{"images": [], "categories": [], "annotations": [{}]}', "an entry of annotations lacks image_id"),
+        ('{"images": [], "categories": []', "is not JSON"),
+        ('{"images": [], "categories": [], "annotations": [{"image_id": NaN}]}', "NaN is no JSON"),
+        ('{"images": {}, "categories": []}', "needs lists of images"),
+    ],
+)
+def test_bad_json_is_refused(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "instances_default.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words):
+        list(open_source(path).pictures())

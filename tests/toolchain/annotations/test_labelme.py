@@ -1,0 +1,100 @@
+"""labelme's JSON."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from toolchain.annotations import Picture, open_source
+from toolchain.annotations.masks import decode
+from toolchain.errors import DataError
+
+Draw = Callable[..., Path]
+
+
+def written(folder: Path, *shapes: dict[str, Any], **parts: Any) -> Path:
+    value = {
+        "version": "5.8.3",
+        "flags": {},
+        "imagePath": "a b.png",
+        "imageData": None,
+        "imageWidth": 8,
+        "imageHeight": 6,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "a b.json"
+    path.write_text(json.dumps({**value, "shapes": list(shapes), **parts}), encoding="utf-8")
+    return path
+
+
+def shape(kind: str, *points: tuple[float, float], **parts: Any) -> dict[str, Any]:
+    return {
+        "label": "cat",
+        "points": [list(p) for p in points],
+        "shape_type": kind,
+        "group_id": None,
+        "flags": {},
+        **parts,
+    }
+
+
+def png(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def only(folder: Path) -> Picture:
+    (picture,) = open_source(folder).pictures()
+    return picture
+
+
+def test_shapes(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "a b.png", 8, 6)
+    mask = Image.new("1", (2, 2))
+    mask.putpixel((1, 0), 1)
+    written(
+        tmp_path,
+        shape("rectangle", (5, 4), (1, 2)),
+        shape("polygon", (0, 0), (2, 0), (2, 2), group_id=1, description="left"),
+        shape("polygon", (4, 0), (6, 0), (6, 2), group_id=1),
+        shape("circle", (4, 3), (4, 5)),
+        shape("mask", (3, 1), (4, 2), mask=png(mask)),
+    )
+    picture = only(tmp_path)
+    rectangle, polygons, circle, masked = picture.things
+    assert (picture.file, picture.width, picture.height) == (tmp_path / "a b.png", 8, 6)
+    assert rectangle.box == (1, 2, 5, 4)
+    assert polygons.polygons == ((0, 0, 2, 0, 2, 2), (4, 0, 6, 0, 6, 2))
+    assert polygons.attributes["@labelme"]["description"] == "left"
+    assert circle.box == (2, 1, 6, 5)
+    assert circle.attributes["@labelme"] == {"shape_type": "circle", "points": [4, 3, 4, 5]}
+    assert decode(masked.mask, 8, 6)[1, 4] == 1
+    assert decode(masked.mask, 8, 6).sum() == 1
+
+
+def test_a_picture_inside_is_used_when_there_is_no_other(tmp_path: Path, draw: Draw):
+    written(tmp_path, imageData=png(Image.new("RGB", (8, 6))))
+    assert only(tmp_path).embedded
+    draw(tmp_path / "a b.png", 8, 6)
+    assert only(tmp_path).embedded is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (shape("polygon"), "has no points"),
+        (shape("polygon", (0, 0), (1, 1)) | {"points": [[0, "x"]]}, "'x' is not a number"),
+        (shape("mask", (7, 5), (8, 6), mask=png(Image.new("1", (4, 4)))), "leaves its picture"),
+        (shape("mask", (0, 0), (1, 1), mask="%%"), "is not base64"),
+    ],
+)
+def test_a_bad_shape_is_refused(tmp_path: Path, bad: dict[str, Any], words: str):
+    written(tmp_path, bad)
+    with pytest.raises(DataError, match=words):
+        only(tmp_path)

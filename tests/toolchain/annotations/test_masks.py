@@ -1,0 +1,57 @@
+"""Run lengths are those of pycocotools and of CVAT."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_masks
+
+from toolchain.annotations.masks import box_of, decode, encode, from_window, to_counts, to_text, to_window
+from toolchain.errors import DataError
+
+MASKS = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(
+    lambda s: arrays(np.uint8, s, elements=st.integers(0, 1))
+)
+
+
+@given(MASKS)
+def test_the_text_is_that_of_pycocotools(mask: "np.ndarray"):
+    height, width = mask.shape
+    theirs = coco_masks.encode(np.asfortranarray(mask))
+    assert encode(mask) == theirs["counts"].decode()
+    assert (decode(encode(mask), width, height) == mask).all()
+
+
+@given(MASKS)
+def test_counts_become_the_text_that_pycocotools_makes_of_them(mask: "np.ndarray"):
+    height, width = mask.shape
+    counts = to_counts(encode(mask))
+    assert coco_masks.frPyObjects({"counts": counts, "size": [height, width]}, height, width)[
+        "counts"
+    ].decode() == to_text(counts)
+
+
+@given(MASKS.filter(lambda mask: mask.any()))
+def test_a_window_of_cvat_holds_the_mask(mask: "np.ndarray"):
+    height, width = mask.shape
+    counts, window = to_window(encode(mask), width, height)
+    assert from_window(counts, window, width, height) == encode(mask)
+    x, y, w, h = coco_masks.toBbox(coco_masks.encode(np.asfortranarray(mask)))
+    assert box_of(encode(mask), width, height) == (x, y, x + w, y + h)
+
+
+def test_a_window_counts_along_its_rows():
+    text = from_window([1, 2, 1], (1, 0, 2, 2), 4, 3)  # 01 10 in a window one column from the left
+    assert decode(text, 4, 3).tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("text", ["\n", "x", "0o"])
+def test_what_are_no_run_lengths_is_refused(text: str):
+    with pytest.raises(DataError, match="run lengths"):
+        decode(text, 3, 3)
+
+
+def test_a_window_outside_its_picture_is_refused():
+    with pytest.raises(DataError, match="is not inside its picture of 4 x 3"):
+        from_window([4], (3, 0, 2, 2), 4, 3)

@@ -1,0 +1,152 @@
+"""Pascal VOC XML as LabelImg, CVAT and VOC write it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree.ElementTree import parse
+
+import pytest
+
+from toolchain.annotations import Picture, open_source, write
+from toolchain.errors import DataError
+
+Draw = Callable[..., Path]
+BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+
+
+def xml(folder: Path, stem: str, *boxes: tuple[float, ...], head: str = "", inner: str = "") -> Path:
+    """Write the file of a picture of 40 x 30 pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    objects = "".join(f"<object><name>car</name>{inner}{BOX.format(*box)}</object>" for box in boxes)
+    size = "<size><width>40</width><height>30</height><depth>3</depth></size>"
+    path = folder / f"{stem}.xml"
+    path.write_text(f"<annotation><filename>{stem}.png</filename>{head}{size}{objects}</annotation>", encoding="utf-8")
+    return path
+
+
+def only(folder: Path, **settings: str) -> Picture:
+    (picture,) = open_source(folder, **settings).pictures()  # type: ignore[arg-type]
+    return picture
+
+
+def test_an_object_keeps_all_that_is_said_of_it(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "a b.png", 40, 30)
+    inner = (
+        "<pose>Left</pose><truncated>1</truncated><difficult>0</difficult><occluded>1</occluded>"
+        "<attributes><attribute><name>colour</name><value>red</value></attribute></attributes>"
+        "<part><name>wheel</name></part>"
+    )
+    xml(tmp_path, "a b", (0, 1, 39, 30), head="<folder>my pictures</folder>", inner=inner)
+    picture = only(tmp_path)
+    (thing,) = picture.things
+    assert (picture.name, picture.file, picture.width, picture.height) == ("a b.png", tmp_path / "a b.png", 40, 30)
+    assert (thing.label, thing.box) == ("car", (0, 1, 39, 30))
+    assert (thing.truncated, thing.difficult, thing.occluded) == (True, False, True)
+    assert thing.attributes == {"colour": "red", "@voc": {"pose": "Left", "xml": ["<part><name>wheel</name></part>"]}}
+    assert picture.about == {"@voc": {"depth": "3", "xml": ["<folder>my pictures</folder>"]}}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "head", "origin", "box"),
+    [
+        ([(0, 5, 10, 10)], "", "positions", (0, 5, 10, 10)),
+        ([(1, 5, 10, 10)], "", "positions", (1, 5, 10, 10)),  # what LabelImg writes for 0, too: nothing tells
+        ([(1, 5, 41, 10)], "", "shifted", (0, 4, 40, 9)),
+        ([(0, 5, 10, 10), (2, 2, 41, 10)], "", "positions", (0, 5, 10, 10)),  # one box is outside: the check's affair
+        ([(1, 5, 40, 30)], "<source><database>The VOC2007 Database</database></source>", "pixels", (0, 4, 40, 30)),
+    ],
+)
+def test_offsets_are_found_from_evidence(
+    tmp_path: Path, boxes: list[tuple[int, ...]], head: str, origin: str, box: tuple[int, ...]
+):
+    xml(tmp_path, "a", *boxes, head=head)
+    collection = open_source(tmp_path)
+    assert collection.about["origin"] == origin
+    assert next(iter(collection.pictures())).things[0].box == box
+
+
+def test_offsets_can_be_said_and_are_written_again(tmp_path: Path):
+    xml(tmp_path / "one", "a", (1, 5, 10, 10))
+    collection = open_source(tmp_path / "one", origin="pixels")
+    assert next(iter(collection.pictures())).things[0].box == (0, 4, 10, 10)
+    write(tmp_path / "two", collection, collection.pictures(), "voc")
+    root = parse(tmp_path / "two" / "Annotations" / "a.xml")
+    edges = [root.findtext(f"object/bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
+    assert edges == ["1", "5", "10", "10"]
+
+
+def test_pictures_are_found_by_name_by_stem_and_in_folders(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "JPEGImages" / "day 1" / "a.JPG", 40, 30, "JPEG")
+    draw(tmp_path / "JPEGImages" / "b.png", 40, 30)
+    xml(tmp_path / "Annotations" / "day 1", "a")
+    xml(tmp_path / "Annotations", "b")
+    found = {picture.name: picture.file for picture in open_source(tmp_path).pictures()}
+    assert found == {
+        "day 1/a.JPG": tmp_path / "JPEGImages" / "day 1" / "a.JPG",
+        "b.png": tmp_path / "JPEGImages" / "b.png",
+    }
+
+
+def test_pictures_apart_and_the_path_of_another_machine(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "apart" / "a.png", 40, 30)
+    xml(tmp_path / "labels", "a", head="<path>C:\\Users\\me\\a.png</path>")
+    (picture,) = open_source(tmp_path / "labels", pictures=tmp_path / "apart").pictures()
+    assert picture.file == tmp_path / "apart" / "a.png"
+
+
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "secret.png", 4, 4)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.xml").write_text("<annotation><filename>../secret.png</filename></annotation>")
+    picture = only(folder)
+    assert picture.file is None
+    assert picture.name == "secret.png"
+
+
+def test_pictures_without_an_annotation_file_are_told_of(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "a.png", 40, 30)
+    draw(tmp_path / "b.png", 40, 30)
+    xml(tmp_path, "a")
+    (finding,) = open_source(tmp_path).findings
+    assert (finding.count, finding.examples) == (1, ("b.png",))
+
+
+def test_splits_come_from_voc_lists_and_not_from_those_of_classes(tmp_path: Path):
+    for stem in "abc":
+        xml(tmp_path / "Annotations", stem)
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\n")
+    (lists / "val.txt").write_text("b\n")
+    (lists / "trainval.txt").write_text("a\nb\n")
+    (lists / "car_test.txt").write_text("c  1\na -1\n")
+    assert {p.name: p.split for p in open_source(tmp_path).pictures()} == {
+        "a.png": "train",
+        "b.png": "validation",
+        "c.png": "all",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares entities"),
+        ('<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "declares entities"),
+        ("<annotation><object>", "is not XML"),
+        ("<annotation><object><name>a</name></object></annotation>", "an object 'a' has no whole bndbox"),
+        (f"<annotation><object>{BOX.format('one', 2, 3, 4)}</object></annotation>", "'one' is not a number"),
+        (f"<annotation><object>{BOX.format('nan', 2, 3, 4)}</object></annotation>", "'nan' is not a finite number"),
+    ],
+)
+def test_bad_xml_is_refused_by_its_name(tmp_path: Path, text: str, words: str):
+    (tmp_path / "bad.xml").write_text(text)
+    with pytest.raises(DataError, match=words) as raised:
+        list(open_source(tmp_path, "voc").pictures())
+    assert "bad.xml" in str(raised.value)
+
+
+def test_a_billion_laughs_are_refused_at_once(tmp_path: Path):
+    lines = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    (tmp_path / "a.xml").write_text(f'<!DOCTYPE a [<!ENTITY l0 "ha">{lines}]><annotation>&l9;</annotation>')
+    with pytest.raises(DataError, match="declares entities"):
+        open_source(tmp_path)

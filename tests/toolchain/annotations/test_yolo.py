@@ -1,0 +1,195 @@
+"""YOLO in the layouts of Ultralytics, Darknet (CVAT) and LabelImg."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from toolchain.annotations import Picture, Thing, open_source, write
+from toolchain.annotations.geometry import corners
+from toolchain.annotations.yolo import joined
+from toolchain.errors import DataError
+
+Draw = Callable[..., Path]
+
+
+def text(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def pictures(folder: Path, **settings: str) -> list[Picture]:
+    return list(open_source(folder, **settings).pictures())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def labelimg(tmp_path: Path, draw: Draw) -> Path:
+    """A folder as LabelImg leaves it."""
+    draw(tmp_path / "a b.png", 40, 20)
+    text(tmp_path / "classes.txt", "dog", "big cat")
+    text(tmp_path / "a b.txt", "1 0.5 0.5 0.5 1.0")
+    return tmp_path
+
+
+def test_labelimg(labelimg: Path, draw: Draw):
+    draw(labelimg / "empty.png", 8, 8)
+    first, second = pictures(labelimg)
+    assert (first.name, first.width, first.height) == ("a b.png", 40, 20)
+    assert first.things == (Thing(label="big cat", box=(10, 0, 30, 20)),)
+    assert (second.name, second.things) == ("empty.png", ())
+
+
+@pytest.mark.parametrize("names", ["[dog, big cat]", "{0: dog, 1: big cat}", "{1: big cat, 0: dog}"])
+def test_ultralytics(tmp_path: Path, draw: Draw, names: str):
+    for split in ("train", "val"):
+        draw(tmp_path / "images" / split / "day 1" / "a.png", 40, 20)
+        text(tmp_path / "labels" / split / "day 1" / "a.txt", "1 0.5 0.5 0.5 1.0")
+    text(
+        tmp_path / "data.yaml", "path: /on/another/machine", "train: images/train", "val: images/val", f"names: {names}"
+    )
+    collection = open_source(tmp_path)
+    assert collection.labels == ("dog", "big cat")
+    assert [(p.name, p.split, len(p.things)) for p in collection.pictures()] == [
+        ("day 1/a.png", "train", 1),
+        ("day 1/a.png", "validation", 1),
+    ]
+
+
+def test_roboflow_puts_splits_outside(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "train" / "images" / "a.png", 40, 20)
+    text(tmp_path / "train" / "labels" / "a.txt", "0 0.5 0.5 0.5 1.0")
+    text(tmp_path / "data.yaml", "train: ../train/images", "val: ../valid/images", "names: [dog]")
+    (picture,) = pictures(tmp_path)
+    assert (picture.split, len(picture.things)) == ("train", 1)
+
+
+def test_a_list_of_pictures(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "images" / "train" / "a b.png", 40, 20)
+    text(tmp_path / "labels" / "train" / "a b.txt", "0 0.5 0.5 0.5 1.0")
+    text(tmp_path / "train.txt", "./images/train/a b.png")
+    text(tmp_path / "data.yaml", "train: train.txt", "names: [dog]")
+    (picture,) = pictures(tmp_path)
+    assert (picture.name, picture.split, len(picture.things)) == ("a b.png", "train", 1)
+
+
+def test_cvats_yolo_with_subsets_spaces_and_folders(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "obj_train_data" / "my folder" / "frame 1.png", 40, 20)
+    text(tmp_path / "obj_train_data" / "my folder" / "frame 1.txt", "0 0.5 0.5 0.5 1.0")
+    draw(tmp_path / "obj_valid_data" / "b.png", 40, 20)
+    text(tmp_path / "obj_valid_data" / "b.txt")
+    text(tmp_path / "obj.names", "dog")
+    text(tmp_path / "train.txt", "data/obj_train_data/my folder/frame 1.png")
+    text(tmp_path / "valid.txt", "data/obj_valid_data/b.png")
+    text(
+        tmp_path / "obj.data",
+        "classes = 1",
+        "train = data/train.txt",
+        "valid = data/valid.txt",
+        "names = data/obj.names",
+    )
+    first, second = pictures(tmp_path)
+    assert (first.name, first.split, len(first.things)) == ("my folder/frame 1.png", "train", 1)
+    assert (second.name, second.split, second.things) == ("b.png", "validation", ())
+
+
+def test_a_class_beyond_the_list_has_no_name(labelimg: Path):
+    text(labelimg / "a b.txt", "2 0.5 0.5 0.5 1.0", "-1 0.5 0.5 0.5 1.0")
+    assert [thing.label for thing in pictures(labelimg)[0].things] == ["@class 2", "@class -1"]
+
+
+def test_outlines_and_oriented_boxes_are_told_apart(labelimg: Path):
+    square = "0 0.25 0.0 0.75 0.0 0.75 1.0 0.25 1.0"
+    text(labelimg / "a b.txt", square)
+    (thing,) = pictures(labelimg)[0].things
+    assert (thing.polygons, thing.rotation) == ((), 0)
+    assert thing.box == pytest.approx((10, 0, 30, 20))
+    (thing,) = pictures(labelimg, task="segment")[0].things
+    assert thing.polygons == ((10, 0, 30, 0, 30, 20, 10, 20),)
+    text(labelimg / "a b.txt", square, "0 0.25 0.0 0.75 0.0 0.75 1.0")  # 7 numbers: outlines
+    assert all(thing.polygons for thing in pictures(labelimg)[0].things)
+
+
+def test_an_oriented_box_is_turned_clockwise(labelimg: Path):
+    text(labelimg / "a b.txt", "0 0.75 0.0 0.75 1.0 0.25 1.0 0.25 0.0")  # begins at the right upper corner
+    (thing,) = pictures(labelimg)[0].things
+    assert thing.rotation == pytest.approx(90)
+    assert corners(thing) == pytest.approx((30, 0, 30, 20, 10, 20, 10, 0))
+
+
+def test_four_corners_of_no_rectangle_stay_an_outline(labelimg: Path):
+    text(labelimg / "a b.txt", "0 0.1 0.1 0.9 0.2 0.8 0.9 0.2 0.8")
+    (thing,) = pictures(labelimg)[0].things
+    assert len(thing.polygons[0]) == 8
+
+
+def test_key_points_are_kept(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "images" / "a.png", 40, 20)
+    text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 1.0 0.1 0.2 2 0.3 0.4 1")
+    text(tmp_path / "data.yaml", "train: images", "names: [dog]", "kpt_shape: [2, 3]")
+    collection = open_source(tmp_path)
+    (picture,) = collection.pictures()
+    assert picture.things[0].attributes == {"@yolo": {"keypoints": [0.1, 0.2, 2, 0.3, 0.4, 1]}}
+    write(tmp_path / "again", collection, collection.pictures(), "yolo")
+    assert (tmp_path / "again/labels/train/a.txt").read_text() == "0 0.5 0.5 0.5 1 0.1 0.2 2 0.3 0.4 1\n"
+
+
+def test_several_outlines_are_joined_without_area():
+    squares = ((0.0, 0.0, 1.0, 0.0, 1.0, 1.0), (5.0, 5.0, 6.0, 5.0, 6.0, 6.0))
+    whole = joined(squares)
+    xs, ys = whole[0::2], whole[1::2]
+    area = abs(sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs)))) / 2
+    assert area == pytest.approx(1.0)  # two triangles of half a pixel
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 0.5 0.5", "3 numbers; a box has 5"),
+        ("0 0.5 0.5 0.5 0.5 0.5 0.5 0.5", "8 numbers"),
+        ("dog 0.5 0.5 0.5 0.5", "'dog' is not a number"),
+        ("0 0.5 0.5 inf 0.5", "'inf' is not a finite number"),
+    ],
+)
+def test_a_bad_line_is_refused_with_its_number(labelimg: Path, line: str, words: str):
+    text(labelimg / "a b.txt", "0 0.5 0.5 0.5 0.5", line)
+    with pytest.raises(DataError, match=words) as raised:
+        pictures(labelimg, format_="yolo")
+    assert "a b.txt, line 2" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [("names: {0: a, 2: b}", "without a gap"), ("names: 3", "give a list"), ("names: [a", "is not YAML")],
+)
+def test_bad_names_are_refused(tmp_path: Path, config: str, words: str):
+    text(tmp_path / "data.yaml", "train: images", config)
+    with pytest.raises(DataError, match=words):
+        open_source(tmp_path, "yolo")
+
+
+FRACTIONS = st.integers(0, 10**6).map(lambda n: f"{n / 10**6:.6f}")
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.lists(FRACTIONS, min_size=8, max_size=8), min_size=1, max_size=4),
+    st.integers(1, 900),
+    st.integers(1, 900),
+)
+def test_what_others_wrote_with_six_decimals_is_written_again(rows: list[list[str]], width: int, height: int):
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = Path(folder) / "one", Path(folder) / "two"
+        for task, numbers in (("detect", 4), ("segment", 6), ("obb", 8)):
+            lines = [" ".join(["0", *row[:numbers]]) for row in rows]
+            text(one / "a.txt", *lines)
+            text(one / "classes.txt", "dog")
+            Image.new("L", (width, height)).save(one / "a.png")
+            collection = open_source(one, task=task)
+            write(two / task, collection, collection.pictures(), "yolo", task)
+            again = (two / task / "labels" / "all" / "a.txt").read_text().splitlines()
+            for before, after in zip(lines, again, strict=True):
+                assert [float(n) for n in after.split()] == pytest.approx([float(n) for n in before.split()], abs=1e-6)

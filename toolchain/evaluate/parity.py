@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE
+from toolchain.detections import read_table
+from toolchain.detections.comparing import compare as compare_boxes
 from toolchain.errors import ConfigError, DataError
 from toolchain.intervals import Bootstrap, Counts, Floats
 
 Ints = NDArray[np.int64]
+PREDICTIONS = "predictions.parquet"  # beside the measurement of accuracy
 COLUMNS = ["row", "variant", "label", "predicted", "logits"]
 
 
@@ -81,23 +84,58 @@ def run(accuracy: Path, parity: Path, config: Config) -> Result:
     """
     measured = open_measurement(accuracy, "accuracy")
     work = Work("evaluate.parity", config, accuracy=measured)
-    answers, names = read_answers(measured), measured.data["labels"]
-    found = {}
-    for name, own in answers.items():
-        origin = measured.data["variants"][name]["origin"]
-        if origin and origin not in answers:
-            raise DataError(f"{name} must repeat {origin!r}, which was not measured; there are {', '.join(answers)}")
-        reference = answers[REFERENCE]
-        found[name] = {"origin": origin, **compare(own, reference, answers[origin or REFERENCE], names, config)}
+    compare_all = _compare_detectors if measured.data["task"] == "object-detection" else _compare_classifiers
+    origins = {name: entry["origin"] for name, entry in measured.data["variants"].items()}
+    for name, origin in origins.items():
+        if origin and origin not in origins:
+            raise DataError(f"{name} must repeat {origin!r}, which was not measured; there are {', '.join(origins)}")
+    found = {
+        name: {"origin": origins[name], **compared} for name, compared in compare_all(measured, origins, config).items()
+    }
     with new_measurement(parity, "parity", work) as writer:
-        writer.data = {"reference": REFERENCE, "rows": measured.data["rows"], "variants": found}
+        writer.data = {key: measured.data[key] for key in ("task", "rows", "objects") if key in measured.data} | {
+            "reference": REFERENCE,
+            "variants": found,
+        }
         work.metrics |= {f"agreement_{name}": entry["agreement"]["value"] for name, entry in found.items()}
     return _result(found)
 
 
+def _compare_classifiers(measured: Measurement, origins: dict[str, str], config: Config) -> dict[str, Any]:
+    answers, names = read_answers(measured), measured.data["labels"]
+    return {
+        name: compare(own, answers[REFERENCE], answers[origins[name] or REFERENCE], names, config)
+        for name, own in answers.items()
+    }
+
+
+def _compare_detectors(measured: Measurement, origins: dict[str, str], config: Config) -> dict[str, Any]:
+    table = pq.read_table(measured.path / PREDICTIONS)
+    read = {name: read_table(table.filter(pc.equal(table.column("variant"), name))) for name in origins}
+    pictures = read[REFERENCE][0]
+    for name, (own, _) in read.items():
+        if [picture.row for picture in own] != [picture.row for picture in pictures]:
+            raise DataError(f"{name} and {REFERENCE} did not answer the same rows; measure accuracy again")
+    bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
+    names, threshold = measured.data["labels"], measured.data["threshold"]
+    return {
+        name: compare_boxes(
+            own,
+            read[REFERENCE][1],
+            read[origins[name] or REFERENCE][1],
+            pictures,
+            names,
+            threshold,
+            bootstrap,
+            config.flips,
+        )
+        for name, (_, own) in read.items()
+    }
+
+
 def read_answers(measured: Measurement) -> dict[str, Answers]:
     """Return the answers of each variant, by its name, after a check that all answered the same rows."""
-    table = pq.read_table(measured.path / "predictions.parquet", columns=COLUMNS)
+    table = pq.read_table(measured.path / PREDICTIONS, columns=COLUMNS)
     answers = {
         name: _answers_of(table.filter(pc.equal(table.column("variant"), name))) for name in measured.data["variants"]
     }

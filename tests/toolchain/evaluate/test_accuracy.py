@@ -12,7 +12,8 @@ from sklearn import metrics
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.errors import ArtifactError, ConfigError, DataError
-from toolchain.evaluate.accuracy import Config, Rows, measure, run
+from toolchain.evaluate.accuracy import Config, run
+from toolchain.evaluate.accuracy.classifiers import Rows, measure
 from toolchain.evaluate.accuracy.scores import calibration, confuse, intervals, roc, softmax
 from toolchain.intervals import Bootstrap
 
@@ -27,7 +28,9 @@ def answers(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple
 
 def measured(logits: np.ndarray, labels: np.ndarray, names: str = "abcdefgh", **settings: object) -> dict:
     rows = Rows(np.arange(len(labels)), labels, list(names[: logits.shape[1]]))
-    return measure(logits, np.full(len(labels), 9), rows, Config(**settings))
+    config = Config(**settings)
+    bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
+    return measure(logits, np.full(len(labels), 9), rows, bootstrap, config.bins, config.lengths)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -119,7 +122,7 @@ def test_slices_hold_every_row_once_and_leave_empty_ones_out():
     logits, labels = answers(6, 2, skill=9.0)
     rows = Rows(np.arange(6), labels, ["a", "b"])
     tokens = np.array([3, 16, 17, 32, 65, 900])
-    found = measure(logits, tokens, rows, Config(lengths=[16.0, 32.0, 64.0]))["slices"]
+    found = measure(logits, tokens, rows, Bootstrap(), 15, [16, 32, 64])["slices"]
     assert [(entry["name"], entry["rows"]) for entry in found] == [
         ("1 to 16 tokens", 2),
         ("17 to 32 tokens", 2),

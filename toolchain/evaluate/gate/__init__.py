@@ -29,7 +29,7 @@ class Config:
     retrained_agreement: float = 0.85  # share of rows: one trained again may differ where rows are hard
     ratio: float = 1.05  # times as fast as the reference, by the interval's low end: less is not worth a change
     scenario: str = ""  # of the latency's scenarios the one that decides; "": its first, one row at a time
-    minimum_rows: int = 100  # rows measured: with fewer, one row is more than the point that is judged
+    minimum_rows: int = 100  # rows (a detector's objects) measured: with fewer, one is more than the point judged
 
     def __post_init__(self) -> None:
         for name in ("accuracy_drop", "worst_class_drop", "agreement", "retrained_agreement"):
@@ -139,7 +139,7 @@ def _check_lineage(accuracy: Measurement, parity: Measurement, latency: Measurem
 
 
 def _judge_one(name: str, parity: Data, latency: Data, config: Config) -> Judged:
-    findings = _findings(parity["variants"][name], parity["rows"], config)
+    findings = _findings(parity["variants"][name], parity, config)
     breaches = [sentence for broken, sentence in findings if broken]
     ratio = latency["variants"][name]["scenarios"][config.scenario]["ratio"]
     faster = bool(ratio["low"] > config.ratio)
@@ -157,19 +157,20 @@ def _judge_one(name: str, parity: Data, latency: Data, config: Config) -> Judged
     )
 
 
-def _findings(compared: Data, rows: int, config: Config) -> list[tuple[bool, str]]:
+def _findings(compared: Data, parity: Data, config: Config) -> list[tuple[bool, str]]:
     """Return for each threshold whether ``compared`` breaks it, and a sentence on it."""
-    repeats = bool(compared["origin"])
+    repeats, rows = bool(compared["origin"]), parity.get("objects", parity["rows"])
+    accuracy, rate, things = sentences.names_of(parity)
     agreement = compared["origin_agreement" if repeats else "agreement"]
     least = config.agreement if repeats else config.retrained_agreement
     drop, worst = compared["accuracy_drop"], compared["worst_class_drop"]
     few, apart = rows < config.minimum_rows, agreement["value"] < least - ROUNDING
     wrong, unfair = drop["value"] > config.accuracy_drop + ROUNDING, worst["value"] > config.worst_class_drop + ROUNDING
-    class_drop = (worst, config.worst_class_drop, unfair, f"recall of {worst['label']}, its worst class,")
+    class_drop = (worst, config.worst_class_drop, unfair, f"{rate} of {worst['label']}, its worst class,")
     return [
-        (few, sentences.on_rows(rows, config.minimum_rows, few)),
-        (apart, sentences.on_agreement(agreement, compared["origin"] or REFERENCE, least, apart)),
-        (wrong, sentences.on_drop(drop, config.accuracy_drop, wrong, "accuracy")),
+        (few, sentences.on_rows(rows, config.minimum_rows, few, "objects" if "objects" in parity else "rows")),
+        (apart, sentences.on_agreement(agreement, compared["origin"] or REFERENCE, least, apart, things)),
+        (wrong, sentences.on_drop(drop, config.accuracy_drop, wrong, accuracy)),
         (unfair, sentences.on_drop(*class_drop)),
     ]
 

@@ -20,19 +20,22 @@ BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 def of_reference(accuracy: Data, timed: Data) -> str:
-    right = accuracy["variants"][REFERENCE]["accuracy"]
-    return (
-        f"is what all others are measured against: right on {_percent(right)} of {accuracy['rows']:,} rows, "
-        f"{timed['p50_ms']:.1f} ms for the typical request"
-    )
+    right, rows = _percent(accuracy["variants"][REFERENCE]["accuracy"]), f"{accuracy['rows']:,}"
+    reached = f"mAP50 {right} on {rows} pictures" if _detects(accuracy) else f"right on {right} of {rows} rows"
+    return f"is what all others are measured against: {reached}, {timed['p50_ms']:.1f} ms for the typical request"
 
 
-def on_rows(rows: int, least: int, few: bool) -> str:
-    return f"was judged on {rows:,} rows" + (f", fewer than the {least:,} that a verdict needs" if few else "")
+def names_of(parity: Data) -> tuple[str, str, str]:
+    """Return what accuracy, a class's rate and what is compared are called: in words for the task."""
+    return ("mAP50", "AP50", "boxes") if _detects(parity) else ("accuracy", "recall", "rows")
 
 
-def on_agreement(found: Data, other: str, least: float, apart: bool) -> str:
-    sentence = f"agrees with {other} on {_percent(found)} of the rows"
+def on_rows(rows: int, least: int, few: bool, things: str = "rows") -> str:
+    return f"was judged on {rows:,} {things}" + (f", fewer than the {least:,} that a verdict needs" if few else "")
+
+
+def on_agreement(found: Data, other: str, least: float, apart: bool, things: str = "rows") -> str:
+    sentence = f"agrees with {other} on {_percent(found)} of the {things}"
     return f"{sentence}, less than the {100 * least:g} % asked" if apart else sentence
 
 
@@ -82,6 +85,10 @@ def _why_int8_is_slow(name: str, origin: str, latency: Data, scenario: str) -> l
     if share > STILL_FLOAT:
         whys.append(f"its file is {100 * share:.0f} % of {origin}'s, so most operators were left in fp32")
     return whys
+
+
+def _detects(measured: Data) -> bool:
+    return bool(measured.get("task") == "object-detection")
 
 
 def _percent(found: Data) -> str:

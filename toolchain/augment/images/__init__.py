@@ -72,12 +72,8 @@ def _check(source: Dataset, config: Config) -> None:
     engine = engine_of(config)
     if config.mirror_changes_label:
         engine.refuse_mirrors()
-    if OBJECTS in source.schema.names:
-        if source.schema.field(OBJECTS).type != OBJECTS_TYPE:
-            raise DataError(
-                f"column {OBJECTS!r} of {source.path} holds {source.schema.field(OBJECTS).type}, no objects"
-            )
-        engine.refuse_unmoved_marks()
+    if OBJECTS in source.schema.names and source.schema.field(OBJECTS).type != OBJECTS_TYPE:
+        raise DataError(f"column {OBJECTS!r} of {source.path} holds {source.schema.field(OBJECTS).type}, no objects")
 
 
 def _write_training(source: Dataset, writer: DatasetWriter, config: Config) -> Tally:

@@ -74,7 +74,7 @@ class Engine:
             ConfigError: it is no policy, or a transform or an argument is unknown or wrong.
         """
         self.size, self.minimum = size, minimum_visibility
-        self.policy = parse(text)
+        self.text, self.policy = text, parse(text)
         self.steps = tuple(_ready(step) for step in self.policy)
 
     @property
@@ -105,17 +105,6 @@ class Engine:
             raise ConfigError(
                 f"the policy changes what these pictures mean: {listed}; leave that out, or take policy=upright"
             )
-
-    def refuse_unmoved_marks(self) -> None:
-        """Refuse transforms that cannot move boxes, outlines and masks.
-
-        Raises:
-            ConfigError: there are some; it names them.
-        """
-        found = [ready.name for ready in self.all() if not ready.draw and not library.moves_marks(ready.transform)]
-        found = [name for name in found if name != library.MOSAIC]
-        if found:
-            raise ConfigError(f"the policy cannot move boxes along with {', '.join(found)}; leave that out")
 
     def copy(
         self,

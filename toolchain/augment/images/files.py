@@ -11,6 +11,7 @@ from toolchain.pictures import Pixels
 
 _EXIF = b"Exif\x00\x00"
 _HEAD = 4096  # bytes in which a JPEG's EXIF block begins, if it has one
+_GRAY = ("1", "L", "I;16", "I", "F")  # Pillow's modes of one channel
 _EIGHTHS = (1, 2, 4)  # of 8 in which a JPEG is decoded smaller; others are slower than the whole
 
 
@@ -87,14 +88,16 @@ def open_file(data: bytes, name: str, upright: bool) -> File:
     Raises:
         DataError: it is no picture, or too large (see ``pictures.inspect``).
     """
-    if found := _plain_jpeg(data):
-        height, width, channels = found
+    simple = _simple_jpeg(data)
+    if simple and _EXIF not in data[:_HEAD]:  # nothing asks for a rotation
+        height, width, channels = simple
         return File(data, name, (height, width), channels, upright, simple=True)
     facts = pictures.inspect(data, name)
     turned = upright and facts.orientation in pictures.TURNED
     shape = (facts.width, facts.height) if turned else (facts.height, facts.width)
-    channels = 1 if facts.mode in ("1", "L", "I;16", "I", "F") else 3
-    return File(data, name, shape, channels, upright, simple=False)
+    channels = 1 if facts.mode in _GRAY else 3
+    as_stored = not upright or facts.orientation == 1
+    return File(data, name, shape, channels, upright, simple=simple is not None and as_stored)
 
 
 def encoded(pixels: Pixels, kind: str) -> bytes:
@@ -109,9 +112,9 @@ def name_of_copy(path: str, copy: int, kind: str) -> str:
     return str(original.with_name(f"{original.stem}_augmented_{copy}{suffix}"))
 
 
-def _plain_jpeg(data: bytes) -> tuple[int, int, int] | None:
-    """Return height, width and channels of a JPEG that needs no care; None for all else."""
-    if data[:2] != b"\xff\xd8" or _EXIF in data[:_HEAD]:
+def _simple_jpeg(data: bytes) -> tuple[int, int, int] | None:
+    """Return height, width and channels of a JPEG in colours or gray; None for all else."""
+    if data[:2] != b"\xff\xd8":
         return None
     import simplejpeg
 

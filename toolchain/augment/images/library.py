@@ -90,9 +90,11 @@ def build(step: Step) -> Any:
         given = {"target_size": (1, 1), "cell_shape": (1, 1)} | given
     if step.name == MOSAIC and given.get("fit_mode", "cover") != "cover":
         raise ConfigError(f"{MOSAIC} of the policy has fit_mode={given['fit_mode']!r}; only 'cover' is there")
+    if "InitSchema" in vars(made):
+        given["strict"] = True  # or Albumentations warns of a bad argument and goes on without it
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Albumentations warns of a bad argument and goes on without it
+            warnings.simplefilter("ignore")  # that one transform is slow, or that another does the same
             return made(**given)
     except Exception as error:
         raise ConfigError(f"{step.name} of the policy does not work: {_one_line(error)}") from error
@@ -109,22 +111,24 @@ def changes_label(step: Step) -> str:
     return ""
 
 
-def moves_marks(transform: Any) -> bool:
-    """Return whether ``transform`` can move boxes, outlines and masks, or leaves them where they are."""
-    return only_pixels(transform) or {"bboxes", "keypoints", "masks"} <= set(transform.available_keys)
-
-
 def only_pixels(transform: Any) -> bool:
     """Return whether ``transform`` changes colours alone, and moves nothing."""
     return isinstance(transform, load().ImageOnlyTransform)
 
 
 def parameters(transform: Any, shape: tuple[int, ...], chance: Random) -> dict[str, Any]:
-    """Return random parameters of ``transform`` for an 8-bit picture of ``shape``, drawn as Albumentations does."""
+    """Return random parameters of ``transform`` for an 8-bit picture of ``shape``, drawn as Albumentations does.
+
+    Raises:
+        DataError: it cannot work on a picture of this shape.
+    """
     transform.set_random_state(_LazyGenerator(chance), chance)
-    drawn: dict[str, Any] = transform.get_params()
-    drawn["shape"] = shape
-    drawn.update(transform.get_params_dependent_on_data(drawn, {"image": _STAND_IN}))
+    try:
+        drawn: dict[str, Any] = transform.get_params()
+        drawn["shape"] = shape
+        drawn.update(transform.get_params_dependent_on_data(drawn, {"image": _STAND_IN}))
+    except Exception as error:
+        raise _failure(transform, shape, error) from error
     return drawn
 
 
@@ -153,12 +157,13 @@ def apply(
     library, name = load(), type(transform).__name__
     given: dict[str, Any] = {"image": pixels}
     settings: dict[str, Any] = {}
-    if boxes:
-        given |= {"bboxes": np.array(boxes, np.float64), "numbers": list(range(len(boxes)))}
+    if not only_pixels(transform):  # some crops look at boxes, and want them even where there are none
+        given |= {"bboxes": np.array(boxes, np.float64).reshape(-1, 4), "numbers": list(range(len(boxes)))}
         settings["bbox_params"] = library.BboxParams("pascal_voc", label_fields=["numbers"], clip=True)
     if outlines:
         given["keypoints"] = np.concatenate(outlines) - _EDGE
-        settings["keypoint_params"] = library.KeypointParams("xy", remove_invisible=False)
+        given["points"] = list(range(len(given["keypoints"])))
+        settings["keypoint_params"] = library.KeypointParams("xy", label_fields=["points"], remove_invisible=False)
     if masks:
         given["masks"] = np.stack(masks)
     chance, transform.p = transform.p, 1.0
@@ -167,9 +172,7 @@ def apply(
             warnings.simplefilter("ignore")  # that a picture is gray, and the like
             result = library.Compose([transform], seed=seed, **settings)(**given)
     except Exception as error:
-        raise DataError(
-            f"{name} fails on a picture of {pixels.shape[1]} x {pixels.shape[0]}: {_one_line(error)}"
-        ) from error
+        raise _failure(transform, pixels.shape, error) from error
     finally:
         transform.p = chance
     made = result["image"]
@@ -179,9 +182,7 @@ def apply(
         int(number): tuple(round(float(edge), _DIGITS) for edge in box[:4])
         for number, box in zip(result.get("numbers", ()), result.get("bboxes", ()), strict=True)
     }
-    points = np.asarray(result.get("keypoints", ()), np.float64).reshape(-1, 2) + _EDGE
-    ends = np.cumsum([len(outline) for outline in outlines])[:-1]
-    return Moved(made, found, np.split(points, ends) if outlines else [], list(result.get("masks", ())))
+    return Moved(made, found, _outlines(result, outlines), list(result.get("masks", ())))
 
 
 def mosaic_cells(transform: Any, size: Shape, chance: Random) -> list[tuple[int, Box, Box]]:
@@ -203,6 +204,22 @@ def mosaic_cells(transform: Any, size: Shape, chance: Random) -> list[tuple[int,
         shape = place[3] - place[1], place[2] - place[0]
         found.append((number, place, functional.get_opposite_crop_coords(cell, shape, side)))
     return found
+
+
+def _outlines(result: dict[str, Any], before: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Return the outlines in ``result``; one whose points are all lost, in a hole that moves nothing, as it was."""
+    points = np.asarray(result.get("keypoints", ()), np.float64).reshape(-1, 2) + _EDGE
+    numbers = np.asarray(result.get("points", ()), np.int64)
+    found, first = list[NDArray[np.float64]](), 0
+    for outline in before:
+        mine = points[(numbers >= first) & (numbers < first + len(outline))]
+        found.append(mine if len(mine) else outline)
+        first += len(outline)
+    return found
+
+
+def _failure(transform: Any, shape: tuple[int, ...], error: Exception) -> DataError:
+    return DataError(f"{type(transform).__name__} fails on a picture of {shape[1]} x {shape[0]}: {_one_line(error)}")
 
 
 class _LazyGenerator:

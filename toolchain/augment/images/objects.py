@@ -107,17 +107,23 @@ def move(
 
 
 def clipped(item: Object, shape: Shape, minimum: float) -> tuple[Object | None, str]:
-    """Return what of ``item`` lies in a picture of ``shape``, None where it leaves, and its fate."""
-    left, top, right, bottom = item.box
-    box = (max(left, 0.0), max(top, 0.0), min(right, float(shape[1])), min(bottom, float(shape[0])))
-    if area(box) <= 0 or (item.mask is not None and not item.mask.any()):
+    """Return what of ``item`` lies in a picture of ``shape``, None where it leaves, and its fate.
+
+    The box of an object with outlines is drawn tight around what is left of them.
+    """
+    box = _within(item.box, shape)
+    gone = item.mask is not None and not item.mask.any()
+    if box == item.box:
+        return (None, HIDDEN) if gone or min(_sides(box)) < LEAST_SIDE else (item, KEPT)
+    outlines = tuple(inside for outline in item.outlines if len(inside := _inside(outline, shape)) >= 3)
+    if outlines:
+        left, top, right, bottom = envelope(np.concatenate(outlines))
+        box = (max(box[0], left), max(box[1], top), min(box[2], right), min(box[3], bottom))
+    if area(box) <= 0 or gone or (item.outlines and not outlines):
         return None, OUTSIDE
     visible = item.visible * area(box) / area(item.box)
-    if visible < minimum or min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE:
+    if visible < minimum or min(_sides(box)) < LEAST_SIDE:
         return None, HIDDEN
-    if box == item.box:
-        return item, KEPT
-    outlines = tuple(inside for outline in item.outlines if len(inside := _inside(outline, shape)) >= 3)
     return Object(item.row | {"truncated": True}, box, outlines, item.mask, visible), CLIPPED
 
 
@@ -137,13 +143,21 @@ def area(box: Edges) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
+def _within(box: Edges, shape: Shape) -> Edges:
+    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(shape[1])), min(box[3], float(shape[0]))
+
+
+def _sides(box: Edges) -> tuple[float, float]:
+    return box[2] - box[0], box[3] - box[1]
+
+
 def _read(row: dict[str, Any], shape: Shape, name: str) -> Object:
     box = tuple(float(edge) for edge in row["box"])
     outlines = tuple(np.asarray(flat, np.float64).reshape(-1, 2) for flat in row.get("polygons") or ())
     if rotation := float(row.get("rotation") or 0.0):
         points = _turned(corners((box[0], box[1], box[2], box[3])), rotation)
         outlines, box = (*outlines, points), envelope(points)
-    edges = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(shape[1])), min(box[3], float(shape[0])))
+    edges = _within((box[0], box[1], box[2], box[3]), shape)
     if not area(edges) > 0:
         size = f"{shape[1]} x {shape[0]}"
         raise DataError(

@@ -105,8 +105,12 @@ class Turn:
 
     def box(self, box: Box, before: Shape) -> Box:
         """Return where ``box``, in a picture of shape ``before``, comes to lie."""
-        points = self.matrix(before) @ np.array([[box[0], box[2]], [box[1], box[3]], [1, 1]])
-        (left, right), (top, bottom) = np.sort(points, axis=1).astype(int).tolist()
+        height, width = self.shape(before)
+        left, top, right, bottom = (box[1], box[0], box[3], box[2]) if self.swapped else box
+        if self.across:
+            left, right = width - right, width - left
+        if self.down:
+            top, bottom = height - bottom, height - top
         return left, top, right, bottom
 
 
@@ -125,7 +129,8 @@ class Filter:
         """Return the filter that does to a turned picture what this one does to the picture."""
         if self.kernel.ndim == 1:
             return self
-        return type(self)(np.ascontiguousarray(turn.pixels(self.kernel)))
+        kernel = self.kernel.T if turn.swapped else self.kernel
+        return type(self)(np.ascontiguousarray(kernel[:: -1 if turn.down else 1, :: -1 if turn.across else 1]))
 
     def pixels(self, picture: Pixels) -> Pixels:
         import cv2
@@ -175,10 +180,10 @@ class Noise:
     def pixels(self, picture: Pixels) -> Pixels:
         import cv2
 
-        noise: NDArray[Any] = np.empty(picture.shape if self.per_channel else picture.shape[:2], np.int16)
+        noise: NDArray[Any] = np.empty(picture.shape if self.per_channel else picture.shape[:2], np.float32)
         cv2.setRNGSeed(self.seed)
-        # Albumentations adds floats and cuts the fraction off; half a unit less, rounded, is the same.
-        cv2.randn(noise, np.full(4, self.mean - 0.5), np.full(4, self.deviation))
+        cv2.randn(noise, np.full(4, self.mean), np.full(4, self.deviation))
+        noise = noise.astype(np.int16)  # fractions are cut off, as Albumentations does
         if noise.ndim < picture.ndim:
             noise = np.repeat(noise[:, :, None], picture.shape[2], axis=2)
         return np.asarray(cv2.add(picture, noise, dtype=cv2.CV_8U), np.uint8)

@@ -241,11 +241,10 @@ class Checker:
         left, top, right, bottom = thing.box
         if right < left or bottom < top:
             action = self._case("swapped", None, _of(thing, picture))
-            if action != KEEP and action != FIX:
-                return None
-            if action == FIX:
-                box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
-                thing = replace(thing, box=box)
+            if action != FIX:
+                return thing if action == KEEP else None
+            box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
+            thing = replace(thing, box=box)
         return self._inside(thing, picture)
 
     def _inside(self, thing: Thing, picture: Picture) -> Thing | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolchain.annotations.checks import Found
 from toolchain.annotations.cvat import TRACK
-from toolchain.annotations.model import SUBSET, Collection, Finding, Picture, Thing, envelope, own, split_of
+from toolchain.annotations.model import SUBSET, Collection, Finding, Picture, Thing, envelope, own
 from toolchain.annotations.yolo import OBB, POSE, SEGMENT
 
 FORMATS = {"voc": "VOC", "yolo": "YOLO", "coco": "COCO", "cvat": "CVAT", "labelme": "labelme", "datumaro": "datumaro"}
@@ -48,7 +48,7 @@ class Losses:
 
     def see(self, picture: Picture) -> None:
         """Take in ``picture``."""
-        if self.target == "yolo" and (subset := picture.about.get(SUBSET)) and split_of(subset) == picture.split:
+        if self.target == "yolo" and (subset := picture.about.get(SUBSET)):
             self._add("name of a split (it becomes train, val, test or all)", f"{picture.name}: {subset}")
         for what, said in self._of_others(dict(picture.about)):
             self._add(f"{what} of a picture", f"{picture.name}: {said}"[:160])

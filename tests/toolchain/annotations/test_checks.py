@@ -1,0 +1,196 @@
+"""Each check fixes, drops, keeps or fails as its user chose, and counts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from toolchain.annotations import Box, Collection, Finding, Picture, Thing
+from toolchain.annotations.checks import CHECKS, Checker
+from toolchain.errors import DataError
+
+Draw = Callable[..., Path]
+
+
+def picture(*boxes: Box, label: str = "dog", **parts: Any) -> Picture:
+    things = tuple(Thing(label=label, box=box) for box in boxes)
+    return Picture(**{"name": "a.png", "file": None, "width": 40, "height": 30, "things": things, **parts})
+
+
+def left(checker: Checker, *boxes: Box, **parts: Any) -> list[Box]:
+    return [thing.box for thing in checker.check_things(picture(*boxes, **parts)).things]
+
+
+def checker(**actions: str) -> Checker:
+    return Checker(actions, ("dog",))
+
+
+@pytest.mark.parametrize(
+    ("check", "box", "fixed"),
+    [
+        ("outside", (-5, 2, 50, 20), (0, 2, 40, 20)),
+        ("swapped", (20, 10, 5, 2), (5, 2, 20, 10)),
+        ("no_area", (5, 5, 5, 10), None),
+        ("no_area", (50, 5, 60, 10), None),  # nothing of it is in the picture
+    ],
+)
+def test_what_a_box_can_have(check: str, box: Box, fixed: Box | None):
+    for action in CHECKS[check].actions:
+        made = checker(**{check: action})
+        kept = left(made, (0, 0, 1, 1), box)[1:]
+        assert made.found[check].count == 1
+        assert made.found[check].examples == [
+            f"a.png: dog at {', '.join(f'{edge:g}' for edge in made_box(check, box))}"
+        ]
+        if action == "fix":
+            assert kept == [fixed]
+        if action == "drop":
+            assert kept == []
+        if action == "keep":
+            assert len(kept) == 1
+        if action == "fail":
+            with pytest.raises(DataError, match=CHECKS[check].rule):
+                made.finish()
+        else:
+            made.finish()
+
+
+def made_box(check: str, box: Box) -> Box:
+    """Return the box that is told of: one beyond its picture was clipped to nothing before."""
+    return (50, 5, 50, 10) if check == "no_area" and box[0] == 50 else box
+
+
+def test_rounded_fractions_are_clipped_without_a_word():
+    made = checker(outside="fail")
+    assert left(made, (-0.00001, 0, 10, 30.00001)) == [(0, 0, 10, 30)]
+    made.finish()
+
+
+def test_a_box_that_is_there_twice():
+    made = checker()
+    assert left(made, (0, 0, 5, 5), (0, 0, 5, 5), (0, 0, 5, 6)) == [(0, 0, 5, 5), (0, 0, 5, 6)]
+    assert made.found["repeated"].count == 1
+    assert left(checker(repeated="keep"), (0, 0, 5, 5), (0, 0, 5, 5)) == [(0, 0, 5, 5)] * 2
+
+
+def test_a_label_that_is_not_in_the_list():
+    made = checker(unknown_label="drop")
+    assert left(made, (0, 0, 5, 5), label="@class 7") == []
+    assert made.found["unknown_label"].examples == ["a.png: '@class 7'"]
+
+
+def test_a_turned_box_may_reach_out_with_its_corners():
+    thing = Thing(label="dog", box=(0, 0, 40, 30), rotation=45)
+    made = checker(outside="fail")
+    assert made.check_things(picture(things=(thing,))).things == (thing,)
+
+
+def test_two_pictures_with_one_name(tmp_path: Path, draw: Draw):
+    file = draw(tmp_path / "a.png", 40, 30)
+    for action, names in (("fix", ["a.png", "a-2.png"]), ("drop", ["a.png"]), ("fail", ["a.png"])):
+        made = checker(same_name=action)
+        found = [made.check(picture(file=file)), made.check(picture(file=file))]
+        assert [f[0].name for f in found if f] == names
+        assert made.found["same_name"].count == 1
+    made = checker()
+    assert made.check(picture(file=file, split="train"))
+    assert made.check(picture(file=file, split="test"))
+    made.finish()
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"<html>", "is not a picture")])
+def test_what_is_no_picture(tmp_path: Path, content: bytes, words: str):
+    file = tmp_path / "a.png"
+    file.write_bytes(content)
+    made = checker()
+    assert made.check(picture(file=file)) is None
+    with pytest.raises(DataError, match=words):
+        made.finish()
+
+
+def test_a_picture_that_is_missing():
+    made = checker(missing="drop")
+    assert made.check(picture()) is None
+    made.finish()
+    assert made.dropped_pictures["picture is missing"].count == 1
+
+
+def test_a_picture_with_more_pixels_than_allowed(tmp_path: Path, draw: Draw):
+    made = Checker({}, ("dog",), most_pixels=1000)
+    assert made.check(picture(file=draw(tmp_path / "a.png", 40, 30))) is None
+    with pytest.raises(DataError, match=r"more pixels than allowed \(1 times, as in a\.png has 40 x 30 pixels"):
+        made.finish()
+
+
+def test_a_picture_of_30_000_pixels_is_not_decoded(tmp_path: Path):
+    file = tmp_path / "a.png"
+    Image.new("1", (30_000, 30_000)).save(file)
+    made = checker(too_large="drop")
+    assert made.check(picture(file=file)) is None
+    assert made.found["too_large"].count == 1
+
+
+def test_an_animation_keeps_its_first_frame(tmp_path: Path):
+    file = tmp_path / "a.gif"
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(file, save_all=True, append_images=frames[1:])
+    found = checker().check(picture(file=file))
+    assert found
+    assert found[1].startswith(b"\x89PNG")
+    assert checker(animated="drop").check(picture(file=file)) is None
+
+
+def test_another_size_than_the_real_one(tmp_path: Path, draw: Draw):
+    file = draw(tmp_path / "a.png", 80, 30)
+    made = checker(wrong_size="fix")
+    found = made.check(picture((10, 10, 20, 20), file=file))
+    assert found
+    assert (found[0].width, found[0].height, found[0].things[0].box) == (80, 30, (20, 10, 40, 20))
+    assert made.found["wrong_size"].examples == ["a.png: 40 x 30 said, 80 x 30 real"]
+    kept = checker(wrong_size="keep").check(picture((10, 10, 20, 20), file=file))
+    assert kept
+    assert (kept[0].width, kept[0].things[0].box) == (80, (10, 10, 20, 20))
+    unsaid = checker().check(picture(file=file, width=0, height=0))
+    assert unsaid
+    assert unsaid[0].width == 80
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "I;16"), ("PNG", "RGBA"), ("JPEG", "CMYK"), ("PNG", "L"), ("PNG", "P")]
+)
+def test_pictures_of_every_mode_are_taken_as_they_are(tmp_path: Path, kind: str, mode: str):
+    file = tmp_path / f"a.{kind.lower()}"
+    Image.new(mode, (40, 30)).save(file, kind)
+    found = checker().check(picture(file=file))
+    assert found
+    assert found[1] == file.read_bytes()
+
+
+def test_what_the_source_itself_showed():
+    rule = "repeated_ids: COCO picture id repeated"
+    collection = Collection(
+        format="coco",
+        labels=(),
+        pictures=lambda: iter(()),
+        about={"origin": "shifted", "origin_because": "no 0"},
+        findings=(Finding(rule=rule, count=3, examples=("a.json: 7",)),),
+    )
+    made = checker(repeated_ids="fix")
+    made.see_source(collection)
+    made.finish()
+    assert made.found["repeated_ids"].count == 3
+    assert made.found["offsets"].examples == ["read as shifted: no 0"]
+    made = checker(offsets="fail")
+    made.see_source(collection)
+    with pytest.raises(DataError, match=r"COCO id repeated.*VOC coordinates count from 1"):
+        made.finish()
+
+
+def test_pictures_of_a_repeated_id_can_fall(tmp_path: Path, draw: Draw):
+    file = draw(tmp_path / "a.png", 40, 30)
+    made = checker(repeated_ids="drop")
+    about = {"@coco": {"id": 1}}
+    found = [made.check(picture(file=file, name=name, about=about)) for name in ("a.png", "b.png")]
+    assert [bool(f) for f in found] == [True, False]

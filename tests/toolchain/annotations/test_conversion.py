@@ -1,0 +1,235 @@
+"""A conversion is whole, and what the target cannot hold is counted with examples."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolchain.annotations import WRITTEN, Collection, Conversion, Finding, Picture, Thing, losses_file, open_source
+from toolchain.annotations.conversion import convert_collection
+from toolchain.annotations.masks import to_text
+from toolchain.errors import ArtifactError, DataError
+
+Draw = Callable[..., Path]
+BOX = (1.0, 2.0, 11.0, 12.0)
+OUTLINE = (1.0, 2.0, 11.0, 2.0, 11.0, 12.0)
+
+
+def collection(*pictures: Picture, labels: tuple[str, ...] = ("dog", "cat"), **parts: Any) -> Collection:
+    return Collection(**{"format": "test", "labels": labels, "pictures": lambda: iter(pictures), **parts})
+
+
+def picture(*things: Thing, **parts: Any) -> Picture:
+    return Picture(**{"name": "a.png", "file": None, "width": 40, "height": 30, "things": things, **parts})
+
+
+def thing(**parts: Any) -> Thing:
+    return Thing(**{"label": "dog", "box": BOX, **parts})
+
+
+def counts(findings: tuple[Finding, ...]) -> dict[str, int]:
+    return {finding.rule: finding.count for finding in findings}
+
+
+def lost(tmp_path: Path, target: str, *things: Thing, task: str = "", **parts: Any) -> dict[str, int]:
+    return counts(convert_collection(collection(picture(*things, **parts)), tmp_path / target, target, task).losses)
+
+
+def test_a_conversion_is_written_with_its_pictures_and_its_losses(tmp_path: Path, draw: Draw):
+    file = draw(tmp_path / "source" / "a.png", 40, 30)
+    done = convert_collection(collection(picture(thing(truncated=True), file=file)), tmp_path / "out", "yolo")
+    assert done == Conversion(
+        source_format="test",
+        target_format="yolo",
+        task="detect",
+        pictures=1,
+        objects=1,
+        losses=(Finding(rule="flag: truncated", count=1, examples=("a.png: dog",)),),
+        findings=(),
+    )
+    assert (tmp_path / "out" / "images" / "all" / "a.png").samefile(file)
+    told = json.loads(losses_file(tmp_path / "out").read_text())
+    assert (told["format"], told["losses"][0]["count"]) == ("toolchain.losses", 1)
+    assert losses_file(tmp_path / "out") == tmp_path / "out.losses.json"
+
+
+LOSSES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    (
+        "outline",
+        {"polygons": (OUTLINE,)},
+        {"voc": "outline (its box stays)", "yolo detect": "outline (its box stays)"},
+    ),
+    (
+        "outlines",
+        {"polygons": (OUTLINE, OUTLINE)},
+        {
+            **dict.fromkeys(("voc", "yolo detect"), "outline (its box stays)"),
+            "yolo segment": "several outlines of one object (joined by lines)",
+            "cvat": "several outlines of one object (each becomes an object)",
+        },
+    ),
+    (
+        "another box",
+        {"polygons": ((1.0, 2.0, 5.0, 2.0, 5.0, 12.0),)},
+        {
+            **dict.fromkeys(("voc", "yolo detect"), "outline (its box stays)"),
+            "yolo segment": "box that is not the one around its outline (which stays)",
+            "cvat": "box that is not the one around its outline (which stays)",
+        },
+    ),
+    ("mask", {"mask": to_text([3, 2, 1195])}, {"voc": "mask (its box stays)", "yolo detect": "mask (its box stays)"}),
+    (
+        "rotation",
+        {"rotation": 30.0},
+        {
+            "voc": "rotation of a box (the upright box around it stays)",
+            "yolo detect": "rotation of a box (the upright box around it stays)",
+        },
+    ),
+    (
+        "crowd",
+        {"crowd": True},
+        dict.fromkeys(("voc", "yolo detect", "cvat"), "crowd (it becomes one object)"),
+    ),
+    ("difficult", {"difficult": True}, {"yolo detect": "flag: difficult"}),
+    ("occluded", {"occluded": True}, {"yolo detect": "flag: occluded"}),
+    ("attribute", {"attributes": {"colour": "red"}}, {"yolo detect": "attribute: colour"}),
+    (
+        "number",
+        {"attributes": {"age": 3}},
+        {
+            "yolo detect": "attribute: age",
+            "voc": "type of an attribute (it becomes text): age",
+            "cvat": "type of an attribute (it becomes text): age",
+        },
+    ),
+    (
+        "list",
+        {"attributes": {"ages": [3]}},
+        dict.fromkeys(("yolo detect", "voc", "cvat"), "attribute: ages"),
+    ),
+    (
+        "track",
+        {"attributes": {"track_id": 3}},
+        {
+            "yolo detect": "track",
+            **dict.fromkeys(("voc", "coco", "cvat"), "track (its number stays, as an attribute)"),
+        },
+    ),
+    (
+        "of COCO",
+        {"attributes": {"@coco": {"id": 5}}},
+        dict.fromkeys(("voc", "cvat", "yolo detect"), "COCO's own id of an object"),
+    ),
+    (
+        "of VOC",
+        {"attributes": {"@voc": {"pose": "Left"}}},
+        dict.fromkeys(("coco", "cvat", "yolo detect"), "VOC's own pose of an object"),
+    ),
+    ("nothing", {"attributes": {"@voc": {"pose": "Unspecified"}}}, {}),
+    (
+        "polyline",
+        {"attributes": {"@cvat": {"element": '<polyline label="dog" points="1,2;3,4" />'}}},
+        dict.fromkeys(("coco", "voc", "yolo detect"), "CVAT's own shape of an object"),
+    ),
+]
+
+
+@pytest.mark.parametrize("target", ["voc", "coco", "cvat", "yolo detect", "yolo segment"])
+@pytest.mark.parametrize(("parts", "expected"), [pytest.param(p, e, id=name) for name, p, e in LOSSES])
+def test_what_a_target_cannot_hold_is_counted(
+    tmp_path: Path, target: str, parts: dict[str, Any], expected: dict[str, str]
+):
+    format_, _, task = target.partition(" ")
+    found = lost(tmp_path, format_, thing(**parts), task=task)
+    if target in expected:
+        assert found == {expected[target]: 1}
+    elif target != "yolo segment":
+        assert found == {}
+
+
+def test_what_pictures_and_sources_say_is_counted_too(tmp_path: Path):
+    about = {"@voc": {"xml": ["<folder>x</folder>"]}, "subset": "train2017", "@cvat": {"xml": ["<tag />"]}}
+    source = collection(picture(about=about, split="train"), about={"@coco": {"info": {"year": 2026}}})
+    assert counts(convert_collection(source, tmp_path / "out", "yolo").losses) == {
+        "COCO's own info of the whole source": 1,
+        "VOC's own folder of a picture": 1,
+        "CVAT's own tag of a picture": 1,
+        "name of a split (it becomes train, val, test or all)": 1,
+    }
+
+
+@pytest.mark.parametrize("target", WRITTEN)
+def test_pictures_without_objects_and_labels_without_any_stay(tmp_path: Path, target: str):
+    done = convert_collection(collection(picture()), tmp_path / "out", target)
+    assert (done.pictures, done.objects, done.losses) == (1, 0, ())
+    again = open_source(tmp_path / "out", target)
+    assert again.labels == ("dog", "cat")
+    assert [p.things for p in again.pictures()] == [()]
+
+
+@pytest.mark.parametrize("target", WRITTEN)
+def test_names_with_spaces_and_folders_stay(tmp_path: Path, draw: Draw, target: str):
+    file = draw(tmp_path / "x.png", 40, 30)
+    source = collection(picture(thing(), name="my folder/a b.1.png", file=file, split="test"))
+    convert_collection(source, tmp_path / "out", target)
+    (found,) = open_source(tmp_path / "out").pictures()
+    assert (found.name, found.split, len(found.things)) == ("my folder/a b.1.png", "test", 1)
+    assert found.file
+    assert found.file.samefile(file)
+
+
+@pytest.mark.parametrize("target", ["voc", "yolo"])
+def test_names_that_differ_in_their_ending_get_files_of_their_own(tmp_path: Path, target: str):
+    source = collection(picture(thing()), picture(thing(), thing(label="cat"), name="a.jpg"))
+    done = convert_collection(source, tmp_path / "out", target)
+    assert counts(done.findings)["picture renamed, since another has its place"] == 1
+    texts = [p for p in (tmp_path / "out").rglob("a*") if p.suffix in (".xml", ".txt")]
+    assert sorted(p.stem for p in texts) == ["a", "a-2"]
+
+
+def test_what_looks_wrong_is_told_and_kept_or_mended(tmp_path: Path):
+    source = collection(
+        picture(thing(box=(-5.0, 0.0, 5.0, 5.0)), thing(box=(9.0, 9.0, 4.0, 4.0)), thing(label="@class 9"))
+    )
+    kept = convert_collection(source, tmp_path / "kept", "coco")
+    assert counts(kept.findings) == {
+        "box reaches outside the picture": 1,
+        "box has its corners swapped": 1,
+        "label is not in the list": 1,
+        "picture is missing (its annotations are converted)": 1,
+    }
+    boxes = [t.box for p in open_source(tmp_path / "kept").pictures() for t in p.things]
+    assert boxes == [(-5, 0, 5, 5), (9, 9, 4, 4)]
+    convert_collection(source, tmp_path / "mended", "coco", fix=True)
+    boxes = [t.box for p in open_source(tmp_path / "mended").pictures() for t in p.things]
+    assert boxes == [(0, 0, 5, 5), (4, 4, 9, 9)]
+
+
+def test_boxes_of_a_stored_picture_are_turned_for_yolo(tmp_path: Path, draw: Draw):
+    file = draw(tmp_path / "a.jpg", 40, 30, "JPEG", orientation=6)
+    source = collection(picture(thing(box=(0.0, 20.0, 10.0, 30.0)), name="a.jpg", file=file))
+    done = convert_collection(source, tmp_path / "out", "yolo")
+    (found,) = open_source(tmp_path / "out").pictures()
+    assert (found.width, found.height, found.things[0].box) == (30, 40, pytest.approx((0, 0, 10, 10), abs=1e-6))
+    assert counts(done.findings) == {"boxes turned as EXIF asks": 1}
+
+
+def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path):
+    with pytest.raises(DataError, match="has no picture that can be converted"):
+        convert_collection(collection(), tmp_path / "out", "coco")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="exists already"):
+        convert_collection(collection(picture()), tmp_path / "out", "coco")
+    assert not losses_file(tmp_path / "out").exists()
+
+
+def test_yolo_needs_a_size(tmp_path: Path):
+    source = collection(picture(thing(), width=0, height=0), picture(thing(), name="b.png"))
+    done = convert_collection(source, tmp_path / "out", "yolo")
+    assert done.pictures == 1
+    assert counts(done.findings)["picture whose size nothing tells (left out)"] == 1

@@ -1,0 +1,61 @@
+"""The format of a source is found from its files, or asked for."""
+
+from pathlib import Path
+
+import pytest
+
+from toolchain.annotations import open_source
+from toolchain.annotations.detection import detect
+from toolchain.errors import ConfigError, DataError
+
+FILES = {
+    "voc": ("a.xml", "<annotation></annotation>"),
+    "cvat": ("annotations.xml", "<annotations></annotations>"),
+    "coco": ("x.json", '{"images": [], "annotations": [], "categories": []}'),
+    "labelme": ("y.json", '{"shapes": [], "imagePath": "a.png"}'),
+    "yolo": ("data.yaml", "names: [a]"),
+}
+
+
+@pytest.mark.parametrize("format_", FILES)
+def test_each_format_is_known_by_its_files(tmp_path: Path, format_: str):
+    name, text = FILES[format_]
+    (tmp_path / name).write_text(text)
+    (tmp_path / "notes.txt").write_text("bought two dogs and five cats")
+    (tmp_path / "package.json").write_text('{"name": "x"}')
+    assert detect(tmp_path) == format_
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "obj.names"])
+def test_yolo_without_a_yaml(tmp_path: Path, name: str):
+    (tmp_path / name).write_text("dog\n")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    assert detect(tmp_path) == "yolo"
+
+
+def test_several_formats_are_told_of(tmp_path: Path):
+    for format_ in ("voc", "coco"):
+        (tmp_path / FILES[format_][0]).write_text(FILES[format_][1])
+    with pytest.raises(DataError, match=r"several formats: coco \(x\.json\), voc \(a\.xml\); say which"):
+        detect(tmp_path)
+    assert open_source(tmp_path, "voc").format == "voc"
+
+
+def test_a_file_can_be_named_where_it_holds_all(tmp_path: Path):
+    for format_ in ("coco", "cvat"):
+        path = tmp_path / FILES[format_][0]
+        path.write_text(FILES[format_][1])
+        assert open_source(path).format == format_
+    voc = tmp_path / "a.xml"
+    voc.write_text(FILES["voc"][1])
+    with pytest.raises(DataError, match="tells of one picture only; give its folder"):
+        open_source(voc)
+
+
+def test_nothing_known_nothing_there_and_no_such_format(tmp_path: Path):
+    with pytest.raises(DataError, match="has no annotations that are known"):
+        detect(tmp_path)
+    with pytest.raises(DataError, match="is not there"):
+        open_source(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="format 'kitti' is not known"):
+        open_source(tmp_path, "kitti")

@@ -1,0 +1,79 @@
+"""Things are clipped and turned as their pixels are."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from shapely.geometry import Polygon, box
+
+from toolchain.annotations import Thing
+from toolchain.annotations.geometry import area, clip, clip_outline, corners, covered, moved, scaled, turned
+from toolchain.annotations.masks import decode, encode
+
+WIDTH, HEIGHT = 9, 6
+THING = Thing(label="a", box=(1.0, 2.0, 4.0, 3.0))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_box_lies_where_pillow_puts_its_pixels(orientation: int):
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[2:3, 1:4] = 1
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(image))
+    masked = Thing(label="a", box=THING.box, mask=encode(pixels), polygons=((1, 2, 4, 2, 4, 3),))
+    found = turned(masked, orientation, WIDTH, HEIGHT)
+    left, top, right, bottom = (int(edge) for edge in found.box)
+    drawn = np.zeros_like(upright)
+    drawn[top:bottom, left:right] = 1
+    assert (drawn == upright).all()
+    assert (decode(found.mask, upright.shape[1], upright.shape[0]) == upright).all()
+    assert set(found.polygons[0][0::2]) == {left, right}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_that_was_turned_already_keeps_its_corners(orientation: int):
+    tilted = Thing(label="a", box=(2.0, 2.0, 6.0, 4.0), rotation=20.0)
+    outline = Thing(label="a", box=covered(tilted), polygons=(corners(tilted),))
+    expected = turned(outline, orientation, WIDTH, HEIGHT).polygons[0]
+    found = corners(turned(tilted, orientation, WIDTH, HEIGHT))
+    points = [sorted(map(tuple, np.reshape(each, (4, 2)).round(6))) for each in (found, expected)]
+    assert points[0] == points[1]
+
+
+@given(st.lists(st.tuples(st.integers(-5, 15), st.integers(-5, 12)), min_size=3, max_size=3, unique=True))
+def test_the_part_of_a_triangle_in_a_window_is_that_of_shapely(points: list[tuple[int, int]]):
+    triangle = Polygon(points)
+    outline = tuple(float(v) for point in points for v in point)
+    part = clip_outline(outline, (0.0, 0.0, 9.0, 6.0))
+    expected = triangle.intersection(box(0, 0, 9, 6)).area
+    assert (Polygon(np.reshape(part, (-1, 2))).area if len(part) >= 6 else 0.0) == pytest.approx(expected, abs=1e-9)
+
+
+def test_clipping_moves_box_outlines_and_mask_together():
+    pixels = np.ones((HEIGHT, WIDTH), np.uint8)
+    thing = Thing(label="a", box=(0.0, 0.0, 9.0, 6.0), polygons=((0, 0, 9, 0, 9, 6),), mask=encode(pixels))
+    part = moved(clip(thing, (2.0, 1.0, 6.0, 5.0), (WIDTH, HEIGHT)), -2.0, -1.0)
+    assert part.box == (0, 0, 4, 4)
+    assert area(part.box) == decode(part.mask, 4, 4).sum()
+    assert max(part.polygons[0]) == 4
+
+
+def test_a_turned_box_that_is_cut_becomes_an_outline():
+    thing = clip(Thing(label="a", box=(-2.0, 1.0, 2.0, 3.0), rotation=45.0), (0.0, 0.0, 9.0, 6.0))
+    assert thing.rotation == 0
+    assert thing.box[0] == 0
+    assert len(thing.polygons[0]) >= 6
+
+
+def test_numbers_for_places_that_hold_no_longer_are_forgotten():
+    thing = Thing(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"n": 1, "@coco": {"id": 3, "area": 16}})
+    assert moved(thing, 1.0, 1.0).attributes == {"n": 1, "@coco": {"id": 3}}
+
+
+def test_scaling():
+    assert scaled(THING, 2.0, 3.0).box == (2, 6, 8, 9)
+    assert scaled(Thing(label="a", box=(0.0, 0.0, 4.0, 2.0), rotation=90.0), 2.0, 1.0).box == pytest.approx(
+        (2, -1, 6, 3)
+    )

@@ -27,15 +27,15 @@ def read(folder: Path, name: str) -> Collection:
         ConfigError: datumaro has no such format.
         DataError: it cannot read the folder.
     """
-    from datumaro import AnnotationType, Dataset, Environment
+    from datumaro import AnnotationType, Dataset
+    from datumaro.components.errors import UnknownFormatError
 
-    formats = sorted(Environment().importers.items.keys())
-    if name not in formats:
-        raise ConfigError(f"datumaro has no format {name!r}; it has {', '.join(formats)}")
     try:
         dataset = Dataset.import_from(str(folder), name)
         labels = tuple(str(item.name) for item in dataset.categories().get(AnnotationType.label, []))
         items = list(dataset)
+    except UnknownFormatError as error:
+        raise ConfigError(f"datumaro has no format {name!r}; give one of its own names, such as kitti") from error
     except Exception as error:  # whatever a reader of theirs meets in a file of anybody's
         reason = str(error).strip().replace("\n", " ") or type(error).__name__
         raise DataError(f"{folder} cannot be read as {name} by datumaro: {reason[:300]}") from error
@@ -72,9 +72,10 @@ def _thing(annotation: Any, labels: tuple[str, ...], size: tuple[int, int]) -> T
         return None
     attributes = json.loads(json.dumps(annotation.attributes, default=str))
     flags: dict[str, Any] = {flag: bool(attributes.pop(flag, False)) for flag in FLAGS}
+    crowd = bool(attributes.pop("is_crowd", False))
     left, top, width, height = (float(value) for value in annotation.get_bbox())
     thing = Thing(
-        label=labels[annotation.label], box=(left, top, left + width, top + height), attributes=attributes, **flags
+        label=labels[annotation.label], box=(left, top, left + width, top + height), crowd=crowd, attributes=attributes, **flags
     )
     if kind == "polygon":
         outline = tuple(float(value) for value in annotation.points)

@@ -23,7 +23,7 @@ def test_kitti_is_read_through_datumaro(tmp_path: Path, draw: Draw):
 
 
 def test_a_format_that_datumaro_lacks_and_one_that_the_folder_lacks(tmp_path: Path):
-    with pytest.raises(ConfigError, match="datumaro has no format 'kity'; it has "):
+    with pytest.raises(ConfigError, match="datumaro has no format 'kity'; give one of its own names"):
         open_source(tmp_path, "datumaro:kity")
     with pytest.raises(DataError, match="cannot be read as kitti by datumaro"):
         open_source(tmp_path, "datumaro:kitti")

@@ -21,6 +21,7 @@ from toolchain.augment.images.objects import (
     clipped,
     corners,
     envelope,
+    inside,
     move,
 )
 from toolchain.augment.images.operations import Cut, Operation, Place, Scale, Shape, crop_first, shape_after
@@ -223,14 +224,14 @@ class _Work:
             mask = next(masks) if item.mask is not None else None
             box = moved.boxes.get(number)
             if box is None:
-                inside = clipped(replace(item, box=whole, outlines=(), mask=None), self.shape, 0.0)[0]
-                self._count(name, HIDDEN if inside else OUTSIDE)
+                left_over = clipped(replace(item, box=whole, outlines=(), mask=None), self.shape, 0.0)[0]
+                self._count(name, HIDDEN if left_over else OUTSIDE)
                 continue
             edges = (box[0], box[1], box[2], box[3])
             left = min(area(edges) / area(whole), 1.0) if area(whole) else 1.0
             cut = left < 1 - _ROUNDING
             row = item.row | {"truncated": True} if cut else item.row
-            seen = Object(row, edges, mine, mask, item.visible * (left if cut else 1.0))
+            seen = Object(row, edges, inside(mine, self.shape), mask, item.visible * (left if cut else 1.0))
             found, fate = clipped(seen, self.shape, self._minimum)
             self._count(name, CLIPPED if found and cut else fate)
             kept += [found] if found else []

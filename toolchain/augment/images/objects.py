@@ -115,7 +115,7 @@ def clipped(item: Object, shape: Shape, minimum: float) -> tuple[Object | None, 
     gone = item.mask is not None and not item.mask.any()
     if box == item.box:
         return (None, HIDDEN) if gone or min(_sides(box)) < LEAST_SIDE else (item, KEPT)
-    outlines = tuple(inside for outline in item.outlines if len(inside := _inside(outline, shape)) >= 3)
+    outlines = inside(item.outlines, shape)
     if outlines:
         left, top, right, bottom = envelope(np.concatenate(outlines))
         box = (max(box[0], left), max(box[1], top), min(box[2], right), min(box[3], bottom))
@@ -125,6 +125,11 @@ def clipped(item: Object, shape: Shape, minimum: float) -> tuple[Object | None, 
     if visible < minimum or min(_sides(box)) < LEAST_SIDE:
         return None, HIDDEN
     return Object(item.row | {"truncated": True}, box, outlines, item.mask, visible), CLIPPED
+
+
+def inside(outlines: Iterable[Points], shape: Shape) -> tuple[Points, ...]:
+    """Return the parts of ``outlines`` that lie in a picture of ``shape``; what has no area is left out."""
+    return tuple(part for outline in outlines if len(part := _inside(outline, shape)) >= 3)
 
 
 def envelope(points: Points) -> Edges:

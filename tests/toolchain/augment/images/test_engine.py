@@ -109,6 +109,13 @@ def test_a_jpeg_is_decoded_as_elsewhere():
     file = open_file(data, "china", upright=True)
     assert file.shape == (427, 640)
     assert np.array_equal(file.pixels(), pictures.decode(data, "china"))
+    smaller = io.BytesIO()
+    Image.open(PHOTOGRAPH).save(smaller, "JPEG", quality=90)  # colours at half the size, as usual
+    difference = open_file(smaller.getvalue(), "china", True).pixels() - pictures.decode(
+        smaller.getvalue(), "c"
+    ).astype(int)
+    assert np.abs(difference).mean() < 1
+    assert abs(difference.mean()) < 0.02
 
 
 def test_a_large_jpeg_is_decoded_smaller_and_its_crop_stays_where_it_was():

@@ -231,9 +231,9 @@ def _limited(parts: Parts, classes: Integers, ranks: Keys, rows: int) -> Parts:
 
 
 def _check_enough(parts: Parts, classes: Integers, source: Dataset, given: list[str]) -> None:
-    names = source.labels or ("all",)
+    names = source.labels if LABEL in source.schema.names and source.labels else ("all",)
     for position, name in enumerate(names):
-        mine = parts[classes == position] if source.labels else parts
+        mine = parts[classes == position]
         for part, split_name in enumerate(SPLITS):
             if split_name not in given and not (mine == part).any():
                 raise DataError(

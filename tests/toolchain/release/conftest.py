@@ -20,7 +20,9 @@ from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import new_variants, open_variants
-from toolchain.evaluate import accuracy, gate, parity
+from toolchain.evaluate import gate, parity
+from toolchain.evaluate.accuracy import classifiers
+from toolchain.intervals import Bootstrap
 from toolchain.release import report
 from toolchain.services import patience
 from toolchain.services.mlflow import Tracker
@@ -198,20 +200,24 @@ def make_accuracy(places: Finished, names: tuple[str, ...]) -> None:
     table = data.table("test")
     labels = table.column("label").to_numpy()
     tokens = np.array([1 + len(text.split()) for text in table.column("text").to_pylist()], np.int64)
-    rows = accuracy.Rows(table.column("row").to_numpy(), table.column("text").to_pylist(), labels, list(data.labels))
+    rows = classifiers.Rows(table.column("row").to_numpy(), labels, list(data.labels))
     work = Work("evaluate.accuracy", None, variants=variants, dataset=data)
     answers = draw_answers(labels, len(data.labels))
-    config = accuracy.Config(resamples=200)
+    bootstrap = Bootstrap(resamples=200)
     with new_measurement(places.accuracy, "accuracy", work) as writer:
         found: dict[str, Any] = {}
-        with pq.ParquetWriter(writer.folder / accuracy.PREDICTIONS, accuracy.SCHEMA) as file:
+        with pq.ParquetWriter(writer.folder / classifiers.PREDICTIONS, classifiers.SCHEMA) as file:
             for name in names:
                 logits = answers[name]
                 columns = [rows.numbers, [name] * len(labels), labels, logits.argmax(1), tokens, list(logits)]
-                file.write_table(pa.table(dict(zip(accuracy.SCHEMA.names, columns, strict=True)), accuracy.SCHEMA))
+                file.write_table(
+                    pa.table(dict(zip(classifiers.SCHEMA.names, columns, strict=True)), classifiers.SCHEMA)
+                )
                 origin = {"backend": VARIANTS[name][0], "origin": VARIANTS[name][1]}
-                found[name] = {**origin, **accuracy.measure(logits, tokens, rows, config)}
-        writer.data = {"split": "test", "rows": len(labels), "labels": list(data.labels), "variants": found}
+                found[name] = {**origin, **classifiers.measure(logits, tokens, rows, bootstrap, 15, [16, 32, 64])}
+        names_of_classes = {"labels": list(data.labels), "confused": list(data.labels)}
+        told = {"task": "text-classification", "split": "test", "rows": len(labels), **names_of_classes}
+        writer.data = {**told, "variants": found}
 
 
 def draw_answers(labels: Any, classes: int) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset
+from toolchain.artifacts.dataset import IMAGE
 from toolchain.artifacts.provenance import Provenance, ancestors
 from toolchain.artifacts.variants import REFERENCE
-from toolchain.release.report import pictures
+from toolchain.release.report import examples, gallery, pictures
 from toolchain.release.report.tradeoff import Point, tradeoff
 
 if TYPE_CHECKING:
@@ -20,35 +20,43 @@ Data = Mapping[str, Any]
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "page.html"
 STYLE_SHEET = HERE / "page.css"
-EXAMPLES = 6  # of each kind of row that is shown: what a person reads, and no more
 CHARACTERS = 320  # of a text that is shown
 PARTS = 12  # of a list: row numbers, say, of which there may be hundreds
 CONFUSION_LABELS = 12  # a matrix of more classes is no picture any more
-TOLD_ELSEWHERE = {"augment.text", "train.transformers"}  # notes that have a form of their own
+TRAINING = ("train.transformers", "train.vision", "train.detection")  # steps whose epochs are drawn
+TOLD_ELSEWHERE = {"augment.text", *TRAINING}  # notes that have a form of their own
+CLASSIFICATION_WORDS = {"accuracy": "accuracy", "slices": "Accuracy by length in tokens"}
+DETECTION_WORDS = {"accuracy": "mAP50", "slices": "mAP50 by size of objects"}
 
 
 def render(content: Data, found: "Findings") -> str:
     """Return the page for ``content`` (report.json) and the measurements that it was made of."""
     from markupsafe import Markup
 
+    winner = content["verdict"]["winner"]
     drawn = {name: Markup(svg) for name, svg in _pictures(content, found).items()}
     template = _environment().from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         style=Markup(STYLE_SHEET.read_text(encoding="utf-8")),
         pictures=drawn,
-        winner=_of(content, content["verdict"]["winner"]),
+        winner=_of(content, winner),
         reference=_of(content, REFERENCE),
         confidence=found.accuracy.lineage[-1].config.get("confidence", 0.95),
         made=_day(found.verdict.lineage[-1].started),
-        flips=_flips(content["verdict"]["winner"], found),
+        flips=examples.flips(winner, found),
+        worst=examples.worst(winner, found),
+        saliency=examples.saliency(found),
+        overlays=examples.overlays(winner, found),
+        sheet=_sheet(found),
+        words=DETECTION_WORDS if examples.detects(found) else CLASSIFICATION_WORDS,
         latency=found.latency.data,
         verdict_data=found.verdict.data,
         accuracy=found.accuracy.data,
         checks=found.checks.data,
         labels=found.dataset.labels,
         told_of_data={step: note for step, note in found.dataset.notes.items() if step not in TOLD_ELSEWHERE},
-        examples=found.dataset.notes.get("augment.text", {}).get("examples", [])[:EXAMPLES],
-        training=_note("train.transformers", found),
+        rewritten=found.dataset.notes.get("augment.text", {}).get("examples", [])[: examples.EXAMPLES],
+        training=_training(found),
         notes=_notes(found),
         lineage=_lineage(found),
         **{**content, "variants": [{**entry, **_more(entry["name"], found)} for entry in content["variants"]]},
@@ -67,6 +75,7 @@ def _environment() -> "Environment":
         "size": _size,
         "duration": _duration,
         "short": lambda text: text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…",
+        "capital": lambda text: text[:1].upper() + text[1:] if text.islower() else text,
         "words": lambda name: str(name).replace("_", " "),
         "told": _told,
     }
@@ -78,19 +87,22 @@ def _pictures(content: Data, found: "Findings") -> dict[str, str]:
     measured = found.accuracy.data["variants"]
     names = list(dict.fromkeys([content["verdict"]["winner"], REFERENCE]))
     drawn = _tradeoff(found)
-    if len(found.accuracy.data["labels"]) <= CONFUSION_LABELS:
-        labels = found.accuracy.data["labels"]
+    labels = found.accuracy.data["confused"]
+    if len(labels) <= CONFUSION_LABELS:
         drawn |= {
             f"confusion_{place}": pictures.confusion(measured[name]["confusion"], labels, name)
             for place, name in zip(("winner", "reference"), names, strict=False)
         }
+    objects = found.dataset.notes.get("data.annotations", {}).get("statistics", {})
+    if objects:
+        drawn |= {"balance": pictures.balance(objects["objects_by_label"]), "positions": pictures.positions(objects)}
     if all(measured[name].get("roc") and measured[name]["roc"]["points"] for name in names):
         drawn["roc"] = pictures.roc({name: measured[name]["roc"] for name in names})
     if all(measured[name].get("calibration") for name in names):
         drawn["calibration"] = pictures.calibration({name: measured[name]["calibration"] for name in names})
     if all(measured[name].get("slices") for name in names):
         drawn["slices"] = pictures.slices({name: measured[name]["slices"] for name in names})
-    epochs = _note("train.transformers", found).get("history", [])
+    epochs = _training(found).get("history", [])
     if epochs:
         drawn["history"] = pictures.history(epochs)
     return drawn
@@ -135,18 +147,18 @@ def _more(name: str, found: "Findings") -> dict[str, Any]:
     }
 
 
-def _flips(winner: str, found: "Findings") -> list[dict[str, Any]]:
-    """Return a few rows that the winner answers otherwise than the reference, with their texts."""
-    flips = found.parity.data["variants"][winner]["flips"][:EXAMPLES]
-    texts = _texts(found.dataset, found.accuracy.data["split"], {flip["row"] for flip in flips})
-    return [{**flip, "text": texts[flip["row"]]} for flip in flips if flip["row"] in texts]
+def _training(found: "Findings") -> dict[str, Any]:
+    return next((note for step in TRAINING if (note := _note(step, found))), {})
 
 
-def _texts(dataset: Dataset, split: str, rows: set[int]) -> dict[int, str]:
-    if not rows or not {ROW, TEXT, LABEL} <= set(dataset.schema.names) or split not in dataset.splits:
+def _sheet(found: "Findings") -> dict[str, Any]:
+    """Return the contact sheet of the training rows (of those there are), {} for a dataset without pictures."""
+    dataset = found.dataset
+    if IMAGE not in dataset.schema.names:
         return {}
-    batches = (batch.to_pydict() for batch in dataset.batches(split, [ROW, TEXT]))
-    return {row: text for batch in batches for row, text in zip(batch[ROW], batch[TEXT], strict=True) if row in rows}
+    split = "train" if "train" in dataset.splits else next(iter(dataset.splits))
+    jpeg, shown = gallery.contact_sheet(dataset, split)
+    return {"picture": gallery.data_uri(jpeg), "split": split, "shown": shown}
 
 
 def _note(step: str, found: "Findings") -> dict[str, Any]:

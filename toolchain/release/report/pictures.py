@@ -61,7 +61,7 @@ def calibration(measured: Mapping[str, Data]) -> str:
 
 
 def slices(measured: Mapping[str, Sequence[Data]]) -> str:
-    """Draw the accuracy by length of text, for one or two variants."""
+    """Draw the accuracy by length of text or size of objects, for one or two variants."""
     with drawing(SMALL) as (figure, axes):
         for (name, entries), (colour, dashes) in zip(measured.items(), LINES, strict=False):
             filled = [entry for entry in entries if entry["rows"]]
@@ -78,6 +78,37 @@ def slices(measured: Mapping[str, Sequence[Data]]) -> str:
         axes.margins(x=0.12, y=0.25)
         axes.legend(loc="best", fontsize=8)
         return svg(figure, "slices")
+
+
+def balance(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Draw how many objects of each class there are, over all splits, the most common above."""
+    names = {name for split in counts.values() for name in split}
+    totals = {name: sum(split.get(name, 0) for split in counts.values()) for name in names}
+    shown = sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:20]
+    with drawing((SMALL[0], max(1.2, 0.3 * len(shown) + 0.7))) as (figure, axes):
+        axes.barh([_shorter(name) for name, _ in shown], [count for _, count in shown], color=ACCENT, height=0.6)
+        for place, (_, count) in enumerate(shown):
+            axes.text(count, place, f" {count:,}", va="center", fontsize=8)
+        axes.invert_yaxis()
+        axes.margins(x=0.18)
+        axes.set(xlabel="objects")
+        axes.grid(False, axis="y")
+        return svg(figure, "balance")
+
+
+def positions(statistics: Data) -> str:
+    """Draw where in their pictures the middles of objects lie, on a grid: darker for more."""
+    with drawing(SMALL) as (figure, axes):
+        grid = statistics["positions"]
+        most = max(1, *(count for row in grid for count in row))
+        axes.grid(False)
+        for down, row in enumerate(grid):
+            for across, count in enumerate(row):
+                look = {"facecolor": ACCENT, "alpha": 0.04 + 0.8 * count / most, "edgecolor": PAPER, "linewidth": 1}
+                axes.add_patch(_rectangle(across, down, look))
+        axes.set(xlim=(0, len(grid[0])), ylim=(len(grid), 0), xticks=[], yticks=[], aspect="equal")
+        axes.set_xlabel(f"middles of {statistics['objects']:,} objects; at most {most:,} in one field")
+        return svg(figure, "positions")
 
 
 def history(epochs: Sequence[Data]) -> str:
@@ -106,4 +137,4 @@ def _shorter(label: str, letters: int = 16) -> str:
 
 
 def _brief(slice_name: str) -> str:
-    return slice_name.replace("more than ", "> ").replace(" to ", "–").removesuffix(" tokens")
+    return slice_name.partition(" (")[0].replace("more than ", "> ").replace(" to ", "–").removesuffix(" tokens")

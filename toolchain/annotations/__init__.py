@@ -47,7 +47,7 @@ def open_source(
 
     Args:
         source: Where the annotations are.
-        format_: One of READ, or "datumaro:NAME"; "": found from the files.
+        format_: One of READ, "dataset" (one of the toolchain's own) or "datumaro:NAME"; "": found from the files.
         pictures: Where the pictures are, if apart.
         origin: How VOC's coordinates count: "positions", "pixels" or "shifted"; "": from evidence (see ``voc``).
         task: What YOLO's lines are: "detect", "segment", "obb" or "pose"; "": from evidence (see ``yolo``).
@@ -65,6 +65,11 @@ def open_source(
         from toolchain.annotations.others import read
 
         return read(source, found.removeprefix(DATUMARO))
+    if found == detection.DATASET:
+        from toolchain.annotations import rows
+        from toolchain.artifacts.dataset import open_dataset
+
+        return rows.read(open_dataset(source))
     if found not in READ:
         raise ConfigError(f"format {found!r} is not known; it is one of {', '.join(READ)}, or datumaro:NAME")
     if source.is_file() and found not in ("coco", "cvat"):

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from toolchain import pictures
-from toolchain.annotations.geometry import area, clip, covered, meet, scaled, turned
+from toolchain.annotations.geometry import area, clip, covered, meet, reach, scaled, turned
 from toolchain.annotations.model import COCO, Collection, Finding, Picture, Thing, of_format
 from toolchain.errors import DataError
 
@@ -249,8 +249,8 @@ class Checker:
 
     def _inside(self, thing: Thing, picture: Picture) -> Thing | None:
         window = (0.0, 0.0, float(picture.width), float(picture.height))
-        box = covered(thing)
-        if area(box) > 0 and meet(box, window) != box and not _turned_inside(thing, window):
+        box = reach(thing)
+        if area(covered(thing)) > 0 and meet(box, window) != box and not _turned_inside(thing, window):
             beyond = max(window[0] - box[0], window[1] - box[1], box[2] - window[2], box[3] - window[3])
             seen = beyond > ROUNDING * max(picture.width, picture.height)
             action = self._case("outside", None, _of(thing, picture)) if seen else FIX

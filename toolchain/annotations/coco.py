@@ -5,7 +5,6 @@ whatever else an entry holds are kept and written again.
 """
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,10 +58,11 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
         for part in parts:
             yield from part.pictures()
 
-    categories = list({c["name"]: c for part in parts for c in reversed(part.categories)}.values())
-    said = clean(
-        categories=sorted(categories, key=lambda c: str(c["id"]).zfill(20)), **(parts[0].rest if parts else {})
-    )
+    categories: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for category in part.categories:
+            categories.setdefault(str(category["name"]), category)
+    said = clean(categories=list(categories.values()), **(parts[0].rest if parts else {}))
     return Collection(
         format="coco",
         labels=labels,
@@ -152,7 +152,7 @@ class _Part:
             raise DataError(f"{self.path}: the picture {image['id']!r} has no name")
         width, height = (int(number(image.get(side) or 0, str(self.path))) for side in ("width", "height"))
         said = {key: part for key, part in image.items() if key not in ("file_name", "width", "height")}
-        split = split_of(re.sub(r"[\d_]+$", "", self.subset or ""))
+        split = split_of(self.subset)
         about = clean(**{COCO: {**said, **clean(file_name=given if given != name else None)}})
         if self.subset not in (None, SUBSETS["all"], split):
             about[SUBSET] = self.subset

@@ -4,19 +4,22 @@ from pathlib import Path
 
 from toolchain.annotations.cvat import root_of
 from toolchain.annotations.files import files_under, lines_of, parse_yaml
-from toolchain.annotations.yolo import CLASS_LISTS
+from toolchain.annotations.yolo import CLASS_LISTS, is_yolo
 from toolchain.errors import DataError
 
+DATASET = "dataset"  # one of the toolchain's own
 FORMATS = ("voc", "yolo", "coco", "cvat", "labelme")
 MOST_LOOKED_AT = 200  # files of one ending: among so many of another purpose, one of annotations would have turned up
 
 
 def detect(source: Path) -> str:
-    """Return the format of ``source``, a file or a folder: one of FORMATS.
+    """Return the format of ``source``, a file or a folder: one of FORMATS, or "dataset".
 
     Raises:
         DataError: there are no annotations, or those of several formats.
     """
+    if (source / "dataset.json").is_file():
+        return DATASET
     evidence = _of_file(source) if source.is_file() else {**_of_xml(source), **_of_json(source), **_of_yolo(source)}
     if not evidence:
         raise DataError(
@@ -74,12 +77,11 @@ def _of_yolo(folder: Path) -> dict[str, Path]:
             return {"yolo": path}
     lists = [path for path in files_under(folder, ".txt", ".names") if path.name in CLASS_LISTS]
     return (
-        {"yolo": lists[0]} if lists and any(_is_yolo(p) for p in files_under(folder, ".txt")[:MOST_LOOKED_AT]) else {}
+        {"yolo": lists[0]}
+        if lists
+        and any(
+            p.name not in CLASS_LISTS and lines_of(p) and is_yolo(p)
+            for p in files_under(folder, ".txt")[:MOST_LOOKED_AT]
+        )
+        else {}
     )
-
-
-def _is_yolo(path: Path) -> bool:
-    if path.name in CLASS_LISTS:
-        return False
-    lines = lines_of(path)
-    return bool(lines) and all(len(line.split()) >= 5 and line.split()[0].lstrip("-").isdigit() for line in lines[:5])

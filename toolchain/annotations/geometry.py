@@ -36,6 +36,11 @@ def covered(thing: Thing) -> Box:
     return envelope((corners(thing),)) if thing.rotation else thing.box
 
 
+def reach(thing: Thing) -> Box:
+    """Return the smallest upright box around ``thing`` and all its outlines."""
+    return envelope((covered(thing), *thing.polygons))
+
+
 def area(box: Box) -> float:
     """Return the area of ``box`` in square pixels; 0 when an edge is beyond its opposite."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
@@ -56,9 +61,10 @@ def clip(thing: Thing, window: Box, size: tuple[int, int] | None = None) -> Thin
         window: In pixels of the picture.
         size: Width and height of the picture, when its mask is to be cut too; None: masks are as large as the window.
     """
-    box = covered(thing)
-    if meet(box, window) == box and not (thing.mask and size):
+    around = reach(thing)
+    if meet(around, window) == around and not (thing.mask and size):
         return thing
+    box = covered(thing)
     outlines = (corners(thing),) if thing.rotation and not thing.polygons else thing.polygons
     kept = tuple(part for outline in outlines if len(part := clip_outline(outline, window)) >= 6)
     mask = _cut_mask(thing.mask, window, size) if thing.mask and size else thing.mask

@@ -50,6 +50,9 @@ class Losses:
         """Take in ``picture``."""
         if self.target == "yolo" and (subset := picture.about.get(SUBSET)):
             self._add("name of a split (it becomes train, val, test or all)", f"{picture.name}: {subset}")
+        for name, value in own(picture.about).items():
+            if name != SUBSET:
+                self._add(f"{name} of a picture", f"{picture.name}: {value}"[:160])
         for what, said in self._of_others(dict(picture.about)):
             self._add(f"{what} of a picture", f"{picture.name}: {said}"[:160])
         for thing in picture.things:

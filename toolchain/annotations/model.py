@@ -76,15 +76,19 @@ class Finding:
 
 
 def split_of(subset: str | None) -> str:
-    """Return the split that a source's word for it means: "train", "validation" or "test"; any other word: "all"."""
-    word = (subset or "").lower()
+    """Return the split that a source's word for it means: "train", "validation" or "test"; any other word: "all".
+
+    A year or number behind it, as in train2017, says nothing of it.
+    """
+    word = (subset or "").lower().rstrip("0123456789_-")
     word = NAMES_OF_SPLITS.get(word, word)
     return word if word in SPLITS else UNSPLIT
 
 
 def subset_of(picture: Picture, words: Mapping[str, str]) -> str:
-    """Return the word for the split of ``picture``: its source's own, else that of ``words``."""
-    return str(picture.about.get(SUBSET) or words.get(picture.split, picture.split))
+    """Return the word for the split of ``picture``: its source's own while it is in that split, else of ``words``."""
+    said = picture.about.get(SUBSET)
+    return str(said) if said and split_of(said) == picture.split else words.get(picture.split, picture.split)
 
 
 def with_subset(subset: str | None) -> dict[str, Any]:

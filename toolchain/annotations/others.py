@@ -74,9 +74,8 @@ def _thing(annotation: Any, labels: tuple[str, ...], size: tuple[int, int]) -> T
     flags: dict[str, Any] = {flag: bool(attributes.pop(flag, False)) for flag in FLAGS}
     crowd = bool(attributes.pop("is_crowd", False))
     left, top, width, height = (float(value) for value in annotation.get_bbox())
-    thing = Thing(
-        label=labels[annotation.label], box=(left, top, left + width, top + height), crowd=crowd, attributes=attributes, **flags
-    )
+    box = (left, top, left + width, top + height)
+    thing = Thing(label=labels[annotation.label], box=box, crowd=crowd, attributes=attributes, **flags)
     if kind == "polygon":
         outline = tuple(float(value) for value in annotation.points)
         return replace(thing, polygons=(outline,), box=envelope((outline,)))

@@ -71,7 +71,8 @@ def read(folder: Path, pictures: Path | None = None, origin: str = "") -> Collec
         for path in files:
             yield _picture(path, root, places, found, subsets)
 
-    unannotated = [] if pictures else _unannotated(files, root, places[0] if (folder / "JPEGImages").is_dir() else root)
+    apart = pictures or (folder / "JPEGImages" if (folder / "JPEGImages").is_dir() else root)
+    unannotated = _unannotated(files, root, apart)
     return Collection(
         format="voc",
         labels=_labels(folder) or tuple(sorted(seen.labels)),

@@ -30,6 +30,7 @@ from toolchain.annotations.model import (
     UNKNOWN_CLASS,
     YOLO,
     Collection,
+    Finding,
     Outline,
     Picture,
     Thing,
@@ -68,6 +69,7 @@ def read(folder: Path, pictures: Path | None = None, task: str = "") -> Collecti
         pictures: Where the pictures are, if apart.
         task: "detect", "segment", "obb" or "pose"; "": as data.yaml or the lines say.
     """
+    strays: list[Path] = []
     if yamls := _yamls(folder):
         config = parse_yaml(yamls[0])
         labels, entries = _names(config, yamls[0]), _ultralytics(yamls[0].parent, config, pictures)
@@ -76,7 +78,7 @@ def read(folder: Path, pictures: Path | None = None, task: str = "") -> Collecti
         labels, entries = _darknet(folder, config, pictures)
     else:
         config = {}
-        labels, entries = _beside(folder, pictures)
+        labels, entries, strays = _beside(folder, pictures)
     found = task or (POSE if "kpt_shape" in config else str(config.get("task") or "")) or _task(entries)
     if found not in TASKS:
         raise DataError(f"{folder}: task {found!r} is not known; it is one of {', '.join(TASKS)}")
@@ -86,7 +88,10 @@ def read(folder: Path, pictures: Path | None = None, task: str = "") -> Collecti
             yield _picture(entry, labels, found)
 
     extra = {k: v for k, v in config.items() if k not in ("path", "train", "val", "test", "names", "nc", "task")}
-    return Collection(format="yolo", labels=labels, pictures=each, about={"task": found, **clean(**{YOLO: extra})})
+    about = {"task": found, **clean(**{YOLO: extra})}
+    return Collection(
+        format="yolo", labels=labels, pictures=each, about=about, findings=tuple(_findings(entries, strays))
+    )
 
 
 def write(folder: Path, collection: Collection, pictures: Iterator[Picture], task: str) -> None:
@@ -243,11 +248,16 @@ def _labels_folder(path: Path) -> Path:
 
 
 def _entry_of_list(root: Path, base: Path, name: str, subset: str | None, pictures: Path | None) -> _Entry:
-    file = first_inside([place for place in (pictures, root, base) if place], name)
-    labels = _labels_folder(root / name)
-    text = labels.with_name(f"{stem_of(labels.name)}.txt")
-    shown = name.partition("images/")[2] or name
-    return _Entry(shown.removeprefix(f"{subset}/"), file, text if text.is_file() else None, subset)
+    """Return the picture that is listed as ``name``, which CVAT begins with "data/" though there is no such folder."""
+    places = [place for place in (pictures, root, base) if place]
+    names = [name, name.removeprefix("data/")]
+    file = next((found for each in names if (found := first_inside(places, each))), None)
+    labels = [_labels_folder(root / each) for each in names]
+    texts = [path.with_name(f"{stem_of(path.name)}.txt") for path in labels]
+    shown = names[1].partition("images/")[2] or names[1]
+    return _Entry(
+        shown.removeprefix(f"{subset}/"), file, next((text for text in texts if text.is_file()), None), subset
+    )
 
 
 def _darknet_config(path: Path) -> dict[str, str]:
@@ -280,8 +290,24 @@ def _darknet_file(folder: Path, given: str) -> Path | None:
     return inside(folder, given.removeprefix("data/")) or inside(folder, given)
 
 
-def _beside(folder: Path, pictures: Path | None) -> tuple[tuple[str, ...], list[_Entry]]:
-    """Return labels and pictures of LabelImg's layout: text files, a list of classes, pictures beside or apart."""
+def _findings(entries: list[_Entry], strays: list[Path]) -> Iterator[Finding]:
+    """Yield what looks as if something were missing."""
+    bare = [entry.name for entry in entries if entry.text is None]
+    for rule, names in (
+        ("picture without a text file (taken as empty)", bare),
+        ("text file that has no picture and is no YOLO (left out)", [path.name for path in strays]),
+    ):
+        if names:
+            yield Finding(rule=rule, count=len(names), examples=tuple(names[:5]))
+
+
+def is_yolo(path: Path) -> bool:
+    """Return whether the first lines of the text file ``path`` are YOLO's; an empty file has none that are not."""
+    return all(len(words) >= 5 and words[0].lstrip("-").isdigit() for words in map(str.split, lines_of(path)[:5]))
+
+
+def _beside(folder: Path, pictures: Path | None) -> tuple[tuple[str, ...], list[_Entry], list[Path]]:
+    """Return labels, pictures and texts of another purpose in LabelImg's layout, pictures beside or apart."""
     listed = first_inside([folder, folder / "labels"], CLASS_LISTS[0]) or next(
         (path for name in CLASS_LISTS for path in files_under(folder, ".txt", ".names") if path.name == name), None
     )
@@ -291,11 +317,13 @@ def _beside(folder: Path, pictures: Path | None) -> tuple[tuple[str, ...], list[
     texts = {p.relative_to(root).with_suffix(""): p for p in files_under(root, ".txt") if p.name not in CLASS_LISTS}
     where = pictures or (folder / "images" if (folder / "images").is_dir() else folder)
     files = {path.relative_to(where).with_suffix(""): path for path in files_under(where, *PICTURE_ENDINGS)}
+    strays = [path for stem, path in texts.items() if stem not in files and not is_yolo(path)]
+    texts = {stem: path for stem, path in texts.items() if path not in strays}
     entries = []
     for stem in sorted(texts.keys() | files.keys()):
         file = files.get(stem)
         entries.append(_Entry(file.relative_to(where).as_posix() if file else str(stem), file, texts.get(stem), None))
-    return tuple(lines_of(listed)), entries
+    return tuple(lines_of(listed)), entries, strays
 
 
 def _task(entries: list[_Entry]) -> str:

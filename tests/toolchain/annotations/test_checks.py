@@ -194,3 +194,12 @@ def test_pictures_of_a_repeated_id_can_fall(tmp_path: Path, draw: Draw):
     about = {"@coco": {"id": 1}}
     found = [made.check(picture(file=file, name=name, about=about)) for name in ("a.png", "b.png")]
     assert [bool(f) for f in found] == [True, False]
+
+
+def test_an_outline_that_reaches_out_is_clipped_with_its_box():
+    outline = (0.0, 0.0, 50.0, 0.0, 50.0, 20.0)
+    thing = Thing(label="dog", box=(0, 0, 40, 20), polygons=(outline,))
+    made = checker()
+    (found,) = made.check_things(picture(things=(thing,))).things
+    assert max(found.polygons[0]) == 40
+    assert made.found["outside"].count == 1

@@ -177,3 +177,12 @@ def test_bad_json_is_refused(tmp_path: Path, text: str, words: str):
     path.write_text(text)
     with pytest.raises(DataError, match=words):
         list(open_source(path).pictures())
+
+
+def test_the_order_of_categories_is_kept(tmp_path: Path):
+    categories = [{"id": 5, "name": "zebra"}, {"id": 2, "name": "ant"}]
+    written(tmp_path, entry(category_id=2), categories=categories)
+    assert open_source(tmp_path).labels == ("zebra", "ant")
+    found = again(tmp_path, tmp_path / "two")
+    assert found["categories"] == categories
+    assert found["annotations"][0]["category_id"] == 2

@@ -193,3 +193,24 @@ def test_what_others_wrote_with_six_decimals_is_written_again(rows: list[list[st
             again = (two / task / "labels" / "all" / "a.txt").read_text().splitlines()
             for before, after in zip(lines, again, strict=True):
                 assert [float(n) for n in after.split()] == pytest.approx([float(n) for n in before.split()], abs=1e-6)
+
+
+def test_cvats_ultralytics_export_lists_pictures_below_a_folder_that_is_not_there(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "images" / "train" / "day 1" / "a b.png", 40, 20)
+    text(tmp_path / "labels" / "train" / "day 1" / "a b.txt", "0 0.5 0.5 0.5 1.0")
+    text(tmp_path / "train.txt", "data/images/train/day 1/a b.png")
+    text(tmp_path / "data.yaml", "path: .", "train: train.txt", "names: {0: dog}")
+    (picture,) = pictures(tmp_path)
+    assert (picture.name, picture.split, len(picture.things)) == ("day 1/a b.png", "train", 1)
+    assert picture.file
+
+
+def test_what_looks_as_if_something_were_missing_is_told(labelimg: Path, draw: Draw):
+    draw(labelimg / "b.png", 8, 8)
+    text(labelimg / "README.txt", "These are dogs and cats of our own.")
+    collection = open_source(labelimg)
+    assert [(finding.rule, finding.examples) for finding in collection.findings] == [
+        ("picture without a text file (taken as empty)", ("b.png",)),
+        ("text file that has no picture and is no YOLO (left out)", ("README.txt",)),
+    ]
+    assert len(list(collection.pictures())) == 2

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from toolchain.annotations import convert
 from toolchain.annotations.rows import PICTURE
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.data.annotations import Config, run
@@ -249,3 +250,23 @@ def test_a_source_without_labels_or_pictures_is_refused(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no annotations that are known"):
         made(tmp_path / "empty", tmp_path)
+
+
+def test_a_dataset_can_be_converted_to_a_format_of_annotations(source: Path, tmp_path: Path):
+    made(source, tmp_path, tile=32, overlap=0)
+    done = convert(str(tmp_path / "dataset"), tmp_path / "coco", "coco")
+    assert (done.source_format, done.pictures, done.objects) == ("dataset", 4, 3)  # the dog is in two tiles
+    assert ("tile of a picture", 4) in [(loss.rule, loss.count) for loss in done.losses]
+    assert (tmp_path / "coco" / "images" / "default" / "b c@0-0.png").is_file()
+
+
+def test_pictures_of_one_name_in_two_splits_are_two_when_these_become_one(tmp_path: Path):
+    folder = tmp_path / "source"
+    for split in ("train", "val"):
+        picture(folder / "images" / split / "a.png")
+        label = folder / "labels" / split / "a.txt"
+        label.parent.mkdir(parents=True)
+        label.write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [dog]\n")
+    dataset = made(folder, tmp_path, keep_splits=False)
+    assert [row["picture"] for row in rows(dataset)] == ["train/a.png", "validation/a.png"]

@@ -110,6 +110,7 @@ class _Made:
         self.collection, self.checker, self.config = collection, checker, config
         self.total, self.splits = sum(found.values()), _splits(found, config.keep_splits)
         self.unsplit = found[UNSPLIT] if self.splits[UNSPLIT] != UNSPLIT else 0
+        self.is_merged = len(+found) > 1 and set(self.splits.values()) == {UNSPLIT}
         self.cutter = Cutter(config.tile, config.overlap, config.kept_area)
         self.statistics = Statistics()
         self.pictures = self.rows = self.objects = self.without_objects = 0
@@ -135,7 +136,10 @@ class _Made:
         self.statistics.see(tile, split)
         self.rows += 1
         self.objects += len(tile.things)
-        return split, picture.name, tile, data
+        source = (
+            f"{picture.split}/{picture.name}" if self.is_merged else picture.name
+        )  # a name is one in its split only
+        return split, source, tile, data
 
     def tell(self, writer: DatasetWriter, labels: tuple[str, ...]) -> None:
         """Record what fell, and what the report shows."""

@@ -70,11 +70,14 @@ class Pixels:
         images, labels = torch.from_numpy(self.images[chosen]), torch.from_numpy(self.labels[chosen])
         return Batch(chosen, images.to(device), labels.to(device))
 
-    def batches(self, rows: int, device: "torch.device", seed: int | None = None) -> Iterator[Batch]:
-        """Yield every row once, at most ``rows`` at a time: in order, or in one that ``seed`` decides."""
-        order = range(len(self)) if seed is None else self.order(seed)
-        for start in range(0, len(self), rows):
-            yield self.batch(order[start : start + rows], device)
+    def batches(self, rows: int, seed: int | None, device: "torch.device") -> Iterator[Batch]:
+        """Yield every row once, at most ``rows`` at a time, in an order that ``seed`` decides; for None in their own.
+
+        Batches are of like size: a last one of a single picture could not be normalised by its batch.
+        """
+        order = np.arange(len(self)) if seed is None else np.array(self.order(seed))
+        for positions in np.array_split(order, -(-len(self) // rows)):
+            yield self.batch(positions.tolist(), device)
 
 
 def find_shape(dataset: Dataset, split: str, height: int = 0, width: int = 0, channels: int = 0) -> Shape:

@@ -14,6 +14,7 @@ def prune(
     method: str = "structured",
     heads_kept: float = 0.5,
     neurons_kept: float = 0.34,
+    channels_kept: float = 0.5,
     sparsity: float = 0.5,
     importance_batches: int = 40,
     epochs: int = 2,
@@ -27,21 +28,22 @@ def prune(
     """Make model smaller, and let it learn again from the model that it was cut from.
 
     Args:
-        model: A text classifier in PyTorch.
+        model: A classifier of texts or pictures in PyTorch.
         dataset: Its training split teaches the recovery, its validation split judges it.
         pruned: The smaller model; with the method "none" the model itself.
         metrics: sparsity, latency_ratio, accuracy_before, accuracy_cut and accuracy_after.
-        method: "structured" removes neurons and heads, "unstructured" zeroes weights, "none" does nothing.
-        heads_kept: Share of each layer's attention heads.
-        neurons_kept: Share of each layer's feed-forward neurons.
+        method: "structured" removes whole parts, "unstructured" zeroes weights (texts only), "none" does nothing.
+        heads_kept: Share of each layer's attention heads, for texts.
+        neurons_kept: Share of each layer's feed-forward neurons, for texts.
+        channels_kept: Share of each layer's channels, for pictures.
         sparsity: Share of the layers' weights that are zeroed, for the unstructured method.
-        importance_batches: Batches that importance is measured on.
+        importance_batches: Batches that importance is measured on; for pictures, normalisation after the cut.
         epochs: Of recovery over the training rows.
         batch_rows: Rows of one step.
         learning_rate: The largest.
         distillation: Share of the loss that is the teacher's answers; the labels have the rest.
         temperature: Of the answers that are compared.
-        features: Weight of repeating the teacher's first token after each layer.
+        features: Weight of repeating the teacher's first token after each layer, for texts.
         seed: Of the order of rows.
     """
     from pathlib import Path
@@ -52,6 +54,7 @@ def prune(
         method=method,
         heads_kept=heads_kept,
         neurons_kept=neurons_kept,
+        channels_kept=channels_kept,
         sparsity=sparsity,
         importance_batches=importance_batches,
         epochs=epochs,

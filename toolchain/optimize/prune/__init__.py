@@ -1,7 +1,8 @@
-"""Prune: make a text classifier smaller, and let it learn again from the model that it was cut from.
+"""Prune: make a classifier smaller, and let it learn again from the model that it was cut from.
 
-Structured pruning removes feed-forward neurons and attention heads for good: fewer weights, and fewer multiplications
-on every machine. Unstructured pruning sets single weights to 0: fewer weights to store, and the same work to do.
+Structured pruning removes feed-forward neurons and attention heads of a text classifier, and channels of a picture
+classifier, for good: fewer weights, and fewer multiplications on every machine. Unstructured pruning sets single
+weights to 0: fewer weights to store, and the same work to do.
 """
 
 import copy
@@ -16,15 +17,31 @@ from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.first_token import read_every_token, read_first_token_only
 from toolchain.artifacts.folder import link_or_copy, new_folder
 from toolchain.artifacts.model import DESCRIPTION, TOKENIZER_FILES, Model, new_model, open_model, require
+from toolchain.artifacts.network import load_network, read_architecture, save_network
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.transformer import WEIGHTS, layers, load_classifier, save_classifier
 from toolchain.errors import ConfigError
 from toolchain.inference import Tokenizer
-from toolchain.optimize.prune.distillation import Epoch, Lesson, accuracy, distil, lesson_of
+from toolchain.optimize.prune.channels import ChannelReport, check_prunable, prune_channels
+from toolchain.optimize.prune.distillation import (
+    Epoch,
+    accuracy,
+    distil,
+    freeze_embeddings,
+    lesson_loss,
+    lesson_of,
+)
 from toolchain.optimize.prune.importance import measure_importance
-from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, measure_latency
+from toolchain.optimize.prune.size import (
+    Latency,
+    count_layer_weights,
+    count_weights,
+    measure_latency,
+    speed_in_words,
+)
 from toolchain.optimize.prune.structured import remove
 from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
+from toolchain.pixels import Shape, read_pixels
 from toolchain.progress import say, track
 from toolchain.rows import Batch, Rows, read_rows
 
@@ -32,29 +49,32 @@ if TYPE_CHECKING:
     import torch
 
 STEP = "optimize.prune"
+PICTURES = "image-classification"
 VARIANTS = {"structured": "pruned", "unstructured": "pruned-unstructured", "none": "fp32"}  # by method
-NO_SPEED = 1.05  # a ratio of times below this is no gain that a user would notice, nor one to tell from noise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    method: str = "structured"  # "structured" removes neurons and heads, "unstructured" zeroes weights, "none" neither
+    method: str = (
+        "structured"  # "structured" removes whole parts, "unstructured" zeroes weights of texts' layers, "none"
+    )
     heads_kept: float = 0.5  # share of each layer's attention heads; half of them goes nearly unnoticed (Michel 2019)
     neurons_kept: float = 0.34  # share of each layer's feed-forward neurons: 512 of 1536
+    channels_kept: float = 0.5  # share of each layer's channels in a picture classifier: a quarter of the work remains
     sparsity: float = 0.5  # share of the layers' weights that are zeroed, for the unstructured method
-    importance_batches: int = 40  # batches that importance is measured on: 1,280 rows rank the parts stably
+    importance_batches: int = 40  # batches that importance (of pictures: normalisation) is measured on: 1,280 rows
     epochs: int = 2  # of recovery by distillation over the training rows; 0 recovers nothing
     batch_rows: int = 32  # rows of a step, as in fine-tuning
     learning_rate: float = 5e-4  # the largest; above fine-tuning's, because a cut model is far from its optimum
     distillation: float = 0.7  # share of the loss that is the teacher's answers, the labels have the rest
     temperature: float = 2.0  # of the answers that are compared: softer ones tell more of what the teacher thinks
-    features: float = 1.0  # weight of repeating the teacher's first token after each layer; 0 compares answers only
+    features: float = 1.0  # weight of repeating the teacher's first token after each layer; texts only; 0: answers only
     seed: int = 0  # of the order of rows and of dropout
 
     def __post_init__(self) -> None:
         if self.method not in VARIANTS:
             raise ConfigError(f"method is {self.method!r}; choose one of {', '.join(VARIANTS)}")
-        for name in ("heads_kept", "neurons_kept"):
+        for name in ("heads_kept", "neurons_kept", "channels_kept"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
         for name, top in (("sparsity", 0.99), ("distillation", 1.0)):
@@ -129,23 +149,22 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
 
     Raises:
         ArtifactError: ``model`` is for another task, lacks its tokenizer, or has parts that are not known.
-        DataError: ``dataset`` lacks texts, labels, or rows to train and validate on.
+        ConfigError: the method is not one for ``model``'s task.
+        DataError: ``dataset`` lacks texts or pictures, labels, or rows to train and validate on.
         TrainingError: the loss of the recovery is no number any more.
     """
     opened, rows = open_model(model), open_dataset(dataset)
-    require(opened, "text-classification", "pytorch")
+    if opened.signature.task == PICTURES:
+        require(opened, PICTURES, "pytorch")
+    else:
+        require(opened, "text-classification", "pytorch")
     if config.method == "none":
         return _pass_through(opened, pruned)
     work = Work(STEP, config, model=opened, dataset=rows)
-    teacher = load_classifier(opened)
-    layers(teacher)  # a kind that cannot be pruned is refused before anything is read
-    teacher, work.gpus = _on_best_device(teacher)
-    training, validation = _read(rows, opened)
     with _tiny_numbers_as_zero():
-        student, report = prune(teacher, training, validation, config)
-    work.metrics |= {name: float(value) for name, value in asdict(report).items() if isinstance(value, int | float)}
-    work.metrics |= {"sparsity": report.sparsity, "latency_ratio": report.latency.ratio}
-    _save(student, opened, pruned, work, report)
+        report = (_prune_pictures if opened.signature.task == PICTURES else _prune_texts)(
+            opened, rows, pruned, config, work
+        )
     return Result(
         VARIANTS[config.method],
         report.sparsity,
@@ -154,6 +173,33 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
         report.accuracy_after,
         report.latency.ratio,
     )
+
+
+def _prune_texts(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> Report:
+    teacher = load_classifier(model)
+    layers(teacher)  # a kind that cannot be pruned is refused before anything is read
+    teacher, work.gpus = _on_best_device(teacher)
+    training, validation = _read(rows, model)
+    student, report = prune(teacher, training, validation, config)
+    with _new_model(model, target, work, report) as folder:
+        save_classifier(student, folder)
+    return report
+
+
+def _prune_pictures(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> ChannelReport:
+    if config.method != "structured":
+        raise ConfigError(f"method {config.method!r} is for texts; picture classifiers are pruned by 'structured'")
+    if config.batch_rows < 2:
+        raise ConfigError(f"batch_rows is {config.batch_rows}; pictures are normalised by each other: take 2 or more")
+    architecture, teacher = read_architecture(model), load_network(model)
+    check_prunable(teacher)
+    teacher, work.gpus = _on_best_device(teacher)
+    shape = Shape(architecture.height, architecture.width, architecture.channels)
+    training, validation = (read_pixels(rows, split, shape) for split in ("train", "validation"))
+    student, report = prune_channels(teacher, architecture, training, validation, config)
+    with _new_model(model, target, work, report) as folder:
+        save_network(student, architecture, folder)
+    return report
 
 
 def _cut(student: Any, teacher: Any, training: Rows, config: Config) -> None:
@@ -171,8 +217,15 @@ def _batches(teacher: Any, training: Rows, config: Config) -> Iterator[Batch]:
 
 
 def _recover(student: Any, teacher: Any, training: Rows, validation: Rows, config: Config) -> list[Epoch]:
-    lesson: Lesson = lesson_of(teacher, training, features=config.features > 0)
-    return distil(student, lesson, training, validation, config)
+    lesson = lesson_of(teacher, training, features=config.features > 0)
+    freeze_embeddings(student)
+    return distil(
+        student,
+        lambda batch: lesson_loss(student, lesson, batch, config),
+        training,
+        lambda: accuracy(student, validation, "validate"),
+        config,
+    )
 
 
 @contextmanager
@@ -214,16 +267,6 @@ def _report(
     return report
 
 
-def speed_in_words(method: str, layer_sparsity: float, latency: Latency) -> str:
-    """Return one sentence that says what the sparsity bought in time, and plainly when that is nothing."""
-    times = f"{latency.before_ms:.1f} ms before, {latency.after_ms:.1f} ms after, in PyTorch on one thread"
-    share = f"{100 * layer_sparsity:.0f} % of the layers' weights are {'zero' if method == 'unstructured' else 'gone'}"
-    if latency.ratio >= NO_SPEED:
-        return f"{share}, which makes a request {latency.ratio:.2f} times faster ({times})"
-    why = "; a matrix product multiplies zeros too" if method == "unstructured" else ""
-    return f"{share}, which buys no speed ({times}){why}"
-
-
 def _pass_through(model: Model, target: Path) -> Result:
     with new_folder(target) as folder:
         for name in (*model.files, DESCRIPTION):
@@ -247,10 +290,14 @@ def _on_best_device(classifier: Any) -> tuple[Any, int]:
     return (classifier.cuda() if gpu else classifier), int(gpu)
 
 
-def _save(student: Any, model: Model, target: Path, work: Work, report: Report) -> None:
+@contextmanager
+def _new_model(model: Model, target: Path, work: Work, report: Report | ChannelReport) -> Iterator[Path]:
+    """Yield the folder that the pruned weights are written to."""
+    work.metrics |= {name: float(value) for name, value in asdict(report).items() if isinstance(value, int | float)}
+    work.metrics |= {"sparsity": report.sparsity, "latency_ratio": report.latency.ratio}
     signature = replace(model.signature, variant=VARIANTS[report.method], weights=WEIGHTS)
     with new_model(target, signature, work, parent=model) as writer:
-        save_classifier(student, writer.folder)
+        yield writer.folder
         writer.keep(model, *TOKENIZER_FILES)
         writer.sparsity = report.sparsity
         writer.note({**asdict(report), "sparsity": report.sparsity})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.transformer import blocks
 from toolchain.errors import TrainingError
+from toolchain.pixels import Pixels
 from toolchain.progress import Progress
 from toolchain.rows import Batch, Rows
 
@@ -27,6 +28,7 @@ ANSWERING_ROWS = 128  # rows of a batch where no gradient is held
 WARM_UP = 0.1  # share of the steps in which the learning rate rises from 0
 WEIGHT_DECAY = 0.01  # of all weights, as in fine-tuning
 LARGEST_GRADIENT = 1.0  # norm over all weights; larger ones are scaled down to it
+LossOf = Callable[[Any], "Tensor"]  # a batch of Rows or of Pixels to a scalar in nats, mean over its rows
 BATCHES_BETWEEN_LOOKS = 10  # at the loss: each look makes a GPU wait; NaN spreads, so none is missed
 SEEDS_PER_RUN = 1_000_003  # a prime that keeps the orders of different seeds and epochs apart
 
@@ -105,8 +107,10 @@ def accuracy(classifier: Any, rows: Rows, description: str) -> float:
     return float((found == rows.labels).mean())
 
 
-def distil(student: Any, lesson: Lesson, training: Rows, validation: Rows, config: "Config") -> list[Epoch]:
-    """Train ``student`` in place on what its teacher said to ``training``; embeddings stay as they are.
+def distil(
+    student: Any, loss_of: LossOf, training: "Rows | Pixels", judge: Callable[[], float], config: "Config"
+) -> list[Epoch]:
+    """Train ``student`` in place by ``loss_of`` each batch of ``training``; ``judge`` returns its accuracy, 0..1.
 
     Raises:
         TrainingError: the loss is no number any more.
@@ -114,34 +118,33 @@ def distil(student: Any, lesson: Lesson, training: Rows, validation: Rows, confi
     import torch
 
     torch.manual_seed(config.seed)
-    _freeze_embeddings(student)
-    learner = _Learner(student, lesson, config, steps=config.epochs * -(-len(training) // config.batch_rows))
+    learner = _Learner(student, loss_of, config, steps=config.epochs * -(-len(training) // config.batch_rows))
     history: list[Epoch] = []
     for epoch in range(1, config.epochs + 1):
         began = time.monotonic()
         loss = _epoch(learner, training, epoch)
         seconds = round(time.monotonic() - began, 2)
-        history.append(Epoch(epoch, loss, accuracy(student, validation, "validate"), seconds))
+        history.append(Epoch(epoch, loss, judge(), seconds))
     return history
 
 
 class _Learner:
-    """A student, its lesson, its optimizer and its learning rate, step by step."""
+    """A student, what its loss is, its optimizer and its learning rate, step by step."""
 
-    def __init__(self, student: Any, lesson: Lesson, config: "Config", steps: int) -> None:
+    def __init__(self, student: Any, loss_of: LossOf, config: "Config", steps: int) -> None:
         import torch
 
-        self.student, self.lesson, self.config, self.steps, self.step = student, lesson, config, steps, 0
+        self.student, self.loss_of, self.config, self.steps, self.step = student, loss_of, config, steps, 0
         self.weights = [weight for weight in student.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
 
-    def learn(self, batch: Batch) -> "Tensor":
+    def learn(self, batch: Any) -> "Tensor":
         """Take one step and return the batch's mean loss, a scalar."""
         import torch
 
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * rate(self.step, self.steps)
-        loss: Any = self._loss(batch)
+        loss: Any = self.loss_of(batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, LARGEST_GRADIENT)
         self.optimizer.step()
@@ -149,20 +152,16 @@ class _Learner:
         self.step += 1
         return loss.detach()  # type: ignore[no-any-return]  # a tensor, whose backward PyTorch leaves untyped
 
-    def _loss(self, batch: Batch) -> "Tensor":
-        with first_tokens(self.student) as found:
-            logits = self.student(**batch.inputs).logits.float()
-            loss = answer_loss(
-                logits,
-                self.lesson.logits[batch.positions],
-                batch.labels,
-                self.config.temperature,
-                self.config.distillation,
-            )
-            if self.lesson.features is None:
-                return loss
-            taught = self.lesson.features[batch.positions].float().unbind(1)
-            return loss + self.config.features * feature_loss(found(), taught)
+
+def lesson_loss(student: Any, lesson: Lesson, batch: Batch, config: "Config") -> "Tensor":
+    """Return how far ``student``'s answers, and what it thinks in between, are from ``lesson`` for ``batch``."""
+    with first_tokens(student) as found:
+        logits = student(**batch.inputs).logits.float()
+        taught = lesson.logits[batch.positions]
+        loss = answer_loss(logits, taught, batch.labels, config.temperature, config.distillation)
+        if lesson.features is None:
+            return loss
+        return loss + config.features * feature_loss(found(), lesson.features[batch.positions].float().unbind(1))
 
 
 def answer_loss(logits: "Tensor", taught: "Tensor", labels: "Tensor", temperature: float, share: float) -> "Tensor":
@@ -189,10 +188,10 @@ def feature_loss(found: "Sequence[Tensor]", taught: "Sequence[Tensor]") -> "Tens
     return torch.stack(shares).mean()
 
 
-def _epoch(learner: _Learner, training: Rows, epoch: int) -> float:
+def _epoch(learner: _Learner, training: "Rows | Pixels", epoch: int) -> float:
     """Show ``training`` to ``learner`` once and return the mean loss of a row."""
     learner.student.train()
-    config, device, total = learner.config, learner.lesson.logits.device, 0.0
+    config, device, total = learner.config, learner.weights[0].device, 0.0
     batches = training.batches(config.batch_rows, config.seed * SEEDS_PER_RUN + epoch, device)
     pending: list[Any] = []
     with Progress(f"distil, epoch {epoch}", -(-len(training) // config.batch_rows), "batches") as progress:
@@ -218,7 +217,7 @@ def rate(step: int, steps: int) -> float:
     return min((step + 1) / warm, (steps - step) / max(1, steps - warm))
 
 
-def _freeze_embeddings(student: Any) -> None:
+def freeze_embeddings(student: Any) -> None:
     """Nothing was cut from them, they hold half of a small model's weights, and they fine-tune well frozen."""
     for weight in student.base_model.embeddings.parameters():
         weight.requires_grad = False

@@ -222,7 +222,7 @@ class Training:
 
         self.judged.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.place.device)
-        for batch in self.validation.batches(self.config.batch_rows * VALIDATION_FACTOR, self.place.device):
+        for batch in self.validation.batches(self.config.batch_rows * VALIDATION_FACTOR, None, self.place.device):
             with torch.inference_mode(), self.place.precision():
                 logits = self.judged(batch.images)
             right = (logits.argmax(1) == batch.labels).sum()

@@ -1,21 +1,25 @@
-"""Variants timed in turn, in one process, on the same request: batch 1, ``TOKENS`` tokens."""
+"""Variants timed in turn, in one process, on the same request."""
 
 import gc
 import time
 
 import numpy as np
 
-from toolchain.inference import Session
+from toolchain.inference import Feeds, Session
 
 TOKENS, ROUNDS, WARM = 128, 60, 3
 SMALL_VOCABULARY = 1000  # ids below it are words in every vocabulary; which words they are changes no time
 
 
-def times(sessions: dict[str, Session]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def tokens() -> Feeds:
+    """Return a request of one text of ``TOKENS`` tokens."""
+    ids = np.random.default_rng(0).integers(0, SMALL_VOCABULARY, (1, TOKENS))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def times(sessions: dict[str, Session], feeds: Feeds) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Return, for each variant, wall-clock and processor seconds of each turn; each round has an order of its own."""
     random = np.random.default_rng(0)
-    ids = random.integers(0, SMALL_VOCABULARY, (1, TOKENS))
-    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     wall: dict[str, list[float]] = {name: [] for name in sessions}
     cpu: dict[str, list[float]] = {name: [] for name in sessions}
     gc.disable()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _turns import ROUNDS, TOKENS, times
+from _turns import ROUNDS, TOKENS, times, tokens
 
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.model import Model
@@ -131,7 +131,7 @@ def nncf_session(model: Model, dataset: Dataset, target: Path) -> Session:
 
 
 def measure(models: dict[str, Model], sessions: dict[str, Session], dataset: Dataset) -> list[Measured]:
-    wall, cpu = times(sessions)
+    wall, cpu = times(sessions, tokens())
     rows = dataset.table("test").slice(0, COMPARED).to_pydict()
     texts, labels = Texts(models["fp32"]), np.array(rows["label"])
     logits: dict[str, Logits] = {name: predict(session, texts, rows["text"]) for name, session in sessions.items()}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _turns import ROUNDS, TOKENS, times
+from _turns import ROUNDS, TOKENS, times, tokens
 
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.model import Model, open_model
@@ -105,7 +105,7 @@ def variants(folder: Path, model: Path, dataset: Path) -> dict[str, Model]:
 def measure(models: dict[str, Model], dataset: Path) -> list[Measured]:
     rows = open_dataset(dataset).table("test").to_pydict()
     sessions = {name: open_session(model) for name, model in models.items()}
-    seconds, _ = times(sessions)
+    seconds, _ = times(sessions, tokens())
     texts, labels = Texts(models["fp32"]), np.array(rows["label"])
     right = {
         name: float(np.mean(predict(session, texts, rows["text"]).argmax(axis=1) == labels))

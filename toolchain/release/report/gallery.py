@@ -22,8 +22,8 @@ HOT = (230, 60, 30)  # of a part that an answer rests on
 SMALL, LARGE = 112, 420  # pixels of the longer side: of one among many, and of one whose boxes are looked at
 WIDE = 1392  # pixels of a contact sheet, twice the page's width
 MOST_CELLS, MOST_SCENES = 60, 12  # on a contact sheet: pictures of one thing each, and pictures full of objects
-LETTERS = 14  # of a label under a cell
-CAPTION = 16  # pixels
+LETTERS = 11  # of a label under a cell
+CAPTION, TYPE = 24, 19  # pixels: of the strip under a cell, and of its letters, which a page shows at half size
 SIGHT = 96  # objects drawn in one picture: more are a carpet
 
 Box = Sequence[float]  # left, top, right, bottom in pixels of the stored picture
@@ -131,7 +131,7 @@ def _cell(row: Mapping[str, Any], labels: Sequence[str], side: int) -> "Image":
     cell = Image.new("RGB", (side, side + CAPTION), PAPER)
     cell.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     told = labels[row[LABEL]] if LABEL in row else f"{len(row.get(OBJECTS, []))} objects"
-    ImageDraw.Draw(cell).text((4, side + 1), _shorter(told), INK, ImageFont.load_default(11))
+    ImageDraw.Draw(cell).text((4, side), _shorter(told), INK, ImageFont.load_default(TYPE))
     return cell
 
 

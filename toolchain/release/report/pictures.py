@@ -7,20 +7,26 @@ from toolchain.release.report.drawing import ACCENT, MUTED, PAPER, SECOND, WARN,
 
 Data = Mapping[str, Any]
 SMALL = (4.0, 3.0)  # inches; a phone's width, where 9 point type is read without zooming
+FEW = 5  # classes of a confusion matrix whose fields have room for a share beside the count
 LINES = ((ACCENT, "-"), (SECOND, "--"))  # of the two variants that are compared: colour and dashes
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], name: str) -> str:
     """Draw a confusion matrix: a row for each true class; the shade is the share of the row, the number its rows."""
-    with drawing((SMALL[0], max(SMALL[1], 0.55 * len(labels) + 1.4))) as (figure, axes):
+    few = len(labels) <= FEW
+    height = 0.55 * len(labels) + 1.4 if few else 0.32 * len(labels) + 0.6
+    with drawing((SMALL[0], max(SMALL[1], height))) as (figure, axes):
         axes.grid(False)
         for row, counts in enumerate(matrix):
             for column, count in enumerate(counts):
                 colour, share = ACCENT if row == column else WARN, count / max(1, sum(counts))
                 square = {"facecolor": colour, "alpha": 0.06 + 0.5 * share, "edgecolor": PAPER, "linewidth": 2}
                 axes.add_patch(_rectangle(column - 0.5, row - 0.5, square))
-                axes.text(column, row - 0.05, f"{count:,}", ha="center", va="bottom", fontsize=10)
-                axes.text(column, row + 0.05, f"{100 * share:.0f} %", ha="center", va="top", fontsize=8)
+                if few:
+                    axes.text(column, row - 0.05, f"{count:,}", ha="center", va="bottom", fontsize=10)
+                    axes.text(column, row + 0.05, f"{100 * share:.0f} %", ha="center", va="top", fontsize=8)
+                elif count:
+                    axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8)
         ticks, words = range(len(labels)), [_shorter(label) for label in labels]
         axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), xlabel="answered", ylabel="true")
         axes.set_xticks(ticks, words, rotation=0 if len(labels) < 4 else 90)

@@ -88,14 +88,21 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], for
     Raises:
         DataError: a label is not in the collection's list, or a text cannot stand in the format.
     """
-    from toolchain.annotations import coco, cvat, voc, yolo
+    from toolchain.annotations import coco_writing, cvat_writing, voc, yolo
+    from toolchain.annotations.files import tidy
+
+    def safe() -> Iterator[Picture]:
+        for picture in pictures:
+            if not picture.name or tidy(picture.name) != picture.name:
+                raise DataError(f"a picture's name, {picture.name!r}, leads out of its folder; rename it in the source")
+            yield picture
 
     folder.mkdir(parents=True, exist_ok=True)
-    writers = {"coco": coco.write, "cvat": cvat.write, "voc": voc.write}
+    writers = {"coco": coco_writing.write, "cvat": cvat_writing.write, "voc": voc.write}
     if format_ == "yolo":
-        yolo.write(folder, collection, pictures, task or yolo.task_of(collection.pictures()))
+        yolo.write(folder, collection, safe(), task or yolo.task_of(collection.pictures()))
     else:
-        writers[format_](folder, collection, pictures)
+        writers[format_](folder, collection, safe())
 
 
 def convert(

@@ -5,7 +5,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from toolchain import pictures
-from toolchain.annotations import Collection, Conversion, Finding, Picture, coco, cvat, losses_file, voc, write, yolo
+from toolchain.annotations import (
+    Collection,
+    Conversion,
+    Finding,
+    Picture,
+    coco_writing,
+    cvat_writing,
+    losses_file,
+    voc,
+    write,
+    yolo,
+)
 from toolchain.annotations.checks import DROP, KEEP, Checker
 from toolchain.annotations.files import stem_of
 from toolchain.annotations.geometry import turned
@@ -13,7 +24,7 @@ from toolchain.annotations.losses import Losses
 from toolchain.artifacts.folder import link_or_copy, new_folder, write_json
 from toolchain.errors import DataError
 
-PLACES = {"coco": coco.place, "cvat": cvat.place, "voc": voc.place, "yolo": yolo.place}
+PLACES = {"coco": coco_writing.place, "cvat": cvat_writing.place, "voc": voc.place, "yolo": yolo.place}
 ONE_FILE_EACH = ("voc", "yolo")  # formats with an annotation file for each picture, named as it
 THINGS = ("swapped", "outside", "no_area", "repeated")  # checks of things that a conversion tells of, and keeps
 LOSSES_FORMAT = "toolchain.losses"
@@ -80,10 +91,10 @@ class _Work:
                 continue
             named = self.checker.check_things(self._named(sized))
             self.losses.see(named)
-            self._put(named)
             self.written += 1
             self.objects += len(named.things)
-            yield named
+            yield named  # its name is checked before anything is written
+            self._put(named)
 
     def told(self) -> Iterator[Finding]:
         for rule, cases in self.notes.items():

@@ -9,10 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import XMLGenerator
 
 from toolchain.annotations import masks
-from toolchain.annotations.files import files_under, first_inside, number, plain, stream_xml, tidy
+from toolchain.annotations.files import files_under, first_inside, number, stream_xml, tidy
 from toolchain.annotations.model import (
     CVAT,
     Collection,
@@ -23,7 +22,6 @@ from toolchain.annotations.model import (
     of_format,
     own,
     split_of,
-    subset_of,
     with_subset,
 )
 from toolchain.errors import DataError
@@ -79,30 +77,6 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
 def root_of(path: Path) -> str:
     """Return the name of the root element of the XML file ``path``."""
     return next(stream_xml(path))[1].tag
-
-
-def write(folder: Path, collection: Collection, pictures: Iterator[Picture]) -> None:
-    """Write ``pictures`` to ``folder`` as annotations.xml, one after the other; the files are not copied."""
-    attributes: dict[str, set[str]] = defaultdict(set)
-    body = folder / ".images.xml"
-    with body.open("w", encoding="utf-8") as file:
-        for position, picture in enumerate(pictures):
-            file.write(_text_of_picture(picture, position))
-            for thing in picture.things:
-                attributes[thing.label] |= set(_attributes(thing))
-    with (folder / "annotations.xml").open("w", encoding="utf-8") as file, body.open(encoding="utf-8") as images:
-        file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
-        file.write(_written_meta(collection, attributes))
-        for line in images:
-            file.write(line)
-        file.write("</annotations>\n")
-    body.unlink()
-
-
-def place(picture: Picture) -> str:
-    """Return where, below the target, the file of ``picture`` goes."""
-    subset = subset_of(picture, {"all": ""})
-    return f"images/{subset}/{picture.name}" if subset else f"images/{picture.name}"
 
 
 def _places(folder: Path) -> list[Path]:
@@ -261,99 +235,3 @@ def _text(element: "Element") -> str:
 
     element.tail = None
     return tostring(element, encoding="unicode").strip()
-
-
-def _text_of_picture(picture: Picture, position: int) -> str:
-    from xml.etree.ElementTree import Element, indent, tostring
-
-    from defusedxml.ElementTree import fromstring
-
-    said = of_format(picture.about, CVAT)
-    subset = subset_of(picture, {"all": ""})
-    extra = said.pop("xml", [])
-    root = Element("image", {"id": str(said.pop("id", position)), "name": said.pop("name", picture.name)})
-    root.attrib |= {**({"subset": subset} if subset else {}), **{key: str(value) for key, value in said.items()}}
-    root.attrib |= {"width": str(picture.width), "height": str(picture.height)}
-    for thing in picture.things:
-        root.extend(_elements(thing, picture))
-    root.extend(fromstring(text) for text in extra)
-    indent(root)
-    return tostring(root, encoding="unicode") + "\n"
-
-
-def _elements(thing: Thing, picture: Picture) -> Iterator["Element"]:
-    """Yield the shapes of ``thing``: one, or one for each of its outlines."""
-    from xml.etree.ElementTree import Element, SubElement
-
-    from defusedxml.ElementTree import fromstring
-
-    said = {key: str(value) for key, value in of_format(thing.attributes, CVAT).items()}
-    if text := said.pop("element", None):
-        yield fromstring(text)
-        return
-    for tag, geometry in _geometry(thing, picture):
-        common = {"label": thing.label, "source": said.get("source", "file"), "occluded": str(int(thing.occluded))}
-        element = Element(tag, {**common, **geometry, "z_order": "0", **said})
-        for name, value in _attributes(thing).items():
-            SubElement(element, "attribute", name=name).text = value
-        yield element
-
-
-def _geometry(thing: Thing, picture: Picture) -> Iterator[tuple[str, dict[str, str]]]:
-    if thing.mask:
-        counts, window = masks.to_window(thing.mask, picture.width, picture.height)
-        sides = dict(zip(("left", "top", "width", "height"), map(str, window), strict=True))
-        yield "mask", {"rle": ", ".join(map(str, counts)), **sides}
-    elif thing.polygons:
-        for outline in thing.polygons:
-            pairs = zip(outline[0::2], outline[1::2], strict=True)
-            yield "polygon", {"points": ";".join(f"{plain(x)},{plain(y)}" for x, y in pairs)}
-    else:
-        edges = dict(zip(("xtl", "ytl", "xbr", "ybr"), map(plain, thing.box), strict=True))
-        yield "box", {**edges, **({"rotation": plain(thing.rotation)} if thing.rotation else {})}
-
-
-def _attributes(thing: Thing) -> dict[str, str]:
-    """Return the texts of the attributes of ``thing`` that CVAT can hold."""
-    given = {name: value for name, value in own(thing.attributes).items() if isinstance(value, str | int | float)}
-    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
-    return texts | {flag: TRUE for flag in FLAGS if getattr(thing, flag)}
-
-
-def _written_meta(collection: Collection, attributes: dict[str, set[str]]) -> str:
-    """Return <meta>: the source's own when it was CVAT's, or one that names the labels and their attributes."""
-    said = of_format(collection.about, CVAT).get("meta")
-    if said:
-        return f"{said}\n"
-    from io import StringIO
-
-    out = StringIO()
-    xml = XMLGenerator(out, encoding="utf-8", short_empty_elements=True)
-    for tag in ("meta", "task", "labels"):
-        xml.startElement(tag, {})  # type: ignore[arg-type]
-    for label in collection.labels:
-        _write_label(xml, label, sorted(attributes.get(label, ())))
-    for tag in ("labels", "task", "meta"):
-        xml.endElement(tag)
-    return f"{out.getvalue()}\n"
-
-
-def _write_label(xml: XMLGenerator, label: str, attributes: list[str]) -> None:
-    def element(name: str, text: str) -> None:
-        xml.startElement(name, {})  # type: ignore[arg-type]
-        xml.characters(text)
-        xml.endElement(name)
-
-    xml.startElement("label", {})  # type: ignore[arg-type]
-    element("name", label)
-    xml.startElement("attributes", {})  # type: ignore[arg-type]
-    for name in attributes:
-        xml.startElement("attribute", {})  # type: ignore[arg-type]
-        element("name", name)
-        element("mutable", "False")
-        element("input_type", "checkbox" if name in FLAGS else "text")
-        element("default_value", FALSE if name in FLAGS else "")
-        element("values", FALSE if name in FLAGS else "")
-        xml.endElement("attribute")
-    xml.endElement("attributes")
-    xml.endElement("label")

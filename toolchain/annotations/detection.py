@@ -4,7 +4,7 @@ from pathlib import Path
 
 from toolchain.annotations.cvat import root_of
 from toolchain.annotations.files import files_under, lines_of, parse_yaml
-from toolchain.annotations.yolo import CLASS_LISTS, is_yolo
+from toolchain.annotations.yolo_folders import CLASS_LISTS, is_yolo
 from toolchain.errors import DataError
 
 DATASET = "dataset"  # one of the toolchain's own

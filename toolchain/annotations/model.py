@@ -87,8 +87,9 @@ def split_of(subset: str | None) -> str:
 
 def subset_of(picture: Picture, words: Mapping[str, str]) -> str:
     """Return the word for the split of ``picture``: its source's own while it is in that split, else of ``words``."""
-    said = picture.about.get(SUBSET)
-    return str(said) if said and split_of(said) == picture.split else words.get(picture.split, picture.split)
+    said = str(picture.about.get(SUBSET) or "")
+    is_name = said not in ("", ".", "..") and not set(said) & set("/\\\0")  # it becomes part of a file's name
+    return said if is_name and split_of(said) == picture.split else words.get(picture.split, picture.split)
 
 
 def with_subset(subset: str | None) -> dict[str, Any]:

@@ -9,23 +9,12 @@ corners for an oriented box. Nine numbers can be either: data.yaml's ``task`` de
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from toolchain.annotations import geometry
-from toolchain.annotations.files import (
-    PICTURE_ENDINGS,
-    files_under,
-    first_inside,
-    inside,
-    is_picture,
-    lines_of,
-    number,
-    parse_yaml,
-    real_size,
-    stem_of,
-)
+from toolchain.annotations.files import is_picture, lines_of, number, real_size, stem_of
 from toolchain.annotations.model import (
     UNKNOWN_CLASS,
     YOLO,
@@ -40,25 +29,15 @@ from toolchain.annotations.model import (
     split_of,
     with_subset,
 )
+from toolchain.annotations.yolo_folders import Entry, find
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
 
 DETECT, SEGMENT, OBB, POSE = "detect", "segment", "obb", "pose"
 TASKS = (DETECT, SEGMENT, OBB, POSE)
-CLASS_LISTS = ("classes.txt", "obj.names", "predefined_classes.txt")
 SUBSETS = {"validation": "val"}
 EXACT = 1e-8  # of the larger side: corners that differ by more from the box made of them are kept beside it
 CORNER_TOLERANCE = 1e-5  # of the picture's larger side: four corners that are a rectangle up to six written decimals
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A picture's name below its list's folder, its file if there is one, its text file if there is one."""
-
-    name: str
-    file: Path | None
-    text: Path | None
-    subset: str | None
 
 
 def read(folder: Path, pictures: Path | None = None, task: str = "") -> Collection:
@@ -69,16 +48,8 @@ def read(folder: Path, pictures: Path | None = None, task: str = "") -> Collecti
         pictures: Where the pictures are, if apart.
         task: "detect", "segment", "obb" or "pose"; "": as data.yaml or the lines say.
     """
-    strays: list[Path] = []
-    if yamls := _yamls(folder):
-        config = parse_yaml(yamls[0])
-        labels, entries = _names(config, yamls[0]), _ultralytics(yamls[0].parent, config, pictures)
-    elif darknet := sorted(folder.glob("*.data")):
-        config = _darknet_config(darknet[0])
-        labels, entries = _darknet(folder, config, pictures)
-    else:
-        config = {}
-        labels, entries, strays = _beside(folder, pictures)
+    folders = find(folder, pictures)
+    labels, entries, config = folders.labels, folders.entries, folders.config
     found = task or (POSE if "kpt_shape" in config else str(config.get("task") or "")) or _task(entries)
     if found not in TASKS:
         raise DataError(f"{folder}: task {found!r} is not known; it is one of {', '.join(TASKS)}")
@@ -90,7 +61,7 @@ def read(folder: Path, pictures: Path | None = None, task: str = "") -> Collecti
     extra = {k: v for k, v in config.items() if k not in ("path", "train", "val", "test", "names", "nc", "task")}
     about = {"task": found, **clean(**{YOLO: extra})}
     return Collection(
-        format="yolo", labels=labels, pictures=each, about=about, findings=tuple(_findings(entries, strays))
+        format="yolo", labels=labels, pictures=each, about=about, findings=tuple(_findings(entries, folders.strays))
     )
 
 
@@ -178,119 +149,7 @@ def joined(outlines: tuple[Outline, ...]) -> Outline:
     return (*whole, *first[:2]) if len(outlines) > 1 else whole
 
 
-def _yamls(folder: Path) -> list[Path]:
-    """Return the files that list classes and folders, data.yaml first."""
-    found = [path for ending in ("*.yaml", "*.yml") for path in sorted(folder.glob(ending))]
-    return sorted((path for path in found if "names" in parse_yaml(path)), key=lambda path: path.stem != "data")
-
-
-def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = config["names"]
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DataError(
-                f"{path}: the keys of names are {sorted(map(str, names))[:8]}, not 0, 1, 2, ... without a gap"
-            )
-        names = [names[position] for position in sorted(names)]
-    if not isinstance(names, list):
-        raise DataError(f"{path}: names is a {type(names).__name__}; give a list")
-    return tuple(str(name) for name in names)
-
-
-def _ultralytics(base: Path, config: dict[str, Any], pictures: Path | None) -> list[_Entry]:
-    root = base / str(config.get("path") or ".")
-    root = root if root.is_dir() else base  # "path" is often that of another machine
-    places = {key: config.get(key) for key in ("train", "val", "test") if config.get(key)}
-    merged = places.get("train") == places.get("val")  # one folder for both: not split
-    entries: list[_Entry] = []
-    for key, given in places.items():
-        if merged and key == "val":
-            continue
-        subset = None if merged and key == "train" else key
-        for place in given if isinstance(given, list) else [given]:
-            entries += _listed_folder(root, base, str(place), subset, pictures)
-    return entries
-
-
-def _listed_folder(root: Path, base: Path, place: str, subset: str | None, pictures: Path | None) -> list[_Entry]:
-    """Return the pictures of one place of data.yaml: a folder, or a text file that lists them."""
-    relative = place.removeprefix("./").removeprefix("../")  # Roboflow writes ../train/images for what is beside
-    path = next((p for p in (root / place, base / place, root / relative, base / relative) if p.exists()), None)
-    if path is None:
-        path = root / relative  # pictures that were not exported; their text files may be there
-    if path.is_file():
-        names = [line.removeprefix("./") for line in lines_of(path)]
-        return [_entry_of_list(root, path.parent, name, subset, pictures) for name in names]
-    labels = _labels_folder(path)
-    texts = (
-        {file.relative_to(labels).with_suffix(""): file for file in files_under(labels, ".txt")}
-        if labels.is_dir()
-        else {}
-    )
-    where = pictures or path
-    files = files_under(where, *PICTURE_ENDINGS) if where.is_dir() else []
-    found = {file.relative_to(where).with_suffix("") for file in files}
-    entries = [
-        _Entry(file.relative_to(where).as_posix(), file, texts.get(file.relative_to(where).with_suffix("")), subset)
-        for file in files
-        if pictures is None or file.relative_to(where).with_suffix("") in texts
-    ]
-    return entries + [_Entry(str(stem), None, texts[stem], subset) for stem in sorted(texts) if stem not in found]
-
-
-def _labels_folder(path: Path) -> Path:
-    """Return ``path`` with its last part "images" as "labels"."""
-    parts = list(path.parts)
-    for position in range(len(parts) - 1, -1, -1):
-        if parts[position] == "images":
-            return Path(*parts[:position], "labels", *parts[position + 1 :])
-    return path
-
-
-def _entry_of_list(root: Path, base: Path, name: str, subset: str | None, pictures: Path | None) -> _Entry:
-    """Return the picture that is listed as ``name``, which CVAT begins with "data/" though there is no such folder."""
-    places = [place for place in (pictures, root, base) if place]
-    names = [name, name.removeprefix("data/")]
-    file = next((found for each in names if (found := first_inside(places, each))), None)
-    labels = [_labels_folder(root / each) for each in names]
-    texts = [path.with_name(f"{stem_of(path.name)}.txt") for path in labels]
-    shown = names[1].partition("images/")[2] or names[1]
-    return _Entry(
-        shown.removeprefix(f"{subset}/"), file, next((text for text in texts if text.is_file()), None), subset
-    )
-
-
-def _darknet_config(path: Path) -> dict[str, str]:
-    pairs = (line.split("=", 1) for line in lines_of(path) if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip() for key, value in pairs}
-
-
-def _darknet(folder: Path, config: dict[str, str], pictures: Path | None) -> tuple[tuple[str, ...], list[_Entry]]:
-    """Return labels and pictures of obj.data; its paths begin with "data/", which is ``folder`` itself."""
-    names = _darknet_file(folder, config.get("names", "obj.names"))
-    if names is None:
-        raise DataError(f"{folder}: its .data file names no list of labels that is there; add obj.names")
-    entries = []
-    for key, given in config.items():
-        if key in ("classes", "names", "backup", "task"):
-            continue
-        listed = _darknet_file(folder, given)
-        for line in lines_of(listed) if listed else []:
-            name = line.removeprefix("data/")
-            file = first_inside([place for place in (folder, pictures) if place], name) or (
-                first_inside([pictures], name.partition("/")[2]) if pictures else None
-            )
-            text = inside(folder, f"{stem_of(name)}.txt")
-            shown = name.partition("/")[2] if name.startswith("obj_") else name
-            entries.append(_Entry(shown or name, file, text, key))
-    return tuple(lines_of(names)), entries
-
-
-def _darknet_file(folder: Path, given: str) -> Path | None:
-    return inside(folder, given.removeprefix("data/")) or inside(folder, given)
-
-
-def _findings(entries: list[_Entry], strays: list[Path]) -> Iterator[Finding]:
+def _findings(entries: list[Entry], strays: list[Path]) -> Iterator[Finding]:
     """Yield what looks as if something were missing."""
     bare = [entry.name for entry in entries if entry.text is None]
     for rule, names in (
@@ -301,32 +160,7 @@ def _findings(entries: list[_Entry], strays: list[Path]) -> Iterator[Finding]:
             yield Finding(rule=rule, count=len(names), examples=tuple(names[:5]))
 
 
-def is_yolo(path: Path) -> bool:
-    """Return whether the first lines of the text file ``path`` are YOLO's; an empty file has none that are not."""
-    return all(len(words) >= 5 and words[0].lstrip("-").isdigit() for words in map(str.split, lines_of(path)[:5]))
-
-
-def _beside(folder: Path, pictures: Path | None) -> tuple[tuple[str, ...], list[_Entry], list[Path]]:
-    """Return labels, pictures and texts of another purpose in LabelImg's layout, pictures beside or apart."""
-    listed = first_inside([folder, folder / "labels"], CLASS_LISTS[0]) or next(
-        (path for name in CLASS_LISTS for path in files_under(folder, ".txt", ".names") if path.name == name), None
-    )
-    if listed is None:
-        raise DataError(f"{folder} has no list of classes for its YOLO lines; add data.yaml, or classes.txt")
-    root = folder / "labels" if (folder / "labels").is_dir() else folder
-    texts = {p.relative_to(root).with_suffix(""): p for p in files_under(root, ".txt") if p.name not in CLASS_LISTS}
-    where = pictures or (folder / "images" if (folder / "images").is_dir() else folder)
-    files = {path.relative_to(where).with_suffix(""): path for path in files_under(where, *PICTURE_ENDINGS)}
-    strays = [path for stem, path in texts.items() if stem not in files and not is_yolo(path)]
-    texts = {stem: path for stem, path in texts.items() if path not in strays}
-    entries = []
-    for stem in sorted(texts.keys() | files.keys()):
-        file = files.get(stem)
-        entries.append(_Entry(file.relative_to(where).as_posix() if file else str(stem), file, texts.get(stem), None))
-    return tuple(lines_of(listed)), entries, strays
-
-
-def _task(entries: list[_Entry]) -> str:
+def _task(entries: list[Entry]) -> str:
     """Return the task that the lines show by how many numbers they have."""
     counts: set[int] = set()
     for entry in entries:
@@ -336,7 +170,7 @@ def _task(entries: list[_Entry]) -> str:
     return OBB if counts <= {5, 9} else SEGMENT
 
 
-def _picture(entry: _Entry, labels: tuple[str, ...], task: str) -> Picture:
+def _picture(entry: Entry, labels: tuple[str, ...], task: str) -> Picture:
     width, height = _size(entry.file)
     lines = lines_of(entry.text) if entry.text else []
     things = tuple(

@@ -233,3 +233,20 @@ def test_yolo_needs_a_size(tmp_path: Path):
     done = convert_collection(source, tmp_path / "out", "yolo")
     assert done.pictures == 1
     assert counts(done.findings)["picture whose size nothing tells (left out)"] == 1
+
+
+@pytest.mark.parametrize("target", WRITTEN)
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "x/../../a.png"])
+def test_nothing_is_written_outside_the_target(tmp_path: Path, draw: Draw, target: str, name: str):
+    file = draw(tmp_path / "source" / "a.png", 40, 30)
+    with pytest.raises(DataError, match="leads out of its folder"):
+        convert_collection(collection(picture(thing(), name=name, file=file)), tmp_path / "deep" / "out", target)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.png", "deep", "source"]
+
+
+@pytest.mark.parametrize("target", WRITTEN)
+def test_a_split_that_is_no_name_is_not_written_as_one(tmp_path: Path, draw: Draw, target: str):
+    file = draw(tmp_path / "source" / "a.png", 40, 30)
+    source = collection(picture(thing(), file=file, about={"subset": "../../evil"}))
+    convert_collection(source, tmp_path / "out", target)
+    assert not list(tmp_path.rglob("*evil*"))

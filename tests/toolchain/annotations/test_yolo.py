@@ -214,3 +214,25 @@ def test_what_looks_as_if_something_were_missing_is_told(labelimg: Path, draw: D
         ("text file that has no picture and is no YOLO (left out)", ("README.txt",)),
     ]
     assert len(list(collection.pictures())) == 2
+
+
+@pytest.mark.parametrize(
+    "line", ["../../images/secret.png", "/home/me/images/secret.png", "C:\\images\\..\\..\\secret.png"]
+)
+def test_a_list_cannot_lead_out_of_the_folder(tmp_path: Path, draw: Draw, line: str):
+    draw(tmp_path / "images" / "secret.png", 4, 4)
+    text(tmp_path / "labels" / "secret.txt", "0 0.5 0.5 0.5 1.0")
+    folder = tmp_path / "source" / "inner"
+    text(folder / "train.txt", line)
+    text(folder / "data.yaml", "train: train.txt", "names: [dog]")
+    (picture,) = pictures(folder)
+    assert (picture.name, picture.file, picture.things) == ("secret.png", None, ())
+
+
+def test_a_list_of_another_machine_is_understood(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "images" / "a.png", 40, 20)
+    text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 1.0")
+    text(tmp_path / "train.txt", "/content/data/images/a.png")
+    text(tmp_path / "data.yaml", "train: train.txt", "names: [dog]")
+    (picture,) = pictures(tmp_path)
+    assert (picture.name, len(picture.things), picture.file is not None) == ("a.png", 1, True)

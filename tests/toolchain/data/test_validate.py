@@ -5,6 +5,7 @@ import pytest
 
 from toolchain.artifacts.dataset import new_dataset
 from toolchain.artifacts.measurement import open_measurement
+from toolchain.artifacts.picture import IMAGE_TYPE, OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.data.validate import Config, run
 from toolchain.errors import ConfigError, DataError
@@ -185,3 +186,72 @@ def test_refuses_settings_that_cannot_work(config: dict[str, object], message: s
 def test_test_rows_that_were_kept_alone_are_checked_too(tmp_path: Path, splits: dict[str, list[Row]]):
     kept = made(tmp_path, {"test": splits["test"]})
     assert run(kept, tmp_path / "checks", Config()).rows == len(splits["test"])
+
+
+def pictures(path: Path, splits: dict[str, list[int]]) -> Path:
+    schema = pa.schema([("row", pa.int64()), ("image", IMAGE_TYPE), ("label", pa.int64())])
+    with new_dataset(path, schema, Work("data.split", None), ("a", "b")) as writer:
+        row = 0
+        for name, contents in splits.items():
+            rows = [
+                {"row": row + n, "image": {"bytes": b"%d" % c, "path": ""}, "label": n % 2}
+                for n, c in enumerate(contents)
+            ]
+            row += len(rows)
+            writer.write(name, pa.Table.from_pylist(rows, schema))
+    return path
+
+
+def test_a_picture_in_two_splits_is_named(tmp_path: Path):
+    splits = {"train": list(range(40)), "validation": list(range(40, 60)), "test": [*range(60, 79), 3]}
+    with pytest.raises(DataError, match="no picture is in two splits: broken by row 3 of train = row 79 of test"):
+        run(pictures(tmp_path / "data", splits), tmp_path / "checks", Config())
+
+
+def test_pictures_of_their_own_in_each_split_pass(tmp_path: Path):
+    splits = {"train": list(range(40)), "validation": list(range(40, 60)), "test": list(range(60, 80))}
+    assert run(pictures(tmp_path / "data", splits), tmp_path / "checks", Config()).rows == 80
+
+
+def scenes(path: Path, **odd: object) -> Path:
+    columns = [("row", pa.int64()), ("image", IMAGE_TYPE), ("width", pa.int64()), ("height", pa.int64())]
+    schema = pa.schema([*columns, ("objects", OBJECTS_TYPE)])
+    thing = {"label": 0, "box": [1.0, 1.0, 9.0, 5.0], "rotation": 0.0, "polygons": [], "mask": "", "attributes": "{}"}
+    thing |= dict.fromkeys(("crowd", "difficult", "truncated", "occluded"), False)
+    with new_dataset(path, schema, Work("data.split", None), ("cat", "dog")) as writer:
+        for start, name in ((0, "train"), (20, "validation"), (40, "test")):
+            rows = [
+                {
+                    "row": row,
+                    "image": {"bytes": b"%d" % row, "path": ""},
+                    "width": 10,
+                    "height": 6,
+                    "objects": [thing, {**thing, "label": 1, **(odd if row == 41 else {})}],
+                }
+                for row in range(start, start + 20)
+            ]
+            writer.write(name, pa.Table.from_pylist(rows, schema))
+    return path
+
+
+def test_objects_are_counted_by_class(tmp_path: Path):
+    run(scenes(tmp_path / "data"), tmp_path / "checks", Config())
+    data = open_measurement(tmp_path / "checks", "checks").data
+    assert data["balance"]["train"] == {"cat": 20, "dog": 20}
+    assert {
+        "rule": "each box has an area, lies in its picture and has a class",
+        "passed": True,
+        "detail": "120 boxes",
+    } in (data["rules"])
+
+
+@pytest.mark.parametrize(
+    "odd", [{"box": [1.0, 1.0, 11.0, 5.0]}, {"box": [4.0, 1.0, 4.0, 5.0]}, {"box": [-1.0, 1.0, 4.0, 5.0]}, {"label": 2}]
+)
+def test_an_object_that_is_none_is_named(tmp_path: Path, odd: dict[str, object]):
+    with pytest.raises(DataError, match=r"each box has an area.*broken by row 41 of test"):
+        run(scenes(tmp_path / "data", **odd), tmp_path / "checks", Config())
+
+
+def test_a_turned_box_may_reach_beyond_its_picture(tmp_path: Path):
+    run(scenes(tmp_path / "data", box=[1.0, 1.0, 11.0, 5.0], rotation=30.0), tmp_path / "checks", Config())

@@ -374,3 +374,13 @@ def test_refuses_settings_that_cannot_work(settings: dict[str, Any]):
 def test_the_first_scenario_decides_unless_another_is_named():
     assert verdict(int8_dynamic=Figures())["scenario"] == "batch1-fixed128"
     assert verdict(int8_dynamic=Figures(), config=Config(scenario="batch8-fixed128"))["scenario"] == "batch8-fixed128"
+
+
+def test_a_reference_that_learned_nothing_is_called_so():
+    accuracy, parity, latency = measurements(int8_dynamic=Figures())
+    said = [
+        judge({**accuracy, "commonest_share": share}, parity, latency, Config())["variants"][0]["reasons"][0]
+        for share in (0.5, 0.99)
+    ]
+    assert "commonest class" not in said[0]
+    assert said[1].endswith("it is not surely better than always answering the commonest class")

@@ -15,7 +15,7 @@ from toolchain.export.onnx import Config as ExportConfig
 from toolchain.export.onnx import run as export
 from toolchain.inference import Logits, open_session
 from toolchain.optimize.quantize import PICTURE_METHODS, Config, run
-from toolchain.optimize.quantize.convolutional import between_weights, quantize
+from toolchain.optimize.quantize.convolutional import between_weights, name_constants_directly, quantize
 from toolchain.preprocess import predict, preprocessor_of
 
 
@@ -96,6 +96,21 @@ def test_what_comes_before_the_first_and_after_the_last_weights_stays_float():
         weights=("w1", "w2"),
     )
     assert between_weights(model) == ["Conv_1", "between", "last"]
+
+
+def test_a_constant_behind_a_copy_is_read_directly():
+    model = graph_of(
+        helper.make_node("Identity", ["w1"], ["copy"]),
+        helper.make_node("Conv", ["in", "copy"], ["a"], "first"),
+        helper.make_node("Identity", ["a"], ["out"], "kept"),
+        weights=("w1",),
+    )
+    name_constants_directly(model)
+    assert [(node.op_type, list(node.input)) for node in model.graph.node] == [
+        ("Conv", ["in", "w1"]),
+        ("Identity", ["a"]),
+    ]
+    assert between_weights(model) == ["first"]
 
 
 def test_a_graph_without_weights_is_told(tmp_path: Path):

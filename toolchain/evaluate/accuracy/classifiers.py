@@ -66,6 +66,7 @@ def measure_variants(
             found[model.variant] = {**kind, **measure(logits, sizes, rows, bootstrap, bins, lengths)}
             answered[model.variant] = logits
     told = {"rows": len(rows.labels), "labels": rows.names, "confused": rows.names, "variants": found}
+    told |= {"commonest_share": float(np.bincount(rows.labels).max() / len(rows.labels))}
     if preprocessor.column == TEXT:
         return told
     return {**told, "saliency": explain_worst(models.reference, data, split, answered[REFERENCE], rows.labels)}

@@ -22,7 +22,9 @@ BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 def of_reference(accuracy: Data, timed: Data) -> str:
     right, rows = _percent(accuracy["variants"][REFERENCE]["accuracy"]), f"{accuracy['rows']:,}"
     reached = f"mAP50 {right} on {rows} pictures" if _detects(accuracy) else f"right on {right} of {rows} rows"
-    return f"is what all others are measured against: {reached}, {timed['p50_ms']:.1f} ms for the typical request"
+    sentence = f"is what all others are measured against: {reached}, {timed['p50_ms']:.1f} ms for the typical request"
+    learned = accuracy["variants"][REFERENCE]["accuracy"]["low"] > accuracy.get("commonest_share", 0)
+    return sentence if learned else f"{sentence}; it is not surely better than always answering the commonest class"
 
 
 def names_of(parity: Data) -> tuple[str, str, str]:

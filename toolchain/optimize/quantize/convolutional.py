@@ -16,7 +16,7 @@ from typing import Any
 
 from toolchain.errors import ArtifactError
 from toolchain.inference import Feeds
-from toolchain.optimize.quantize.graph import load, save
+from toolchain.optimize.quantize.graph import load, replace, save
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Besides the weighted ones: those that ONNX Runtime computes on 8-bit integers, so that none breaks the chain.
@@ -42,6 +42,7 @@ def quantize(
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     model = load(source)
+    name_constants_directly(model)
     nodes = between_weights(model)
     if not nodes:
         raise ArtifactError(f"{source} has no layer with constant weights, so INT8 has nothing to gain in it")
@@ -80,6 +81,25 @@ class Requests:
         """Return the next request, None after the last."""
         feed = next(self._feeds, None)
         return None if feed is None else dict(feed)
+
+
+def name_constants_directly(model: Any) -> None:
+    """Let nodes read constants themselves where they read copies, in place: PyTorch's exporter keeps equal biases once,
+    behind Identity, where ONNX Runtime's tool does not find them.
+    """
+    constant = {tensor.name for tensor in model.graph.initializer}
+    copies = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Identity" and node.input[0] in constant
+    }
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = copies.get(name, name)
+    results = {value.name for value in model.graph.output}
+    replace(
+        model.graph.node, [n for n in model.graph.node if n.output[0] not in copies or results.intersection(n.output)]
+    )
 
 
 def between_weights(model: Any) -> list[str]:

@@ -211,12 +211,22 @@ def test_agreement_counts_boxes_of_both_sides_that_meet():
     truth = [objects(entry([0, 0, 10, 10])), objects()]
     here, there, nowhere = boxes_at((0, 0), (50, 0), (90, 90))
     reference = [answer_of([here, there], [0.9, 0.8], [0, 0]), answer_of([], [], [])]
-    variant = [answer_of([here, there, nowhere], [0.9, 0.7, 0.2], [0, 1, 0]), answer_of([nowhere], [0.5], [0])]
+    variant = [answer_of([here, there, nowhere], [0.9, 0.7, 0.1], [0, 1, 0]), answer_of([nowhere], [0.5], [0])]
     found = compared(variant, reference, truth)
     assert found["agreement"]["value"] == pytest.approx(2 * 1 / 5), "one pair meets; two and three boxes count"
     assert found["flipped"] == 2
     assert found["flips"][1] == {"row": 10, "label": "0 objects", "reference": "0 boxes", "variant": "1 box"}
     assert found["largest_difference"] == 0.0
+
+
+def test_a_score_that_moves_a_little_over_the_threshold_is_no_other_answer():
+    truth = [objects(entry([0, 0, 10, 10]))]
+    (box,) = boxes_at((0, 0))
+    found = compared([answer_of([box], [0.31], [0])], [answer_of([box], [0.29], [0])], truth)
+    assert (found["agreement"]["value"], found["strict_agreement"]["value"], found["flipped"]) == (1.0, 0.0, 0)
+    assert found["largest_difference"] == pytest.approx(0.02)
+    far = compared([answer_of([box], [0.31], [0])], [answer_of([box], [0.19], [0])], truth)
+    assert (far["agreement"]["value"], far["flipped"]) == (0.0, 1)
 
 
 def test_agreement_is_the_same_from_both_sides():

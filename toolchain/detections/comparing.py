@@ -10,6 +10,9 @@ from toolchain.detections import Answer, Floats, Ints, Objects, Picture
 from toolchain.detections.matching import ALL, OVERLAPS, Matches, average_precision, match, mean
 from toolchain.intervals import Bootstrap, Counts
 
+# A box of score .47 beside one of .49 is the same answer, even where .48 is the threshold. INT8 moves scores of a small
+# FCOS by some hundredths: of its boxes 88 % meet with no slack, 96 % with .05 and 99 % with .1.
+SLACK = 0.1
 Variant = Sequence[Answer]  # what one variant answered to all pictures
 
 
@@ -25,17 +28,20 @@ def compare(
 ) -> dict[str, Any]:
     """Return how ``variant`` differs from ``reference``, and from ``origin`` whose answers it must repeat.
 
-    Agreement counts boxes with a score of at least ``threshold``: those that meet one of the other side one to one, by
-    class and half their union, twice, over the boxes of both sides. Drops are of AP at an overlap of .5 (mAP50), by a
+    Agreement is the share of boxes with a score of at least ``threshold``, of both sides, that meet a box of the other,
+    one to one, by class and half their union; the other's score may be SLACK lower. (strict_agreement is without that.)
+    Drops are of AP at an overlap of .5 (mAP50), by a
     paired bootstrap: pictures are drawn once for both sides, so that what is hard for both does not widen it. Cosine
     and largest difference are of the scores of boxes that meet, with ``origin``. At most ``flips`` pictures are listed.
     """
     repeated = _meet(variant, origin, len(names), threshold)
     alike = repeated if origin is reference else _meet(variant, reference, len(names), threshold)
+    strict = _meet(variant, origin, len(names), threshold, slack=0.0)
     apart = alike.apart()
     return {
         "agreement": alike.share(bootstrap),
         "origin_agreement": repeated.share(bootstrap),
+        "strict_agreement": strict.share(bootstrap),
         **drops(variant, reference, pictures, names, bootstrap),
         "cosine": _cosine(repeated.scores, repeated.other_scores),
         "largest_difference": float(np.abs(repeated.scores - repeated.other_scores).max(initial=0.0)),
@@ -81,7 +87,7 @@ def drops(
 class Meeting:
     """The boxes of two variants beside each other, those with a score of at least a threshold."""
 
-    met: Ints  # int64 (pictures,): boxes of one that meet one of the other
+    met: Ints  # int64 (pictures,): boxes, of either side, that meet one of the other
     boxes: Ints  # int64 (pictures,): of both sides
     scores: Floats  # float64 (meetings,): of one side
     other_scores: Floats  # float64 (meetings,): of the other
@@ -91,26 +97,35 @@ class Meeting:
 
         def share_of(drawn: Counts) -> Floats:
             boxes = drawn @ self.boxes
-            return np.where(boxes > 0, 2 * (drawn @ self.met) / np.maximum(boxes, 1), 1.0)
+            return np.where(boxes > 0, (drawn @ self.met) / np.maximum(boxes, 1), 1.0)
 
         return bootstrap.of_counts(np.ones(len(self.met), np.int64), share_of).to_json()
 
     def apart(self) -> list[int]:
         """Return the positions of pictures in which a box of either side meets none of the other."""
-        return [int(place) for place in np.flatnonzero(2 * self.met != self.boxes)]
+        return [int(place) for place in np.flatnonzero(self.met != self.boxes)]
 
 
-def _meet(variant: Variant, other: Variant, classes: int, threshold: float) -> Meeting:
+def _meet(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> Meeting:
     one, two = ([answer.above(threshold) for answer in side] for side in (variant, other))
-    found = match(one, [_as_objects(answer) for answer in two], classes, OVERLAPS[:1])[ALL]
-    meets = found.right[0]
-    scores = np.concatenate([np.empty(0), *(answer.scores for answer in two)])
+    wider_one, wider_two = ([answer.above(threshold - slack) for answer in side] for side in (variant, other))
+    found = _found(one, wider_two, classes)
+    met = [
+        np.bincount(side.picture[side.right[0]], minlength=len(one))
+        for side in (found, _found(two, wider_one, classes))
+    ]
+    scores = np.concatenate([np.empty(0), *(answer.scores for answer in wider_two)])
     return Meeting(
-        met=np.bincount(found.picture[meets], minlength=len(one)),
+        met=met[0] + met[1],
         boxes=np.array([len(mine) + len(theirs) for mine, theirs in zip(one, two, strict=True)], np.int64),
-        scores=found.score[meets],
-        other_scores=scores[found.partner[0][meets]],
+        scores=found.score[found.right[0]],
+        other_scores=scores[found.partner[0][found.right[0]]],
     )
+
+
+def _found(variant: Variant, other: Variant, classes: int) -> Matches:
+    """Return the boxes of ``variant`` beside those of ``other`` as if these were the truth."""
+    return match(variant, [_as_objects(answer) for answer in other], classes, OVERLAPS[:1])[ALL]
 
 
 def _as_objects(answer: Answer) -> Objects:

@@ -81,7 +81,7 @@ def main() -> int:
         seconds, _ = times(sessions, request)
     kind = describe().kind
     print(f"ResNet-50, batch 1, 224 x 224, one thread, {ROUNDS} rounds, {describe().name} ({kind})")
-    ratios = {name: float(np.median(seconds["fp32"] / own)) for name, own in seconds.items()}
+    ratios = {name: float(np.median(np.divide(seconds["fp32"], own))) for name, own in seconds.items()}
     for name, own in seconds.items():
         print(f"{name:14} {1000 * np.median(own):7.1f} ms  {ratios[name]:5.2f} times fp32's speed")
     best = max(ratio for name, ratio in ratios.items() if "int8" in name)

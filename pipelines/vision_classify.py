@@ -59,7 +59,7 @@ def vision_classify(
     """Train a network that tells what a picture shows; promote its fastest variant that is still accurate.
 
     Args:
-        source: Folder of class folders, archive, IDX folder, CSV of pixels, Parquet, package:NAME/PATH or hf:// address.
+        source: Folder of class folders, archive, IDX folder, CSV of pixels, Parquet, package:NAME/PATH or hf://.
         digest: SHA-256 that the source must have; empty for any.
         image_column: Of Parquet: where the pictures are.
         label_column: Of Parquet: where the classes are.

@@ -14,6 +14,7 @@ def annotations(
     format: str = "",
     pictures: str = "",
     labels: list[str] = [],
+    rename: dict[str, str] = {},
     keep_splits: bool = True,
     origin: str = "",
     task: str = "",
@@ -46,7 +47,8 @@ def annotations(
         digest: SHA-256 that the source must have; "" for any.
         format: "voc", "yolo", "coco", "cvat", "labelme" or "datumaro:NAME"; "": found from the files.
         pictures: Where the pictures are, if apart.
-        labels: The classes allowed, in their order; [] for those of the source.
+        labels: The classes allowed, in their order, after renaming; [] for those of the source.
+        rename: Other names for classes, {"Dead": "Tree"}; several may become one.
         keep_splits: Keep train, validation and test as the source has them.
         origin: How VOC's coordinates count: "positions", "pixels" or "shifted"; "": from evidence.
         task: What YOLO's lines are: "detect", "segment", "obb" or "pose"; "": from evidence.
@@ -82,6 +84,7 @@ def annotations(
             format=format,
             pictures=pictures,
             labels=labels,
+            rename=rename,
             keep_splits=keep_splits,
             origin=origin,
             task=task,

@@ -24,7 +24,7 @@ def pictures(
     Args:
         dataset: The pictures as files, with their sizes and classes, in the source's splits or in one.
         metrics: rows, classes and dropped.
-        source: Folder of class folders, archive, IDX folder, CSV of pixels, Parquet, package:NAME/PATH or hf:// address.
+        source: Folder of class folders, archive, IDX folder, CSV of pixels, Parquet, package:NAME/PATH or hf://.
         digest: SHA-256 that the source must have; empty for any.
         image_column: Of Parquet: where the pictures are.
         label_column: Of Parquet: where the classes are.

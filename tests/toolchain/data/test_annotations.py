@@ -270,3 +270,12 @@ def test_pictures_of_one_name_in_two_splits_are_two_when_these_become_one(tmp_pa
     (folder / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [dog]\n")
     dataset = made(folder, tmp_path, keep_splits=False)
     assert [row["picture"] for row in rows(dataset)] == ["train/a.png", "validation/a.png"]
+
+
+def test_classes_take_other_names_and_several_become_one(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    dataset = made(source, tmp_path, rename={"cat": "animal", "dog": "animal", "bird": "animal"})
+    assert dataset.labels == ("animal",)
+    assert [thing["label"] for thing in rows(dataset)[0]["objects"]] == [0, 0]
+    assert "rename: the source has no label bird; it has cat, dog" in capsys.readouterr().out

@@ -2,8 +2,8 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from toolchain.data.annotations.settings import Config
 from toolchain.data.annotations.statistics import Statistics
 from toolchain.data.annotations.tiles import Cutter
 from toolchain.errors import DataError
-from toolchain.progress import Progress
+from toolchain.progress import Progress, say
 from toolchain.services.folders import Folder, fetch_folder
 
 __all__ = ["Config", "Result", "read", "run"]
@@ -60,7 +60,27 @@ def run(dataset: Path, config: Config) -> Result:
 
 def read(folder: Path, pictures: Path | None, config: Config) -> Collection:
     """Return the annotated pictures in ``folder``, unchecked, one at a time."""
-    return open_source(folder, config.format, pictures, config.origin, config.task)
+    return renamed(open_source(folder, config.format, pictures, config.origin, config.task), config.rename)
+
+
+def renamed(collection: Collection, names: Mapping[str, str]) -> Collection:
+    """Return ``collection`` with labels that have other ``names`` called by these; several may become one.
+
+    Names of labels that are not there do nothing but are told of.
+    """
+    odd = sorted(set(names) - set(collection.labels))
+    if odd:
+        say(f"rename: the source has no label {', '.join(odd)}; it has {', '.join(collection.labels)}")
+    if not names:
+        return collection
+
+    def pictures() -> Iterator[Picture]:
+        for picture in collection.pictures():
+            things = tuple(replace(thing, label=names.get(thing.label, thing.label)) for thing in picture.things)
+            yield replace(picture, things=things)
+
+    labels = tuple(dict.fromkeys(names.get(label, label) for label in collection.labels))
+    return replace(collection, labels=labels, pictures=pictures)
 
 
 def _write(dataset: Path, collection: Collection, config: Config, work: Work) -> Result:

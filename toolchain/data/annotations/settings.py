@@ -19,6 +19,7 @@ class Config:
     format: str = ""  # "voc", "yolo", "coco", "cvat", "labelme" or "datumaro:NAME"; "": found from the files
     pictures: str = ""  # where the pictures are, as source says it, if apart; "": with the annotations
     labels: list[str] = field(default_factory=list)  # the classes allowed, in their order; []: those of the source
+    rename: dict[str, str] = field(default_factory=dict)  # other names of classes, {"Dead": "Tree"}; may be one
     keep_splits: bool = True  # train, validation and test as the source has them; False: all rows in one split
     origin: str = ""  # of VOC's coordinates: "positions" from 0, "pixels" from 1, "shifted" by 1; "": from evidence
     task: str = ""  # of YOLO's lines: "detect", "segment", "obb" or "pose"; "": from evidence

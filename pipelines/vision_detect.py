@@ -1,0 +1,165 @@
+"""Find objects in pictures: annotated pictures in; a gated, registered, measured detector and a report out."""
+
+from typing import Any
+
+from kfp import dsl
+
+from components.augment.images import images as augment_images
+from components.data.annotations import annotations
+from components.data.split import split
+from components.data.validate import validate
+from components.export.onnx import onnx as export_onnx
+from components.optimize.quantize import quantize
+from components.train.detection import detection as train_detection
+from pipelines._measuring import measure_and_gate, report_and_register
+
+NAME = "vision_detect"
+
+
+@dsl.pipeline(name="vision-detect")
+def vision_detect(
+    source: str = "package:deepforest/data",
+    digest: str = "",
+    format: str = "",
+    pictures: str = "",
+    labels: list[str] = [],
+    rename: dict[str, Any] = {"Alive": "Tree", "Dead": "Tree"},
+    unknown_label: str = "fail",
+    tile: int = 400,
+    overlap: int = 0,
+    validation: float = 0.15,
+    test: float = 0.2,
+    group_column: str = "",
+    rows: int = 0,
+    minimum_rows: int = 5,
+    policy: str = "light",
+    augment_share: float = 0.5,
+    mirror_changes_label: bool = False,
+    base: str = "fcos:efficientnet-lite0",
+    weights: str = "backbone",
+    weights_digest: str = "",
+    size: int = 384,
+    epochs: int = 18,
+    batch_rows: int = 4,
+    learning_rate: float = 1e-3,
+    freeze: int = 2,
+    methods: list[str] = ["int8-minmax", "openvino", "int8-openvino"],
+    accuracy_drop: float = 0.01,
+    worst_class_drop: float = 0.02,
+    agreement: float = 0.9,
+    ratio: float = 1.05,
+    scenario: str = "",
+    name: str = NAME,
+    price_per_cpu_hour: float = 0.0,
+    price_per_gpu_hour: float = 0.0,
+    currency: str = "USD",
+    seed: int = 0,
+):
+    """Train a detector on annotated pictures; promote its fastest variant that still finds what the float one finds.
+
+    Args:
+        source: A folder, package:NAME/FOLDER, or an archive, of pictures and annotations in any common format.
+        digest: SHA-256 that the source must have; empty for any.
+        format: voc, yolo, coco, cvat, labelme or datumaro:NAME; empty: found from the files.
+        pictures: Where the pictures are, if apart.
+        labels: The classes allowed, in their order, after renaming; empty for those of the source.
+        rename: Other names for classes: {"Alive": "Tree"}; several may become one.
+        unknown_label: What happens to an object whose class is not allowed: fail or drop.
+        tile: Pixels; larger pictures are cut into squares of this side; 0: they stay whole.
+        overlap: Pixels that neighbouring tiles share; with more than 0, set group_column to picture.
+        validation: Share of the rows (pictures or tiles) for validation, where the source has no such split.
+        test: Share of the rows for the test, where the source has no such split.
+        group_column: "picture" keeps all tiles of a picture in one split; it takes more than a few pictures.
+        rows: Training rows to use at most; 0 uses all. The test rows stay the same.
+        minimum_rows: The fewest rows of each split.
+        policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
+        augment_share: Share of the training rows that get a changed copy, 0..1.
+        mirror_changes_label: Refuse transforms that mirror or turn.
+        base: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
+        weights: Empty for none; backbone for ImageNet's; pretrained for COCO's; or a file.
+        weights_digest: SHA-256 of that file.
+        size: Pixels of each side of the picture that the detector takes, a multiple of 32.
+        epochs: Passes over the training pictures.
+        batch_rows: Pictures of one training step.
+        learning_rate: Its peak.
+        freeze: Lowest stages of a backbone with given weights that stay as they are.
+        methods: How the float detector is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
+        accuracy_drop: Share of mAP50 that a safe variant may lose, 0..1.
+        worst_class_drop: What the AP50 of the worst class may lose, 0..1.
+        agreement: Share of boxes that a quantized variant must have like the float one, 0..1.
+        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        scenario: Which requests decide; a detector has one kind, batch1.
+        name: Of the registered model.
+        price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
+        price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
+        currency: Of both prices.
+        seed: Of the split, augmentation and training.
+    """
+    raw = annotations(
+        source=source,
+        digest=digest,
+        format=format,
+        pictures=pictures,
+        labels=labels,
+        rename=rename,
+        unknown_label=unknown_label,
+        tile=tile,
+        overlap=overlap,
+    ).set_display_name("data.annotations")
+    splits = split(
+        dataset=raw.outputs["dataset"],
+        validation=validation,
+        test=test,
+        group_column=group_column,
+        rows=rows,
+        seed=seed,
+    ).set_display_name("data.split")
+    checked = validate(dataset=splits.outputs["splits"], minimum_rows=minimum_rows, minimum_share=0.0)
+    checked.set_display_name("data.validate")
+    augmented = augment_images(
+        dataset=splits.outputs["splits"],
+        policy=policy,
+        share=augment_share,
+        mirror_changes_label=mirror_changes_label,
+        seed=seed,
+    )
+    augmented.after(checked).set_display_name("augment.images")
+    dataset = augmented.outputs["augmented"]
+
+    trained = train_detection(
+        dataset=dataset,
+        base=base,
+        weights=weights,
+        weights_digest=weights_digest,
+        size=size,
+        epochs=epochs,
+        batch_rows=batch_rows,
+        learning_rate=learning_rate,
+        freeze=freeze,
+        seed=seed,
+    ).set_display_name("train.detection")
+    model = trained.outputs["model"]
+    exported = export_onnx(model=model, pruned=model, dataset=dataset).set_display_name("export.onnx")
+    quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
+    variants = quantized.set_display_name("optimize.quantize").outputs["quantized"]
+
+    measured = measure_and_gate(
+        variants,
+        dataset,
+        accuracy_drop=accuracy_drop,
+        worst_class_drop=worst_class_drop,
+        agreement=agreement,
+        ratio=ratio,
+        scenario=scenario,
+    )
+    report_and_register(
+        variants,
+        dataset,
+        checked.outputs["checks"],
+        measured,
+        NAME,
+        name,
+        price_per_cpu_hour=price_per_cpu_hour,
+        price_per_gpu_hour=price_per_gpu_hour,
+        currency=currency,
+    )

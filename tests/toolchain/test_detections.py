@@ -2,13 +2,18 @@
 
 import io
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolchain.artifacts.dataset import new_dataset, open_dataset
+from toolchain.artifacts.picture import OBJECTS_TYPE
+from toolchain.artifacts.provenance import Work
 from toolchain.detections import (
     Answer,
     Objects,
@@ -17,6 +22,7 @@ from toolchain.detections import (
     matching,
     objects_of,
     read_table,
+    read_truth,
     stretch,
     table_of,
 )
@@ -284,6 +290,24 @@ def test_answers_and_objects_come_back_from_a_file_as_they_were():
         np.testing.assert_allclose(one.objects.boxes, other.objects.boxes, atol=1e-3)
         assert (one.objects.crowd == other.objects.crowd).all()
         assert (one.objects.neutral == other.objects.neutral).all()
+
+
+def test_the_truth_of_a_split_is_read_without_its_pixels(tmp_path: Path):
+    schema = pa.schema({"row": pa.int64(), "width": pa.int64(), "height": pa.int64(), "objects": OBJECTS_TYPE})
+    rows = [
+        {"row": 4, "width": 90, "height": 60, "objects": [{"label": 1, "box": [1, 2, 3, 4], "difficult": True}]},
+        {"row": 7, "width": 90, "height": 60, "objects": []},
+    ]
+    with new_dataset(tmp_path / "dataset", schema, Work("data.split", None), ("a", "b")) as writer:
+        writer.write("test", pa.Table.from_pylist(rows, schema))
+        writer.write("train", schema.empty_table())
+    dataset = open_dataset(tmp_path / "dataset")
+    first, second = read_truth(dataset, "test")
+    assert (first.row, first.width, first.height, len(second.objects)) == (4, 90, 60, 0)
+    assert (first.objects.boxes.tolist(), first.objects.labels.tolist()) == ([[1, 2, 3, 4]], [1])
+    assert (first.objects.neutral.tolist(), first.objects.crowd.tolist()) == ([True], [False])
+    with pytest.raises(DataError, match="has no rows in its train split"):
+        read_truth(dataset, "train")
 
 
 def test_a_file_without_the_columns_is_refused():

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from toolchain.artifacts.dataset import ROW
+from toolchain.artifacts.dataset import OBJECTS, ROW, Dataset
 from toolchain.artifacts.picture import HEIGHT, WIDTH
 from toolchain.errors import ArtifactError, DataError
 
@@ -76,6 +76,34 @@ class Picture:
     width: int  # pixels, as stored
     height: int
     objects: Objects
+
+
+def read_truth(dataset: Dataset, split: str) -> list[Picture]:
+    """Return the pictures of ``split`` in order, with what is in them and without their pixels.
+
+    Raises:
+        DataError: the split is missing or empty, or an object has a label beyond the list or no area in its picture.
+    """
+    columns = [ROW, WIDTH, HEIGHT, OBJECTS]
+    dataset.require(*columns)
+    found = [
+        picture_of(row, len(dataset.labels), f"{dataset.path}: row {row[ROW]} of {split}")
+        for batch in dataset.batches(split, columns)
+        for row in batch.to_pylist()
+    ]
+    if not found:
+        raise DataError(f"{dataset.path} has no rows in its {split} split; this step needs some")
+    return found
+
+
+def picture_of(row: Mapping[str, Any], classes: int, where: str) -> Picture:
+    """Return the picture that ``row`` of a dataset describes; ``where`` is what errors call it.
+
+    Raises:
+        DataError: a label beyond ``classes``, or a box without area in the picture.
+    """
+    objects = objects_of(row[OBJECTS] or [], row[WIDTH], row[HEIGHT], classes, where)
+    return Picture(row[ROW], row[WIDTH], row[HEIGHT], objects)
 
 
 def objects_of(entries: Sequence[Mapping[str, Any]], width: int, height: int, classes: int, where: str) -> Objects:

@@ -12,7 +12,7 @@ from toolchain import pictures as files
 from toolchain.artifacts.dataset import IMAGE, OBJECTS, ROW, Dataset
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.picture import HEIGHT, WIDTH
-from toolchain.detections import Picture, objects_of, stretch
+from toolchain.detections import Picture, picture_of, stretch
 from toolchain.errors import DataError
 from toolchain.progress import Progress
 from toolchain.services.storage import scratch
@@ -85,24 +85,20 @@ def read_pictures(dataset: Dataset, split: str, size: int) -> Pictures:
     with Progress(f"read {split}", rows, "pictures") as progress, disk_space_reported(place):
         for batch in dataset.batches(split, columns, ROWS_AT_ONCE):
             for row in batch.to_pylist():
-                found.append(_picture(row, f"{dataset.path}: row {row[ROW]} of {split}", len(dataset.labels)))
-                file.write(_pixels(row, found[-1], size).tobytes())
+                where = f"{dataset.path}: row {row[ROW]} of {split}"
+                found.append(picture_of(row, len(dataset.labels), where))
+                file.write(_pixels(row, where, size).tobytes())
             progress.advance(batch.num_rows)
         file.flush()
     return Pictures(np.memmap(file, np.uint8, "r", shape=(rows, size, size, 3)), found)
 
 
-def _picture(row: dict[str, Any], where: str, classes: int) -> Picture:
+def _pixels(row: dict[str, Any], where: str, size: int) -> files.Pixels:
     if row[IMAGE] is None or row[IMAGE]["bytes"] is None:
         raise DataError(f"{where} has no picture; read the pictures again")
-    objects = objects_of(row[OBJECTS] or [], row[WIDTH], row[HEIGHT], classes, where)
-    return Picture(row[ROW], row[WIDTH], row[HEIGHT], objects)
-
-
-def _pixels(row: dict[str, Any], picture: Picture, size: int) -> files.Pixels:
-    name = row[IMAGE]["path"] or f"the picture of row {picture.row}"
+    name, said = row[IMAGE]["path"] or where, (row[HEIGHT], row[WIDTH])
     pixels = files.decode(row[IMAGE]["bytes"], name, upright=False)  # boxes are those of the picture as it is stored
-    if pixels.shape[:2] != (picture.height, picture.width):
+    if pixels.shape[:2] != said:
         real = f"{pixels.shape[1]} x {pixels.shape[0]}"
-        raise DataError(f"{name} has {real} pixels, but its row says {picture.width} x {picture.height}; read it again")
+        raise DataError(f"{name} has {real} pixels, but its row says {said[1]} x {said[0]}; read it again")
     return files.squeeze(pixels, size, size)

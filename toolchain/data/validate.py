@@ -215,7 +215,10 @@ def _check_counts(dataset: Dataset, counts: dict[str, dict[str, int]], config: C
     rows = Rule(f"each split has {config.minimum_rows} rows or more")
     rows.found = ", ".join(f"{split} {dataset.rows(split):,}" for split in _splits(dataset))
     rows.broken_by([f"{s} with {dataset.rows(s):,}" for s in _splits(dataset) if dataset.rows(s) < config.minimum_rows])
-    return [rows, *_check_classes(counts, config)] if dataset.labels else [rows]
+    if not dataset.labels:
+        return [rows]
+    several, *others = _check_classes(counts, config)
+    return [rows, *([several] if LABEL in dataset.schema.names else []), *others]  # one kind of object can be found
 
 
 def _check_classes(counts: dict[str, dict[str, int]], config: Config) -> list[Rule]:

@@ -213,12 +213,12 @@ def test_pictures_of_their_own_in_each_split_pass(tmp_path: Path):
     assert run(pictures(tmp_path / "data", splits), tmp_path / "checks", Config()).rows == 80
 
 
-def scenes(path: Path, **odd: object) -> Path:
+def scenes(path: Path, names: tuple[str, ...] = ("cat", "dog"), **odd: object) -> Path:
     columns = [("row", pa.int64()), ("image", IMAGE_TYPE), ("width", pa.int64()), ("height", pa.int64())]
     schema = pa.schema([*columns, ("objects", OBJECTS_TYPE)])
     thing = {"label": 0, "box": [1.0, 1.0, 9.0, 5.0], "rotation": 0.0, "polygons": [], "mask": "", "attributes": "{}"}
     thing |= dict.fromkeys(("crowd", "difficult", "truncated", "occluded"), False)
-    with new_dataset(path, schema, Work("data.split", None), ("cat", "dog")) as writer:
+    with new_dataset(path, schema, Work("data.split", None), names) as writer:
         for start, name in ((0, "train"), (20, "validation"), (40, "test")):
             rows = [
                 {
@@ -226,7 +226,7 @@ def scenes(path: Path, **odd: object) -> Path:
                     "image": {"bytes": b"%d" % row, "path": ""},
                     "width": 10,
                     "height": 6,
-                    "objects": [thing, {**thing, "label": 1, **(odd if row == 41 else {})}],
+                    "objects": [thing, {**thing, "label": len(names) - 1, **(odd if row == 41 else {})}],
                 }
                 for row in range(start, start + 20)
             ]
@@ -255,3 +255,7 @@ def test_an_object_that_is_none_is_named(tmp_path: Path, odd: dict[str, object])
 
 def test_a_turned_box_may_reach_beyond_its_picture(tmp_path: Path):
     run(scenes(tmp_path / "data", box=[1.0, 1.0, 11.0, 5.0], rotation=30.0), tmp_path / "checks", Config())
+
+
+def test_one_kind_of_object_is_enough(tmp_path: Path):
+    run(scenes(tmp_path / "data", names=("cat",)), tmp_path / "checks", Config())

@@ -22,7 +22,9 @@ LABELS = ("car", "traffic light", "Fußgänger <&> \"x'")
 SPLITS = ("train", "validation", "test")
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
 STEMS = st.lists(
-    st.from_regex(r"[a-zA-Z0-9ä.-]?[a-zA-Z0-9ä_ .-]{0,5}[a-zA-Z0-9]", fullmatch=True),
+    st.from_regex(r"[a-zA-Z0-9ä.-]?[a-zA-Z0-9ä_ .-]{0,5}[a-zA-Z0-9]", fullmatch=True).filter(
+        lambda stem: not stem.startswith("._")
+    ),
     min_size=1,
     max_size=3,
     unique_by=str.lower,

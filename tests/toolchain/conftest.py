@@ -114,3 +114,23 @@ def digit_network(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Pat
     path = tmp_path_factory.mktemp("network") / "fp32"
     run(digits, path, Config(epochs=2, batch_rows=16))
     return path
+
+
+@pytest.fixture(scope="session")
+def make_pictures(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes arrays, uint8 (height, width, channels), and their labels as a dataset."""
+    from toolchain.data.pictures import SCHEMA
+    from toolchain.pictures import encode
+
+    def make(splits: dict[str, list[tuple[Any, int | None]]], labels: tuple[str, ...] = ("dark", "light")) -> Path:
+        path = tmp_path_factory.mktemp("pictures") / "dataset"
+        with new_dataset(path, SCHEMA, Work("data.split", None), labels) as writer:
+            for split, rows in splits.items():
+                files = [{"bytes": encode(pixels), "path": f"{split}/{n}.png"} for n, (pixels, _) in enumerate(rows)]
+                sizes = [[pixels.shape[axis] for pixels, _ in rows] for axis in (1, 0)]
+                columns = [range(len(rows)), files, *sizes, [label for _, label in rows]]
+                arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
+                writer.write(split, pa.table(arrays, schema=SCHEMA))
+        return path
+
+    return make

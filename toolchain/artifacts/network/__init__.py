@@ -58,19 +58,12 @@ def build_network(architecture: Architecture) -> "torch.nn.Module":
     It maps uint8 (batch, height, width, channels) to logits, float32 (batch, classes); normalisation is inside.
 
     Raises:
-        ConfigError: there is no architecture of that name, or it cannot take pictures of that size.
+        ConfigError: there is no architecture of that name.
     """
     from toolchain.artifacts.network.bodies import Network
 
     check_name(architecture.name)
-    try:
-        body = _body(architecture)
-    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
-        size = f"{architecture.height} x {architecture.width}"
-        raise ConfigError(
-            f"{architecture.name} cannot be built for pictures of {size}: {_first_line(error)}"
-        ) from error
-    return Network(body, architecture.mean, architecture.deviation)
+    return Network(_body(architecture), architecture.mean, architecture.deviation)
 
 
 def check_name(name: str) -> None:

@@ -171,8 +171,25 @@ def _begin(
     classes = len(rows.labels)
     architecture = Architecture(config.base, classes, shape.channels, shape.height, shape.width, mean, deviation)
     torch.manual_seed(config.seed)  # draws the weights
-    network = build_network(architecture)
+    network = _built(architecture)
     return network, architecture, load_weights(network, weights, classes)
+
+
+def _built(architecture: Architecture) -> "torch.nn.Module":
+    """Return the network once it has answered to a picture: some take pictures of certain sizes only."""
+    import torch
+
+    size = (architecture.height, architecture.width)
+    try:
+        network = build_network(architecture)
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, *size, architecture.channels, dtype=torch.uint8))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ConfigError(
+            f"{architecture.name} cannot take pictures of {size[0]} x {size[1]} pixels ({reason}); set height and width"
+        ) from error
+    return network
 
 
 def _measured(training: Pixels, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -81,6 +81,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.half == torch.float16)
         last: Any = network.get_submodule(head)
         self.weights = _class_weights(training, len(last.weight), place) if config.class_weights == "balanced" else None
+        self.norms = [] if config.weights else _norms(self.network)
         self.per_epoch = -(-len(training) // config.batch_rows)  # batches
         self.steps = self.per_epoch * config.epochs
         self.state = State()
@@ -136,6 +137,8 @@ class Training:
 
         began = time.perf_counter()
         torch.manual_seed(self.config.seed * EPOCH_SEEDS + self.state.step)  # of dropout
+        for layer, momentum in self.norms:  # a plain mean at first, or what it began with would outweigh few batches
+            layer.momentum = max(momentum, 1 / (self.state.step + 1))
         loss = self._loss(self.training.batch(positions, self.place.device))
         scaled: torch.Tensor = self.scaler.scale(loss)
         torch.autograd.backward(scaled)
@@ -270,6 +273,14 @@ def _optimizer(network: "torch.nn.Module", config: "Config") -> "torch.optim.Opt
         {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _norms(network: "torch.nn.Module") -> "list[tuple[torch.nn.modules.batchnorm._BatchNorm, float]]":
+    """Return the layers that keep a moving mean of what they saw, each with the share that a new batch has in it."""
+    import torch
+
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
+    return [(layer, layer.momentum) for layer in layers if layer.momentum is not None]
 
 
 def _class_weights(training: Pixels, classes: int, place: Place) -> "torch.Tensor":

@@ -44,6 +44,7 @@ def vision_classify(
     prune_method: str = "structured",
     channels_kept: float = 0.5,
     recovery_epochs: int = 2,
+    recovery_rate: float = 2e-3,
     methods: list[str] = ["int8-minmax", "int8-entropy", "openvino", "int8-openvino"],
     accuracy_drop: float = 0.01,
     worst_class_drop: float = 0.02,
@@ -86,6 +87,7 @@ def vision_classify(
         prune_method: "structured" or "none".
         channels_kept: Share of each layer's channels that pruning keeps, 0..1.
         recovery_epochs: Passes over the training rows in which the pruned network learns from the unpruned one.
+        recovery_rate: Learning rate of these passes, at its peak.
         methods: How each float variant is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
         accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
         worst_class_drop: What the recall of the worst class may lose, 0..1.
@@ -141,6 +143,7 @@ def vision_classify(
         channels_kept=channels_kept,
         epochs=recovery_epochs,
         batch_rows=batch_rows,
+        learning_rate=recovery_rate,
         seed=seed,
     ).set_display_name("optimize.prune")
     exported = export_onnx(model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset)

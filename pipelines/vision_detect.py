@@ -39,7 +39,7 @@ def vision_detect(
     weights: str = "backbone",
     weights_digest: str = "",
     size: int = 384,
-    epochs: int = 18,
+    epochs: int = 14,
     batch_rows: int = 4,
     learning_rate: float = 1e-3,
     freeze: int = 2,

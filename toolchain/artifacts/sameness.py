@@ -1,4 +1,4 @@
-"""Sameness: when two texts say the same or two pictures are one, and how rows that do are found without holding them in memory."""
+"""Sameness: when two texts or pictures are the same, and how such rows are found without holding them in memory."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator

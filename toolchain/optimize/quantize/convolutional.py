@@ -19,8 +19,9 @@ from toolchain.inference import Feeds
 from toolchain.optimize.quantize.graph import load, replace, save
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# Besides the weighted ones: those that ONNX Runtime computes on 8-bit integers, so that none breaks the chain.
-PASSING = ("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "MaxPool", "Relu", "Resize")
+# Besides the weighted ones: those that ONNX Runtime computes on 8-bit integers, so that none breaks the chain. Concat
+# and Resize are left out: exported networks compute shapes with them.
+PASSING = ("Add", "AveragePool", "Clip", "GlobalAveragePool", "MaxPool", "Relu")
 
 
 def quantize(

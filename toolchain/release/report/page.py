@@ -54,7 +54,7 @@ def render(content: Data, found: "Findings") -> str:
         accuracy=found.accuracy.data,
         checks=found.checks.data,
         labels=found.dataset.labels,
-        told_of_data={step: note for step, note in found.dataset.notes.items() if step not in TOLD_ELSEWHERE},
+        told_of_data=_told_of_data(found),
         rewritten=found.dataset.notes.get("augment.text", {}).get("examples", [])[: examples.EXAMPLES],
         training=_training(found),
         notes=_notes(found),
@@ -149,6 +149,19 @@ def _more(name: str, found: "Findings") -> dict[str, Any]:
 
 def _training(found: "Findings") -> dict[str, Any]:
     return next((note for step in TRAINING if (note := _note(step, found))), {})
+
+
+def _told_of_data(found: "Findings") -> dict[str, Any]:
+    """Return what the data's steps noted. Of annotations only what was found: formats carry their owners' names."""
+    notes = {step: note for step, note in found.dataset.notes.items() if step not in TOLD_ELSEWHERE}
+    if "data.annotations" in notes:
+        note = notes["data.annotations"]
+        checks = [
+            {key: check[key] for key in ("rule", "action", "count")} for check in note["checks"] if check["count"]
+        ]
+        told = {"format": note["source"]["format"], "checks": checks, "findings": note["findings"]}
+        notes["data.annotations"] = {**told, "tiles": note.get("tiles", {})}
+    return notes
 
 
 def _sheet(found: "Findings") -> dict[str, Any]:

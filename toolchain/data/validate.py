@@ -235,7 +235,7 @@ def _check_classes(counts: dict[str, dict[str, int]], config: Config) -> list[Ru
     everywhere.broken_by(
         [f"{name} not in {split}" for split in counts for name, rows in counts[split].items() if not rows]
     )
-    return [several, rare, everywhere]
+    return [several, *([rare] if config.minimum_share else []), everywhere]
 
 
 def _shares(counts: dict[str, int]) -> dict[str, float]:

@@ -48,7 +48,7 @@ def render(content: Data, found: "Findings") -> str:
         saliency=examples.saliency(found),
         overlays=examples.overlays(winner, found),
         sheet=_sheet(found),
-        words=DETECTION_WORDS if examples.detects(found) else CLASSIFICATION_WORDS,
+        words=_words(found),
         latency=found.latency.data,
         verdict_data=found.verdict.data,
         accuracy=found.accuracy.data,
@@ -101,7 +101,7 @@ def _pictures(content: Data, found: "Findings") -> dict[str, str]:
     if all(measured[name].get("calibration") for name in names):
         drawn["calibration"] = pictures.calibration({name: measured[name]["calibration"] for name in names})
     if all(measured[name].get("slices") for name in names):
-        drawn["slices"] = pictures.slices({name: measured[name]["slices"] for name in names})
+        drawn["slices"] = pictures.slices({name: measured[name]["slices"] for name in names}, _words(found)["accuracy"])
     epochs = _training(found).get("history", [])
     if epochs:
         drawn["history"] = pictures.history(epochs)
@@ -122,10 +122,10 @@ def _tradeoff(found: "Findings") -> dict[str, str]:
         bounds = (100 * right["low"], 100 * right["high"])
         points.append(Point(name, quick["p50_ms"], (fast[0], fast[-1]), 100 * right["value"], bounds, kind))
     least = 100 * (measured[REFERENCE]["accuracy"]["value"] - thresholds["accuracy_drop"])
-    most = typical / thresholds["ratio"]
+    most, word = typical / thresholds["ratio"], _words(found)["accuracy"]
     return {
-        "tradeoff_wide": tradeoff(points, least, most),
-        "tradeoff_narrow": tradeoff(points, least, most, narrow=True),
+        "tradeoff_wide": tradeoff(points, least, most, word),
+        "tradeoff_narrow": tradeoff(points, least, most, word, narrow=True),
     }
 
 
@@ -145,6 +145,10 @@ def _more(name: str, found: "Findings") -> dict[str, Any]:
         "scenarios": found.latency.data["variants"][name]["scenarios"],
         "digest": found.variants.models[name].digest,
     }
+
+
+def _words(found: "Findings") -> dict[str, str]:
+    return DETECTION_WORDS if examples.detects(found) else CLASSIFICATION_WORDS
 
 
 def _training(found: "Findings") -> dict[str, Any]:

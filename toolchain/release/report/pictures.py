@@ -66,7 +66,7 @@ def calibration(measured: Mapping[str, Data]) -> str:
         return svg(figure, "calibration")
 
 
-def slices(measured: Mapping[str, Sequence[Data]]) -> str:
+def slices(measured: Mapping[str, Sequence[Data]], word: str = "accuracy") -> str:
     """Draw the accuracy by length of text or size of objects, for one or two variants."""
     with drawing(SMALL) as (figure, axes):
         for (name, entries), (colour, dashes) in zip(measured.items(), LINES, strict=False):
@@ -80,7 +80,7 @@ def slices(measured: Mapping[str, Sequence[Data]]) -> str:
                 markersize=4,
                 label=name,
             )
-        axes.set(ylabel="accuracy, %")
+        axes.set(ylabel=f"{word}, %")
         axes.margins(x=0.12, y=0.25)
         axes.legend(loc="best", fontsize=8)
         return svg(figure, "slices")

@@ -28,13 +28,16 @@ class Point:
     kind: str  # "winner", "safe" or "refused"
 
 
-def tradeoff(points: Sequence[Point], least_accuracy: float, most_milliseconds: float, narrow: bool = False) -> str:
+def tradeoff(
+    points: Sequence[Point], least_accuracy: float, most_milliseconds: float, word: str, narrow: bool = False
+) -> str:
     """Draw accuracy against latency; what is outside the shaded corner costs too much or gains too little.
 
     Args:
         points: The variants, the reference first.
         least_accuracy: Per cent; the lowest that is safe.
         most_milliseconds: The longest that counts as faster.
+        word: What accuracy is called.
         narrow: For a phone.
     """
     floor = points[0].accuracy - POINTS_SHOWN
@@ -42,7 +45,7 @@ def tradeoff(points: Sequence[Point], least_accuracy: float, most_milliseconds: 
     low = max(floor, min(point.right[0] for point in points)) - 0.5
     high = max(point.right[1] for point in points) + 0.7
     with drawing((4.2, 3.9) if narrow else (8.6, 4.4)) as (figure, axes):
-        axes.set(xlim=(0, right), ylim=(low, high), ylabel="accuracy, %", xlabel="median latency, ms (less is better)")
+        axes.set(xlim=(0, right), ylim=(low, high), ylabel=f"{word}, %", xlabel="median latency, ms (less is better)")
         axes.fill_between([0, most_milliseconds], least_accuracy, high, color=SOFT, linewidth=0, zorder=0)
         axes.axhline(least_accuracy, color=MUTED, linewidth=0.8, linestyle=":")
         axes.axvline(most_milliseconds, color=MUTED, linewidth=0.8, linestyle=":")

@@ -485,8 +485,12 @@ def test_refuses_a_model_without_a_tokenizer(tmp_path: Path, dataset: Path, log_
 def test_refuses_another_task(tmp_path: Path, dataset: Path, write_variants: Write, log_odds: dict[str, float]):
     signature = replace(SIGNATURE, task="image-classification")
     other = write_variants(tmp_path / "other", transformer(log_odds), signature=signature)
-    with pytest.raises(ArtifactError, match="image-classification"):
-        run(other, dataset, tmp_path / "out", Config())
+    with pytest.raises(ConfigError, match="int8-dynamic is not for image-classification"):
+        run(other, dataset, tmp_path / "out", Config(methods=["int8-dynamic"]))
+    signature = replace(SIGNATURE, task="summarization")
+    unknown = write_variants(tmp_path / "unknown", transformer(log_odds), signature=signature)
+    with pytest.raises(ArtifactError, match="is a model for summarization"):
+        run(unknown, dataset, tmp_path / "out", Config(methods=["openvino"]))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -36,7 +36,7 @@ def answers(model: Model, digits: Path) -> Logits:
 def test_every_method_keeps_the_answers(quantized: Variants, digits: Path, method: str):
     expected, found = answers(quantized.reference, digits), answers(quantized.models[method], digits)
     cosine = np.vdot(expected, found) / np.linalg.norm(expected) / np.linalg.norm(found)
-    assert cosine > 0.99
+    assert cosine > 0.98  # of a network that saw 120 digits twice; a wrong scale gives less than 0.9
     assert (expected.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.95
 
 

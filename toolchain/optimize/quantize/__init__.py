@@ -20,6 +20,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, VariantsWriter, new_variants, open_variants
 from toolchain.errors import ConfigError
 from toolchain.optimize.quantize.calibration import Calibration, draw
+from toolchain.preprocess import preprocessor_of
 from toolchain.progress import say
 
 KEPT = (*TOKENIZER_FILES, "architecture.json", "detector.json")  # what inference needs, or says what it is
@@ -73,6 +74,7 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
     for model in floats:
         require(model, models.reference.signature.task, "onnx")
     _check_methods(models.reference, config)
+    preprocessor_of(models.reference)  # a task that is not known is refused before anything is made
     calibration = Calibration((), ())
     if CALIBRATED & set(config.methods):
         calibration = draw(rows, models.reference, config.calibration_rows, config.seed)

@@ -35,7 +35,7 @@ def vision_classify(
     weights_digest: str = "",
     height: int = 0,
     width: int = 0,
-    epochs: int = 5,
+    epochs: int = 4,
     batch_rows: int = 128,
     learning_rate: float = 3e-3,
     frozen_epochs: int = 0,

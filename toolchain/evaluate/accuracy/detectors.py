@@ -6,11 +6,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from toolchain.artifacts.dataset import IMAGE, OBJECTS, ROW, Dataset
+from toolchain.artifacts.dataset import IMAGE, Dataset
 from toolchain.artifacts.model import Model
-from toolchain.artifacts.picture import HEIGHT, WIDTH
 from toolchain.artifacts.variants import Variants
-from toolchain.detections import SCHEMA, Answer, Picture, answer_of, objects_of, stretch, table_of
+from toolchain.detections import SCHEMA, Answer, Picture, answer_of, read_truth, stretch, table_of
 from toolchain.errors import DataError
 from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
 from toolchain.evaluate.accuracy.detection import measure
@@ -32,7 +31,7 @@ def measure_variants(
     names = list(models.reference.signature.labels)
     if list(data.labels) != names:
         raise DataError(f"{data.path} has the classes {', '.join(data.labels)}; the model has {', '.join(names)}")
-    pictures = read_pictures(data, split)
+    pictures = read_truth(data, split)
     found: dict[str, Any] = {}
     threshold: float | None = None
     ordered = sorted(models.models.values(), key=lambda model: model is not models.reference)
@@ -53,27 +52,6 @@ def measure_variants(
         "threshold": threshold,
     }
     return {**told, "variants": {name: found[name] for name in models.models}}
-
-
-def read_pictures(data: Dataset, split: str) -> list[Picture]:
-    """Return the pictures of ``split`` with the objects in them, without their pixels.
-
-    Raises:
-        DataError: the split is missing or empty, or an object has no area or no class.
-    """
-    data.require(ROW, IMAGE, WIDTH, HEIGHT, OBJECTS)
-    table = data.table(split, [ROW, WIDTH, HEIGHT, OBJECTS])
-    if not table.num_rows:
-        raise DataError(f"the {split} split of {data.path} is empty: nothing can be measured on it")
-    return [
-        Picture(
-            row[ROW],
-            row[WIDTH],
-            row[HEIGHT],
-            objects_of(row[OBJECTS], row[WIDTH], row[HEIGHT], len(data.labels), f"row {row[ROW]} of {split}"),
-        )
-        for row in table.to_pylist()
-    ]
 
 
 def confusion(classes: Sequence[dict[str, Any]]) -> list[list[int]]:

@@ -10,22 +10,24 @@ from components.evaluate.latency import latency as measure_latency
 from components.evaluate.parity import parity as measure_parity
 from components.release.register import register
 from components.release.report import report
+from pipelines._placing import placed
 
 
-def measure_and_gate(variants: Any, dataset: Any, **thresholds: Any) -> dict[str, Any]:
+def measure_and_gate(variants: Any, dataset: Any, nodes: Any = None, **thresholds: Any) -> dict[str, Any]:
     """Add the tasks that measure ``variants`` on ``dataset`` and judge them by ``thresholds``, the gate's settings.
 
-    Returns the artifacts that the report takes, by its names for them.
+    ``nodes`` is the parameter with labels of the nodes to measure on. Latency comes last, so that a small cluster has
+    nothing of this run beside it. Returns the artifacts that the report takes, by its names for them.
     """
-    accuracy = measure_accuracy(variants=variants, dataset=dataset).set_display_name("evaluate.accuracy")
-    parity = measure_parity(accuracy=accuracy.outputs["accuracy"]).set_display_name("evaluate.parity")
-    latency = measure_latency(variants=variants, dataset=dataset).set_display_name("evaluate.latency")
+    accuracy = placed(measure_accuracy(variants=variants, dataset=dataset))
+    parity = placed(measure_parity(accuracy=accuracy.outputs["accuracy"]))
+    latency = placed(measure_latency(variants=variants, dataset=dataset), nodes=nodes).after(parity)
     measured = {
         "accuracy": accuracy.outputs["accuracy"],
         "parity": parity.outputs["parity"],
         "latency": latency.outputs["latency"],
     }
-    judged = gate(**measured, **thresholds).set_display_name("evaluate.gate")
+    judged = placed(gate(**measured, **thresholds))
     return {**measured, "verdict": judged.outputs["verdict"]}
 
 
@@ -37,15 +39,17 @@ def report_and_register(
     ``prices`` are the report's settings of that kind; ``pipeline`` is the pipeline's name.
     """
     run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
-    told = report(
-        dataset=dataset, checks=checks, variants=variants, **measured, pipeline=pipeline, run=run, **prices
-    ).set_display_name("release.report")
-    register(
-        variants=variants,
-        dataset=dataset,
-        verdict=measured["verdict"],
-        report=told.outputs["report"],
-        name=name,
-        pipeline=pipeline,
-        run=run,
-    ).set_display_name("release.register")
+    told = placed(
+        report(dataset=dataset, checks=checks, variants=variants, **measured, pipeline=pipeline, run=run, **prices)
+    )
+    placed(
+        register(
+            variants=variants,
+            dataset=dataset,
+            verdict=measured["verdict"],
+            report=told.outputs["report"],
+            name=name,
+            pipeline=pipeline,
+            run=run,
+        )
+    )

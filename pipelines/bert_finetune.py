@@ -14,6 +14,7 @@ from components.optimize.prune import prune
 from components.optimize.quantize import quantize
 from components.train.transformers import transformers as train_transformers
 from pipelines._measuring import measure_and_gate, report_and_register
+from pipelines._placing import placed
 
 NAME = "bert_finetune"
 
@@ -48,6 +49,11 @@ def bert_finetune(
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
+    gpus: int = 0,
+    gpu_type: str = "nvidia.com/gpu",
+    cpu_allowed: bool = False,
+    training_nodes: dict[str, Any] = {},
+    measuring_nodes: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Fine-tune a BERT-family classifier on the rows of source; promote its fastest variant that is still accurate.
@@ -81,45 +87,65 @@ def bert_finetune(
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
+        gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
+        gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
+        cpu_allowed: Whether training goes on without the GPU that it asked for, where there is none.
+        training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
+        measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
-    raw = ingest(
-        source=source, digest=digest, text_column=text_column, label_column=label_column, columns=columns
-    ).set_display_name("data.ingest")
-    cleaned = clean(raw=raw.outputs["dataset"], query=query, labels=labels).set_display_name("data.clean")
-    splits = split(dataset=cleaned.outputs["dataset"], rows=rows, seed=seed).set_display_name("data.split")
-    checked = validate(dataset=splits.outputs["splits"]).set_display_name("data.validate")
+    raw = placed(
+        ingest(source=source, digest=digest, text_column=text_column, label_column=label_column, columns=columns)
+    )
+    cleaned = placed(clean(raw=raw.outputs["dataset"], query=query, labels=labels))
+    splits = placed(split(dataset=cleaned.outputs["dataset"], rows=rows, seed=seed))
+    checked = placed(validate(dataset=splits.outputs["splits"]))
     augmented = augment_text(dataset=splits.outputs["splits"], share=augment_share, seed=seed)
-    augmented.after(checked).set_display_name("augment.text")
+    placed(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
 
-    trained = train_transformers(
-        dataset=dataset,
-        base=model,
-        epochs=epochs,
-        batch_rows=batch_rows,
-        learning_rate=learning_rate,
-        max_tokens=max_tokens,
-        seed=seed,
-    ).set_display_name("train.transformers")
-    pruned = prune(
-        model=trained.outputs["model"],
-        dataset=dataset,
-        method=prune_method,
-        heads_kept=heads_kept,
-        neurons_kept=neurons_kept,
-        epochs=recovery_epochs,
-        batch_rows=batch_rows,
-        seed=seed,
-    ).set_display_name("optimize.prune")
+    trained = placed(
+        train_transformers(
+            dataset=dataset,
+            base=model,
+            epochs=epochs,
+            batch_rows=batch_rows,
+            learning_rate=learning_rate,
+            max_tokens=max_tokens,
+            gpus=gpus,
+            cpu_allowed=cpu_allowed,
+            seed=seed,
+        ),
+        gpus,
+        gpu_type,
+        training_nodes,
+    )
+    pruned = placed(
+        prune(
+            model=trained.outputs["model"],
+            dataset=dataset,
+            method=prune_method,
+            heads_kept=heads_kept,
+            neurons_kept=neurons_kept,
+            epochs=recovery_epochs,
+            batch_rows=batch_rows,
+            gpus=gpus,
+            cpu_allowed=cpu_allowed,
+            seed=seed,
+        ),
+        gpus,
+        gpu_type,
+        training_nodes,
+    )
     exported = export_onnx(model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset)
-    exported.set_display_name("export.onnx")
+    placed(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = quantized.set_display_name("optimize.quantize").outputs["quantized"]
+    variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,
         dataset,
+        measuring_nodes,
         accuracy_drop=accuracy_drop,
         worst_class_drop=worst_class_drop,
         agreement=agreement,

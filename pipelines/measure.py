@@ -1,10 +1,13 @@
 """Measure a registered model again: its variants gated on the processor of this machine, its verdict registered."""
 
+from typing import Any
+
 from kfp import dsl
 
 from components.data.validate import validate
 from components.release.fetch import fetch
 from pipelines._measuring import measure_and_gate, report_and_register
+from pipelines._placing import placed
 
 NAME = "measure"
 
@@ -17,6 +20,7 @@ def measure(
     agreement: float = 0.97,
     ratio: float = 1.05,
     scenario: str = "",
+    measuring_nodes: dict[str, Any] = {},
 ):
     """Measure the variants of a registered model on the rows they were registered with, where this runs.
 
@@ -27,13 +31,15 @@ def measure(
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: one of the latency's scenarios; empty for the first.
+        measuring_nodes: On a cluster: labels of the nodes to measure on.
     """
-    fetched = fetch(model=model).set_caching_options(False).set_display_name("release.fetch")
+    fetched = placed(fetch(model=model).set_caching_options(False))
     variants, dataset = fetched.outputs["variants"], fetched.outputs["dataset"]
-    checked = validate(dataset=dataset).set_display_name("data.validate")
+    checked = placed(validate(dataset=dataset))
     measured = measure_and_gate(
         variants,
         dataset,
+        measuring_nodes,
         accuracy_drop=accuracy_drop,
         worst_class_drop=worst_class_drop,
         agreement=agreement,

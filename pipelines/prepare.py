@@ -7,6 +7,7 @@ from kfp import dsl
 from components.data.clean import clean
 from components.data.ingest import ingest
 from components.data.split import split
+from pipelines._placing import placed
 
 
 @dsl.pipeline(name="prepare")
@@ -38,10 +39,8 @@ def prepare(
         rows: Training rows to use at most, evenly from all classes; 0 uses all.
         seed: Of the split.
     """
-    raw = ingest(
-        source=source, digest=digest, text_column=text_column, label_column=label_column, columns=columns
-    ).set_display_name("data.ingest")
-    cleaned = clean(raw=raw.outputs["dataset"], query=query, labels=labels).set_display_name("data.clean")
-    split(dataset=cleaned.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed).set_display_name(
-        "data.split"
+    raw = placed(
+        ingest(source=source, digest=digest, text_column=text_column, label_column=label_column, columns=columns)
     )
+    cleaned = placed(clean(raw=raw.outputs["dataset"], query=query, labels=labels))
+    placed(split(dataset=cleaned.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed))

@@ -1,5 +1,7 @@
 """Classify pictures: pictures in folders or tables in; a gated, registered, measured classifier and a report out."""
 
+from typing import Any
+
 from kfp import dsl
 
 from components.augment.images import images as augment_images
@@ -11,6 +13,7 @@ from components.optimize.prune import prune
 from components.optimize.quantize import quantize
 from components.train.vision import vision as train_vision
 from pipelines._measuring import measure_and_gate, report_and_register
+from pipelines._placing import placed
 
 NAME = "vision_classify"
 
@@ -55,6 +58,11 @@ def vision_classify(
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
+    gpus: int = 0,
+    gpu_type: str = "nvidia.com/gpu",
+    cpu_allowed: bool = False,
+    training_nodes: dict[str, Any] = {},
+    measuring_nodes: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Train a network that tells what a picture shows; promote its fastest variant that is still accurate.
@@ -98,19 +106,26 @@ def vision_classify(
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
+        gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
+        gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
+        cpu_allowed: Whether training goes on without the GPU that it asked for, where there is none.
+        training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
+        measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
-    raw = pictures(
-        source=source,
-        digest=digest,
-        image_column=image_column,
-        label_column=label_column,
-        labels=labels,
-        unreadable=unreadable,
-    ).set_display_name("data.pictures")
+    raw = placed(
+        pictures(
+            source=source,
+            digest=digest,
+            image_column=image_column,
+            label_column=label_column,
+            labels=labels,
+            unreadable=unreadable,
+        )
+    )
     splits = split(dataset=raw.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed)
-    splits.set_display_name("data.split")
-    checked = validate(dataset=splits.outputs["splits"], minimum_share=minimum_share).set_display_name("data.validate")
+    placed(splits)
+    checked = placed(validate(dataset=splits.outputs["splits"], minimum_share=minimum_share))
     augmented = augment_images(
         dataset=splits.outputs["splits"],
         policy=policy,
@@ -118,42 +133,57 @@ def vision_classify(
         mirror_changes_label=mirror_changes_label,
         seed=seed,
     )
-    augmented.after(checked).set_display_name("augment.images")
+    placed(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
 
-    trained = train_vision(
-        dataset=dataset,
-        base=base,
-        weights=weights,
-        weights_digest=weights_digest,
-        height=height,
-        width=width,
-        epochs=epochs,
-        batch_rows=batch_rows,
-        learning_rate=learning_rate,
-        frozen_epochs=frozen_epochs,
-        mixup=mixup,
-        cutmix=cutmix,
-        seed=seed,
-    ).set_display_name("train.vision")
-    pruned = prune(
-        model=trained.outputs["model"],
-        dataset=dataset,
-        method=prune_method,
-        channels_kept=channels_kept,
-        epochs=recovery_epochs,
-        batch_rows=batch_rows,
-        learning_rate=recovery_rate,
-        seed=seed,
-    ).set_display_name("optimize.prune")
+    trained = placed(
+        train_vision(
+            dataset=dataset,
+            base=base,
+            weights=weights,
+            weights_digest=weights_digest,
+            height=height,
+            width=width,
+            epochs=epochs,
+            batch_rows=batch_rows,
+            learning_rate=learning_rate,
+            frozen_epochs=frozen_epochs,
+            mixup=mixup,
+            cutmix=cutmix,
+            gpus=gpus,
+            cpu_allowed=cpu_allowed,
+            seed=seed,
+        ),
+        gpus,
+        gpu_type,
+        training_nodes,
+    )
+    pruned = placed(
+        prune(
+            model=trained.outputs["model"],
+            dataset=dataset,
+            method=prune_method,
+            channels_kept=channels_kept,
+            epochs=recovery_epochs,
+            batch_rows=batch_rows,
+            learning_rate=recovery_rate,
+            gpus=gpus,
+            cpu_allowed=cpu_allowed,
+            seed=seed,
+        ),
+        gpus,
+        gpu_type,
+        training_nodes,
+    )
     exported = export_onnx(model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset)
-    exported.set_display_name("export.onnx")
+    placed(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = quantized.set_display_name("optimize.quantize").outputs["quantized"]
+    variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,
         dataset,
+        measuring_nodes,
         accuracy_drop=accuracy_drop,
         worst_class_drop=worst_class_drop,
         agreement=agreement,

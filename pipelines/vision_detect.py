@@ -12,6 +12,7 @@ from components.export.onnx import onnx as export_onnx
 from components.optimize.quantize import quantize
 from components.train.detection import detection as train_detection
 from pipelines._measuring import measure_and_gate, report_and_register
+from pipelines._placing import placed
 
 NAME = "vision_detect"
 
@@ -53,6 +54,11 @@ def vision_detect(
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
+    gpus: int = 0,
+    gpu_type: str = "nvidia.com/gpu",
+    cpu_allowed: bool = False,
+    training_nodes: dict[str, Any] = {},
+    measuring_nodes: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Train a detector on annotated pictures; promote its fastest variant that still finds what the float one finds.
@@ -93,29 +99,38 @@ def vision_detect(
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
+        gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
+        gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
+        cpu_allowed: Whether training goes on without the GPU that it asked for, where there is none.
+        training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
+        measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
-    raw = annotations(
-        source=source,
-        digest=digest,
-        format=format,
-        pictures=pictures,
-        labels=labels,
-        rename=rename,
-        unknown_label=unknown_label,
-        tile=tile,
-        overlap=overlap,
-    ).set_display_name("data.annotations")
-    splits = split(
-        dataset=raw.outputs["dataset"],
-        validation=validation,
-        test=test,
-        group_column=group_column,
-        rows=rows,
-        seed=seed,
-    ).set_display_name("data.split")
+    raw = placed(
+        annotations(
+            source=source,
+            digest=digest,
+            format=format,
+            pictures=pictures,
+            labels=labels,
+            rename=rename,
+            unknown_label=unknown_label,
+            tile=tile,
+            overlap=overlap,
+        )
+    )
+    splits = placed(
+        split(
+            dataset=raw.outputs["dataset"],
+            validation=validation,
+            test=test,
+            group_column=group_column,
+            rows=rows,
+            seed=seed,
+        )
+    )
     checked = validate(dataset=splits.outputs["splits"], minimum_rows=minimum_rows, minimum_share=0.0)
-    checked.set_display_name("data.validate")
+    placed(checked)
     augmented = augment_images(
         dataset=splits.outputs["splits"],
         policy=policy,
@@ -123,29 +138,37 @@ def vision_detect(
         mirror_changes_label=mirror_changes_label,
         seed=seed,
     )
-    augmented.after(checked).set_display_name("augment.images")
+    placed(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
 
-    trained = train_detection(
-        dataset=dataset,
-        base=base,
-        weights=weights,
-        weights_digest=weights_digest,
-        size=size,
-        epochs=epochs,
-        batch_rows=batch_rows,
-        learning_rate=learning_rate,
-        freeze=freeze,
-        seed=seed,
-    ).set_display_name("train.detection")
+    trained = placed(
+        train_detection(
+            dataset=dataset,
+            base=base,
+            weights=weights,
+            weights_digest=weights_digest,
+            size=size,
+            epochs=epochs,
+            batch_rows=batch_rows,
+            learning_rate=learning_rate,
+            freeze=freeze,
+            gpus=gpus,
+            cpu_allowed=cpu_allowed,
+            seed=seed,
+        ),
+        gpus,
+        gpu_type,
+        training_nodes,
+    )
     model = trained.outputs["model"]
-    exported = export_onnx(model=model, pruned=model, dataset=dataset).set_display_name("export.onnx")
+    exported = placed(export_onnx(model=model, pruned=model, dataset=dataset))
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = quantized.set_display_name("optimize.quantize").outputs["quantized"]
+    variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,
         dataset,
+        measuring_nodes,
         accuracy_drop=accuracy_drop,
         worst_class_drop=worst_class_drop,
         agreement=agreement,

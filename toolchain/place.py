@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolchain import processor
+from toolchain.errors import ConfigError
+from toolchain.progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +69,44 @@ class Place:
 
         if self.world > 1:
             distributed.barrier()
+
+
+def check_gpus(gpus: int) -> None:
+    """Raise ConfigError when ``gpus``, how many a step asks for, is a number that it cannot use."""
+    if gpus not in (0, 1):
+        raise ConfigError(f"gpus must be 0 or 1, got {gpus}: a step is one process; for several, start it by torchrun")
+
+
+def require_gpus(gpus: int, cpu_allowed: bool) -> None:
+    """Make sure that the ``gpus`` asked for are there; where they are not, the CPU does only when it is allowed to.
+
+    Raises:
+        ConfigError: PyTorch finds fewer; the line says why.
+    """
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found >= gpus:
+        return
+    if not cpu_allowed:
+        raise ConfigError(
+            f"gpus is {gpus}, and PyTorch finds {found} here ({why_no_gpu()}); "
+            "run it where there is one, or let the CPU do it with cpu_allowed=true"
+        )
+    say(f"no GPU here ({why_no_gpu()}): the CPU trains, as allowed")
+
+
+def why_no_gpu() -> str:
+    """Return in words why PyTorch finds no GPU."""
+    import torch
+
+    if torch.version.cuda is None:
+        return "PyTorch's CPU build is installed"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # PyTorch left it untyped
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition("\n")[0].rstrip(".")
+    return "there is none"
 
 
 @contextmanager

@@ -23,6 +23,8 @@ def prune(
     distillation: float = 0.7,
     temperature: float = 2.0,
     features: float = 1.0,
+    gpus: int = 0,
+    cpu_allowed: bool = False,
     seed: int = 0,
 ):
     """Make model smaller, and let it learn again from the model that it was cut from.
@@ -44,6 +46,8 @@ def prune(
         distillation: Share of the loss that is the teacher's answers; the labels have the rest.
         temperature: Of the answers that are compared.
         features: Weight of repeating the teacher's first token after each layer, for texts.
+        gpus: That must be there, 0 or 1; 0 takes what there is.
+        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of the order of rows.
     """
     from pathlib import Path
@@ -63,6 +67,8 @@ def prune(
         distillation=distillation,
         temperature=temperature,
         features=features,
+        gpus=gpus,
+        cpu_allowed=cpu_allowed,
         seed=seed,
     )
     result = run(Path(model.path), Path(dataset.path), Path(pruned.path), config)

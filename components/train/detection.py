@@ -27,6 +27,8 @@ def detection(
     most: int = 300,
     patience: int = 8,
     checkpoint_batches: int = 50,
+    gpus: int = 0,
+    cpu_allowed: bool = False,
     seed: int = 0,
 ):
     """Train a detector to find the objects in the pictures of dataset.
@@ -52,6 +54,8 @@ def detection(
         most: Boxes answered for a picture, the best ones.
         patience: Epochs without a better validation accuracy after which training ends.
         checkpoint_batches: Batches between two checkpoints.
+        gpus: That must be there, 0 or 1; 0 takes what there is.
+        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of new layers, the order of pictures, and which are mirrored.
     """
     from pathlib import Path
@@ -76,6 +80,8 @@ def detection(
         most=most,
         patience=patience,
         checkpoint_batches=checkpoint_batches,
+        gpus=gpus,
+        cpu_allowed=cpu_allowed,
         seed=seed,
     )
     result = run(Path(dataset.path), Path(model.path), config)

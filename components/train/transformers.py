@@ -24,6 +24,8 @@ def transformers(
     freeze_layers: int = 0,
     patience: int = 2,
     checkpoint_batches: int = 100,
+    gpus: int = 0,
+    cpu_allowed: bool = False,
     seed: int = 0,
 ):
     """Fine-tune a BERT-like checkpoint to classify the texts of dataset.
@@ -46,6 +48,8 @@ def transformers(
         freeze_layers: Lowest layers that stay as they are.
         patience: Epochs without a better validation accuracy after which training ends.
         checkpoint_batches: Batches between two checkpoints.
+        gpus: That must be there, 0 or 1; 0 takes what there is.
+        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of the new head's weights, the order of rows, and dropout.
     """
     from pathlib import Path
@@ -67,6 +71,8 @@ def transformers(
         freeze_layers=freeze_layers,
         patience=patience,
         checkpoint_batches=checkpoint_batches,
+        gpus=gpus,
+        cpu_allowed=cpu_allowed,
         seed=seed,
     )
     result = run(Path(dataset.path), Path(model.path), config)

@@ -32,6 +32,8 @@ def vision(
     patience: int = 3,
     compiled: bool = False,
     checkpoint_batches: int = 200,
+    gpus: int = 0,
+    cpu_allowed: bool = False,
     seed: int = 0,
 ):
     """Train a network that tells what the pictures of dataset show.
@@ -62,6 +64,8 @@ def vision(
         patience: Epochs without a better validation accuracy after which training ends.
         compiled: Whether torch.compile makes the network faster, which pays on a GPU.
         checkpoint_batches: Batches between two checkpoints.
+        gpus: That must be there, 0 or 1; 0 takes what there is.
+        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of the first weights, the order of rows, mixing and dropout.
     """
     from pathlib import Path
@@ -91,6 +95,8 @@ def vision(
         patience=patience,
         compiled=compiled,
         checkpoint_batches=checkpoint_batches,
+        gpus=gpus,
+        cpu_allowed=cpu_allowed,
         seed=seed,
     )
     result = run(Path(dataset.path), Path(model.path), config)

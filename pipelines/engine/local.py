@@ -200,10 +200,16 @@ def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
 
 
 def _with_keys(plan: Plan) -> dict[str, Any]:
-    """Return the compiled pipeline with our cache keys in it, for KFP's cache to use."""
+    """Return the compiled pipeline with our cache keys in it, for KFP's cache to use, and without a cluster's needs."""
     content: dict[str, Any] = json.loads(json.dumps(plan.spec.content))
+    for executor in content["deploymentSpec"]["executors"].values():
+        executor["container"].pop("resources", None)
+    taken = {task.name: {**task.constants, **task.parameters, **task.inputs} for task in plan.spec.tasks}
     for name, task in content["root"]["dag"]["tasks"].items():
         task["cachingOptions"] = {"enableCache": True, "cacheKey": plan.keys[name]}
+        given = task.get("inputs", {}).get("parameters", {})
+        for parameter in given.keys() - taken[name].keys():
+            del given[parameter]
     return content
 
 

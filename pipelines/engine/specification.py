@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-import re
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from pipelines._placing import DEFAULT_SIZE, DOOR, sized
 from pipelines.engine.catalog import Entry
 from pipelines.engine.settings import ROOT
 from toolchain.errors import ConfigError
 
-DOOR = re.compile(r"from toolchain\.([\w.]+) import")  # the import inside a component's body names its step
 KINDS = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 
 
@@ -52,12 +52,13 @@ class Specification:
     content: dict[str, Any]  # the compiled pipeline itself
 
 
-def compile_pipeline(entry: Entry) -> str:
-    """Return the YAML that a cluster runs. Imports kfp."""
+def compile_pipeline(entry: Entry, size: str = DEFAULT_SIZE) -> str:
+    """Return the YAML that a cluster runs, its steps placed by ``size`` (``pipelines/_placing.py``). Imports kfp."""
     from kfp import compiler
 
-    function = getattr(importlib.import_module(f"pipelines.{entry.name}"), entry.name)
-    with tempfile.TemporaryDirectory() as folder:
+    sys.modules.pop(f"pipelines.{entry.name}", None)  # a pipeline is built when its module is imported
+    with sized(size), tempfile.TemporaryDirectory() as folder:
+        function = getattr(importlib.import_module(f"pipelines.{entry.name}"), entry.name)
         target = Path(folder) / f"{entry.name}.yaml"
         compiler.Compiler().compile(function, str(target))
         return target.read_text(encoding="utf-8")
@@ -117,8 +118,8 @@ def _task(name: str, task: dict[str, Any], content: dict[str, Any]) -> Task:
         ours=door is not None,
         component=task["componentRef"]["name"],
         source=source,
-        constants={**_defaults(component), **_constants(task)},
-        parameters=_pipeline_parameters(task),
+        constants={**_defaults(component), **_of(component, _constants(task))},
+        parameters=_of(component, _pipeline_parameters(task)),
         inputs=inputs,
         after=tuple(sorted({producer for producer, _ in inputs.values()} | set(task.get("dependentTasks", [])))),
         outputs=_outputs(component),
@@ -134,6 +135,12 @@ def _defaults(component: dict[str, Any]) -> dict[str, Any]:
         for name, definition in parameters.items()
         if "defaultValue" in definition
     }
+
+
+def _of(component: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what of ``given`` the component takes; the rest asks for GPUs, which is the cluster's affair."""
+    known = component.get("inputDefinitions", {}).get("parameters", {})
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _as_kind(value: Any, kind: str) -> Any:

@@ -42,6 +42,7 @@ from toolchain.optimize.prune.size import (
 from toolchain.optimize.prune.structured import remove
 from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
 from toolchain.pixels import Shape, read_pixels
+from toolchain.place import check_gpus, require_gpus
 from toolchain.progress import say, track
 from toolchain.rows import Batch, Rows, read_rows
 
@@ -69,9 +70,12 @@ class Config:
     distillation: float = 0.7  # share of the loss that is the teacher's answers, the labels have the rest
     temperature: float = 2.0  # of the answers that are compared: softer ones tell more of what the teacher thinks
     features: float = 1.0  # weight of repeating the teacher's first token after each layer; texts only; 0: answers only
+    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
+    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of the order of rows and of dropout
 
     def __post_init__(self) -> None:
+        check_gpus(self.gpus)
         if self.method not in VARIANTS:
             raise ConfigError(f"method is {self.method!r}; choose one of {', '.join(VARIANTS)}")
         for name in ("heads_kept", "neurons_kept", "channels_kept"):
@@ -178,7 +182,7 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
 def _prune_texts(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> Report:
     teacher = load_classifier(model)
     layers(teacher)  # a kind that cannot be pruned is refused before anything is read
-    teacher, work.gpus = _on_best_device(teacher)
+    teacher, work.gpus = _on_best_device(teacher, config)
     training, validation = _read(rows, model)
     student, report = prune(teacher, training, validation, config)
     with _new_model(model, target, work, report) as folder:
@@ -193,7 +197,7 @@ def _prune_pictures(model: Model, rows: Dataset, target: Path, config: Config, w
         raise ConfigError(f"batch_rows is {config.batch_rows}; pictures are normalised by each other: take 2 or more")
     architecture, teacher = read_architecture(model), load_network(model)
     check_prunable(teacher)
-    teacher, work.gpus = _on_best_device(teacher)
+    teacher, work.gpus = _on_best_device(teacher, config)
     shape = Shape(architecture.height, architecture.width, architecture.channels)
     training, validation = (read_pixels(rows, split, shape) for split in ("train", "validation"))
     student, report = prune_channels(teacher, architecture, training, validation, config)
@@ -282,10 +286,11 @@ def _read(rows: Dataset, model: Model) -> tuple[Rows, Rows]:
     return training, validation
 
 
-def _on_best_device(classifier: Any) -> tuple[Any, int]:
+def _on_best_device(classifier: Any, config: Config) -> tuple[Any, int]:
     """Return ``classifier`` on the GPU if there is one, and the number of GPUs held."""
     import torch
 
+    require_gpus(config.gpus, config.cpu_allowed)
     gpu = torch.cuda.is_available()
     return (classifier.cuda() if gpu else classifier), int(gpu)
 

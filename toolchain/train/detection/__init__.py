@@ -13,7 +13,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.weights import Weights
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
-from toolchain.place import Place, joined_place
+from toolchain.place import Place, check_gpus, joined_place, require_gpus
 from toolchain.progress import Progress, say
 from toolchain.services.mlflow import live_run
 from toolchain.train.detection.loop import State, Training, Watch, validate
@@ -46,9 +46,12 @@ class Config:
     most: int = 300  # boxes answered for a picture, the best ones
     patience: int = 8  # epochs without a better validation accuracy after which training ends
     checkpoint_batches: int = 50  # batches between two checkpoints: on a CPU about a minute that a kill may cost
+    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
+    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of new layers, the order of pictures, and which are mirrored
 
     def __post_init__(self) -> None:
+        check_gpus(self.gpus)
         self.architecture(classes=1)
         for name in ("epochs", "batch_rows", "patience", "checkpoint_batches"):
             if getattr(self, name) < 1:
@@ -125,6 +128,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
         raise DataError(f"{rows.path} has no label names; the annotations name them, read these again")
     weights = find_weights(config.base, config.weights, config.weights_digest)
     work.source = {"uri": weights.uri, "sha256": weights.sha256} if weights.uri else {}
+    require_gpus(config.gpus, config.cpu_allowed)
     with joined_place() as place:
         if place.world > 1:
             raise ConfigError(f"torchrun started {place.world} processes; detectors are trained in one")

@@ -16,7 +16,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.transformer import WEIGHTS, save_classifier
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
-from toolchain.place import Place, joined_place
+from toolchain.place import Place, check_gpus, joined_place, require_gpus
 from toolchain.progress import Progress
 from toolchain.rows import Rows
 from toolchain.services.mlflow import live_run
@@ -51,9 +51,12 @@ class Config:
     freeze_layers: int = 0  # lowest layers that stay as they are: cheaper, and a little worse
     patience: int = 2  # epochs without a better validation accuracy after which training ends
     checkpoint_batches: int = 100  # batches between two checkpoints: on a CPU about a minute that a kill may cost
+    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
+    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of the new head's weights, the order of rows, and dropout
 
     def __post_init__(self) -> None:
+        check_gpus(self.gpus)
         if not self.base:
             raise ConfigError(
                 "base must name a checkpoint (hub name, folder or package:NAME/FOLDER), got an empty string"
@@ -130,6 +133,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     _check_classes(rows)
     base = find_base(config.base, config.base_digest)
     work.source = {"uri": base.name, "sha256": base.sha256}
+    require_gpus(config.gpus, config.cpu_allowed)
     with joined_place() as place:
         work.gpus = place.gpus
         state = _fine_tune(rows, base, model, config, place, work)

@@ -24,7 +24,7 @@ from toolchain.artifacts.weights import Weights
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
 from toolchain.pixels import Pixels, Shape, find_shape, read_pixels
-from toolchain.place import Place, joined_place
+from toolchain.place import Place, check_gpus, joined_place, require_gpus
 from toolchain.progress import Progress, say
 from toolchain.services.mlflow import live_run
 from toolchain.train.vision.base import find_weights, load_weights
@@ -65,9 +65,12 @@ class Config:
     patience: int = 3  # epochs without a better validation accuracy after which training ends
     compiled: bool = False  # let torch.compile make the network faster: pays on a GPU after some minutes
     checkpoint_batches: int = 200  # batches between two checkpoints: on a CPU less than a minute that a kill may cost
+    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
+    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of the first weights, the order of rows, mixing and dropout
 
     def __post_init__(self) -> None:
+        check_gpus(self.gpus)
         if self.class_weights not in CLASS_WEIGHTS:
             raise ConfigError(f"class_weights is {self.class_weights!r}; choose one of {', '.join(CLASS_WEIGHTS)}")
         if self.channels not in (0, 1, 3):
@@ -149,6 +152,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     shape = find_shape(rows, "train", config.height, config.width, config.channels)
     training, validation = (read_pixels(rows, split, shape) for split in ("train", "validation"))
     unseen = _classes_without_rows(training, rows)
+    require_gpus(config.gpus, config.cpu_allowed)
     with joined_place() as place:
         work.gpus = place.gpus
         network, architecture, head = _begin(config, weights, training, shape, rows)

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.errors import ServiceError
-from toolchain.services import storage
-from toolchain.services.storage import fetch, version
+from toolchain.services.storage import fetch, s3, version
 
 WEED = Path(sys.executable).with_name("weed")
 SECONDS_TO_START = 60
@@ -80,7 +79,7 @@ def stored(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     settings = {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "secret"}
     for name, value in {**settings, "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    client = storage._s3()
+    client = s3.client()
     if "reviews" not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
         client.create_bucket(Bucket="reviews")
     client.put_object(Bucket="reviews", Key="a.csv", Body=CONTENT)
@@ -93,7 +92,7 @@ def test_a_file_comes_as_it_was_stored(stored: str, tmp_path: Path):
 
 def test_another_content_is_another_version(stored: str):
     before = version(stored)
-    storage._s3().put_object(Bucket="reviews", Key="a.csv", Body=CONTENT * 2)
+    s3.client().put_object(Bucket="reviews", Key="a.csv", Body=CONTENT * 2)
     assert version(stored) != before
 
 

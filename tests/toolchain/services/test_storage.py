@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.errors import DataError, ServiceError, StorageFullError
-from toolchain.services import storage
-from toolchain.services.storage import fetch, fetch_s3_prefix, scratch, version
+from toolchain.errors import ConfigError, DataError, ServiceError, StorageFullError
+from toolchain.services.storage import (
+    checkpoints,
+    delete,
+    exists,
+    fetch,
+    fetch_s3_prefix,
+    listing,
+    s3,
+    scratch,
+    upload,
+    version,
+)
 
 CONTENT = b"text,label\nx,1\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -19,6 +29,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 0.2)
 
 
 # --- this machine ---
@@ -169,7 +180,7 @@ def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    client = storage._s3()
+    client = s3.client()
     client.create_bucket(Bucket="reviews")
     client.put_object(Bucket="reviews", Key="2026/a.csv.gz", Body=gzip.compress(CONTENT, mtime=0))
     return "s3://reviews"
@@ -185,7 +196,7 @@ def test_s3_is_copied_and_its_bytes_are_digested(bucket: str, tmp_path: Path):
 def test_the_version_in_s3_changes_with_the_file(bucket: str):
     before = version(f"{bucket}/2026/a.csv.gz")
     assert version(f"{bucket}/2026/a.csv.gz") == before
-    storage._s3().put_object(Bucket="reviews", Key="2026/a.csv.gz", Body=b"other")
+    s3.client().put_object(Bucket="reviews", Key="2026/a.csv.gz", Body=b"other")
     assert version(f"{bucket}/2026/a.csv.gz") != before
 
 
@@ -207,6 +218,21 @@ def test_missing_credentials_are_named(bucket: str, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("done", "hint"),
+    [
+        ("written", r"the right to write it \(s3:PutObject\)"),
+        ("deleted", r"the right to delete it \(s3:DeleteObject\)"),
+        ("listed", r"the right to list the bucket \(s3:ListBucket\)"),
+    ],
+)
+def test_a_refusal_names_the_right_that_the_deed_needs(done: str, hint: str):
+    from botocore.exceptions import ClientError
+
+    with pytest.raises(ServiceError, match=hint), s3.reported("s3://a/b", done):
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "..."}}, "PutObject")
+
+
+@pytest.mark.parametrize(
     ("code", "hint"),
     [
         ("AccessDenied", "S3 denied access; give the owner of AWS_ACCESS_KEY_ID the right to read"),
@@ -219,7 +245,7 @@ def test_missing_credentials_are_named(bucket: str, tmp_path: Path, monkeypatch:
 def test_a_refusal_says_which_credential_to_mend(code: str, hint: str):
     from botocore.exceptions import ClientError
 
-    with pytest.raises(ServiceError, match=hint), storage._s3_reported("s3://a/b"):
+    with pytest.raises(ServiceError, match=hint), s3.reported("s3://a/b"):
         raise ClientError({"Error": {"Code": code, "Message": "..."}}, "GetObject")
 
 
@@ -245,9 +271,100 @@ def test_an_endpoint_that_is_down_is_named(bucket: str, tmp_path: Path, monkeypa
 
 def test_every_file_under_a_prefix_is_copied(bucket: str, tmp_path: Path):
     for key in ("set/cats/1.txt", "set/dogs/2.txt", "other/3.txt"):
-        storage._s3().put_object(Bucket="reviews", Key=key, Body=CONTENT)
+        s3.client().put_object(Bucket="reviews", Key=key, Body=CONTENT)
     fetch_s3_prefix(f"{bucket}/set/", tmp_path / "copy")
     found = sorted(str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*.txt"))
     assert found == ["cats/1.txt", "dogs/2.txt"]
     with pytest.raises(DataError, match="holds no files"):
         fetch_s3_prefix(f"{bucket}/none/", tmp_path / "copy")
+
+
+def test_a_file_is_stored_with_its_digest_and_once(bucket: str, tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(CONTENT)
+    assert upload(tmp_path / "a.csv", f"{bucket}/new/a.csv") == f"{bucket}/new/a.csv"
+    assert fetch(f"{bucket}/new/a.csv", tmp_path).sha256 == SHA256
+    assert s3.marks(f"{bucket}/new/a.csv") == {"sha256": SHA256}
+    (first,) = listing(f"{bucket}/new/")
+    assert (first.uri, first.size_bytes) == (f"{bucket}/new/a.csv", len(CONTENT))
+    upload(tmp_path / "a.csv", f"{bucket}/new/a.csv")
+    assert listing(f"{bucket}/new/") == [first], "the same content is not sent again"
+    (tmp_path / "a.csv").write_bytes(CONTENT[::-1])
+    upload(tmp_path / "a.csv", f"{bucket}/new/a.csv")
+    assert fetch(f"{bucket}/new/a.csv", tmp_path).files[0].read_bytes() == CONTENT[::-1]
+
+
+def test_a_file_of_many_parts_comes_back_whole(bucket: str, tmp_path: Path):
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(range(256)) * (20 << 12))  # 20 MiB: three parts of boto3's 8
+    upload(large, f"{bucket}/large.bin")
+    (tmp_path / "copy").mkdir()
+    assert fetch(f"{bucket}/large.bin", tmp_path / "copy").sha256 == hashlib.sha256(large.read_bytes()).hexdigest()
+    assert "-" in version(f"{bucket}/large.bin"), "its ETag is that of a file in parts"
+
+
+def test_a_folder_is_stored_under_the_names_in_it(bucket: str, tmp_path: Path):
+    for name in ("cats/1.txt", "dogs/2.txt"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(CONTENT)
+    upload(tmp_path / "set", f"{bucket}/uploaded/")
+    assert [file.uri for file in listing(f"{bucket}/uploaded/")] == [
+        f"{bucket}/uploaded/cats/1.txt",
+        f"{bucket}/uploaded/dogs/2.txt",
+    ]
+
+
+def test_what_is_deleted_is_gone_and_nothing_else(bucket: str):
+    uris = [f"{bucket}/old/{number}.txt" for number in range(1005)]  # more than one request takes
+    for uri in (*uris, f"{bucket}/older.txt"):
+        s3.client().put_object(Bucket="reviews", Key=uri.removeprefix(f"{bucket}/"), Body=b"x")
+    assert exists(uris[-1])
+    delete([*uris, f"{bucket}/old/never.txt"])
+    assert not exists(uris[-1])
+    assert [file.uri for file in listing(f"{bucket}/old")] == [f"{bucket}/older.txt"]
+
+
+@pytest.mark.parametrize("path", ["", "a.csv"])
+def test_what_is_not_there_cannot_be_stored(bucket: str, tmp_path: Path, path: str):
+    with pytest.raises(DataError, match=r"there is nothing to store|names no file"):
+        upload(tmp_path / "none.csv", f"{bucket}/{path}")
+
+
+def test_a_bucket_that_is_not_there_cannot_be_written_listed_or_emptied(bucket: str, tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(CONTENT)
+    with pytest.raises(ServiceError, match="does not exist; check the bucket"):
+        upload(tmp_path / "a.csv", "s3://nowhere/a.csv")
+    with pytest.raises(ServiceError, match="cannot be listed: there is no bucket 'nowhere'"):
+        listing("s3://nowhere/")
+    with pytest.raises(ServiceError, match="cannot be deleted: there is no bucket 'nowhere'"):
+        delete(["s3://nowhere/a.csv"])
+
+
+def test_a_storage_that_comes_back_is_waited_for(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    address = s3.client().meta.endpoint_url
+    waits = iter([*[lambda: None] * 2, lambda: monkeypatch.setenv("AWS_ENDPOINT_URL", address)])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: next(waits)())
+    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 60.0)
+    (tmp_path / "a.csv").write_bytes(CONTENT)
+    upload(tmp_path / "a.csv", f"{bucket}/late/a.csv")
+    assert fetch(f"{bucket}/late/a.csv", tmp_path).sha256 == SHA256
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3
+    assert all("cannot be read now" in line and "more" in line for line in said)
+
+
+@pytest.mark.parametrize("uri", ["checkpoints", "/var/checkpoints", "s3://bucket", "s3:///prefix", "https://a/b"])
+def test_checkpoints_belong_in_s3(uri: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", uri)
+    with pytest.raises(ConfigError, match=r"TOOLCHAIN_CHECKPOINTS is .*; write s3://BUCKET/PREFIX"):
+        checkpoints()
+
+
+def test_checkpoints_have_a_place_in_s3_when_it_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TOOLCHAIN_CHECKPOINTS", raising=False)
+    assert checkpoints() == ""
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "s3://bucket/checkpoints/")
+    assert checkpoints() == "s3://bucket/checkpoints"

@@ -1,7 +1,7 @@
 """Storage: the one door to files elsewhere (S3, the web; the hub behind its own) and to this machine's scratch space.
 
-Environment: AWS_ENDPOINT_URL and the usual AWS_* credentials (boto3 reads them), TOOLCHAIN_SCRATCH (where a step keeps
-what must outlive a killed attempt; ``~/.cache/toolchain`` otherwise).
+Environment: TOOLCHAIN_SCRATCH (where a step keeps what must outlive a killed attempt; ``~/.cache/toolchain``
+otherwise), TOOLCHAIN_CHECKPOINTS (where in S3 it keeps what must outlive the machine), and what ``s3`` reads.
 """
 
 import hashlib
@@ -11,16 +11,31 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported
-from toolchain.errors import DataError, ServiceError
+from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.progress import say, track
 from toolchain.services import hub, packages
+from toolchain.services.storage import s3
+from toolchain.services.storage.s3 import delete, exists, knows_who_asks, listing, upload
+
+__all__ = [
+    "Fetched",
+    "checkpoints",
+    "delete",
+    "exists",
+    "fetch",
+    "fetch_s3_prefix",
+    "knows_who_asks",
+    "listing",
+    "scratch",
+    "upload",
+    "version",
+]
 
 TIMEOUT_SECONDS = 30.0  # of silence, on a connection that should be delivering
 ATTEMPTS = 4  # with the waits between them, about 10 s: a restart of a server, not a lost weekend
@@ -42,6 +57,19 @@ def scratch() -> Path:
     folder = Path(os.environ.get("TOOLCHAIN_SCRATCH") or Path.home() / ".cache" / "toolchain").expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def checkpoints() -> str:
+    """Return where in S3 trainings keep their checkpoints too, s3://BUCKET/PREFIX without a last slash, "" for nowhere.
+
+    Raises:
+        ConfigError: TOOLCHAIN_CHECKPOINTS names no such place.
+    """
+    uri = os.environ.get("TOOLCHAIN_CHECKPOINTS", "").rstrip("/")
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if uri and not (uri.startswith("s3://") and bucket and prefix):
+        raise ConfigError(f"TOOLCHAIN_CHECKPOINTS is {uri!r}; write s3://BUCKET/PREFIX, or leave it out")
+    return uri
 
 
 def fetch(uri: str, folder: Path) -> Fetched:
@@ -82,10 +110,7 @@ def version(uri: str) -> str:
     if scheme == "":
         return sha256_of_file(_local(uri))
     if scheme == "s3":
-        bucket, key = _bucket_and_key(uri)
-        with _s3_reported(uri):
-            head = _s3().head_object(Bucket=bucket, Key=key)
-        return f"{head['ETag']} {head['ContentLength']}"
+        return s3.version(uri)
     return hub.version(uri) if scheme == "hf" else _web_version(uri)
 
 
@@ -117,7 +142,7 @@ def _local(uri: str) -> Path:
 def _download(uri: str, copy: Path) -> str:
     """Copy what is at ``uri`` to ``copy`` and return its SHA-256."""
     if _scheme(uri) == "s3":
-        return _patiently(uri, lambda: _download_from_s3(uri, copy))
+        return s3.read(uri, lambda chunks: _save(chunks, copy)[0])
     return _patiently(uri, lambda: _download_from_web(uri, copy))
 
 
@@ -204,38 +229,6 @@ def _web_fault(uri: str, error: Exception) -> str:
 # --- S3 ---
 
 
-def _s3() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    style = "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"  # MinIO and its like have no host for each bucket
-    config = Config(
-        connect_timeout=5, read_timeout=TIMEOUT_SECONDS, retries={"mode": "standard"}, s3={"addressing_style": style}
-    )
-    return boto3.session.Session().client("s3", config=config)  # a session of its own sees today's environment
-
-
-def knows_who_asks() -> bool:
-    """Return whether anything (environment, ~/.aws, the node's role) tells S3 who is asking."""
-    import boto3
-
-    return boto3.session.Session().get_credentials() is not None
-
-
-def _bucket_and_key(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket or not key or key.endswith("/"):
-        raise DataError(f"{uri} names no file; write s3://BUCKET/PATH/FILE")
-    return bucket, key
-
-
-def _download_from_s3(uri: str, copy: Path) -> str:
-    bucket, key = _bucket_and_key(uri)
-    with _s3_reported(uri):
-        body = _s3().get_object(Bucket=bucket, Key=key)["Body"]
-        return _save(body.iter_chunks(CHUNK_BYTES), copy)[0]  # botocore raises when fewer bytes come than announced
-
-
 def fetch_s3_prefix(uri: str, target: Path) -> None:
     """Copy every file under ``uri``, s3://BUCKET/PREFIX/, to ``target``, under its name after the prefix.
 
@@ -244,50 +237,12 @@ def fetch_s3_prefix(uri: str, target: Path) -> None:
         ServiceError: S3 is down or refuses.
         StorageFullError: the disk is full.
     """
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    with _s3_reported(uri):
-        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
-    if not keys:
+    files = s3.listing(uri)
+    if not files:
         raise DataError(f"{uri} holds no files; check the bucket and the prefix")
-    for key in track(keys, "fetch", len(keys), "files"):
-        copy = target / key.removeprefix(prefix)
+    for file in track(files, "fetch", len(files), "files"):
+        copy = target / file.uri.removeprefix(uri)
         if not copy.resolve().is_relative_to(target.resolve()):
-            raise DataError(f"{uri} holds {key!r}, which leads outside its folder; rename it")
+            raise DataError(f"{uri} holds {file.uri!r}, which leads outside its folder; rename it")
         copy.parent.mkdir(parents=True, exist_ok=True)
-        _download(f"s3://{bucket}/{key}", copy)
-
-
-@contextmanager
-def _s3_reported(uri: str) -> Iterator[None]:
-    """Turn what boto3 raises inside the block into one line that says which credential or address to mend."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        raise ServiceError(_s3_refusal(uri, error)) from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise ServiceError(_s3_fault(uri, error)) from error
-
-
-def _s3_refusal(uri: str, error: Any) -> str:
-    code = str(error.response["Error"].get("Code", ""))
-    if code in {"404", "NoSuchKey", "NoSuchBucket"}:
-        return f"{uri} does not exist; check the bucket's and the file's name"
-    if code == "InvalidAccessKeyId":
-        return f"{uri}: S3 does not know the key in AWS_ACCESS_KEY_ID; set that of this endpoint"
-    if code == "SignatureDoesNotMatch":
-        return f"{uri}: S3 refused the signature; AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID"
-    if code in {"403", "AccessDenied", "Forbidden"}:
-        return f"{uri}: S3 denied access; give the owner of AWS_ACCESS_KEY_ID the right to read it (s3:GetObject)"
-    return f"{uri}: S3 answered {code or error}; try again later"
-
-
-def _s3_fault(uri: str, error: Exception) -> str:
-    kind = type(error).__name__
-    if kind in {"NoCredentialsError", "PartialCredentialsError"}:
-        return f"{uri}: S3 credentials are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "AWS")
-    return f"{uri} cannot be read from {endpoint} ({error}); check AWS_ENDPOINT_URL and the network"
+        _download(file.uri, copy)

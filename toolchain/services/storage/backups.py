@@ -1,0 +1,109 @@
+"""Backups of the databases in S3, one folder for each: ``python -m toolchain.services.storage.backups``.
+
+The dumps are made and read by the database's own programs; here they are only kept. Environment: TOOLCHAIN_BUCKET,
+TOOLCHAIN_BACKUP (the backup to fetch; the newest when it is empty), and what ``s3`` reads.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from toolchain.errors import DataError, ToolchainError
+from toolchain.progress import say
+from toolchain.services.storage import bucket, s3
+
+PREFIX = "backups/mysql"
+COMPLETE = "complete"  # written last: a folder without it was cut off on its way
+TIME = "%Y%m%dT%H%M%SZ"  # sorts by age
+
+
+def main(words: list[str] | None = None) -> int:
+    """Store the dumps of a folder, or fetch those of a backup into it; return the exit status."""
+    parser = argparse.ArgumentParser(description="Keep backups of the databases in S3.")
+    parser.add_argument("verb", choices=["store", "fetch"])
+    parser.add_argument("folder", type=Path, help="of the dumps, DATABASE.sql.gz")
+    parser.add_argument("--keep-days", type=int, default=14, metavar="N", help="older ones are deleted after storing")
+    given = parser.parse_args(words)
+    try:
+        place = f"s3://{bucket.name()}/{PREFIX}"
+        if given.verb == "store":
+            store(given.folder, place, datetime.now(UTC), given.keep_days)
+        else:
+            fetch(given.folder, place, os.environ.get("TOOLCHAIN_BACKUP", ""))
+    except ToolchainError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def store(folder: Path, place: str, now: datetime, keep_days: int) -> str:
+    """Store the dumps in ``folder`` under ``place``, delete older backups, and return the new one's name.
+
+    Args:
+        folder: Dumps, DATABASE.sql.gz.
+        place: Where backups are kept, s3://BUCKET/PREFIX.
+        now: Its name, and from when ``keep_days`` are counted.
+        keep_days: Days that a backup is kept, at least 1.
+
+    The new complete backup is never deleted, however old it is.
+
+    Raises:
+        DataError: there are no dumps in ``folder``.
+        ServiceError: S3 is down, or refuses.
+    """
+    dumps = sorted(folder.glob("*.sql.gz"))
+    if not dumps:
+        raise DataError(f"{folder} holds no *.sql.gz; look at the log of the container that dumps the databases")
+    name = now.strftime(TIME)
+    for dump in dumps:
+        s3.upload(dump, f"{place}/{name}/{dump.name}")
+    mark = folder / COMPLETE
+    mark.write_text("\n".join(dump.name for dump in dumps) + "\n")
+    s3.upload(mark, f"{place}/{name}/{COMPLETE}")
+    say(f"stored {place}/{name}: {', '.join(dump.name for dump in dumps)}")
+    _delete_older(place, (now - timedelta(days=keep_days)).strftime(TIME), name)
+    return name
+
+
+def _delete_older(place: str, limit: str, newest: str) -> None:
+    names = {stored.uri.split("/")[-2] for stored in s3.listing(f"{place}/")}
+    for name in sorted(name for name in names if name < limit and name != newest):
+        s3.delete(stored.uri for stored in s3.listing(f"{place}/{name}/"))
+        say(f"deleted {place}/{name}")
+
+
+def fetch(folder: Path, place: str, name: str = "") -> list[Path]:
+    """Return the dumps of backup ``name`` under ``place`` (the newest complete one when empty), copied into ``folder``.
+
+    Raises:
+        DataError: there is no such backup, or it is not complete.
+        ServiceError: S3 is down, or refuses.
+    """
+    stored = [file.uri for file in s3.listing(f"{place}/")]
+    complete = sorted(uri.split("/")[-2] for uri in stored if uri.endswith(f"/{COMPLETE}"))
+    if not complete:
+        raise DataError(f"{place} holds no complete backup")
+    chosen = name or complete[-1]
+    if chosen not in complete:
+        raise DataError(f"{place} holds no complete backup {chosen!r}; there are {', '.join(complete)}")
+    wanted = [uri for uri in stored if uri.startswith(f"{place}/{chosen}/") and uri.endswith(".sql.gz")]
+    say(f"fetching {place}/{chosen}")
+    return [_copy(uri, folder / uri.rpartition("/")[2]) for uri in wanted]
+
+
+def _copy(uri: str, path: Path) -> Path:
+    part = path.with_name(f"{path.name}.part")
+
+    def write(chunks: Iterator[bytes]) -> None:
+        with part.open("wb") as file:
+            file.writelines(chunks)
+
+    s3.read(uri, write)
+    return part.rename(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The bucket that everything is kept in, made and given its rule: ``python -m toolchain.services.storage.bucket``.
+
+Environment: TOOLCHAIN_BUCKET (its name), AWS_DEFAULT_REGION, and what ``s3`` reads.
+"""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from toolchain.errors import ConfigError, ToolchainError
+from toolchain.services.storage import s3
+
+ARTIFACTS = "v2/artifacts/"  # of Kubeflow Pipelines; what MLflow keeps is under mlflow/, and no rule is for that
+RULE = "toolchain-old-artifacts"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Make the bucket and set its rule; return the exit status."""
+    parser = argparse.ArgumentParser(description="Make the bucket and set what expires in it.")
+    parser.add_argument("--expire-after-days", type=int, default=0, metavar="N", help=f"under {ARTIFACTS}; 0: never")
+    try:
+        bucket = name()
+        prepare(bucket, parser.parse_args(words).expire_after_days)
+    except ToolchainError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"s3://{bucket} is there")
+    return 0
+
+
+def name() -> str:
+    """Return the bucket's name; raises ConfigError when the environment has none."""
+    bucket = os.environ.get("TOOLCHAIN_BUCKET", "")
+    if not bucket:
+        raise ConfigError("TOOLCHAIN_BUCKET is not set; give it the name of the bucket")
+    return bucket
+
+
+def prepare(bucket: str, expire_after_days: int) -> None:
+    """Make ``bucket`` unless it is there, and let the files under ``ARTIFACTS`` expire; other rules stay as they are.
+
+    Args:
+        bucket: Its name.
+        expire_after_days: Days from a file's writing, at least 1; 0 takes the rule away.
+
+    Raises:
+        ServiceError: S3 is down, or refuses.
+    """
+    client = s3.client()
+    with s3.reported(f"s3://{bucket}", "written"):
+        if not _exists(client, bucket):
+            client.create_bucket(Bucket=bucket, **_location(client.meta.region_name))
+        others = [rule for rule in _rules(client, bucket) if rule.get("ID") != RULE]
+        _set_rules(client, bucket, others + ([_expiry(expire_after_days)] if expire_after_days else []))
+
+
+def _exists(client: Any, bucket: str) -> bool:
+    try:
+        client.head_bucket(Bucket=bucket)
+    except client.exceptions.ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        return False
+    return True
+
+
+def _location(region: str) -> dict[str, Any]:
+    """Return what ``create_bucket`` needs; S3 refuses its own first region as a constraint."""
+    return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+
+
+def _rules(client: Any, bucket: str) -> list[dict[str, Any]]:
+    try:
+        return list(client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"])
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchLifecycleConfiguration":
+            raise
+        return []
+
+
+def _expiry(days: int) -> dict[str, Any]:
+    return {"ID": RULE, "Status": "Enabled", "Filter": {"Prefix": ARTIFACTS}, "Expiration": {"Days": days}}
+
+
+def _set_rules(client: Any, bucket: str, rules: list[dict[str, Any]]) -> None:
+    if rules:
+        client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    else:
+        client.delete_bucket_lifecycle(Bucket=bucket)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

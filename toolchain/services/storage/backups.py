@@ -48,8 +48,6 @@ def store(folder: Path, place: str, now: datetime, keep_days: int) -> str:
         now: Its name, and from when ``keep_days`` are counted.
         keep_days: Days that a backup is kept, at least 1.
 
-    The new complete backup is never deleted, however old it is.
-
     Raises:
         DataError: there are no dumps in ``folder``.
         ServiceError: S3 is down, or refuses.

@@ -1,0 +1,40 @@
+# Makes each service's databases and its user; run again, it changes nothing but a password that changed.
+# Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_ADMINISTRATOR, MYSQL_PWD (the administrator's password, read by the client), OWN_SERVER,
+# KFP_PASSWORD, ML_METADATA_PASSWORD, MLFLOW_PASSWORD.
+set -eu
+
+sql() { mysql --host="$MYSQL_HOST" --port="$MYSQL_PORT" --user="$MYSQL_ADMINISTRATOR" --connect-timeout=5 "$@"; }
+
+quoted() { # TEXT: as a string of SQL
+    printf "'%s'" "$(printf '%s' "$1" | sed -e 's/\\/\\\\/g' -e "s/'/''/g")"
+}
+
+user() { # NAME PASSWORD PLUGIN DATABASE...
+    name=$1 password=$(quoted "$2") plugin=$3
+    shift 3
+    # A comment of this kind is run by MySQL 8 and passed over by MariaDB, whose passwords are of that kind anyway.
+    [ -z "$plugin" ] || plugin="/*!80000 WITH $plugin */"
+    echo "CREATE USER IF NOT EXISTS '$name'@'%' IDENTIFIED $plugin BY $password;"
+    echo "ALTER USER '$name'@'%' IDENTIFIED $plugin BY $password;"
+    for database in "$@"; do
+        echo "CREATE DATABASE IF NOT EXISTS \`$database\` CHARACTER SET utf8mb4;"
+        echo "GRANT ALL PRIVILEGES ON \`$database\`.* TO '$name'@'%';"
+    done
+}
+
+tries=60 # of 5 s: a server that is being started, or restored, has five minutes
+until sql --execute='SELECT 1' >/dev/null; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || { echo "MySQL at $MYSQL_HOST:$MYSQL_PORT does not let $MYSQL_ADMINISTRATOR in" >&2; exit 1; }
+    sleep 5
+done
+
+# ML Metadata's client knows no other kind; on another server it is for its administrator to allow it.
+native=
+[ "$OWN_SERVER" = false ] || native=mysql_native_password
+{
+    user kfp "$KFP_PASSWORD" "" mlpipeline
+    user ml_metadata "$ML_METADATA_PASSWORD" "$native" metadb
+    user mlflow "$MLFLOW_PASSWORD" "" mlflow mlflow_auth
+} | sql
+echo "databases and users are there"

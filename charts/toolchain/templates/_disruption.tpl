@@ -1,0 +1,14 @@
+{{/* Lets a node be drained, but never takes two pods of a component at once: dict "root" $ "component" "mysql". */}}
+{{- define "toolchain.disruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: toolchain-{{ .component }}
+  labels:
+    {{- include "toolchain.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels:
+      {{- include "toolchain.selector" . | nindent 6 }}
+{{- end }}

@@ -1,0 +1,32 @@
+{{/*
+A Job that runs once for each version of its pod: a Job cannot be changed, so its name carries its content.
+dict "root" $ "component" "databases" "pod" the template of the pod's spec "reaches" (list "mysql").
+*/}}
+{{- define "toolchain.job" -}}
+{{- $pod := include .pod .root -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: toolchain-{{ .component }}-{{ $pod | sha256sum | trunc 8 }}
+  labels:
+    {{- include "toolchain.labels" . | nindent 4 }}
+spec:
+  backoffLimit: 10
+  activeDeadlineSeconds: 900
+  template:
+    metadata:
+      labels:
+        {{- include "toolchain.labels" . | nindent 8 }}
+        {{- include "toolchain.reaches" .reaches | nindent 8 }}
+    spec:
+      {{- $pod | nindent 6 }}
+{{- end }}
+
+{{/* For what runs for seconds. */}}
+{{- define "toolchain.resources.small" -}}
+requests:
+  cpu: 50m
+  memory: 64Mi
+limits:
+  memory: 512Mi
+{{- end }}

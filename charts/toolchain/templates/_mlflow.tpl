@@ -1,0 +1,42 @@
+{{/* MLflow's URL, empty when there is none. */}}
+{{- define "toolchain.mlflow.uri" -}}
+{{- if .Values.mlflow.enabled -}}
+http://toolchain-mlflow.{{ .Release.Namespace }}:5000
+{{- else -}}
+{{ .Values.mlflow.external.uri }}
+{{- end -}}
+{{- end }}
+
+{{/* The Secret with username, password and flask-secret-key. */}}
+{{- define "toolchain.mlflow.secret" -}}
+{{ .Values.mlflow.existingSecret | default "toolchain-mlflow" }}
+{{- end }}
+
+{{/* By which names the server lets itself be called: inside the cluster, through kubectl port-forward, and those of the values. */}}
+{{- define "toolchain.mlflow.allowedHosts" -}}
+{{- $name := "toolchain-mlflow" -}}
+{{- $inside := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) (printf "%s.%s.svc.*" $name .Release.Namespace) -}}
+{{- $hosts := list -}}
+{{- range concat $inside (list "localhost" "127.0.0.1") -}}
+{{- $hosts = concat $hosts (list . (printf "%s:*" .)) -}}
+{{- end -}}
+{{ concat $hosts .Values.mlflow.allowedHosts | join "," }}
+{{- end }}
+
+{{/* What files/mlflow.py reads for both of its verbs. */}}
+{{- define "toolchain.mlflow.environment" -}}
+- name: MYSQL_HOST
+  value: {{ include "toolchain.mysql.host" . }}
+- name: MYSQL_PORT
+  value: {{ include "toolchain.mysql.port" . | quote }}
+- name: MYSQL_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "toolchain.mysql.secret" . }}
+      key: mlflow-password
+- name: MLFLOW_AUTH_ADMIN_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "toolchain.mlflow.secret" . }}
+      key: username
+{{- end }}

@@ -1,0 +1,77 @@
+{{/* A StatefulSet's one claim, which outlives it: the dict .size, .storageClass. */}}
+{{- define "toolchain.claim" -}}
+volumeClaimTemplates:
+  - metadata:
+      name: data
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with .storageClass }}
+      storageClassName: {{ . }}
+      {{- end }}
+      resources:
+        requests:
+          storage: {{ .size }}
+{{- end }}
+
+{{/* The keys of S3 that the steps have too. */}}
+{{- define "toolchain.storage.keys" -}}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: toolchain-steps
+      key: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* What boto3 needs: the endpoint, the region, the keys; and the bucket's name. */}}
+{{- define "toolchain.storage.environment" -}}
+{{- include "toolchain.storage.keys" . | trim }}
+{{- range list "AWS_ENDPOINT_URL" "AWS_DEFAULT_REGION" "TOOLCHAIN_BUCKET" }}
+- name: {{ . }}
+  valueFrom:
+    configMapKeyRef:
+      name: toolchain-steps
+      key: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Of an S3 server: dict "live" PATH "ready" PATH. */}}
+{{- define "toolchain.storage.probes" -}}
+ports:
+  - name: s3
+    containerPort: 9000
+startupProbe:
+  httpGet:
+    path: {{ .ready }}
+    port: s3
+  periodSeconds: 2
+  failureThreshold: 150
+readinessProbe:
+  httpGet:
+    path: {{ .ready }}
+    port: s3
+  timeoutSeconds: 5
+livenessProbe:
+  httpGet:
+    path: {{ .live }}
+    port: s3
+  timeoutSeconds: 10
+  periodSeconds: 20
+  failureThreshold: 6
+{{- end }}
+
+{{/* The port of the S3 endpoint's URL. */}}
+{{- define "toolchain.storage.port" -}}
+{{- $url := include "toolchain.storage.endpoint" . | urlParse -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}
+{{- end }}
+
+{{/* The S3 endpoint's URL. */}}
+{{- define "toolchain.storage.endpoint" -}}
+{{- if eq .Values.storage.kind "external" -}}
+{{ .Values.storage.external.endpoint | required "storage.external.endpoint is not set: storage.kind is external, so give the URL of the S3 server" }}
+{{- else -}}
+http://toolchain-storage.{{ .Release.Namespace }}:9000
+{{- end -}}
+{{- end }}

@@ -1,5 +1,8 @@
 {{/* A CronJob of two containers, one after the other, that share the dumps: dict "root" $ "component" "backup" "first" "then" "suspended". */}}
 {{- define "toolchain.backup.cronJob" -}}
+{{- if not (include "toolchain.mysql.administrator" .root) -}}
+{{- fail "mysql.external.user is empty, so nobody may dump the databases: name one, or set backup.enabled to false" -}}
+{{- end -}}
 apiVersion: batch/v1
 kind: CronJob
 metadata:

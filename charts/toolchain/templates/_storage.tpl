@@ -61,12 +61,6 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
-{{/* The port of the S3 endpoint's URL. */}}
-{{- define "toolchain.storage.port" -}}
-{{- $url := include "toolchain.storage.endpoint" . | urlParse -}}
-{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}
-{{- end }}
-
 {{/* The S3 endpoint's URL. */}}
 {{- define "toolchain.storage.endpoint" -}}
 {{- if eq .Values.storage.kind "external" -}}
@@ -74,4 +68,10 @@ livenessProbe:
 {{- else -}}
 http://toolchain-storage.{{ .Release.Namespace }}:9000
 {{- end -}}
+{{- end }}
+
+{{/* The port of the S3 endpoint's URL. */}}
+{{- define "toolchain.storage.port" -}}
+{{- $url := include "toolchain.storage.endpoint" . | urlParse -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}
 {{- end }}

@@ -1,0 +1,184 @@
+"""What the chart renders is valid for every Kubernetes that it says it supports, under each of ci/'s options."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+Resources = tuple[dict[str, Any], ...]
+CHART = Path(__file__).parents[2] / "charts" / "toolchain"
+OPTIONS = [(), *(("--values", str(path)) for path in sorted((CHART / "ci").glob("*-values.yaml")))]
+NAMES = ["default", *(Path(words[1]).name.removesuffix("-values.yaml") for words in OPTIONS[1:])]
+SUPPORTED = ("1.31", "1.32", "1.33", "1.34")
+WORKLOADS = {"Deployment", "StatefulSet", "Job", "CronJob"}
+each_option = pytest.mark.parametrize("options", OPTIONS, ids=NAMES)
+
+
+def pods(resources: Resources) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each workload and the template of its pods."""
+    for resource in resources:
+        if resource["kind"] in WORKLOADS:
+            spec = resource["spec"]["jobTemplate"]["spec"] if resource["kind"] == "CronJob" else resource["spec"]
+            yield f"{resource['kind']} {resource['metadata']['name']}", spec["template"]
+        elif resource["kind"] == "Pod":
+            yield f"Pod {resource['metadata']['name']}", resource
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+@each_option
+def test_helm_lint_passes(lint: Callable[..., str], options: tuple[str, ...]) -> None:
+    assert "0 chart(s) failed" in lint(*options)
+
+
+@each_option
+def test_every_resource_is_valid_for_every_supported_kubernetes(
+    render: Callable[..., Resources], options: tuple[str, ...]
+) -> None:
+    for resource in render(*options):
+        if resource["kind"] != "Secret":  # each time with other passwords
+            validate(json.dumps(resource))
+
+
+@cache
+def validate(resource: str) -> None:
+    for version in SUPPORTED:
+        kubernetes_validate.validate(json.loads(resource), version, strict=True)
+
+
+def test_secrets_are_valid_for_every_supported_kubernetes(render: Callable[..., Resources]) -> None:
+    for resource in render():
+        if resource["kind"] == "Secret":
+            validate(json.dumps(resource))
+
+
+@each_option
+def test_no_two_resources_have_the_same_name(render: Callable[..., Resources], options: tuple[str, ...]) -> None:
+    names = [(resource["kind"], resource["metadata"]["name"]) for resource in render(*options)]
+    assert len(names) == len(set(names))
+
+
+@each_option
+def test_every_pod_meets_the_restricted_pod_security_standard(
+    render: Callable[..., Resources], options: tuple[str, ...]
+) -> None:
+    """Fields and values: kubernetes.io/docs/concepts/security/pod-security-standards, restricted."""
+    for name, pod in pods(render(*options)):
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] > 0, name
+        assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault", name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        assert not any("hostPath" in volume for volume in spec.get("volumes", [])), name
+        for container in containers(pod):
+            rights = container["securityContext"]
+            assert rights["allowPrivilegeEscalation"] is False, name
+            assert rights["capabilities"]["drop"] == ["ALL"], name
+            assert "add" not in rights["capabilities"], name
+            assert not rights.get("privileged"), name
+            assert not any("hostPort" in port for port in container.get("ports", [])), name
+
+
+@each_option
+def test_every_container_has_a_read_only_root_and_says_what_it_needs(
+    render: Callable[..., Resources], options: tuple[str, ...]
+) -> None:
+    for name, pod in pods(render(*options)):
+        for container in containers(pod):
+            where = f"{name}, container {container['name']}"
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, where
+            assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, where
+            assert "memory" in container["resources"]["limits"], where
+            assert container["imagePullPolicy"] == "IfNotPresent", where
+
+
+@each_option
+def test_a_service_that_runs_is_probed_and_is_not_pushed_off_its_node(
+    render: Callable[..., Resources], options: tuple[str, ...]
+) -> None:
+    resources = render(*options)
+    served = {port["targetPort"] for r in resources if r["kind"] == "Service" for port in r["spec"]["ports"]}
+    for resource in resources:
+        if resource["kind"] in {"Deployment", "StatefulSet"}:
+            name, spec = resource["metadata"]["name"], resource["spec"]["template"]["spec"]
+            assert spec["priorityClassName"] == "charttest-control-plane", name
+            assert spec["topologySpreadConstraints"], name
+            if ports := spec["containers"][0].get("ports"):
+                assert "livenessProbe" in spec["containers"][0], name
+                if {port["name"] for port in ports} & served:
+                    assert "readinessProbe" in spec["containers"][0], name
+
+
+@each_option
+def test_a_pod_has_a_token_only_if_it_has_an_account_of_its_own(
+    render: Callable[..., Resources], options: tuple[str, ...]
+) -> None:
+    for name, pod in pods(render(*options)):
+        if pod["spec"].get("automountServiceAccountToken", True):
+            assert pod["spec"]["serviceAccountName"] != "default", name
+
+
+@each_option
+def test_no_role_gives_everything(render: Callable[..., Resources], options: tuple[str, ...]) -> None:
+    for resource in render(*options):
+        assert resource["kind"] not in {"ClusterRoleBinding"}, resource["metadata"]["name"]
+        for rule in resource.get("rules", []) if resource["kind"] in {"Role", "ClusterRole"} else []:
+            assert "*" not in (*rule["verbs"], *rule["resources"], *rule["apiGroups"]), resource["metadata"]["name"]
+
+
+@each_option
+def test_every_service_finds_pods_and_every_pod_that_reaches_a_service_may(
+    render: Callable[..., Resources], options: tuple[str, ...]
+) -> None:
+    resources = render(*options)
+    labels = [pod["metadata"]["labels"] for _, pod in pods(resources)]
+    for resource in resources:
+        if resource["kind"] == "Service":
+            wanted = resource["spec"]["selector"].items()
+            assert any(wanted <= found.items() for found in labels), resource["metadata"]["name"]
+    opened = {
+        key
+        for resource in resources
+        if resource["kind"] == "NetworkPolicy" and "Egress" in resource["spec"]["policyTypes"]
+        for key in resource["spec"]["podSelector"].get("matchLabels", {})
+        if key.startswith("toolchain/reaches-")
+    }
+    asked = {key for found in labels for key in found if key.startswith("toolchain/reaches-")}
+    assert asked <= opened
+
+
+def test_everything_is_closed_but_for_what_a_policy_opens(render: Callable[..., Resources]) -> None:
+    policies = {r["metadata"]["name"]: r["spec"] for r in render() if r["kind"] == "NetworkPolicy"}
+    assert policies["toolchain-default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for name, spec in policies.items():
+        if name != "toolchain-default-deny" and "Ingress" in spec["policyTypes"]:
+            assert all("from" in rule for rule in spec["ingress"]), name
+
+
+def test_a_part_that_is_off_leaves_nothing(render: Callable[..., Resources]) -> None:
+    names = {resource["metadata"]["name"] for resource in render("--set", "mlflow.enabled=false")}
+    assert not {name for name in names if name.startswith("toolchain-mlflow")}
+
+
+def test_the_other_s3_server_answers_under_the_same_name(render: Callable[..., Resources]) -> None:
+    for kind in ("minio", "seaweedfs"):
+        resources = render("--set", f"storage.kind={kind}")
+        service = next(r for r in resources if r["kind"] == "Service" and r["metadata"]["name"] == "toolchain-storage")
+        served = [pod for name, pod in pods(resources) if name == f"StatefulSet toolchain-{kind}"]
+        assert service["spec"]["selector"].items() <= served[0]["metadata"]["labels"].items()
+        assert service["spec"]["ports"][0]["port"] == 9000
+
+
+def test_a_job_gets_another_name_when_it_changes(render: Callable[..., Resources]) -> None:
+    def jobs(*words: str) -> set[str]:
+        return {resource["metadata"]["name"] for resource in render(*words) if resource["kind"] == "Job"}
+
+    assert jobs() == jobs("--set", "mlflow.workers=3")
+    changed = jobs("--set", "storage.expireArtifactsAfterDays=3") - jobs()
+    assert [name.rpartition("-")[0] for name in changed] == ["toolchain-bucket"]

@@ -1,0 +1,70 @@
+"""A wrong value is refused before anything is made, with its name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHART = Path(__file__).parents[2] / "charts" / "toolchain"
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("storage.kind=ceph", "/storage/kind"),
+        ("storage.bucket=My_Bucket", "/storage/bucket"),
+        ("storage.expireArtifactsAfterDays=-1", "/storage/expireArtifactsAfterDays"),
+        ("storage.external.endpoint=s3.example.com", "/storage/external/endpoint"),
+        ("mysql.external.port=70000", "/mysql/external/port"),
+        ("mysql.persistence.size=many", "/mysql/persistence/size"),
+        ("mysql.pasword=secret", "pasword"),
+        ("mlflow.workers=0", "/mlflow/workers"),
+        ("mlflow.external.uri=mlflow.example.com", "/mlflow/external/uri"),
+        ("steps.existingSecret=mine", "/steps/existingSecret"),
+        ("backup.schedule=daily", "/backup/schedule"),
+        ("backup.keepDays=0", "/backup/keepDays"),
+        ("images.base=no tag", "/images/base"),
+        ("mlfow.enabled=false", "mlfow"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(refusal: Callable[..., str], setting: str, named: str) -> None:
+    assert named in refusal("--set", setting)
+
+
+@pytest.mark.parametrize("image", ["base", "mlflow"])
+def test_an_image_of_ours_that_is_not_named_is_asked_for(refusal: Callable[..., str], image: str) -> None:
+    other = {"base": "mlflow", "mlflow": "base"}[image]
+    said = refusal(images=("--set", f"images.{other}=ghcr.io/toolchain/{other}:1"))
+    assert f"images.{image} is not set" in said
+    assert "make deploy" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("mysql.enabled=false,mysql.existingSecret=databases", "mysql.external.host is not set"),
+        ("mysql.enabled=false,mysql.external.host=mysql.example.com", "mysql.existingSecret is not set"),
+        ("storage.kind=external,storage.external.endpoint=https://s3.example.com", "steps.existingSecret is not set"),
+        ("storage.kind=external,steps.existingSecret=toolchain-steps", "storage.external.endpoint is not set"),
+        ("mlflow.enabled=false,mlflow.external.uri=https://mlflow.example.com", "steps.existingSecret is not set"),
+        (
+            "mysql.enabled=false,mysql.external.host=mysql.example.com,mysql.existingSecret=databases,"
+            "mysql.external.user=",
+            "mysql.external.user is empty",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(refusal: Callable[..., str], settings: str, named: str) -> None:
+    assert named in refusal("--set", settings)
+
+
+def test_every_value_has_its_place_in_the_schema() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(values) == set(schema["properties"]) - {"global"}
+    for name, value in values.items():
+        known = schema["properties"][name].get("properties", {})
+        if isinstance(value, dict) and known:
+            assert set(value) <= set(known) or name == "images", name

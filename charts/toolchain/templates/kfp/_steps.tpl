@@ -20,6 +20,7 @@ Laid over every pod of a workflow, drivers included. KFP sets what the restricte
 user to the image. Argo reads the end of a failed container's log from its status, which tells a step's own errors from others.
 */}}
 {{- define "toolchain.kfp.stepPod" -}}
+automountServiceAccountToken: true
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -47,11 +48,13 @@ volumes:
 
 {{/*
 Whether a failed pod is tried again. Yes when it was killed, evicted or deleted; when a service was down (our ServiceError); when KFP's
-launcher or driver failed rather than the step, whose end the launcher reports as "exit status 1". No when it ran out of its own
+launcher or driver failed, rather than the step, whose end the launcher reports in a line of its own. No when it ran out of its own
 memory or time, and for every other error of the step.
 */}}
 {{- define "toolchain.kfp.retry" -}}
-{{- $lost := "(?i)pod deleted|evict|preempt|low on resource|shutdown|shutting down|unreachable|node lost|signal: (killed|terminated)|exit (status|code) (137|143)|^(init|wait): |ServiceError" -}}
-{{- $own := "OOMKilled|specified deadline|DeadlineExceeded" -}}
-not (lastRetry.message matches '{{ $own }}') and (lastRetry.message matches '{{ $lost }}' or lastRetry.exitCode in ['137', '143'] or (lastRetry.message matches '^main: ' and not (lastRetry.message matches 'exit status')))
+{{- $limits := "OOMKilled|specified deadline|DeadlineExceeded" -}}
+{{- $again := "signal: (killed|terminated)|exit (status|code) (137|143)|ServiceError" -}}
+{{- $own := "failed to execute component: exit status" -}}
+{{- $lost := "(?i)pod deleted|evict|preempt|low on resource|shut ?down|shutting down|unreachable|node lost|^(init|wait|kfp-launcher): " -}}
+not (lastRetry.message matches '{{ $limits }}') and (lastRetry.message startsWith 'main: ' ? (lastRetry.message matches '{{ $again }}' or not (lastRetry.message contains '{{ $own }}')) : lastRetry.message matches '{{ $lost }}')
 {{- end }}

@@ -2,34 +2,18 @@
 
 import importlib.util
 import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
 from urllib.request import urlopen
 
 from pipelines.engine.settings import Settings
-from toolchain.processor import describe
+from toolchain.doctor import Finding, graphics, processor
 from toolchain.services.storage import knows_who_asks
 
 SECONDS_TO_ANSWER = 3  # a service that is there answers at once
 GIGABYTES_FOR_A_RUN = 2  # eight variants of a 90 MB model, checkpoints, datasets
-FASTER_WITH = {  # instruction sets that INT8 gains from, and what their absence means
-    "AVX512-VNNI": "INT8 gains less here: trust the measured verdict, or use a node that has it",
-    "AMX-INT8": "needed only for the largest gains, at large batches",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    there: bool
-    name: str
-    detail: str  # what it is, or what to do to get it
-
-    def __str__(self) -> str:
-        return f"{'✓' if self.there else '·'} {self.name:<14} {self.detail}"
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -37,8 +21,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _engine(settings)
     yield _mlflow(settings)
     yield _s3()
-    yield from _processor()
-    yield from _gpu()
+    yield from processor()
+    yield from graphics()
     yield _disk(settings.runs)
 
 
@@ -69,51 +53,6 @@ def _s3() -> Finding:
         return Finding(True, "S3", "credentials are there: s3:// sources can be read")
     advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_ENDPOINT_URL for MinIO) to read s3:// sources"
     return Finding(False, "S3", f"no credentials: {advice}")
-
-
-def _processor() -> Iterator[Finding]:
-    processor = describe()
-    yield Finding(
-        True, "processor", f"{processor.name}, {processor.cores} cores; verdicts here hold for {processor.kind}"
-    )
-    for name, advice in FASTER_WITH.items():
-        there = name in processor.instruction_sets
-        yield Finding(there, name, "there" if there else f"not there: {advice}")
-
-
-def _gpu() -> Iterator[Finding]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        advice = "training runs on the CPU; install the driver to use a GPU"
-        yield Finding(False, "GPU", f"no NVIDIA driver (nvidia-smi): {advice}")
-        yield Finding(False, "CUDA", "needs a GPU and its driver; PyTorch brings the rest")
-        yield Finding(False, "cuDNN", "comes with PyTorch's CUDA build, which make setup takes where there is a GPU")
-        return
-    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    yield Finding(answer.returncode == 0, "GPU", answer.stdout.strip() or "nvidia-smi fails: check the driver")
-    yield from _cuda()
-
-
-def _cuda() -> Iterator[Finding]:
-    import torch
-
-    built = torch.version.cuda
-    usable = torch.cuda.is_available()
-    advice = f"PyTorch is built for CUDA {built}, which the driver does not run: update the driver"
-    yield Finding(
-        usable,
-        "CUDA",
-        f"{built}, usable by PyTorch"
-        if usable
-        else advice
-        if built
-        else "PyTorch's CPU build is installed: make clean setup",
-    )
-    version = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # PyTorch left it untyped
-    yield Finding(
-        version is not None, "cuDNN", str(version) if version else "not found: it comes with PyTorch's CUDA build"
-    )
 
 
 def _disk(runs: Path) -> Finding:

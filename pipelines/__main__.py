@@ -26,6 +26,11 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (("show", "the steps of a run"), ("report", "the paths of a run's report")):
         command = commands.add_parser(name, help=text)
         command.add_argument("run", nargs="?", metavar="RUN", help="a run's id; default: the last")
+    command = commands.add_parser("follow", help="watch a run on a cluster to its end")
+    command.add_argument("run", nargs="?", metavar="RUN", help="a run's id; default: the last")
+    _add_promotion(command)
+    command = commands.add_parser("stop", help="end a run on a cluster")
+    command.add_argument("run", metavar="RUN", help="a run's id")
     command = commands.add_parser("lineage", help="a model's way back to the rows it was made from")
     command.add_argument(
         "what", nargs="?", metavar="RUN|MODEL", help="a run's id or a registered model; default: the last run"
@@ -52,6 +57,13 @@ def _add_submit(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
     )
+    command.add_argument(
+        "--resources",
+        default="",
+        choices=["", "small", "medium", "large"],
+        help="on a cluster: how much steps ask for; default: TOOLCHAIN_RESOURCES, else medium",
+    )
+    command.add_argument("--detach", action="store_true", help="on a cluster: return once the run is started")
     command.add_argument("--params", type=Path, metavar="FILE.yaml", help="parameters, one a line; -p goes before them")
     _add_run_options(command)
 
@@ -85,6 +97,10 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
         "-p", dest="parameters", action="append", default=[], metavar="KEY=VALUE", help="a parameter's value"
     )
     command.add_argument("--no-cache", action="store_true", help="run every step again")
+    _add_promotion(command)
+
+
+def _add_promotion(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--require-promotion", action="store_true", help="exit with 3 when no variant beats fp32 safely"
     )

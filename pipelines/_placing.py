@@ -27,7 +27,11 @@ OPTIONAL = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "TOOLCHAIN_CHECKPOINTS", "
 GPU = "nvidia.com/gpu"  # resource, and taint of the nodes that have it
 VNNI = "feature.node.kubernetes.io/cpu-cpuid.AVX512VNNI"  # node-feature-discovery's label
 GIB = 1024**3
-BACK_OFF = {"backoff_duration": "20s", "backoff_factor": 2.0, "backoff_max_duration": "600s"}  # 20, 40, 80 s
+BACK_OFF = {
+    "backoff_duration": "20s",
+    "backoff_factor": 2.0,
+    "backoff_max_duration": "604800s",
+}  # 20, 40, 80 s; within a week
 
 
 @dataclass(frozen=True)

@@ -1,80 +1,77 @@
-"""Sends a pipeline to a Kubeflow Pipelines server, by KFP's own client."""
+"""Sends a pipeline to a cluster: its settings checked, its source files brought there, its pods labelled."""
 
-import tempfile
-import warnings
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+import yaml
+
+from pipelines._placing import DEFAULT_SIZE, SIZES
+from pipelines.engine import runs
+from pipelines.engine.bucket import bring, local_files, reached
+from pipelines.engine.catalog import suggestion
+from pipelines.engine.keys import arguments
+from pipelines.engine.runs import Run, StepRecord
+from pipelines.engine.server import Server
 from pipelines.engine.settings import Settings
-from toolchain.errors import ServiceError
+from pipelines.engine.specification import Specification
+from pipelines.engine.worker import check
+from toolchain.errors import ConfigError, ToolchainError
 
-SECONDS_TO_ANSWER = 30  # a server that takes longer to say that it is well has a fault
+LABEL_LENGTH = 63  # characters that Kubernetes takes
+RUN_LABEL, OWNER_LABEL = "toolchain/run", "toolchain/owner"
 
 
-def submit(pipeline: str, compiled: str, values: Mapping[str, Any], settings: Settings, cached: bool) -> str:
-    """Start ``pipeline`` on the server of ``settings`` and return the address of its run.
-
-    Without KFP_ENDPOINT, KFP's own configuration decides (~/.config/kfp/context.json, or the cluster it runs in).
+def submit(
+    pipeline: str, compiled: str, spec: Specification, values: Mapping[str, Any], settings: Settings, cached: bool
+) -> Run:
+    """Start ``pipeline`` on the cluster of ``settings`` and return its record, which the runs of this machine keep.
 
     Raises:
-        ServiceError: the server is not there, or refuses.
+        ConfigError: a step refuses its settings; nothing was sent.
+        ServiceError: the server or S3 is not there, or refuses.
     """
-    import urllib3
-    from kfp_server_api.exceptions import ApiException
-
+    server = Server(settings)
+    server.check()
+    for task in spec.tasks:
+        if task.ours:
+            check(task.step, arguments(task, values))
+    sent = dict(values)
+    if local_files(spec, values):
+        with reached(settings, server.namespace) as bucket:
+            sent = bring(spec, values, bucket)
+    steps = [StepRecord(task.name, task.step, "") for task in spec.tasks]
+    run = runs.new_run(pipeline, settings.runs, sent, steps)
+    run.engine = runs.CLUSTER
     try:
-        _check_health(settings)
-        return _submit(pipeline, compiled, values, settings, cached)
-    except (ApiException, HTTPError) as error:
-        raise _refusal(settings, error.status, error.reason) from error
-    except (urllib3.exceptions.HTTPError, OSError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        advice = "set KFP_ENDPOINT to its URL, or submit with --engine local"
-        raise ServiceError(f"no Kubeflow Pipelines server answers at {_name(settings)} ({reason}); {advice}") from error
+        labels = {RUN_LABEL: run.id, OWNER_LABEL: settings.owner}
+        run.kfp = server.start(pipeline, run.id, labelled(compiled, labels), sent, cached)
+    except ToolchainError:
+        run.forget()
+        raise
+    run.save()
+    return run
 
 
-def _check_health(settings: Settings) -> None:
-    """Ask the server how it is once; KFP's client would ask five times, for half a minute, printing tracebacks."""
-    if not settings.endpoint:
-        return
-    headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
-    request = Request(f"{settings.endpoint.rstrip('/')}/apis/v2beta1/healthz", headers=headers)
-    with urlopen(request, timeout=SECONDS_TO_ANSWER):
-        return
-
-
-def _submit(pipeline: str, compiled: str, values: Mapping[str, Any], settings: Settings, cached: bool) -> str:
-    import kfp
-
-    warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")  # it says that it needs a KFP of version 2
-    client = kfp.Client(
-        host=settings.endpoint or None,
-        existing_token=settings.token or None,
-        namespace=settings.namespace or "kubeflow",
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / f"{pipeline}.yaml"
-        package.write_text(compiled, encoding="utf-8")
-        run = client.create_run_from_pipeline_package(
-            str(package),
-            arguments=dict(values),
-            run_name=pipeline,
-            experiment_name=pipeline,
-            namespace=settings.namespace or None,
-            enable_caching=None if cached else False,
+def size(name: str) -> str:
+    """Return the size of steps that ``name`` stands for, "" for the usual one; ConfigError when there is none."""
+    if name and name not in SIZES:
+        raise ConfigError(
+            f"resources (TOOLCHAIN_RESOURCES) is {name!r}{suggestion(name, list(SIZES))}; there are {', '.join(SIZES)}"
         )
-    return f"{settings.endpoint.rstrip('/')}/#/runs/details/{run.run_id}"
+    return name or DEFAULT_SIZE
 
 
-def _refusal(settings: Settings, status: int | None, reason: str) -> ServiceError:
-    denied = "set KFP_TOKEN to a token that may create runs, and KFP_NAMESPACE to your profile"
-    return ServiceError(
-        f"{_name(settings)} refuses the run: {status} {reason}; {denied if status in (401, 403) else 'see its log'}"
-    )
+def labelled(compiled: str, labels: Mapping[str, str]) -> str:
+    """Return the ``compiled`` pipeline with ``labels`` on the pods of all its steps."""
+    documents = list(yaml.load_all(compiled, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    for platform in documents[1:]:
+        for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+            known = executor.setdefault("podMetadata", {}).setdefault("labels", {})
+            known.update({name: label(value) for name, value in labels.items()})
+    return yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
 
 
-def _name(settings: Settings) -> str:
-    return settings.endpoint or "the endpoint of KFP's own configuration"
+def label(text: str) -> str:
+    """Return ``text`` as Kubernetes takes it for a label's value: letters, digits, and "-_." between them."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:LABEL_LENGTH].strip("-_.")

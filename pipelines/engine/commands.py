@@ -22,6 +22,8 @@ def run(given: argparse.Namespace) -> int:
         "list": list_pipelines,
         "compile": compile_,
         "submit": submit,
+        "follow": follow,
+        "stop": stop,
         "runs": list_runs,
         "show": show,
         "report": report,
@@ -131,21 +133,62 @@ def doctor(given: argparse.Namespace, settings: Settings) -> int:
     return SUCCESS
 
 
+def follow(given: argparse.Namespace, settings: Settings) -> int:
+    found = _on_cluster(given, settings)
+    return _follow(found, given, settings) if found.state == runs.RUNNING else show(given, settings)
+
+
+def stop(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.server import Server
+
+    found = _on_cluster(given, settings)
+    Server(settings).stop(found.kfp)
+    print(f"{found.id} is being stopped; what its steps finished is kept")
+    return SUCCESS
+
+
+def _on_cluster(given: argparse.Namespace, settings: Settings) -> runs.Run:
+    found = runs.find_run(settings.runs, given.run)
+    if found.engine != runs.CLUSTER:
+        raise ConfigError(f"{found.id} runs on this machine, where it was started; Ctrl-C there stops it")
+    return found
+
+
 def _submit_to_cluster(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine import cluster, parameters
+    from pipelines.engine.following import how_to_follow
     from pipelines.engine.specification import compile_pipeline, read
 
     entry = catalog.find(given.name)
-    text = compile_pipeline(entry)
-    values = parameters.gather(given.parameters, given.params, read(text).parameters)
-    print(f"submitted: {cluster.submit(entry.name, text, values, settings, cached=not given.no_cache)}")
-    return SUCCESS
+    text = compile_pipeline(entry, cluster.size(given.resources or settings.resources))
+    spec = read(text)
+    values = parameters.gather(given.parameters, given.params, spec.parameters)
+    run_ = cluster.submit(entry.name, text, spec, values, settings, cached=not given.no_cache)
+    print(f"submitted: {run_.id} (in Kubeflow Pipelines {run_.kfp})", flush=True)
+    if given.detach:
+        print(how_to_follow(run_))
+        return SUCCESS
+    return _follow(run_, given, settings)
+
+
+def _follow(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine import following, specification
+    from pipelines.engine.display import watching
+    from pipelines.engine.server import Server
+
+    spec = specification.load(catalog.find(run_.pipeline), settings.runs / "compiled")
+    try:
+        with watching(run_) as watcher:
+            following.follow(run_, spec, Server(settings), watcher)
+    except KeyboardInterrupt:
+        print(f"\n{run_.id} goes on: {following.how_to_follow(run_)}", file=sys.stderr)
+        return INTERRUPTED
+    return _ended(run_, given, settings)
 
 
 def _run_here(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine import local
     from pipelines.engine.display import watching
-    from pipelines.engine.tell import failure, summary
 
     plan = _plan(given, settings)
     with runs.only_run(settings.runs) as lock:
@@ -157,7 +200,13 @@ def _run_here(given: argparse.Namespace, settings: Settings) -> int:
             else:
                 local.execute(plan, run_, settings, watcher, lock)
         local.record_outputs(plan, run_, settings)
-        _record_verdict(run_)
+    return _ended(run_, given, settings)
+
+
+def _ended(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.tell import failure, summary
+
+    _record_verdict(run_)
     if run_.state != runs.SUCCEEDED:
         failure(run_)
         return STEP_FAILED

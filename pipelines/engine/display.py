@@ -42,24 +42,29 @@ class LiveTable:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._last = ""
-        self._began = time.monotonic()
+        self._last: dict[str, str] = {}  # progress by task: on a cluster several are at work
+        self._began: dict[str, float] = {}
 
     def changed(self, step: StepRecord) -> None:
-        self._last, self._began = "", time.monotonic()
+        self._last[step.task], self._began[step.task] = "", time.monotonic()
 
     def said(self, step: StepRecord, line: str) -> None:
         if line.startswith(PROGRESS):
-            self._last = line.removeprefix(PROGRESS)
+            self._last[step.task] = line.removeprefix(PROGRESS)
 
     def __rich__(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for step in self.run.steps:
             mark, colour = MARKS[step.state]
             at_work = step.state == runs.RUNNING
-            told = f"{time.monotonic() - self._began:.0f} s  {self._last}" if at_work else describe(step)
-            table.add_row(Text(mark, colour), Text(step.step), Text(told, "" if at_work else "dim"))
+            table.add_row(Text(mark, colour), Text(step.step), Text(self._told(step), "" if at_work else "dim"))
         return table
+
+    def _told(self, step: StepRecord) -> str:
+        last = self._last.get(step.task, "")
+        if step.state == runs.RUNNING:
+            return f"{time.monotonic() - self._began[step.task]:.0f} s  {last}"
+        return last if last and step.state == runs.WAITING else describe(step)
 
 
 @contextmanager

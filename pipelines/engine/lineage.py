@@ -1,6 +1,7 @@
 """A model's way back: variant, export, training, dataset, source rows, each with its digest."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.tree import Tree
 
@@ -8,7 +9,8 @@ from pipelines.engine import runs
 from pipelines.engine.runs import Run
 from pipelines.engine.settings import Settings, name_registry
 from pipelines.engine.tell import console
-from toolchain.artifacts.provenance import Provenance
+from toolchain.artifacts.folder import read_json
+from toolchain.artifacts.provenance import Provenance, lineage_from_json
 from toolchain.errors import ConfigError, ToolchainError
 
 SHOWN_DIGITS = 12  # of a digest: enough to tell any two apart by eye
@@ -38,9 +40,23 @@ def _of_run(run: Run) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
     folder = run.output("optimize.quantize", "quantized")
     if folder is None:
         raise ToolchainError(f"{run.id} has made no variants: it {run.state} before that, or its pipeline makes none")
+    if run.engine == runs.CLUSTER:
+        return run.id, _described(folder, run.verdict)
     variants = open_variants(folder)
     shown = [run.verdict] if run.verdict in variants.models else list(variants.models)
     return run.id, {name: variants.models[name].lineage for name in shown}
+
+
+def _described(folder: Path, verdict: str) -> Mapping[str, tuple[Provenance, ...]]:
+    """Return the lineage of each variant from the description alone: the files of a cluster's run stay there."""
+    from toolchain.artifacts.variants import DESCRIPTION, FORMAT
+
+    description = read_json(folder / DESCRIPTION, FORMAT)
+    lineage = lineage_from_json(description["lineage"])
+    made = {entry.digest: entry for entry in lineage}
+    variants = {name: made[digest] for name, digest in description["variants"].items() if digest in made}
+    shown = [verdict] if verdict in variants else list(variants)
+    return {name: (*(entry for entry in lineage if entry is not variants[name]), variants[name]) for name in shown}
 
 
 def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from toolchain.artifacts.folder import write_json
 from toolchain.errors import ConfigError, ToolchainError
 
 RECORD = "run.json"
+LOCAL, CLUSTER = "local", "cluster"  # where a run is at work
 WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "waiting", "running", "succeeded", "failed", "interrupted"
 
 
@@ -31,11 +33,12 @@ class StepRecord:
     seconds: float = 0.0  # wall clock; of this run, so about 0 when cached
     outputs: dict[str, str] = field(default_factory=dict)  # path by output name
     error: str = ""
+    pods: list[dict[str, Any]] = field(default_factory=list)  # on a cluster: each attempt's name, node, needs and times
 
 
 @dataclass
 class Run:
-    """One run of a pipeline on this machine."""
+    """One run of a pipeline, on this machine or sent from it."""
 
     id: str
     pipeline: str
@@ -46,6 +49,8 @@ class Run:
     started: str = ""  # UTC, ISO 8601
     seconds: float = 0.0
     verdict: str = ""  # the winning variant, once known
+    engine: str = LOCAL
+    kfp: str = ""  # on a cluster: its id there
 
     def step(self, task: str) -> StepRecord:
         return next(step for step in self.steps if step.task == task)
@@ -54,6 +59,14 @@ class Run:
         """Return the path of the output ``name`` of "stage.step", or None where the run has none (yet)."""
         paths = [record.outputs[name] for record in self.steps if record.step == step and name in record.outputs]
         return Path(paths[0]) if paths and Path(paths[0]).exists() else None
+
+    def age(self) -> float:
+        """Return the seconds since it started."""
+        return round((datetime.now(UTC) - datetime.fromisoformat(self.started)).total_seconds(), 1)
+
+    def forget(self) -> None:
+        """Remove its record: nothing of it has run."""
+        shutil.rmtree(self.folder)
 
     def save(self) -> None:
         content = {**asdict(self), "folder": "", "format": "toolchain.run"}
@@ -85,7 +98,7 @@ def all_runs(runs: Path) -> list[Run]:
     found = [_read(path) for path in runs.glob(f"*/{RECORD}")]
     under_way = _is_locked(runs)
     newest_first = sorted(found, key=lambda run: (run.started, run.id), reverse=True)
-    for position, run in enumerate(newest_first):
+    for position, run in enumerate(run for run in newest_first if run.engine == LOCAL):
         if run.state == RUNNING and not (under_way and position == 0):
             _mark_interrupted(run)
     return newest_first

@@ -1,10 +1,14 @@
 """Where runs are kept and what a user's environment says: the one place on this side that reads it."""
 
+import getpass
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds pipelines/, components/ and toolchain/
+STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "TOOLCHAIN_BUCKET")
 
 
 @dataclass(frozen=True)
@@ -13,9 +17,11 @@ class Settings:
 
     runs: Path  # TOOLCHAIN_RUNS, else runs/ in the working directory: everything that a local run leaves
     endpoint: str  # KFP_ENDPOINT: the URL of a Kubeflow Pipelines server; "" when there is none
-    namespace: str  # KFP_NAMESPACE: the Kubeflow profile to run in; "" for the server's own
+    namespace: str  # KFP_NAMESPACE: where Kubeflow Pipelines runs steps, or the profile to run in; "" for toolchain
     token: str  # KFP_TOKEN: a bearer token for the endpoint; "" for none. Never shown
     tracking_uri: str  # MLFLOW_TRACKING_URI, else SQLite beside the runs
+    owner: str = ""  # TOOLCHAIN_OWNER, else the name that this user has here: whose runs these are, on a cluster
+    resources: str = ""  # TOOLCHAIN_RESOURCES: the size of steps on a cluster; "" for the usual one
 
     @property
     def cache(self) -> Path:
@@ -35,12 +41,41 @@ def read_settings() -> Settings:
         namespace=os.environ.get("KFP_NAMESPACE", ""),
         token=os.environ.get("KFP_TOKEN", ""),
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}",
+        owner=os.environ.get("TOOLCHAIN_OWNER") or _user(),
+        resources=os.environ.get("TOOLCHAIN_RESOURCES", ""),
     )
 
 
 def name_registry(settings: Settings) -> None:
     """Let the door to MLflow find the registry of ``settings`` from this process too, as a run's processes do."""
     os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
+
+
+def said_of_storage() -> dict[str, str]:
+    """Return what the environment says of S3: AWS_* and TOOLCHAIN_BUCKET."""
+    return {name: os.environ[name] for name in STORAGE if os.environ.get(name)}
+
+
+@contextmanager
+def storage_named(values: Mapping[str, str]) -> Iterator[None]:
+    """Let the door to S3 find ``values`` (AWS_*) in the environment while the block lasts."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return ""
 
 
 def step_environment(settings: Settings) -> dict[str, str]:

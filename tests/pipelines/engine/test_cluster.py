@@ -1,16 +1,14 @@
-"""KFP's real client against a server that speaks just enough of KFP's API (v2beta1): a real one needs a cluster."""
+"""KFP's real client against a server that speaks just enough of KFP's API (conftest.py)."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pipelines.engine import cluster
+from pipelines.engine import cluster, runs
 from pipelines.engine.settings import Settings
-from toolchain.errors import ServiceError
+from pipelines.engine.specification import compile_pipeline, read
+from toolchain.errors import ConfigError, ServiceError
 
 PIPELINE = """
 pipelineInfo: {name: tidy}
@@ -22,69 +20,83 @@ sdkVersion: kfp-2.17.0
 """
 
 
-class Server(ThreadingHTTPServer):
-    def __init__(self, status: int = 200) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.status = status
-        self.posted: dict[str, dict] = {}
-        self.tokens: set[str | None] = set()
+def settings(folder: Path, endpoint: str, token: str = "") -> Settings:
+    return Settings(folder, endpoint, "", token, "", owner="ada")
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self._answer({"multi_user": False, "experiments": [], "experiment_id": "e1", "display_name": "tidy"})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.posted[self.path.partition("?")[0].rpartition("/")[2]] = body
-        self._answer({"experiment_id": "e1", "run_id": "r1", "display_name": "tidy"})
-
-    def _answer(self, content: dict) -> None:
-        self.server.tokens.add(self.headers.get("Authorization"))
-        body = json.dumps(content).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *words: object) -> None:
-        """Keep the test's output clean."""
+def submit(folder: Path, endpoint: str, values: dict, token: str = "", text: str = PIPELINE) -> runs.Run:
+    return cluster.submit("tidy", text, read(text), values, settings(folder, endpoint, token), cached=True)
 
 
-@pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    made = Server(getattr(request, "param", 200))
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
-
-
-def settings(endpoint: str, token: str = "") -> Settings:
-    return Settings(Path("runs"), endpoint, "", token, "")
-
-
-def test_a_run_is_started_with_the_pipeline_and_its_parameters(server: Server):
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    address = cluster.submit("tidy", PIPELINE, {"epochs": 3}, settings(endpoint, "secret"), cached=True)
+def test_a_run_is_started_with_the_pipeline_and_its_parameters(tmp_path: Path, serve):
+    server = serve()
+    run = submit(tmp_path, server.endpoint, {"epochs": 3}, "secret")
     posted = server.posted["runs"]
-    assert address == f"{endpoint}/#/runs/details/r1"
+    assert run.kfp == "r1"
+    assert posted["display_name"] == run.id
     assert posted["pipeline_spec"]["pipelineInfo"]["name"] == "tidy"
     assert posted["runtime_config"]["parameters"] == {"epochs": 3}
     assert "Bearer secret" in server.tokens
 
 
-@pytest.mark.parametrize("server", [403], indirect=True)
-def test_a_refusal_says_what_to_set(server: Server):
+def test_a_run_is_kept_among_the_runs_of_this_machine_as_one_of_the_cluster(tmp_path: Path, serve):
+    run = submit(tmp_path, serve().endpoint, {"epochs": 3})
+    kept = runs.find_run(tmp_path, run.id)
+    assert (kept.engine, kept.kfp, kept.state) == (runs.CLUSTER, "r1", runs.RUNNING)
+
+
+def test_a_refusal_says_what_to_set_and_leaves_no_record(tmp_path: Path, serve):
     with pytest.raises(ServiceError, match="KFP_TOKEN") as refused:
-        cluster.submit("tidy", PIPELINE, {}, settings(f"http://127.0.0.1:{server.server_port}"), cached=True)
+        submit(tmp_path, serve(403).endpoint, {})
     assert "\n" not in str(refused.value)
+    assert runs.all_runs(tmp_path) == []
 
 
-def test_a_server_that_is_not_there_is_named_in_one_line():
+def test_a_server_that_is_not_there_is_named_in_one_line(tmp_path: Path):
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9.*--engine local") as refused:
-        cluster.submit("tidy", PIPELINE, {}, settings("http://127.0.0.1:9"), cached=True)
+        submit(tmp_path, "http://127.0.0.1:9", {})
     assert "\n" not in str(refused.value)
+
+
+def test_without_an_endpoint_and_a_kubeconfig_it_is_said_what_to_set(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    with pytest.raises(ServiceError, match="KFP_ENDPOINT, or KUBECONFIG"):
+        submit(tmp_path, "", {})
+
+
+def test_settings_of_all_steps_are_checked_before_anything_is_sent(tmp_path: Path, serve, compiled: str):
+    server = serve()
+    values = {name: parameter.default for name, parameter in read(compiled).parameters.items()}
+    with pytest.raises(ConfigError, match="test"):
+        submit(tmp_path, server.endpoint, values | {"source": "s3://there/is.csv", "test": 2.0}, text=compiled)
+    assert server.posted == {}
+
+
+def test_every_step_pod_is_labelled_with_its_run_and_owner(compiled: str):
+    documents = list(
+        yaml.safe_load_all(cluster.labelled(compiled, {"toolchain/run": "r-1", "toolchain/owner": "ada@x"}))
+    )
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert {"exec-ingest", "exec-clean", "exec-split"} == executors.keys()
+    for executor in executors.values():
+        assert executor["podMetadata"]["labels"].items() >= {"toolchain/run": "r-1", "toolchain/owner": "ada-x"}.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("Ada Lovelace", "Ada-Lovelace"), ("-x-", "x"), ("é", ""), ("a" * 99, "a" * 63)]
+)
+def test_a_label_holds_what_kubernetes_takes(text: str, expected: str):
+    assert cluster.label(text) == expected
+
+
+def test_an_unknown_size_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'small'"):
+        cluster.size("smal")
+    assert cluster.size("") == "medium"
+
+
+@pytest.fixture(scope="module")
+def compiled() -> str:
+    from pipelines.engine.catalog import find
+
+    return compile_pipeline(find("prepare"))

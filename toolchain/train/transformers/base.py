@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.dataset import Dataset
-from toolchain.artifacts.digest import sha256_of_file
+from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
 from toolchain.rows import Rows, read_rows
-from toolchain.services import packages
+from toolchain.services import packages, storage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +34,7 @@ class Base:
 
 
 def find_base(name: str, digest: str = "") -> Base:
-    """Return the checkpoint ``name`` (hub name, path, or ``package:NAME/FOLDER``) after a look at what it holds.
+    """Return the checkpoint ``name`` (hub name, path, ``package:NAME/FOLDER`` or s3://) after a look at what it holds.
 
     Raises:
         ConfigError: there is no such checkpoint, or its weights have another SHA-256 than ``digest``.
@@ -132,6 +132,10 @@ def quiet() -> None:
 def _locate(name: str) -> Path:
     if name.startswith(packages.PREFIX):
         return packages.find(name)
+    if name.startswith("s3://"):
+        folder = storage.scratch() / "bases" / sha256_of_json(name)
+        storage.fetch_s3_prefix(f"{name.rstrip('/')}/", folder)
+        return folder
     path = Path(name).expanduser()
     if path.is_dir():
         return path

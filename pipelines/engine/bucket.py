@@ -1,0 +1,108 @@
+"""The cluster's S3 as this machine reaches it: its address, its keys, and source files brought there."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipelines.engine.settings import Settings, said_of_storage, storage_named
+from pipelines.engine.specification import Specification
+from toolchain.artifacts.digest import sha256_of_file
+from toolchain.errors import ConfigError, ServiceError
+from toolchain.progress import say
+from toolchain.services import kubernetes, storage
+from toolchain.services.folders import digest_of_folder
+
+OURS = "toolchain-steps"  # the ConfigMap and Secret that tell steps of S3; they tell us too, where we may read them
+FETCHED = ("source", "pictures", "weights", "base", "model")  # arguments whose file or folder a step can take from S3
+TEXT = ("policy",)  # arguments whose file a step takes as text
+
+
+@contextmanager
+def reached(settings: Settings, namespace: str) -> Iterator[str]:
+    """Yield the name of the cluster's bucket; while the block lasts, the door to S3 leads there.
+
+    The environment's AWS_* and TOOLCHAIN_BUCKET come first, then what the cluster tells its steps, where the kubeconfig
+    may read that. An address inside the cluster is reached by a forwarded port.
+
+    Raises:
+        ServiceError: neither says where S3 is, or it cannot be reached.
+    """
+    said = said_of_storage()
+    told = kubernetes.settings_of(namespace, OURS) if kubernetes.is_configured() else {}
+    values = {**{name: value for name, value in told.items() if name.startswith(("AWS_", "TOOLCHAIN_BUCKET"))}, **said}
+    if "TOOLCHAIN_BUCKET" not in values:
+        raise ServiceError(
+            f"the cluster's bucket is not known: set TOOLCHAIN_BUCKET and AWS_*, or let the kubeconfig's user read the "
+            f"Secret and ConfigMap {OURS} of namespace {namespace}"
+        )
+    place = None if "AWS_ENDPOINT_URL" in said else _inside(values.get("AWS_ENDPOINT_URL", ""), namespace)
+    forwarding = kubernetes.forwarded(*place) if place else nullcontext(0)
+    with forwarding as port:
+        if place:
+            values["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+        with storage_named({name: value for name, value in values.items() if name.startswith("AWS_")}):
+            yield values["TOOLCHAIN_BUCKET"]
+
+
+def bring(spec: Specification, values: Mapping[str, Any], bucket: str) -> dict[str, Any]:
+    """Return ``values`` with the files and folders of this machine that they name brought to ``bucket``.
+
+    They go to ``sources/<SHA-256>/<name>``: what is there already is not sent again, and a changed file is another.
+
+    Raises:
+        ConfigError: a value names a file that its step cannot take from S3.
+        ServiceError: S3 is down or refuses.
+    """
+    brought = dict(values)
+    for name, path in local_files(spec, values).items():
+        taken_as = _arguments_of(spec, name)
+        if taken_as & set(TEXT):
+            brought[name] = path.read_text(encoding="utf-8")
+        elif taken_as & set(FETCHED):
+            brought[name] = _brought(path, bucket)
+        else:
+            raise ConfigError(
+                f"{name} is {values[name]!r}, a file of this machine, which a step on a cluster cannot see"
+            )
+    return brought
+
+
+def local_files(spec: Specification, values: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the files and folders of this machine that ``values`` name, by parameter."""
+    named = {name: _path(value) for name, value in values.items() if isinstance(value, str)}
+    return {name: path for name, path in named.items() if path and _arguments_of(spec, name)}
+
+
+def _path(value: str) -> Path | None:
+    if not value or "\n" in value or len(value) > 1000 or "://" in value.replace("file://", "", 1):
+        return None
+    path = Path(value.removeprefix("file://")).expanduser()
+    return path if path.is_file() or (path.is_dir() and "/" in value) else None  # a bare word is more often a name
+
+
+def _arguments_of(spec: Specification, parameter: str) -> set[str]:
+    return {name for task in spec.tasks for name, given in task.parameters.items() if given == parameter}
+
+
+def _brought(path: Path, bucket: str) -> str:
+    if path.is_dir():
+        uri = f"s3://{bucket}/sources/{digest_of_folder(path)}/{path.name}/"
+    else:
+        uri = f"s3://{bucket}/sources/{sha256_of_file(path)}/{path.name}"
+    say(f"{path} goes to {uri}")
+    return storage.upload(path, uri)
+
+
+def _inside(address: str, namespace: str) -> tuple[str, str, int] | None:
+    """Return (namespace, service, port) of an ``address`` that only the cluster's inside reaches."""
+    parts = urlsplit(address)
+    words = (parts.hostname or "").split(".")
+    if (
+        not words[0]
+        or not (len(words) == 1 or words[2:3] == ["svc"] or words[1:] == [namespace])
+        or words == ["localhost"]
+    ):
+        return None
+    return words[1] if len(words) > 1 else namespace, words[0], parts.port or (443 if parts.scheme == "https" else 80)

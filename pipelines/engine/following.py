@@ -1,0 +1,273 @@
+"""Follows a run on a cluster to its end: states from Kubeflow Pipelines, progress, logs and troubles from its pods."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine import runs
+from pipelines.engine.bucket import reached
+from pipelines.engine.display import PROGRESS
+from pipelines.engine.local import Watcher, error_in
+from pipelines.engine.runs import Run, StepRecord
+from pipelines.engine.server import Away, Look, Server, Task
+from pipelines.engine.specification import Specification
+from pipelines.engine.troubles import Trouble, ending_of, forbidden, trouble_of
+from toolchain.errors import ServiceError, ToolchainError
+from toolchain.progress import say
+from toolchain.services import kubernetes, storage
+from toolchain.services.kubernetes import Pod
+
+SECONDS_BETWEEN_LOOKS = 2.0  # as often as a step tells of its progress
+SECONDS_OF_LOG = 30  # read again at each look: more than a look and a hiccup take
+PATIENCE_SECONDS = 900.0  # that the server may be away while the run goes on without it
+COMPONENT = "app.kubernetes.io/component"
+STATES = {"RUNNING": runs.RUNNING, "SUCCEEDED": runs.SUCCEEDED, "FAILED": runs.FAILED, "CANCELED": runs.INTERRUPTED}
+SURROUNDINGS = re.compile(r'^(?:[IWEF]\d{4} \d\d:\d\d:\d\d\.|time=")')  # lines of KFP's launcher and Argo's executor
+
+
+def follow(run: Run, spec: Specification | None, server: Server, watcher: Watcher) -> None:
+    """Watch ``run`` until it has ended; its record then says how it went.
+
+    Raises:
+        ServiceError: the server is away for longer than ``PATIENCE_SECONDS``; the run goes on.
+        KeyboardInterrupt: a person has seen enough; the run goes on.
+    """
+    follower = Follower(run, spec, server, watcher)
+    while not follower.look():
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    follower.finish()
+
+
+class Follower:
+    """Keeps the record and the logs of one run as its pods come and go."""
+
+    def __init__(self, run: Run, spec: Specification | None, server: Server, watcher: Watcher) -> None:
+        self.run, self.spec, self.server, self.watcher = run, spec, server, watcher
+        self.sees_pods = kubernetes.is_configured()
+        self._read: dict[str, str] = {}  # by pod: the time of the last line read
+        self._over: set[str] = set()  # pods whose logs are complete
+        self._told: dict[str, str] = {}  # by task: the last trouble told
+        self._since: dict[str, float] = {}  # by trouble: when it was seen first
+        self._away_since: float | None = None
+        self._unseen = False
+
+    def look(self) -> bool:
+        """Look once; return whether the run has ended."""
+        seen = self._patiently(lambda: self.server.look(self.run.kfp))
+        if seen is None:
+            return False
+        pods = self._pods()
+        for step in self.run.steps:
+            own = [pod for pod in pods if pod.labels.get(COMPONENT) == step.step]
+            self._follow(step, seen.tasks.get(step.task), own)
+        self.run.seconds = self.run.age()
+        self.run.save()
+        if seen.ended:
+            self._end(seen, pods)
+        return seen.ended or self._gives_up(pods)
+
+    def finish(self) -> None:
+        """Fetch what the run left in S3 for this machine: its report, and its model's way back."""
+        told = {step.step: step.outputs for step in self.run.steps}
+        wanted = {("release.report", "report"): "", ("optimize.quantize", "quantized"): "variants.json"}
+        uris = {key: uri for key in wanted if (uri := told.get(key[0], {}).get(key[1], "")).startswith("s3://")}
+        if not uris:
+            return
+        try:
+            with reached(self.server.settings, self.server.namespace):
+                for (step, output), uri in uris.items():
+                    folder = self.run.folder / "artifacts" / output
+                    storage.fetch_s3_prefix(f"{uri}/{wanted[step, output]}", folder / wanted[step, output])
+                    self._record(step, output, folder)
+        except ToolchainError as error:
+            say(f"the report stays in S3: {error}")
+        self.run.save()
+
+    def _record(self, step: str, output: str, folder: Path) -> None:
+        for record in self.run.steps:
+            if record.step == step:
+                record.outputs[output] = str(folder)
+
+    def _pods(self) -> list[Pod]:
+        if not self.sees_pods:
+            return []
+        try:
+            return kubernetes.pods(self.server.namespace, f"pipeline/runid={self.run.kfp}")
+        except ServiceError as error:
+            if not self._unseen:
+                say(f"its pods are not seen: {error}")
+            self._unseen = True
+            return []
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """Return what ``ask`` answers, None while nobody does; say so once, and give up after ``PATIENCE_SECONDS``."""
+        try:
+            answer = ask()
+        except Away as error:
+            now = time.monotonic()
+            if self._away_since is None:
+                self._away_since = now
+                say(f"{self.server.name} does not answer; the run goes on, and it is asked again")
+            if now - self._away_since > PATIENCE_SECONDS:
+                raise ServiceError(f"{error}; the run goes on: {how_to_follow(self.run)}") from error
+            return None
+        if self._away_since is not None:
+            self._away_since = None
+            say("it answers again")
+        return answer
+
+    def _follow(self, step: StepRecord, task: Task | None, pods: Sequence[Pod]) -> None:
+        for pod in pods:
+            self._read_log(step, pod)
+        if pods:
+            step.pods = [_noted(pod) for pod in pods]
+            step.outputs |= _outputs_of(pods[-1]) if task and task.state == "SUCCEEDED" else {}
+        state = _state_of(task, pods if self.sees_pods else None)
+        if state == step.state or step.state in (runs.SUCCEEDED, runs.FAILED):
+            return
+        step.state = state
+        step.seconds = task.seconds if task else 0.0
+        step.cached = state == runs.SUCCEEDED and self.sees_pods and not pods and not step.pods
+        if state != runs.FAILED:  # a failure is told at the end, with its reason
+            self.watcher.changed(step)
+
+    def _read_log(self, step: StepRecord, pod: Pod) -> None:
+        if pod.name in self._over or pod.started is None:
+            return
+        seen = self._read.get(pod.name)
+        try:
+            lines = kubernetes.log(self.server.namespace, pod.name, SECONDS_OF_LOG if seen else None)
+        except ServiceError:
+            return  # the pod is gone, or its node is away; what it said before is kept
+        with self.log_file(step).open("a", encoding="utf-8") as file:
+            for stamp, line in lines:
+                if seen is None or stamp > seen:
+                    file.write(line + "\n")
+                    self.watcher.said(step, line)
+        self._read[pod.name] = lines[-1][0] if lines else seen or ""
+        if pod.finished:
+            self._over.add(pod.name)
+
+    def log_file(self, step: StepRecord) -> Path:
+        return self.run.folder / "logs" / f"{step.step}.log"
+
+    def _gives_up(self, pods: Sequence[Pod]) -> bool:
+        """Tell why pods do not run; when that cannot mend itself, end the run and return True."""
+        try:
+            troubles = self._troubles(pods)
+        except ServiceError:
+            return False  # it is not seen now; the next look may see it
+        for step_name, trouble in troubles:
+            step = next((step for step in self.run.steps if step_name in (step.step, step.task)), None)
+            waited = time.monotonic() - self._since.setdefault(f"{step_name} {trouble.kind}", time.monotonic())
+            if step and self._told.get(step.task) != trouble.told:
+                self._told[step.task] = trouble.told
+                self.watcher.said(step, f"{PROGRESS}waits: {trouble.told}")
+            if trouble.patience is not None and waited >= trouble.patience:
+                self._stop(step or self.run.steps[0], trouble)
+                return True
+        return False
+
+    def _troubles(self, pods: Sequence[Pod]) -> list[tuple[str, Trouble]]:
+        waiting = [pod for pod in pods if pod.waits]
+        nodes = kubernetes.nodes() if any(pod.waits == "Unschedulable" for pod in waiting) else []
+        found = [(pod.labels.get(COMPONENT, ""), trouble) for pod in waiting if (trouble := trouble_of(pod, nodes))]
+        if self.sees_pods and not waiting and not any(pod.phase == "Running" for pod in pods):
+            messages = kubernetes.complaints(self.server.namespace, self.run.kfp)
+            found += [(_task_in(name), trouble) for name, said in messages.items() if (trouble := forbidden(said))]
+        return found
+
+    def _stop(self, step: StepRecord, trouble: Trouble) -> None:
+        self.server.stop(self.run.kfp)
+        step.state, step.error = runs.FAILED, f"{trouble.told}; {trouble.advice}"
+        self.run.state = runs.FAILED
+        self.watcher.changed(step)
+        self.run.save()
+
+    def _end(self, seen: Look, pods: Sequence[Pod]) -> None:
+        self.run.state = STATES.get(seen.state, runs.FAILED)
+        self._trace_outputs(pods)
+        for step in self.run.steps:
+            if step.state == runs.RUNNING:
+                step.state = runs.INTERRUPTED
+            if step.state == runs.FAILED and not step.error:
+                step.error = self._reason(step, [pod for pod in pods if pod.labels.get(COMPONENT) == step.step])
+                self.watcher.changed(step)
+        if self.run.state == runs.FAILED and not any(step.error for step in self.run.steps):
+            self.run.steps[0].state, self.run.steps[0].error = runs.FAILED, self._told_of_run(seen)
+        self.run.save()
+
+    def _reason(self, step: StepRecord, pods: Sequence[Pod]) -> str:
+        last = pods[-1] if pods else None
+        if last and (ending := ending_of(last)):
+            return ending
+        log = self.log_file(step)
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        own = [line for line in lines if not SURROUNDINGS.match(line)]
+        return error_in("\n".join(own)) if own else last.told if last and last.told else "it left no word; see the UI"
+
+    def _told_of_run(self, seen: Look) -> str:
+        said = kubernetes.complaints(self.server.namespace, self.run.kfp) if self.sees_pods else {}
+        return seen.error or "; ".join(dict.fromkeys(said.values())) or "Kubeflow Pipelines failed; see its log"
+
+    def _trace_outputs(self, pods: Sequence[Pod]) -> None:
+        """Note where the outputs of cached steps are: the steps that take them know."""
+        if self.spec is None:
+            return
+        given = {pod.labels[COMPONENT]: _artifacts_of(pod, "inputs") for pod in pods if COMPONENT in pod.labels}
+        for task in self.spec.tasks:
+            for name, (producer, output) in task.inputs.items():
+                if uri := given.get(task.step, {}).get(name):
+                    self.run.step(producer).outputs.setdefault(output, uri)
+
+
+def how_to_follow(run: Run) -> str:
+    """Return the commands that follow and stop ``run``."""
+    return f"python -m pipelines follow {run.id} follows it, python -m pipelines stop {run.id} ends it"
+
+
+def _state_of(task: Task | None, pods: Sequence[Pod] | None) -> str:
+    """Return a step's state: the server's, which lags, or that of its ``pods`` where they are seen."""
+    state = STATES.get(task.state, runs.WAITING) if task else runs.WAITING
+    if pods is not None and state in (
+        runs.WAITING,
+        runs.RUNNING,
+    ):  # to the server, a step runs as soon as it is its turn
+        return runs.RUNNING if any(pod.started for pod in pods) else runs.WAITING
+    return state
+
+
+def _noted(pod: Pod) -> dict[str, Any]:
+    times = {"created": pod.created, "started": pod.started, "finished": pod.finished}
+    return {
+        "name": pod.name,
+        "node": pod.node,
+        "cpu": pod.cpu,
+        "memory_bytes": pod.memory_bytes,
+        "gpus": sum(pod.gpus.values()),
+        "ended": pod.ended,
+        **{name: time.isoformat() if time else "" for name, time in times.items()},
+    }
+
+
+def _outputs_of(pod: Pod) -> dict[str, str]:
+    return _artifacts_of(pod, "outputs")
+
+
+def _artifacts_of(pod: Pod, side: str) -> dict[str, str]:
+    """Return the URI of each artifact of one side, "inputs" or "outputs", of the step that ``pod`` runs."""
+    words = list(pod.command)
+    if "--executor_input" not in words:
+        return {}
+    given = json.loads(words[words.index("--executor_input") + 1])
+    artifacts = given.get(side, {}).get("artifacts", {})
+    return {name: value["artifacts"][0]["uri"] for name, value in artifacts.items() if value.get("artifacts")}
+
+
+def _task_in(node: str) -> str:
+    """Return KFP's name of the task in Argo's name of a node, "workflow.root.TASK.executor"."""
+    words = node.split(".")
+    return words[2].removesuffix("-driver") if len(words) > 2 else ""

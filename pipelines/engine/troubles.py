@@ -1,0 +1,69 @@
+"""Why a step's pod does not run, or how it ended, in a sentence that says what to do."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolchain.services.kubernetes import Node, Pod
+
+IMAGE_WORDS = ("ErrImageNeverPull", "ErrImagePull", "ImageInspectError", "ImagePullBackOff", "InvalidImageName")
+START_WORDS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+SECONDS_FOR_AN_IMAGE = 20.0  # a registry that hiccups is asked again by then; a name that is wrong stays wrong
+SECONDS_FOR_A_NODE = 300.0  # what a cluster that grows needs to add a node
+SECONDS_FOR_A_QUOTA = 300.0  # for other pods of the namespace to end
+GIB = 1024**3
+IMAGE = re.compile(r'image "([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Trouble:
+    kind: str
+    told: str  # what is wrong
+    advice: str  # what to do
+    patience: float | None  # seconds after which the run is given up; None: it may mend itself any time
+
+
+def trouble_of(pod: Pod, nodes: Sequence[Node]) -> Trouble | None:
+    """Return why ``pod`` waits, None where it is only being started; ``nodes`` are the cluster's."""
+    if pod.waits in IMAGE_WORDS:
+        named = IMAGE.search(pod.told)
+        told = f"image {named[1] if named else pod.image} cannot be had ({pod.waits})"
+        advice = "build it and give it to the cluster (make images, PUSH=1 for a registry), or name the right REGISTRY"
+        return Trouble("image", told, advice, SECONDS_FOR_AN_IMAGE)
+    if pod.waits in START_WORDS:
+        advice = "the chart makes what steps are told (make deploy); without it, make the Secret and ConfigMap yourself"
+        return Trouble("start", f"its container cannot be made: {pod.told}", advice, SECONDS_FOR_AN_IMAGE)
+    return _unplaced(pod, nodes) if pod.waits == "Unschedulable" else None
+
+
+def forbidden(said: str) -> Trouble | None:
+    """Return the trouble in what Argo ``said`` of a pod that it could not make, None where it is another matter."""
+    if "exceeded quota" in said:
+        advice = "wait for other runs, ask for a larger quota, or submit with --resources small"
+        return Trouble("quota", said.partition("\n")[0], advice, SECONDS_FOR_A_QUOTA)
+    if "is forbidden" in said:
+        advice = "let the cluster's administrator allow it"
+        return Trouble("forbidden", said.partition("\n")[0], advice, SECONDS_FOR_AN_IMAGE)
+    return None
+
+
+def ending_of(pod: Pod, memory_advice: str = "give it more with --resources large") -> str:
+    """Return how ``pod`` was ended from outside, "" where it ended itself."""
+    if pod.ended == "OOMKilled":
+        return f"it took more than its {pod.memory_bytes / GIB:.1f} GiB of memory: {memory_advice}"
+    if pod.ended == "DeadlineExceeded":
+        return "it took longer than its time (NEEDS in pipelines/_placing.py)"
+    if pod.ended == "Evicted":
+        return f"its node had to put it out, more often than it is tried again: {pod.told}"
+    return ""
+
+
+def _unplaced(pod: Pod, nodes: Sequence[Node]) -> Trouble:
+    for resource, count in pod.gpus.items():
+        if all(node.gpus.get(resource, 0) < count for node in nodes):
+            told = f"no node of the cluster has {count} {resource}"
+            return Trouble("gpu", told, "add one (docs/gpu-nodes.md), or submit with gpus=0", SECONDS_FOR_A_NODE)
+    if all(node.cpu < pod.cpu or node.memory_bytes < pod.memory_bytes for node in nodes):
+        told = f"it asks for {pod.cpu:g} cores and {pod.memory_bytes / GIB:.1f} GiB, and no node has as much"
+        return Trouble("size", told, "submit with --resources small, or add a larger node", SECONDS_FOR_A_NODE)
+    return Trouble("place", pod.told.partition(" preemption:")[0], "see docs/kubectl.md", None)

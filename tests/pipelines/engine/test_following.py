@@ -1,0 +1,177 @@
+"""A run on a cluster, followed: KFP's real client against the stand-in of conftest.py, its pods made up."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.engine import following, runs
+from pipelines.engine.runs import Run, StepRecord
+from pipelines.engine.server import Server
+from pipelines.engine.settings import Settings
+from toolchain.errors import ServiceError
+from toolchain.services import kubernetes
+from toolchain.services.kubernetes import Node, Pod
+
+NOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
+POD = Pod(
+    name="tidy-1",
+    labels={"app.kubernetes.io/component": "data.ingest"},
+    phase="Running",
+    node="node0",
+    image="ghcr.io/toolchain/base:1",
+    command=(),
+    waits="",
+    ended="",
+    told="",
+    created=NOW,
+    started=NOW,
+    finished=None,
+    cpu=0.25,
+    memory_bytes=1 << 30,
+    gpus={},
+)
+
+
+class Heard:
+    """Keeps what a watcher is told."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[str, str]] = []
+        self.lines: list[str] = []
+
+    def changed(self, step: StepRecord) -> None:
+        self.states.append((step.task, step.state))
+
+    def said(self, step: StepRecord, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(following, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(kubernetes, "is_configured", lambda: False)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made = runs.new_run(
+        "tidy", tmp_path, {}, [StepRecord("ingest", "data.ingest", ""), StepRecord("clean", "data.clean", "")]
+    )
+    made.engine, made.kfp = runs.CLUSTER, "r1"
+    made.save()
+    return made
+
+
+def server_at(endpoint: str, folder: Path) -> Server:
+    return Server(Settings(folder, endpoint, "", "", ""))
+
+
+def see(monkeypatch: pytest.MonkeyPatch, pods: list[Pod], log: tuple[tuple[str, str], ...] = ()) -> None:
+    monkeypatch.setattr(kubernetes, "is_configured", lambda: True)
+    monkeypatch.setattr(kubernetes, "pods", lambda namespace, selector: pods)
+    monkeypatch.setattr(kubernetes, "log", lambda namespace, pod, seconds: list(log))
+    monkeypatch.setattr(kubernetes, "nodes", list)
+    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: {})
+
+
+def test_steps_are_told_as_they_start_and_end(run: Run, heard: Heard, serve):
+    looks = [
+        ("RUNNING", {"ingest": "RUNNING"}),
+        ("RUNNING", {"ingest": "SUCCEEDED", "clean": "RUNNING"}),
+        ("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"}),
+    ]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert heard.states == [
+        ("ingest", runs.RUNNING),
+        ("ingest", runs.SUCCEEDED),
+        ("clean", runs.RUNNING),
+        ("clean", runs.SUCCEEDED),
+    ]
+    kept = runs.find_run(run.folder.parent)
+    assert (kept.state, kept.step("ingest").seconds) == (runs.SUCCEEDED, 7.0)
+
+
+def test_a_server_that_restarts_is_waited_for_and_that_is_said_once(run: Run, heard: Heard, serve, capsys):
+    server = serve(looks=[("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})])
+    server.failures = 3
+    following.follow(run, None, server_at(server.endpoint, run.folder), heard)
+    said = capsys.readouterr().out
+    assert run.state == runs.SUCCEEDED
+    assert said.count("does not answer") == 1
+    assert "it answers again" in said
+
+
+def test_a_server_that_stays_away_ends_the_watch_and_not_the_run(run: Run, heard: Heard, monkeypatch):
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", -1)
+    with pytest.raises(ServiceError, match=f"follow {run.id}"):
+        following.follow(run, None, server_at("http://127.0.0.1:9", run.folder), heard)
+    assert runs.find_run(run.folder.parent).state == runs.RUNNING
+
+
+def test_a_failed_step_speaks_its_own_words(run: Run, heard: Heard, serve, monkeypatch):
+    ended = replace(POD, phase="Failed", ended="Error", told="exit code 1", finished=NOW + timedelta(seconds=3))
+    log = (
+        ("2026-11-25T10:00:01.1Z", "I1125 10:00:01.000000 12 launcher_v2.go:123] starting"),
+        ("2026-11-25T10:00:01.2Z", "Traceback (most recent call last):"),
+        ("2026-11-25T10:00:01.3Z", "toolchain.errors.DataError: there is no column 'text'; there are 'a', 'b'"),
+        ("2026-11-25T10:00:01.4Z", "F1125 10:00:02.000000 12 main.go:50] exit status 1"),
+    )
+    see(monkeypatch, [ended], log)
+    following.follow(run, None, server_at(serve(looks=[("FAILED", {"ingest": "FAILED"})]).endpoint, run.folder), heard)
+    assert run.state == runs.FAILED
+    assert run.step("ingest").error == "there is no column 'text'; there are 'a', 'b'"
+    assert run.step("clean").state == runs.WAITING
+
+
+def test_lines_of_a_log_are_kept_and_told_once(run: Run, heard: Heard, serve, monkeypatch):
+    log = (("2026-11-25T10:00:01.1Z", "progress: ingest 1/2"), ("2026-11-25T10:00:02.1Z", "progress: ingest 2/2"))
+    see(monkeypatch, [POD], log)
+    looks = [("RUNNING", {"ingest": "RUNNING"})] * 3 + [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert heard.lines == ["progress: ingest 1/2", "progress: ingest 2/2"]
+    assert (run.folder / "logs" / "data.ingest.log").read_text() == "progress: ingest 1/2\nprogress: ingest 2/2\n"
+
+
+def test_a_step_without_a_pod_was_cached_and_its_output_is_where_the_next_step_took_it_from(
+    run: Run, heard: Heard, serve, monkeypatch
+):
+    from pipelines.engine.catalog import find
+    from pipelines.engine.specification import load
+
+    taken = '{"inputs": {"artifacts": {"raw": {"artifacts": [{"uri": "s3://b/v2/raw"}]}}}}'
+    labels = {"app.kubernetes.io/component": "data.clean"}
+    see(monkeypatch, [replace(POD, labels=labels, command=("launch", "--executor_input", taken), finished=NOW)])
+    looks = [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    spec = load(find("prepare"), run.folder)
+    run.steps.append(StepRecord("split", "data.split", ""))
+    following.follow(run, spec, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert run.step("ingest").cached
+    assert not run.step("clean").cached
+    assert run.step("ingest").outputs["dataset"] == "s3://b/v2/raw"
+
+
+def test_an_image_that_is_not_there_ends_the_run_and_is_named(run: Run, heard: Heard, serve, monkeypatch):
+    monkeypatch.setattr(following, "trouble_of", lambda pod, nodes: replace(trouble_of(pod, nodes), patience=0))
+    pod = replace(
+        POD, phase="Pending", started=None, waits="ErrImageNeverPull", told='Container image "x/base:9" is not'
+    )
+    see(monkeypatch, [pod])
+    server = serve(looks=[("RUNNING", {"ingest": "RUNNING"})])
+    following.follow(run, None, server_at(server.endpoint, run.folder), heard)
+    assert "r1:terminate" in server.posted
+    assert run.state == runs.FAILED
+    assert "x/base:9" in run.step("ingest").error
+    assert "make images" in run.step("ingest").error
+
+
+def trouble_of(pod: Pod, nodes: list[Node]):
+    from pipelines.engine import troubles
+
+    return troubles.trouble_of(pod, nodes)

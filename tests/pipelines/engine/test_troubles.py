@@ -1,0 +1,64 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from pipelines.engine.troubles import ending_of, forbidden, trouble_of
+from toolchain.services.kubernetes import Node, Pod
+
+GIB = 1024**3
+POD = Pod("p", {}, "Pending", "", "r/train:1", (), "Unschedulable", "", "", datetime.now(UTC), None, None, 1.0, GIB, {})
+NODE = Node("node0", {}, 2.0, 8 * GIB, {})
+
+
+def test_a_pod_that_is_only_being_started_has_no_trouble():
+    assert trouble_of(replace(POD, waits="ContainerCreating"), []) is None
+
+
+@pytest.mark.parametrize("word", ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"])
+def test_a_missing_image_is_named_and_soon_given_up(word: str):
+    trouble = trouble_of(replace(POD, waits=word, told='Back-off pulling image "r/train:2"'), [])
+    assert trouble
+    assert "r/train:2" in trouble.told
+    assert trouble.patience
+    assert trouble.patience < 60
+
+
+def test_a_gpu_that_no_node_has_is_said_plainly():
+    trouble = trouble_of(replace(POD, gpus={"nvidia.com/gpu": 1}), [NODE])
+    assert trouble
+    assert trouble.told == "no node of the cluster has 1 nvidia.com/gpu"
+    assert "gpus=0" in trouble.advice
+
+
+def test_a_gpu_that_is_only_busy_is_waited_for():
+    busy = replace(NODE, gpus={"nvidia.com/gpu": 1})
+    pod = replace(POD, gpus={"nvidia.com/gpu": 1}, told="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    trouble = trouble_of(pod, [busy])
+    assert trouble
+    assert trouble.patience is None
+    assert "Insufficient nvidia.com/gpu" in trouble.told
+
+
+def test_a_step_larger_than_any_node_is_told_to_be_smaller():
+    trouble = trouble_of(replace(POD, cpu=4.0), [NODE])
+    assert trouble
+    assert "4 cores" in trouble.told
+    assert "--resources small" in trouble.advice
+
+
+def test_a_full_quota_is_told():
+    trouble = forbidden('pods "x" is forbidden: exceeded quota: q, requested: cpu=1, used: cpu=2, limited: cpu=2')
+    assert trouble
+    assert trouble.kind == "quota"
+    assert "limited: cpu=2" in trouble.told
+
+
+def test_other_words_of_argo_are_no_trouble():
+    assert forbidden("Max duration limit exceeded") is None
+
+
+def test_the_end_of_a_pod_from_outside_is_told_and_its_own_is_not():
+    assert "1.0 GiB" in ending_of(replace(POD, ended="OOMKilled"))
+    assert "low on resource: memory" in ending_of(replace(POD, ended="Evicted", told="low on resource: memory"))
+    assert ending_of(replace(POD, ended="Error")) == ""

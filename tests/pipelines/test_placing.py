@@ -1,0 +1,101 @@
+"""What the compiled pipelines say to a cluster, read back from their YAML."""
+
+from functools import cache
+
+import pytest
+import yaml
+
+from pipelines._placing import NEEDS, SIZES
+from pipelines.engine.catalog import entries, find
+from pipelines.engine.specification import compile_pipeline, read
+from toolchain.services.kubernetes import quantity
+
+TRAINING = ("bert_finetune", "vision_classify", "vision_detect")
+
+
+@cache
+def text_of(name: str, size: str = "medium") -> str:
+    return compile_pipeline(find(name), size)
+
+
+@cache
+def compiled(name: str, size: str = "medium") -> tuple[dict, dict]:
+    pipeline, platform = yaml.load_all(text_of(name, size), Loader=yaml.CSafeLoader)
+    executors = {label: value["container"] for label, value in pipeline["deploymentSpec"]["executors"].items()}
+    return executors, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in entries()])
+def test_every_step_asks_for_what_it_needs_and_no_more(name: str):
+    executors, platform = compiled(name)
+    assert executors.keys() == platform.keys()
+    for label, container in executors.items():
+        asked = container["resources"]
+        assert quantity(asked["resourceCpuRequest"]) <= quantity(asked["resourceCpuLimit"])
+        assert quantity(asked["resourceMemoryRequest"]) == quantity(asked["resourceMemoryLimit"])
+        assert asked["accelerator"]
+        assert int(platform[label]["activeDeadlineSeconds"]) >= 1800
+        assert platform[label]["imagePullPolicy"] == "IfNotPresent"
+        assert platform[label]["emptyDirMounts"][0]["mountPath"] == "/tmp"
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in entries()])
+def test_every_step_is_named_after_its_module_and_tried_again(name: str):
+    text = text_of(name)
+    content = next(iter(yaml.load_all(text, Loader=yaml.CSafeLoader)))
+    tasks = content["root"]["dag"]["tasks"]
+    for task in read(text).tasks:
+        assert tasks[task.name]["taskInfo"]["name"] == task.step
+        assert tasks[task.name]["retryPolicy"]["maxRetryCount"] > 0
+        assert "backoffDuration" in tasks[task.name]["retryPolicy"]
+
+
+def test_small_steps_fit_one_at_a_time_on_a_node_of_two_cores():
+    executors, _ = compiled("bert_finetune", "small")
+    assert max(quantity(container["resources"]["resourceCpuRequest"]) for container in executors.values()) <= 1
+
+
+def test_latency_is_measured_on_whole_cores_of_its_own():
+    for size in SIZES:
+        asked = compiled("measure", size)[0]["exec-latency"]["resources"]
+        cores = quantity(asked["resourceCpuRequest"])
+        assert cores == quantity(asked["resourceCpuLimit"])
+        assert cores == int(cores) >= 1
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_asks_for_gpus_by_parameters_and_tolerates_their_taint(name: str):
+    executors, platform = compiled(name)
+    (label,) = [label for label in executors if label in ("exec-transformers", "exec-vision", "exec-detection")]
+    accelerator = executors[label]["resources"]["accelerator"]
+    assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--gpus']}}"
+    assert accelerator["resourceType"] == "{{$.inputs.parameters['pipelinechannel--gpu_type']}}"
+    assert platform[label]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert platform[label]["nodeSelector"]["nodeSelectorJson"] == {"componentInputParameter": "training_nodes"}
+
+
+def test_int8_is_made_and_measured_where_its_instructions_are_if_it_may_choose():
+    _, platform = compiled("bert_finetune")
+    for label in ("exec-quantize", "exec-latency"):
+        (affinity,) = platform[label]["nodeAffinity"]
+        assert affinity["matchExpressions"][0]["key"].endswith("AVX512VNNI")
+        assert affinity["weight"] == 100
+
+
+def test_secrets_come_from_the_clusters_secret_and_no_value_stands_in_the_pipeline():
+    _, platform = compiled("prepare")
+    secret = platform["exec-ingest"]["secretAsEnv"][0]
+    assert secret["secretName"] == "toolchain-steps"
+    assert {key["envVar"] for key in secret["keyToEnv"]} >= {"AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"}
+
+
+def test_what_a_cluster_needs_to_know_is_no_argument_of_a_step():
+    tasks = {task.step: task for task in read(text_of("bert_finetune")).tasks}
+    given = {**tasks["train.transformers"].constants, **tasks["train.transformers"].parameters}
+    assert not [name for name in given if name.startswith(("pipelinechannel", "accelerator"))]
+    assert given["gpus"] == "gpus"
+
+
+def test_needs_name_steps_that_there_are():
+    steps = {task.step for entry in entries() for task in read(text_of(entry.name)).tasks}
+    assert NEEDS.keys() <= steps

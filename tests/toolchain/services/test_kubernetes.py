@@ -1,0 +1,81 @@
+"""The door to Kubernetes; what needs an API server is tried on the test cluster, where KUBECONFIG names one."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from urllib.request import urlopen
+
+import pytest
+
+from toolchain.errors import ServiceError
+from toolchain.services import kubernetes
+
+on_cluster = pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECONFIG names no cluster")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("2", 2), ("500m", 0.5), ("1.5", 1.5), ("2Gi", 2 * 1024**3), ("128Mi", 128 * 1024**2), ("1k", 1000)],
+)
+def test_a_quantity_is_the_number_that_kubernetes_means(text: str, number: float):
+    assert kubernetes.quantity(text) == pytest.approx(number)
+
+
+def test_a_quantity_that_is_none_is_named():
+    with pytest.raises(ServiceError, match="'much'"):
+        kubernetes.quantity("much")
+
+
+def test_without_a_kubeconfig_there_is_no_cluster(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    assert not kubernetes.is_configured()
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """Yield a namespace with a pod whose image is nowhere, and a ConfigMap and a Secret."""
+    from kubernetes import client, config  # the test makes what the door only reads
+
+    config.load_kube_config()
+    core, name = client.CoreV1Api(), f"door-{uuid.uuid4().hex[:8]}"
+    core.create_namespace({"metadata": {"name": name}})
+    core.create_namespaced_config_map(
+        name, {"metadata": {"name": "toolchain-steps"}, "data": {"TOOLCHAIN_BUCKET": "b"}}
+    )
+    core.create_namespaced_secret(
+        name, {"metadata": {"name": "toolchain-steps"}, "stringData": {"AWS_ACCESS_KEY_ID": "k"}}
+    )
+    container = {
+        "name": "main",
+        "image": "nowhere.invalid/x:1",
+        "resources": {"requests": {"cpu": "10m", "memory": "8Mi"}},
+    }
+    labels = {"pipeline/runid": "r1"}
+    core.create_namespaced_pod(name, {"metadata": {"name": "p", "labels": labels}, "spec": {"containers": [container]}})
+    yield name
+    core.delete_namespace(name)
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_a_pod_is_described_and_the_services_settings_are_read(namespace: str):
+    (pod,) = kubernetes.pods(namespace, "pipeline/runid=r1")
+    assert (pod.name, pod.phase, pod.cpu, pod.memory_bytes) == ("p", "Pending", 0.01, 8 * 1024**2)
+    assert kubernetes.pods(namespace, "pipeline/runid=r2") == []
+    assert kubernetes.settings_of(namespace, "toolchain-steps") == {"TOOLCHAIN_BUCKET": "b", "AWS_ACCESS_KEY_ID": "k"}
+    assert kubernetes.settings_of(namespace, "others") == {}
+    assert not kubernetes.has_service(namespace, "ml-pipeline")
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_a_service_is_reached_by_a_port_of_this_machine():
+    with kubernetes.forwarded("kube-system", "kube-dns", 9153) as port:
+        assert "coredns_build_info" in urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_a_service_that_is_not_there_is_named():
+    with pytest.raises(ServiceError, match="nothing-here"), kubernetes.forwarded("default", "nothing-here", 80):
+        pass

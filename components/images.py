@@ -22,13 +22,14 @@ FOUNDATION_FILE = "images/base/Dockerfile"  # whose stage `foundation` the image
 
 def carried(name: str) -> list[Path]:
     """Return the files that decide what the image of the folder images/``name`` holds, in order of their paths."""
-    file = ROOT / "images" / name / "Dockerfile"
-    text = file.read_text(encoding="utf-8")
-    files = {file, *_copied(text)}
-    if "${FOUNDATION}" in text:
-        base = ROOT / FOUNDATION_FILE
-        files |= {base, *_copied(base.read_text(encoding="utf-8").partition(" AS code")[0])}
-    return sorted(files)
+    file = _dockerfile(name)
+    files = {file, *_copied(file.read_text(encoding="utf-8"))}
+    return sorted(files | _carried_by_foundation() if rests_on_foundation(name) else files)
+
+
+def rests_on_foundation(name: str) -> bool:
+    """Return whether the image of the folder images/``name`` begins with the foundation."""
+    return "FROM ${FOUNDATION}" in _dockerfile(name).read_text(encoding="utf-8")
 
 
 def image(name: str) -> str:
@@ -38,6 +39,26 @@ def image(name: str) -> str:
     """
     here = (ROOT / "images" / name).is_dir()
     return f"{REGISTRY}/{name}:{VERSION}" + (f"-{_digest(tuple(carried(name)))}" if here else "")
+
+
+def foundation() -> str:
+    """Return the full name of the image that the others rest on. It runs nowhere and is pushed as their layers only."""
+    return f"{REGISTRY}/foundation:{VERSION}-{_digest(tuple(sorted(_carried_by_foundation())))}"
+
+
+def forget() -> None:
+    """Forget what files held, so that the next name is that of what they hold then."""
+    _files.cache_clear()
+    _sha256.cache_clear()
+
+
+def _dockerfile(name: str) -> Path:
+    return ROOT / "images" / name / "Dockerfile"
+
+
+def _carried_by_foundation() -> set[Path]:
+    file = ROOT / FOUNDATION_FILE
+    return {file, *_copied(file.read_text(encoding="utf-8").partition(" AS code")[0])}
 
 
 def _copied(dockerfile: str) -> Iterator[Path]:

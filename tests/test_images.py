@@ -169,14 +169,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("constraints.txt", "data.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     monkeypatch.setattr(images, "ROOT", tmp_path)
-    forget()
+    images.forget()
     yield tmp_path
-    forget()
-
-
-def forget() -> None:
-    images._files.cache_clear()
-    images._sha256.cache_clear()
+    images.forget()
 
 
 def test_the_tag_is_the_version_and_twelve_digits_of_the_content_alone(checkout: Path):
@@ -200,11 +195,12 @@ def test_the_tag_is_the_version_and_twelve_digits_of_the_content_alone(checkout:
     ],
 )
 def test_a_change_gives_a_new_tag_to_the_images_that_carry_it(checkout: Path, changed: str, kept: set[str]):
+    before = {name: images.image(name) for name in NAMES}
     path = checkout / changed
     path.parent.mkdir(exist_ok=True)
     path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
-    forget()
-    assert {folder_of(c) for c, value in IMAGES.items() if images.image(folder_of(c)) == value} == kept
+    images.forget()
+    assert {name for name in NAMES if images.image(name) == before[name]} == kept
 
 
 def test_without_the_sources_the_tag_is_the_version_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -69,7 +69,10 @@ subjects:
       "Region" .Values.storage.region
       "BucketName" .Values.storage.bucket
       "PipelinePath" "v2/pipelines" -}}
+{{- /* The server does not start without the name of a visualization server, which it calls for pipelines of KFP 1 only. */ -}}
 {{- dict
+      "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_HOST" "localhost"
+      "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_PORT" "8889"
       "DBDriverName" "mysql"
       "DBConfig" (dict "MySQLConfig" $mysql "ConMaxLifeTime" "120s")
       "ObjectStoreConfig" $storage

@@ -2,14 +2,18 @@
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
 from urllib.request import urlopen
 
+from pipelines._placing import VNNI
+from pipelines.engine.server import Server
 from pipelines.engine.settings import Settings
 from toolchain.doctor import Finding, graphics, processor
+from toolchain.errors import ServiceError
+from toolchain.services import kubernetes
 from toolchain.services.storage import knows_who_asks
 
 SECONDS_TO_ANSWER = 3  # a service that is there answers at once
@@ -19,6 +23,7 @@ GIGABYTES_FOR_A_RUN = 2  # eight variants of a 90 MB model, checkpoints, dataset
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield a finding for each thing that a pipeline can use."""
     yield _engine(settings)
+    yield from _cluster(settings)
     yield _mlflow(settings)
     yield _s3()
     yield from processor()
@@ -28,10 +33,44 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _engine(settings: Settings) -> Finding:
     if not settings.endpoint:
-        return Finding(True, "engine", "local; set KFP_ENDPOINT to a Kubeflow Pipelines server to submit to a cluster")
+        advice = "ENGINE=cluster submits to that of the kubeconfig, KFP_ENDPOINT to that of a URL"
+        return Finding(True, "engine", f"local; {advice}")
     answers = _answers(f"{settings.endpoint.rstrip('/')}/apis/v2beta1/healthz")
     told = "answers" if answers else "does not answer: check KFP_ENDPOINT and the network, or use --engine local"
     return Finding(answers, "engine", f"cluster at {settings.endpoint}, which {told}")
+
+
+def _cluster(settings: Settings) -> Iterator[Finding]:
+    if not kubernetes.is_configured():
+        yield Finding(False, "cluster", "no kubeconfig: set KUBECONFIG to submit to a cluster, or run it all here")
+        return
+    try:
+        nodes = kubernetes.nodes()
+    except ServiceError as error:
+        yield Finding(False, "cluster", str(error))
+        return
+    yield Finding(True, "cluster", f"{len(nodes)} nodes with {sum(node.cpu for node in nodes):g} cores for pods")
+    yield from _nodes(nodes)
+    server = Server(settings)
+    try:
+        server.check()
+        yield Finding(True, "KFP", f"{server.name} answers: make submit ENGINE=cluster")
+    except ServiceError as error:
+        yield Finding(False, "KFP", str(error))
+
+
+def _nodes(nodes: Sequence[kubernetes.Node]) -> Iterator[Finding]:
+    gpus = [f"{node.name} ({_counts(node)})" for node in nodes if node.gpus]
+    none = "none offers a GPU: training runs on CPUs; see docs/gpu-nodes.md"
+    yield Finding(bool(gpus), "GPU nodes", ", ".join(gpus) or none)
+    fast = [node.name for node in nodes if node.labels.get(VNNI) == "true"]
+    advice = f"none is labelled {VNNI}=true: install node-feature-discovery, or INT8 is measured where it falls"
+    yield Finding(bool(fast), "VNNI nodes", ", ".join(fast) or advice)
+
+
+def _counts(node: kubernetes.Node) -> str:
+    kind = node.labels.get("nvidia.com/gpu.product", "")
+    return ", ".join(f"{count} {resource}" for resource, count in node.gpus.items()) + (f", {kind}" if kind else "")
 
 
 def _mlflow(settings: Settings) -> Finding:

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
-from urllib.request import urlopen
+from socket import create_connection
 
 import pytest
 
@@ -70,8 +70,13 @@ def test_a_pod_is_described_and_the_services_settings_are_read(namespace: str):
 @on_cluster
 @pytest.mark.cluster
 def test_a_service_is_reached_by_a_port_of_this_machine():
-    with kubernetes.forwarded("kube-system", "kube-dns", 9153) as port:
-        assert "coredns_build_info" in urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+    name = b"".join(bytes([len(word)]) + word.encode() for word in ("kubernetes", "default", "svc", "cluster", "local"))
+    question = bytes.fromhex("abcd 0100 0001 0000 0000 0000") + name + bytes.fromhex("00 0001 0001")  # RFC 1035, 4.1
+    with kubernetes.forwarded("kube-system", "kube-dns", 53) as port, create_connection(("127.0.0.1", port)) as line:
+        line.sendall(len(question).to_bytes(2, "big") + question)
+        answer = line.recv(512)[2:]
+    assert answer[:2] == question[:2]
+    assert int.from_bytes(answer[6:8], "big") == 1  # one address: the API server's
 
 
 @on_cluster

@@ -23,7 +23,7 @@ http://toolchain-mlflow.{{ .Release.Namespace }}:5000
 {{ concat $hosts .Values.mlflow.allowedHosts | join "," }}
 {{- end }}
 
-{{/* What files/mlflow.py reads for both of its verbs. */}}
+{{/* What files/serve_mlflow.py reads for both of its verbs. */}}
 {{- define "toolchain.mlflow.environment" -}}
 - name: MYSQL_HOST
   value: {{ include "toolchain.mysql.host" . }}

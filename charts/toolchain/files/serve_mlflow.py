@@ -7,17 +7,39 @@ MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD too; to serve what MLflow'
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 CONFIGURATION = Path("/tmp/basic_auth.ini")
 
+# The tables of the first revision of MLflow's logins, which cannot make them on MySQL: it gives two foreign keys one
+# name, and MySQL's are unique in a database (github.com/mlflow/mlflow/issues/9642). It upgrades what it finds.
+FIRST_TABLES = (
+    """CREATE TABLE IF NOT EXISTS users (
+        id INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        username VARCHAR(255) UNIQUE, password_hash VARCHAR(255), is_admin BOOL)""",
+    """CREATE TABLE IF NOT EXISTS experiment_permissions (
+        id INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        experiment_id VARCHAR(255) NOT NULL, user_id INTEGER NOT NULL, permission VARCHAR(255),
+        CONSTRAINT fk_user_id FOREIGN KEY (user_id) REFERENCES users (id),
+        CONSTRAINT unique_experiment_user UNIQUE (experiment_id, user_id))""",
+    """CREATE TABLE IF NOT EXISTS registered_model_permissions (
+        id INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        name VARCHAR(255) NOT NULL, user_id INTEGER NOT NULL, permission VARCHAR(255),
+        CONSTRAINT fk_registered_model_user_id FOREIGN KEY (user_id) REFERENCES users (id),
+        CONSTRAINT unique_name_user UNIQUE (name, user_id))""",
+)
+
 
 def main() -> None:
     verb, *options = sys.argv[1:]
     if verb == "migrate":
-        migrate()
-        keep_users()
+        with alone():
+            migrate_tracking()
+            migrate_logins()
+            keep_users()
     else:
         serve(options)
 
@@ -27,10 +49,33 @@ def address(database: str) -> str:
     return f"mysql+pymysql://mlflow:{password}@{os.environ['MYSQL_HOST']}:{os.environ['MYSQL_PORT']}/{database}"
 
 
-def migrate() -> None:
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait while another replica migrates: MySQL's changes of tables cannot be taken back, nor made twice."""
+    from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
+    from sqlalchemy import text
+
+    with create_sqlalchemy_engine_with_retry(address("mlflow")).connect() as connection:
+        connection.execute(text("SELECT GET_LOCK('mlflow-migration', 600)"))
+        yield
+
+
+def migrate_tracking() -> None:
     from mlflow.cli import cli
 
     cli(["db", "upgrade", address("mlflow")], standalone_mode=False)
+
+
+def migrate_logins() -> None:
+    from mlflow.server.auth.db.utils import migrate
+    from sqlalchemy import create_engine, inspect, text
+
+    engine = create_engine(address("mlflow_auth"))
+    with engine.begin() as connection:
+        if "alembic_version_auth" not in inspect(connection).get_table_names():
+            for statement in FIRST_TABLES:
+                connection.execute(text(statement))
+    migrate(engine, "head")
 
 
 def keep_users() -> None:

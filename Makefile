@@ -20,9 +20,13 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ACTIONLINT := $(VENV)/bin/actionlint
 ACTIONLINT_VERSION := v1.7.12
+HELM := $(VENV)/bin/helm
+HELM_VERSION := v4.3.1
+
+NAMESPACE ?= toolchain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup submit compile mlflow report doctor test lint bench clean
+.PHONY: help setup submit compile images mlflow report doctor helm deploy cluster test lint bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +38,22 @@ submit: $(READY)  ## Run a pipeline: PIPELINE=bert_finetune PARAMS="rows=1000 ep
 
 compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipelines/
 	@$(PY) -m pipelines compile all -o build/pipelines
+
+images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=, PUSH=1, BUILDER=, PYTHON_IMAGE=, TORCH_INDEX=, PLATFORMS=
+	@$(if $(REGISTRY),TOOLCHAIN_REGISTRY="$(REGISTRY)") $(PY) -m pipelines images $(NAMES) $(if $(PUSH),--push) $(if $(BUILDER),--builder "$(BUILDER)") \
+		$(if $(PYTHON_IMAGE),--python-image "$(PYTHON_IMAGE)") $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") \
+		$(if $(PLATFORMS),--platforms "$(PLATFORMS)")
+
+deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=
+	@$(if $(REGISTRY),TOOLCHAIN_REGISTRY="$(REGISTRY)") $(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)")
+
+helm:  ## Build helm into .venv, unless one is on the PATH
+	@command -v helm >/dev/null || $(MAKE) --no-print-directory $(HELM)
+
+cluster: images helm  ## A kind cluster on this machine with everything in it; needs Docker, kind and kubectl
+	@kind get clusters | grep -qx toolchain || kind create cluster --name toolchain --wait 5m
+	@$(PY) -c "$$IMAGES" | xargs kind load docker-image --name toolchain
+	@$(MAKE) --no-print-directory deploy
 
 mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.1:5000 (Ctrl-C ends it)
 	@mkdir -p runs
@@ -113,3 +133,16 @@ export ANSWERS
 # Built from its pinned Go module: no package index carries a current one.
 $(ACTIONLINT): | $(READY)
 	@GOBIN=$(CURDIR)/$(VENV)/bin go install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+
+# Built from its pinned Go module too: 3 minutes, once.
+$(HELM): | $(READY)
+	@echo "building helm $(HELM_VERSION) (a few minutes, once)"
+	@command -v go >/dev/null || { echo "helm is not installed, and Go, which builds it, is not either: install one of them"; exit 1; }
+	@GOBIN=$(CURDIR)/$(VENV)/bin go install helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
+
+# The full names of the images that pods of this checkout run in.
+define IMAGES
+from components import images
+print(*sorted({str(value) for name, value in vars(images).items() if name.isupper() and str(value).startswith(images.REGISTRY + "/")}))
+endef
+export IMAGES

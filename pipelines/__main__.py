@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     _add_run_options(command)
     _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
+    _add_clean(commands.add_parser("clean", help="remove results of old runs that nothing needs any more"))
     commands.add_parser("doctor", help="what this machine offers, and what to do about what is missing")
     return top
 
@@ -66,6 +67,14 @@ def _add_submit(command: argparse.ArgumentParser) -> None:
     command.add_argument("--detach", action="store_true", help="on a cluster: return once the run is started")
     command.add_argument("--params", type=Path, metavar="FILE.yaml", help="parameters, one a line; -p goes before them")
     _add_run_options(command)
+
+
+def _add_clean(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--older-than", required=True, metavar="AGE", help="30d for days, 12h for hours")
+    command.add_argument("--dry-run", action="store_true", help="tell what would go, and change nothing")
+    command.add_argument(
+        "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
+    )
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ def run(given: argparse.Namespace) -> int:
         "lineage": lineage,
         "measure": measure,
         "convert": convert,
+        "clean": clean,
         "doctor": doctor,
     }
     try:
@@ -122,6 +123,13 @@ def convert(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.convert import convert as convert_annotations
 
     convert_annotations(given)
+    return SUCCESS
+
+
+def clean(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.clean import clean as clean_up
+
+    clean_up(given, settings)
     return SUCCESS
 
 

@@ -160,6 +160,12 @@ class Tracker:
         """Return where below ``folder`` the file or folder ``path`` of the artifacts of ``run`` now is."""
         return Path(self._ask(lambda: self._client.download_artifacts(run, path, str(folder))))
 
+    def models(self) -> list[str]:
+        """Return the names of all registered models."""
+        return [
+            model.name for model in self._ask(lambda: list(self._client.search_registered_models(max_results=1000)))
+        ]
+
     def versions(self, model: str) -> list[Version]:
         """Return the versions of ``model``, oldest first; none when there is no such model."""
         found = self._ask(lambda: list(self._client.search_model_versions(f"name = '{model}'", max_results=10000)))

@@ -19,6 +19,8 @@ TAG_VERSIONS = "toolchain.versions"  # the version's number by variant, JSON
 TAG_REGISTERED = "toolchain.registered"  # when, milliseconds since 1970, UTC
 TAG_ROWS = "toolchain.test_rows"  # the digest of the test rows that are kept with the run, "" for none
 TAG_VARIANT, TAG_DIGEST = "variant", "digest"  # of a version
+TAGS_OF_ORIGIN = (TAG_DIGEST, "dataset", "source_sha256", "base_sha256", "lineage")  # of a version: they hold digests
+DIGEST_CHARACTERS = 64  # SHA-256, hexadecimal
 ROWS = "test_rows"  # where the test rows are in the run's artifacts
 
 
@@ -75,6 +77,22 @@ def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:
             variant: _lineage_at(tracker.download(version.run, f"{version.path}/{DESCRIPTION}", Path(folder)))
             for variant, version in (found.versions if found else {}).items()
         }
+
+
+def digests_in_use() -> dict[str, str]:
+    """Return the digests of all that registered models were made from, sources included, each with one such model as
+    "name:version".
+
+    Raises:
+        ConfigError: no server is named.
+        ServiceError: the server does not answer, or refuses.
+    """
+    tracker = Tracker()
+    found: dict[str, str] = {}
+    for version in (version for model in tracker.models() for version in tracker.versions(model)):
+        words = " ".join(version.tags.get(tag, "") for tag in TAGS_OF_ORIGIN).split()
+        found |= {word: f"{version.model}:{version.number}" for word in words if len(word) == DIGEST_CHARACTERS}
+    return found
 
 
 def _lineage_at(file: Path) -> tuple[Provenance, ...]:

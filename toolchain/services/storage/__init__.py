@@ -21,11 +21,13 @@ from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.progress import say, track
 from toolchain.services import hub, packages
 from toolchain.services.storage import s3
-from toolchain.services.storage.s3 import delete, exists, knows_who_asks, listing, upload
+from toolchain.services.storage.s3 import Stored, content, delete, exists, knows_who_asks, listing, upload, write
 
 __all__ = [
     "Fetched",
+    "Stored",
     "checkpoints",
+    "content",
     "delete",
     "exists",
     "fetch",
@@ -35,6 +37,7 @@ __all__ = [
     "scratch",
     "upload",
     "version",
+    "write",
 ]
 
 TIMEOUT_SECONDS = 30.0  # of silence, on a connection that should be delivering

@@ -60,6 +60,11 @@ def read(uri: str, take: Callable[[Iterator[bytes]], Answer]) -> Answer:
     return _patiently(uri, "read", attempt)
 
 
+def content(uri: str) -> bytes:
+    """Return the bytes at ``uri``, of a small file."""
+    return read(uri, b"".join)
+
+
 def marks(uri: str) -> dict[str, str] | None:
     """Return the marks (S3's metadata) of the file at ``uri``, None when there is no such file.
 
@@ -141,6 +146,12 @@ def _upload_file(path: Path, uri: str, also: Mapping[str, str]) -> None:
             )
 
     _patiently(uri, "written", attempt)
+
+
+def write(content: bytes, uri: str) -> None:
+    """Store ``content`` at ``uri``."""
+    bucket, key = _bucket_and_key(uri)
+    _patiently(uri, "written", lambda: client().put_object(Bucket=bucket, Key=key, Body=content))
 
 
 def delete(uris: Iterable[str]) -> None:

@@ -1,8 +1,8 @@
 """MLflow, by one door: runs that show training as it goes, the record of a pipeline, and the registry of models.
 
 The server is the one that ``MLFLOW_TRACKING_URI`` names (SQLite on one machine, any server by URI); one that does not
-answer is asked three times, with a line each, before a ServiceError says so. MLflow itself is imported when needed:
-that takes seconds of CPU time.
+answer is asked again for two minutes, with a line each, before a ServiceError says so. MLflow itself is imported when
+needed: that takes seconds of CPU time.
 """
 
 import json

@@ -7,20 +7,24 @@ from toolchain.errors import ServiceError
 from toolchain.progress import say
 
 Answer = TypeVar("Answer")
-TRIES = 3  # a server that restarts is back by the third; one that is down for good is reported soon
-SECONDS_BETWEEN_TRIES = 2.0
+TRIES = 3  # of a database on this machine: what is still wrong then stays wrong
+TRIES_OF_A_SERVER = 25  # with the waits two minutes: it, its database or its S3 moves to another node within one
+SECONDS_BETWEEN_TRIES = 5.0
+MOST_SECONDS = 120.0  # from the first try to the last, when it takes long to say no
 PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "ABORTED")
 
 
 def ask(call: Callable[[], Answer], uri: str) -> Answer:
-    """Return what ``call`` answers, asked up to ``TRIES`` times while the server is away or ill."""
-    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
+    """Return what ``call`` answers, asked again while the server, or what it needs, is away or ill."""
+    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_fixed
+
+    tries = TRIES_OF_A_SERVER if uri.startswith("http") else TRIES
 
     def tell(state: RetryCallState) -> None:
-        say(f"MLflow at {shown(uri)} does not answer, asking again ({state.attempt_number}/{TRIES - 1})")
+        say(f"MLflow at {shown(uri)} does not answer, asking again ({state.attempt_number}/{tries - 1})")
 
     retrying = Retrying(
-        stop=stop_after_attempt(TRIES),
+        stop=stop_after_attempt(tries) | stop_after_delay(MOST_SECONDS),
         wait=wait_fixed(SECONDS_BETWEEN_TRIES),
         retry=retry_if_exception(_is_passing),
         before_sleep=tell,

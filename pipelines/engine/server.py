@@ -4,9 +4,11 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
@@ -136,7 +138,7 @@ class Server:
     def _start(self, pipeline: str, name: str, compiled: str, values: Mapping[str, Any], cached: bool) -> str:
         client = self._client
         profile = self.settings.namespace if client.get_kfp_healthz().multi_user else ""
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # it prints where in its UI to look
             package = Path(folder) / f"{pipeline}.yaml"
             package.write_text(compiled, encoding="utf-8")
             run = client.create_run_from_pipeline_package(

@@ -12,6 +12,7 @@ from pipelines.engine.display import MARKS, describe
 from pipelines.engine.runs import Run
 from pipelines.engine.settings import Settings
 
+REGISTERING = "release.register"
 LEAST_WIDTH = 110  # columns for a table where there is no terminal to ask
 
 
@@ -38,9 +39,15 @@ def summary(run: Run, settings: Settings) -> None:
     console().print(_variants(report))
     print(f"Verdict: {report['verdict']['winner']}. {report['verdict']['reason']}")
     print(f"Report:  {report_file(run)}")
-    if run.output("release.register", "registration"):
-        local = settings.tracking_uri.startswith("sqlite")
-        print(f"MLflow:  {'make mlflow, then http://127.0.0.1:5000' if local else settings.tracking_uri}")
+    if any(step.step == REGISTERING and step.state == runs.SUCCEEDED for step in run.steps):
+        print(f"MLflow:  {_registry(run, settings)}")
+
+
+def _registry(run: Run, settings: Settings) -> str:
+    if run.engine == runs.CLUSTER:
+        return "kubectl port-forward service/toolchain-mlflow 5000, then http://127.0.0.1:5000"
+    local = settings.tracking_uri.startswith("sqlite")
+    return "make mlflow, then http://127.0.0.1:5000" if local else settings.tracking_uri
 
 
 def report_file(run: Run) -> Path | None:
@@ -54,7 +61,9 @@ def failure(run: Run) -> None:
     for step in run.steps:
         if step.state == runs.FAILED:
             print(f"\n{step.step} failed: {step.error}")
-            print(f"full log: {run.folder / 'logs' / f'{step.step}.log'}")
+            log = run.folder / "logs" / f"{step.step}.log"
+            if log.is_file():
+                print(f"full log: {log}")
 
 
 def table_of_runs(known: list[Run]) -> Table:

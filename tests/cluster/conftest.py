@@ -1,0 +1,77 @@
+"""A real cluster, that of KUBECONFIG: kubectl, its services on this machine, and namespaces that end with the tests.
+
+The images that the chart needs must be there under the names of this checkout: ``make images`` builds them.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    usable = os.environ.get("KUBECONFIG") and shutil.which("kubectl")
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.slow)
+            if not usable:
+                item.add_marker(pytest.mark.skip(reason="KUBECONFIG is not set, or kubectl is not installed"))
+
+
+class Cluster:
+    """kubectl in one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def kubectl(self, *words: str, given: str = "") -> str:
+        """Return what ``kubectl words`` prints, having succeeded."""
+        answer = subprocess.run(
+            ["kubectl", "--namespace", self.namespace, *words],
+            input=given or None,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert answer.returncode == 0, f"kubectl {' '.join(words)}: {answer.stderr}{answer.stdout}"
+        return answer.stdout.strip()
+
+    def secret(self, name: str, key: str) -> str:
+        template = f"{{{{index .data {key!r} | base64decode}}}}".replace("'", '"')
+        return self.kubectl("get", "secret", name, f"--output=go-template={template}")
+
+    @contextmanager
+    def reached(self, target: str, port: int) -> Iterator[str]:
+        """Yield 127.0.0.1:PORT, behind which ``target`` (service/NAME) answers meanwhile."""
+        command = ["kubectl", "--namespace", self.namespace, "port-forward", target, f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+            assert forward.stdout
+            found = re.search(r"127\.0\.0\.1:\d+", forward.stdout.readline())
+            try:
+                assert found, f"{target} cannot be reached"
+                yield found.group()
+            finally:
+                forward.terminate()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Callable[[str], Cluster]]:
+    """Return what opens a namespace; those that were opened are deleted after the tests."""
+    opened: list[Cluster] = []
+
+    def open_namespace(name: str) -> Cluster:
+        opened.append(Cluster(name))
+        return opened[-1]
+
+    yield open_namespace
+    for one in opened:
+        one.kubectl("delete", "namespace", one.namespace, "--ignore-not-found", "--wait=false")

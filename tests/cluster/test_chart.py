@@ -1,0 +1,173 @@
+"""The chart on a real cluster: it comes up restricted, serves real clients, and keeps what it was given.
+
+The tests run in their order, on one release for each S3 server: what one leaves, the next finds.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.engine import deploy
+from tests.cluster.conftest import Cluster
+
+CHART = Path(__file__).parents[2] / "charts" / "toolchain"
+SMALL = CHART / "ci" / "small-values.yaml"
+OURS = ["kfp.enabled=false", "argo.enabled=false"]  # what upstream's images are not needed for
+MODEL = "sentiment"
+
+
+@pytest.fixture(scope="module", params=["minio", "seaweedfs"])
+def release(request: pytest.FixtureRequest, cluster: Callable[[str], Cluster]) -> Cluster:
+    found = cluster(f"chart-{request.param}")
+    deploy.deploy(found.namespace, [SMALL], [*OURS, f"storage.kind={request.param}"], timeout_minutes=6)
+    return found
+
+
+@contextmanager
+def mlflow(release: Cluster) -> Iterator[Any]:
+    """Yield MLflow's client, logged in as the steps are."""
+    from mlflow import MlflowClient
+
+    with release.reached("service/toolchain-mlflow", 5000) as address, pytest.MonkeyPatch.context() as environment:
+        for key in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            environment.setenv(key, release.secret("toolchain-steps", key))
+        environment.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        yield MlflowClient(f"http://{address}", f"http://{address}")
+
+
+@contextmanager
+def s3(release: Cluster) -> Iterator[Any]:
+    """Yield boto3's client with the keys of the steps."""
+    import boto3
+    from botocore.config import Config
+
+    with release.reached("service/toolchain-storage", 9000) as address:
+        yield boto3.client(
+            "s3",
+            endpoint_url=f"http://{address}",
+            region_name="us-east-1",
+            aws_access_key_id=release.secret("toolchain-steps", "AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=release.secret("toolchain-steps", "AWS_SECRET_ACCESS_KEY"),
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+
+def versions(release: Cluster) -> list[str]:
+    with mlflow(release) as client:
+        return [f"{one.name} {one.version} {one.source}" for one in client.search_model_versions(f"name='{MODEL}'")]
+
+
+def secrets(release: Cluster) -> dict[str, Any]:
+    found = json.loads(release.kubectl("get", "secrets", "--output=json"))["items"]
+    return {one["metadata"]["name"]: one["data"] for one in found if one["metadata"]["name"].startswith("toolchain-")}
+
+
+def run_now(release: Cluster, cron_job: str) -> str:
+    """Run what ``cron_job`` runs and return what it said."""
+    release.kubectl("create", "job", f"{cron_job}-now", f"--from=cronjob/{cron_job}")
+    release.kubectl("wait", "--for=condition=complete", f"job/{cron_job}-now", "--timeout=120s")
+    return release.kubectl("logs", f"job/{cron_job}-now", "--all-containers")
+
+
+def test_every_pod_comes_up_where_only_restricted_ones_may(release: Cluster) -> None:
+    labels = json.loads(release.kubectl("get", "namespace", release.namespace, "--output=json"))["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    pods = json.loads(release.kubectl("get", "pods", "--output=json"))["items"]
+    assert {pod["status"]["phase"] for pod in pods} == {"Running", "Succeeded"}
+    with pytest.raises(AssertionError, match="Read-only file system"):
+        release.kubectl("exec", "deployment/toolchain-mlflow", "--", "touch", "/opt/venv/changed")
+
+
+def test_mlflow_lets_nobody_in_without_a_password(release: Cluster) -> None:
+    with release.reached("service/toolchain-mlflow", 5000) as address:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{address}/api/2.0/mlflow/experiments/search?max_results=1", timeout=30)
+        with urllib.request.urlopen(f"http://{address}/health", timeout=30) as answer:
+            assert answer.read() == b"OK"
+    assert refused.value.code == 401
+
+
+def test_mlflow_answers_to_its_own_names_only(release: Cluster) -> None:
+    with release.reached("service/toolchain-mlflow", 5000) as address:
+        stranger = urllib.request.Request(f"http://{address}/", headers={"Host": "evil.example.com"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(stranger, timeout=30)
+    assert refused.value.code == 403
+
+
+def test_a_client_logs_a_run_whose_files_are_in_s3_and_registers_its_model(release: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"weights": [1, 2]}')
+    with mlflow(release) as client:
+        run = client.create_run(client.create_experiment("films"))
+        client.log_metric(run.info.run_id, "accuracy", 0.86)
+        client.log_artifact(run.info.run_id, str(tmp_path / "model.json"), "model")
+        client.create_registered_model(MODEL)
+        client.create_model_version(MODEL, f"{run.info.artifact_uri}/model", run.info.run_id)
+        assert client.get_run(run.info.run_id).data.metrics == {"accuracy": 0.86}
+    with s3(release) as client:
+        key = f"mlflow/{run.info.experiment_id}/{run.info.run_id}/artifacts/model/model.json"
+        assert client.get_object(Bucket="toolchain", Key=key)["Body"].read() == b'{"weights": [1, 2]}'
+    assert len(versions(release)) == 1
+
+
+def test_old_artifacts_expire_and_nothing_else_does(release: Cluster) -> None:
+    with s3(release) as client:
+        rules = client.get_bucket_lifecycle_configuration(Bucket="toolchain")["Rules"]
+    assert [(rule["Filter"]["Prefix"], rule["Expiration"]["Days"]) for rule in rules] == [("v2/artifacts/", 90)]
+
+
+def test_the_model_is_there_after_the_database_restarted(release: Cluster) -> None:
+    before = versions(release)
+    release.kubectl("delete", "pod", "toolchain-mysql-0", "--grace-period=0", "--force")
+    release.kubectl("rollout", "status", "statefulset/toolchain-mysql", "--timeout=120s")
+    assert versions(release) == before
+
+
+def test_the_model_is_there_again_after_its_database_was_lost_and_restored(release: Cluster) -> None:
+    before = versions(release)
+    assert "dumped mlflow" in run_now(release, "toolchain-backup")
+    drop = 'MYSQL_PWD=$MYSQL_ROOT_PASSWORD mysql -h $HOSTNAME -u root -e "DROP DATABASE mlflow"'
+    release.kubectl("exec", "toolchain-mysql-0", "--", "sh", "-c", drop)
+    with pytest.raises(Exception, match=r"(?i)mlflow|database"):
+        versions(release)
+    assert "restored mlflow" in run_now(release, "toolchain-restore")
+    assert versions(release) == before
+
+
+def test_an_upgrade_keeps_passwords_and_data(release: Cluster) -> None:
+    models, passwords, kind = versions(release), secrets(release), release.namespace.removeprefix("chart-")
+    deploy.deploy(release.namespace, [SMALL], [*OURS, f"storage.kind={kind}", "mlflow.workers=2"], timeout_minutes=6)
+    assert secrets(release) == passwords
+    assert versions(release) == models
+
+
+def test_no_password_is_among_the_values_of_the_release(release: Cluster) -> None:
+    values = helm("get", "values", "toolchain", "--all", "--namespace", release.namespace)
+    keys = [("toolchain-mysql", "root-password"), ("toolchain-mlflow", "password")]
+    assert not any(release.secret(name, key) in values for name, key in keys)
+
+
+def test_uninstalling_leaves_the_data_and_its_passwords_and_nothing_else(release: Cluster) -> None:
+    helm("uninstall", "toolchain", "--namespace", release.namespace, "--wait")
+    kinds = release.kubectl("api-resources", "--verbs=list", "--namespaced", "--output=name").split()
+    passing = {"events", "events.events.k8s.io", "pods"}  # what Kubernetes itself clears away
+    listed = release.kubectl("get", ",".join(kind for kind in kinds if kind not in passing), "--output=name").split()
+    left = {name for name in listed if name not in {"configmap/kube-root-ca.crt", "serviceaccount/default"}}
+    claims = {f"persistentvolumeclaim/data-toolchain-{name}-0" for name in ("mysql", release.namespace[6:])}
+    assert left == claims | {f"secret/toolchain-{name}" for name in ("mlflow", "mysql", "steps")}
+
+
+def helm(*words: str) -> str:
+    program = shutil.which("helm") or str(Path(sys.executable).with_name("helm"))
+    answer = subprocess.run([program, *words], capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout

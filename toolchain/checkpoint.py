@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.digest import digest_files, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported, link_or_copy
-from toolchain.errors import ServiceError
+from toolchain.errors import ServiceError, ToolchainError
 from toolchain.progress import say
 from toolchain.services import storage
 from toolchain.services.storage import s3, scratch
@@ -75,8 +75,8 @@ class Copies:
 
     def _copy(self, still: Path) -> None:
         try:
-            storage.upload(still, self.uri, {SAVED: str(still.stat().st_mtime_ns)})
-        except (ServiceError, OSError) as error:
+            storage.upload(still, self.uri, {SAVED: str(still.stat().st_mtime_ns)}, shown=False)
+        except (ToolchainError, OSError) as error:
             say(f"this checkpoint is on this machine only, training goes on: {error}")
         finally:
             still.unlink(missing_ok=True)

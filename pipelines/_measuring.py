@@ -46,6 +46,7 @@ def report_and_register(
         register(
             variants=variants,
             dataset=dataset,
+            accuracy=measured["accuracy"],
             verdict=measured["verdict"],
             report=told.outputs["report"],
             name=name,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toolchain.artifacts.dataset import IMAGE, TEXT
+from toolchain.artifacts.columns import IMAGE, TEXT
 from toolchain.artifacts.model import Model
 from toolchain.errors import ArtifactError
 from toolchain.inference import Feeds, Logits, Session, Tokenizer, pad

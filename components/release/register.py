@@ -9,6 +9,7 @@ from components.images import RELEASE
 def register(
     variants: dsl.Input[dsl.Model],
     dataset: dsl.Input[dsl.Dataset],
+    accuracy: dsl.Input[dsl.Artifact],
     verdict: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.Artifact],
     registration: dsl.Output[dsl.Artifact],
@@ -24,6 +25,7 @@ def register(
     Args:
         variants: The variants of the model.
         dataset: What they were trained and measured on.
+        accuracy: What they answered.
         verdict: What the gate found.
         report: The report on them.
         registration: The model's name, its run in MLflow, the version of each variant and the aliases.
@@ -46,7 +48,7 @@ def register(
         run=run,
         keep_test_rows=keep_test_rows,
     )
-    inputs = Path(variants.path), Path(dataset.path), Path(verdict.path), Path(report.path)
-    result = publish(*inputs, Path(registration.path), config)
+    measured = Path(accuracy.path), Path(verdict.path), Path(report.path)
+    result = publish(Path(variants.path), Path(dataset.path), *measured, Path(registration.path), config)
     metrics.log_metric("versions", result.versions)
     metrics.log_metric("added", result.added)

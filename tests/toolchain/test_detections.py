@@ -21,10 +21,8 @@ from toolchain.detections import (
     answer_of,
     matching,
     objects_of,
-    read_table,
     read_truth,
     stretch,
-    table_of,
 )
 from toolchain.detections.comparing import compare
 from toolchain.detections.matching import (
@@ -38,6 +36,7 @@ from toolchain.detections.matching import (
     match,
     mean,
 )
+from toolchain.detections.table import read_table, table_of
 from toolchain.errors import ArtifactError, DataError
 from toolchain.intervals import Bootstrap
 

@@ -14,6 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from toolchain.artifacts.columns import IMAGE as IMAGE
+from toolchain.artifacts.columns import LABEL as LABEL
+from toolchain.artifacts.columns import OBJECTS as OBJECTS
+from toolchain.artifacts.columns import ROW as ROW
+from toolchain.artifacts.columns import TEXT as TEXT
 from toolchain.artifacts.digest import digest_of_content, sha256_of_file
 from toolchain.artifacts.folder import disk_space_reported, new_folder, read_json, write_json
 from toolchain.artifacts.picture import IMAGE_TYPE
@@ -27,8 +32,6 @@ ROWS_PER_SHARD = 500_000  # about 50 MB of review text compressed: a few shards 
 BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: pictures reach it long before they are that many rows
 EXAMPLES_PER_RULE = 5  # dropped rows that are shown to a person for each rule
 UNSPLIT = "all"  # the one split of a dataset that has not been split yet
-# Standard columns: the text, the class, the row's number in its source (from 0), the picture, what is to be seen in it.
-TEXT, LABEL, ROW, IMAGE, OBJECTS = "text", "label", "row", "image", "objects"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ stored, and either ``label`` (one class for the picture) or ``objects`` (boxes a
 
 import pyarrow as pa
 
+from toolchain.artifacts.columns import HEIGHT as HEIGHT
+from toolchain.artifacts.columns import WIDTH as WIDTH
+
 # As Hugging Face's ``datasets`` stores its Image feature: a file's bytes, and its name relative to the source.
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -26,5 +29,4 @@ OBJECT_TYPE = pa.struct(
     ]
 )
 OBJECTS_TYPE = pa.list_(OBJECT_TYPE)
-WIDTH, HEIGHT = "width", "height"  # int64, pixels of the file as it is stored, before any rotation that it asks for
 ABOUT = "about"  # string: a JSON object of all else that a format said of the picture

@@ -1,41 +1,24 @@
-"""Detections: the objects that are in pictures, the boxes that a model answers, and how both are kept in files.
+"""Detections: the objects that are in pictures, and the boxes that a model answers.
 
 Boxes are left, top, right, bottom in pixels of the picture as it is stored, from its left upper edge.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from toolchain.artifacts.dataset import OBJECTS, ROW, Dataset
-from toolchain.artifacts.picture import HEIGHT, WIDTH
-from toolchain.errors import ArtifactError, DataError
+from toolchain.artifacts.columns import HEIGHT, OBJECTS, ROW, WIDTH
+from toolchain.errors import DataError
+
+if TYPE_CHECKING:
+    from toolchain.artifacts.dataset import Dataset
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-# Of a file of answers: one row for each picture and variant. What is expected stands beside what was answered, so that
-# whoever compares variants needs no dataset.
-BOXES = pa.list_(pa.list_(pa.float32(), 4))
-SCHEMA = pa.schema(
-    [
-        (ROW, pa.int64()),  # the picture's number in its source
-        ("variant", pa.string()),
-        (WIDTH, pa.int64()),
-        (HEIGHT, pa.int64()),
-        ("boxes", BOXES),  # answered, the best first
-        ("scores", pa.list_(pa.float32())),  # 0..1
-        ("labels", pa.list_(pa.int64())),  # positions in the class names
-        ("expected_boxes", BOXES),
-        ("expected_labels", pa.list_(pa.int64())),
-        ("expected_neutral", pa.list_(pa.bool_())),  # neither found nor missed counts
-        ("expected_crowd", pa.list_(pa.bool_())),  # many objects in one box; neutral too
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -78,7 +61,7 @@ class Picture:
     objects: Objects
 
 
-def read_truth(dataset: Dataset, split: str) -> list[Picture]:
+def read_truth(dataset: "Dataset", split: str) -> list[Picture]:
     """Return the pictures of ``split`` in order, with what is in them and without their pixels.
 
     Raises:
@@ -128,49 +111,6 @@ def stretch(boxes: NDArray[Any], source: tuple[int, int], target: tuple[int, int
     """Return ``boxes``, (n, 4), of a picture of ``source`` (width, height) when it is stretched to ``target``."""
     across, down = target[0] / source[0], target[1] / source[1]
     return np.asarray(boxes, np.float64).reshape(-1, 4) * [across, down, across, down]
-
-
-def table_of(variant: str, pictures: Sequence[Picture], answers: Sequence[Answer]) -> pa.Table:
-    """Return what ``variant`` answered to ``pictures``, and what was expected, in rows of ``SCHEMA``."""
-    rows = [
-        {
-            ROW: picture.row,
-            "variant": variant,
-            WIDTH: picture.width,
-            HEIGHT: picture.height,
-            "boxes": answer.boxes.tolist(),
-            "scores": answer.scores.tolist(),
-            "labels": answer.labels.tolist(),
-            "expected_boxes": picture.objects.boxes.tolist(),
-            "expected_labels": picture.objects.labels.tolist(),
-            "expected_neutral": picture.objects.neutral.tolist(),
-            "expected_crowd": picture.objects.crowd.tolist(),
-        }
-        for picture, answer in zip(pictures, answers, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, SCHEMA)
-
-
-def read_table(table: pa.Table) -> tuple[list[Picture], list[Answer]]:
-    """Return the pictures and answers in rows of ``SCHEMA``, all of one variant.
-
-    Raises:
-        ArtifactError: columns are missing.
-    """
-    missing = set(SCHEMA.names) - set(table.schema.names)
-    if missing:
-        raise ArtifactError(f"the answers lack {', '.join(sorted(missing))}; measure accuracy again")
-    pictures, answers = [], []
-    for row in table.to_pylist():
-        expected = Objects(
-            np.array(row["expected_boxes"], np.float64).reshape(-1, 4),
-            np.array(row["expected_labels"], np.int64),
-            np.array(row["expected_neutral"], bool),
-            np.array(row["expected_crowd"], bool),
-        )
-        pictures.append(Picture(row[ROW], row[WIDTH], row[HEIGHT], expected))
-        answers.append(answer_of(row["boxes"], row["scores"], row["labels"]))
-    return pictures, answers
 
 
 def answer_of(boxes: Any, scores: Any, labels: Any) -> Answer:

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
+from toolchain.answering import softmax
 from toolchain.artifacts.dataset import open_dataset
+from toolchain.artifacts.expected import read_expected
 from toolchain.artifacts.measurement import open_measurement
+from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.accuracy import Config, run
 from toolchain.evaluate.accuracy.classifiers import Rows, measure
-from toolchain.evaluate.accuracy.scores import calibration, confuse, intervals, roc, softmax
+from toolchain.evaluate.accuracy.scores import calibration, confuse, intervals, roc
 from toolchain.intervals import Bootstrap
 
 
@@ -172,6 +175,18 @@ def test_keeps_every_answer(outcome, dataset: Path):
     assert (own.label == own.predicted).mean() == pytest.approx(result.accuracy)
     assert own.length.between(1, 128).all()
     assert [len(logits) for logits in own.logits] == [2] * 400
+
+
+def test_records_what_each_variant_answers_to_a_row_alone(outcome, reviews):
+    _, measurement, folder = outcome
+    table = pq.read_table(measurement.path / "predictions.parquet").to_pandas()
+    for name, model in open_variants(folder / "variants").models.items():
+        recorded = read_expected(measurement.path / "expected" / name)
+        assert recorded.model == model.digest
+        assert [row.text for row in recorded.rows] == reviews.texts[1500 : 1500 + len(recorded.rows)]
+        logits = np.stack(table[table.variant == name].logits.to_list())[: len(recorded.rows)]
+        # nothing is quantized here, so a row alone and a row in a padded batch have the same answer
+        assert [row.scores for row in recorded.rows] == pytest.approx(softmax(logits), abs=1e-5)
 
 
 def test_what_goes_to_kubeflow_is_the_references(outcome):

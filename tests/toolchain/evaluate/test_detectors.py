@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from toolchain.artifacts.dataset import new_dataset
+from toolchain.artifacts.expected import read_expected
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import Signature, Tensor
 from toolchain.artifacts.picture import OBJECTS_TYPE
@@ -114,6 +115,10 @@ def test_boxes_are_measured_in_the_picture_not_in_the_detector_s_input(measured:
     assert entry["per_class"][0]["recall"] == 1.0
     assert data["objects"] == 25
     assert data["rows"] == 20
+    recorded = read_expected(measured / "accuracy" / "expected" / "fp32")
+    assert recorded.threshold == data["threshold"]
+    assert recorded.rows[0].scores == pytest.approx((0.9, 0.2))
+    assert recorded.rows[0].labels == (0, 1)
 
 
 def test_the_variant_that_finds_nothing_is_refused_and_the_one_that_finds_the_same_is_safe(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from toolchain.artifacts.dataset import new_dataset, open_dataset
+from toolchain.artifacts.expected import Expected, Row, write_expected
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
@@ -215,6 +216,10 @@ def make_accuracy(places: Finished, names: tuple[str, ...]) -> None:
                 )
                 origin = {"backend": VARIANTS[name][0], "origin": VARIANTS[name][1]}
                 found[name] = {**origin, **classifiers.measure(logits, tokens, rows, bootstrap, 15, [16, 32, 64])}
+        for name, model in variants.models.items():
+            (writer.folder / "expected" / name).mkdir(parents=True)
+            row = Row(text=table.column("text")[0].as_py(), scores=(0.25, 0.75))
+            write_expected(writer.folder / "expected" / name, Expected(model.digest, "avx2", (row,)))
         names_of_classes = {"labels": list(data.labels), "confused": list(data.labels)}
         told = {"task": "text-classification", "split": "test", "rows": len(labels), **names_of_classes}
         writer.data = {**told, "variants": found}

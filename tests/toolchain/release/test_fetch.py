@@ -23,7 +23,9 @@ def twice(reported: Reported, database: str, tmp_path_factory: pytest.TempPathFa
         for seed in (0, 1):
             places, report = reported(seed=seed)
             config = register.Config(name="twice-trained")
-            register.run(places.variants, places.dataset, places.verdict, report, folder / str(seed), config)
+            register.run(
+                places.variants, places.dataset, places.accuracy, places.verdict, report, folder / str(seed), config
+            )
     return "twice-trained"
 
 
@@ -70,7 +72,7 @@ def test_what_was_fetched_registers_again_without_a_new_version(
     fetched(tmp_path, model)
     places, report = reported(seed=1)
     result = register.run(
-        tmp_path / "variants", tmp_path / "dataset", places.verdict, report, tmp_path / "again",
+        tmp_path / "variants", tmp_path / "dataset", places.accuracy, places.verdict, report, tmp_path / "again",
         register.Config(name=model),
     )  # fmt: skip
     assert result.added == 0

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from toolchain.artifacts.dataset import open_dataset
+from toolchain.artifacts.expected import read_expected
 from toolchain.artifacts.measurement import open_measurement
+from toolchain.artifacts.model import open_model
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.release import fetch, register
 from toolchain.services import mlflow as door
 from toolchain.services import registry
+from toolchain.services.mlflow import Tracker
 
 Reported = Callable[..., tuple[Any, Path]]
 VARIANTS = ["fp32", "int8-dynamic", "int8-openvino"]
@@ -27,7 +30,7 @@ VARIANTS = ["fp32", "int8-dynamic", "int8-openvino"]
 def registered(artifacts: tuple[Any, Path], target: Path, **settings: Any) -> register.Result:
     places, report = artifacts
     config = register.Config(**{"pipeline": "bert_finetune", **settings})
-    return register.run(places.variants, places.dataset, places.verdict, report, target, config)
+    return register.run(places.variants, places.dataset, places.accuracy, places.verdict, report, target, config)
 
 
 def client(uri: str) -> Any:
@@ -103,6 +106,17 @@ def test_the_pipeline_is_one_run_with_a_nested_run_for_each_step(once: dict[str,
     }  # fmt: skip
 
 
+def test_recorded_answers_are_kept_beside_the_files_of_their_version(
+    once: dict[str, Any], artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str
+):
+    version = next(one for one in Tracker().versions(once["model"]) if one.number == once["versions"]["int8-dynamic"])
+    model = open_model(Tracker().download(version.run, version.path, tmp_path))
+    kept = read_expected(model.path)
+    assert kept is not None
+    assert kept.model == model.digest == version.tags["digest"]
+    assert kept.rows[0].scores == (0.25, 0.75)
+
+
 def test_registering_again_adds_nothing(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str):
     first = registered(artifacts, tmp_path / "one", name="twice")
     again = registered(artifacts, tmp_path / "two", name="twice")
@@ -125,7 +139,7 @@ def test_another_training_adds_its_versions_and_moves_the_candidate(
     assert str(client(registry_uri).get_model_version_by_alias("retrained", "candidate").version) == "5"
 
 
-@pytest.mark.parametrize("calls", [1, 3, 6])
+@pytest.mark.parametrize("calls", [1, 3, 4, 9])
 def test_a_registration_that_was_cut_off_ends_the_same_when_run_again(
     artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str, monkeypatch: pytest.MonkeyPatch, calls: int
 ):
@@ -139,7 +153,7 @@ def test_a_registration_that_was_cut_off_ends_the_same_when_run_again(
         whole(self, run, folder, path)
 
     monkeypatch.setattr(door.Tracker, "upload", cut)
-    if calls <= 5:  # the report, the test rows and three variants: a sixth upload never comes
+    if calls <= 8:  # the report, the test rows, three variants and the answers of each: a ninth upload never comes
         with pytest.raises(KeyboardInterrupt):
             registered(artifacts, tmp_path / "registration", name=name)
         assert not (tmp_path / "registration").exists()

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from toolchain.answering import softmax
 from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import REFERENCE, Variants
 from toolchain.errors import ArtifactError, DataError
 from toolchain.evaluate.accuracy.saliency import explain_worst
-from toolchain.evaluate.accuracy.scores import Ints, by_class, by_length, calibration, confuse, intervals, roc, softmax
+from toolchain.evaluate.accuracy.scores import Ints, by_class, by_length, calibration, confuse, intervals, roc
 from toolchain.inference import Logits, open_session
 from toolchain.intervals import Bootstrap
 from toolchain.preprocess import Preprocessor, predict, preprocessor_of

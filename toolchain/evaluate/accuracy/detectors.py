@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from toolchain.artifacts.dataset import IMAGE, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import Variants
-from toolchain.detections import SCHEMA, Answer, Picture, answer_of, read_truth, stretch, table_of
+from toolchain.detections import Answer, Picture, answer_of, read_truth, stretch
+from toolchain.detections.table import SCHEMA, table_of
 from toolchain.errors import DataError
 from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
 from toolchain.evaluate.accuracy.detection import measure

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.answering import softmax
 from toolchain.artifacts.dataset import IMAGE, ROW, Dataset
 from toolchain.artifacts.model import Model
-from toolchain.evaluate.accuracy.scores import Ints, softmax
+from toolchain.evaluate.accuracy.scores import Ints
 from toolchain.inference import Logits, open_session
 from toolchain.intervals import Floats
 from toolchain.pictures import Pixels

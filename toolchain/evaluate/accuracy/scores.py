@@ -6,17 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.inference import Logits
 from toolchain.intervals import Bootstrap, Counts, Floats
 
 Ints = NDArray[np.int64]
 ROC_POINTS = 100  # thresholds of a curve: more cannot be told apart in a picture
-
-
-def softmax(logits: Logits) -> Floats:
-    """Return float64 probabilities of the shape of ``logits``; each row sums to 1."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float64)
 
 
 def confuse(predicted: Ints, labels: Ints, classes: int) -> Counts:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from toolchain.artifacts import expected
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
 from toolchain.artifacts.digest import sha256_of_json
 from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
@@ -57,6 +58,7 @@ class Finished:
 
     variants: Variants
     dataset: Dataset
+    accuracy: Measurement
     verdict: Measurement
     report: Measurement
 
@@ -99,18 +101,21 @@ def register(finished: Finished, config: Config, work: Work) -> dict[str, Any]:
     }
 
 
-def run(variants: Path, dataset: Path, verdict: Path, report: Path, registration: Path, config: Config) -> Result:
+def run(
+    variants: Path, dataset: Path, accuracy: Path, verdict: Path, report: Path, registration: Path, config: Config
+) -> Result:
     """Register what a pipeline has made and write the measurement ``registration``, which says where it is.
 
     Raises:
         ArtifactError: an input is damaged or of another kind.
         ConfigError: no MLflow server is named.
-        DataError: the verdict or the report is not of these variants.
+        DataError: the accuracy, the verdict or the report is not of these variants.
         ServiceError: MLflow does not answer, or refuses.
     """
     finished = Finished(
         open_variants(variants),
         open_dataset(dataset),
+        open_measurement(accuracy, "accuracy"),
         open_measurement(verdict, "verdict"),
         open_measurement(report, "report"),
     )
@@ -128,6 +133,8 @@ def _check(finished: Finished) -> None:
     judged = {entry["name"] for entry in finished.verdict.data["variants"]}
     if odd := judged ^ set(finished.variants.models):
         raise DataError(f"{finished.verdict.path} does not judge these variants: {', '.join(sorted(odd))}; judge again")
+    if finished.verdict.lineage[-1].parents.get("accuracy") != finished.accuracy.digest:
+        raise DataError(f"{finished.verdict.path} does not judge by {finished.accuracy.path}; judge again")
     if finished.report.lineage[-1].parents.get("verdict") != finished.verdict.digest:
         raise DataError(f"{finished.report.path} does not report {finished.verdict.path}; report again")
 
@@ -183,12 +190,20 @@ def _versions(
         version = known.get(variant.digest)
         if version is None:
             tracker.upload(run, variant.path, f"variants/{name}")
+            _keep_answers(tracker, run, finished.accuracy, name)
             tags = {**_origin_tags(variant, finished, config), **said}
             version = tracker.add_version(model, run, f"variants/{name}", tags, _description(variant, config))
             added.append(name)
         tracker.tag_version(version, said)
         found[name] = version
     return found, added
+
+
+def _keep_answers(tracker: Tracker, run: str, accuracy: Measurement, name: str) -> None:
+    """Put what the variant ``name`` answered to a few rows beside its files, for those who will serve it."""
+    folder = accuracy.path / "expected" / name
+    if (folder / expected.FILE).is_file():
+        tracker.upload(run, folder, f"variants/{name}")
 
 
 def _origin_tags(variant: Model, finished: Finished, config: Config) -> dict[str, str]:

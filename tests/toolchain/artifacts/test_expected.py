@@ -1,0 +1,43 @@
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from toolchain.artifacts.expected import FILE, Expected, Row, picture_row, read_expected, write_expected
+from toolchain.errors import ArtifactError
+
+ROWS = (
+    Row(text="naïve café", scores=(0.25, 0.75)),
+    Row(picture=picture_row(b"\x89PNG"), scores=(0.9,), boxes=((0.0, 1.5, 2.0, 3.0),), labels=(1,)),
+)
+
+
+def test_answers_are_read_as_they_were_written(tmp_path: Path):
+    expected = Expected("ab" * 32, "avx2", ROWS, 0.35)
+    write_expected(tmp_path, expected)
+    assert read_expected(tmp_path) == expected
+    assert ROWS[0].value == "naïve café"
+    assert ROWS[1].value["bytes"] == base64.b64decode("iVBORw==")
+
+
+def test_a_folder_may_hold_none(tmp_path: Path):
+    assert read_expected(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda told: told["rows"][0].update(text="other"), "was changed"),
+        (lambda told: told["rows"][0].pop("scores"), "is damaged"),
+        (lambda told: told["rows"][0].update(odd=1), "is damaged"),
+        (lambda told: told.update(format="toolchain.model"), "not a toolchain.expected"),
+    ],
+)
+def test_a_changed_file_is_refused(change: object, reason: str, tmp_path: Path):
+    write_expected(tmp_path, Expected("ab" * 32, "avx2", ROWS))
+    told = json.loads((tmp_path / FILE).read_text())
+    change(told)  # type: ignore[operator]
+    (tmp_path / FILE).write_text(json.dumps(told))
+    with pytest.raises(ArtifactError, match=reason):
+        read_expected(tmp_path)

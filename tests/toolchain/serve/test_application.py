@@ -1,0 +1,229 @@
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from tests.toolchain.serve.conftest import RECORDED, picture, problem
+
+Serving = Callable[..., TestClient]
+
+
+def test_a_text_is_answered_with_label_and_scores(serving: Serving, words: Path):
+    answer = serving(words).post("/predict", json={"texts": ["good great film", "dull"]})
+    assert answer.status_code == 200
+    first, second = answer.json()["answers"]
+    assert (first["label"], second["label"]) == ("positive", "negative")
+    assert first["score"] == pytest.approx(np.exp(2) / (np.exp(2) + 1))
+    assert first["scores"] == {"negative": pytest.approx(1 / (np.exp(2) + 1)), "positive": first["score"]}
+    assert answer.json()["model"]["name"] == "reviews"
+
+
+@pytest.mark.parametrize("kind", ["json", "file"])
+def test_a_picture_is_answered_as_json_and_as_a_file(kind: str, serving: Serving, pictures: Path):
+    client, file = serving(pictures), picture(255)
+    if kind == "json":
+        answer = client.post("/predict", json={"pictures": [base64.b64encode(file).decode()]})
+    else:
+        answer = client.post("/predict", content=file, headers={"Content-Type": "image/png"})
+    (found,) = answer.json()["answers"]
+    assert found["label"] == "bright"
+    assert found["score"] == pytest.approx(np.exp(0.5) / (np.exp(0.5) + np.exp(-0.5)))
+
+
+def test_boxes_are_in_the_pixels_of_the_picture(serving: Serving, detector: Path):
+    body = {"pictures": [base64.b64encode(picture(9, width=40, height=16)).decode()] * 2}
+    answers = serving(detector).post("/predict", json=body).json()["answers"]
+    assert len(answers) == 2
+    assert answers[0]["boxes"] == [{"label": "thing", "score": pytest.approx(0.9), "box": [0, 0, 20, 8]}]
+    assert (answers[0]["width"], answers[0]["height"]) == (40, 16)
+    every = serving(detector).post("/predict", json={**body, "threshold": 0.05}).json()["answers"]
+    assert [box["label"] for box in every[0]["boxes"]] == ["thing", "whole"]
+
+
+def test_health_says_alive_and_ready(serving: Serving, words: Path):
+    client = serving(words)
+    assert client.get("/healthz").text == "alive"
+    assert client.get("/readyz").json()["parity"] == "4 of 4 recorded rows answered alike"
+
+
+def test_the_pages_of_docs_ask_nothing_of_the_internet(serving: Serving, words: Path):
+    client = serving(words)
+    page = client.get("/docs").text
+    assert "https://" not in page
+    assert "http://" not in page
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
+        assert f"/docs-files/{name}" in page
+        assert client.get(f"/docs-files/{name}").status_code == 200
+
+
+def test_openapi_shows_the_models_own_rows_and_limits(serving: Serving, words: Path):
+    document = serving(words, request_rows=7).get("/openapi.json").json()
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    shown = [text for example in body["examples"].values() for text in example["value"]["texts"]]
+    assert set(shown) <= set(RECORDED)
+    assert body["schema"]["properties"]["texts"]["maxItems"] == 7
+    responses = document["paths"]["/predict"]["post"]["responses"]
+    assert "application/problem+json" in responses["429"]["content"]
+
+
+def test_what_openapi_shows_is_what_is_answered(serving: Serving, words: Path):
+    from jsonschema import validate
+
+    client = serving(words)
+    operation = client.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    body, answered = operation["requestBody"]["content"]["application/json"], operation["responses"]
+    for example in body["examples"].values():
+        validate(example["value"], body["schema"])
+        answer = client.post("/predict", json=example["value"]).json()
+        validate(answer, answered["200"]["content"]["application/json"]["schema"])
+    shown = answered["200"]["content"]["application/json"]["example"]["answers"][0]
+    given = client.post("/predict", json=body["examples"]["a row of the test data"]["value"]).json()["answers"][0]
+    assert given["label"] == shown["label"]
+    assert given["score"] == pytest.approx(shown["score"], abs=1e-5)
+
+
+def test_metrics_count_requests_rows_and_labels(serving: Serving, words: Path):
+    client = serving(words)
+    client.post("/predict", json={"texts": ["good", "bad", "fine film"]})
+    client.post("/predict", json={"texts": []})
+    figures = read_metrics(client.get("/metrics").text)
+    assert figures["requests_total", "/predict", "200"] == 1
+    assert figures["requests_total", "/predict", "422"] == 1
+    assert figures["answers_total", "positive"] == 2
+    assert figures["answers_total", "negative"] == 1
+    assert figures["units_total",] == 4  # tokens
+    assert figures["parity_rows", "yes"] == 4
+    assert figures["ready",] == 1
+    assert figures["queue_seconds_count",] == 3
+
+
+def read_metrics(text: str) -> dict[tuple[str, ...], float]:
+    """Return our figures by name and labels, without those labels that all have."""
+    common = {"model", "model_version", "variant"}
+    return {
+        (
+            sample.name.removeprefix("toolchain_serving_"),
+            *(v for k, v in sample.labels.items() if k not in common),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+BAD_BODIES = {
+    "not JSON": (b"texts=good", 400),
+    "NaN": (b'{"texts": [NaN]}', 400),
+    "invalid UTF-8": (b'{"texts": ["\xff\xfe"]}', 400),
+    "nothing": (b"", 400),
+    "a list": (b'["good"]', 422),
+    "a missing field": (b"{}", 422),
+    "an unknown field": (b'{"texts": ["good"], "secret-word": 1}', 422),
+    "a string in place of a list": (b'{"texts": "good"}', 422),
+    "no row": (b'{"texts": []}', 422),
+    "a number": (b'{"texts": [1]}', 422),
+    "null": (b'{"texts": [null]}', 422),
+    "an empty text": (b'{"texts": ["good", "  "]}', 422),
+    "10,000 rows": (json.dumps({"texts": ["good"] * 10_000}).encode(), 422),
+    "a text of 100,000 characters": (json.dumps({"texts": ["good " * 20_000]}).encode(), 422),
+    "10 MB": (json.dumps({"texts": ["good " * 2_000_000]}).encode(), 413),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BODIES)
+def test_a_bad_text_request_is_refused_with_a_problem(name: str, serving: Serving, words: Path):
+    body, status = BAD_BODIES[name]
+    answer = serving(words).post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    told = problem(answer)
+    assert "secret-word" not in answer.text
+    if name == "an empty text":
+        assert told["errors"][0]["pointer"] == "#/texts/1"
+
+
+def test_a_chunked_body_has_the_same_limit(serving: Serving, words: Path):
+    answer = serving(words).post("/predict", content=(b" " * 65_536 for _ in range(40)))
+    assert answer.status_code == 413
+    assert problem(answer)["detail"].startswith("the body has more than the 1,048,576 bytes allowed")
+
+
+def bomb() -> bytes:
+    """A PNG of 65,000 x 65,000 pixels that is itself a few hundred bytes."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 65_000, 65_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("name", ["no base64", "a number", "no picture", "cut off", "a bomb", "empty"])
+def test_a_bad_picture_is_refused_with_a_problem(name: str, serving: Serving, pictures: Path):
+    files = {"no picture": b"hello", "cut off": picture(3, 50, 50)[:100], "a bomb": bomb(), "empty": b""}
+    rows = {"no base64": "%%%", "a number": 3}
+    row = base64.b64encode(files[name]).decode() if name in files else rows[name]
+    answer = serving(pictures).post("/predict", json={"pictures": [row]})
+    assert answer.status_code == 422
+    assert "picture" in problem(answer)["detail"]
+
+
+def test_a_file_is_refused_by_a_model_of_texts(serving: Serving, words: Path):
+    answer = serving(words).post("/predict", content=b"x", headers={"Content-Type": "image/png"})
+    assert answer.status_code == 415
+    problem(answer)
+
+
+@pytest.mark.parametrize("threshold", [2, -0.1, "high", True, None])
+def test_a_threshold_is_a_share(threshold: object, serving: Serving, detector: Path):
+    body = {"pictures": [base64.b64encode(picture(1)).decode()], "threshold": threshold}
+    answer = serving(detector).post("/predict", json=body)
+    assert answer.status_code == 422
+    assert problem(answer)["errors"][0]["pointer"] == "#/threshold"
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/nowhere", 404)])
+def test_what_is_not_there_is_a_problem_too(method: str, path: str, status: int, serving: Serving, words: Path):
+    answer = serving(words).request(method, path)
+    assert answer.status_code == status
+    problem(answer)
+
+
+def test_a_token_is_needed_where_one_is_set(serving: Serving, words: Path):
+    client = serving(words, tokens=("first-token-of-ours", "second-token-of-ours"))
+    body = {"texts": ["good"]}
+    for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic second-token-of-ours"}):
+        answer = client.post("/predict", json=body, headers=header)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        problem(answer)
+    header = {"Authorization": "Bearer second-token-of-ours"}
+    assert client.post("/predict", json=body, headers=header).status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/openapi.json", headers=header).json()["components"]["securitySchemes"]
+
+
+def test_a_failure_inside_shows_and_logs_nothing_of_the_request(
+    serving: Serving, words: Path, capfd: pytest.CaptureFixture[str]
+):
+    from tests.toolchain.serve.conftest import served_by
+
+    client = serving(words)
+
+    def fail(values: object) -> None:
+        raise RuntimeError(f"cannot do {values}")
+
+    served_by(client).answerer.prepare = fail  # type: ignore[assignment]
+    answer = client.post("/predict", json={"texts": ["my private words"]})
+    assert answer.status_code == 500
+    problem(answer)
+    logged = capfd.readouterr()
+    assert "private" not in answer.text + logged.out + logged.err
+    assert "RuntimeError at serve/predict.py" in logged.err

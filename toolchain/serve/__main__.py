@@ -1,0 +1,61 @@
+"""The server's command line: ``python -m toolchain.serve MODEL``; what the serving images run."""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from toolchain.errors import ConfigError, ToolchainError
+from toolchain.serve.settings import Settings
+
+FAILED, BAD_USAGE = 1, 2  # exit status
+NUMBERS = {
+    "port": "where to listen; 0 for any port that is free",
+    "threads": "of one inference; default: the cores that this process may use",
+    "streams": "inferences side by side",
+    "batch-rows": "rows of one length that run at once",
+    "batch-wait-ms": "how long the oldest row waits for others",
+    "queue-rows": "rows that may wait",
+    "request-rows": "texts or pictures in one request",
+    "body-bytes": "of one request with pictures",
+    "text-body-bytes": "of one request with texts",
+    "held-bytes": "of all requests at once",
+    "body-seconds": "in which a request must have come",
+    "deadline-seconds": "in which a request must be answered",
+    "drain-seconds": "for which the server answers after SIGTERM",
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Serve, and return the exit status."""
+    given = vars(parser().parse_args(words))
+    try:
+        settings = Settings(**given)
+        from toolchain.serve.program import serve  # after the settings are known to be good: it takes half a second
+
+        serve(settings)
+    except ToolchainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_USAGE if isinstance(error, ConfigError) else FAILED
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    defaults = {field.name: field.default for field in fields(Settings)}
+    top = argparse.ArgumentParser(prog="python -m toolchain.serve", description="Answer over HTTP with a model.")
+    top.add_argument("model", type=Path, metavar="MODEL", help="a model's folder")
+    top.add_argument("--name", default="model", help="what callers know it by")
+    top.add_argument("--version", default="", help="default: the first digits of its digest")
+    top.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all addresses")
+    top.add_argument("--parity", type=Path, metavar="FOLDER", help="where expected.json is; default: in the model")
+    top.add_argument("--certificate", type=Path, metavar="FILE", help="PEM; with --key, for HTTPS")
+    top.add_argument("--key", type=Path, metavar="FILE", help="PEM")
+    for name, text in NUMBERS.items():
+        default = defaults[name.replace("-", "_")]
+        top.add_argument(f"--{name}", type=type(default), default=default, metavar="N", help=f"{text} ({default})")
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

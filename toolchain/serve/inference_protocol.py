@@ -1,0 +1,195 @@
+"""Open Inference Protocol v2 over HTTP: what its clients ask of any server, with tensors as JSON.
+
+Texts come as they are (BYTES), pictures as pixels at the model's size (UINT8). The specification is
+https://github.com/kserve/open-inference-protocol; its binary extension is not spoken here.
+"""
+
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from toolchain.answering import Prepared
+from toolchain.preprocess import Pictures
+from toolchain.serve import predict
+from toolchain.serve.problems import Problem
+from toolchain.serve.served import Served
+
+SERVER = "dl-toolchain"
+PLATFORM = "{backend}_onnx"
+MODEL = "/v2/models/{name}"
+VERSION = "/v2/models/{name}/versions/{version}"
+
+
+def add_routes(app: FastAPI, served: Served) -> None:
+    """Add the protocol's addresses to ``app``."""
+
+    async def server(request: Request) -> Response:
+        return _json({"name": SERVER, "version": served.version, "extensions": []})
+
+    async def live(request: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(request: Request) -> Response:
+        return _json({"ready": not served.unready}, 503 if served.unready else 200)
+
+    async def metadata(request: Request) -> Response:
+        _check_name(request, served)
+        return _json(describe(served))
+
+    async def model_ready(request: Request) -> Response:
+        _check_name(request, served)
+        told = {"name": served.name, "ready": not served.unready}
+        return _json(told, 503 if served.unready else 200)
+
+    async def infer(request: Request) -> Response:
+        _check_name(request, served)
+        return await answer(request, served)
+
+    app.add_api_route("/v2", server, tags=["v2"], summary="The server")
+    app.add_api_route("/v2/health/live", live, tags=["v2"], summary="Whether the server runs")
+    app.add_api_route("/v2/health/ready", ready, tags=["v2"], summary="Whether the model may be asked")
+    for path in (MODEL, VERSION):
+        which = "the model" if path == MODEL else "this version"
+        app.add_api_route(path, metadata, tags=["v2"], summary=f"What {which} takes and gives")
+        app.add_api_route(f"{path}/ready", model_ready, tags=["v2"], summary=f"Whether {which} may be asked")
+        app.add_api_route(f"{path}/infer", infer, methods=["POST"], tags=["v2"], summary=f"Ask {which}")
+
+
+def describe(served: Served) -> dict[str, Any]:
+    """Return the metadata of the model."""
+    return {
+        "name": served.name,
+        "versions": [served.version],
+        "platform": PLATFORM.format(backend=served.model.signature.backend),
+        "inputs": [_input(served)],
+        "outputs": _outputs(served),
+    }
+
+
+async def answer(request: Request, served: Served) -> Response:
+    """Answer an inference request."""
+    if "inference-header-content-length" in request.headers:
+        raise Problem(415, "tensors must be JSON; the binary extension is not spoken here")
+    body = predict.read_json(await request.body())
+    tensor = _only_input(body, served)
+    wanted = _wanted_outputs(body, served)
+    rows = await _rows(tensor, served)
+    answers = await served.ask(request, rows)
+    for row, one in zip(rows, answers, strict=True):
+        predict.count(served, row, one)
+    given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]
+    told = {"model_name": served.name, "model_version": served.version, "outputs": given}
+    if isinstance(body.get("id"), str):
+        told["id"] = body["id"]
+    return _json(told)
+
+
+def _check_name(request: Request, served: Served) -> None:
+    if request.path_params["name"] != served.name:
+        raise Problem(404, f"there is no such model here; there is {served.name}")
+    if request.path_params.get("version", served.version) != served.version:
+        raise Problem(404, f"there is no such version of {served.name} here; there is {served.version}")
+
+
+def _input(served: Served) -> dict[str, Any]:
+    preprocessor = served.answerer.preprocessor
+    if not isinstance(preprocessor, Pictures):
+        return {"name": "text", "datatype": "BYTES", "shape": [-1]}
+    rows = 1 if served.answerer.detects else -1
+    shape = [rows, preprocessor.height, preprocessor.width, preprocessor.channels]
+    return {"name": "image", "datatype": "UINT8", "shape": shape}
+
+
+def _outputs(served: Served) -> list[dict[str, Any]]:
+    if served.answerer.detects:
+        return [
+            {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
+            {"name": "scores", "datatype": "FP32", "shape": [-1]},
+            {"name": "labels", "datatype": "BYTES", "shape": [-1]},
+        ]
+    classes = len(served.model.signature.labels)
+    return [
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "scores", "datatype": "FP32", "shape": [-1, classes]},
+    ]
+
+
+def _only_input(body: dict[str, Any], served: Served) -> dict[str, Any]:
+    """Return the one tensor of the request, if its name, datatype and shape are the model's."""
+    due = _input(served)
+    inputs = body.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise Problem(422, f"inputs must be a list of one tensor, {due['name']}", "/inputs")
+    found: dict[str, Any] = inputs[0]
+    for key in ("name", "datatype"):
+        if found.get(key) != due[key]:
+            raise Problem(422, f"the tensor's {key} must be {due[key]}", f"/inputs/0/{key}")
+    shape = found.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        raise Problem(422, "the tensor's shape must be a list of whole numbers above 0", "/inputs/0/shape")
+    if len(shape) != len(due["shape"]) or any(d not in (-1, s) for s, d in zip(shape, due["shape"], strict=True)):
+        raise Problem(422, f"the tensor's shape must be {due['shape']} (-1: any)", "/inputs/0/shape")
+    most = served.settings.request_rows
+    if shape[0] > most:
+        raise Problem(422, f"the tensor has {shape[0]:,} rows, {most} are allowed", "/inputs/0/shape/0")
+    return found
+
+
+def _wanted_outputs(body: dict[str, Any], served: Served) -> set[str]:
+    """Return the names of the tensors that the request asks for; none when it wants all."""
+    wanted = body.get("outputs", [])
+    known = [tensor["name"] for tensor in _outputs(served)]
+    names = {entry.get("name") for entry in wanted if isinstance(entry, dict)} if isinstance(wanted, list) else set()
+    if not isinstance(wanted, list) or len(names) != len(wanted) or not names <= set(known):
+        raise Problem(422, f"outputs must be a list of tensors of the model: {', '.join(known)}", "/outputs")
+    return {str(name) for name in names}
+
+
+async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
+    pointer = "/inputs/0/data"
+    data = tensor.get("data")
+    if served.takes_texts:
+        texts = predict.check_texts(data, served, pointer)
+        if len(texts) != tensor["shape"][0]:
+            raise Problem(422, f"the shape says {tensor['shape'][0]} rows, the data has {len(texts)}", pointer)
+        return await predict.prepare(served, texts)
+    pixels = _pixels(data, tensor["shape"], pointer)
+    size = (pixels.shape[2], pixels.shape[1]) if served.answerer.detects else None
+    return [Prepared(picture, 1, size) for picture in pixels]
+
+
+def _pixels(data: Any, shape: list[int], pointer: str) -> Any:
+    """Return flat or nested ``data`` as uint8 of ``shape``."""
+    try:
+        numbers = np.array(data)
+    except ValueError as error:
+        raise Problem(422, "the data must be numbers, flat or nested as the shape says", pointer) from error
+    if numbers.dtype.kind not in "iu" or numbers.size != np.prod(shape):
+        raise Problem(422, f"the data must be {np.prod(shape):,} whole numbers from 0 to 255", pointer)
+    if numbers.min() < 0 or numbers.max() > 255:
+        raise Problem(422, "a pixel must be a whole number from 0 to 255", pointer)
+    return numbers.astype(np.uint8).reshape(shape)
+
+
+def _told(served: Served, answers: list[Any]) -> list[dict[str, Any]]:
+    names = served.model.signature.labels
+    if served.answerer.detects:
+        (answer,) = answers
+        values = [answer.boxes, answer.scores, [names[place] for place in answer.labels]]
+        shapes = [[len(answer), 4], [len(answer)], [len(answer)]]
+    else:
+        scores = np.stack(answers)
+        values = [[predict.top(served, row)[0] for row in scores], scores]
+        shapes = [[len(scores)], list(scores.shape)]
+    return [
+        {**tensor, "shape": shape, "data": value if isinstance(value, list) else np.ravel(value).tolist()}
+        for tensor, value, shape in zip(_outputs(served), values, shapes, strict=True)
+    ]
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type=predict.JSON)

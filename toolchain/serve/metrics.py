@@ -1,0 +1,111 @@
+"""Metrics: what happened, for Prometheus; every label has a bounded number of values."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from toolchain.artifacts.model import Model
+
+LADDER = [mantissa * 10**power for power in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0) for mantissa in (1, 1.5, 2, 3, 5, 7)]
+BUCKETS = 14  # from a half of one row's time up: to some 100 times it
+ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+MOST_CLASSES = 100  # that are counted one by one; the rest counts as "other"
+PREFIX = "toolchain_serving"
+
+
+class Metrics:
+    """The figures of one server.
+
+    Args:
+        name: The model's, as callers know it.
+        version: As callers know it.
+        row_seconds: What one row takes alone, as warm-up measured it; the buckets are fitted to it.
+    """
+
+    def __init__(self, model: Model, name: str, version: str, row_seconds: float) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._labels = {"model": name, "model_version": version, "variant": model.variant}
+        self._classes = model.signature.labels
+        buckets = buckets_for(row_seconds)
+        self._requests = self._counter("requests", "Requests, by route and HTTP status", "route", "status")
+        self._seconds = self._histogram("request_seconds", "From a request's head to its answer", buckets, "route")
+        self._in_flight = self._gauge("requests_in_flight", "Requests that are being read or answered")
+        self._queued = self._gauge("queue_rows", "Rows that wait")
+        self._queue = self._histogram("queue_seconds", "What a row waited", (0.0001, *buckets)).labels(**self._labels)
+        self._batch = self._histogram("batch_rows", "Rows that ran at once", ROWS).labels(**self._labels)
+        self._running = self._histogram("batch_seconds", "What a batch took", buckets).labels(**self._labels)
+        self._units = self._counter("units", "Tokens or pictures that the model read").labels(**self._labels)
+        self._answers = self._counter("answers", "Answers by class; of a detector, boxes", "label")
+        self._confidence = self._histogram("confidence", "Score of the first answer", SHARES).labels(**self._labels)
+        self._ready = self._gauge("ready", "1 when the model may be asked")
+        self._parity = self._gauge("parity_rows", "Recorded rows, by whether they were answered alike", "alike")
+        self._counts = {label: self._answers.labels(label=label, **self._labels) for label in self._counted()}
+        told = {**self._labels, "digest": model.digest, "backend": model.signature.backend}
+        Gauge(f"{PREFIX}_model_info", "The model that answers", list(told), registry=self.registry).labels(**told).set(
+            1
+        )
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(route=route, status=str(status), **self._labels).inc()
+        self._seconds.labels(route=route, **self._labels).observe(seconds)
+
+    def batch(self, rows: int, waited: Sequence[float], seconds: float) -> None:
+        self._batch.observe(rows)
+        self._running.observe(seconds)
+        for one in waited:
+            self._queue.observe(one)
+
+    def answered(self, units: int, labels: Iterable[str], confidence: float | None) -> None:
+        """Count one row: its tokens or pictures, the classes answered and the first answer's score."""
+        self._units.inc(units)
+        for label in labels:
+            self._counts[label if label in self._counts else "other"].inc()
+        if confidence is not None:
+            self._confidence.observe(confidence)
+
+    def parity(self, rows: int, alike: int) -> None:
+        self._parity.labels(alike="yes", **self._labels).set(alike)
+        self._parity.labels(alike="no", **self._labels).set(rows - alike)
+
+    def text(self, in_flight: int, queued: int, ready: bool) -> bytes:
+        """Return all of it in Prometheus' text format."""
+        for gauge, value in ((self._in_flight, in_flight), (self._queued, queued), (self._ready, int(ready))):
+            gauge.labels(**self._labels).set(value)
+        return generate_latest(self.registry)
+
+    def _counted(self) -> list[str]:
+        return [*self._classes[:MOST_CLASSES], *(["other"] if len(self._classes) > MOST_CLASSES else [])]
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", text, [*labels, *self._labels], registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", text, [*labels, *self._labels], registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"{PREFIX}_{name}", text, [*labels, *self._labels], registry=self.registry, buckets=buckets)
+
+
+def buckets_for(row_seconds: float) -> list[float]:
+    """Return the upper bounds, in seconds, of a histogram of times for a model that takes ``row_seconds`` alone.
+
+    All come from one ladder, so that servers whose first bound differs can still be added up where they overlap.
+    """
+    first = max((place for place, bound in enumerate(LADDER) if bound <= row_seconds / 2), default=0)
+    first = min(first, len(LADDER) - BUCKETS)
+    return [float(f"{bound:.3g}") for bound in LADDER[first : first + BUCKETS]]
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began: Any = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return float(time.perf_counter() - self._began)

@@ -1,0 +1,76 @@
+"""Problems: what goes wrong with a request, told as RFC 9457 asks, with neither stack nor path nor what was sent."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {
+    400: "the request is not what this address understands",
+    401: "a bearer token is needed",
+    404: "there is nothing at this address",
+    405: "this address has no such method",
+    408: "the request came too slowly",
+    413: "the request is too large",
+    415: "the body is of a kind that is not understood",
+    422: "the request does not fit the model",
+    429: "too many requests wait",
+    499: "the client has gone",
+    500: "the server failed",
+    503: "the model is not ready",
+    504: "the answer took too long",
+}
+
+
+class Problem(Exception):
+    """A request that is not answered as asked.
+
+    Args:
+        status: HTTP's, one of TITLES.
+        detail: One line for the caller: what was wrong, what is expected.
+        pointer: Where in the body (RFC 6901), "" for all of it.
+        retry_after: Seconds after which the caller may come again, 0 to say nothing.
+    """
+
+    def __init__(self, status: int, detail: str, pointer: str = "", retry_after: int = 0) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.pointer, self.retry_after = status, detail, pointer, retry_after
+
+    def response(self) -> Response:
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
+        return respond(self.status, self.detail, self.pointer, headers)
+
+
+def respond(status: int, detail: str, pointer: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response that tells a problem; "error" is for clients of the Open Inference Protocol."""
+    title = TITLES.get(status, "the request failed")
+    told: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "error": detail}
+    if pointer:
+        told["errors"] = [{"pointer": f"#{pointer}", "detail": detail}]
+    return Response(json.dumps(told), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def tell_problems(app: FastAPI) -> None:
+    """Let ``app`` answer all that goes wrong with a problem."""
+    app.add_exception_handler(Problem, _of_problem)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _of_failure)
+
+
+async def _of_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = TITLES.get(error.status_code, "the request failed") + "; /docs shows what there is"
+    return respond(error.status_code, detail, headers=error.headers)
+
+
+async def _of_failure(request: Request, error: Exception) -> Response:
+    return respond(500, "the server failed on this request; its log says where")

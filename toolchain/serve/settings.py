@@ -1,0 +1,61 @@
+"""Settings: what the server may spend on requests, and where it listens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.errors import ConfigError
+from toolchain.processor import usable_cores
+
+MEBIBYTE = 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    model: Path  # a model's folder
+    name: str = "model"  # what callers know it by
+    version: str = ""  # as the registry numbers it; "": the first digits of its digest
+    parity: Path | None = None  # a folder with expected.json; None: the model's own
+    host: str = "127.0.0.1"  # the address to listen at; 0.0.0.0 for all
+    port: int = 8080  # 0 for any that is free
+    certificate: Path | None = None  # PEM files, for HTTPS; both or neither
+    key: Path | None = None
+    threads: int = 0  # of one inference; 0: the cores that this process may use, by the pod's limit too
+    streams: int = 1  # inferences side by side, each with ``threads``
+    batch_rows: int = (
+        8  # rows of one length that run at once: on CPUs more gain nothing and the first waits for the last
+    )
+    batch_wait_ms: float = 0.0  # how long the oldest row waits for others; 0: what came meanwhile runs together
+    queue_rows: int = 256  # that wait; who comes then is told to come again later
+    request_rows: int = 64  # texts or pictures in one request
+    text_characters: int = 20_000  # of one text; a model reads 512 tokens at most, some 3,000 characters
+    picture_pixels: int = 25_000_000  # of one picture: decoded 75 MB
+    body_bytes: int = 16 * MEBIBYTE  # of one request with pictures
+    text_body_bytes: int = MEBIBYTE  # of one request with texts
+    held_bytes: int = 256 * MEBIBYTE  # of all requests that are being read or answered
+    body_seconds: float = 10.0  # in which a request's body must have come
+    deadline_seconds: float = 10.0  # in which a request must be answered
+    drain_seconds: float = 5.0  # after SIGTERM, in which balancers notice that this server is no longer ready
+    connections: int = 1024  # open at once
+
+    def __post_init__(self) -> None:
+        for name in ("streams", "batch_rows", "queue_rows", "request_rows", "text_characters", "connections"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give 1 or more")
+        for name in ("body_seconds", "deadline_seconds"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}: give seconds above 0, 10 is usual")
+        for name in ("threads", "batch_wait_ms", "drain_seconds"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port is {self.port}: give one from 1 to 65535, or 0 for any that is free")
+        if self.request_rows > self.queue_rows:
+            raise ConfigError(
+                f"request_rows is {self.request_rows}, but the queue holds {self.queue_rows} (queue_rows)"
+            )
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError("HTTPS needs a certificate and its key: give both files, or neither")
+
+    @property
+    def inference_threads(self) -> int:
+        return self.threads or max(1, usable_cores() // self.streams)

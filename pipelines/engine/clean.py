@@ -64,10 +64,10 @@ def _tell(items: list[Item], reasons: Mapping[str, str], dry_run: bool) -> None:
     removed = "would be removed" if dry_run else "removed"
     table = Table("what", "kind", "MB", "age", "", "reason", box=None, pad_edge=False)
     for item in sorted(items, key=lambda item: (item.kind, item.made), reverse=True):
-        reason = reasons.get(item.name, "")
+        reason = reasons.get(item.name, "").removeprefix("v2/artifacts/")
         state = "kept" if item.name in reasons else removed
         table.add_row(
-            item.name,
+            item.name.removeprefix("v2/artifacts/"),
             item.kind,
             f"{item.size_bytes / 1e6:.1f}",
             _age(item),

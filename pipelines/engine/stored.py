@@ -15,6 +15,7 @@ from toolchain.services import storage
 from toolchain.services.storage import Stored
 
 ARTIFACTS, SOURCES, CHECKPOINTS = "v2/artifacts/", "sources/", "checkpoints/"
+LOGS = f"{ARTIFACTS}logs/"  # where Argo keeps what its pods printed; nothing needs that
 KINDS = {"v2": "run", "sources": "source", "checkpoints": "checkpoint"}
 SOURCE = re.compile(r"sources/[0-9a-f]{64}")  # as a submission brings a file along
 MARK = ".removing"  # the file in a run's folder that says that the rest is to go; it goes last
@@ -38,7 +39,8 @@ class Bucket:
                 if len(parts) > words:
                     self.files.setdefault(start + "/".join(parts[:words]), []).append(file)
         self.known = {run.run_id: run for run in self.server.runs()}
-        return [*self._runs(), *self._sources(), *map(self._item, self._under(CHECKPOINTS))]
+        rest = [*self._under(CHECKPOINTS), *self._under(LOGS)]
+        return [*self._runs(), *self._sources(), *map(self._item, rest)]
 
     def remove(self, item: Item) -> None:
         """Remove ``item``; Kubeflow Pipelines forgets a run first, for its cache would hand out what is gone.
@@ -46,7 +48,7 @@ class Bucket:
         Whoever is cut off here leaves the mark by which the next cleaning finds the rest.
         """
         files = [file.uri for file in self.files.get(item.name, [])]
-        if not item.name.startswith(ARTIFACTS):
+        if item.kind in ("checkpoint", "log", "source"):
             storage.delete(files)
             return
         mark, run = f"{self.uri}{item.name}/{MARK}", item.name.rpartition("/")[2]
@@ -56,7 +58,7 @@ class Bucket:
         storage.delete([*(uri for uri in files if uri != mark), mark])
 
     def _runs(self) -> list[Item]:
-        folders = {name.rpartition("/")[2]: name for name in self._under(ARTIFACTS)}
+        folders = {name.rpartition("/")[2]: name for name in self._under(ARTIFACTS) if not name.startswith(LOGS)}
         names = {id: folders.get(id) or f"{ARTIFACTS}{pipeline_of(run)}/{id}" for id, run in self.known.items()}
         made = {name: self._made_in(name) for name in folders.values()}
         newest_first = [name for name in names.values() if name in made]
@@ -124,7 +126,8 @@ class Bucket:
     def _item(self, name: str, held: str = "", needs: frozenset[str] = frozenset(), run: Any = None) -> Item:
         written = [file.changed for file in self.files.get(name, [])]
         made = max([*written, *([run.created_at] if run else [])])
-        return Item(name, KINDS[name.split("/")[0]], self._size(name), made, held, needs)
+        kind = "log" if name.startswith(LOGS) else KINDS[name.split("/")[0]]
+        return Item(name, kind, self._size(name), made, held, needs)
 
     def _size(self, name: str) -> int:
         return sum(file.size_bytes for file in self.files.get(name, []))

@@ -193,16 +193,18 @@ def test_a_run_under_way_and_sources_that_are_named_stay(kfp: Kfp, bucket: str, 
     assert in_s3(bucket) == {"going", "last", SOURCE, other}
 
 
-def test_old_checkpoints_go_and_what_nothing_is_known_of_stays(
+def test_old_checkpoints_and_logs_go_and_what_nothing_is_known_of_stays(
     kfp: Kfp, bucket: str, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ):
     AGES.clear()
-    AGES.update({"checkpoints/old": 40, "stranger": 90})
+    AGES.update({"checkpoints/old": 40, "stranger": 90, "logs/tidy-old": 40})
+    for name in ("tidy-old", "tidy-new"):
+        s3.write(b"said", f"{bucket}/v2/artifacts/logs/{name}/2026/pod/main.log")
     for key in ("checkpoints/old/state.pt", "checkpoints/new/state.pt", "v2/artifacts/tidy/stranger/a/b/c.json"):
         s3.write(b"x", f"{bucket}/{key}")
     s3.write(b"x", f"{bucket}/mlflow/1/model.onnx")
     cleaned(kfp, tmp_path, monkeypatch)
-    assert in_s3(bucket) == {"checkpoints/new", "stranger", "mlflow/1"}
+    assert in_s3(bucket) == {"checkpoints/new", "stranger", "mlflow/1", "tidy-new"}
     assert "Kubeflow Pipelines knows no such run" in capsys.readouterr().out
 
 

@@ -25,7 +25,9 @@ SECONDS_OF_LOG = 30  # read again at each look: more than a look and a hiccup ta
 PATIENCE_SECONDS = 900.0  # that the server may be away while the run goes on without it
 COMPONENT = "app.kubernetes.io/component"
 STATES = {"RUNNING": runs.RUNNING, "SUCCEEDED": runs.SUCCEEDED, "FAILED": runs.FAILED, "CANCELED": runs.INTERRUPTED}
-SURROUNDINGS = re.compile(r'^(?:[IWEF]\d{4} \d\d:\d\d:\d\d\.|time=")')  # lines of KFP's launcher and Argo's executor
+SURROUNDINGS = re.compile(  # lines of KFP's launcher and executor, and of Argo's, around a step's own
+    r"^(?:[IWEF]\d{4} \d\d:\d\d:\d\d\.|time=|\[KFP Executor |Error: exit status \d+$)"
+)
 
 
 def follow(run: Run, spec: Specification | None, server: Server, watcher: Watcher) -> None:

@@ -122,6 +122,8 @@ def test_a_failed_step_speaks_its_own_words(run: Run, heard: Heard, serve, monke
         ("2026-11-25T10:00:01.2Z", "Traceback (most recent call last):"),
         ("2026-11-25T10:00:01.3Z", "toolchain.errors.DataError: there is no column 'text'; there are 'a', 'b'"),
         ("2026-11-25T10:00:01.4Z", "F1125 10:00:02.000000 12 main.go:50] exit status 1"),
+        ("2026-11-25T10:00:01.5Z", 'time=2026-11-25T10:00:02.1Z level=INFO msg="sub-process exited" argo=true'),
+        ("2026-11-25T10:00:01.6Z", "Error: exit status 1"),
     )
     see(monkeypatch, [ended], log)
     following.follow(run, None, server_at(serve(looks=[("FAILED", {"ingest": "FAILED"})]).endpoint, run.folder), heard)

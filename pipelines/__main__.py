@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     _add_run_options(command)
+    _add_serve(commands.add_parser("serve", help="answer over HTTP with a registered model, on this machine"))
     _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
     _add_clean(commands.add_parser("clean", help="remove results of old runs that nothing needs any more"))
     commands.add_parser("doctor", help="what this machine offers, and what to do about what is missing")
@@ -75,6 +76,13 @@ def _add_clean(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
     )
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="a registered model, as name, name@alias or name:version")
+    command.add_argument("--alias", default="", help="default: champion, or candidate while there is no champion")
+    command.add_argument("--port", type=int, default=8080, help="where it listens; 0 for any port that is free")
+    command.add_argument("--host", default="127.0.0.1", help="the address it listens at; 0.0.0.0 for all")
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ def run(given: argparse.Namespace) -> int:
         "report": report,
         "lineage": lineage,
         "measure": measure,
+        "serve": serve,
         "convert": convert,
         "clean": clean,
         "doctor": doctor,
@@ -116,6 +117,13 @@ def lineage(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.lineage import tell_lineage
 
     tell_lineage(given.what, settings)
+    return SUCCESS
+
+
+def serve(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.serve import serve as serve_model
+
+    serve_model(given, settings)
     return SUCCESS
 
 

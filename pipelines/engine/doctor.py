@@ -35,7 +35,7 @@ def _engine(settings: Settings) -> Finding:
     if not settings.endpoint:
         advice = "ENGINE=cluster submits to that of the kubeconfig, KFP_ENDPOINT to that of a URL"
         return Finding(True, "engine", f"local; {advice}")
-    answers = _answers(f"{settings.endpoint.rstrip('/')}/apis/v2beta1/healthz")
+    answers = is_answering(f"{settings.endpoint.rstrip('/')}/apis/v2beta1/healthz")
     told = "answers" if answers else "does not answer: check KFP_ENDPOINT and the network, or use --engine local"
     return Finding(answers, "engine", f"cluster at {settings.endpoint}, which {told}")
 
@@ -82,7 +82,7 @@ def _mlflow(settings: Settings) -> Finding:
             "MLflow",
             f"SQLite at {settings.mlflow_database}; make mlflow shows it; MLFLOW_TRACKING_URI names a server",
         )
-    answers = _answers(f"{settings.tracking_uri.rstrip('/')}/health")
+    answers = is_answering(f"{settings.tracking_uri.rstrip('/')}/health")
     told = "answers" if answers else "does not answer: start it, or unset MLFLOW_TRACKING_URI to use SQLite here"
     return Finding(answers, "MLflow", f"{_without_password(settings.tracking_uri)} {told}")
 
@@ -106,7 +106,8 @@ def _disk(runs: Path) -> Finding:
     )
 
 
-def _answers(url: str) -> bool:
+def is_answering(url: str) -> bool:
+    """Return whether a server answers at ``url``, within SECONDS_TO_ANSWER."""
     try:
         with urlopen(url, timeout=SECONDS_TO_ANSWER) as answer:
             return bool(answer.status < 500)

@@ -84,8 +84,8 @@ def _add_health(app: FastAPI, served: Served, door: Door) -> None:
         text = served.metrics.text(door.in_flight, served.batcher.waiting, not served.unready)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-    plain: dict[int | str, dict[str, Any]] = {**text}
+    text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    plain: dict[int | str, dict[str, Any]] = {200: text}
     given = {"type": "object"}
     tags: list[str | Enum] = ["health"]
     add = app.add_api_route

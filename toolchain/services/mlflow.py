@@ -195,6 +195,11 @@ class Tracker:
         """Return the number of the version that ``alias`` of ``model`` points at."""
         return str(self._ask(lambda: self._client.get_model_version_by_alias(model, alias)).version)
 
+    def aliases(self, model: str) -> dict[str, str]:
+        """Return the number of the version that each alias of ``model``, which is there, points at."""
+        found = self._ask(lambda: self._client.get_registered_model(model))
+        return {str(alias): str(number) for alias, number in found.aliases.items()}
+
     def experiment(self, name: str) -> str:
         """Return the id of the experiment ``name``, made when there is none."""
         found = self._ask(lambda: self._client.get_experiment_by_name(name))

@@ -1,0 +1,165 @@
+"""Serve a registered model on this machine: fetched once, kept by its digest, served as the serving images do.
+
+With the registry away, what was served before is served again, and said to be.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from pipelines.engine.doctor import is_answering
+from pipelines.engine.settings import Settings, name_registry, step_environment
+from toolchain.artifacts.folder import link_or_copy, new_folder, read_json, write_json
+from toolchain.artifacts.model import open_model
+from toolchain.errors import ArtifactError, ConfigError, ServiceError
+
+if TYPE_CHECKING:
+    from toolchain.services.mlflow import Tracker, Version
+
+CHAMPION, CANDIDATE = "champion", "candidate"  # what is promoted, and what the gate chose
+FORMAT = "toolchain.served"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A version of a registered model."""
+
+    name: str
+    number: str
+    alias: str  # that led to it, "" for a version asked for by number
+    digest: str
+
+
+def serve(given: argparse.Namespace, settings: Settings) -> None:
+    """Serve ``given.model`` until it is told to end; this process becomes the server.
+
+    Raises:
+        ArtifactError: what the registry holds is not what was registered.
+        ConfigError: there is no such model, alias or version.
+        ServiceError: the registry is away, and nothing of the model was served here before.
+    """
+    chosen = choose(given.model, given.alias, settings)
+    folder = cache(settings) / chosen.digest
+    told = f"{chosen.name}@{chosen.alias}" if chosen.alias else f"{chosen.name}:{chosen.number}"
+    print(f"serving {told}: version {chosen.number}, digest {chosen.digest[:12]}", flush=True)
+    words = [str(folder), "--name", chosen.name, "--version", chosen.number, "--port", str(given.port)]
+    command = [sys.executable, "-m", "toolchain.serve", *words, "--host", given.host]
+    os.execve(sys.executable, command, step_environment(settings))
+
+
+def choose(model: str, alias: str, settings: Settings) -> Chosen:
+    """Return what stands for ``model`` (name, name@alias or name:version) or its ``alias``, its files in the cache."""
+    from toolchain.services.registry import split_name
+
+    name, number, own = split_name(model)
+    if not name or "'" in model or (number and not number.isdigit()):
+        raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
+    if sum(map(bool, (number, own, alias))) > 1:
+        raise ConfigError(f"{model} names a version already; leave --alias, or the part after the name, out")
+    wanted = number or own or alias
+    try:
+        if not _reachable(settings):
+            raise ServiceError(f"the registry at {_shown(settings)} does not answer")
+        chosen = _ask(name, wanted, settings)
+    except ServiceError as error:
+        chosen = _remembered(name, wanted, settings, error)
+        print(f"{error}; serving version {chosen.number} as it was fetched before", file=sys.stderr, flush=True)
+    return chosen
+
+
+def cache(settings: Settings) -> Path:
+    """Return the folder of the models that were served here."""
+    return settings.runs / "served"
+
+
+def _reachable(settings: Settings) -> bool:
+    """Return whether it is worth asking: the door to MLflow would wait two minutes for a server that is away."""
+    uri = settings.tracking_uri
+    return not uri.startswith("http") or is_answering(f"{uri.rstrip('/')}/health")
+
+
+def _shown(settings: Settings) -> str:
+    from toolchain.services.patience import shown
+
+    return shown(settings.tracking_uri)
+
+
+def _ask(name: str, wanted: str, settings: Settings) -> Chosen:
+    """Return what the registry says stands for ``wanted``, after its files were fetched and remembered."""
+    from toolchain.services.mlflow import Tracker
+    from toolchain.services.registry import TAG_DIGEST
+
+    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
+        raise ConfigError(f"no model {name!r} is registered yet; register one by a pipeline first")
+    name_registry(settings)
+    tracker = Tracker()
+    versions = {version.number: version for version in tracker.versions(name)}
+    if not versions:
+        raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
+    alias, number = _pick(name, wanted, tracker.aliases(name), list(versions))
+    chosen = Chosen(name, number, alias, versions[number].tags[TAG_DIGEST])
+    _fetch(tracker, versions[number], chosen, settings)
+    _remember(chosen, wanted, settings)
+    return chosen
+
+
+def _pick(name: str, wanted: str, aliases: dict[str, str], numbers: list[str]) -> tuple[str, str]:
+    """Return the alias, "" for a version by number, and the version that ``wanted`` means; "" means the champion."""
+    if wanted.isdigit():
+        if wanted not in numbers:
+            raise ConfigError(f"{name} has no version {wanted}; it has {', '.join(numbers)}")
+        return "", wanted
+    if not wanted and CHAMPION not in aliases and CANDIDATE in aliases:
+        print(f"{name} has no champion yet: its candidate is served", flush=True)
+        wanted = CANDIDATE
+    alias = wanted or CHAMPION
+    if alias not in aliases:
+        raise ConfigError(f"{name} has no alias {alias!r}; it has {', '.join(sorted(aliases)) or 'none'}")
+    return alias, aliases[alias]
+
+
+def _fetch(tracker: "Tracker", version: "Version", chosen: Chosen, settings: Settings) -> None:
+    """Put the files of ``version`` into the cache, unless they are there and whole."""
+    target = cache(settings) / chosen.digest
+    if _is_whole(target, chosen.digest):
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".fetched-") as folder:
+        fetched = tracker.download(version.run, version.path, Path(folder))
+        if open_model(fetched).digest != chosen.digest:
+            raise ArtifactError(f"version {chosen.number} of {chosen.name} was changed in MLflow; register it again")
+        with new_folder(target) as kept:
+            for part in fetched.iterdir():
+                link_or_copy(part, kept / part.name)
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    try:
+        return open_model(folder).digest == digest
+    except ArtifactError:
+        return False
+
+
+def _remember(chosen: Chosen, wanted: str, settings: Settings) -> None:
+    """Note what stood for ``wanted``, for when the registry is away."""
+    file = cache(settings) / f"{chosen.name}.json"
+    known = read_json(file, FORMAT)["chosen"] if file.is_file() else {}
+    write_json(file, {"format": FORMAT, "version": 1, "chosen": {**known, wanted: asdict(chosen)}})
+
+
+def _remembered(name: str, wanted: str, settings: Settings, error: ServiceError) -> Chosen:
+    """Return what stood for ``wanted`` when the registry was last asked, if its files are here and whole."""
+    file = cache(settings) / f"{name}.json"
+    known = read_json(file, FORMAT)["chosen"] if file.is_file() else {}
+    if wanted not in known:
+        raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
+    chosen = Chosen(**known[wanted])
+    if not _is_whole(cache(settings) / chosen.digest, chosen.digest):
+        raise ServiceError(f"{error}; and what was served of {name} before is damaged") from error
+    return chosen

@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
     _add_run_options(command)
     _add_serve(commands.add_parser("serve", help="answer over HTTP with a registered model, on this machine"))
     _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
+    _add_schedule(commands.add_parser("schedule", help="runs that start by the clock: manifests/schedules/"))
     _add_clean(commands.add_parser("clean", help="remove results of old runs that nothing needs any more"))
+    _add_images(commands.add_parser("images", help="build the images that steps and services run in"))
     commands.add_parser("doctor", help="what this machine offers, and what to do about what is missing")
     return top
 
@@ -68,6 +70,30 @@ def _add_submit(command: argparse.ArgumentParser) -> None:
     command.add_argument("--detach", action="store_true", help="on a cluster: return once the run is started")
     command.add_argument("--params", type=Path, metavar="FILE.yaml", help="parameters, one a line; -p goes before them")
     _add_run_options(command)
+
+
+def _add_schedule(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    texts = {
+        "diff": "what the cluster has otherwise than the files; exits with 4 when there is anything",
+        "apply": "show the difference, and make the cluster what the files say",
+        "list": "schedules, when each is next due, and how its last run went",
+        "pause": "start no more runs of a schedule",
+        "resume": "start runs of a schedule again",
+        "run-now": "start a run of a schedule now",
+        "serve": "on this machine: start what is due until Ctrl-C",
+    }
+    for name, text in texts.items():
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--folder", type=Path, metavar="FOLDER", help="default: manifests/schedules")
+        if name in ("pause", "resume", "run-now"):
+            action.add_argument("name", metavar="NAME", help="a schedule's name")
+        if name in ("list", "pause", "resume", "run-now"):
+            action.add_argument(
+                "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
+            )
+        if name == "serve":
+            action.add_argument("--once", action="store_true", help="look for a minute, and wait for what it started")
 
 
 def _add_clean(command: argparse.ArgumentParser) -> None:
@@ -107,6 +133,28 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         help="how VOC's coordinates count: positions from 0, pixels from 1, positions shifted by 1; default: as found",
     )
     command.add_argument("--fix", action="store_true", help="mend boxes that look wrong, rather than keep them")
+
+
+def _add_images(command: argparse.ArgumentParser) -> None:
+    command.add_argument("names", nargs="*", metavar="NAME", help="folders of images/; default: all")
+    command.add_argument(
+        "--push", action="store_true", help="push them to their registry, which TOOLCHAIN_REGISTRY names"
+    )
+    command.add_argument(
+        "--builder", default="", metavar="COMMAND", help="what builds; default: docker or podman build"
+    )
+    command.add_argument(
+        "--python-image",
+        default="docker.io/library/python:3.11-slim-bookworm",
+        metavar="NAME[@sha256:...]",
+        help="the image of Python that all rest on; default: %(default)s",
+    )
+    command.add_argument(
+        "--torch-index", default="", metavar="URL", help="where the training image's PyTorch comes from"
+    )
+    command.add_argument(
+        "--platforms", default="", metavar="PLATFORM,...", help="of the model server: linux/amd64,linux/arm64"
+    )
 
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:

@@ -31,7 +31,9 @@ def run(given: argparse.Namespace) -> int:
         "measure": measure,
         "serve": serve,
         "convert": convert,
+        "schedule": schedule,
         "clean": clean,
+        "images": images,
         "doctor": doctor,
     }
     try:
@@ -134,10 +136,27 @@ def convert(given: argparse.Namespace, settings: Settings) -> int:
     return SUCCESS
 
 
+def schedule(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.schedules.commands import schedule as do
+
+    return do(given, settings)
+
+
 def clean(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.clean import clean as clean_up
 
     clean_up(given, settings)
+    return SUCCESS
+
+
+def images(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine import images as building
+
+    by = building.builder(given.builder, given.python_image, given.torch_index, given.platforms)
+    done = list(building.build(building.wanted(given.names), by, given.push))
+    width = max(len(full) for full, _ in done)
+    for full, what in done:
+        print(f"{full:<{width}}  {building.size(full, by):>9}  {what}")
     return SUCCESS
 
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,29 +78,31 @@ def _upgrade(namespace: str, options: list[str], began: float) -> None:
                 told = waiting
         said = helm.stdout.read().strip() if helm.stdout else ""
     if helm.returncode:
-        left = "".join(f"\n  {pod}" for pod in _waiting(namespace))
-        raise ServiceError(f"helm could not finish: {said}{left}")
+        left = ", ".join(_waiting(namespace))
+        raise ServiceError(f"helm could not finish: {said}" + (f"\nnot ready: {left}" if left else ""))
 
 
-def _waiting(namespace: str) -> Iterator[str]:
-    """Yield each pod of the release that is neither ready nor done, with what keeps it."""
+def _waiting(namespace: str) -> list[str]:
+    """Return the component of each pod that is neither ready nor done, and what keeps it when it is not only time."""
     answer = _kubectl("get", "pods", "--namespace", namespace, "--selector", _selector(), "--output=json")
+    found = set()
     for pod in json.loads(answer)["items"]:
         status = pod["status"]
         ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", []))
-        if not ready and status["phase"] != "Succeeded":
-            yield f"{pod['metadata']['name']} ({_reason(status)})"
+        if not ready and status["phase"] not in {"Succeeded", "Failed"} and "deletionTimestamp" not in pod["metadata"]:
+            found.add(pod["metadata"]["labels"]["app.kubernetes.io/component"] + _reason(status))
+    return sorted(found)
 
 
 def _reason(status: dict[str, Any]) -> str:
     states = [one["state"] for kind in ("initContainerStatuses", "containerStatuses") for one in status.get(kind, [])]
-    for state in states:
-        if "reason" in state.get("waiting", {}) and state["waiting"]["reason"] != "PodInitializing":
-            return str(state["waiting"]["reason"])
+    for reason in (state["waiting"].get("reason", "") for state in states if "waiting" in state):
+        if reason not in {"", "PodInitializing", "ContainerCreating"}:
+            return f" ({reason})"
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("message", "not scheduled"))
-    return "starting"
+            return f" ({condition.get('message', 'not scheduled')})"
+    return ""
 
 
 def _selector() -> str:

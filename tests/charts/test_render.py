@@ -103,16 +103,14 @@ def test_a_service_that_runs_is_probed_and_is_not_pushed_off_its_node(
     render: Callable[..., Resources], options: tuple[str, ...]
 ) -> None:
     resources = render(*options)
-    served = {port["targetPort"] for r in resources if r["kind"] == "Service" for port in r["spec"]["ports"]}
+    selectors = [resource["spec"]["selector"].items() for resource in resources if resource["kind"] == "Service"]
     for resource in resources:
         if resource["kind"] in {"Deployment", "StatefulSet"}:
-            name, spec = resource["metadata"]["name"], resource["spec"]["template"]["spec"]
-            assert spec["priorityClassName"] == "charttest-control-plane", name
-            assert spec["topologySpreadConstraints"], name
-            if ports := spec["containers"][0].get("ports"):
-                assert "livenessProbe" in spec["containers"][0], name
-                if {port["name"] for port in ports} & served:
-                    assert "readinessProbe" in spec["containers"][0], name
+            name, pod = resource["metadata"]["name"], resource["spec"]["template"]
+            assert pod["spec"]["priorityClassName"] == "charttest-control-plane", name
+            assert pod["spec"]["topologySpreadConstraints"], name
+            if any(selector <= pod["metadata"]["labels"].items() for selector in selectors):
+                assert {"readinessProbe", "livenessProbe"} <= pod["spec"]["containers"][0].keys(), name
 
 
 @each_option
@@ -182,3 +180,11 @@ def test_a_job_gets_another_name_when_it_changes(render: Callable[..., Resources
     assert jobs() == jobs("--set", "mlflow.workers=3")
     changed = jobs("--set", "storage.expireArtifactsAfterDays=3") - jobs()
     assert [name.rpartition("-")[0] for name in changed] == ["toolchain-bucket"]
+
+
+def test_the_pipeline_of_helm_test_is_one_of_two_steps() -> None:
+    from google.protobuf.json_format import Parse
+    from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+
+    specification = Parse((CHART / "files" / "two_steps.json").read_text(), PipelineSpec())
+    assert set(specification.root.dag.tasks) == {"say", "check"}

@@ -1,0 +1,28 @@
+"""Log a run with a file as the steps do, and find the door closed to others: ``helm test``."""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+
+from mlflow import MlflowClient
+
+client = MlflowClient()
+experiment = client.get_experiment_by_name("helm-test")
+run = client.create_run(experiment.experiment_id if experiment else client.create_experiment("helm-test"))
+client.log_metric(run.info.run_id, "answer", 42)
+client.log_text(run.info.run_id, "hello", "hello.txt")
+assert client.get_run(run.info.run_id).data.metrics == {"answer": 42}
+assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["hello.txt"]
+client.delete_run(run.info.run_id)
+print("a run and its file were kept")
+
+address = f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/search?max_results=1"
+try:
+    urllib.request.urlopen(address)
+    status = 200
+except urllib.error.HTTPError as refusal:
+    status = refusal.code
+if status != 401:
+    sys.exit(f"MLflow answered {status} to somebody without a password, not 401")
+print("nobody gets in without a password")

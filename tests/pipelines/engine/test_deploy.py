@@ -1,0 +1,45 @@
+"""What a person is told before a deployment starts and while it waits; the rest is tested on a cluster."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.engine import deploy
+
+
+def test_a_missing_file_of_values_is_named_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deploy.main(["--values", str(tmp_path / "mine.yaml")]) == 1
+    assert "mine.yaml does not exist; VALUES names" in capsys.readouterr().err
+
+
+def test_a_program_that_is_not_installed_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert deploy.main([]) == 1
+    assert "kubectl is not installed: install it" in capsys.readouterr().err
+
+
+def test_the_images_of_this_checkout_are_named_and_settings_come_after_files() -> None:
+    options = deploy._options([Path("mine.yaml")], ["backup.enabled=false"], 15)
+    assert options[0].startswith("--set=images.base=")
+    assert options[1].startswith("--set=images.mlflow=")
+    assert options[2:] == ["--values=mine.yaml", "--set=backup.enabled=false", "--timeout=15m"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]}, " (ErrImagePull)"),
+        ({"initContainerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}, " (CrashLoopBackOff)"),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient cpu"}]},
+            " (0/1 nodes: Insufficient cpu)",
+        ),
+    ],
+)
+def test_a_pod_that_waits_for_more_than_time_has_its_reason(status: dict[str, object], said: str) -> None:
+    assert deploy._reason(status) == said

@@ -192,6 +192,9 @@ class Follower:
     def _end(self, seen: Look, pods: Sequence[Pod]) -> None:
         self.run.state = STATES.get(seen.state, runs.FAILED)
         self._trace_outputs(pods)
+        if seen.stopped and self.run.state != runs.SUCCEEDED:
+            self._stopped()
+            return
         for step in self.run.steps:
             if step.state == runs.RUNNING:
                 step.state = runs.INTERRUPTED
@@ -200,6 +203,13 @@ class Follower:
                 self.watcher.changed(step)
         if self.run.state == runs.FAILED and not any(step.error for step in self.run.steps):
             self.run.steps[0].state, self.run.steps[0].error = runs.FAILED, self._told_of_run(seen)
+        self.run.save()
+
+    def _stopped(self) -> None:
+        """Record that somebody ended the run: no step is at fault."""
+        self.run.state = runs.INTERRUPTED
+        for step in self.run.steps:
+            step.state = runs.INTERRUPTED if step.state in (runs.RUNNING, runs.FAILED) else step.state
         self.run.save()
 
     def _reason(self, step: StepRecord, pods: Sequence[Pod]) -> str:
@@ -270,6 +280,6 @@ def _artifacts_of(pod: Pod, side: str) -> dict[str, str]:
 
 
 def _task_in(node: str) -> str:
-    """Return KFP's name of the task in Argo's name of a node, "workflow.root.TASK.executor"."""
+    """Return KFP's name of the task in Argo's name of a node, "workflow(0).root(0).TASK(0).executor"."""
     words = node.split(".")
-    return words[2].removesuffix("-driver") if len(words) > 2 else ""
+    return re.sub(r"(-driver)?(\(\d+\))?$", "", words[2]) if len(words) > 2 else ""

@@ -42,6 +42,7 @@ class Look:
     state: str  # KFP's word
     error: str
     tasks: Mapping[str, Task]  # by KFP's name of the task
+    stopped: bool = False  # whether somebody asked for its end
 
     @property
     def ended(self) -> bool:
@@ -101,7 +102,8 @@ class Server:
         found = self._asked(lambda: self._client.get_run(run))
         details = (found.run_details and found.run_details.task_details) or []
         tasks = {detail.display_name: Task(detail.state or "", _seconds(detail)) for detail in details}
-        return Look(found.state or "", (found.error and found.error.message) or "", tasks)
+        stopped = any(status.state == "CANCELING" for status in found.state_history or [])
+        return Look(found.state or "", (found.error and found.error.message) or "", tasks, stopped)
 
     def stop(self, run: str) -> None:
         """Ask the server to end ``run``; its pods go within seconds."""
@@ -114,6 +116,18 @@ class Server:
     def schedules(self) -> list[Any]:
         """Return all recurring runs as KFP's client describes them."""
         return self._all("recurring_runs", lambda **page: self._client.list_recurring_runs(**page))
+
+    def schedule(self, name: str, experiment: str, compiled: str, asked: Mapping[str, Any]) -> str:
+        """Create the recurring run ``name`` of ``compiled`` and return its id.
+
+        ``asked`` has what KFP's client takes besides: cron_expression, params, max_concurrency, description, enabled.
+        """
+        return self._asked(lambda: self._schedule(name, experiment, compiled, asked))
+
+    def enable(self, schedule: str, on: bool) -> None:
+        """Let the recurring run ``schedule`` start runs, or no more."""
+        client = self._client
+        self._asked(lambda: (client.enable_recurring_run if on else client.disable_recurring_run)(schedule))
 
     def delete(self, run: str) -> None:
         """Let the server forget ``run`` and its cached results."""
@@ -150,6 +164,18 @@ class Server:
                 enable_caching=None if cached else False,
             )
         return str(run.run_id)
+
+    def _schedule(self, name: str, experiment: str, compiled: str, asked: Mapping[str, Any]) -> str:
+        client = self._client
+        profile = self.settings.namespace if client.get_kfp_healthz().multi_user else ""
+        place = client.create_experiment(experiment, namespace=profile or None)
+        with tempfile.TemporaryDirectory() as folder:
+            package = Path(folder) / "pipeline.yaml"
+            package.write_text(compiled, encoding="utf-8")
+            made = client.create_recurring_run(
+                place.experiment_id, name, pipeline_package_path=str(package), no_catchup=True, **asked
+            )
+        return str(made.recurring_run_id)
 
     def _all(self, name: str, ask: Callable[..., Any]) -> list[Any]:
         found: list[Any] = []

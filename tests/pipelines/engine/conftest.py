@@ -16,6 +16,7 @@ class Server(ThreadingHTTPServer):
         self.status = status
         self.looks = looks or []  # what is answered in turn; the last one stays
         self.failures = 0  # how many of the next questions for a run are answered by a proxy's error
+        self.history: list[str] = []  # states that the run went through
         self.posted: dict[str, dict] = {}
         self.tokens: set[str | None] = set()
 
@@ -53,7 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             }
             for name, word in tasks.items()
         ]
-        return {"run_id": "r1", "state": state, "run_details": {"task_details": details}}
+        history = [{"state": state} for state in self.server.history]
+        return {"run_id": "r1", "state": state, "state_history": history, "run_details": {"task_details": details}}
 
     def _answer(self, content: dict, status: int | None = None) -> None:
         self.server.tokens.add(self.headers.get("Authorization"))

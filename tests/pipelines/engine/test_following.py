@@ -173,6 +173,30 @@ def test_an_image_that_is_not_there_ends_the_run_and_is_named(run: Run, heard: H
     assert "make images" in run.step("ingest").error
 
 
+def test_a_run_that_somebody_stopped_blames_no_step(run: Run, heard: Heard, serve):
+    server = serve(looks=[("FAILED", {"ingest": "FAILED"})])
+    server.history = ["RUNNING", "CANCELING", "FAILED"]
+    following.follow(run, None, server_at(server.endpoint, run.folder), heard)
+    assert (run.state, run.step("ingest").state, run.step("clean").state) == (
+        runs.INTERRUPTED,
+        runs.INTERRUPTED,
+        runs.WAITING,
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "task"),
+    [
+        ("tidy-x1.root.train-transformers.executor", "train-transformers"),
+        ("tidy-x1(0).root(0).clean(0).executor(0)", "clean"),
+        ("tidy-x1(0).root(0).clean-driver(1)", "clean"),
+        ("tidy-x1.root-driver", ""),
+    ],
+)
+def test_argos_name_of_a_node_holds_the_task(node: str, task: str):
+    assert following._task_in(node) == task
+
+
 def trouble_of(pod: Pod, nodes: list[Node]):
     from pipelines.engine import troubles
 

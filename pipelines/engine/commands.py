@@ -243,6 +243,8 @@ def _ended(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int
 
     _record_verdict(run_)
     if run_.state != runs.SUCCEEDED:
+        if run_.state == runs.INTERRUPTED:
+            print(f"\n{run_.id} was stopped after {run_.seconds:.1f} s; what its steps finished is kept")
         failure(run_)
         return STEP_FAILED
     summary(run_, settings)

@@ -1,7 +1,7 @@
 """What pip installs into an image: the requirements of extras of pyproject.toml, one a line.
 
-Used by the Dockerfiles, where pip itself would add what every extra rests on (pyarrow is half of a serving image) and an
-empty package of ours: ``python requirements.py core base``. ``core`` means what the project needs without any extra.
+Used by the Dockerfiles, where pip itself would add what every extra rests on (pyarrow is half of a serving image) and
+an empty package of ours: ``python requirements.py core base``. ``core`` means what the project needs without extras.
 """
 
 import re

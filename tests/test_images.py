@@ -135,6 +135,12 @@ def test_everything_in_an_image_is_pinned(name: str):
     assert held_by(name) - {canonicalize_name(pinned) for pinned in PINS} == set()
 
 
+def test_data_packages_that_images_pick_are_pinned_and_all_are_picked():
+    pinned = re.findall(r"^([\w-]+)==", (ROOT / "data.txt").read_text(), re.MULTILINE)
+    picked = [words for name in NAMES for words in re.findall(r"grep .* '\^\((.*)\)=='", dockerfile(name))]
+    assert sorted(word for words in picked for word in words.split("|")) == sorted(pinned)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_holds_at_most_one_onnx_runtime(name: str):
     expected = {"train": {"onnxruntime"}, "optimize": {"onnxruntime"}, "serve": {"onnxruntime"}}

@@ -26,7 +26,7 @@ HELM_VERSION := v4.3.1
 NAMESPACE ?= toolchain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup submit compile images mlflow report doctor helm deploy cluster test lint bench clean
+.PHONY: help setup submit schedule compile images mlflow report doctor helm deploy cluster test lint bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ setup: $(READY)  ## Create .venv with everything pinned; redone only when what i
 
 submit: $(READY)  ## Run a pipeline: PIPELINE=bert_finetune PARAMS="rows=1000 epochs=2" ENGINE=local|cluster ARGS=--no-cache
 	@$(PY) -c "$$SUBMIT"
+
+schedule: $(READY)  ## Make the cluster's schedules what manifests/schedules/ says: the difference first
+	@$(PY) -m pipelines schedule apply
 
 compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipelines/
 	@$(PY) -m pipelines compile all -o build/pipelines
@@ -76,7 +79,7 @@ lint: $(READY)  ## Check style, types, the import laws, shell, Dockerfiles and w
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/shellcheck .ci/run
+	$(VENV)/bin/shellcheck .ci/run charts/toolchain/files/*.sh
 	$(VENV)/bin/hadolint images/*/Dockerfile
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory $(ACTIONLINT) && echo actionlint && \
 		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" actionlint; \

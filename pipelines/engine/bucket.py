@@ -69,6 +69,14 @@ def bring(spec: Specification, values: Mapping[str, Any], bucket: str) -> dict[s
     return brought
 
 
+def arrivals(spec: Specification, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` as ``bring`` would, a URI in S3 without its bucket; nothing is sent."""
+    return dict(values) | {
+        name: path.read_text(encoding="utf-8") if _arguments_of(spec, name) & set(TEXT) else _key(path)
+        for name, path in local_files(spec, values).items()
+    }
+
+
 def local_files(spec: Specification, values: Mapping[str, Any]) -> dict[str, Path]:
     """Return the files and folders of this machine that ``values`` name, by parameter."""
     named = {name: _path(value) for name, value in values.items() if isinstance(value, str)}
@@ -87,12 +95,16 @@ def _arguments_of(spec: Specification, parameter: str) -> set[str]:
 
 
 def _brought(path: Path, bucket: str) -> str:
-    if path.is_dir():
-        uri = f"s3://{bucket}/sources/{digest_of_folder(path)}/{path.name}/"
-    else:
-        uri = f"s3://{bucket}/sources/{sha256_of_file(path)}/{path.name}"
+    uri = f"s3://{bucket}/{_key(path)}"
     say(f"{path} goes to {uri}")
     return storage.upload(path, uri)
+
+
+def _key(path: Path) -> str:
+    """Return the key of a file in the bucket, or the prefix of a folder, by its content."""
+    if path.is_dir():
+        return f"sources/{digest_of_folder(path)}/{path.name}/"
+    return f"sources/{sha256_of_file(path)}/{path.name}"
 
 
 def _inside(address: str, namespace: str) -> tuple[str, str, int] | None:

@@ -42,6 +42,20 @@ def gather(given: Iterable[str], file: Path | None, known: Mapping[str, Paramete
     return values
 
 
+def complete(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the value of every parameter: from ``given``, else its default.
+
+    Raises:
+        ConfigError: as ``gather``.
+    """
+    typed = {name: _typed(_known(name, known), value) for name, value in given.items()}
+    values = {name: typed.get(name, parameter.default) for name, parameter in known.items()}
+    missing = [name for name, parameter in known.items() if parameter.required and values[name] is None]
+    if missing:
+        raise ConfigError(f"no value for the parameter {', '.join(missing)}")
+    return values
+
+
 def _from_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}

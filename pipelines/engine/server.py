@@ -5,9 +5,11 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from io import StringIO
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,7 +170,8 @@ class Server:
     def _schedule(self, name: str, experiment: str, compiled: str, asked: Mapping[str, Any]) -> str:
         client = self._client
         profile = self.settings.namespace if client.get_kfp_healthz().multi_user else ""
-        place = client.create_experiment(experiment, namespace=profile or None)
+        with redirect_stdout(StringIO()):  # it prints a link
+            place = client.create_experiment(experiment, namespace=profile or None)
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder) / "pipeline.yaml"
             package.write_text(compiled, encoding="utf-8")

@@ -32,8 +32,8 @@ class Cluster:
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
 
-    def kubectl(self, *words: str, given: str = "") -> str:
-        """Return what ``kubectl words`` prints, having succeeded."""
+    def kubectl(self, *words: str, given: str = "", errors: bool = False) -> str:
+        """Return what ``kubectl words`` prints (as errors too, where warnings stand), having succeeded."""
         answer = subprocess.run(
             ["kubectl", "--namespace", self.namespace, *words],
             input=given or None,
@@ -43,7 +43,7 @@ class Cluster:
             check=False,
         )
         assert answer.returncode == 0, f"kubectl {' '.join(words)}: {answer.stderr}{answer.stdout}"
-        return answer.stdout.strip()
+        return (answer.stdout + answer.stderr if errors else answer.stdout).strip()
 
     def secret(self, name: str, key: str) -> str:
         template = f"{{{{index .data {key!r} | base64decode}}}}".replace("'", '"')

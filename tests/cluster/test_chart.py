@@ -18,6 +18,7 @@ import pytest
 
 from pipelines.engine import deploy
 from tests.cluster.conftest import Cluster
+from toolchain.errors import ServiceError
 
 CHART = Path(__file__).parents[2] / "charts" / "toolchain"
 SMALL = CHART / "ci" / "small-values.yaml"
@@ -150,6 +151,21 @@ def test_an_upgrade_keeps_passwords_and_data(release: Cluster) -> None:
     assert versions(release) == models
 
 
+def test_helm_tests_what_it_installed(release: Cluster) -> None:
+    said = helm("test", "toolchain", "--namespace", release.namespace, "--logs")
+    assert "nobody gets in without a password" in said
+    assert "was written, read and deleted" in said
+
+
+def test_a_volume_of_another_size_is_refused_with_what_to_do(release: Cluster) -> None:
+    kind = release.namespace.removeprefix("chart-")
+    settings = [*OURS, f"storage.kind={kind}", "storage.persistence.size=2Gi"]
+    with pytest.raises(
+        ServiceError, match=rf"storage\.persistence\.size is 2Gi.*grow the claim data-toolchain-{kind}-0"
+    ):
+        deploy.deploy(release.namespace, [SMALL], settings, timeout_minutes=1)
+
+
 def test_no_password_is_among_the_values_of_the_release(release: Cluster) -> None:
     values = helm("get", "values", "toolchain", "--all", "--namespace", release.namespace)
     keys = [("toolchain-mysql", "root-password"), ("toolchain-mlflow", "password")]
@@ -164,6 +180,19 @@ def test_uninstalling_leaves_the_data_and_its_passwords_and_nothing_else(release
     left = {name for name in listed if name not in {"configmap/kube-root-ca.crt", "serviceaccount/default"}}
     claims = {f"persistentvolumeclaim/data-toolchain-{name}-0" for name in ("mysql", release.namespace[6:])}
     assert left == claims | {f"secret/toolchain-{name}" for name in ("mlflow", "mysql", "steps")}
+
+
+def test_a_server_takes_what_each_option_renders(cluster: Callable[[str], Cluster]) -> None:
+    fresh = cluster("chart-options")
+    fresh.kubectl("create", "namespace", fresh.namespace)
+    fresh.kubectl("label", "namespace", fresh.namespace, deploy.POD_SECURITY)
+    images = ("--set", "images.base=ghcr.io/toolchain/base:1,images.mlflow=ghcr.io/toolchain/mlflow:1")
+    for path in sorted((CHART / "ci").glob("*-values.yaml")):
+        chart = ("toolchain", str(CHART), "--namespace", fresh.namespace, *images, "--values", str(path))
+        warnings = fresh.kubectl(
+            "create", "--dry-run=server", "--filename=-", given=helm("template", *chart), errors=True
+        )
+        assert "Warning" not in warnings, path.name
 
 
 def helm(*words: str) -> str:

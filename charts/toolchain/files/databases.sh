@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Makes each service's databases and its user; run again, it changes nothing but a password that changed.
 # Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_ADMINISTRATOR, MYSQL_PWD (the administrator's password, read by the client), OWN_SERVER,
 # KFP_PASSWORD, ML_METADATA_PASSWORD, MLFLOW_PASSWORD.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Puts each database of $DUMPS/*.sql.gz back as it was: what was written since is lost. For bash.
 # Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_ADMINISTRATOR, MYSQL_PWD, DUMPS (the folder).
 set -euo pipefail

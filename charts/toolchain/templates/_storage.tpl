@@ -1,16 +1,27 @@
-{{/* A StatefulSet's one claim, which outlives it: the dict .size, .storageClass. */}}
+{{/*
+A StatefulSet's one claim, which outlives it: dict "root" $ "part" "mysql", a key of the values, "name" the StatefulSet's.
+Kubernetes lets nobody change it: that is said here, where it can be said what to do.
+*/}}
 {{- define "toolchain.claim" -}}
+{{- $wanted := (index .root.Values .part).persistence -}}
+{{- $found := lookup "apps/v1" "StatefulSet" .root.Release.Namespace .name -}}
+{{- if $found -}}
+{{- $size := (index $found.spec.volumeClaimTemplates 0).spec.resources.requests.storage -}}
+{{- if ne $size (toString $wanted.size) -}}
+{{- fail (printf "%s.persistence.size is %v, and %s was installed with %s, which stays: set it back, and grow the claim data-%s-0 (docs/upgrade-and-restore.md)" .part $wanted.size .name $size .name) -}}
+{{- end -}}
+{{- end -}}
 volumeClaimTemplates:
   - metadata:
       name: data
     spec:
       accessModes: [ReadWriteOnce]
-      {{- with .storageClass }}
+      {{- with $wanted.storageClass }}
       storageClassName: {{ . }}
       {{- end }}
       resources:
         requests:
-          storage: {{ .size }}
+          storage: {{ $wanted.size }}
 {{- end }}
 
 {{/* The keys of S3 that the steps have too. */}}

@@ -5,11 +5,9 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from io import StringIO
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar

@@ -43,4 +43,6 @@ def build(folder: Path) -> FastAPI:
 
 
 if __name__ == "__main__":
-    uvicorn.run(build(Path(sys.argv[1])), port=int(sys.argv[2]), log_level="error", access_log=False)
+    uvicorn.run(
+        build(Path(sys.argv[1])), port=int(sys.argv[2]), timeout_keep_alive=75, log_level="error", access_log=False
+    )

@@ -60,6 +60,7 @@ def _add_predict(app: FastAPI, served: Served) -> None:
         ask,
         methods=["POST"],
         summary="Ask the model",
+        tags=["predict"],
         openapi_extra=openapi.predict_body(served),
         responses=openapi.responses(schema, example, (400, 415, *openapi.COMMON)),
         response_class=Response,

@@ -24,6 +24,7 @@ SECONDS_BETWEEN_LOOKS = 2.0  # as often as a step tells of its progress
 SECONDS_OF_LOG = 30  # read again at each look: more than a look and a hiccup take
 PATIENCE_SECONDS = 900.0  # that the server may be away while the run goes on without it
 COMPONENT = "app.kubernetes.io/component"
+ARGO_NODE = "workflows.argoproj.io/node-name"  # annotation of every pod, the drivers' too
 STATES = {"RUNNING": runs.RUNNING, "SUCCEEDED": runs.SUCCEEDED, "FAILED": runs.FAILED, "CANCELED": runs.INTERRUPTED}
 SURROUNDINGS = re.compile(  # lines of KFP's launcher and executor, and of Argo's, around a step's own
     r"^(?:[IWEF]\d{4} \d\d:\d\d:\d\d\.|time=|\[KFP Executor |Error: exit status \d+$)"
@@ -163,20 +164,20 @@ class Follower:
         except ServiceError:
             return False  # it is not seen now; the next look may see it
         for step_name, trouble in troubles:
-            step = next((step for step in self.run.steps if step_name in (step.step, step.task)), None)
+            step = next((step for step in self.run.steps if step_name in (step.step, step.task)), self.run.steps[0])
             waited = time.monotonic() - self._since.setdefault(f"{step_name} {trouble.kind}", time.monotonic())
-            if step and self._told.get(step.task) != trouble.told:
+            if self._told.get(step.task) != trouble.told:
                 self._told[step.task] = trouble.told
                 self.watcher.said(step, f"{PROGRESS}waits: {trouble.told}")
             if trouble.patience is not None and waited >= trouble.patience:
-                self._stop(step or self.run.steps[0], trouble)
+                self._stop(step, trouble)
                 return True
         return False
 
     def _troubles(self, pods: Sequence[Pod]) -> list[tuple[str, Trouble]]:
         waiting = [pod for pod in pods if pod.waits]
         nodes = kubernetes.nodes() if any(pod.waits == "Unschedulable" for pod in waiting) else []
-        found = [(pod.labels.get(COMPONENT, ""), trouble) for pod in waiting if (trouble := trouble_of(pod, nodes))]
+        found = [(_step_of(pod), trouble) for pod in waiting if (trouble := trouble_of(pod, nodes))]
         if self.sees_pods and not waiting and not any(pod.phase == "Running" for pod in pods):
             messages = kubernetes.complaints(self.server.namespace, self.run.kfp)
             found += [(_task_in(name), trouble) for name, said in messages.items() if (trouble := forbidden(said))]
@@ -277,6 +278,11 @@ def _artifacts_of(pod: Pod, side: str) -> dict[str, str]:
     given = json.loads(words[words.index("--executor_input") + 1])
     artifacts = given.get(side, {}).get("artifacts", {})
     return {name: value["artifacts"][0]["uri"] for name, value in artifacts.items() if value.get("artifacts")}
+
+
+def _step_of(pod: Pod) -> str:
+    """Return the step, or KFP's name of the task, that ``pod`` runs or prepares, "" for that of the whole run."""
+    return pod.labels.get(COMPONENT) or _task_in(pod.annotations.get(ARGO_NODE, ""))
 
 
 def _task_in(node: str) -> str:

@@ -33,6 +33,7 @@ class Pod:
 
     name: str
     labels: Mapping[str, str]
+    annotations: Mapping[str, str]
     phase: str  # Pending, Running, Succeeded or Failed
     node: str  # "" before it has one
     image: str  # of its main container
@@ -175,6 +176,7 @@ def _pod(item: Any) -> Pod:
     return Pod(
         name=item.metadata.name,
         labels=item.metadata.labels or {},
+        annotations=item.metadata.annotations or {},
         phase=item.status.phase,
         node=item.spec.node_name or "",
         image=main.image,

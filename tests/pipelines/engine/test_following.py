@@ -18,6 +18,7 @@ NOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
 POD = Pod(
     name="tidy-1",
     labels={"app.kubernetes.io/component": "data.ingest"},
+    annotations={},
     phase="Running",
     node="node0",
     image="ghcr.io/toolchain/base:1",
@@ -171,6 +172,18 @@ def test_an_image_that_is_not_there_ends_the_run_and_is_named(run: Run, heard: H
     assert run.state == runs.FAILED
     assert "x/base:9" in run.step("ingest").error
     assert "make images" in run.step("ingest").error
+
+
+def test_a_driver_that_waits_is_told_at_the_step_that_it_prepares(run: Run, heard: Heard, serve, monkeypatch):
+    node = {"workflows.argoproj.io/node-name": "tidy-x(0).root(0).clean-driver(0)"}
+    pod = replace(
+        POD, labels={}, annotations=node, phase="Pending", started=None, waits="Unschedulable", told="0/1 nodes"
+    )
+    see(monkeypatch, [pod])
+    monkeypatch.setattr(kubernetes, "nodes", lambda: [Node("node0", {}, 2.0, 8 << 30, {})])
+    looks = [("RUNNING", {}), ("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert heard.lines == ["progress: waits: 0/1 nodes"]
 
 
 def test_a_run_that_somebody_stopped_blames_no_step(run: Run, heard: Heard, serve):

@@ -7,7 +7,9 @@ from pipelines.engine.troubles import ending_of, forbidden, trouble_of
 from toolchain.services.kubernetes import Node, Pod
 
 GIB = 1024**3
-POD = Pod("p", {}, "Pending", "", "r/train:1", (), "Unschedulable", "", "", datetime.now(UTC), None, None, 1.0, GIB, {})
+POD = Pod(
+    "p", {}, {}, "Pending", "", "r/train:1", (), "Unschedulable", "", "", datetime.now(UTC), None, None, 1.0, GIB, {}
+)
 NODE = Node("node0", {}, 2.0, 8 * GIB, {})
 
 

@@ -1,17 +1,19 @@
-# shellcheck shell=sh
-# Makes each service's databases and its user; run again, it changes nothing but a password that changed.
+# shellcheck shell=bash
+# Makes each service's databases and its user; run again, it changes nothing but a password that changed. For bash.
 # Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_ADMINISTRATOR, MYSQL_PWD (the administrator's password, read by the client), OWN_SERVER,
 # KFP_PASSWORD, ML_METADATA_PASSWORD, MLFLOW_PASSWORD.
-set -eu
+set -euo pipefail
 
 sql() { mysql --host="$MYSQL_HOST" --port="$MYSQL_PORT" --user="$MYSQL_ADMINISTRATOR" --connect-timeout=5 "$@"; }
 
 quoted() { # TEXT: as a string of SQL
-    printf "'%s'" "$(printf '%s' "$1" | sed -e 's/\\/\\\\/g' -e "s/'/''/g")"
+    local text=${1//\\/\\\\}
+    printf "'%s'" "${text//\'/\'\'}"
 }
 
 user() { # NAME PASSWORD PLUGIN DATABASE...
-    name=$1 password=$(quoted "$2") plugin=$3
+    local name=$1 password plugin=$3 database
+    password=$(quoted "$2")
     shift 3
     # A comment of this kind is run by MySQL 8 and passed over by MariaDB, whose passwords are of that kind anyway.
     [ -z "$plugin" ] || plugin="/*!80000 WITH $plugin */"

@@ -66,4 +66,4 @@ def _unplaced(pod: Pod, nodes: Sequence[Node]) -> Trouble:
     if all(node.cpu < pod.cpu or node.memory_bytes < pod.memory_bytes for node in nodes):
         told = f"it asks for {pod.cpu:g} cores and {pod.memory_bytes / GIB:.1f} GiB, and no node has as much"
         return Trouble("size", told, "submit with --resources small, or add a larger node", SECONDS_FOR_A_NODE)
-    return Trouble("place", pod.told.partition(" preemption:")[0], "see docs/kubectl.md", None)
+    return Trouble("place", pod.told.partition(". ")[0].rstrip("."), "see docs/kubectl.md", None)

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from toolchain.answering import Answerer
 from toolchain.artifacts.model import open_model
-from toolchain.processor import usable_cores
 
 
 class Request(BaseModel):
@@ -26,7 +25,7 @@ class Answer(BaseModel):
 
 
 def build(folder: Path) -> FastAPI:
-    answerer = Answerer(open_model(folder), usable_cores())
+    answerer = Answerer(open_model(folder))
     labels = answerer.model.signature.labels
     app = FastAPI()
 

@@ -1,7 +1,7 @@
 """The model server beside a bare session and beside FastAPI written the plain way, over loopback, by turns.
 
 Anchors: requests a second at one client 0.95 of a bare session's (which tokenizes, runs and takes the softmax in a
-loop, with the same threads); p99 at 8 clients 1.25 of p50.
+loop, with one thread too); p99 at 8 clients 1.25 of p50.
 Usage: python benchmarks/serving.py [MODEL]    (a folder of a text classifier in ONNX; default: makes INT8 MiniLM)
 """
 
@@ -69,7 +69,7 @@ def text() -> str:
 
 def by_turns(folder: Path, ports: dict[str, int]) -> dict[str, list[float]]:
     """Return the requests a second of each side in each turn."""
-    answerer = Answerer(open_model(folder), usable_cores())
+    answerer = Answerer(open_model(folder))
     asks: dict[str, Ask] = {"bare session": lambda: bare(answerer)}
     asks |= {name: Client(port).ask for name, port in ports.items()}
     for ask in asks.values():

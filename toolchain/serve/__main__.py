@@ -11,8 +11,8 @@ from toolchain.serve.settings import Settings
 FAILED, BAD_USAGE = 1, 2  # exit status
 NUMBERS = {
     "port": "where to listen; 0 for any port that is free",
-    "threads": "of one inference; default: the cores that this process may use",
-    "streams": "inferences side by side",
+    "threads": "of one inference",
+    "streams": "inferences side by side; 0: as many as there are cores for",
     "batch-rows": "rows of one length that run at once",
     "batch-wait-ms": "how long the oldest row waits for others",
     "queue-rows": "rows that may wait",

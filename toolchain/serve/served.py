@@ -104,11 +104,11 @@ def load(settings: Settings) -> Served:
     expected = read_expected(settings.parity or settings.model)
     if settings.parity and expected is None:
         raise ArtifactError(f"{settings.parity} holds no expected.json; name a folder that does, or none")
-    answerer = Answerer(model, settings.inference_threads, settings.streams)
+    answerer = Answerer(model, settings.threads, settings.inference_streams)
     metrics = Metrics(model, settings.name, version_of(settings, model), warm_up(answerer, expected))
     batcher = Batcher(
         answerer.answer,
-        streams=settings.streams,
+        streams=settings.inference_streams,
         batch_rows=1 if answerer.detects else settings.batch_rows,
         queue_rows=settings.queue_rows,
         wait_seconds=settings.batch_wait_ms / 1000,

@@ -19,8 +19,10 @@ class Settings:
     port: int = 8080  # 0 for any that is free
     certificate: Path | None = None  # PEM files, for HTTPS; both or neither
     key: Path | None = None
-    threads: int = 0  # of one inference; 0: the cores that this process may use, by the pod's limit too
-    streams: int = 1  # inferences side by side, each with ``threads``
+    threads: int = (
+        1  # of one inference, as the gate measures: threads that wait for each other cost most on shared cores
+    )
+    streams: int = 0  # inferences side by side; 0: as many as the cores that the pod's limit grants have room for
     batch_rows: int = (
         8  # rows of one length that run at once: on CPUs more gain nothing and the first waits for the last
     )
@@ -38,13 +40,13 @@ class Settings:
     connections: int = 1024  # open at once
 
     def __post_init__(self) -> None:
-        for name in ("streams", "batch_rows", "queue_rows", "request_rows", "text_characters", "connections"):
+        for name in ("threads", "batch_rows", "queue_rows", "request_rows", "text_characters", "connections"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give 1 or more")
         for name in ("body_seconds", "deadline_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}: give seconds above 0, 10 is usual")
-        for name in ("threads", "batch_wait_ms", "drain_seconds"):
+        for name in ("streams", "batch_wait_ms", "drain_seconds"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}: give 0 or more")
         if not 0 <= self.port <= 65535:
@@ -57,5 +59,6 @@ class Settings:
             raise ConfigError("HTTPS needs a certificate and its key: give both files, or neither")
 
     @property
-    def inference_threads(self) -> int:
-        return self.threads or max(1, usable_cores() // self.streams)
+    def inference_streams(self) -> int:
+        """How many inferences run side by side."""
+        return self.streams or max(1, usable_cores() // self.threads)

@@ -20,6 +20,8 @@ import pytest
 
 from tests.toolchain.serve.conftest import record, write_model
 from toolchain.artifacts.expected import Row
+from toolchain.processor import usable_cores
+from toolchain.serve.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -214,10 +216,7 @@ def test_https_works_with_a_certificate(start: Callable[..., Running], words: Pa
         assert answer.read() == b"alive"
 
 
-def test_the_cores_of_the_pod_decide_the_threads(start: Callable[..., Running], words: Path):
-    from toolchain.processor import usable_cores
-    from toolchain.serve.settings import Settings
-
-    assert Settings(model=words).inference_threads == usable_cores()
-    assert Settings(model=words, streams=64).inference_threads == 1
-    assert Settings(model=words, threads=3).inference_threads == 3
+def test_the_cores_of_the_pod_decide_how_many_inferences_run_side_by_side(words: Path):
+    assert Settings(model=words).inference_streams == usable_cores()
+    assert Settings(model=words, threads=64).inference_streams == 1
+    assert Settings(model=words, streams=3).inference_streams == 3

@@ -104,7 +104,7 @@ def hold_up(client: TestClient) -> threading.Event:
 
 
 def test_a_full_queue_answers_429_with_retry_after(serving: Serving, words: Path):
-    client = serving(words, queue_rows=4, request_rows=4)
+    client = serving(words, queue_rows=4, request_rows=4, streams=1)
     free = hold_up(client)
     body = {"texts": ["good"] * 4}
     codes: list[int] = []
@@ -246,7 +246,7 @@ def test_a_model_that_answers_no_number_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"port": 70_000}, {"streams": 0}, {"threads": -1}, {"deadline_seconds": 0}, {"body_seconds": float("nan")},
+    [{"port": 70_000}, {"streams": -1}, {"threads": 0}, {"deadline_seconds": 0}, {"body_seconds": float("nan")},
         {"request_rows": 500}, {"certificate": Path("a.pem")}, {"drain_seconds": float("inf")}],
 )  # fmt: skip
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]):

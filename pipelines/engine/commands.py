@@ -92,11 +92,14 @@ def list_runs(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def show(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.cost import cost_of, read_prices
     from pipelines.engine.tell import console, failure, table_of_steps
 
     found = runs.find_run(settings.runs, given.run)
     print(f"{found.id}: {found.state}, {found.seconds:.1f} s" + (f", verdict {found.verdict}" if found.verdict else ""))
-    console().print(table_of_steps(found))
+    prices = read_prices()
+    console().print(table_of_steps(found, prices))
+    print(f"Cost: {cost_of(found).told(prices)}")
     failure(found)
     return SUCCESS
 
@@ -190,7 +193,7 @@ def _on_cluster(given: argparse.Namespace, settings: Settings) -> runs.Run:
 
 
 def _submit_to_cluster(given: argparse.Namespace, settings: Settings) -> int:
-    from pipelines.engine import cluster, parameters
+    from pipelines.engine import cluster, cost, parameters
     from pipelines.engine.following import how_to_follow
     from pipelines.engine.specification import compile_pipeline, read
 
@@ -198,6 +201,7 @@ def _submit_to_cluster(given: argparse.Namespace, settings: Settings) -> int:
     text = compile_pipeline(entry, cluster.size(given.resources or settings.resources))
     spec = read(text)
     values = parameters.gather(given.parameters, given.params, spec.parameters)
+    values = cost.for_the_report(values, cost.read_prices())
     run_ = cluster.submit(entry.name, text, spec, values, settings, cached=not given.no_cache)
     print(f"submitted: {run_.id} (in Kubeflow Pipelines {run_.kfp})", flush=True)
     if given.detach:
@@ -239,9 +243,11 @@ def _run_here(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def _ended(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.cost import log_cost, read_prices
     from pipelines.engine.tell import failure, summary
 
     _record_verdict(run_)
+    log_cost(run_, read_prices(), settings)
     if run_.state != runs.SUCCEEDED:
         if run_.state == runs.INTERRUPTED:
             print(f"\n{run_.id} was stopped after {run_.seconds:.1f} s; what its steps finished is kept")
@@ -252,11 +258,12 @@ def _ended(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int
 
 
 def _plan(given: argparse.Namespace, settings: Settings) -> "Plan":
-    from pipelines.engine import keys, parameters, plan, specification
+    from pipelines.engine import cost, keys, parameters, plan, specification
 
     entry = catalog.find(given.name)
     spec = specification.load(entry, settings.runs / "compiled")
     values = parameters.gather(given.parameters, given.params, spec.parameters)
+    values = cost.for_the_report(values, cost.read_prices())
     salt = runs.fresh_salt()
     made = plan.make_plan(spec, values, keys.task_keys(spec, values, settings, salt), settings.cache)
     return plan.forget(made, settings.cache) if given.no_cache else made

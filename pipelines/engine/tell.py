@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.engine import runs
+from pipelines.engine.cost import Prices, step_cost
 from pipelines.engine.display import MARKS, describe
 from pipelines.engine.runs import Run
 from pipelines.engine.settings import Settings
@@ -74,11 +75,14 @@ def table_of_runs(known: list[Run]) -> Table:
     return table
 
 
-def table_of_steps(run: Run) -> Table:
+def table_of_steps(run: Run, prices: Prices) -> Table:
     """Return the steps of ``run``, a row each."""
-    table = Table("", "step", "state", "how", box=None, pad_edge=False)
+    table = Table("", "step", "state", "how", "core-hours", "cost", box=None, pad_edge=False)
     for step in run.steps:
-        table.add_row(MARKS[step.state][0], step.step, step.state, describe(step))
+        cost = step_cost(step, run)
+        money = cost.money(prices)
+        priced = "" if money is None else f"{money:.4f} {prices.currency}"
+        table.add_row(MARKS[step.state][0], step.step, step.state, describe(step), f"{cost.cpu_hours:.4f}", priced)
     return table
 
 

@@ -9,6 +9,7 @@ import yaml
 from pipelines.engine import catalog, parameters
 from pipelines.engine.catalog import suggestion
 from pipelines.engine.cluster import label, size
+from pipelines.engine.cost import for_the_report, read_prices
 from pipelines.engine.schedules.times import check_cron, zone_of
 from pipelines.engine.settings import ROOT
 from pipelines.engine.specification import Specification, load
@@ -88,7 +89,7 @@ def read_schedules(folder: Path, kept: Path) -> list[Schedule]:
 
 def values_of(schedule: Schedule, spec: Specification) -> dict[str, Any]:
     """Return the value of every parameter of a run; ConfigError when one is unknown, missing or of another kind."""
-    return parameters.complete(schedule.parameters, spec.parameters)
+    return for_the_report(parameters.complete(schedule.parameters, spec.parameters), read_prices())
 
 
 def _documents(path: Path, faults: list[str]) -> list[Any]:

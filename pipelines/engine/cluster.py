@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -10,7 +11,7 @@ from pipelines._placing import DEFAULT_SIZE, SIZES
 from pipelines.engine import runs
 from pipelines.engine.bucket import bring, local_files, reached
 from pipelines.engine.catalog import suggestion
-from pipelines.engine.keys import arguments
+from pipelines.engine.keys import arguments, cluster_keys
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.server import Server
 from pipelines.engine.settings import Settings
@@ -40,12 +41,13 @@ def submit(
     if local_files(spec, values):
         with reached(settings, server.namespace) as bucket:
             sent = bring(spec, values, bucket)
-    steps = [StepRecord(task.name, task.step, "") for task in spec.tasks]
+    keys = cluster_keys(spec, sent, runs.fresh_salt(), datetime.now(UTC).date())
+    steps = [StepRecord(task.name, task.step, keys[task.name]) for task in spec.tasks]
     run = runs.new_run(pipeline, settings.runs, sent, steps)
     run.engine = runs.CLUSTER
     try:
         labels = {RUN_LABEL: run.id, OWNER_LABEL: settings.owner}
-        run.kfp = server.start(pipeline, run.id, labelled(compiled, labels), sent, cached)
+        run.kfp = server.start(pipeline, run.id, labelled(keyed(compiled, keys), labels), sent, cached)
     except ToolchainError:
         run.forget()
         raise
@@ -60,6 +62,15 @@ def size(name: str) -> str:
             f"resources (TOOLCHAIN_RESOURCES) is {name!r}{suggestion(name, list(SIZES))}; there are {', '.join(SIZES)}"
         )
     return name or DEFAULT_SIZE
+
+
+def keyed(compiled: str, keys: Mapping[str, str]) -> str:
+    """Return the ``compiled`` pipeline with our cache ``keys``, by task, for Kubeflow Pipelines' cache to use."""
+    documents = list(yaml.load_all(compiled, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    for name, task in documents[0]["root"]["dag"]["tasks"].items():
+        if task.get("cachingOptions", {}).get("enableCache"):
+            task["cachingOptions"]["cacheKey"] = keys[name]
+    return yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
 
 
 def labelled(compiled: str, labels: Mapping[str, str]) -> str:

@@ -8,7 +8,9 @@ environment. KFP's own key sees neither the package's code nor a changed file.
 import ast
 import hashlib
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from datetime import date
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
@@ -22,26 +24,63 @@ from toolchain.services.storage import version
 
 SCHEMES = ("s3://", "http://", "https://", "hf://", "file://")
 DATA_FILES = {".html", ".j2", ".css", ".json", ".txt"}  # what a step may read from its own package
+BY_CONTENT = re.compile(r"^s3://[^/]+/sources/[0-9a-f]{64}/")  # what a submission brought: it never changes
+DAYS = 90  # that a result on a cluster is used at most; half as long as the chart lets artifacts live
 REGISTRY_STEPS = "release."  # steps that write to the registry depend on which registry that is
 
 
 def task_keys(spec: Specification, values: Mapping[str, Any], settings: Settings, salt: str) -> dict[str, str]:
     """Return the key of each task by its name; a task that must not be cached gets one that ``salt`` makes new."""
+
+    def described(task: Task) -> dict[str, Any]:
+        return {
+            "code": code_digest(task.step),
+            "arguments": {name: _identity(value) for name, value in sorted(arguments(task, values).items())},
+            "environment": [task.environment, environment()],
+            "registry": settings.tracking_uri if task.step.startswith(REGISTRY_STEPS) else "",
+            "salt": "" if task.cached else salt,
+        }
+
+    return _chained(spec, described)
+
+
+def cluster_keys(spec: Specification, values: Mapping[str, Any], salt: str, today: date) -> dict[str, str]:
+    """Return the key of each task on a cluster, where its image stands for its code and its libraries.
+
+    What a file elsewhere holds by the time a pod reads it is not known here, so ``salt`` makes the tasks that read one
+    new, and all that follow: KFP's own key would take yesterday's rows for today's.
+    """
+
+    def described(task: Task) -> dict[str, Any]:
+        known = arguments(task, values)
+        return {
+            "image": task.image,
+            "arguments": dict(sorted(known.items())),
+            "environment": task.environment,
+            "period": today.toordinal() // DAYS,
+            "salt": "" if task.cached and not any(map(_may_change, known.values())) else salt,
+        }
+
+    return _chained(spec, described)
+
+
+def _chained(spec: Specification, described: Callable[[Task], dict[str, Any]]) -> dict[str, str]:
+    """Return a key for each task: of how it is ``described``, of its component, and of the keys before it."""
     keys: dict[str, str] = {}
     for task in spec.tasks:
         keys[task.name] = sha256_of_json(
             {
+                **described(task),
                 "component": task.source,
-                "code": code_digest(task.step),
-                "arguments": {name: _identity(value) for name, value in sorted(arguments(task, values).items())},
-                "environment": [task.environment, environment()],
                 "inputs": {name: [keys[producer], output] for name, (producer, output) in sorted(task.inputs.items())},
                 "after": [keys[name] for name in task.after],
-                "registry": settings.tracking_uri if task.step.startswith(REGISTRY_STEPS) else "",
-                "salt": "" if task.cached else salt,
             }
         )
     return keys
+
+
+def _may_change(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(SCHEMES) and not BY_CONTENT.match(value)
 
 
 def arguments(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:

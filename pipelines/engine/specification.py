@@ -35,6 +35,7 @@ class Task:
     ours: bool  # whether the component calls a step of the toolchain
     component: str  # KFP's name of the component, "comp-..."
     source: str  # the component's code
+    image: str  # that its pod runs
     constants: dict[str, Any]  # arguments fixed by the pipeline, component defaults included
     parameters: dict[str, str]  # arguments that are pipeline parameters, by the component's name
     inputs: dict[str, tuple[str, str]]  # artifacts and values from other tasks: (task, output)
@@ -118,6 +119,7 @@ def _task(name: str, task: dict[str, Any], content: dict[str, Any]) -> Task:
         ours=door is not None,
         component=task["componentRef"]["name"],
         source=source,
+        image=container["image"],
         constants={**_defaults(component), **_of(component, _constants(task))},
         parameters=_of(component, _pipeline_parameters(task)),
         inputs=inputs,

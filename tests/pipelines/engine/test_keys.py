@@ -1,4 +1,6 @@
 import shutil
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ def task(name: str, step: str = "data.one", **changes: object) -> Task:
     blank = {
         "component": f"comp-{name}",
         "source": "code",
+        "image": "ghcr.io/toolchain/base:0.1.0-0123456789ab",
         "ours": True,
         "constants": {},
         "parameters": {},
@@ -117,3 +120,30 @@ def test_another_registry_reruns_the_steps_that_write_to_it(root: Path):
     before, after = made(root, tasks), made(root, tasks, uri="http://mlflow:5000")
     assert before["one"] == after["one"]
     assert before["three"] != after["three"]
+
+
+BROUGHT = f"s3://toolchain/sources/{'a' * 64}/rows.csv"
+
+
+def on_cluster(tasks: tuple[Task, ...] = CHAIN, salt: str = "", day: int = 1, **values: object) -> dict[str, str]:
+    return keys.cluster_keys(spec(*tasks), {"n": BROUGHT, "m": 1, **values}, salt, date(2026, 11, day))
+
+
+def test_on_a_cluster_what_was_brought_by_its_content_is_not_read_again():
+    assert on_cluster(salt="first") == on_cluster(salt="second", day=2)
+
+
+def test_on_a_cluster_a_file_elsewhere_is_read_again_and_all_that_follows_runs():
+    first, second = (on_cluster(salt=salt, n="s3://warehouse/rows.csv") for salt in ("first", "second"))
+    assert not set(first.values()) & set(second.values())
+
+
+def test_on_a_cluster_another_image_reruns_its_task_and_what_follows():
+    changed = (CHAIN[0], replace(CHAIN[1], image="ghcr.io/toolchain/base:0.1.0-ba9876543210"))
+    assert on_cluster()["one"] == on_cluster(changed)["one"]
+    assert on_cluster()["two"] != on_cluster(changed)["two"]
+
+
+def test_on_a_cluster_no_result_outlives_the_artifacts_of_its_run():
+    first = keys.cluster_keys(spec(*CHAIN), {"n": BROUGHT, "m": 1}, "", date(2026, 1, 1))
+    assert not set(first.values()) & set(on_cluster().values())

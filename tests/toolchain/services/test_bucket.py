@@ -43,7 +43,9 @@ def test_without_a_name_nothing_is_asked_of_s3(monkeypatch: pytest.MonkeyPatch) 
         bucket.name()
 
 
-def test_a_name_that_s3_does_not_take_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_s3_does_not_take_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("TOOLCHAIN_BUCKET", "Not A Bucket")
     assert bucket.main([]) == 1
     assert "Not A Bucket" in capsys.readouterr().err

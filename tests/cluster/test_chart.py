@@ -120,10 +120,11 @@ def test_a_client_logs_a_run_whose_files_are_in_s3_and_registers_its_model(relea
     assert len(versions(release)) == 1
 
 
-def test_old_artifacts_expire_and_nothing_else_does(release: Cluster) -> None:
+def test_old_artifacts_and_abandoned_checkpoints_expire_and_nothing_else_does(release: Cluster) -> None:
     with s3(release) as client:
         rules = client.get_bucket_lifecycle_configuration(Bucket="toolchain")["Rules"]
-    assert [(rule["Filter"]["Prefix"], rule["Expiration"]["Days"]) for rule in rules] == [("v2/artifacts/", 180)]
+    expiring = {rule["Filter"]["Prefix"]: rule["Expiration"]["Days"] for rule in rules}
+    assert expiring == {"v2/artifacts/": 180, "checkpoints/": 14}
 
 
 def test_the_model_is_there_after_the_database_restarted(release: Cluster) -> None:

@@ -20,10 +20,14 @@ def rules() -> list[dict[str, Any]]:
     return bucket._rules(s3.client(), NAME)
 
 
+def expiring() -> dict[str, int]:
+    return {rule["Filter"]["Prefix"]: rule["Expiration"]["Days"] for rule in rules()}
+
+
 def test_a_bucket_is_made_with_its_rule_and_making_it_again_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert bucket.main(["--expire-after-days", "90"]) == 0
-        assert [(rule["Filter"]["Prefix"], rule["Expiration"]["Days"]) for rule in rules()] == [("v2/artifacts/", 90)]
+        assert expiring() == {"v2/artifacts/": 90, "checkpoints/": 14}
     assert capsys.readouterr().out == f"s3://{NAME} is there\n" * 2
 
 
@@ -32,9 +36,9 @@ def test_the_rule_follows_the_days_and_goes_with_them_while_others_stay() -> Non
     other = {"ID": "mine", "Status": "Enabled", "Filter": {"Prefix": "mine/"}, "Expiration": {"Days": 3}}
     bucket._set_rules(s3.client(), NAME, [*rules(), other])
     bucket.prepare(NAME, 7)
-    assert {rule["ID"]: rule["Expiration"]["Days"] for rule in rules()} == {"mine": 3, bucket.RULE: 7}
+    assert expiring() == {"mine/": 3, "v2/artifacts/": 7, "checkpoints/": 14}
     bucket.prepare(NAME, 0)
-    assert [rule["ID"] for rule in rules()] == ["mine"]
+    assert expiring() == {"mine/": 3, "checkpoints/": 14}
 
 
 def test_without_a_name_nothing_is_asked_of_s3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from toolchain.errors import ConfigError, ToolchainError
 from toolchain.services.storage import s3
 
 ARTIFACTS = "v2/artifacts/"  # of Kubeflow Pipelines; what MLflow keeps is under mlflow/, and no rule is for that
-RULE = "toolchain-old-artifacts"
+CHECKPOINTS = "checkpoints/"  # a training at work writes its own anew every few minutes
+CHECKPOINT_DAYS = 14  # a training that was killed and has not gone on for so long has been given up
+ARTIFACTS_RULE, CHECKPOINTS_RULE = "toolchain-old-artifacts", "toolchain-abandoned-checkpoints"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -38,11 +40,11 @@ def name() -> str:
 
 
 def prepare(bucket: str, expire_after_days: int) -> None:
-    """Make ``bucket`` unless it is there, and let the files under ``ARTIFACTS`` expire; other rules stay as they are.
+    """Make ``bucket`` unless it is there; let artifacts and abandoned checkpoints expire. Other rules stay as they are.
 
     Args:
         bucket: Its name.
-        expire_after_days: Days from a file's writing, at least 1; 0 takes the rule away.
+        expire_after_days: Days from an artifact's writing, at least 1; 0 keeps artifacts.
 
     Raises:
         ServiceError: S3 is down, or refuses.
@@ -51,8 +53,9 @@ def prepare(bucket: str, expire_after_days: int) -> None:
     with s3.reported(f"s3://{bucket}", "written"):
         if not _exists(client, bucket):
             client.create_bucket(Bucket=bucket, **_location(client.meta.region_name))
-        others = [rule for rule in _rules(client, bucket) if rule.get("ID") != RULE]
-        _set_rules(client, bucket, others + ([_expiry(expire_after_days)] if expire_after_days else []))
+        others = [one for one in _rules(client, bucket) if one.get("ID") not in (ARTIFACTS_RULE, CHECKPOINTS_RULE)]
+        artifacts = [_expiry(ARTIFACTS_RULE, ARTIFACTS, expire_after_days)] if expire_after_days else []
+        _set_rules(client, bucket, [*others, _expiry(CHECKPOINTS_RULE, CHECKPOINTS, CHECKPOINT_DAYS), *artifacts])
 
 
 def _exists(client: Any, bucket: str) -> bool:
@@ -79,15 +82,12 @@ def _rules(client: Any, bucket: str) -> list[dict[str, Any]]:
         return []
 
 
-def _expiry(days: int) -> dict[str, Any]:
-    return {"ID": RULE, "Status": "Enabled", "Filter": {"Prefix": ARTIFACTS}, "Expiration": {"Days": days}}
+def _expiry(name: str, prefix: str, days: int) -> dict[str, Any]:
+    return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, "Expiration": {"Days": days}}
 
 
 def _set_rules(client: Any, bucket: str, rules: list[dict[str, Any]]) -> None:
-    if rules:
-        client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
-    else:
-        client.delete_bucket_lifecycle(Bucket=bucket)
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
 
 
 if __name__ == "__main__":

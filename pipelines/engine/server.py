@@ -174,7 +174,12 @@ class Server:
             package = Path(folder) / "pipeline.yaml"
             package.write_text(compiled, encoding="utf-8")
             made = client.create_recurring_run(
-                place.experiment_id, name, pipeline_package_path=str(package), no_catchup=True, **asked
+                place.experiment_id,
+                name,
+                pipeline_package_path=str(package),
+                no_catchup=True,
+                enable_caching=False,  # KFP's cache knows the address of a source, not that it has new rows by now
+                **asked,
             )
         return str(made.recurring_run_id)
 

@@ -46,6 +46,12 @@ def test_a_new_schedule_is_shown_then_made(folder: Path, server, capsys):
     assert {executor["podMetadata"]["labels"]["toolchain/schedule"] for executor in executors.values()} == {"nightly"}
 
 
+def test_a_schedule_reads_its_source_anew_each_time(folder: Path, server):
+    schedule(folder, "apply")
+    tasks = server.kept[0]["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert not any(task.get("cachingOptions", {}).get("enableCache") for task in tasks.values())
+
+
 def test_a_second_apply_changes_nothing(folder: Path, server, capsys):
     schedule(folder, "apply")
     before = list(server.asked)

@@ -33,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("run", metavar="RUN", help="a run's id")
     command = commands.add_parser("lineage", help="a model's way back to the rows it was made from")
     command.add_argument(
-        "what", nargs="?", metavar="RUN|MODEL", help="a run's id or a registered model; default: the last run"
+        "what",
+        nargs="?",
+        metavar="RUN|MODEL|URL",
+        help="a run's id, a registered model, or where one is served; default: the last run",
     )
     command = commands.add_parser(
         "measure", help="measure and gate a registered model's variants again, on this machine"
@@ -41,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     _add_run_options(command)
     _add_serve(commands.add_parser("serve", help="answer over HTTP with a registered model, on this machine"))
+    _add_promote(commands.add_parser("promote", help="let a registered version serve, if it may"))
+    command = commands.add_parser("rollback", help="let what served before serve again")
+    command.add_argument("model", metavar="MODEL", help="a registered model's name")
+    command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
+    command = commands.add_parser("ledger", help="every promotion and rollback of a model")
+    command.add_argument("model", metavar="MODEL", help="a registered model's name")
+    command.add_argument("--json", action="store_true", help="all that is recorded, for programs")
     _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
     _add_schedule(commands.add_parser("schedule", help="runs that start by the clock: manifests/schedules/"))
     _add_clean(commands.add_parser("clean", help="remove results of old runs that nothing needs any more"))
@@ -109,6 +119,17 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("--alias", default="", help="default: champion, or candidate while there is no champion")
     command.add_argument("--port", type=int, default=8080, help="where it listens; 0 for any port that is free")
     command.add_argument("--host", default="127.0.0.1", help="the address it listens at; 0.0.0.0 for all")
+
+
+def _add_promote(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="a registered model's name")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--version", default="", metavar="N", help="a version's number; default: the candidate's")
+    which.add_argument("--alias", default="candidate", help="what points at the version; default: %(default)s")
+    command.add_argument(
+        "--force", action="store_true", help="although the gate refused it or it is older; needs a reason"
+    )
+    command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:

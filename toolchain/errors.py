@@ -21,6 +21,10 @@ class ServiceError(ToolchainError):
     """An outside service (S3, HTTP, a hub, MLflow, Kubernetes) is down, or refuses."""
 
 
+class ConflictError(ToolchainError):
+    """Somebody else changed the same thing at the same time, and was first."""
+
+
 class StorageFullError(ToolchainError):
     """No space is left where an artifact is written."""
 

@@ -30,6 +30,9 @@ def run(given: argparse.Namespace) -> int:
         "lineage": lineage,
         "measure": measure,
         "serve": serve,
+        "promote": promote,
+        "rollback": rollback,
+        "ledger": ledger,
         "convert": convert,
         "schedule": schedule,
         "clean": clean,
@@ -129,6 +132,26 @@ def serve(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.serve import serve as serve_model
 
     serve_model(given, settings)
+    return SUCCESS
+
+
+def promote(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.promotion import promote as promote_model
+
+    return SUCCESS if promote_model(given, settings) else NOT_PROMOTED
+
+
+def rollback(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.promotion import rollback as roll_back
+
+    roll_back(given, settings)
+    return SUCCESS
+
+
+def ledger(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.promotion import tell_ledger
+
+    tell_ledger(given, settings)
     return SUCCESS
 
 

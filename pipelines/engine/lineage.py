@@ -1,7 +1,10 @@
 """A model's way back: variant, export, training, dataset, source rows, each with its digest."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from rich.tree import Tree
 
@@ -11,21 +14,25 @@ from pipelines.engine.settings import Settings, name_registry
 from pipelines.engine.tell import console
 from toolchain.artifacts.folder import read_json
 from toolchain.artifacts.provenance import Provenance, lineage_from_json
-from toolchain.errors import ConfigError, ToolchainError
+from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
 SHOWN_DIGITS = 12  # of a digest: enough to tell any two apart by eye
+SECONDS_TO_ANSWER = 10.0  # of a model server, which says at once what it serves
 
 
 def tell_lineage(what: str | None, settings: Settings) -> None:
-    """Print the lineage of the run or registered model called ``what``, or of the last run.
+    """Print the lineage of the run or registered model called ``what``, of what serves at that URL, or of the last run.
 
     Raises:
-        ConfigError: there is no such run, and no such registered model.
+        ConfigError: there is no such run, and no such registered model; or what serves is not registered.
+        ServiceError: the server at the URL, or MLflow, does not answer.
         ToolchainError: the run made no model.
     """
     known = {run.id: run for run in runs.all_runs(settings.runs)}
     if what is None or what in known:
         name, lineages = _of_run(known[what] if what else runs.find_run(settings.runs))
+    elif what.startswith(("http://", "https://")):
+        name, lineages = _of_endpoint(what, settings)
     else:
         name, lineages = _of_registered(what, settings)
     tree = Tree(name)
@@ -69,6 +76,37 @@ def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tup
     if not found:
         raise ConfigError(f"there is neither a run nor a registered model {name!r}; see: python -m pipelines runs")
     return name, found
+
+
+def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+    from toolchain.services.registry import find_digest
+
+    digest = _answering(url)
+    name_registry(settings)
+    found = find_digest(digest)
+    if found is None:
+        raise ConfigError(
+            f"{url} answers with digest {digest[:SHOWN_DIGITS]}, which is not in the registry; name its MLflow server "
+            "in MLFLOW_TRACKING_URI"
+        )
+    version, lineage = found
+    title = f"{url} answers with version {version.number} of {version.model}, digest {digest[:SHOWN_DIGITS]}"
+    return title, {version.tags.get("variant", ""): lineage}
+
+
+def _answering(url: str) -> str:
+    """Return the digest of the model that the server at ``url`` answers with."""
+    try:
+        with urlopen(f"{url.rstrip('/')}/readyz", timeout=SECONDS_TO_ANSWER) as answer:
+            return str(json.loads(answer.read())["digest"])
+    except HTTPError as error:
+        raise ServiceError(f"{url} answered {error.code} {error.reason}: no model is ready there") from error
+    except OSError as error:
+        raise ServiceError(
+            f"{url} does not answer ({error}); give the address that serve says it is ready at"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServiceError(f"{url} is no model server of ours: its /readyz names no digest") from error
 
 
 def _grow(node: Tree, lineage: tuple[Provenance, ...], digest: str) -> None:

@@ -21,7 +21,7 @@ class Measurement:
     """A measurement that is whole on disk."""
 
     path: Path
-    kind: str  # "checks", "accuracy", "parity", "latency", "verdict", "registration" or "report"
+    kind: str  # "checks", "accuracy", "parity", "latency", "verdict", "registration", "promotion" or "report"
     data: dict[str, Any]  # the numbers; the step that makes a kind says what is in it
     digest: str
     lineage: tuple[Provenance, ...] = ()

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 
 from toolchain.answering import Answerer
-from toolchain.artifacts.expected import Expected, Row
+from toolchain.artifacts.expected import TOLERANCE, Expected, Row
 from toolchain.detections import Answer
 from toolchain.processor import describe
 
-# What a score (0..1) may differ: float32 on another processor differs by less than 0.0001; INT8 multiplied by other
-# instructions by a few thousandths; another tokenizer, resize or file by far more on at least one of the rows.
-TOLERANCE = 0.02
 OVERLAP = 0.9  # intersection over union from which two boxes are the same
 
 

@@ -173,8 +173,7 @@ class Tracker:
 
     def add_version(self, model: str, run: str, path: str, tags: Mapping[str, str], description: str) -> Version:
         """Return a new version of ``model`` (made when there is none) whose files are at ``path`` of ``run``."""
-        if not self._ask(lambda: self._client.search_registered_models(f"name = '{model}'")):
-            self._ask(lambda: self._client.create_registered_model(model))
+        self._make_model(model)
         source = f"{self._ask(lambda: self._client.get_run(run)).info.artifact_uri}/{path}"
         marks = {**tags, TAG_PATH: path}
         return _version(
@@ -236,6 +235,20 @@ class Tracker:
     def end(self, run: str, status: str = "FINISHED", at: int | None = None) -> None:
         """End ``run`` now, or ``at`` (milliseconds since 1970, UTC)."""
         self._ask(lambda: self._client.set_terminated(run, status, at))
+
+    def _make_model(self, name: str) -> None:
+        """Make the registered model ``name`` unless it is there."""
+
+        def is_there() -> bool:
+            return bool(self._ask(lambda: self._client.search_registered_models(f"name = '{name}'")))
+
+        if is_there():
+            return
+        try:
+            self._ask(lambda: self._client.create_registered_model(name))
+        except ServiceError:  # another process may have made it in between
+            if not is_there():
+                raise
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         return ask(call, self.uri)

@@ -79,6 +79,22 @@ def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:
         }
 
 
+def find_digest(digest: str) -> tuple[Version, tuple[Provenance, ...]] | None:
+    """Return the version whose files have ``digest``, with its lineage; None when no model was registered with it.
+
+    Raises:
+        ConfigError: no server is named.
+        ServiceError: the server does not answer, or refuses.
+    """
+    tracker = Tracker()
+    for version in (version for model in tracker.models() for version in tracker.versions(model)):
+        if version.tags.get(TAG_DIGEST) == digest:
+            with TemporaryDirectory() as folder:
+                file = tracker.download(version.run, f"{version.path}/{DESCRIPTION}", Path(folder))
+                return version, _lineage_at(file)
+    return None
+
+
 def digests_in_use() -> dict[str, str]:
     """Return the digests of all that registered models were made from, sources included, each with one such model as
     "name:version".

@@ -1,0 +1,108 @@
+"""A real server is started with a model and asked over HTTP what was recorded; what fails is said."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.toolchain.serve.conftest import (
+    RECORDED,
+    brightness,
+    one_box,
+    picture,
+    record,
+    word_counter,
+    write_model,
+)
+from toolchain.artifacts.expected import Row, picture_row
+from toolchain.artifacts.model import open_model
+from toolchain.release.promote import check
+from toolchain.release.promote.check import Check, ask_server
+
+GOOD = Row(text="good", scores=(0.2689414, 0.7310586))  # softmax of the counts of bad and good words, 0 and 1
+
+
+def write_words(folder: Path, *rows: Row) -> Path:
+    model = write_model(folder / "words", "text-classification", word_counter)
+    if rows:
+        record(model, list(rows))
+    return model
+
+
+def write_bright(folder: Path) -> Path:
+    model = write_model(folder / "bright", "image-classification", brightness, ("dark", "bright"))
+    record(model, [Row(picture=picture_row(picture(255)), scores=(0.2689414, 0.7310586))])
+    return model
+
+
+def write_box(folder: Path) -> Path:
+    model = write_model(folder / "box", "object-detection", one_box, ("thing", "whole"))
+    file = picture_row(picture(128, width=20, height=10))
+    record(model, [Row(picture=file, scores=(0.9, 0.1), boxes=((0, 0, 10, 5), (0, 0, 20, 10)), labels=(0, 1))])
+    return model
+
+
+def asked(folder: Path) -> Check:
+    return ask_server(open_model(folder), "reviews", "7")
+
+
+@pytest.mark.parametrize("write", [lambda folder: write_words(folder, GOOD), write_bright, write_box])
+def test_a_model_of_every_task_answers_what_was_recorded(write: Callable[[Path], Path], tmp_path: Path):
+    assert asked(write(tmp_path)) == Check(1, 1)
+
+
+def test_a_server_that_asks_for_tokens_is_asked_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLCHAIN_SERVE_TOKENS", "a-token-that-is-long,another-token-as-long")
+    assert asked(write_words(tmp_path, GOOD)) == Check(1, 1)
+
+
+def test_other_answers_than_recorded_are_a_fault(tmp_path: Path):
+    found = asked(write_words(tmp_path, GOOD, Row(text=RECORDED[3], scores=(0.1, 0.9))))
+    assert (found.rows, found.alike) == (2, 0)
+    assert "1 of 2 recorded rows are answered otherwise than evaluation recorded" in found.fault
+
+
+def test_answers_that_were_recorded_from_another_model_are_a_fault(tmp_path: Path):
+    other = write_words(tmp_path / "other", GOOD)
+    model = write_model(tmp_path / "model", "text-classification", word_counter, ("bad", "good"))
+    (model / "expected.json").write_bytes((other / "expected.json").read_bytes())
+    assert "the answers were recorded from model" in asked(model).fault
+
+
+def test_a_file_that_nothing_here_runs_is_a_fault(tmp_path: Path):
+    model = write_model(tmp_path / "words", "text-classification", lambda path: path.write_bytes(b"no graph") and None)
+    found = asked(model)
+    assert found.rows == 0
+    assert "model.onnx" in found.fault
+    assert "Traceback" not in found.fault
+
+
+def test_a_server_that_does_not_start_in_time_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(check, "SECONDS_TO_START", 0.05)
+    assert asked(write_words(tmp_path, GOOD)) == Check(1, 0, "it said nothing for 0.05 s")
+
+
+def test_without_recorded_answers_nothing_is_asked(tmp_path: Path):
+    assert asked(write_words(tmp_path)) == Check(0, 0)
+
+
+def test_scores_over_http_are_compared_by_class(tmp_path: Path):
+    model = open_model(write_words(tmp_path, GOOD))
+    expected = check.read_expected(model.path)
+    assert expected is not None
+    answer = json.loads('{"scores": {"negative": 0.28, "positive": 0.72}}')
+    assert check._is_alike(answer, GOOD, expected, model)
+    assert not check._is_alike(answer, replace(GOOD, scores=(0.72, 0.28)), expected, model)
+
+
+def test_boxes_over_http_are_compared_where_they_are_sure(tmp_path: Path):
+    model = open_model(write_box(tmp_path))
+    expected = check.read_expected(model.path)
+    assert expected is not None
+    (row,) = expected.rows
+    sure = {"label": "thing", "score": 0.89, "box": [0, 0, 10, 5]}
+    assert check._is_alike({"boxes": [sure]}, row, expected, model), "the one of 0.1 need not be there"
+    assert not check._is_alike({"boxes": []}, row, expected, model)
+    assert not check._is_alike({"boxes": [{**sure, "label": "whole"}]}, row, expected, model)

@@ -1,0 +1,87 @@
+"""The six cases of a push decision, each by itself and where two meet."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from toolchain.release.promote import verdict_of
+from toolchain.release.promote.check import Check
+from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, Push, Verdict, decide
+from toolchain.services.ledger import PROMOTED, Entry
+
+SAFE, UNSAFE, UNGATED = Verdict(True, "winner on avx2"), Verdict(False, "refused on avx2"), Verdict(False, "not gated")
+PASSED, FAILED, NOTHING_RECORDED = Check(4, 4), Check(4, 3, "1 of 4 recorded rows are answered otherwise"), Check(0, 0)
+SERVING = Entry(action=PROMOTED, version="2", digest="a" * 64, variant="fp32", verdict="winner on avx2")
+PUSH = Push(number="3", digest="b" * 64, verdict=SAFE, older=False, serving=SERVING, force=False, check=PASSED)
+
+
+def test_a_validated_version_that_a_server_answers_with_is_promoted():
+    decision = decide(PUSH)
+    assert (decision.action, decision.why, decision.overrode) == (PROMOTE, "after version 2", "")
+
+
+def test_the_first_model_is_promoted_too():
+    assert decide(replace(PUSH, serving=None)).why == "the first"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"verdict": UNSAFE}, "the gate refused it: refused on avx2"),
+        ({"verdict": UNGATED}, "it was not gated"),
+        ({"older": True}, r"it is older than version 2, which serves \(to go back: rollback\)"),
+        ({"check": NOTHING_RECORDED}, "no answers were recorded with it"),
+        ({"verdict": UNSAFE, "serving": None}, "the gate refused it"),
+    ],
+)
+def test_what_speaks_against_it_refuses_it_and_force_overrides_it_and_remembers(changed: dict, reason: str):
+    refused = decide(replace(PUSH, **changed))
+    assert refused.action == REFUSE
+    assert re.match(reason, refused.why)
+    assert "--force --reason" in refused.why
+    forced = decide(replace(PUSH, **changed, force=True))
+    assert forced.action == PROMOTE
+    assert re.match(reason, forced.overrode)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_server_that_fails_is_refused_with_force_too(force: bool):
+    decision = decide(replace(PUSH, check=FAILED, force=force))
+    assert (decision.action, decision.why) == (REFUSE, f"a server with it fails: {FAILED.fault}")
+
+
+@pytest.mark.parametrize("changed", [{}, {"force": True}, {"verdict": UNSAFE}, {"check": FAILED}, {"older": True}])
+def test_the_same_digest_is_kept_whatever_else_is_said(changed: dict):
+    decision = decide(replace(PUSH, digest=SERVING.digest, **changed))
+    assert (decision.action, decision.why) == (KEEP, "digest aaaaaaaaaaaa serves already, as version 2")
+
+
+def test_all_that_speaks_against_it_is_said_at_once():
+    why = decide(replace(PUSH, verdict=UNSAFE, older=True)).why
+    assert "the gate refused it" in why
+    assert "it is older" in why
+
+
+def test_force_that_was_not_needed_overrides_nothing():
+    assert decide(replace(PUSH, force=True)).overrode == ""
+
+
+def test_without_a_check_nothing_is_held_against_it_yet():
+    assert decide(replace(PUSH, check=None)).action == PROMOTE
+
+
+TAGS = {"safe": "false", "accuracy": "0.8", "processor": "avx2", "safe.avx2": "false", "accuracy.avx2": "0.8000"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "won", "verdict"),
+    [
+        ({}, True, UNGATED),
+        (TAGS, False, Verdict(False, "refused on avx2 (accuracy 0.8000)")),
+        ({**TAGS, "safe.amx": "true", "ratio.amx": "2"}, True, Verdict(True, "winner on amx (accuracy 0.8, ratio 2)")),
+        ({"safe": "true", "processor": "neon"}, False, Verdict(True, "safe on neon")),
+    ],
+)  # fmt: skip
+def test_the_verdict_for_this_kind_of_processor_comes_before_the_last_one(tags: dict, won: bool, verdict: Verdict):
+    assert verdict_of(tags, won, "amx") == verdict

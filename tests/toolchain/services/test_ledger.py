@@ -1,0 +1,284 @@
+"""The ledger is a chain that nobody can change unseen, and of two who promote at once one wins."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from toolchain.errors import ArtifactError, ConfigError, ConflictError
+from toolchain.services import ledger, patience
+from toolchain.services.ledger import PROMOTED, Entry
+from toolchain.services.mlflow import Tracker, Version
+from toolchain.services.storage import s3
+
+ROOT = Path(__file__).parents[3]
+DIGESTS = {"1": "1" * 64, "2": "2" * 64, "3": "3" * 64}
+PROMOTER = """
+import sys
+import time
+from pathlib import Path
+from toolchain.errors import ConflictError
+from toolchain.services import ledger
+from toolchain.services.ledger import PROMOTED, Entry
+from toolchain.services.mlflow import Tracker
+
+number, go = sys.argv[1], Path(sys.argv[2])
+tracker = Tracker()
+version = next(one for one in tracker.versions("words") if one.number == number)
+for turn in range(int(sys.argv[3])):
+    head = ledger.read(tracker, "words").head
+    Path(f"{go}-{turn}-{number}").touch()
+    while not all(Path(f"{go}-{turn}-{other}").exists() for other in "12"):
+        time.sleep(0.001)  # until the other has read the same head
+    entry = Entry(action=PROMOTED, version=number, digest=number * 64, variant="fp32", verdict="safe", previous=head)
+    try:
+        ledger.append(tracker, "words", version, entry)
+        print("won", flush=True)
+    except ConflictError:
+        print("lost", flush=True)
+    Path(f"{go}-{turn}-{number}-done").touch()
+    while not all(Path(f"{go}-{turn}-{other}-done").exists() for other in "12"):
+        time.sleep(0.001)  # before the next turn's head is read
+"""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ledger") / "mlflow.db"
+
+
+@pytest.fixture
+def tracker(database: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
+    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
+    return Tracker()
+
+
+@pytest.fixture
+def model(tracker: Tracker, request: pytest.FixtureRequest) -> str:
+    """The name of a model of three versions that this test alone has."""
+    name = request.node.name[:60].partition("[")[0]
+    register(tracker, name)
+    return name
+
+
+def register(tracker: Tracker, name: str) -> None:
+    for digest in DIGESTS.values():
+        run = tracker.create_run("any", "any", {})
+        tracker.add_version(name, run, "variants/fp32", {"digest": digest, "variant": "fp32"}, "")
+
+
+def version(tracker: Tracker, model: str, number: str) -> Version:
+    return next(one for one in tracker.versions(model) if one.number == number)
+
+
+def entry(number: str, previous: str, **said: str) -> Entry:
+    told = {"reason": "", "who": "ann", **said}
+    return Entry(
+        action=PROMOTED,
+        version=number,
+        digest=DIGESTS[number],
+        variant="fp32",
+        verdict="safe",
+        previous=previous,
+        **told,
+    )
+
+
+def promote(tracker: Tracker, model: str, *numbers: str) -> ledger.Ledger:
+    found = ledger.read(tracker, model)
+    for number in numbers:
+        found = ledger.append(tracker, model, version(tracker, model, number), entry(number, found.head))
+    return found
+
+
+def test_nothing_was_promoted_yet(tracker: Tracker, model: str):
+    found = ledger.read(tracker, model)
+    assert (found.lines, found.head, found.served, found.serving) == ((), "", [], None)
+
+
+def test_what_is_appended_is_read_back_whole_and_the_champion_follows(tracker: Tracker, model: str):
+    first = entry("2", "", reason="better on “names”, ümlauts too", who="ann")
+    done = ledger.append(tracker, model, version(tracker, model, "2"), first)
+    assert [line.entry for line in done.lines] == [first]
+    assert done.head == first.sha256
+    assert tracker.aliases(model) == {"champion": "2"}
+    plain = done.lines[0].plain
+    assert (plain["number"], plain["counts"], plain["who"], plain["digest"]) == (1, True, "ann", DIGESTS["2"])
+    assert json.loads(json.dumps(plain)) == plain
+    (kept,) = tracker.versions(f"{model}.ledger")
+    assert (kept.run, kept.path) == (version(tracker, model, "2").run, "variants/fp32"), "it leads to the files"
+
+
+def test_rolling_back_goes_the_whole_way_and_never_forward_again(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2", "3")
+    for due in ("2", "1"):
+        done = ledger.rollback(tracker, model, "it was slow", "bob")
+        assert done.serving is not None
+        assert (done.serving.version, tracker.aliases(model)["champion"]) == (due, due)
+    with pytest.raises(ConfigError, match=f"nothing of {model} served before version 1; promote another"):
+        ledger.rollback(tracker, model, "", "bob")
+    actions = [(line.entry.action, line.entry.version, line.entry.who) for line in ledger.read(tracker, model).lines]
+    assert actions == [
+        ("promoted", "1", "ann"),
+        ("promoted", "2", "ann"),
+        ("promoted", "3", "ann"),
+        ("rolled back", "2", "bob"),
+        ("rolled back", "1", "bob"),
+    ]
+
+
+def test_after_a_rollback_a_promotion_rolls_back_to_what_served_then(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    ledger.rollback(tracker, model, "", "")
+    promote(tracker, model, "3")
+    done = ledger.rollback(tracker, model, "", "")
+    assert done.serving is not None
+    assert done.serving.version == "1"
+
+
+def test_nothing_is_rolled_back_where_nothing_was_promoted(tracker: Tracker, model: str):
+    with pytest.raises(ConfigError, match="served before anything was promoted"):
+        ledger.rollback(tracker, model, "", "")
+
+
+def test_what_served_before_must_still_be_there(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    tracker._client.delete_model_version(model, "1")
+    with pytest.raises(ArtifactError, match=r"version 1 of .*, which served before, is gone"):
+        ledger.rollback(tracker, model, "", "")
+    assert tracker.aliases(model)["champion"] == "2"
+
+
+def test_of_two_that_follow_the_same_entry_the_first_counts(tracker: Tracker, model: str):
+    head = promote(tracker, model, "1").head
+    ledger.append(tracker, model, version(tracker, model, "2"), entry("2", head, who="ann"))
+    with pytest.raises(ConflictError, match=r"at the same time somebody promoted version 2 .* by ann; nothing else"):
+        ledger.append(tracker, model, version(tracker, model, "3"), entry("3", head, who="bob"))
+    found = ledger.read(tracker, model)
+    assert [line.counts for line in found.lines] == [True, True, False]
+    assert [one.version for one in found.served] == ["1", "2"]
+    assert tracker.aliases(model)["champion"] == "2"
+    assert promote(tracker, model, "3").served[-1].version == "3", "it goes on after the last that counts"
+
+
+def test_a_request_that_was_sent_twice_counts_once(tracker: Tracker, model: str):
+    same = entry("1", "")
+    for _ in range(2):
+        done = ledger.append(tracker, model, version(tracker, model, "1"), same)
+    assert [line.counts for line in done.lines] == [True, False]
+    assert len(done.served) == 1
+
+
+def test_a_champion_that_was_moved_by_hand_is_set_right(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    tracker.point(model, "champion", "3")
+    ledger.point_champion(tracker, model)
+    assert tracker.aliases(model)["champion"] == "1"
+
+
+def test_an_entry_that_was_changed_is_found(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    kept = tracker.versions(f"{model}.ledger")[0]
+    said = json.loads(kept.tags[ledger.TAG_ENTRY])
+    tracker.tag_version(kept, {ledger.TAG_ENTRY: json.dumps({**said, "who": "eve"})})
+    with pytest.raises(ArtifactError, match=r"entry 1 of .*\.ledger in MLflow was changed or taken out"):
+        ledger.read(tracker, model)
+    forged = replace(Entry(**said), who="eve")
+    changed = {ledger.TAG_ENTRY: json.dumps({**said, "who": "eve"}), ledger.TAG_SHA256: forged.sha256}
+    tracker.tag_version(kept, changed)
+    with pytest.raises(ArtifactError, match="entry 2"):
+        ledger.read(tracker, model)
+
+
+def test_an_entry_that_was_taken_out_is_found(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    tracker._client.delete_model_version(f"{model}.ledger", "1")
+    with pytest.raises(ArtifactError, match="entry 1"):
+        ledger.read(tracker, model)
+
+
+def test_what_is_no_entry_is_no_ledger(tracker: Tracker, model: str):
+    register(tracker, f"{model}.ledger")
+    with pytest.raises(ArtifactError, match="entry 1"):
+        ledger.read(tracker, model)
+
+
+def test_a_bucket_gets_a_copy_of_every_entry(
+    tracker: Tracker, model: str, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    promote(tracker, model, "1")  # before there was a bucket
+    monkeypatch.setenv("TOOLCHAIN_BUCKET", s3_bucket)
+    done = promote(tracker, model, "2")
+    kept = s3.listing(f"s3://{s3_bucket}/ledger/{model}/")
+    assert [json.loads(s3.content(one.uri)) for one in kept] == [line.plain for line in done.lines]
+    ledger.mirror(done)
+    assert s3.listing(f"s3://{s3_bucket}/ledger/{model}/") == kept, "nothing is written again"
+
+
+def test_a_promotion_stands_although_its_copy_cannot_be_written(
+    tracker: Tracker, model: str, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("TOOLCHAIN_BUCKET", "nobody-made-it")
+    assert len(promote(tracker, model, "1").lines) == 1
+    assert "the ledger's copy will follow with its next entry" in capsys.readouterr().out
+    assert tracker.aliases(model)["champion"] == "1"
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of MLflow's own server on SQLite, with files handed on by it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["server", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--host", "127.0.0.1"]
+    words += ["--artifacts-destination", str(tmp_path / "files"), "--port", str(port), "--workers", "2"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *words],
+        env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            urlopen(f"{address}/health", timeout=2)
+            break
+        except OSError:
+            time.sleep(0.2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
+    yield address
+    os.killpg(process.pid, 15)
+    process.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_of_two_processes_that_promote_at_once_exactly_one_wins_every_time(mlflow_server: str, tmp_path: Path):
+    register(tracker := Tracker(), "words")
+    turns = 5
+    words = [sys.executable, "-c", PROMOTER]
+    racing = [
+        subprocess.Popen(
+            [*words, number, str(tmp_path / "go"), str(turns)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for number in "12"
+    ]
+    said = [process.communicate(timeout=300)[0].split() for process in racing]
+    assert [process.returncode for process in racing] == [0, 0]
+    assert all(sorted(pair) == ["lost", "won"] for pair in zip(*said, strict=True)), said
+    found = ledger.read(tracker, "words")
+    assert sum(line.counts for line in found.lines) == turns
+    winners = [str(1 + [one[turn] for one in said].index("won")) for turn in range(turns)]
+    assert [one.version for one in found.served] == winners
+    assert found.serving is not None
+    assert tracker.aliases("words")["champion"] == found.serving.version

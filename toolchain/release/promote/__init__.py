@@ -1,0 +1,188 @@
+"""Promote: a registered version becomes what serves, once the gate, a real server and the ledger say that it may."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.model import open_model
+from toolchain.artifacts.provenance import Work
+from toolchain.errors import ArtifactError, ConfigError
+from toolchain.processor import describe
+from toolchain.progress import say
+from toolchain.release.promote.check import Check, ask_server
+from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, Decision, Push, Verdict, decide
+from toolchain.services import ledger, registry
+from toolchain.services.mlflow import Tracker, Version
+
+CANDIDATE = "candidate"  # the alias that registration gives the gate's winner; with "-" and a kind, of the winner there
+REASON_CHARACTERS = 500  # a sentence or two; MLflow shows them in the description of the ledger's entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    model: str = ""  # "name" (its candidate), "name@alias" or "name:version"; must be given
+    force: bool = False  # whether to override the gate and the order of versions; never a server that does not answer
+    reason: str = ""  # recorded; must be given with force
+    who: str = ""  # promotes, recorded
+
+    def __post_init__(self) -> None:
+        name, number, alias = registry.split_name(self.model)
+        if not name or "'" in self.model or (number and alias):
+            raise ConfigError(f"model is {self.model!r}: give a registered model as name, name@alias or name:version")
+        if number and not number.isdigit():
+            raise ConfigError(f"model is {self.model!r}: a version is a number, as in {name}:3")
+        if name.endswith(ledger.SUFFIX):
+            raise ConfigError(f"{name} is a ledger; promote {name.removesuffix(ledger.SUFFIX)}")
+        if self.force and not self.reason.strip():
+            raise ConfigError("force without a reason: give one in reason, it is recorded")
+        if len(self.reason) > REASON_CHARACTERS:
+            raise ConfigError(f"reason has {len(self.reason)} characters: give {REASON_CHARACTERS} at most")
+
+
+@dataclass(frozen=True)
+class Result:
+    promoted: bool  # whether this version serves now, if only because it did before
+    changed: bool  # whether another one did before
+
+
+def promote(config: Config) -> dict[str, Any]:
+    """Decide on the version that ``config`` names, promote it if it may, and return what was found and done.
+
+    Returns:
+        model, version, digest, variant, verdict; action, why and overrode of the decision; rows asked and answered
+        alike, 0 when the server was not started; sha256 of the ledger's entry, "" when none was added.
+    """
+    tracker = Tracker()
+    name = registry.split_name(config.model)[0]
+    aliases, version, versions = _named(tracker, config.model)
+    known = ledger.read(tracker, name)
+    push = Push(
+        number=version.number,
+        digest=version.tags[registry.TAG_DIGEST],
+        verdict=verdict_of(version.tags, _won(version.number, aliases), describe().kind),
+        older=_is_older(version, known.serving, versions),
+        serving=known.serving,
+        force=config.force,
+    )
+    decision = decide(push)
+    if decision.action == PROMOTE:
+        push = replace(push, check=_check(tracker, version))
+        decision = decide(push)
+    head = known.head
+    if decision.action == PROMOTE:
+        head = ledger.append(tracker, name, version, _entry(push, version, decision, config, head)).head
+    elif decision.action == KEEP:
+        ledger.point_champion(tracker, name)  # a promotion that was cut off may not have come so far
+    return _told(name, version, push, decision, head if decision.action == PROMOTE else "")
+
+
+def run(promotion: Path, config: Config) -> Result:
+    """Promote what ``config`` names if it may be, and write the measurement ``promotion``: what was decided, and why.
+
+    Raises:
+        ArtifactError: the version's files in MLflow, or the ledger, were changed.
+        ConfigError: there is no such model, version or alias, or no MLflow server is named.
+        ConflictError: somebody else promoted or rolled back at the same time.
+        ServiceError: MLflow does not answer, or refuses.
+    """
+    work = Work("release.promote", config)
+    with new_measurement(promotion, "promotion", work) as writer:
+        writer.data = promote(config)
+        work.metrics |= {name: float(writer.data[name]) for name in ("rows", "alike")}
+    say(_sentence(writer.data))
+    action = writer.data["action"]
+    return Result(promoted=action in (PROMOTE, KEEP), changed=action == PROMOTE)
+
+
+def verdict_of(tags: Mapping[str, str], won: bool, kind: str) -> Verdict:
+    """Return the gate's verdict in the ``tags`` of a version: for processors of ``kind``, else the last one given."""
+    here = f"safe.{kind}" in tags
+    safe, where = tags.get(f"safe.{kind}" if here else "safe", ""), kind if here else tags.get("processor", "")
+    if not safe:
+        return Verdict(False, "not gated")
+    measured = {name: tags.get(f"{name}.{where}", tags.get(name, "")) for name in ("accuracy", "agreement", "ratio")}
+    figures = ", ".join(f"{name} {value}" for name, value in measured.items() if value)
+    word = "refused" if safe != "true" else "winner" if won else "safe"
+    return Verdict(
+        safe == "true", f"{word} on {where or 'an unknown processor'}" + (f" ({figures})" if figures else "")
+    )
+
+
+def _named(tracker: Tracker, model: str) -> tuple[dict[str, str], Version, dict[str, Version]]:
+    """Return the aliases of a model, the version that ``model`` means, and all its versions by number."""
+    name, number, alias = registry.split_name(model)
+    versions = {version.number: version for version in tracker.versions(name)}
+    if not versions:
+        raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
+    aliases = tracker.aliases(name)
+    wanted = alias or CANDIDATE
+    if not number and wanted not in aliases:
+        raise ConfigError(f"{name} has no alias {wanted!r}; it has {', '.join(sorted(aliases)) or 'none'}")
+    number = number or aliases[wanted]
+    if number not in versions:
+        raise ConfigError(f"{name} has no version {number}; it has {', '.join(versions)}")
+    return aliases, versions[number], versions
+
+
+def _won(number: str, aliases: Mapping[str, str]) -> bool:
+    return any(one == number for alias, one in aliases.items() if alias.partition("-")[0] == CANDIDATE)
+
+
+def _is_older(version: Version, serving: ledger.Entry | None, versions: Mapping[str, Version]) -> bool:
+    """Return whether ``version`` was registered before what serves; variants of one run are of the same age."""
+    if serving is None or int(version.number) >= int(serving.version):
+        return False
+    return serving.version not in versions or versions[serving.version].run != version.run
+
+
+def _check(tracker: Tracker, version: Version) -> Check:
+    """Start the server with the files of ``version`` and ask it what was recorded."""
+    with TemporaryDirectory(prefix="promoted-") as folder:
+        model = open_model(tracker.download(version.run, version.path, Path(folder)))
+        if model.digest != version.tags[registry.TAG_DIGEST]:
+            raise ArtifactError(f"version {version.number} of {version.model} was changed in MLflow; register it again")
+        say(f"starting a server with version {version.number} of {version.model} to ask it what was recorded")
+        return ask_server(model, version.model, version.number)
+
+
+def _entry(push: Push, version: Version, decision: Decision, config: Config, head: str) -> ledger.Entry:
+    return ledger.Entry(
+        action=ledger.PROMOTED,
+        version=push.number,
+        digest=push.digest,
+        variant=version.tags.get(registry.TAG_VARIANT, ""),
+        verdict=push.verdict.told,
+        reason=config.reason,
+        overrode=decision.overrode,
+        who=config.who,
+        previous=head,
+    )
+
+
+def _told(name: str, version: Version, push: Push, decision: Decision, entry: str) -> dict[str, Any]:
+    check = push.check or Check(0, 0)
+    return {
+        "model": name,
+        "version": push.number,
+        "digest": push.digest,
+        "variant": version.tags.get(registry.TAG_VARIANT, ""),
+        "verdict": push.verdict.told,
+        **asdict(decision),
+        "rows": check.rows,
+        "alike": check.alike,
+        "sha256": entry,
+    }
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    what = f"version {found['version']} of {found['model']} ({found['variant']}, digest {found['digest'][:12]})"
+    if found["action"] == REFUSE:
+        return f"not promoted: {what}: {found['why']}"
+    if found["action"] == KEEP:
+        return f"nothing to do for {what}: {found['why']}"
+    forced = f"; by force, although {found['overrode']}" if found["overrode"] else ""
+    asked = f"{found['alike']} of {found['rows']} recorded rows answered alike"
+    return f"promoted {what}, {found['why']}: {found['verdict']}; {asked}{forced}"

@@ -1,0 +1,60 @@
+"""Decision: whether a version may become what serves. No service is asked here; all that counts is in a ``Push``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from toolchain.release.promote.check import Check
+from toolchain.services.ledger import SHOWN_DIGITS, Entry
+
+PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate said of a version."""
+
+    safe: bool
+    told: str  # in words: "winner on avx2 (accuracy 0.9100, …)", "refused on …", "not gated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """A version that someone wants to serve, and what is known of it."""
+
+    number: str
+    digest: str
+    verdict: Verdict
+    older: bool  # registered before what serves
+    serving: Entry | None  # None: nothing was promoted yet
+    force: bool  # with a reason
+    check: Check | None = None  # None: no server was started yet, for what needs none to be decided
+
+
+@dataclass(frozen=True)
+class Decision:
+    action: str  # PROMOTE, KEEP (it serves already) or REFUSE
+    why: str  # a clause
+    overrode: str = ""  # what spoke against it and was overridden by force
+
+
+def decide(push: Push) -> Decision:
+    """Return what is to be done. Force overrides the gate and the order of versions, never a server that fails."""
+    if push.serving and push.serving.digest == push.digest:
+        return Decision(KEEP, f"digest {push.digest[:SHOWN_DIGITS]} serves already, as version {push.serving.version}")
+    if push.check and push.check.fault:
+        return Decision(REFUSE, f"a server with it fails: {push.check.fault}")
+    objections = "; ".join(_objections(push))
+    if objections and not push.force:
+        return Decision(REFUSE, f"{objections}. To promote it all the same: --force --reason REASON")
+    before = f"after version {push.serving.version}" if push.serving else "the first"
+    return Decision(PROMOTE, before, objections)
+
+
+def _objections(push: Push) -> Iterator[str]:
+    if not push.verdict.safe:
+        told = push.verdict.told
+        yield "it was not gated" if told == "not gated" else f"the gate refused it: {told}"
+    if push.older and push.serving:
+        yield f"it is older than version {push.serving.version}, which serves (to go back: rollback)"
+    if push.check and not push.check.rows:
+        yield "no answers were recorded with it, so nothing shows that it answers as it was measured"

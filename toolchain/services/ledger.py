@@ -1,0 +1,205 @@
+"""Ledger: every promotion and rollback of a model, append-only, in MLflow; what it says last is what serves.
+
+MLflow has no compare-and-swap. It has one thing that two can never both get: the next version number of a registered
+model, part of a primary key in its database. So a ledger is a registered model of its own, "MODEL.ledger", and an entry
+is one of its versions, written whole by one request. An entry names the digest of the entry that its writer saw last.
+Of two that name the same one, the lower number counts and the other is void, for every reader alike; each writer reads
+back, and so learns whether it won. A request that was sent twice, because its answer got lost, is harmless for the same
+reason. The digests also show when an entry was changed or taken out. The alias "champion" only follows the ledger.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from toolchain.artifacts.digest import sha256_of_json
+from toolchain.errors import ArtifactError, ConfigError, ConflictError, ServiceError
+from toolchain.progress import say
+from toolchain.services.mlflow import Tracker, Version
+from toolchain.services.registry import TAG_DIGEST, TAG_VARIANT
+from toolchain.services.storage import bucket, s3
+
+CHAMPION = "champion"  # the alias of what serves
+SUFFIX = ".ledger"  # of the registered model that is a ledger, after the name of the model that it is about
+PREFIX = "ledger"  # in the bucket, of the copies
+TAG_ENTRY, TAG_SHA256 = "toolchain.entry", "toolchain.sha256"  # of an entry: all it says, JSON; its digest
+PROMOTED, ROLLED_BACK = "promoted", "rolled back"
+SHOWN_DIGITS = 12  # of a digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One change of what serves."""
+
+    action: str  # PROMOTED or ROLLED_BACK
+    version: str  # of the model, that serves from then on
+    digest: str  # of that version's files
+    variant: str
+    verdict: str  # the gate's, in words
+    reason: str = ""  # a person's, "" for none
+    overrode: str = ""  # what spoke against it and was overridden by force, "" for nothing
+    who: str = ""
+    previous: str = ""  # the digest of the entry that this one follows, "" for the first
+    when: int = field(default_factory=lambda: int(time.time() * 1000))  # milliseconds since 1970, UTC
+    key: str = field(default_factory=lambda: uuid4().hex)  # tells two that say the same apart
+
+    @property
+    def sha256(self) -> str:
+        return sha256_of_json(asdict(self))
+
+    @property
+    def told(self) -> str:
+        """What happened, in a line."""
+        by = f" by {self.who}" if self.who else ""
+        why = f": {self.reason}" if self.reason else ""
+        what = f"version {self.version} ({self.variant}, digest {self.digest[:SHOWN_DIGITS]})"
+        return f"{self.action}{' to' if self.action == ROLLED_BACK else ''} {what}{by}{why}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry where it stands in the ledger."""
+
+    number: int  # from 1
+    entry: Entry
+    counts: bool  # False for one that lost against another
+
+    @property
+    def plain(self) -> dict[str, object]:
+        """Everything in it, as JSON holds it."""
+        at = datetime.fromtimestamp(self.entry.when / 1000, UTC).isoformat(timespec="milliseconds")
+        said = {**asdict(self.entry), "when": at, "sha256": self.entry.sha256}
+        return {"number": self.number, "counts": self.counts, **said}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was done, oldest first."""
+
+    model: str
+    lines: tuple[Line, ...]
+
+    @property
+    def head(self) -> str:
+        """The digest of the last entry that counts, "" when there is none."""
+        return next((line.entry.sha256 for line in reversed(self.lines) if line.counts), "")
+
+    @property
+    def served(self) -> list[Entry]:
+        """The promotions that stand: what serves is the last, what a rollback leads to the one before it."""
+        standing: list[Entry] = []
+        for line in self.lines:
+            if line.counts and line.entry.action == PROMOTED:
+                standing.append(line.entry)
+            elif line.counts:
+                standing.pop()
+        return standing
+
+    @property
+    def serving(self) -> Entry | None:
+        return next(reversed(self.served), None)
+
+
+def read(tracker: Tracker, model: str) -> Ledger:
+    """Return the ledger of ``model``, empty when nothing was ever promoted.
+
+    Raises:
+        ArtifactError: an entry was changed, or taken out.
+        ServiceError: MLflow does not answer, or refuses.
+    """
+    lines: list[Line] = []
+    chain = [""]
+    for place, version in enumerate(tracker.versions(model + SUFFIX), 1):
+        entry = _entry(version)
+        if entry is None or int(version.number) != place or entry.previous not in chain:
+            raise ArtifactError(
+                f"entry {place} of {model}{SUFFIX} in MLflow was changed or taken out; compare it with its copy in S3, "
+                f"and rename that registered model to begin a new ledger"
+            )
+        lines.append(Line(place, entry, counts=entry.previous == chain[-1]))
+        if lines[-1].counts:
+            chain.append(entry.sha256)
+    return Ledger(model, tuple(lines))
+
+
+def append(tracker: Tracker, model: str, version: Version, entry: Entry) -> Ledger:
+    """Add ``entry``, which is about ``version``, let the champion follow, and return the ledger with it.
+
+    Raises:
+        ConflictError: somebody else changed what serves since the ledger was read that ``entry`` follows.
+        ArtifactError, ServiceError: as ``read``.
+    """
+    said = {TAG_ENTRY: json.dumps(asdict(entry)), TAG_SHA256: entry.sha256}
+    tags = {**said, TAG_DIGEST: entry.digest, TAG_VARIANT: entry.variant}
+    tracker.add_version(model + SUFFIX, version.run, version.path, tags, entry.told)
+    ledger = read(tracker, model)
+    for line in ledger.lines:
+        if line.counts and line.entry.previous == entry.previous and line.entry != entry:
+            raise ConflictError(
+                f"at the same time somebody {line.entry.told}; nothing else was changed: "
+                f"see `python -m pipelines ledger {model}`, and do it again if it is still wanted"
+            )
+    point_champion(tracker, model)
+    mirror(ledger)
+    return ledger
+
+
+def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Ledger:
+    """Let what served before serve again, and return the ledger that says so.
+
+    Raises:
+        ConfigError: nothing was promoted before what serves.
+        ArtifactError: what served before is not in the registry any more, or another than it was.
+        ConflictError, ServiceError: as ``append``.
+    """
+    ledger = read(tracker, model)
+    if len(ledger.served) < 2:
+        serving = f"version {ledger.serving.version}" if ledger.serving else "anything was promoted"
+        raise ConfigError(f"nothing of {model} served before {serving}; promote another version instead")
+    target = ledger.served[-2]
+    version = next((one for one in tracker.versions(model) if one.number == target.version), None)
+    if version is None or version.tags.get(TAG_DIGEST) != target.digest:
+        raise ArtifactError(
+            f"version {target.version} of {model}, which served before, is gone from MLflow; promote one"
+        )
+    kept = {name: getattr(target, name) for name in ("version", "digest", "variant", "verdict")}
+    entry = Entry(action=ROLLED_BACK, **kept, reason=reason, who=who, previous=ledger.head)
+    return append(tracker, model, version, entry)
+
+
+def point_champion(tracker: Tracker, model: str) -> None:
+    """Let the alias point at what the ledger says serves, and look again: whoever is late sets right what it undid."""
+    serving = read(tracker, model).serving
+    while serving:
+        tracker.point(model, CHAMPION, serving.version)
+        found = read(tracker, model).serving
+        if found == serving:
+            return
+        serving = found
+
+
+def mirror(ledger: Ledger) -> None:
+    """Copy what the bucket does not hold yet of ``ledger``; without a bucket MLflow alone keeps it."""
+    try:
+        place = f"s3://{bucket.name()}/{PREFIX}/{ledger.model}/"
+    except ConfigError:
+        return
+    try:
+        kept = {stored.uri for stored in s3.listing(place)}
+        for line in ledger.lines:
+            uri = f"{place}{line.number:06d}-{line.entry.sha256[:SHOWN_DIGITS]}.json"
+            if uri not in kept:
+                s3.write(json.dumps(line.plain, indent=1).encode(), uri)
+    except ServiceError as error:  # what serves has been changed, and the next entry brings this one along
+        say(f"the ledger's copy will follow with its next entry: {error}")
+
+
+def _entry(version: Version) -> Entry | None:
+    """Return what ``version`` says, None when that is no entry or was changed."""
+    try:
+        entry = Entry(**json.loads(version.tags.get(TAG_ENTRY, "")))
+    except (ValueError, TypeError):
+        return None
+    return entry if entry.sha256 == version.tags.get(TAG_SHA256) else None

@@ -124,8 +124,8 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
 def _add_promote(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--version", default="", metavar="N", help="a version's number; default: the candidate's")
-    which.add_argument("--alias", default="candidate", help="what points at the version; default: %(default)s")
+    which.add_argument("--version", default="", metavar="N", help="a version's number")
+    which.add_argument("--alias", default="", help="what points at the version; default: candidate")
     command.add_argument(
         "--force", action="store_true", help="although the gate refused it or it is older; needs a reason"
     )

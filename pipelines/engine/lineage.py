@@ -81,9 +81,9 @@ def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tup
 def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
     from toolchain.services.registry import find_digest
 
-    digest = _answering(url)
+    digest, model = _answering(url)
     name_registry(settings)
-    found = find_digest(digest)
+    found = find_digest(digest, model)
     if found is None:
         raise ConfigError(
             f"{url} answers with digest {digest[:SHOWN_DIGITS]}, which is not in the registry; name its MLflow server "
@@ -94,11 +94,12 @@ def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[
     return title, {version.tags.get("variant", ""): lineage}
 
 
-def _answering(url: str) -> str:
-    """Return the digest of the model that the server at ``url`` answers with."""
+def _answering(url: str) -> tuple[str, str]:
+    """Return the digest and the name of the model that the server at ``url`` answers with."""
     try:
         with urlopen(f"{url.rstrip('/')}/readyz", timeout=SECONDS_TO_ANSWER) as answer:
-            return str(json.loads(answer.read())["digest"])
+            told = json.loads(answer.read())
+            return str(told["digest"]), str(told["name"])
     except HTTPError as error:
         raise ServiceError(f"{url} answered {error.code} {error.reason}: no model is ready there") from error
     except OSError as error:

@@ -32,7 +32,8 @@ def promote(given: argparse.Namespace, settings: Settings) -> bool:
     from toolchain.artifacts.measurement import open_measurement
 
     _open(given.model, settings)
-    wanted = f"{given.model}:{given.version}" if given.version else f"{given.model}@{given.alias}"
+    alias = f"@{given.alias}" if given.alias else ""
+    wanted = f"{given.model}:{given.version}" if given.version else f"{given.model}{alias}"
     with TemporaryDirectory() as folder:
         place = Path(folder) / "promotion"
         _run_step(place, wanted, given, settings)

@@ -18,6 +18,7 @@ TAG_MODEL = "toolchain.model"  # of the run: the registered model's name
 TAG_VERSIONS = "toolchain.versions"  # the version's number by variant, JSON
 TAG_REGISTERED = "toolchain.registered"  # when, milliseconds since 1970, UTC
 TAG_ROWS = "toolchain.test_rows"  # the digest of the test rows that are kept with the run, "" for none
+TAG_ENTRY = "toolchain.entry"  # of a version that is an entry of a ledger, not files that were registered
 TAG_VARIANT, TAG_DIGEST = "variant", "digest"  # of a version
 TAGS_OF_ORIGIN = (TAG_DIGEST, "dataset", "source_sha256", "base_sha256", "lineage")  # of a version: they hold digests
 DIGEST_CHARACTERS = 64  # SHA-256, hexadecimal
@@ -79,16 +80,19 @@ def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:
         }
 
 
-def find_digest(digest: str) -> tuple[Version, tuple[Provenance, ...]] | None:
+def find_digest(digest: str, name: str) -> tuple[Version, tuple[Provenance, ...]] | None:
     """Return the version whose files have ``digest``, with its lineage; None when no model was registered with it.
+
+    Where several models were, the one called ``name`` comes first.
 
     Raises:
         ConfigError: no server is named.
         ServiceError: the server does not answer, or refuses.
     """
     tracker = Tracker()
-    for version in (version for model in tracker.models() for version in tracker.versions(model)):
-        if version.tags.get(TAG_DIGEST) == digest:
+    models = sorted(tracker.models(), key=lambda model: model != name)
+    for version in (version for model in models for version in tracker.versions(model)):
+        if version.tags.get(TAG_DIGEST) == digest and TAG_ENTRY not in version.tags:
             with TemporaryDirectory() as folder:
                 file = tracker.download(version.run, f"{version.path}/{DESCRIPTION}", Path(folder))
                 return version, _lineage_at(file)

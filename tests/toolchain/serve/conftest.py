@@ -104,7 +104,13 @@ def one_box(path: Path) -> None:
     save(helper.make_graph(nodes, "box", inputs, outputs, constants), path)
 
 
-def write_model(target: Path, task: str, make: Callable[[Path], None], labels: tuple[str, ...] = LABELS) -> Path:
+def write_model(
+    target: Path,
+    task: str,
+    make: Callable[[Path], None],
+    labels: tuple[str, ...] = LABELS,
+    work: Work | None = None,
+) -> Path:
     texts = task == "text-classification"
     tensor = (
         Tensor("input_ids", "int64", ("batch", "tokens")) if texts else Tensor("image", "uint8", ("batch", 8, 8, 3))
@@ -118,7 +124,7 @@ def write_model(target: Path, task: str, make: Callable[[Path], None], labels: t
         labels=labels,
         inputs=(tensor,),
     )
-    with new_model(target, signature, Work("export.onnx", None)) as writer:
+    with new_model(target, signature, work or Work("export.onnx", None)) as writer:
         make(writer.folder / "model.onnx")
         if texts:
             tokenizer = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))

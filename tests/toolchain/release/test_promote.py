@@ -1,0 +1,123 @@
+"""The step as a pod runs it: what it decides is a measurement, and what it must not promote stays where it is."""
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.toolchain.serve.conftest import record, word_counter, write_model
+from toolchain.artifacts.expected import Row
+from toolchain.artifacts.measurement import open_measurement
+from toolchain.artifacts.model import open_model
+from toolchain.errors import ArtifactError, ConfigError, ConflictError
+from toolchain.release import promote
+from toolchain.release.promote.check import Check
+from toolchain.services import ledger
+from toolchain.services.mlflow import Tracker
+
+NUMBERS = count(1)  # of models: each test has its own
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('promote')}/mlflow.db"
+
+
+@pytest.fixture
+def tracker(database: str, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
+    return Tracker()
+
+
+@pytest.fixture
+def model(tracker: Tracker, tmp_path: Path) -> str:
+    """The name of a model of two safe versions, of one age, the second the candidate."""
+    name = f"words-{next(NUMBERS)}"
+    run = tracker.create_run("any", "any", {})
+    for number in ("1", "2"):
+        labels = (f"bad-{number}", f"good-{number}")
+        folder = write_model(tmp_path / number, "text-classification", word_counter, labels)
+        record(folder, [Row(text="good", scores=(0.2689414, 0.7310586))])  # softmax of 0 and 1
+        tracker.upload(run, folder, f"variants/{number}")
+        tags = {"digest": open_model(folder).digest, "variant": f"variant-{number}", "safe": "true"}
+        tracker.add_version(name, run, f"variants/{number}", tags, "")
+    tracker.point(name, "candidate", "2")
+    return name
+
+
+def test_a_promotion_is_a_measurement_that_says_what_was_decided(model: str, tracker: Tracker, tmp_path: Path):
+    config = promote.Config(model=model, reason="the first", who="ann")
+    assert promote.run(tmp_path / "promotion", config) == promote.Result(promoted=True, changed=True)
+    found = open_measurement(tmp_path / "promotion", "promotion")
+    assert found.data == {
+        "model": model,
+        "version": "2",
+        "digest": open_model(tmp_path / "2").digest,
+        "variant": "variant-2",
+        "verdict": "winner on an unknown processor",
+        "action": "promote",
+        "why": "the first",
+        "overrode": "",
+        "rows": 1,
+        "alike": 1,
+        "sha256": ledger.read(tracker, model).head,
+    }
+    assert (found.lineage[-1].step, found.lineage[-1].config["who"]) == ("release.promote", "ann")
+    assert promote.run(tmp_path / "again", config) == promote.Result(promoted=True, changed=False)
+    assert len(ledger.read(tracker, model).lines) == 1
+
+
+def test_of_the_variants_of_one_run_none_is_older(model: str, tmp_path: Path):
+    promote.run(tmp_path / "second", promote.Config(model=f"{model}:2"))
+    assert promote.run(tmp_path / "first", promote.Config(model=f"{model}:1")).changed
+
+
+def test_a_refusal_is_a_result_and_changes_nothing(model: str, tracker: Tracker, tmp_path: Path):
+    tracker.tag_version(tracker.versions(model)[1], {"safe": "false"})
+    found = promote.run(tmp_path / "promotion", promote.Config(model=model))
+    assert found == promote.Result(promoted=False, changed=False)
+    data = open_measurement(tmp_path / "promotion", "promotion").data
+    assert (data["action"], data["rows"], data["sha256"]) == ("refuse", 0, ""), "no server was started for it"
+    assert (tracker.aliases(model), ledger.read(tracker, model).lines) == ({"candidate": "2"}, ())
+
+
+def test_files_that_were_changed_in_mlflow_are_not_promoted(model: str, tracker: Tracker, tmp_path: Path):
+    tracker.tag_version(tracker.versions(model)[1], {"digest": "0" * 64})
+    with pytest.raises(ArtifactError, match=f"version 2 of {model} was changed in MLflow"):
+        promote.run(tmp_path / "promotion", promote.Config(model=model))
+    assert not (tmp_path / "promotion").exists()
+    assert "champion" not in tracker.aliases(model)
+
+
+def test_whoever_promoted_while_the_server_was_asked_was_first(
+    model: str, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ask_server = promote.ask_server
+
+    def another_promotes_meanwhile(*words: object) -> Check:
+        monkeypatch.setattr(promote, "ask_server", ask_server)
+        promote.run(tmp_path / "theirs", promote.Config(model=f"{model}:1", who="bob"))
+        return ask_server(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(promote, "ask_server", another_promotes_meanwhile)
+    with pytest.raises(ConflictError, match=r"somebody promoted version 1 \(variant-1, digest .*\) by bob"):
+        promote.run(tmp_path / "ours", promote.Config(model=model, who="ann"))
+    assert tracker.aliases(model)["champion"] == "1"
+    assert [line.counts for line in ledger.read(tracker, model).lines] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({}, "give a registered model as name"),
+        ({"model": "words:1@best"}, "give a registered model as name"),
+        ({"model": "words:one"}, "a version is a number, as in words:3"),
+        ({"model": "words.ledger"}, "words.ledger is a ledger; promote words"),
+        ({"model": "words", "force": True, "reason": " "}, "force without a reason"),
+        ({"model": "words", "reason": "x" * 501}, "reason has 501 characters: give 500 at most"),
+    ],
+)
+def test_a_bad_setting_is_refused_before_anything_is_asked(said: dict, reason: str):
+    with pytest.raises(ConfigError, match=reason):
+        promote.Config(**said)

@@ -121,7 +121,7 @@ def _run(*command: str, allowed: str = "") -> str:
 
 
 def _program(name: str) -> str:
-    path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)  # the PATH may have helm 3
     if not path:
         hint = "`make helm` builds it" if name == "helm" else "install it (kubernetes.io/docs/tasks/tools)"
         raise ConfigError(f"{name} is not installed: {hint}, and put it on the PATH")

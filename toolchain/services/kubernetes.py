@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import gzip
+import json
 import os
 import re
 import shutil
@@ -125,8 +127,14 @@ def complaints(namespace: str, run: str) -> dict[str, str]:
             "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=f"pipeline/runid={run}", **_patience()
         )
     )
-    found = [node for item in answer["items"] for node in item.get("status", {}).get("nodes", {}).values()]
+    found = [node for item in answer["items"] for node in _argo_nodes(item.get("status", {})).values()]
     return {node["name"]: node["message"] for node in found if node.get("message")}
+
+
+def _argo_nodes(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Argo's record of each node; one of more than a megabyte is packed."""
+    packed = status.get("compressedNodes")
+    return dict(json.loads(gzip.decompress(base64.b64decode(packed)))) if packed else status.get("nodes") or {}
 
 
 @contextmanager

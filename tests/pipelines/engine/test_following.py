@@ -174,6 +174,24 @@ def test_an_image_that_is_not_there_ends_the_run_and_is_named(run: Run, heard: H
     assert "make images" in run.step("ingest").error
 
 
+def test_a_step_that_the_server_has_lost_sight_of_is_told_by_its_pods(run: Run, heard: Heard, serve, monkeypatch):
+    """As in a run whose record Argo packs: the server goes on to call its later steps nothing at all."""
+    done = replace(POD, phase="Succeeded", finished=NOW + timedelta(seconds=4))
+    labels = {"app.kubernetes.io/component": "data.clean"}
+    failed = replace(POD, name="tidy-2", labels=labels, phase="Failed", ended="Error", finished=NOW)
+    see(monkeypatch, [done, failed], (("2026-11-25T10:00:01.1Z", "toolchain.errors.DataError: no rows"),))
+    looks = [("RUNNING", {}), ("FAILED", {"root": "RUNNING"})]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert (run.step("ingest").state, run.step("ingest").seconds) == (runs.SUCCEEDED, 4.0)
+    assert (run.step("clean").state, run.step("clean").error) == (runs.FAILED, "no rows")
+
+
+def test_a_cached_step_that_the_server_has_lost_sight_of_is_told_at_the_end(run: Run, heard: Heard, serve, monkeypatch):
+    see(monkeypatch, [replace(POD, phase="Succeeded", finished=NOW)])
+    following.follow(run, None, server_at(serve(looks=[("SUCCEEDED", {})]).endpoint, run.folder), heard)
+    assert (run.step("clean").state, run.step("clean").cached) == (runs.SUCCEEDED, True)
+
+
 def test_a_driver_that_waits_is_told_at_the_step_that_it_prepares(run: Run, heard: Heard, serve, monkeypatch):
     node = {"workflows.argoproj.io/node-name": "tidy-x(0).root(0).clean-driver(0)"}
     pod = replace(

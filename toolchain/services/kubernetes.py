@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from toolchain.errors import ServiceError
 
 Answer = TypeVar("Answer")
 SECONDS_TO_ANSWER = 10.0  # an API server that takes longer is down
-SECONDS_TO_FORWARD = 20.0  # until kubectl says that it listens
+SECONDS_TO_END = 20.0  # for kubectl, told to stop forwarding
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 GPU_RESOURCE = re.compile(r"^(nvidia|amd)\.com/(gpu|mig-.+)$|^gpu\.intel\.com/")
@@ -148,19 +149,21 @@ def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
     if program is None:
         raise ServiceError(f"kubectl is not installed, and only it reaches {service} from here: install it")
     command = [program, "port-forward", "--address", "127.0.0.1", "-n", namespace, f"service/{service}", f":{port}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout
-        assert process.stderr
-        first = process.stdout.readline()
-        match = FORWARDING.search(first)
-        if match is None:
-            reason = process.stderr.readline().strip() or first.strip() or "it ended"
-            raise ServiceError(f"kubectl cannot reach {service} in namespace {namespace}: {reason}")
-        yield int(match[1])
-    finally:
-        process.terminate()
-        process.communicate(timeout=SECONDS_TO_FORWARD)
+        try:
+            said = [process.stdout.readline().strip()]
+            while said[-1] and not FORWARDING.search(said[-1]):
+                said.append(process.stdout.readline().strip())
+            match = FORWARDING.search(said[-1])
+            if match is None:
+                reason = " ".join(said).strip() or "it ended"
+                raise ServiceError(f"kubectl cannot reach {service} in namespace {namespace}: {reason}")
+            Thread(target=process.stdout.read, daemon=True).start()  # a line for each connection: a full pipe stops it
+            yield int(match[1])
+        finally:
+            process.terminate()
+            process.wait(SECONDS_TO_END)
 
 
 def quantity(text: str | int | float) -> float:

@@ -31,7 +31,7 @@ def clean(given: argparse.Namespace, settings: Settings) -> None:
         ServiceError: MLflow, Kubeflow Pipelines or S3 does not answer: without them nobody knows what is needed.
     """
     oldest = datetime.now(UTC) - period(given.older_than)
-    engine = given.engine or ("cluster" if settings.endpoint else "local")
+    engine = given.engine or settings.engine
     with _place(engine, settings, given.dry_run) as place:
         items = place.items()
         reasons = decide(items, oldest, given.older_than)

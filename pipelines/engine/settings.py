@@ -24,6 +24,11 @@ class Settings:
     resources: str = ""  # TOOLCHAIN_RESOURCES: the size of steps on a cluster; "" for the usual one
 
     @property
+    def engine(self) -> str:
+        """Where work is done unless a person says otherwise: "cluster" or "local"."""
+        return "cluster" if self.endpoint else "local"
+
+    @property
     def cache(self) -> Path:
         return self.runs / "cache"
 

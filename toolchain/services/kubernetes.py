@@ -284,7 +284,11 @@ def _asked(call: Callable[[], Answer]) -> Answer:
     try:
         return call()
     except ApiException as error:
-        hint = {401: "log in again: the kubeconfig's credentials are too old", 403: "ask for the right to do it"}
+        hint = {
+            401: "log in again: the kubeconfig's credentials are too old",
+            403: "ask for the right to do it",
+            503: "its pods are being started, or cannot be: try again in a minute, or look at them",
+        }
         said = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(error.body or ""))
         reason = said[1].replace('\\"', '"') if said else error.reason
         raise ServiceError(

@@ -99,9 +99,10 @@ def test_steps_are_told_as_they_start_and_end(run: Run, heard: Heard, serve):
     assert (kept.state, kept.step("ingest").seconds) == (runs.SUCCEEDED, 7.0)
 
 
-def test_a_server_that_restarts_is_waited_for_and_that_is_said_once(run: Run, heard: Heard, serve, capsys):
+@pytest.mark.parametrize("failure", [503, 500], ids=["itself", "its database"])
+def test_a_server_that_restarts_is_waited_for_and_that_is_said_once(run: Run, heard: Heard, serve, capsys, failure):
     server = serve(looks=[("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})])
-    server.failures = 3
+    server.failures, server.failure = 3, failure
     following.follow(run, None, server_at(server.endpoint, run.folder), heard)
     said = capsys.readouterr().out
     assert run.state == runs.SUCCEEDED

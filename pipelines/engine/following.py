@@ -53,7 +53,7 @@ class Follower:
         self._read: dict[str, str] = {}  # by pod: the time of the last line read
         self._over: set[str] = set()  # pods whose logs are complete
         self._told: dict[str, str] = {}  # by task: the last trouble told
-        self._since: dict[str, float] = {}  # by trouble: when it was seen first
+        self._since: dict[tuple[str, str], float] = {}  # by step and kind of the troubles there are: when each began
         self._away_since: float | None = None
         self._unseen = False
 
@@ -163,9 +163,11 @@ class Follower:
             troubles = self._troubles(pods)
         except ServiceError:
             return False  # it is not seen now; the next look may see it
+        now = time.monotonic()  # a trouble that went away and came back is a new one
+        self._since = {key: self._since.get(key, now) for key in ((name, trouble.kind) for name, trouble in troubles)}
         for step_name, trouble in troubles:
             step = next((step for step in self.run.steps if step_name in (step.step, step.task)), self.run.steps[0])
-            waited = time.monotonic() - self._since.setdefault(f"{step_name} {trouble.kind}", time.monotonic())
+            waited = now - self._since[step_name, trouble.kind]
             if self._told.get(step.task) != trouble.told:
                 self._told[step.task] = trouble.told
                 self.watcher.said(step, f"{PROGRESS}waits: {trouble.told}")

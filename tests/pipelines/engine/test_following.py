@@ -175,6 +175,19 @@ def test_an_image_that_is_not_there_ends_the_run_and_is_named(run: Run, heard: H
     assert "make images" in run.step("ingest").error
 
 
+def test_a_trouble_that_comes_back_is_waited_for_anew(run: Run, heard: Heard, serve, monkeypatch):
+    monkeypatch.setattr(
+        following, "trouble_of", lambda pod, nodes: pod.waits and replace(trouble_of(pod, []), patience=1e-9)
+    )
+    pending = replace(POD, phase="Pending", started=None, waits="ImagePullBackOff", told='image "x/base:9"')
+    see(monkeypatch, [])
+    seen = iter([[pending], [POD], [pending], [POD]])
+    monkeypatch.setattr(kubernetes, "pods", lambda namespace, selector: next(seen))
+    looks = [("RUNNING", {"ingest": "RUNNING"})] * 3 + [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert run.state == runs.SUCCEEDED
+
+
 def test_a_step_that_the_server_has_lost_sight_of_is_told_by_its_pods(run: Run, heard: Heard, serve, monkeypatch):
     """As in a run whose record Argo packs: the server goes on to call its later steps nothing at all."""
     done = replace(POD, phase="Succeeded", finished=NOW + timedelta(seconds=4))

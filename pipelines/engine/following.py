@@ -14,7 +14,7 @@ from pipelines.engine.local import Watcher, error_in
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.server import Away, Look, Server, Task
 from pipelines.engine.specification import Specification
-from pipelines.engine.troubles import Trouble, ending_of, forbidden, trouble_of
+from pipelines.engine.troubles import Trouble, cause_of, ending_of, forbidden, trouble_of
 from toolchain.errors import ServiceError, ToolchainError
 from toolchain.progress import say
 from toolchain.services import kubernetes, storage
@@ -210,7 +210,7 @@ class Follower:
                 step.error = self._reason(step, own)
                 self.watcher.changed(step)
         if self.run.state == runs.FAILED and not any(step.error for step in self.run.steps):
-            self.run.steps[0].state, self.run.steps[0].error = runs.FAILED, self._told_of_run(seen)
+            self._blame(seen)
         self.run.save()
 
     def _stopped(self) -> None:
@@ -229,9 +229,14 @@ class Follower:
         own = [line for line in lines if not SURROUNDINGS.match(line)]
         return error_in("\n".join(own)) if own else last.told if last and last.told else "it left no word; see the UI"
 
-    def _told_of_run(self, seen: Look) -> str:
+    def _blame(self, seen: Look) -> None:
+        """Record why the run failed where no step did, at the step that was being prepared."""
         said = kubernetes.complaints(self.server.namespace, self.run.kfp) if self.sees_pods else {}
-        return seen.error or "; ".join(dict.fromkeys(said.values())) or "Kubeflow Pipelines failed; see its log"
+        node, cause = cause_of(said)
+        step = next((step for step in self.run.steps if step.task == _task_in(node)), self.run.steps[0])
+        told = f"it could not be prepared: {cause}; see docs/faults.md" if cause else ""
+        step.state, step.error = runs.FAILED, told or seen.error or "Kubeflow Pipelines failed; see its log"
+        self.watcher.changed(step)
 
     def _trace_outputs(self, pods: Sequence[Pod]) -> None:
         """Note where the outputs of cached steps are: the steps that take them know."""

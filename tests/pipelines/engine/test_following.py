@@ -188,6 +188,17 @@ def test_a_trouble_that_comes_back_is_waited_for_anew(run: Run, heard: Heard, se
     assert run.state == runs.SUCCEEDED
 
 
+def test_a_step_that_could_not_be_prepared_is_the_one_that_failed(run: Run, heard: Heard, serve, monkeypatch):
+    see(monkeypatch, [replace(POD, phase="Succeeded", finished=NOW)])
+    said = {"tidy(0).root(0).clean-driver(0)": "wait: Error (exit code 64): failed to put file"}
+    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: said)
+    following.follow(
+        run, None, server_at(serve(looks=[("FAILED", {"ingest": "SUCCEEDED"})]).endpoint, run.folder), heard
+    )
+    assert (run.step("ingest").state, run.step("clean").state) == (runs.SUCCEEDED, runs.FAILED)
+    assert "failed to put file" in run.step("clean").error
+
+
 def test_a_step_that_the_server_has_lost_sight_of_is_told_by_its_pods(run: Run, heard: Heard, serve, monkeypatch):
     """As in a run whose record Argo packs: the server goes on to call its later steps nothing at all."""
     done = replace(POD, phase="Succeeded", finished=NOW + timedelta(seconds=4))

@@ -68,12 +68,13 @@ initContainers:
 {{/*
 Whether a failed pod is tried again. Yes when it was killed, evicted or deleted; when a service was down (our ServiceError); when KFP's
 launcher or driver failed, rather than the step, whose end the launcher reports in a line of its own. No when it ran out of its own
-memory or time, and for every other error of the step.
+memory or time, when S3 refused its keys, and for every other error of the step.
 */}}
 {{- define "toolchain.kfp.retry" -}}
+{{- $denied := "S3 (denied access|refused the signature|does not know the key)|AccessDenied|Access Denied|SignatureDoesNotMatch|request signature we calculated|InvalidAccessKeyId|Access Key Id you provided" -}}
 {{- $limits := "OOMKilled|specified deadline|DeadlineExceeded" -}}
 {{- $again := "signal: (killed|terminated)|exit (status|code) (137|143)|ServiceError" -}}
 {{- $own := "failed to execute component: exit status" -}}
 {{- $lost := "(?i)pod deleted|evict|preempt|low on resource|shut ?down|shutting down|unreachable|node lost|^(init|wait|kfp-launcher): " -}}
-not (lastRetry.message matches '{{ $limits }}') and (lastRetry.message startsWith 'main: ' ? (lastRetry.message matches '{{ $again }}' or not (lastRetry.message contains '{{ $own }}')) : lastRetry.message matches '{{ $lost }}')
+not (lastRetry.message matches '{{ $limits }}|{{ $denied }}') and (lastRetry.message startsWith 'main: ' ? (lastRetry.message matches '{{ $again }}' or not (lastRetry.message contains '{{ $own }}')) : lastRetry.message matches '{{ $lost }}')
 {{- end }}

@@ -143,7 +143,7 @@ def test_data_packages_that_images_pick_are_pinned_and_all_are_picked():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_holds_at_most_one_onnx_runtime(name: str):
-    expected = dict.fromkeys(("train", "optimize", "release", "serve"), {"onnxruntime"})
+    expected = {one: {"onnxruntime"} for one in ("train", "optimize", "release", "serve")}
     assert held_by(name) & ONE_OF == expected.get(name, {"onnxruntime-gpu"} if name == "serve-gpu" else set())
 
 

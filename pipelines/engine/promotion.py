@@ -53,8 +53,7 @@ def rollback(given: argparse.Namespace, settings: Settings) -> None:
     tracker = _open(given.model, settings)
     _known(tracker, given.model)
     done = ledger.rollback(tracker, given.model, given.reason, settings.owner)
-    assert done.serving is not None
-    print(f"version {done.serving.version} of {given.model} ({done.serving.variant}) serves again")
+    print(f"version {done.version} of {given.model} ({done.variant}) serves again")
 
 
 def tell_ledger(given: argparse.Namespace, settings: Settings) -> None:
@@ -120,6 +119,7 @@ def _run_step(place: Path, wanted: str, given: argparse.Namespace, settings: Set
 
 
 def _table(found: "Ledger") -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(
@@ -132,5 +132,6 @@ def _table(found: "Ledger") -> "Table":
         void = [] if line.counts else ["void: another was first"]
         said = "; ".join(filter(None, [*void, entry.reason, *overrode]))
         what = (str(line.number), at, entry.who, entry.action, entry.version, entry.variant)
-        table.add_row(*what, entry.digest[:SHOWN_DIGITS], entry.verdict, said)
+        row = (*what, entry.digest[:SHOWN_DIGITS], entry.verdict, said)
+        table.add_row(*map(escape, row))  # a person's words may hold what looks like Rich's marks
     return table

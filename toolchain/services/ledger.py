@@ -146,8 +146,8 @@ def append(tracker: Tracker, model: str, version: Version, entry: Entry) -> Ledg
     return ledger
 
 
-def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Ledger:
-    """Let what served before serve again, and return the ledger that says so.
+def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
+    """Let what served before serve again, and return the entry that says so.
 
     Raises:
         ConfigError: nothing was promoted before what serves.
@@ -166,7 +166,8 @@ def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Ledger:
         )
     kept = {name: getattr(target, name) for name in ("version", "digest", "variant", "verdict")}
     entry = Entry(action=ROLLED_BACK, **kept, reason=reason, who=who, previous=ledger.head)
-    return append(tracker, model, version, entry)
+    append(tracker, model, version, entry)
+    return entry
 
 
 def point_champion(tracker: Tracker, model: str) -> None:

@@ -161,12 +161,12 @@ def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
 ):
     assert main(["ledger", model]) == 0
     assert capsys.readouterr().out == f"nothing of {model} was promoted yet\n"
-    main(["promote", model, "--reason", "faster"])
+    main(["promote", model, "--reason", "[bold]faster"])
     tracker.point(model, "champion", "1")
     capsys.readouterr()
     assert main(["ledger", model]) == 0
     told = capsys.readouterr().out
-    assert all(word in told for word in ("when (UTC)", "ann", "promoted", "winner on any", "faster"))
+    assert all(word in told for word in ("when (UTC)", "ann", "promoted", "winner on any", "[bold]faster"))
     assert f"points at version 1, the ledger says 2: python -m pipelines promote {model} --version 2" in told
     assert main(["promote", model, "--version", "2"]) == 0
     assert champion(tracker, model) == "2"

@@ -71,12 +71,14 @@ def promote(config: Config) -> dict[str, Any]:
     if decision.action == PROMOTE:
         push = replace(push, check=_check(tracker, version))
         decision = decide(push)
-    head = known.head
+    added = ""
     if decision.action == PROMOTE:
-        head = ledger.append(tracker, name, version, _entry(push, version, decision, config, head)).head
+        entry = _entry(push, version, decision, config, known.head)
+        ledger.append(tracker, name, version, entry)
+        added = entry.sha256
     elif decision.action == KEEP:
         ledger.point_champion(tracker, name)  # a promotion that was cut off may not have come so far
-    return _told(name, version, push, decision, head if decision.action == PROMOTE else "")
+    return _told(name, version, push, decision, added)
 
 
 def run(promotion: Path, config: Config) -> Result:

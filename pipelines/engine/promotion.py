@@ -122,9 +122,10 @@ def _table(found: "Ledger") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        "", "when (UTC)", "who", "what", "version", "variant", "digest", "verdict", "reason", box=None, pad_edge=False
-    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "when (UTC)", "who", "what", "version", "variant", "digest", "verdict", "reason"):
+        folds = name in ("variant", "verdict", "reason")
+        table.add_column(name, no_wrap=not folds, overflow="fold", min_width=12 if folds else None)
     for line in found.lines:
         entry = line.entry
         at = datetime.fromtimestamp(entry.when / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -132,6 +133,7 @@ def _table(found: "Ledger") -> "Table":
         void = [] if line.counts else ["void: another was first"]
         said = "; ".join(filter(None, [*void, entry.reason, *overrode]))
         what = (str(line.number), at, entry.who, entry.action, entry.version, entry.variant)
-        row = (*what, entry.digest[:SHOWN_DIGITS], entry.verdict, said)
+        verdict = entry.verdict.partition(" (")[0]  # without its figures
+        row = (*what, entry.digest[:SHOWN_DIGITS], verdict, said)
         table.add_row(*map(escape, row))  # a person's words may hold what looks like Rich's marks
     return table

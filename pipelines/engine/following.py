@@ -14,7 +14,7 @@ from pipelines.engine.local import Watcher, error_in
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.server import Away, Look, Server, Task
 from pipelines.engine.specification import Specification
-from pipelines.engine.troubles import Trouble, cause_of, ending_of, forbidden, trouble_of
+from pipelines.engine.troubles import Trouble, around, cause_of, ending_of, forbidden, trouble_of
 from toolchain.errors import ServiceError, ToolchainError
 from toolchain.progress import say
 from toolchain.services import kubernetes, storage
@@ -226,6 +226,8 @@ class Follower:
             return ending
         log = self.log_file(step)
         lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        if told := around("\n".join(lines)):
+            return told
         own = [line for line in lines if not SURROUNDINGS.match(line)]
         return error_in("\n".join(own)) if own else last.told if last and last.told else "it left no word; see the UI"
 

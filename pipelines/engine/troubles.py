@@ -19,6 +19,7 @@ CONSEQUENCE = re.compile(
 FATAL = re.compile(
     r"^F\d{4} .*?\] (?:KFP driver: )?(.*)$", re.MULTILINE
 )  # the last words of KFP's driver, amid its log
+LAUNCHER = re.compile(r"^F\d{4} .*?\] failed to execute component: (.*)$", re.MULTILINE)
 LONGEST = 400  # characters of what the driver says, which repeats all that it was told
 
 
@@ -65,7 +66,19 @@ def cause_of(said: Mapping[str, str]) -> tuple[str, str]:
     node, words = causes[0]
     fatal = FATAL.search(words)
     line = fatal[1] if fatal else words.partition("\n")[0]
-    return node, line if len(line) <= LONGEST else f"... {line[-LONGEST:]}"
+    return node, _end_of(line)
+
+
+def around(log: str) -> str:
+    """Return why KFP's launcher could not fetch or keep a step's artifacts, by its ``log``; "" if the step failed."""
+    said = LAUNCHER.findall(log)
+    if not said or said[-1].startswith("exit status"):
+        return ""
+    return f"its artifacts could not be fetched or kept: {_end_of(said[-1])}; see docs/faults.md"
+
+
+def _end_of(line: str) -> str:
+    return line if len(line) <= LONGEST else f"... {line[-LONGEST:]}"
 
 
 def ending_of(pod: Pod, memory_advice: str = "give it more with --resources large") -> str:

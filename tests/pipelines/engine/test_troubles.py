@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipelines.engine.troubles import cause_of, ending_of, forbidden, trouble_of
+from pipelines.engine.troubles import around, cause_of, ending_of, forbidden, trouble_of
 from toolchain.services.kubernetes import Node, Pod
 
 GIB = 1024**3
@@ -89,3 +89,11 @@ def test_of_a_drivers_log_its_last_words_are_told():
     )
     assert cause_of({"tidy(0)": log})[1] == "failed to resolve inputs: no such bucket"
     assert len(cause_of({"tidy(0)": "word " * 200})[1]) < 500
+
+
+def test_artifacts_that_could_not_be_kept_are_told_and_the_end_of_the_step_is_not():
+    start = "F1125 17:45:56.589993      16 main.go:130] failed to execute component: "
+    assert "SignatureDoesNotMatch" in around(
+        f"rows 7\n{start}failed to upload: SignatureDoesNotMatch\nError: exit status 1"
+    )
+    assert around(f"toolchain.errors.DataError: no rows\n{start}exit status 1") == ""

@@ -207,6 +207,7 @@ def _with_keys(plan: Plan) -> dict[str, Any]:
     taken = {task.name: {**task.constants, **task.parameters, **task.inputs} for task in plan.spec.tasks}
     for name, task in content["root"]["dag"]["tasks"].items():
         task["cachingOptions"] = {"enableCache": True, "cacheKey": plan.keys[name]}
+        task.pop("retryPolicy", None)  # for lost pods; here a step's own error would be tried for minutes
         given = task.get("inputs", {}).get("parameters", {})
         for parameter in given.keys() - taken[name].keys():
             del given[parameter]

@@ -33,9 +33,11 @@ KINDS = {  # of errors, by the HTTP status that told of one; 0: the client was g
     503: "not_ready",
     504: "deadline",
 }
+READINESS = ("/readyz", "/ready")  # how the routes end that ask whether the model is ready: "no" is an answer
 OTHER_ERROR = "failure"  # 500, and whatever has no name above
 PREFIX = "toolchain_serving"
-disable_created_metrics()  # when each series began, a series more for each: nobody asks, and a counter may restart
+# When each series began would be a series more for each, and nobody asks: Prometheus sees a restart by itself.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # published without its type
 
 
 class Metrics:
@@ -83,7 +85,7 @@ class Metrics:
         self._requests.labels(route=route, status=str(status), **self._labels).inc()
         if 200 <= status < 300:
             self._seconds.labels(route=route, **self._labels).observe(seconds)
-        elif not 300 <= status < 400:
+        elif not 300 <= status < 400 and not (status == 503 and route.endswith(READINESS)):
             self._kinds[KINDS.get(status, OTHER_ERROR)].inc()
 
     def batch(self, rows: int, waited: Sequence[float], seconds: float) -> None:

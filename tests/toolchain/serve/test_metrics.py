@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import picture, served_by, word_counter, write_model
+from tests.toolchain.serve.conftest import picture, record, served_by, word_counter, write_model
+from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.serve.application import build
 from toolchain.serve.metrics import KINDS, MOST_CLASSES, Metrics
@@ -64,6 +65,16 @@ def test_a_caller_without_a_token_is_counted(serving: Serving, words: Path):
     client = serving(words, tokens=("a" * 16,))
     client.post("/predict", json={"texts": ["good"]})
     assert figures(client)["toolchain_serving_errors_total", "unknown_token"] == 1
+
+
+def test_a_probe_that_hears_no_is_no_error(serving: Serving, words: Path):
+    record(words, [Row(text="good", scores=(0.9, 0.1))])
+    client = serving(words)
+    for path in ("/readyz", "/v2/health/ready", "/v2/models/reviews/ready"):
+        assert client.get(path).status_code == 503
+    assert figures(client)["toolchain_serving_errors_total", "not_ready"] == 0
+    assert client.post("/predict", json={"texts": ["good"]}).status_code == 503
+    assert figures(client)["toolchain_serving_errors_total", "not_ready"] == 1
 
 
 def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Path, capsys: pytest.CaptureFixture[str]):

@@ -18,7 +18,7 @@ from prometheus_client import (
 from toolchain.artifacts.model import Model
 
 LADDER = [mantissa * 10**power for power in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0) for mantissa in (1, 1.5, 2, 3, 5, 7)]
-BUCKETS = 18  # from a half of one row's time up: to some 600 times it, what the last row of a full queue of 256 waits
+BUCKETS = 19  # from half of one row's time to some 400 times it: a full queue's last row waits 256 times, of one stream
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 MOST_CLASSES = 100  # that are counted one by one; the rest counts as "other"

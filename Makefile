@@ -26,6 +26,11 @@ HELM_VERSION := v4.3.1
 
 NAMESPACE ?= toolchain
 
+# Images are built, pushed, deployed and asked for by pipelines under one registry.
+ifneq ($(REGISTRY),)
+export TOOLCHAIN_REGISTRY := $(REGISTRY)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup submit schedule compile images mlflow report doctor helm deploy cluster monitor test lint bench clean
 
@@ -44,18 +49,19 @@ compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipe
 	@$(PY) -m pipelines compile all -o build/pipelines
 
 images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=, PUSH=1, BUILDER=, PYTHON_IMAGE=, TORCH_INDEX=, PLATFORMS=
-	@$(if $(REGISTRY),TOOLCHAIN_REGISTRY="$(REGISTRY)") $(PY) -m pipelines images $(NAMES) $(if $(PUSH),--push) $(if $(BUILDER),--builder "$(BUILDER)") \
+	@$(PY) -m pipelines images $(NAMES) $(if $(PUSH),--push) $(if $(BUILDER),--builder "$(BUILDER)") \
 		$(if $(PYTHON_IMAGE),--python-image "$(PYTHON_IMAGE)") $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") \
 		$(if $(PLATFORMS),--platforms "$(PLATFORMS)")
 
 deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=
-	@$(if $(REGISTRY),TOOLCHAIN_REGISTRY="$(REGISTRY)") $(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)")
+	@$(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)")
 
-helm:  ## Build helm into .venv, unless one is on the PATH
-	@command -v helm >/dev/null || $(MAKE) --no-print-directory $(HELM)
+helm:  ## Build helm 4 into .venv, unless one is on the PATH
+	@helm version --short 2>/dev/null | grep -q '^v4' || $(MAKE) --no-print-directory $(HELM)
 
 cluster: images helm  ## A kind cluster on this machine with everything in it; needs Docker, kind and kubectl
 	@kind get clusters | grep -qx toolchain || kind create cluster --name toolchain --wait 5m
+	@kind export kubeconfig --name toolchain  # from here on kubectl and helm mean this cluster
 	@$(PY) -c "$$IMAGES" | xargs kind load docker-image --name toolchain
 	@$(MAKE) --no-print-directory deploy
 
@@ -144,7 +150,7 @@ $(ACTIONLINT): | $(READY)
 # Built from its pinned Go module too: 3 minutes, once.
 $(HELM): | $(READY)
 	@echo "building helm $(HELM_VERSION) (a few minutes, once)"
-	@command -v go >/dev/null || { echo "helm is not installed, and Go, which builds it, is not either: install one of them"; exit 1; }
+	@command -v go >/dev/null || { echo "helm 4 is not installed, and Go, which builds it, is not either: install one of them"; exit 1; }
 	@GOBIN=$(CURDIR)/$(VENV)/bin go install helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
 
 # The full names of the images that pods of this checkout run in.

@@ -58,9 +58,7 @@ def _add_compile(command: argparse.ArgumentParser) -> None:
 
 def _add_submit(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME", help="a pipeline's name")
-    command.add_argument(
-        "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
-    )
+    _add_engine(command)
     command.add_argument(
         "--resources",
         default="",
@@ -89,9 +87,7 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
         if name in ("pause", "resume", "run-now"):
             action.add_argument("name", metavar="NAME", help="a schedule's name")
         if name in ("list", "pause", "resume", "run-now"):
-            action.add_argument(
-                "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
-            )
+            _add_engine(action)
         if name == "serve":
             action.add_argument("--once", action="store_true", help="look for a minute, and wait for what it started")
 
@@ -99,9 +95,7 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
 def _add_clean(command: argparse.ArgumentParser) -> None:
     command.add_argument("--older-than", required=True, metavar="AGE", help="30d for days, 12h for hours")
     command.add_argument("--dry-run", action="store_true", help="tell what would go, and change nothing")
-    command.add_argument(
-        "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
-    )
+    _add_engine(command)
 
 
 def _add_serve(command: argparse.ArgumentParser) -> None:
@@ -163,6 +157,12 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--no-cache", action="store_true", help="run every step again")
     _add_promotion(command)
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine", choices=["local", "cluster"], help="default: cluster when KFP_ENDPOINT is set, else local"
+    )
 
 
 def _add_promotion(command: argparse.ArgumentParser) -> None:

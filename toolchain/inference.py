@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.artifacts.model import Model
-from toolchain.errors import ArtifactError
+from toolchain.errors import ArtifactError, ServiceError
+from toolchain.services import nvidia
+
+CUDA = "CUDAExecutionProvider"  # of onnxruntime-gpu; the package for CPUs does not know it
 
 Ids = NDArray[np.int64]
 Feeds = Mapping[str, NDArray[Any]]  # one request: token ids and mask, or pictures
@@ -30,13 +33,14 @@ class Session(Protocol):
 
 
 def open_session(model: Model, threads: int = 1, streams: int = 1) -> Session:
-    """Load ``model`` on the CPU with ``threads`` threads for one inference, to be called from ``streams`` threads.
+    """Load ``model`` with ``threads`` threads for one inference, to be called from ``streams`` threads.
 
     One thread in each of many streams gives the most rows in a second: no thread waits for another within a layer,
     which costs most on cores that others use too.
 
     Raises:
         ArtifactError: nothing here runs the model's back end.
+        ServiceError: what is installed runs on a GPU, and there is none for this process.
     """
     backends: dict[str, Callable[[Path, int, int], Session]] = {
         "onnxruntime": OnnxRuntimeSession,
@@ -48,17 +52,25 @@ def open_session(model: Model, threads: int = 1, streams: int = 1) -> Session:
 
 
 class OnnxRuntimeSession:
-    """A graph loaded in ONNX Runtime, on its CPU provider; any number of threads may call it at once."""
+    """A graph loaded in ONNX Runtime, on a GPU where its package is the one for GPUs, on the CPU elsewhere.
+
+    Any number of threads may call it at once.
+    """
 
     def __init__(self, weights: Path, threads: int, streams: int = 1) -> None:
         import onnxruntime
 
+        providers = [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+        if CUDA in providers:
+            nvidia.ask()  # ONNX Runtime would go on with the CPU, at a tenth of the speed, and say nothing
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors; its warnings speak of optimizations it did not find
         options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads leave the cores to others
         with _faults_named(weights, "ONNX Runtime"):
-            self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
+        if CUDA in providers and CUDA not in self._session.get_providers():
+            raise ServiceError("ONNX Runtime cannot use the GPU that is here: python -m toolchain.doctor tells why")
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._weights = weights
 

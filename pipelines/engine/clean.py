@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rich.table import Table
 
-from pipelines.engine.keeping import LONG_AGO, Item, decide, period
+from pipelines.engine.keeping import ARTIFACTS, LONG_AGO, Item, decide, period
 from pipelines.engine.settings import Settings, name_registry
 from pipelines.engine.tell import console
 from toolchain.progress import track
@@ -31,7 +31,7 @@ def clean(given: argparse.Namespace, settings: Settings) -> None:
         ServiceError: MLflow, Kubeflow Pipelines or S3 does not answer: without them nobody knows what is needed.
     """
     oldest = datetime.now(UTC) - period(given.older_than)
-    engine = given.engine or ("cluster" if settings.endpoint else "local")
+    engine = given.engine or settings.engine
     with _place(engine, settings, given.dry_run) as place:
         items = place.items()
         reasons = decide(items, oldest, given.older_than)
@@ -64,10 +64,10 @@ def _tell(items: list[Item], reasons: Mapping[str, str], dry_run: bool) -> None:
     removed = "would be removed" if dry_run else "removed"
     table = Table("what", "kind", "MB", "age", "", "reason", box=None, pad_edge=False)
     for item in sorted(items, key=lambda item: (item.kind, item.made), reverse=True):
-        reason = reasons.get(item.name, "").removeprefix("v2/artifacts/")
+        reason = reasons.get(item.name, "").removeprefix(ARTIFACTS)
         state = "kept" if item.name in reasons else removed
         table.add_row(
-            item.name.removeprefix("v2/artifacts/"),
+            item.name.removeprefix(ARTIFACTS),
             item.kind,
             f"{item.size_bytes / 1e6:.1f}",
             _age(item),

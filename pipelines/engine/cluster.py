@@ -1,17 +1,15 @@
 """Sends a pipeline to a cluster: its settings checked, its source files brought there, its pods labelled."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-
-import yaml
 
 from pipelines._placing import DEFAULT_SIZE, SIZES
 from pipelines.engine import runs
 from pipelines.engine.bucket import bring, local_files, reached
 from pipelines.engine.catalog import suggestion
 from pipelines.engine.keys import arguments, cluster_keys
+from pipelines.engine.outgoing import outgoing
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.server import Server
 from pipelines.engine.settings import Settings
@@ -19,7 +17,6 @@ from pipelines.engine.specification import Specification
 from pipelines.engine.worker import check
 from toolchain.errors import ConfigError, ToolchainError
 
-LABEL_LENGTH = 63  # characters that Kubernetes takes
 RUN_LABEL, OWNER_LABEL = "toolchain/run", "toolchain/owner"
 
 
@@ -47,7 +44,7 @@ def submit(
     run.engine = runs.CLUSTER
     try:
         labels = {RUN_LABEL: run.id, OWNER_LABEL: settings.owner}
-        run.kfp = server.start(pipeline, run.id, labelled(keyed(compiled, keys), labels), sent, cached)
+        run.kfp = server.start(pipeline, run.id, outgoing(compiled, labels, keys), sent, cached)
     except ToolchainError:
         run.forget()
         raise
@@ -62,27 +59,3 @@ def size(name: str) -> str:
             f"resources (TOOLCHAIN_RESOURCES) is {name!r}{suggestion(name, list(SIZES))}; there are {', '.join(SIZES)}"
         )
     return name or DEFAULT_SIZE
-
-
-def keyed(compiled: str, keys: Mapping[str, str]) -> str:
-    """Return the ``compiled`` pipeline with our cache ``keys``, by task, for Kubeflow Pipelines' cache to use."""
-    documents = list(yaml.load_all(compiled, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    for name, task in documents[0]["root"]["dag"]["tasks"].items():
-        if task.get("cachingOptions", {}).get("enableCache"):
-            task["cachingOptions"]["cacheKey"] = keys[name]
-    return yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
-
-
-def labelled(compiled: str, labels: Mapping[str, str]) -> str:
-    """Return the ``compiled`` pipeline with ``labels`` on the pods of all its steps."""
-    documents = list(yaml.load_all(compiled, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    for platform in documents[1:]:
-        for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
-            known = executor.setdefault("podMetadata", {}).setdefault("labels", {})
-            known.update({name: label(value) for name, value in labels.items()})
-    return yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
-
-
-def label(text: str) -> str:
-    """Return ``text`` as Kubernetes takes it for a label's value: letters, digits, and "-_." between them."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:LABEL_LENGTH].strip("-_.")

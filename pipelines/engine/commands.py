@@ -73,7 +73,7 @@ def compile_(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def submit(given: argparse.Namespace, settings: Settings) -> int:
-    engine = given.engine or ("cluster" if settings.endpoint else "local")
+    engine = given.engine or settings.engine
     run_it = _submit_to_cluster if engine == "cluster" else _run_here
     return run_it(given, settings)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipelines._placing import GIB, GPU
 from pipelines.engine import runs
 from pipelines.engine.catalog import suggestion
 from pipelines.engine.runs import Run, StepRecord
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
 TABLE = ROOT / "manifests" / "prices.yaml"
-HOUR, GIB = 3600.0, 1 << 30
-DEFAULT_GPU = "nvidia.com/gpu"
+HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def for_the_report(values: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
     taken = ("price_per_cpu_hour", "price_per_gpu_hour")
     if not prices.known or any(values.get(name) != 0 for name in taken):
         return dict(values)
-    gpu = prices.gpu_hour.get(str(values.get("gpu_type", DEFAULT_GPU)), 0.0)
+    gpu = prices.gpu_hour.get(str(values.get("gpu_type", GPU)), 0.0)
     return {
         **values,
         **dict(zip(taken, (float(prices.cpu_hour), float(gpu)), strict=True)),
@@ -134,7 +134,7 @@ def step_cost(step: StepRecord, run: Run) -> Cost:
     total = Cost()
     for pod in step.pods:
         hours = _seconds(pod, run) / HOUR
-        gpus = {str(run.parameters.get("gpu_type", DEFAULT_GPU)): pod["gpus"] * hours} if pod["gpus"] else {}
+        gpus = {str(run.parameters.get("gpu_type", GPU)): pod["gpus"] * hours} if pod["gpus"] else {}
         total += Cost(pod["cpu"] * hours, pod["memory_bytes"] / GIB * hours, gpus)
     return total
 

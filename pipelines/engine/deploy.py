@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from components import images
@@ -68,15 +69,16 @@ def _upgrade(namespace: str, options: list[str], began: float) -> None:
     """Run helm to its end, telling meanwhile which pods it waits for."""
     command = [_program("helm"), "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace]
     command += ["--wait", "--wait-for-jobs", "--hide-notes", *options]
-    told = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as helm:
+    told = ""  # below, a file: a pipe would be full before helm ends, if it has much to complain of
+    with TemporaryFile("w+") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as helm:
         while helm.poll() is None:
             time.sleep(POLL_SECONDS)
             waiting = ", ".join(_waiting(namespace))
             if waiting and waiting != told:
                 say(f"{time.monotonic() - began:4.0f} s  waiting for {waiting}")
                 told = waiting
-        said = helm.stdout.read().strip() if helm.stdout else ""
+        output.seek(0)
+        said = output.read().strip()
     if helm.returncode:
         left = ", ".join(_waiting(namespace))
         raise ServiceError(f"helm could not finish: {said}" + (f"\nnot ready: {left}" if left else ""))
@@ -121,7 +123,7 @@ def _run(*command: str, allowed: str = "") -> str:
 
 
 def _program(name: str) -> str:
-    path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)  # the PATH may have helm 3
     if not path:
         hint = "`make helm` builds it" if name == "helm" else "install it (kubernetes.io/docs/tasks/tools)"
         raise ConfigError(f"{name} is not installed: {hint}, and put it on the PATH")

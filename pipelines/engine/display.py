@@ -63,7 +63,8 @@ class LiveTable:
     def _told(self, step: StepRecord) -> str:
         last = self._last.get(step.task, "")
         if step.state == runs.RUNNING:
-            return f"{time.monotonic() - self._began[step.task]:.0f} s  {last}"
+            began = self._began.setdefault(step.task, time.monotonic())  # at work before anybody looked: from then on
+            return f"{time.monotonic() - began:.0f} s  {last}"
         return last if last and step.state == runs.WAITING else describe(step)
 
 

@@ -5,15 +5,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.error import URLError
-from urllib.parse import urlparse
 from urllib.request import urlopen
 
 from pipelines._placing import VNNI
-from pipelines.engine.server import Server
+from pipelines.engine.server import HEALTH, Server
 from pipelines.engine.settings import Settings
 from toolchain.doctor import Finding, graphics, processor
 from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
+from toolchain.services.patience import shown
 from toolchain.services.storage import knows_who_asks
 
 SECONDS_TO_ANSWER = 3  # a service that is there answers at once
@@ -35,7 +35,7 @@ def _engine(settings: Settings) -> Finding:
     if not settings.endpoint:
         advice = "ENGINE=cluster submits to that of the kubeconfig, KFP_ENDPOINT to that of a URL"
         return Finding(True, "engine", f"local; {advice}")
-    answers = is_answering(f"{settings.endpoint.rstrip('/')}/apis/v2beta1/healthz")
+    answers = is_answering(f"{settings.endpoint.rstrip('/')}/{HEALTH}")
     told = "answers" if answers else "does not answer: check KFP_ENDPOINT and the network, or use --engine local"
     return Finding(answers, "engine", f"cluster at {settings.endpoint}, which {told}")
 
@@ -84,7 +84,7 @@ def _mlflow(settings: Settings) -> Finding:
         )
     answers = is_answering(f"{settings.tracking_uri.rstrip('/')}/health")
     told = "answers" if answers else "does not answer: start it, or unset MLFLOW_TRACKING_URI to use SQLite here"
-    return Finding(answers, "MLflow", f"{_without_password(settings.tracking_uri)} {told}")
+    return Finding(answers, "MLflow", f"{shown(settings.tracking_uri)} {told}")
 
 
 def _s3() -> Finding:
@@ -113,8 +113,3 @@ def is_answering(url: str) -> bool:
             return bool(answer.status < 500)
     except (URLError, OSError, ValueError):
         return False
-
-
-def _without_password(uri: str) -> str:
-    parts = urlparse(uri)
-    return uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else uri

@@ -14,7 +14,7 @@ from pipelines.engine.local import Watcher, error_in
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.server import Away, Look, Server, Task
 from pipelines.engine.specification import Specification
-from pipelines.engine.troubles import Trouble, ending_of, forbidden, trouble_of
+from pipelines.engine.troubles import Trouble, around, cause_of, ending_of, forbidden, trouble_of
 from toolchain.errors import ServiceError, ToolchainError
 from toolchain.progress import say
 from toolchain.services import kubernetes, storage
@@ -53,7 +53,7 @@ class Follower:
         self._read: dict[str, str] = {}  # by pod: the time of the last line read
         self._over: set[str] = set()  # pods whose logs are complete
         self._told: dict[str, str] = {}  # by task: the last trouble told
-        self._since: dict[str, float] = {}  # by trouble: when it was seen first
+        self._since: dict[tuple[str, str], float] = {}  # by step and kind of the troubles there are: when each began
         self._away_since: float | None = None
         self._unseen = False
 
@@ -127,12 +127,12 @@ class Follower:
             self._read_log(step, pod)
         if pods:
             step.pods = [_noted(pod) for pod in pods]
-            step.outputs |= _outputs_of(pods[-1]) if task and task.state == "SUCCEEDED" else {}
+            step.outputs |= _artifacts_of(pods[-1], "outputs")
         state = _state_of(task, pods if self.sees_pods else None)
         if state == step.state or step.state in (runs.SUCCEEDED, runs.FAILED):
             return
         step.state = state
-        step.seconds = task.seconds if task else 0.0
+        step.seconds = task.seconds if task and task.seconds else _seconds_of(pods)
         step.cached = state == runs.SUCCEEDED and self.sees_pods and not pods and not step.pods
         if state != runs.FAILED:  # a failure is told at the end, with its reason
             self.watcher.changed(step)
@@ -163,9 +163,11 @@ class Follower:
             troubles = self._troubles(pods)
         except ServiceError:
             return False  # it is not seen now; the next look may see it
+        now = time.monotonic()  # a trouble that went away and came back is a new one
+        self._since = {key: self._since.get(key, now) for key in ((name, trouble.kind) for name, trouble in troubles)}
         for step_name, trouble in troubles:
             step = next((step for step in self.run.steps if step_name in (step.step, step.task)), self.run.steps[0])
-            waited = time.monotonic() - self._since.setdefault(f"{step_name} {trouble.kind}", time.monotonic())
+            waited = now - self._since[step_name, trouble.kind]
             if self._told.get(step.task) != trouble.told:
                 self._told[step.task] = trouble.told
                 self.watcher.said(step, f"{PROGRESS}waits: {trouble.told}")
@@ -197,13 +199,18 @@ class Follower:
             self._stopped()
             return
         for step in self.run.steps:
+            own = [pod for pod in pods if pod.labels.get(COMPONENT) == step.step]
             if step.state == runs.RUNNING:
-                step.state = runs.INTERRUPTED
+                step.state = runs.FAILED if own and own[-1].phase == "Failed" else runs.INTERRUPTED
+                step.seconds = _seconds_of(own)
+            if step.state == runs.WAITING and self.run.state == runs.SUCCEEDED:
+                step.state, step.cached = runs.SUCCEEDED, self.sees_pods
+                self.watcher.changed(step)
             if step.state == runs.FAILED and not step.error:
-                step.error = self._reason(step, [pod for pod in pods if pod.labels.get(COMPONENT) == step.step])
+                step.error = self._reason(step, own)
                 self.watcher.changed(step)
         if self.run.state == runs.FAILED and not any(step.error for step in self.run.steps):
-            self.run.steps[0].state, self.run.steps[0].error = runs.FAILED, self._told_of_run(seen)
+            self._blame(seen)
         self.run.save()
 
     def _stopped(self) -> None:
@@ -219,12 +226,19 @@ class Follower:
             return ending
         log = self.log_file(step)
         lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        if told := around("\n".join(lines)):
+            return told
         own = [line for line in lines if not SURROUNDINGS.match(line)]
         return error_in("\n".join(own)) if own else last.told if last and last.told else "it left no word; see the UI"
 
-    def _told_of_run(self, seen: Look) -> str:
+    def _blame(self, seen: Look) -> None:
+        """Record why the run failed where no step did, at the step that was being prepared."""
         said = kubernetes.complaints(self.server.namespace, self.run.kfp) if self.sees_pods else {}
-        return seen.error or "; ".join(dict.fromkeys(said.values())) or "Kubeflow Pipelines failed; see its log"
+        node, cause = cause_of(said)
+        step = next((step for step in self.run.steps if step.task == _task_in(node)), self.run.steps[0])
+        told = f"it could not be prepared: {cause}; see docs/faults.md" if cause else ""
+        step.state, step.error = runs.FAILED, told or seen.error or "Kubeflow Pipelines failed; see its log"
+        self.watcher.changed(step)
 
     def _trace_outputs(self, pods: Sequence[Pod]) -> None:
         """Note where the outputs of cached steps are: the steps that take them know."""
@@ -243,14 +257,18 @@ def how_to_follow(run: Run) -> str:
 
 
 def _state_of(task: Task | None, pods: Sequence[Pod] | None) -> str:
-    """Return a step's state: the server's, which lags, or that of its ``pods`` where they are seen."""
+    """Return a step's state: that of its last pod where ``pods`` are seen, else the server's.
+
+    The server is some seconds late, and never hears of the later steps of a long run: Argo packs a record of more than
+    a megabyte in a way that Kubeflow Pipelines does not read. A pod that failed may have a successor, so only the
+    server, or the end of the run, says that its step failed.
+    """
     state = STATES.get(task.state, runs.WAITING) if task else runs.WAITING
-    if pods is not None and state in (
-        runs.WAITING,
-        runs.RUNNING,
-    ):  # to the server, a step runs as soon as it is its turn
-        return runs.RUNNING if any(pod.started for pod in pods) else runs.WAITING
-    return state
+    if pods is None or state in (runs.SUCCEEDED, runs.FAILED):
+        return state
+    if pods and pods[-1].phase == "Succeeded":
+        return runs.SUCCEEDED
+    return runs.RUNNING if any(pod.started for pod in pods) else runs.WAITING
 
 
 def _noted(pod: Pod) -> dict[str, Any]:
@@ -266,8 +284,9 @@ def _noted(pod: Pod) -> dict[str, Any]:
     }
 
 
-def _outputs_of(pod: Pod) -> dict[str, str]:
-    return _artifacts_of(pod, "outputs")
+def _seconds_of(pods: Sequence[Pod]) -> float:
+    """Return the time from the making of the first pod to the end of the last, 0 before."""
+    return (pods[-1].finished - pods[0].created).total_seconds() if pods and pods[-1].finished else 0.0
 
 
 def _artifacts_of(pod: Pod, side: str) -> dict[str, str]:

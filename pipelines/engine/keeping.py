@@ -11,9 +11,8 @@ from toolchain.errors import ConfigError
 PERIOD = re.compile(r"(\d+)([dh])")
 HOURS = {"d": 24, "h": 1}
 MOST_HOURS = 100 * 366 * 24  # a century: more is a slip of the finger
-
-
 LONG_AGO = datetime.min.replace(tzinfo=UTC)  # of what is to go whenever it was made
+ARTIFACTS = "v2/artifacts/"  # in a bucket: where Kubeflow Pipelines keeps what runs made
 DESCRIPTIONS = ("dataset.json", "model.json", "variants.json", "measurement.json")  # what an artifact says of itself
 
 

@@ -13,12 +13,8 @@ from pipelines.engine.runs import Run
 from pipelines.engine.settings import Settings, step_environment
 
 TRASH = ".trash"  # holds what is being removed
-SERVING = {
-    "cache",
-    "compiled",
-    "mlartifacts",
-    "scratch",
-}  # folders that serve all runs; the registry's files are MLflow's
+# Folders that serve all runs: "mlartifacts" is MLflow's, "served" holds models that were served here.
+SERVING = {"cache", "compiled", "mlartifacts", "scratch", "served"}
 
 
 class Leftovers:

@@ -28,18 +28,13 @@ def gather(given: Iterable[str], file: Path | None, known: Mapping[str, Paramete
     Raises:
         ConfigError: a name is unknown, a value is of another kind, or a required one is missing.
     """
-    values: dict[str, Any] = {name: parameter.default for name, parameter in known.items()}
-    for name, value in _from_file(file).items():
-        values[name] = _typed(_known(name, known), value)
+    values = {name: _typed(_known(name, known), value) for name, value in _from_file(file).items()}
     for pair in given:
         name, separator, text = pair.partition("=")
         if not separator:
             raise ConfigError(f"-p takes KEY=VALUE, got {pair!r}")
         values[name] = _parsed(_known(name, known), text)
-    missing = [name for name, parameter in known.items() if parameter.required and values[name] is None]
-    if missing:
-        raise ConfigError(f"no value for {', '.join(missing)}; give it with -p {missing[0]}=...")
-    return values
+    return _with_defaults(values, known)
 
 
 def complete(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
@@ -48,11 +43,14 @@ def complete(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[s
     Raises:
         ConfigError: as ``gather``.
     """
-    typed = {name: _typed(_known(name, known), value) for name, value in given.items()}
-    values = {name: typed.get(name, parameter.default) for name, parameter in known.items()}
+    return _with_defaults({name: _typed(_known(name, known), value) for name, value in given.items()}, known)
+
+
+def _with_defaults(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+    values = {name: given.get(name, parameter.default) for name, parameter in known.items()}
     missing = [name for name, parameter in known.items() if parameter.required and values[name] is None]
     if missing:
-        raise ConfigError(f"no value for the parameter {', '.join(missing)}")
+        raise ConfigError(f"no value for {', '.join(missing)}; give it with -p {missing[0]}=..., or in the file")
     return values
 
 

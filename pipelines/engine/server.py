@@ -213,8 +213,8 @@ class Server:
             raise Away(f"no Kubeflow Pipelines server answers at {self.name} ({_reason(error)}); {advice}") from error
 
     def _refusal(self, status: int | None, reason: str) -> ServiceError:
-        if status in (502, 503, 504):  # a proxy before it answers
-            return Away(f"{self.name} is away: {status} {reason}; try again in a minute")
+        if status in (500, 502, 503, 504):  # its database restarts, or a proxy before it answers
+            return Away(f"{self.name} is away: {status} {reason}; try again in a minute, or see its log")
         denied = "set KFP_TOKEN to a token that may create runs, and KFP_NAMESPACE to your profile"
         advice = denied if status in (401, 403) else "see its log"
         return ServiceError(f"{self.name} refuses: {status} {reason}; {advice}")

@@ -4,7 +4,7 @@ import getpass
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds pipelines/, components/ and toolchain/
@@ -18,10 +18,15 @@ class Settings:
     runs: Path  # TOOLCHAIN_RUNS, else runs/ in the working directory: everything that a local run leaves
     endpoint: str  # KFP_ENDPOINT: the URL of a Kubeflow Pipelines server; "" when there is none
     namespace: str  # KFP_NAMESPACE: where Kubeflow Pipelines runs steps, or the profile to run in; "" for toolchain
-    token: str  # KFP_TOKEN: a bearer token for the endpoint; "" for none. Never shown
-    tracking_uri: str  # MLFLOW_TRACKING_URI, else SQLite beside the runs
+    token: str = field(repr=False)  # KFP_TOKEN: a bearer token for the endpoint; "" for none. Never shown
+    tracking_uri: str = field(repr=False)  # MLFLOW_TRACKING_URI, which may hold a password, else SQLite beside the runs
     owner: str = ""  # TOOLCHAIN_OWNER, else the name that this user has here: whose runs these are, on a cluster
     resources: str = ""  # TOOLCHAIN_RESOURCES: the size of steps on a cluster; "" for the usual one
+
+    @property
+    def engine(self) -> str:
+        """Where work is done unless a person says otherwise: "cluster" or "local"."""
+        return "cluster" if self.endpoint else "local"
 
     @property
     def cache(self) -> Path:

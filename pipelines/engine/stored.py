@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.engine.bucket import reached
-from pipelines.engine.keeping import DESCRIPTIONS, LONG_AGO, Item, digests_of, last_ones
+from pipelines.engine.keeping import ARTIFACTS, DESCRIPTIONS, LONG_AGO, Item, digests_of, last_ones
 from pipelines.engine.server import ENDED, Server
 from pipelines.engine.settings import Settings
 from toolchain.services import storage
 from toolchain.services.storage import Stored
 
-ARTIFACTS, SOURCES, CHECKPOINTS = "v2/artifacts/", "sources/", "checkpoints/"
+SOURCES, CHECKPOINTS = "sources/", "checkpoints/"
 LOGS = f"{ARTIFACTS}logs/"  # where Argo keeps what its pods printed; nothing needs that
 KINDS = {"v2": "run", "sources": "source", "checkpoints": "checkpoint"}
 SOURCE = re.compile(r"sources/[0-9a-f]{64}")  # as a submission brings a file along

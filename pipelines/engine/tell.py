@@ -11,6 +11,7 @@ from pipelines.engine import runs
 from pipelines.engine.cost import Prices, step_cost
 from pipelines.engine.display import MARKS, describe
 from pipelines.engine.runs import Run
+from pipelines.engine.server import NAMESPACE
 from pipelines.engine.settings import Settings
 
 REGISTERING = "release.register"
@@ -46,7 +47,8 @@ def summary(run: Run, settings: Settings) -> None:
 
 def _registry(run: Run, settings: Settings) -> str:
     if run.engine == runs.CLUSTER:
-        return "kubectl port-forward service/toolchain-mlflow 5000, then http://127.0.0.1:5000"
+        namespace = settings.namespace or NAMESPACE
+        return f"kubectl -n {namespace} port-forward service/toolchain-mlflow 5000, then http://127.0.0.1:5000"
     local = settings.tracking_uri.startswith("sqlite")
     return "make mlflow, then http://127.0.0.1:5000" if local else settings.tracking_uri
 

@@ -1,7 +1,7 @@
 """Why a step's pod does not run, or how it ended, in a sentence that says what to do."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.services.kubernetes import Node, Pod
@@ -13,6 +13,14 @@ SECONDS_FOR_A_NODE = 300.0  # what a cluster that grows needs to add a node
 SECONDS_FOR_A_QUOTA = 300.0  # for other pods of the namespace to end
 GIB = 1024**3
 IMAGE = re.compile(r'image "([^"]+)"')
+CONSEQUENCE = re.compile(
+    r"retryStrategy|No more retries|omitted:|child |Max duration|PodInitializing$"
+)  # of a failure elsewhere
+FATAL = re.compile(
+    r"^F\d{4} .*?\] (?:KFP driver: )?(.*)$", re.MULTILINE
+)  # the last words of KFP's driver, amid its log
+LAUNCHER = re.compile(r"^F\d{4} .*?\] failed to execute component: (.*)$", re.MULTILINE)
+LONGEST = 400  # characters of what the driver says, which repeats all that it was told
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,32 @@ def forbidden(said: str) -> Trouble | None:
         advice = "let the cluster's administrator allow it"
         return Trouble("forbidden", said.partition("\n")[0], advice, SECONDS_FOR_AN_IMAGE)
     return None
+
+
+def cause_of(said: Mapping[str, str]) -> tuple[str, str]:
+    """Return the node that failed first, and why in one line, of what Argo ``said`` of each; "" twice if of none.
+
+    The first attempt tells the cause: a second one may stumble over what the first has left.
+    """
+    causes = sorted((node, words) for node, words in said.items() if not CONSEQUENCE.match(words))
+    if not causes:
+        return "", ""
+    node, words = causes[0]
+    fatal = FATAL.search(words)
+    line = fatal[1] if fatal else words.partition("\n")[0]
+    return node, _end_of(line)
+
+
+def around(log: str) -> str:
+    """Return why KFP's launcher could not fetch or keep a step's artifacts, by its ``log``; "" if the step failed."""
+    said = LAUNCHER.findall(log)
+    if not said or said[-1].startswith("exit status"):
+        return ""
+    return f"its artifacts could not be fetched or kept: {_end_of(said[-1])}; see docs/faults.md"
+
+
+def _end_of(line: str) -> str:
+    return line if len(line) <= LONGEST else f"... {line[-LONGEST:]}"
 
 
 def ending_of(pod: Pod, memory_advice: str = "give it more with --resources large") -> str:

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "toolchain"
 IMAGES = ("--set", "images.base=ghcr.io/toolchain/base:1,images.mlflow=ghcr.io/toolchain/mlflow:1")
-HELM = shutil.which("helm") or shutil.which("helm", path=str(Path(sys.executable).parent))
+HELM = shutil.which("helm", path=str(Path(sys.executable).parent)) or shutil.which("helm")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -206,7 +206,7 @@ def test_a_server_takes_what_each_option_renders(cluster: Callable[[str], Cluste
 
 
 def helm(*words: str) -> str:
-    program = shutil.which("helm") or str(Path(sys.executable).with_name("helm"))
+    program = shutil.which("helm", path=str(Path(sys.executable).parent)) or "helm"
     answer = subprocess.run([program, *words], capture_output=True, text=True, timeout=300, check=False)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout

@@ -44,9 +44,6 @@ for uri in sys.argv[1:]:
 Step = Callable[..., str]
 
 
-Step = Callable[..., str]
-
-
 @pytest.fixture(scope="module")
 def platform(cluster: Callable[[str], Cluster]) -> Iterator[Cluster]:
     """Yield a namespace with S3 in it, which this process reaches too."""

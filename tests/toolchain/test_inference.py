@@ -12,7 +12,7 @@ from tokenizers import models, pre_tokenizers
 
 from toolchain.artifacts.model import Model, Signature, new_model, open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ArtifactError
+from toolchain.errors import ArtifactError, ServiceError
 from toolchain.inference import Tokenizer, open_session, pad
 from toolchain.preprocess import Texts, predict
 
@@ -139,3 +139,11 @@ def test_weights_that_are_none_are_one_line(backend: str, tmp_path: Path):
     with pytest.raises(ArtifactError, match=r"model\.xml does not run in") as caught:
         open_session(open_model(tmp_path / "x"))
     assert "\n" not in str(caught.value)
+
+
+def test_the_package_for_gpus_refuses_a_machine_without_one(model: Model, monkeypatch: pytest.MonkeyPatch):
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    monkeypatch.setattr("toolchain.services.nvidia.ctypes.CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
+    with pytest.raises(ServiceError, match=r"(?i)driver"):
+        open_session(model)

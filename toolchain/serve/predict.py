@@ -41,7 +41,7 @@ async def prepare(served: Served, values: Sequence[Any]) -> list[Prepared]:
     try:
         if served.takes_texts and sum(map(len, values)) <= BRIEF_CHARACTERS:
             return served.answerer.prepare(values)
-        return await asyncio.to_thread(_prepare_checked, served, values)
+        return await asyncio.to_thread(served.answerer.prepare, values)
     except DataError as error:
         raise Problem(422, str(error), "/pictures") from error
 
@@ -148,10 +148,6 @@ def _picture(content: bytes, name: str, served: Served, pointer: str) -> dict[st
     except DataError as error:
         raise Problem(422, str(error), pointer) from error
     return {"bytes": content, "path": name}
-
-
-def _prepare_checked(served: Served, values: Sequence[Any]) -> list[Prepared]:
-    return served.answerer.prepare(values)
 
 
 def _told(served: Served, row: Prepared, answer: Any, threshold: float) -> dict[str, Any]:

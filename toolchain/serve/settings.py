@@ -19,13 +19,9 @@ class Settings:
     port: int = 8080  # 0 for any that is free
     certificate: Path | None = None  # PEM files, for HTTPS; both or neither
     key: Path | None = None
-    threads: int = (
-        1  # of one inference, as the gate measures: threads that wait for each other cost most on shared cores
-    )
+    threads: int = 1  # of one inference, as the gate measures: on shared cores more would wait for each other
     streams: int = 0  # inferences side by side; 0: as many as the cores that the pod's limit grants have room for
-    batch_rows: int = (
-        8  # rows of one length that run at once: on CPUs more gain nothing and the first waits for the last
-    )
+    batch_rows: int = 8  # rows of one length that run at once: on CPUs more gain nothing, and the first one waits
     batch_wait_ms: float = 0.0  # how long the oldest row waits for others; 0: what came meanwhile runs together
     queue_rows: int = 256  # that wait; who comes then is told to come again later
     request_rows: int = 64  # texts or pictures in one request

@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import gzip
+import json
 import os
 import re
 import shutil
@@ -12,13 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from toolchain.errors import ServiceError
 
 Answer = TypeVar("Answer")
 SECONDS_TO_ANSWER = 10.0  # an API server that takes longer is down
-SECONDS_TO_FORWARD = 20.0  # until kubectl says that it listens
+SECONDS_TO_END = 20.0  # for kubectl, told to stop forwarding
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 GPU_RESOURCE = re.compile(r"^(nvidia|amd)\.com/(gpu|mig-.+)$|^gpu\.intel\.com/")
@@ -125,8 +128,14 @@ def complaints(namespace: str, run: str) -> dict[str, str]:
             "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=f"pipeline/runid={run}", **_patience()
         )
     )
-    found = [node for item in answer["items"] for node in item.get("status", {}).get("nodes", {}).values()]
+    found = [node for item in answer["items"] for node in _argo_nodes(item.get("status", {})).values()]
     return {node["name"]: node["message"] for node in found if node.get("message")}
+
+
+def _argo_nodes(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Argo's record of each node; one of more than a megabyte is packed."""
+    packed = status.get("compressedNodes")
+    return dict(json.loads(gzip.decompress(base64.b64decode(packed)))) if packed else status.get("nodes") or {}
 
 
 @contextmanager
@@ -140,19 +149,21 @@ def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
     if program is None:
         raise ServiceError(f"kubectl is not installed, and only it reaches {service} from here: install it")
     command = [program, "port-forward", "--address", "127.0.0.1", "-n", namespace, f"service/{service}", f":{port}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout
-        assert process.stderr
-        first = process.stdout.readline()
-        match = FORWARDING.search(first)
-        if match is None:
-            reason = process.stderr.readline().strip() or first.strip() or "it ended"
-            raise ServiceError(f"kubectl cannot reach {service} in namespace {namespace}: {reason}")
-        yield int(match[1])
-    finally:
-        process.terminate()
-        process.communicate(timeout=SECONDS_TO_FORWARD)
+        try:
+            said = [process.stdout.readline().strip()]
+            while said[-1] and not FORWARDING.search(said[-1]):
+                said.append(process.stdout.readline().strip())
+            match = FORWARDING.search(said[-1])
+            if match is None:
+                reason = " ".join(said).strip() or "it ended"
+                raise ServiceError(f"kubectl cannot reach {service} in namespace {namespace}: {reason}")
+            Thread(target=process.stdout.read, daemon=True).start()  # a line for each connection: a full pipe stops it
+            yield int(match[1])
+        finally:
+            process.terminate()
+            process.wait(SECONDS_TO_END)
 
 
 def quantity(text: str | int | float) -> float:
@@ -273,7 +284,11 @@ def _asked(call: Callable[[], Answer]) -> Answer:
     try:
         return call()
     except ApiException as error:
-        hint = {401: "log in again: the kubeconfig's credentials are too old", 403: "ask for the right to do it"}
+        hint = {
+            401: "log in again: the kubeconfig's credentials are too old",
+            403: "ask for the right to do it",
+            503: "its pods are being started, or cannot be: try again in a minute, or look at them",
+        }
         said = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(error.body or ""))
         reason = said[1].replace('\\"', '"') if said else error.reason
         raise ServiceError(

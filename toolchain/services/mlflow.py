@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolchain.artifacts.digest import sha256_of_json
 from toolchain.errors import ConfigError, ServiceError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 DEFAULT_EXPERIMENT = "toolchain"  # where MLFLOW_EXPERIMENT_NAME names none
 SECONDS_TO_END = 120.0  # how long finished work waits for its last figures; making a new database takes half of it
+FOUND_ON_A_PAGE = 1000  # models or versions; MLflow gives no more models at once
 VALUE_CHARACTERS = 500  # of a parameter; the most that every server since MLflow 1.28 takes
 TAG_STEP, TAG_LIVE, TAG_CONFIG = "toolchain.step", "toolchain.live", "toolchain.config"
 TAG_PATH = "path"  # of a version: where its files are in its run's artifacts
@@ -162,13 +163,11 @@ class Tracker:
 
     def models(self) -> list[str]:
         """Return the names of all registered models."""
-        return [
-            model.name for model in self._ask(lambda: list(self._client.search_registered_models(max_results=1000)))
-        ]
+        return [str(model.name) for model in self._all(self._client.search_registered_models)]
 
     def versions(self, model: str) -> list[Version]:
         """Return the versions of ``model``, oldest first; none when there is no such model."""
-        found = self._ask(lambda: list(self._client.search_model_versions(f"name = '{model}'", max_results=10000)))
+        found = self._all(self._client.search_model_versions, f"name = '{model}'")
         return sorted((_version(one) for one in found), key=lambda one: int(one.number))
 
     def add_version(self, model: str, run: str, path: str, tags: Mapping[str, str], description: str) -> Version:
@@ -236,6 +235,15 @@ class Tracker:
     def end(self, run: str, status: str = "FINISHED", at: int | None = None) -> None:
         """End ``run`` now, or ``at`` (milliseconds since 1970, UTC)."""
         self._ask(lambda: self._client.set_terminated(run, status, at))
+
+    def _all(self, search: Callable[..., Any], wanted: str = "") -> list[Any]:
+        """Return all that ``search`` finds, page by page: what is left out would be taken for not registered."""
+        found: list[Any] = []
+        page = self._ask(lambda: search(wanted, max_results=FOUND_ON_A_PAGE))
+        while page.token:
+            found += page
+            page = self._ask(partial(search, wanted, max_results=FOUND_ON_A_PAGE, page_token=page.token))
+        return [*found, *page]
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         return ask(call, self.uri)

@@ -31,7 +31,7 @@ def schedule(given: argparse.Namespace, settings: Settings) -> int:
         return 0
     if given.action in ("diff", "apply"):
         return _reconcile(known, Server(settings), apply=given.action == "apply")
-    engine = given.engine or ("cluster" if settings.endpoint else "local")
+    engine = given.engine or settings.engine
     if given.action == "list":
         (_list_cluster if engine == "cluster" else _list_here)(known, settings)
         return 0

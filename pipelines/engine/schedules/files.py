@@ -8,8 +8,9 @@ import yaml
 
 from pipelines.engine import catalog, parameters
 from pipelines.engine.catalog import suggestion
-from pipelines.engine.cluster import label, size
+from pipelines.engine.cluster import size
 from pipelines.engine.cost import for_the_report, read_prices
+from pipelines.engine.outgoing import label
 from pipelines.engine.schedules.times import check_cron, zone_of
 from pipelines.engine.settings import ROOT
 from pipelines.engine.specification import Specification, load

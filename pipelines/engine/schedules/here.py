@@ -1,7 +1,6 @@
 """Schedules on one machine: a process that submits what is due, one run after another, each in a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 from pipelines.engine.schedules.files import Schedule, read_schedules
 from pipelines.engine.schedules.times import next_time
-from pipelines.engine.settings import ROOT, Settings
+from pipelines.engine.settings import Settings, step_environment
 from toolchain.artifacts.folder import write_json
 from toolchain.errors import ConfigError
 from toolchain.progress import say
@@ -75,7 +74,7 @@ def submit(schedule: Schedule, settings: Settings) -> "subprocess.Popen[bytes]":
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # it goes on when the scheduler is ended
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TOOLCHAIN_RUNS": str(settings.runs)},
+            env={**step_environment(settings), "TOOLCHAIN_RUNS": str(settings.runs)},
         )
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from pipelines.engine import catalog, cluster
 from pipelines.engine.bucket import arrivals, bring, local_files, reached
+from pipelines.engine.outgoing import outgoing
 from pipelines.engine.schedules.files import Schedule, values_of
 from pipelines.engine.schedules.times import utc_cron
 from pipelines.engine.server import Server
@@ -81,7 +82,7 @@ def wanted_of(schedule: Schedule, now: datetime | None = None) -> Wanted:
     spec = read(text)
     labels = {SCHEDULE_LABEL: schedule.name, **({cluster.OWNER_LABEL: schedule.owner} if schedule.owner else {})}
     cron = utc_cron(schedule.cron, schedule.zone, now or datetime.now(UTC))
-    return Wanted(schedule, cluster.labelled(text, labels), arrivals(spec, values_of(schedule, spec)), cron)
+    return Wanted(schedule, outgoing(text, labels), arrivals(spec, values_of(schedule, spec)), cron)
 
 
 def compare(wanted: Iterable[Wanted], kept: Iterable[Kept]) -> list[Change]:

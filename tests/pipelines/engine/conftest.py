@@ -1,11 +1,12 @@
 """A server that speaks just enough of KFP's API (v2beta1) for its real client: a real one needs a cluster."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
+
+from tests.pipelines.engine.speaking import JsonHandler
 
 Look = tuple[str, dict[str, str]]  # the run's state, and the state of each task
 
@@ -15,7 +16,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.status = status
         self.looks = looks or []  # what is answered in turn; the last one stays
-        self.failures = 0  # how many of the next questions for a run are answered by a proxy's error
+        self.failures = 0  # how many of the next questions for a run are answered by an error
+        self.failure = 503  # a proxy's, before the server answers; 500 is KFP's own while its database restarts
         self.history: list[str] = []  # states that the run went through
         self.posted: dict[str, dict] = {}
         self.tokens: set[str | None] = set()
@@ -25,7 +27,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -33,13 +35,12 @@ class Handler(BaseHTTPRequestHandler):
             self._answer({"multi_user": False, "experiments": [], "experiment_id": "e1", "display_name": "tidy"})
         elif self.server.failures:
             self.server.failures -= 1
-            self._answer({"message": "no healthy upstream"}, 503)
+            self._answer({"message": "no healthy upstream"}, self.server.failure)
         else:
             self._answer(self._run())
 
     def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"] or 0)
-        body = json.loads(self.rfile.read(length)) if length else {}
+        body = self.body()
         self.server.posted[self.path.partition("?")[0].rpartition("/")[2]] = body
         self._answer({"experiment_id": "e1", "run_id": "r1", "display_name": "tidy"})
 
@@ -59,15 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, content: dict, status: int | None = None) -> None:
         self.server.tokens.add(self.headers.get("Authorization"))
-        body = json.dumps(content).encode()
-        self.send_response(status or self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *words: object) -> None:
-        """Keep the test's output clean."""
+        self.answer(content, status or self.server.status)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies
 
-from pipelines.engine import runs
+from pipelines.engine import runs, serve
 from pipelines.engine.clean import clean
 from pipelines.engine.keeping import Item, decide, last_ones, period
 from pipelines.engine.leftovers import TRASH, Leftovers
@@ -133,6 +133,16 @@ def test_what_nothing_is_known_of_stays_and_is_told(
     cleaned(settings, "0h")
     assert (settings.runs / "my notes" / "a.txt").is_file()
     assert "no run.json says what it is" in capsys.readouterr().out
+
+
+def test_models_that_were_served_here_are_no_leftovers(
+    settings: Settings, left: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+):
+    left(1)
+    (serve.cache(settings) / "digest").mkdir(parents=True)
+    cleaned(settings, "0h")
+    assert (serve.cache(settings) / "digest").is_dir()
+    assert "no run.json says what it is" not in capsys.readouterr().out
 
 
 def test_a_dry_run_tells_and_changes_nothing(

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pipelines.engine import cluster, runs
 from pipelines.engine.settings import Settings
@@ -70,23 +69,6 @@ def test_settings_of_all_steps_are_checked_before_anything_is_sent(tmp_path: Pat
     with pytest.raises(ConfigError, match="test"):
         submit(tmp_path, server.endpoint, values | {"source": "s3://there/is.csv", "test": 2.0}, text=compiled)
     assert server.posted == {}
-
-
-def test_every_step_pod_is_labelled_with_its_run_and_owner(compiled: str):
-    documents = list(
-        yaml.safe_load_all(cluster.labelled(compiled, {"toolchain/run": "r-1", "toolchain/owner": "ada@x"}))
-    )
-    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert {"exec-ingest", "exec-clean", "exec-split"} == executors.keys()
-    for executor in executors.values():
-        assert executor["podMetadata"]["labels"].items() >= {"toolchain/run": "r-1", "toolchain/owner": "ada-x"}.items()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("Ada Lovelace", "Ada-Lovelace"), ("-x-", "x"), ("é", ""), ("a" * 99, "a" * 63)]
-)
-def test_a_label_holds_what_kubernetes_takes(text: str, expected: str):
-    assert cluster.label(text) == expected
 
 
 def test_an_unknown_size_is_refused_with_the_nearest():

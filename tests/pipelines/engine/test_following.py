@@ -99,9 +99,10 @@ def test_steps_are_told_as_they_start_and_end(run: Run, heard: Heard, serve):
     assert (kept.state, kept.step("ingest").seconds) == (runs.SUCCEEDED, 7.0)
 
 
-def test_a_server_that_restarts_is_waited_for_and_that_is_said_once(run: Run, heard: Heard, serve, capsys):
+@pytest.mark.parametrize("failure", [503, 500], ids=["itself", "its database"])
+def test_a_server_that_restarts_is_waited_for_and_that_is_said_once(run: Run, heard: Heard, serve, capsys, failure):
     server = serve(looks=[("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})])
-    server.failures = 3
+    server.failures, server.failure = 3, failure
     following.follow(run, None, server_at(server.endpoint, run.folder), heard)
     said = capsys.readouterr().out
     assert run.state == runs.SUCCEEDED
@@ -172,6 +173,48 @@ def test_an_image_that_is_not_there_ends_the_run_and_is_named(run: Run, heard: H
     assert run.state == runs.FAILED
     assert "x/base:9" in run.step("ingest").error
     assert "make images" in run.step("ingest").error
+
+
+def test_a_trouble_that_comes_back_is_waited_for_anew(run: Run, heard: Heard, serve, monkeypatch):
+    monkeypatch.setattr(
+        following, "trouble_of", lambda pod, nodes: pod.waits and replace(trouble_of(pod, []), patience=1e-9)
+    )
+    pending = replace(POD, phase="Pending", started=None, waits="ImagePullBackOff", told='image "x/base:9"')
+    see(monkeypatch, [])
+    seen = iter([[pending], [POD], [pending], [POD]])
+    monkeypatch.setattr(kubernetes, "pods", lambda namespace, selector: next(seen))
+    looks = [("RUNNING", {"ingest": "RUNNING"})] * 3 + [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert run.state == runs.SUCCEEDED
+
+
+def test_a_step_that_could_not_be_prepared_is_the_one_that_failed(run: Run, heard: Heard, serve, monkeypatch):
+    see(monkeypatch, [replace(POD, phase="Succeeded", finished=NOW)])
+    said = {"tidy(0).root(0).clean-driver(0)": "wait: Error (exit code 64): failed to put file"}
+    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: said)
+    following.follow(
+        run, None, server_at(serve(looks=[("FAILED", {"ingest": "SUCCEEDED"})]).endpoint, run.folder), heard
+    )
+    assert (run.step("ingest").state, run.step("clean").state) == (runs.SUCCEEDED, runs.FAILED)
+    assert "failed to put file" in run.step("clean").error
+
+
+def test_a_step_that_the_server_has_lost_sight_of_is_told_by_its_pods(run: Run, heard: Heard, serve, monkeypatch):
+    """As in a run whose record Argo packs: the server goes on to call its later steps nothing at all."""
+    done = replace(POD, phase="Succeeded", finished=NOW + timedelta(seconds=4))
+    labels = {"app.kubernetes.io/component": "data.clean"}
+    failed = replace(POD, name="tidy-2", labels=labels, phase="Failed", ended="Error", finished=NOW)
+    see(monkeypatch, [done, failed], (("2026-11-25T10:00:01.1Z", "toolchain.errors.DataError: no rows"),))
+    looks = [("RUNNING", {}), ("FAILED", {"root": "RUNNING"})]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert (run.step("ingest").state, run.step("ingest").seconds) == (runs.SUCCEEDED, 4.0)
+    assert (run.step("clean").state, run.step("clean").error) == (runs.FAILED, "no rows")
+
+
+def test_a_cached_step_that_the_server_has_lost_sight_of_is_told_at_the_end(run: Run, heard: Heard, serve, monkeypatch):
+    see(monkeypatch, [replace(POD, phase="Succeeded", finished=NOW)])
+    following.follow(run, None, server_at(serve(looks=[("SUCCEEDED", {})]).endpoint, run.folder), heard)
+    assert (run.step("clean").state, run.step("clean").cached) == (runs.SUCCEEDED, True)
 
 
 def test_a_driver_that_waits_is_told_at_the_step_that_it_prepares(run: Run, heard: Heard, serve, monkeypatch):

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.engine import clean, stored
 from pipelines.engine.settings import Settings
+from tests.pipelines.engine.speaking import JsonHandler
 from toolchain.errors import ServiceError
 from toolchain.services import storage
 from toolchain.services.storage import s3
@@ -30,34 +31,23 @@ class Kfp(ThreadingHTTPServer):
         self.schedules: list[dict[str, Any]] = []
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     server: Kfp
 
     def do_GET(self) -> None:
         if "/recurringruns" in self.path:
-            self._answer({"recurringRuns": self.server.schedules})
+            self.answer({"recurringRuns": self.server.schedules})
         elif "/runs" in self.path:
             pages = {"page_token=rest": {"runs": self.server.runs[2:]}}
             first = {"runs": self.server.runs[:2], "next_page_token": "rest" if len(self.server.runs) > 2 else ""}
-            self._answer(next((page for token, page in pages.items() if token in self.path), first))
+            self.answer(next((page for token, page in pages.items() if token in self.path), first))
         else:
-            self._answer({"multi_user": False})
+            self.answer({"multi_user": False})
 
     def do_DELETE(self) -> None:
         gone = self.path.partition("?")[0].rpartition("/")[2]
         self.server.runs = [run for run in self.server.runs if run["run_id"] != gone]
-        self._answer({})
-
-    def _answer(self, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *words: object) -> None:
-        """Keep the test's output clean."""
+        self.answer({})
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipelines.engine.troubles import ending_of, forbidden, trouble_of
+from pipelines.engine.troubles import around, cause_of, ending_of, forbidden, trouble_of
 from toolchain.services.kubernetes import Node, Pod
 
 GIB = 1024**3
@@ -64,3 +64,36 @@ def test_the_end_of_a_pod_from_outside_is_told_and_its_own_is_not():
     assert "1.0 GiB" in ending_of(replace(POD, ended="OOMKilled"))
     assert "low on resource: memory" in ending_of(replace(POD, ended="Evicted", told="low on resource: memory"))
     assert ending_of(replace(POD, ended="Error")) == ""
+
+
+def test_the_cause_is_what_the_first_attempt_said_and_not_what_follows_from_it():
+    said = {
+        "tidy(0)": "child 'tidy-1' failed",
+        "tidy(0).root(0).clean-driver": "No more retries left",
+        "tidy(0).root(0).clean-driver(1)": "main: Error (exit code 1): two tasks have the same task name",
+        "tidy(0).root(0).clean-driver(0)": "wait: Error (exit code 64): failed to put file: no such host",
+        "tidy(0).root(0).clean": "omitted: depends condition not met",
+    }
+    assert cause_of(said) == (
+        "tidy(0).root(0).clean-driver(0)",
+        "wait: Error (exit code 64): failed to put file: no such host",
+    )
+    assert cause_of({"tidy(0)": "child 'tidy-1' failed"}) == ("", "")
+
+
+def test_of_a_drivers_log_its_last_words_are_told():
+    log = (
+        'main: Error (exit code 1): fields:{key:"validation"}\nI1125 17:39:21.494487      16 resolve.go:138] parent\n'
+        "F1125 17:39:21.505951      16 main.go:127] KFP driver: failed to resolve inputs: no such bucket\n"
+        'time=2026-11-25T17:39:22.418Z level=INFO msg="sub-process exited"'
+    )
+    assert cause_of({"tidy(0)": log})[1] == "failed to resolve inputs: no such bucket"
+    assert len(cause_of({"tidy(0)": "word " * 200})[1]) < 500
+
+
+def test_artifacts_that_could_not_be_kept_are_told_and_the_end_of_the_step_is_not():
+    start = "F1125 17:45:56.589993      16 main.go:130] failed to execute component: "
+    assert "SignatureDoesNotMatch" in around(
+        f"rows 7\n{start}failed to upload: SignatureDoesNotMatch\nError: exit status 1"
+    )
+    assert around(f"toolchain.errors.DataError: no rows\n{start}exit status 1") == ""

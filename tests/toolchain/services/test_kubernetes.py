@@ -1,5 +1,8 @@
 """The door to Kubernetes; what needs an API server is tried on the test cluster, where KUBECONFIG names one."""
 
+import base64
+import gzip
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -29,6 +32,14 @@ def test_a_quantity_that_is_none_is_named():
 def test_without_a_kubeconfig_there_is_no_cluster(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
     assert not kubernetes.is_configured()
+
+
+def test_argos_record_is_read_plain_and_packed():
+    nodes = {"a": {"name": "tidy.root", "message": "exceeded quota"}}
+    packed = base64.b64encode(gzip.compress(json.dumps(nodes).encode())).decode()
+    assert kubernetes._argo_nodes({"nodes": nodes}) == nodes
+    assert kubernetes._argo_nodes({"compressedNodes": packed}) == nodes
+    assert kubernetes._argo_nodes({}) == {}
 
 
 @pytest.fixture

@@ -109,6 +109,17 @@ def test_a_place_that_is_no_database_is_refused_in_one_line(tmp_path: Path, monk
     assert "\n" not in str(caught.value)
 
 
+def test_all_models_and_versions_are_found_however_many_pages_they_take(uri: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(door, "FOUND_ON_A_PAGE", 2)
+    tracker = door.Tracker()
+    run = tracker.create_run("pages", "run", {})
+    names = [f"page-{letter}" for letter in "abc"]
+    for name in (*names, names[0], names[0]):
+        tracker.add_version(name, run, "model", {}, "")
+    assert {*names} <= {*tracker.models()}
+    assert [version.number for version in tracker.versions(names[0])] == ["1", "2", "3"]
+
+
 def test_a_password_in_the_address_is_never_shown():
     assert patience.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
     assert patience.shown("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"

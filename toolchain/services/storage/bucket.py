@@ -1,4 +1,4 @@
-"""The bucket that everything is kept in, made and given its rule: ``python -m toolchain.services.storage.bucket``.
+"""The bucket that everything is kept in, made and given its rules: ``python -m toolchain.services.storage.bucket``.
 
 Environment: TOOLCHAIN_BUCKET (its name), AWS_DEFAULT_REGION, and what ``s3`` reads.
 """
@@ -18,7 +18,7 @@ ARTIFACTS_RULE, CHECKPOINTS_RULE = "toolchain-old-artifacts", "toolchain-abandon
 
 
 def main(words: list[str] | None = None) -> int:
-    """Make the bucket and set its rule; return the exit status."""
+    """Make the bucket and set its rules; return the exit status."""
     parser = argparse.ArgumentParser(description="Make the bucket and set what expires in it.")
     parser.add_argument("--expire-after-days", type=int, default=0, metavar="N", help=f"under {ARTIFACTS}; 0: never")
     try:

@@ -3,6 +3,7 @@
 Environment: AWS_ENDPOINT_URL and the usual AWS_* credentials (boto3 reads them).
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -184,6 +185,7 @@ def client() -> Any:
     import boto3
     from botocore.config import Config
 
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells in each step's log where it found its keys
     style = "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"  # MinIO and its like have no host for each bucket
     config = Config(
         connect_timeout=5, read_timeout=SILENCE_SECONDS, retries={"mode": "standard"}, s3={"addressing_style": style}

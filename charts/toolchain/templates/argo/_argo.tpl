@@ -19,15 +19,12 @@ artifactRepository: |
     secretKeySecret:
       name: toolchain-steps
       key: AWS_SECRET_ACCESS_KEY
-# Argo's own containers in each pod.
+# Argo's own containers in each pod. They may use what they ask for and no more: else no step could be Guaranteed.
 executor: |
   imagePullPolicy: IfNotPresent
   resources:
-    requests:
-      cpu: 10m
-      memory: 32Mi
-    limits:
-      memory: 512Mi
+    requests: &executor {cpu: 100m, memory: 256Mi}
+    limits: *executor
   securityContext:
     {{- include "toolchain.argo.securityContext" . | nindent 4 }}
 # What a workflow that says nothing itself gets.

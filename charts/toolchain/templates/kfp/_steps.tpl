@@ -8,16 +8,20 @@ Argo merges templateDefaults under each template, so a task's own number of retr
       "podMetadata" (dict "labels" (dict "app.kubernetes.io/part-of" "toolchain"))
       "podSpecPatch" (include "toolchain.kfp.stepPod" . | fromYaml | toJson)
       "ttlStrategy" (dict "secondsAfterCompletion" (mul $days 86400))
-      "templateDefaults" (dict "retryStrategy" (dict
-        "limit" "4"
-        "backoff" (dict "duration" "5s" "factor" "2")
-        "expression" (include "toolchain.kfp.retry" .)))
+      "templateDefaults" (dict
+        "podSpecPatch" (include "toolchain.kfp.withoutLauncher" . | fromYaml | toJson)
+        "retryStrategy" (dict
+          "limit" "4"
+          "backoff" (dict "duration" "5s" "factor" "2")
+          "expression" (include "toolchain.kfp.retry" .)))
     | toJson -}}
 {{- end }}
 
 {{/*
 Laid over every pod of a workflow, drivers included. KFP sets what the restricted Pod Security standard asks of containers, but leaves the
 user to the image. Argo reads the end of a failed container's log from its status, which tells a step's own errors from others.
+KFP lets its launcher, which is copied into the pod first, use more CPU than it asks for; a pod is Guaranteed only if none of its
+containers does.
 */}}
 {{- define "toolchain.kfp.stepPod" -}}
 automountServiceAccountToken: true
@@ -33,6 +37,11 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+initContainers:
+  - name: kfp-launcher
+    resources:
+      requests: &launcher {cpu: 200m, memory: 256Mi}
+      limits: *launcher
 containers:
   - name: main
     terminationMessagePolicy: FallbackToLogsOnError
@@ -47,14 +56,25 @@ volumes:
 {{- end }}
 
 {{/*
+Taken back from the pods of drivers, which have no launcher: Argo lays a template's own patch over the pod after the workflow's, and only
+steps' templates have one of their own, which stands in place of this.
+*/}}
+{{- define "toolchain.kfp.withoutLauncher" -}}
+initContainers:
+  - name: kfp-launcher
+    $patch: delete
+{{- end }}
+
+{{/*
 Whether a failed pod is tried again. Yes when it was killed, evicted or deleted; when a service was down (our ServiceError); when KFP's
 launcher or driver failed, rather than the step, whose end the launcher reports in a line of its own. No when it ran out of its own
-memory or time, and for every other error of the step.
+memory or time, when S3 refused its keys, and for every other error of the step.
 */}}
 {{- define "toolchain.kfp.retry" -}}
+{{- $denied := "S3 (denied access|refused the signature|does not know the key)|AccessDenied|Access Denied|SignatureDoesNotMatch|request signature we calculated|InvalidAccessKeyId|Access Key Id you provided" -}}
 {{- $limits := "OOMKilled|specified deadline|DeadlineExceeded" -}}
 {{- $again := "signal: (killed|terminated)|exit (status|code) (137|143)|ServiceError" -}}
 {{- $own := "failed to execute component: exit status" -}}
 {{- $lost := "(?i)pod deleted|evict|preempt|low on resource|shut ?down|shutting down|unreachable|node lost|^(init|wait|kfp-launcher): " -}}
-not (lastRetry.message matches '{{ $limits }}') and (lastRetry.message startsWith 'main: ' ? (lastRetry.message matches '{{ $again }}' or not (lastRetry.message contains '{{ $own }}')) : lastRetry.message matches '{{ $lost }}')
+not (lastRetry.message matches '{{ $limits }}|{{ $denied }}') and (lastRetry.message startsWith 'main: ' ? (lastRetry.message matches '{{ $again }}' or not (lastRetry.message contains '{{ $own }}')) : lastRetry.message matches '{{ $lost }}')
 {{- end }}

@@ -1,11 +1,12 @@
 """A server that keeps recurring runs as KFP's API (v2beta1) does, for its real client: a real one needs a cluster."""
 
-import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
+
+from tests.pipelines.engine.speaking import JsonHandler
 
 
 class Server(ThreadingHTTPServer):
@@ -33,40 +34,28 @@ class Server(ThreadingHTTPServer):
         return [(one["display_name"], one["status"]) for one in self.kept]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     server: Server
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path.endswith("/recurringruns"):
-            self._answer({"recurringRuns": self.server.kept})
+            self.answer({"recurringRuns": self.server.kept})
         else:
-            self._answer({"multi_user": False, "experiment_id": "e1", "display_name": "prepare"})
+            self.answer({"multi_user": False, "experiment_id": "e1", "display_name": "prepare"})
 
     def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"] or 0)
-        body = json.loads(self.rfile.read(length)) if length else {}
+        body = self.body()
         word = self.path.rpartition("/")[2]
         self.server.asked.append(word)
         if word == "recurringruns":
-            self._answer(self.server.add(body))
+            self.answer(self.server.add(body))
             return
         name, _, action = word.partition(":")
         for one in self.server.kept:
             if one["recurring_run_id"] == name:
                 one["status"] = f"{action.upper()}D"
-        self._answer({"experiment_id": "e1", "display_name": "prepare"})
-
-    def _answer(self, content: dict) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *words: object) -> None:
-        """Keep the test's output clean."""
+        self.answer({"experiment_id": "e1", "display_name": "prepare"})
 
 
 @pytest.fixture

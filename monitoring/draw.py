@@ -23,6 +23,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 DASHBOARDS = Path(__file__).parent / "grafana" / "dashboards"
@@ -144,8 +145,6 @@ def series_of(panel: dict[str, Any], prometheus: str, span: Span) -> list[Series
 
 def frame(figure: Figure, panel: dict[str, Any], rows: int) -> Axes:
     """Return the axes of ``panel``, on a card with its title."""
-    from matplotlib.patches import Rectangle
-
     place = panel["gridPos"]
     gap = 0.12  # of a column, and of a row
     left, width = (place["x"] + gap) / COLUMNS, (place["w"] - 2 * gap) / COLUMNS
@@ -174,7 +173,8 @@ def timeseries(axes: Axes, panel: dict[str, Any], found: list[Series], span: Spa
             heights = heights / np.maximum(heights.sum(axis=0), 1e-12)
         axes.stackplot(dates(when), heights, labels=[name for name, _, _ in found], alpha=0.75, lw=0)
     fixed = 1 if stacking == "percent" else panel["fieldConfig"]["defaults"].get("max")
-    axes.set_ylim(0, fixed or 1.15 * axes.dataLim.ymax)
+    highest = axes.dataLim.ymax if found else 0
+    axes.set_ylim(0, fixed or 1.15 * highest or 1)
     time_axis(axes, span)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: told(value, unit)))

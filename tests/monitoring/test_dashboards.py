@@ -248,10 +248,12 @@ def test_every_rule_evaluates_every_record_has_data_and_no_alert_fires(watched: 
 
 
 @needs_prometheus
+@pytest.mark.parametrize("model", [".*", "a model of which there is nothing"])
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_dashboard_is_drawn_without_grafana(name: str, watched: Watched, tmp_path: Path):
+def test_a_dashboard_is_drawn_without_grafana(name: str, model: str, watched: Watched, tmp_path: Path):
     output = tmp_path / f"{name}.png"
-    assert main([name, "--prometheus", watched.address, "--minutes", "1", "-o", str(output)]) == 0
+    words = [name, "--prometheus", watched.address, "--model", model, "--minutes", "1", "-o", str(output)]
+    assert main(words) == 0
     assert output.read_bytes().startswith(b"\x89PNG")
 
 

@@ -5,7 +5,8 @@ PARAMS ?=
 ENGINE ?=
 ARGS ?=
 RUN ?=
-export PIPELINE PARAMS ENGINE ARGS
+SERVERS ?=
+export PIPELINE PARAMS ENGINE ARGS SERVERS
 
 # A Python that really is 3.11 or newer: a version manager may put a name on the path that does not run.
 IS_NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
@@ -31,7 +32,7 @@ export TOOLCHAIN_REGISTRY := $(REGISTRY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup submit schedule compile images mlflow report doctor helm deploy cluster test lint bench clean
+.PHONY: help setup submit schedule compile images mlflow report doctor helm deploy cluster monitor test lint bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +69,9 @@ mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.
 	@mkdir -p runs
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 \
 		--allowed-hosts localhost:5000,127.0.0.1:5000 --workers 1
+
+monitor: $(READY)  ## Watch running model servers, with dashboards and alerts (Ctrl-C ends it): SERVERS="127.0.0.1:8080 ...", PROMETHEUS_PORT=9090, GRAFANA_PORT=3000
+	@$(PY) -m pipelines.engine.monitor $$SERVERS $(if $(PROMETHEUS_PORT),--port "$(PROMETHEUS_PORT)") $(if $(GRAFANA_PORT),--grafana-port "$(GRAFANA_PORT)")
 
 report: $(READY)  ## Print where the last report is (or that of RUN=), and open it where there is a desktop
 	@$(PY) -m pipelines report $(RUN)

@@ -72,5 +72,5 @@ def test_a_pipelines_command_is_one(
 
 def test_every_target_of_make_is_listed_with_a_line():
     listed = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "submit", "test", "lint", "report", "mlflow", "bench", "compile"):
+    for target in ("setup", "submit", "test", "lint", "report", "mlflow", "monitor", "bench", "compile"):
         assert re.search(rf"^make {target} +\S+ \S+", listed, re.MULTILINE), f"make does not tell of {target}"

@@ -82,7 +82,8 @@ def _add_health(app: FastAPI, served: Served, door: Door) -> None:
         return Response(orjson.dumps(told), media_type=JSON)
 
     async def metrics() -> Response:
-        text = served.metrics.text(door.in_flight, served.batcher.waiting, not served.unready)
+        others = door.in_flight - 1  # without this request
+        text = served.metrics.text(others, served.batcher.waiting, not served.unready)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}

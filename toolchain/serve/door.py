@@ -99,6 +99,8 @@ class Passage:
             except TimeoutError as error:
                 seconds = f"{self._door.body_seconds:g}"
                 raise Problem(408, f"the body was not whole after {seconds} s; send it faster") from error
+            if message["type"] == "http.disconnect":
+                raise Problem(499, "the client has gone")
             whole = not message.get("more_body", False)
             self._count(len(message.get("body", b"")))
             return message

@@ -14,6 +14,7 @@ from toolchain.answering import Prepared
 from toolchain.detections import Answer
 from toolchain.errors import DataError
 from toolchain.pictures import inspect
+from toolchain.preprocess import Pictures
 from toolchain.serve.problems import Problem
 from toolchain.serve.served import Served
 
@@ -88,12 +89,14 @@ def top(served: Served, scores: Any) -> tuple[str, float]:
 
 def count(served: Served, row: Prepared, answer: Any) -> None:
     """Let the metrics know of one answered row."""
+    preprocessor = served.answerer.preprocessor
+    units = preprocessor.height * preprocessor.width if isinstance(preprocessor, Pictures) else row.length
     if isinstance(answer, Answer):
         labels = [served.model.signature.labels[place] for place in answer.labels]
-        served.metrics.answered(row.length, labels, float(answer.scores[0]) if len(answer) else None)
+        served.metrics.answered(units, labels, float(answer.scores[0]) if len(answer) else None)
     else:
         label, score = top(served, answer)
-        served.metrics.answered(row.length, [label], score)
+        served.metrics.answered(units, [label], score)
 
 
 def _values(request: Request, served: Served, content: bytes) -> tuple[list[Any], float]:

@@ -106,6 +106,7 @@ def load(settings: Settings) -> Served:
         raise ArtifactError(f"{settings.parity} holds no expected.json; name a folder that does, or none")
     answerer = Answerer(model, settings.threads, settings.inference_streams)
     metrics = Metrics(model, settings.name, version_of(settings, model), warm_up(answerer, expected))
+    metrics.limits(settings.queue_rows, settings.inference_streams)
     batcher = Batcher(
         answerer.answer,
         streams=settings.inference_streams,

@@ -96,7 +96,11 @@ def test_metrics_count_requests_rows_and_labels(serving: Serving, words: Path):
     assert figures["requests_total", "/predict", "422"] == 1
     assert figures["answers_total", "positive"] == 2
     assert figures["answers_total", "negative"] == 1
-    assert figures["units_total",] == 4  # tokens
+    assert figures["errors_total", "bad_request"] == 1
+    assert figures["errors_total", "failure"] == 0
+    assert figures["request_seconds_count", "/predict"] == 1  # the refusal is not timed
+    assert figures["requests_in_flight",] == 0  # the one that asks is not counted
+    assert figures["tokens_total",] == 4
     assert figures["parity_rows", "yes"] == 4
     assert figures["ready",] == 1
     assert figures["queue_seconds_count",] == 3

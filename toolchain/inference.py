@@ -91,6 +91,7 @@ class OpenVinoSession:
         settings = {
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,
+            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it: other answers
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
         }
         with _faults_named(weights, "OpenVINO"):

@@ -62,6 +62,21 @@ def answer(detector: Any, image: np.ndarray) -> list[np.ndarray]:
         return [part.numpy() for part in detector(torch.from_numpy(image))]
 
 
+def decided(found: list[np.ndarray], overlap: float) -> list[np.ndarray]:
+    """Leave out boxes that share ``overlap`` with a better one of their class to the last digits: they may go or stay.
+
+    Boxes cut at the picture's edge often share exactly a half.
+    """
+    import torch
+    from torchvision.ops import box_iou
+
+    boxes, scores, labels = found
+    shared = box_iou(torch.from_numpy(boxes), torch.from_numpy(boxes)).numpy()
+    better = (labels[:, None] == labels[None]) & (scores[:, None] < scores[None])
+    tied = (better & (np.abs(shared - overlap) < 1e-4)).any(axis=1)
+    return [part[~tied] for part in found]
+
+
 def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
     """Two boxes whose scores are equal but for the last digits may have changed places."""
     (boxes, scores, labels), (due, due_scores, due_labels) = found, expected
@@ -173,7 +188,7 @@ def test_onnx_runtime_and_openvino_answer_as_pytorch_does(base: str, tmp_path: P
             session.run(None, {"image": image}),
             [by_openvino[name] for name in ("boxes", "scores", "labels")],
         ):
-            assert_same(found, expected)
+            assert_same(*(decided(one, detector.architecture.overlap) for one in (found, expected)))
 
 
 def test_an_exported_detector_that_finds_nothing_answers_no_boxes(tmp_path: Path):

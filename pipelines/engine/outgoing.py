@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
+from pipelines.engine.specification import documents
+
 LABEL_LENGTH = 63  # characters that Kubernetes takes
-Documents = list[dict[str, Any]]  # of a compiled pipeline: the pipeline, then what it asks of its platform
+Parts = list[dict[str, Any]]  # of a compiled pipeline
 
 
 def outgoing(compiled: str, labels: Mapping[str, str], keys: Mapping[str, str] | None = None) -> str:
@@ -19,11 +21,11 @@ def outgoing(compiled: str, labels: Mapping[str, str], keys: Mapping[str, str] |
         labels: For the pods of all its steps; values are made fit for Kubernetes.
         keys: Our cache key of each task, for Kubeflow Pipelines' cache to use; None leaves it its own.
     """
-    documents: Documents = list(yaml.load_all(compiled, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    _label(documents, labels)
-    _key(documents, keys or {})
-    _trim(documents)
-    return yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    parts = list(documents(compiled))
+    _label(parts, labels)
+    _key(parts, keys or {})
+    _trim(parts)
+    return yaml.dump_all(parts, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
 
 
 def label(text: str) -> str:
@@ -31,30 +33,30 @@ def label(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:LABEL_LENGTH].strip("-_.")
 
 
-def _label(documents: Documents, labels: Mapping[str, str]) -> None:
-    for platform in documents[1:]:
+def _label(parts: Parts, labels: Mapping[str, str]) -> None:
+    for platform in parts[1:]:
         for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
             known = executor.setdefault("podMetadata", {}).setdefault("labels", {})
             known.update({name: label(value) for name, value in labels.items()})
 
 
-def _key(documents: Documents, keys: Mapping[str, str]) -> None:
-    for name, task in documents[0]["root"]["dag"]["tasks"].items():
+def _key(parts: Parts, keys: Mapping[str, str]) -> None:
+    for name, task in parts[0]["root"]["dag"]["tasks"].items():
         if name in keys and task.get("cachingOptions", {}).get("enableCache"):
             task["cachingOptions"]["cacheKey"] = keys[name]
 
 
-def _trim(documents: Documents) -> None:
+def _trim(parts: Parts) -> None:
     """Take descriptions and docstrings out of the components.
 
     Argo keeps a component's text up to seven times in its record of a run, and packs a record of over 1 MB, which
     Kubeflow Pipelines cannot read: its UI then loses the steps.
     """
-    for component in documents[0].get("components", {}).values():
+    for component in parts[0].get("components", {}).values():
         for kind in ("parameters", "artifacts"):
             for definition in component.get("inputDefinitions", {}).get(kind, {}).values():
                 definition.pop("description", None)
-    for executor in documents[0].get("deploymentSpec", {}).get("executors", {}).values():
+    for executor in parts[0].get("deploymentSpec", {}).get("executors", {}).values():
         command = executor["container"].get("command", [])
         executor["container"]["command"] = [_without_docstring(word) for word in command]
 

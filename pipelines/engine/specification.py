@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def load(entry: Entry, kept: Path) -> Specification:
 
 def read(text: str) -> Specification:
     """Return what the compiled pipeline ``text`` says; of several documents the first is the pipeline."""
-    content = next(iter(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
+    content = next(documents(text))
     graph = content["root"]["dag"]["tasks"]
     unsupported = [name for name, task in graph.items() if "iterator" in task or "condition" in str(task)]
     if unsupported:
@@ -89,6 +90,11 @@ def read(text: str) -> Specification:
     definitions = content["root"].get("inputDefinitions", {}).get("parameters", {})
     parameters = {name: _parameter(name, definition) for name, definition in definitions.items()}
     return Specification(content["pipelineInfo"]["name"], parameters, tuple(_ordered(tasks)), content)
+
+
+def documents(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the documents of the compiled pipeline ``text``: the pipeline, then what it asks of its platform."""
+    yield from yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _code_digest(entry: Entry) -> str:

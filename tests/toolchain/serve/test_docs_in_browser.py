@@ -62,7 +62,7 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
 def test_a_request_can_be_tried_out_without_internet(address: str, browser: Chrome):
     browser.get(address)
     wait = WebDriverWait(browser, SECONDS)
-    operation = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "#operations-predict-ask_predict_post"))
+    operation = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "#operations-predict-predict"))
     operation.find_element(By.CSS_SELECTOR, ".opblock-summary-control").click()
     wait.until(lambda page: page.find_element(By.CSS_SELECTOR, ".try-out__btn")).click()
     body = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "textarea.body-param__text"))

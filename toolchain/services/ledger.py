@@ -1,4 +1,4 @@
-"""Ledger: every promotion and rollback of a model, append-only, in MLflow; what it says last is what serves.
+"""Ledger: every promotion, canary, approval and rollback of a model, append-only, in MLflow; it says what serves.
 
 MLflow has no compare-and-swap. It has one thing that two can never both get: the next version number of a registered
 model, part of a primary key in its database. So a ledger is a registered model of its own, "MODEL.ledger", and an entry
@@ -6,6 +6,9 @@ is one of its versions, written whole by one request. An entry names the digest 
 Of two that name the same one, the lower number counts and the other is void, for every reader alike; each writer reads
 back, and so learns whether it won. A request that was sent twice, because its answer got lost, is harmless for the same
 reason. The digests also show when an entry was changed or taken out. The alias "champion" only follows the ledger.
+
+A canary is a version on trial: each entry gives it a share of the requests, until it is promoted or an entry ends it.
+Approvals are entries too, so that what a person said of a version cannot be changed unseen either.
 """
 
 import json
@@ -15,6 +18,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from toolchain.artifacts.digest import sha256_of_json
+from toolchain.artifacts.traffic import Target, Traffic
 from toolchain.errors import ArtifactError, ConfigError, ConflictError, ServiceError
 from toolchain.progress import say
 from toolchain.services.mlflow import Tracker, Version
@@ -26,28 +30,43 @@ SUFFIX = ".ledger"  # of the registered model that is a ledger, after the name o
 PREFIX = "ledger"  # in the bucket, of the copies
 TAG_SHA256 = "toolchain.sha256"  # of an entry, whose TAG_ENTRY is all that it says, as JSON: the digest of that
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
+CANARY, CANARY_ENDED = "canary", "canary ended"
+APPROVED, REJECTED = "approved", "rejected"
+SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED)  # what changes who answers; the rest is said of a version
+LATER = ("percent", "until")  # fields that the first ledgers had not; where they say nothing, no digest holds them
 SHOWN_DIGITS = 12  # of a digest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One change of what serves."""
+    """One change of what serves, or one word on what may."""
 
-    action: str  # PROMOTED or ROLLED_BACK
-    version: str  # of the model, that serves from then on
+    action: str  # PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, APPROVED or REJECTED
+    version: str  # of the model: that serves from then on, is on trial or was, is approved or not
     digest: str  # of that version's files
     variant: str
     verdict: str  # the gate's, in words
-    reason: str = ""  # a person's, "" for none
+    reason: str = ""  # a person's, or the canary's own; "" for none
     overrode: str = ""  # what spoke against it and was overridden by force, "" for nothing
     who: str = ""
     previous: str = ""  # the digest of the entry that this one follows, "" for the first
     when: int = field(default_factory=lambda: int(time.time() * 1000))  # milliseconds since 1970, UTC
     key: str = field(default_factory=lambda: uuid4().hex)  # tells two that say the same apart
+    percent: float = 0.0  # of a canary: the share of requests that it answers, 0..100
+    until: int = 0  # of a canary: when whoever watches it is done, milliseconds since 1970, UTC; later nobody watches
+
+    @property
+    def said(self) -> dict[str, object]:
+        """All that it says, in the words of its time."""
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
 
     @property
     def sha256(self) -> str:
-        return sha256_of_json(asdict(self))
+        return sha256_of_json(self.said)
+
+    @property
+    def target(self) -> Target:
+        return Target(version=self.version, digest=self.digest, variant=self.variant)
 
     @property
     def told(self) -> str:
@@ -55,7 +74,9 @@ class Entry:
         by = f" by {self.who}" if self.who else ""
         why = f": {self.reason}" if self.reason else ""
         what = f"version {self.version} ({self.variant}, digest {self.digest[:SHOWN_DIGITS]})"
-        return f"{self.action}{' to' if self.action == ROLLED_BACK else ''} {what}{by}{why}"
+        words = {ROLLED_BACK: "rolled back to", CANARY: f"gave {self.percent:g} % to the canary"}
+        words[CANARY_ENDED] = "ended the canary"
+        return f"{words.get(self.action, self.action)} {what}{by}{why}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +91,7 @@ class Line:
     def plain(self) -> dict[str, object]:
         """Everything in it, as JSON holds it."""
         at = datetime.fromtimestamp(self.entry.when / 1000, UTC).isoformat(timespec="milliseconds")
-        said = {**asdict(self.entry), "when": at, "sha256": self.entry.sha256}
+        said = {**self.entry.said, "when": at, "sha256": self.entry.sha256}
         return {"number": self.number, "counts": self.counts, **said}
 
 
@@ -93,13 +114,39 @@ class Ledger:
         for line in self.lines:
             if line.counts and line.entry.action == PROMOTED:
                 standing.append(line.entry)
-            elif line.counts:
+            elif line.counts and line.entry.action == ROLLED_BACK:
                 standing.pop()
         return standing
 
     @property
     def serving(self) -> Entry | None:
         return next(reversed(self.served), None)
+
+    @property
+    def canary(self) -> Entry | None:
+        """The last entry of the canary that is on trial, None when none is."""
+        changes = (line.entry for line in reversed(self.lines) if line.counts and line.entry.action in SERVING)
+        last = next(changes, None)
+        return last if last and last.action == CANARY else None
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """Who answers, None before the first promotion."""
+        serving, canary = self.serving, self.canary
+        if serving is None:
+            return None
+        return Traffic(
+            model=self.model,
+            stable=serving.target,
+            canary=canary.target if canary else None,
+            percent=canary.percent if canary else 0.0,
+            entry=self.head,
+        )
+
+    def word_on(self, digest: str) -> Entry | None:
+        """Return the last approval or rejection of the version with ``digest``, None when nobody said anything."""
+        words = (line.entry for line in reversed(self.lines) if line.counts)
+        return next((one for one in words if one.action in (APPROVED, REJECTED) and one.digest == digest), None)
 
 
 def read(tracker: Tracker, model: str) -> Ledger:
@@ -131,7 +178,7 @@ def append(tracker: Tracker, model: str, version: Version, entry: Entry) -> Ledg
         ConflictError: somebody else changed what serves since the ledger was read that ``entry`` follows.
         ArtifactError, ServiceError: as ``read``.
     """
-    said = {TAG_ENTRY: json.dumps(asdict(entry)), TAG_SHA256: entry.sha256}
+    said = {TAG_ENTRY: json.dumps(entry.said), TAG_SHA256: entry.sha256}
     tags = {**said, TAG_DIGEST: entry.digest, TAG_VARIANT: entry.variant}
     tracker.add_version(model + SUFFIX, version.run, version.path, tags, entry.told)
     ledger = read(tracker, model)
@@ -149,12 +196,16 @@ def append(tracker: Tracker, model: str, version: Version, entry: Entry) -> Ledg
 def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
     """Let what served before serve again, and return the entry that says so.
 
+    While a canary is on trial, that ends: what served before it is the stable version, which goes on.
+
     Raises:
         ConfigError: nothing was promoted before what serves.
         ArtifactError: what served before is not in the registry any more, or another than it was.
         ConflictError, ServiceError: as ``append``.
     """
     ledger = read(tracker, model)
+    if ledger.canary:
+        return end_canary(tracker, ledger, reason or "rolled back", who)
     if len(ledger.served) < 2:
         serving = f"version {ledger.serving.version}" if ledger.serving else "anything was promoted"
         raise ConfigError(f"nothing of {model} served before {serving}; promote another version instead")
@@ -167,6 +218,21 @@ def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
     kept = {name: getattr(target, name) for name in ("version", "digest", "variant", "verdict")}
     entry = Entry(action=ROLLED_BACK, **kept, reason=reason, who=who, previous=ledger.head)
     append(tracker, model, version, entry)
+    return entry
+
+
+def end_canary(tracker: Tracker, ledger: Ledger, reason: str, who: str) -> Entry:
+    """Let the canary of ``ledger``, which has one, answer nothing any more, and return the entry that says so.
+
+    Raises:
+        ConflictError, ServiceError: as ``append``.
+    """
+    canary = ledger.canary
+    if canary is None:
+        raise ConfigError(f"no canary of {ledger.model} is on trial; see `python -m pipelines ledger {ledger.model}`")
+    kept = {name: getattr(canary, name) for name in ("version", "digest", "variant", "verdict")}
+    entry = Entry(action=CANARY_ENDED, **kept, reason=reason, who=who, previous=ledger.head)
+    append(tracker, ledger.model, _behind(tracker, ledger.model, canary), entry)
     return entry
 
 
@@ -195,6 +261,12 @@ def mirror(ledger: Ledger) -> None:
                 s3.write(json.dumps(line.plain, indent=1).encode(), uri)
     except ServiceError as error:  # what serves has been changed, and the next entry brings this one along
         say(f"the ledger's copy will follow with its next entry: {error}")
+
+
+def _behind(tracker: Tracker, model: str, entry: Entry) -> Version:
+    """Return the version that ``entry`` is about; of one that was deleted since, the entry's own place does."""
+    known = [*tracker.versions(model + SUFFIX), *tracker.versions(model)]
+    return next(one for one in reversed(known) if one.tags.get(TAG_DIGEST) == entry.digest)
 
 
 def _entry(version: Version) -> Entry | None:

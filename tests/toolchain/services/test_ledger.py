@@ -15,7 +15,7 @@ import pytest
 
 from toolchain.errors import ArtifactError, ConfigError, ConflictError
 from toolchain.services import ledger, patience
-from toolchain.services.ledger import PROMOTED, Entry
+from toolchain.services.ledger import APPROVED, CANARY, CANARY_ENDED, PROMOTED, REJECTED, Entry
 from toolchain.services.mlflow import Tracker, Version
 from toolchain.services.storage import s3
 
@@ -229,6 +229,100 @@ def test_a_promotion_stands_although_its_copy_cannot_be_written(
     assert len(promote(tracker, model, "1").lines) == 1
     assert "the ledger's copy will follow with its next entry" in capsys.readouterr().out
     assert tracker.aliases(model)["champion"] == "1"
+
+
+def test_an_entry_of_the_first_ledgers_still_reads(tracker: Tracker, model: str):
+    told = {"action": "promoted", "version": "1", "digest": DIGESTS["1"], "variant": "fp32", "verdict": "safe"}
+    told |= {
+        "reason": "the first",
+        "overrode": "",
+        "who": "ann",
+        "previous": "",
+        "when": 1764000000000,
+        "key": "0" * 32,
+    }
+    digest = "3857099a4bffcd782b88223bd2bc0848a4003b34ad7c6a10582f6447d8ae9577"  # as it was computed before there were canaries
+    tags = {ledger.TAG_ENTRY: json.dumps(told), ledger.TAG_SHA256: digest, "digest": DIGESTS["1"]}
+    tracker.add_version(f"{model}.ledger", version(tracker, model, "1").run, "variants/fp32", tags, "")
+    found = ledger.read(tracker, model)
+    assert (found.head, found.serving.version if found.serving else "") == (digest, "1")
+    assert promote(tracker, model, "2").served[-1].version == "2", "and it is gone on with"
+
+
+def give(tracker: Tracker, model: str, number: str, percent: float) -> ledger.Ledger:
+    """Let version ``number`` be a canary with ``percent`` of the requests."""
+    head = ledger.read(tracker, model).head
+    trial = replace(entry(number, head), action=CANARY, percent=percent, until=2_000_000_000_000)
+    return ledger.append(tracker, model, version(tracker, model, number), trial)
+
+
+def test_a_canary_gets_its_share_and_the_champion_stays(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    found = give(tracker, model, "2", 10)
+    assert found.canary is not None
+    assert found.canary.told == f"gave 10 % to the canary version 2 (fp32, digest {'2' * 12}) by ann"
+    traffic = found.traffic
+    assert traffic is not None
+    assert (traffic.stable.version, traffic.canary.version, traffic.percent) == ("1", "2", 10)  # type: ignore[union-attr]
+    assert traffic.entry == found.head
+    assert found.lines[-1].plain["percent"] == 10
+    assert "percent" not in found.lines[0].plain
+    assert tracker.aliases(model) == {"champion": "1"}
+    grown = give(tracker, model, "2", 50).traffic
+    assert grown is not None
+    assert grown.percent == 50
+
+
+def test_before_the_first_promotion_there_is_no_traffic(tracker: Tracker, model: str):
+    assert ledger.read(tracker, model).traffic is None
+
+
+def test_rolling_back_ends_a_canary_and_leaves_what_is_stable(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    give(tracker, model, "3", 25)
+    done = ledger.rollback(tracker, model, "", "bob")
+    assert (done.action, done.version, done.reason, done.who) == (CANARY_ENDED, "3", "rolled back", "bob")
+    found = ledger.read(tracker, model)
+    assert found.canary is None
+    assert found.traffic is not None
+    assert (found.traffic.stable.version, found.traffic.canary, found.traffic.percent) == ("2", None, 0)
+    assert ledger.rollback(tracker, model, "", "bob").version == "1", "and once more goes back further"
+
+
+def test_a_promotion_ends_the_canary_that_it_promotes(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    give(tracker, model, "2", 50)
+    found = promote(tracker, model, "2")
+    assert found.canary is None
+    assert ledger.rollback(tracker, model, "", "").version == "1"
+
+
+def test_where_no_canary_is_on_trial_none_is_ended(tracker: Tracker, model: str):
+    with pytest.raises(ConfigError, match=r"no canary of .* is on trial"):
+        ledger.end_canary(tracker, promote(tracker, model, "1"), "", "")
+
+
+def test_of_two_canaries_at_once_the_first_counts(tracker: Tracker, model: str):
+    head = promote(tracker, model, "1").head
+    give(tracker, model, "2", 10)
+    late = replace(entry("3", head), action=CANARY, percent=10)
+    with pytest.raises(ConflictError, match=r"somebody gave 10 % to the canary version 2"):
+        ledger.append(tracker, model, version(tracker, model, "3"), late)
+    assert ledger.read(tracker, model).canary.version == "2"  # type: ignore[union-attr]
+
+
+def test_a_word_on_a_version_changes_nothing_of_who_answers(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    head = give(tracker, model, "2", 10).head
+    assert ledger.read(tracker, model).word_on(DIGESTS["3"]) is None
+    for action in (APPROVED, REJECTED):
+        said = replace(entry("3", head), action=action)
+        found = ledger.append(tracker, model, version(tracker, model, "3"), said)
+        assert found.word_on(DIGESTS["3"]) == said
+        head = found.head
+    assert found.word_on(DIGESTS["2"]) is None
+    assert found.canary is not None
+    assert found.serving is not None
 
 
 @pytest.fixture

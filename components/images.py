@@ -92,4 +92,5 @@ OPTIMIZE = image("optimize")  # ONNX Runtime, OpenVINO and NNCF on CPU nodes
 RELEASE = image("release")  # MLflow, pictures and pages; the model server, which a promotion tries
 MLFLOW = image("mlflow")  # MLflow's server, which the chart runs
 SERVE = image("serve")  # the model server: ONNX Runtime on CPUs
-SERVE_GPU = image("serve-gpu")  # the same with CUDA
+SERVE_OPENVINO = image("serve-openvino")  # the same with OpenVINO, for models of that back end
+SERVE_GPU = image("serve-gpu")  # ONNX Runtime with CUDA

@@ -143,7 +143,7 @@ def test_data_packages_that_images_pick_are_pinned_and_all_are_picked():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_holds_at_most_one_onnx_runtime(name: str):
-    expected = {one: {"onnxruntime"} for one in ("train", "optimize", "release", "serve")}
+    expected = {one: {"onnxruntime"} for one in ("train", "optimize", "release", "serve", "serve-openvino")}
     assert held_by(name) & ONE_OF == expected.get(name, {"onnxruntime-gpu"} if name == "serve-gpu" else set())
 
 
@@ -154,6 +154,7 @@ def test_only_the_training_image_holds_torch():
 def test_serving_images_differ_in_their_onnx_runtime_alone_and_hold_no_pyarrow():
     assert held_by("serve") ^ held_by("serve-gpu") == ONE_OF
     assert not held_by("serve") & {"pyarrow", "pandas", "mlflow", "kfp"}
+    assert held_by("serve-openvino") - held_by("serve") == {"openvino", "openvino-telemetry"}  # pip's; the latter goes
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -192,7 +193,7 @@ def test_the_tag_is_the_version_and_twelve_digits_of_the_content_alone(checkout:
     [
         ("toolchain/errors.py", {"mlflow"}),
         ("toolchain/release/report/page.css", {"mlflow"}),
-        ("images/base/Dockerfile", {"serve", "serve-gpu"}),
+        ("images/base/Dockerfile", {"serve", "serve-gpu", "serve-openvino"}),
         ("images/optimize/Dockerfile", {*NAMES} - {"optimize"}),
         ("data.txt", {*NAMES} - {"text", "pictures", "train"}),
         ("constraints.txt", set()),

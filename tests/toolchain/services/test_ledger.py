@@ -241,7 +241,7 @@ def test_an_entry_of_the_first_ledgers_still_reads(tracker: Tracker, model: str)
         "when": 1764000000000,
         "key": "0" * 32,
     }
-    digest = "3857099a4bffcd782b88223bd2bc0848a4003b34ad7c6a10582f6447d8ae9577"  # as it was computed before there were canaries
+    digest = "3857099a4bffcd782b88223bd2bc0848a4003b34ad7c6a10582f6447d8ae9577"  # before there were canaries
     tags = {ledger.TAG_ENTRY: json.dumps(told), ledger.TAG_SHA256: digest, "digest": DIGESTS["1"]}
     tracker.add_version(f"{model}.ledger", version(tracker, model, "1").run, "variants/fp32", tags, "")
     found = ledger.read(tracker, model)

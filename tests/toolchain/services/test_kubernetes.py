@@ -12,6 +12,7 @@ import pytest
 
 from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
+from toolchain.services.kubernetes import applying
 
 on_cluster = pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECONFIG names no cluster")
 
@@ -95,3 +96,60 @@ def test_a_service_is_reached_by_a_port_of_this_machine():
 def test_a_service_that_is_not_there_is_named():
     with pytest.raises(ServiceError, match="nothing-here"), kubernetes.forwarded("default", "nothing-here", 80):
         pass
+
+
+def config_map(namespace: str, **content: dict[str, str]) -> dict[str, object]:
+    metadata = {"name": "told", "namespace": namespace, "labels": content.get("labels", {})}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": content.get("data", {})}
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_what_is_applied_is_there_what_is_left_out_goes_and_what_others_set_stays(namespace: str):
+    from kubernetes import client
+
+    applying.apply([config_map(namespace, data={"a": "1", "b": "2"}, labels={"version": "1"})])
+    client.CoreV1Api().patch_namespaced_config_map("told", namespace, {"data": {"theirs": "3"}})
+    applying.apply([config_map(namespace, data={"a": "4"}, labels={"version": "2"})])
+    there = applying.found("v1", "ConfigMap", namespace, "told")
+    assert there is not None
+    assert there["data"] == {"a": "4", "theirs": "3"}
+    assert there["metadata"]["labels"] == {"version": "2"}
+    assert applying.found("v1", "ConfigMap", namespace, "other") is None
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_what_another_set_is_ours_once_it_is_applied(namespace: str):
+    from kubernetes import client
+
+    applying.apply([config_map(namespace, data={"a": "1"})])
+    client.CoreV1Api().patch_namespaced_config_map("told", namespace, {"data": {"a": "by hand"}})
+    applying.apply([config_map(namespace, data={"a": "2"})])
+    there = applying.found("v1", "ConfigMap", namespace, "told")
+    assert there is not None
+    assert there["data"] == {"a": "2"}
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_a_document_that_the_cluster_refuses_is_named_with_the_reason(namespace: str):
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"policyTypes": ["Inwards"]}}
+    with pytest.raises(ServiceError, match=r'"closed" is invalid.*Inwards'):
+        applying.apply([{**policy, "metadata": {"name": "closed", "namespace": namespace}}])
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_a_cluster_says_which_kinds_it_knows():
+    assert applying.knows("apps/v1")
+    assert not applying.knows("nothing.example.com/v1")
+
+
+@on_cluster
+@pytest.mark.cluster
+def test_pods_answer_through_the_api_server_and_those_that_do_not_are_left_out():
+    answers = kubernetes.pod_answers("kube-system", "k8s-app=kube-dns", 8181, "ready")
+    assert set(answers.values()) == {"OK"}
+    assert kubernetes.pod_answers("kube-system", "k8s-app=kube-dns", 1, "ready") == {}
+    assert kubernetes.pod_answers("kube-system", "k8s-app=nobody", 8181, "ready") == {}

@@ -1,4 +1,4 @@
-"""Kubernetes: the one door to its API, by the kubeconfig (KUBECONFIG, ~/.kube/config) or from inside a pod."""
+"""Kubernetes: pods and what they say, nodes, settings, and the way to services; ``applying`` makes things there."""
 
 import base64
 import binascii
@@ -8,22 +8,19 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 from toolchain.errors import ServiceError
+from toolchain.services.kubernetes.api import IN_A_POD, ask, asked, client_of, patience, permitted
 
-Answer = TypeVar("Answer")
-SECONDS_TO_ANSWER = 10.0  # an API server that takes longer is down
 SECONDS_TO_END = 20.0  # for kubectl, told to stop forwarding
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
-IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 GPU_RESOURCE = re.compile(r"^(nvidia|amd)\.com/(gpu|mig-.+)$|^gpu\.intel\.com/")
 SUFFIXES = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
     f"{letter}i": 1024.0**power for power, letter in enumerate("KMGT", 1)
@@ -69,15 +66,15 @@ def is_configured() -> bool:
 
 def pods(namespace: str, selector: str) -> list[Pod]:
     """Return the pods in ``namespace`` whose labels match ``selector``, oldest first."""
-    answer = _ask(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **_patience()))
+    answer = ask(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **patience()))
     return sorted((_pod(item) for item in answer.items), key=lambda pod: (pod.created, pod.name))
 
 
 def log(namespace: str, pod: str, seconds: int | None = None) -> list[tuple[str, str]]:
     """Return (time, line) of what the main container of ``pod`` printed, in the last ``seconds`` when given."""
-    text = _ask(
+    text = ask(
         lambda core: core.read_namespaced_pod_log(
-            pod, namespace, container="main", timestamps=True, since_seconds=seconds, **_patience()
+            pod, namespace, container="main", timestamps=True, since_seconds=seconds, **patience()
         )
     )
     found = (line.partition(" ") for line in (text or "").splitlines())
@@ -94,27 +91,47 @@ def nodes() -> list[Node]:
             int(quantity(item.status.allocatable["memory"])),
             _gpus(item.status.allocatable),
         )
-        for item in _ask(lambda core: core.list_node(**_patience())).items
+        for item in ask(lambda core: core.list_node(**patience())).items
     ]
 
 
 def settings_of(namespace: str, name: str) -> dict[str, str]:
     """Return what the ConfigMap and the Secret ``name`` hold together; nothing where one is missing or not for us."""
-    config = _permitted(lambda core: core.read_namespaced_config_map(name, namespace, **_patience()))
-    secret = _permitted(lambda core: core.read_namespaced_secret(name, namespace, **_patience()))
+    config = permitted(lambda core: core.read_namespaced_config_map(name, namespace, **patience()))
+    secret = permitted(lambda core: core.read_namespaced_secret(name, namespace, **patience()))
     hidden = {key: _decoded(value) for key, value in ((secret and secret.data) or {}).items()}
     return {**((config and config.data) or {}), **hidden}
 
 
 def has_service(namespace: str, name: str) -> bool:
     """Return whether ``namespace`` has the Service ``name``."""
-    return _permitted(lambda core: core.read_namespaced_service(name, namespace, **_patience())) is not None
+    return permitted(lambda core: core.read_namespaced_service(name, namespace, **patience())) is not None
 
 
 def answer_of(namespace: str, service: str, path: str) -> str:
     """Return what ``service``, written NAME:PORT, answers at ``path``, asked through the API server."""
     name = "connect_get_namespaced_service_proxy_with_path"
-    return str(_ask(lambda core: getattr(core, name)(service, namespace, path, **_patience())))
+    return str(ask(lambda core: getattr(core, name)(service, namespace, path, **patience())))
+
+
+def pod_answers(namespace: str, selector: str, port: int, path: str) -> dict[str, str]:
+    """Return what each running pod whose labels match ``selector`` answers at ``path`` of ``port``, by the pod's name.
+
+    They are asked through the API server, which needs the right to get pods/proxy. A pod that does not answer (it is
+    starting, or about to end) is left out.
+    """
+    running = [pod.name for pod in pods(namespace, selector) if pod.phase == "Running"]
+    answers = {name: _pod_answer(namespace, f"{name}:{port}", path) for name in running}
+    return {name: answer for name, answer in answers.items() if answer is not None}
+
+
+def _pod_answer(namespace: str, pod: str, path: str) -> str | None:
+    """Return what ``pod``, written NAME:PORT, answers at ``path``, None when it does not or is not there."""
+    get = {"_preload_content": False, **patience()}  # as it comes: the client would read JSON and write Python
+    answer = permitted(
+        lambda core: core.connect_get_namespaced_pod_proxy_with_path(pod, namespace, path, **get), but=(404, 500, 503)
+    )
+    return None if answer is None else str(answer.data.decode())
 
 
 def complaints(namespace: str, run: str) -> dict[str, str]:
@@ -122,10 +139,10 @@ def complaints(namespace: str, run: str) -> dict[str, str]:
 
     A pod that a quota or an admission rule forbids never exists: Argo's record is the only one that tells of it.
     """
-    api = _client_of("CustomObjectsApi")
-    answer = _asked(
+    api = client_of("CustomObjectsApi")
+    answer = asked(
         lambda: api.list_namespaced_custom_object(
-            "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=f"pipeline/runid={run}", **_patience()
+            "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=f"pipeline/runid={run}", **patience()
         )
     )
     found = [node for item in answer["items"] for node in _argo_nodes(item.get("status", {})).values()]
@@ -240,62 +257,3 @@ def _decoded(value: str) -> str:
         return base64.b64decode(value).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         raise ServiceError("a value of a Secret is not text; write it again with kubectl create secret") from error
-
-
-def _patience() -> dict[str, float]:
-    return {"_request_timeout": SECONDS_TO_ANSWER}
-
-
-@cache
-def _client_of(kind: str) -> Any:
-    from kubernetes import client, config
-
-    try:
-        if IN_A_POD.is_file() and not os.environ.get("KUBECONFIG"):
-            config.load_incluster_config()
-            return getattr(client, kind)()
-        return getattr(client, kind)(config.new_client_from_config())
-    except config.ConfigException as error:
-        raise ServiceError(f"there is no usable kubeconfig ({error}): set KUBECONFIG to one") from error
-
-
-def _ask(call: Callable[[Any], Answer]) -> Answer:
-    core = _client_of("CoreV1Api")
-    return _asked(lambda: call(core))
-
-
-def _permitted(call: Callable[[Any], Answer]) -> Answer | None:
-    """Return what ``call`` answers, None where it is not there or may not be read by us."""
-    from kubernetes.client.exceptions import ApiException
-
-    try:
-        return _ask(call)
-    except ServiceError as error:
-        if isinstance(error.__cause__, ApiException) and error.__cause__.status in (403, 404):
-            return None
-        raise
-
-
-def _asked(call: Callable[[], Answer]) -> Answer:
-    """Return what ``call`` answers; one line says what to do when it does not."""
-    import urllib3
-    from kubernetes.client.exceptions import ApiException
-
-    try:
-        return call()
-    except ApiException as error:
-        hint = {
-            401: "log in again: the kubeconfig's credentials are too old",
-            403: "ask for the right to do it",
-            503: "its pods are being started, or cannot be: try again in a minute, or look at them",
-        }
-        said = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(error.body or ""))
-        reason = said[1].replace('\\"', '"') if said else error.reason
-        raise ServiceError(
-            f"Kubernetes refuses: {reason}; {hint.get(error.status, 'see the name and the namespace')}"
-        ) from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise ServiceError(
-            f"Kubernetes' API server does not answer ({reason}); check KUBECONFIG and the network"
-        ) from error

@@ -11,6 +11,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, open_variants
 from toolchain.errors import ConfigError
 from toolchain.evaluate.accuracy import classifiers, detectors
+from toolchain.evaluate.accuracy.profiling import record_profiles
 from toolchain.evaluate.accuracy.recording import record_answers
 from toolchain.intervals import Bootstrap
 from toolchain.processor import usable_cores
@@ -58,8 +59,8 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
     """Measure every one of ``variants`` on the same rows of ``dataset`` and write the measurement ``accuracy``.
 
     Beside the figures stands each answer, in predictions.parquet: of classifiers row, variant, label, predicted, length
-    and logits; of detectors what toolchain.detections.table says. What each variant answers to a few rows alone, for
-    those who serve it, stands in expected/<variant>/.
+    and logits; of detectors what toolchain.detections.table says. What each variant answers to a few rows alone, and a
+    profile of all rows, for those who serve and watch it, stand in expected/<variant>/.
 
     Raises:
         ArtifactError: an input is damaged, or a variant cannot be run or answers with what is no number.
@@ -82,7 +83,9 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
                 bins=config.bins,
                 lengths=[int(length) for length in config.lengths],
             )
-            record_answers(models, data, config.split, writer.folder, found.get("threshold", 0.5))
+            threshold = found.get("threshold", 0.5)
+            record_answers(models, data, config.split, writer.folder, threshold)
+            record_profiles(models, data, config.split, writer.folder, threshold)
         writer.data = {"task": models.reference.signature.task, "split": config.split, **found}
         work.metrics |= {f"accuracy_{name}": entry["accuracy"]["value"] for name, entry in found["variants"].items()}
     return _result(writer.data)

@@ -23,6 +23,7 @@ NUMBERS = {
     "body-seconds": "in which a request must have come",
     "deadline-seconds": "in which a request must be answered",
     "drain-seconds": "for which the server answers after SIGTERM",
+    "look-seconds": "between looks at the shelf",
 }
 
 
@@ -44,8 +45,11 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar."""
     defaults = {field.name: field.default for field in fields(Settings)}
     top = argparse.ArgumentParser(prog="python -m toolchain.serve", description="Answer over HTTP with a model.")
-    top.add_argument("model", type=Path, metavar="MODEL", help="a model's folder")
-    top.add_argument("--name", default="model", help="what callers know it by")
+    top.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="a model's folder; or:")
+    shelf = "a folder or s3://BUCKET/PREFIX whose traffic.json says what is served, and is followed"
+    top.add_argument("--traffic", default="", metavar="SHELF", help=shelf)
+    top.add_argument("--cache", type=Path, default=defaults["cache"], metavar="FOLDER", help="for what comes from S3")
+    top.add_argument("--name", default="model", help="what callers know it by; a shelf's traffic.json says it itself")
     top.add_argument("--version", default="", help="default: the first digits of its digest")
     top.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all addresses")
     top.add_argument("--parity", type=Path, metavar="FOLDER", help="where expected.json is; default: in the model")

@@ -1,4 +1,4 @@
-"""Application: the addresses of the server, around one model."""
+"""Application: the addresses of the server, around the versions of one model."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -16,62 +16,59 @@ from starlette.responses import PlainTextResponse, Response
 
 from toolchain.serve import inference_protocol, openapi
 from toolchain.serve.door import Door
+from toolchain.serve.fleet import Fleet
+from toolchain.serve.following import Follower
 from toolchain.serve.predict import JSON, predict
 from toolchain.serve.problems import respond, tell_problems
 from toolchain.serve.served import Served
 
 
-def build(served: Served, tokens: Sequence[str] = ()) -> Door:
-    """Return the whole ASGI application: ``served`` behind its door."""
+def build(fleet: Fleet, tokens: Sequence[str] = (), follower: Follower | None = None) -> Door:
+    """Return the whole ASGI application: ``fleet`` behind its door, and kept as ``follower`` says."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if follower:
+            follower.start(asyncio.get_running_loop())
         yield
-        await asyncio.to_thread(served.batcher.close)
+        if follower:
+            follower.stop()
+        await fleet.close()
 
-    app = FastAPIOffline(
-        redoc_url=None,
-        static_url="/docs-files",
-        title=served.name,
-        version=served.version,
-        lifespan=lifespan,
-    )
-    door = Door(app, served, tokens)
-    _add_predict(app, served)
-    _add_health(app, served, door)
-    inference_protocol.add_routes(app, served)
-    _describe(app, served, bool(tokens))
+    app = FastAPIOffline(redoc_url=None, static_url="/docs-files", title=fleet.name, lifespan=lifespan)
+    door = Door(app, fleet, tokens)
+    _add_predict(app, fleet)
+    _add_health(app, fleet, door)
+    inference_protocol.add_routes(app, fleet)
+    _describe(app, fleet, bool(tokens))
     tell_problems(app)
     return door
 
 
-def _add_predict(app: FastAPI, served: Served) -> None:
+def _add_predict(app: FastAPI, fleet: Fleet) -> None:
     async def ask(request: Request) -> Response:
-        return await predict(request, served)
+        return await predict(request, fleet)
 
     app.add_api_route(
         "/predict", ask, methods=["POST"], summary="Ask the model", tags=["predict"], response_class=Response
     )
 
 
-def _add_health(app: FastAPI, served: Served, door: Door) -> None:
+def _add_health(app: FastAPI, fleet: Fleet, door: Door) -> None:
     async def healthz() -> Response:
         return PlainTextResponse("alive")
 
     async def readyz() -> Response:
-        if served.unready:
-            return respond(503, served.unready)
-        return Response(orjson.dumps({"ready": True, "parity": served.parity.told, **served.identity}), media_type=JSON)
+        if fleet.unready:
+            return respond(503, fleet.unready)
+        return Response(orjson.dumps(_ready(fleet)), media_type=JSON)
 
     async def parity() -> Response:
-        found = await asyncio.to_thread(served.check_parity)
-        told = {"rows": found.rows, "alike": found.alike, "ready": not found.reason, "told": found.told}
-        return Response(orjson.dumps(told), media_type=JSON)
+        return Response(orjson.dumps(await _ask_recorded(fleet)), media_type=JSON)
 
     async def metrics() -> Response:
         others = door.in_flight - 1  # without this request
-        text = served.metrics.text(others, served.batcher.waiting, not served.unready)
-        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(fleet.metrics(others), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     tags: list[str | Enum] = ["health"]
     again = "Ask the recorded rows again, and tell whether the answers are alike"
@@ -82,12 +79,33 @@ def _add_health(app: FastAPI, served: Served, door: Door) -> None:
     add("/metrics", metrics, summary="Figures for Prometheus")
 
 
-def _describe(app: FastAPI, served: Served, secured: bool) -> None:
-    """Let the document be ours: FastAPI knows the routes, not what passes through them."""
+def _ready(fleet: Fleet) -> dict[str, Any]:
+    stable = fleet.stable
+    versions = {role: {**served.identity, "parity": served.parity.told} for role, served in fleet.roles.items()}
+    refused = {what: refusal.told for what, refusal in fleet.refused.items()}
+    told = {"ready": True, "parity": stable.parity.told, **stable.identity}
+    return {**told, "versions": versions, "refused": refused}
+
+
+async def _ask_recorded(fleet: Fleet) -> dict[str, Any]:
+    """Ask every version its recorded rows, and return what came out of all of them."""
+    found = {}
+    for served in fleet.roles.values():
+        with served.held():
+            found[served.version] = await asyncio.to_thread(served.check_parity)
+    told = [one.told if len(found) == 1 else f"version {version}: {one.told}" for version, one in found.items()]
+    rows, alike = sum(one.rows for one in found.values()), sum(one.alike for one in found.values())
+    return {"rows": rows, "alike": alike, "ready": not fleet.unready, "told": "; ".join(told) or fleet.unready}
+
+
+def _describe(app: FastAPI, fleet: Fleet, secured: bool) -> None:
+    """Let the document be ours, of the stable version: FastAPI knows the routes, not what passes through them."""
+    described: list[Served] = []  # the version that the document is of
 
     def complete() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = openapi.document(app.routes, served, secured)
+        if app.openapi_schema is None or described != [fleet.stable]:
+            described[:] = [fleet.stable]
+            app.openapi_schema = openapi.document(app.routes, fleet.stable, secured)
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]  # as FastAPI's documentation does it

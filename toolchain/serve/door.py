@@ -2,35 +2,34 @@
 
 import asyncio
 import hmac
-import sys
-import traceback
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from toolchain.serve.fleet import STABLE, Fleet
 from toolchain.serve.metrics import Stopwatch
-from toolchain.serve.problems import Problem
-from toolchain.serve.served import Served
+from toolchain.serve.problems import Problem, tell_place
 
 OPEN = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")  # what needs no token: no row passes
-PACKAGE = Path(__file__).parents[1]
+REQUEST_ID, SERVED = "toolchain.request_id", "toolchain.served"  # in a request's scope: its id, and who answers it
+IDS = re.compile(rb"[!-~]{1,128}")  # of requests: what may stand in a header and in a log of the caller's
 
 
 class Door:
     """An ASGI application around ``app``; ``tokens`` are those of which a caller must bring one, none for all."""
 
-    def __init__(self, app: ASGIApp, served: Served, tokens: Sequence[str] = ()) -> None:
-        self._app, self._served, self._tokens = app, served, [token.encode() for token in tokens]
+    def __init__(self, app: ASGIApp, fleet: Fleet, tokens: Sequence[str] = ()) -> None:
+        self._app, self._fleet, self._tokens = app, fleet, [token.encode() for token in tokens]
         self.in_flight, self.held = 0, 0  # requests, and bytes of their bodies
-        settings = served.settings
-        self._most = settings.text_body_bytes if served.takes_texts else settings.body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        passage = Passage(self, send)
+        passage = Passage(self, send, request_id(scope))
+        scope[REQUEST_ID], scope[SERVED] = passage.id, None
         self.in_flight += 1
         try:
             self._check(scope)
@@ -43,23 +42,24 @@ class Door:
         finally:
             self.in_flight -= 1
             self.held -= passage.bytes
-            self._served.metrics.request(_route(scope), passage.status, passage.watch.seconds)
+            self._count(scope, passage)
 
     @property
     def most_body_bytes(self) -> int:
-        return self._most
+        settings = self._fleet.settings
+        return settings.text_body_bytes if self._fleet.takes_texts else settings.body_bytes
 
     @property
     def body_seconds(self) -> float:
-        return self._served.settings.body_seconds
+        return self._fleet.settings.body_seconds
 
     @property
     def draining(self) -> bool:
-        return self._served.draining
+        return self._fleet.draining
 
     def take(self, size: int) -> None:
         """Hold ``size`` more bytes of bodies, or refuse."""
-        if self.held + size > self._served.settings.held_bytes:
+        if self.held + size > self._fleet.settings.held_bytes:
             raise Problem(429, "too much is being read already; come again in 1 s", retry_after=1)
         self.held += size
 
@@ -68,8 +68,15 @@ class Door:
         if self._tokens and scope["path"] not in OPEN and not self._knows(headers.get(b"authorization", b"")):
             raise Problem(401, "send a known token as Authorization: Bearer TOKEN")
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._most:
-            raise Problem(413, _too_large(self._most))
+        if length.isdigit() and int(length) > self.most_body_bytes:
+            raise Problem(413, _too_large(self.most_body_bytes))
+
+    def _count(self, scope: Scope, passage: "Passage") -> None:
+        """Count a request as one of the version that was chosen for it, else of the stable one, and let go of that."""
+        if served := scope[SERVED]:
+            served.users -= 1
+        if served := served or self._fleet.roles.get(STABLE):
+            served.metrics.request(_route(scope), passage.status, passage.watch.seconds)
 
     def _knows(self, header: bytes) -> bool:
         kind, _, token = header.partition(b" ")
@@ -80,8 +87,8 @@ class Door:
 class Passage:
     """One request on its way through the door."""
 
-    def __init__(self, door: Door, send: Send) -> None:
-        self._door, self._send = door, send
+    def __init__(self, door: Door, send: Send, id_: str) -> None:
+        self._door, self._send, self.id = door, send, id_
         self.watch, self.bytes, self.status = Stopwatch(), 0, 0
 
     def limited(self, receive: Receive) -> Receive:
@@ -110,8 +117,9 @@ class Passage:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            message["headers"] = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
             if self._door.draining or self.status in (408, 413):
-                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+                message["headers"].append((b"connection", b"close"))
         await self._send(message)
 
     async def refuse(self, scope: Scope, receive: Receive, problem: Problem) -> None:
@@ -130,14 +138,10 @@ class Passage:
         self.bytes += size
 
 
-def tell_place(error: BaseException) -> None:
-    """Print the kind of ``error`` and where in this package it rose, without its text, which may hold a request's."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)
-    ]
-    last = frames[-1] if frames else None
-    place = f"{Path(last.filename).relative_to(PACKAGE)}:{last.lineno}" if last else "elsewhere"
-    print(f"a request failed with {type(error).__name__} at {place}", file=sys.stderr, flush=True)
+def request_id(scope: Scope) -> str:
+    """Return the id that the caller gave in X-Request-Id, if it is plain and short; a new one otherwise."""
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given.decode() if IDS.fullmatch(given) else uuid4().hex
 
 
 def _route(scope: Scope) -> str:

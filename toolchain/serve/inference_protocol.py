@@ -15,6 +15,7 @@ from starlette.responses import Response
 from toolchain.answering import Prepared
 from toolchain.preprocess import Pictures
 from toolchain.serve import predict
+from toolchain.serve.fleet import Fleet
 from toolchain.serve.problems import Problem
 from toolchain.serve.served import Served
 
@@ -24,30 +25,27 @@ MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
 
 
-def add_routes(app: FastAPI, served: Served) -> None:
+def add_routes(app: FastAPI, fleet: Fleet) -> None:
     """Add the protocol's addresses to ``app``."""
 
     async def server(request: Request) -> Response:
-        return _json({"name": SERVER, "version": served.version, "extensions": []})
+        return _json({"name": SERVER, "version": fleet.stable.version, "extensions": []})
 
     async def live(request: Request) -> Response:
         return _json({"live": True})
 
     async def ready(request: Request) -> Response:
-        return _json({"ready": not served.unready}, 503 if served.unready else 200)
+        return _json({"ready": not fleet.unready}, 503 if fleet.unready else 200)
 
     async def metadata(request: Request) -> Response:
-        _check_name(request, served)
-        return _json(describe(served))
+        return _json({**describe(_named(request, fleet)), "versions": fleet.versions})
 
     async def model_ready(request: Request) -> Response:
-        _check_name(request, served)
-        told = {"name": served.name, "ready": not served.unready}
-        return _json(told, 503 if served.unready else 200)
+        unready = _named(request, fleet).unready or fleet.unready
+        return _json({"name": fleet.name, "ready": not unready}, 503 if unready else 200)
 
     async def infer(request: Request) -> Response:
-        _check_name(request, served)
-        return await answer(request, served)
+        return await answer(request, fleet)
 
     app.add_api_route("/v2", server, tags=["v2"], summary="The server")
     app.add_api_route("/v2/health/live", live, tags=["v2"], summary="Whether the server runs")
@@ -70,15 +68,19 @@ def describe(served: Served) -> dict[str, Any]:
     }
 
 
-async def answer(request: Request, served: Served) -> Response:
+async def answer(request: Request, fleet: Fleet) -> Response:
     """Answer an inference request."""
+    _named(request, fleet)  # before the body is read
     if "inference-header-content-length" in request.headers:
         raise Problem(415, "tensors must be JSON; the binary extension is not spoken here")
-    body = predict.read_json(await request.body())
+    content = await request.body()
+    served = predict.chosen(request, fleet, request.path_params.get("version", ""))
+    body = predict.read_json(content)
     tensor = _only_input(body, served)
     wanted = _wanted_outputs(body, served)
     rows = await _rows(tensor, served)
-    answers = await served.ask(request, rows)
+    answers = await served.ask(rows, predict.gone(request))
+    fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
     for row, one in zip(rows, answers, strict=True):
         predict.count(served, row, one)
     given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]
@@ -88,11 +90,12 @@ async def answer(request: Request, served: Served) -> Response:
     return _json(told)
 
 
-def _check_name(request: Request, served: Served) -> None:
-    if request.path_params["name"] != served.name:
-        raise Problem(404, f"there is no such model here; there is {served.name}")
-    if request.path_params.get("version", served.version) != served.version:
-        raise Problem(404, f"there is no such version of {served.name} here; there is {served.version}")
+def _named(request: Request, fleet: Fleet) -> Served:
+    """Return the version that the address names, the stable one when it names none."""
+    if request.path_params["name"] != fleet.name:
+        raise Problem(404, f"there is no such model here; there is {fleet.name}")
+    version = request.path_params.get("version", "")
+    return fleet.choose("", version) if version else fleet.stable
 
 
 def _input(served: Served) -> dict[str, Any]:
@@ -160,6 +163,15 @@ async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
     pixels = _pixels(data, tensor["shape"], pointer)
     size = (pixels.shape[2], pixels.shape[1]) if served.answerer.detects else None
     return [Prepared(picture, 1, size) for picture in pixels]
+
+
+async def _again(tensor: dict[str, Any], rows: list[Prepared], served: Served, other: Served) -> list[Prepared]:
+    """Return the rows of a request to ``served`` as ``other`` takes them."""
+    if served.takes_texts:
+        return await predict.prepare(other, tensor["data"])
+    if _input(other) != _input(served):
+        raise Problem(422, "the other version takes pictures of another size")
+    return rows
 
 
 def _pixels(data: Any, shape: list[int], pointer: str) -> Any:

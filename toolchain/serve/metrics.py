@@ -1,19 +1,10 @@
-"""Metrics: what happened, for Prometheus; every label has a bounded number of values."""
+"""Metrics: what happened to one version, for Prometheus; every label has a bounded number of values."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from toolchain.artifacts.model import Model
 
@@ -41,7 +32,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # published without 
 
 
 class Metrics:
-    """The figures of one server.
+    """The figures of one version; ``exposition`` tells those of several.
 
     Args:
         name: The model's, as callers know it.
@@ -51,8 +42,6 @@ class Metrics:
 
     def __init__(self, model: Model, name: str, version: str, row_seconds: float) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
         self._labels = {"model": name, "model_version": version, "variant": model.variant}
         self._classes = model.signature.labels
         buckets = buckets_for(row_seconds)
@@ -72,6 +61,13 @@ class Metrics:
         self._parity = self._gauge("parity_rows", "Recorded rows, by whether they were answered alike", "alike")
         self._counts = {label: self._answers.labels(label=label, **self._labels) for label in self._counted()}
         self._kinds = {kind: self._errors.labels(kind=kind, **self._labels) for kind in (*KINDS.values(), OTHER_ERROR)}
+        self._share = self._gauge("traffic_percent", "Share of requests that are this version's to answer", "role")
+        self._compared = self._counter(
+            "compared_rows",
+            "Rows that the stable version answered too, by whether the label was the same",
+            "role",
+            "alike",
+        )
         told = {**self._labels, "digest": model.digest, "backend": model.signature.backend}
         self._told("model_info", "The model that answers", told, 1)
 
@@ -106,11 +102,23 @@ class Metrics:
         self._parity.labels(alike="yes", **self._labels).set(alike)
         self._parity.labels(alike="no", **self._labels).set(rows - alike)
 
-    def text(self, in_flight: int, queued: int, ready: bool) -> bytes:
-        """Return all of it in Prometheus' text format."""
+    def role(self, role: str, percent: float) -> None:
+        """Tell what the version is for ("stable", "canary", "shadow"), and its share of requests, 0..100."""
+        self._share.clear()
+        self._share.labels(role=role, **self._labels).set(percent)
+        if role != "stable":
+            for alike in ("yes", "no"):  # there from the start: a rate sees the first one
+                self._compared.labels(role=role, alike=alike, **self._labels)
+
+    def compared(self, role: str, alike: int, differing: int) -> None:
+        """Count rows that the stable version answered too."""
+        self._compared.labels(role=role, alike="yes", **self._labels).inc(alike)
+        self._compared.labels(role=role, alike="no", **self._labels).inc(differing)
+
+    def now(self, in_flight: int, queued: int, ready: bool) -> None:
+        """Tell how things stand."""
         for gauge, value in ((self._in_flight, in_flight), (self._queued, queued), (self._ready, int(ready))):
             gauge.labels(**self._labels).set(value)
-        return generate_latest(self.registry)
 
     def _counted(self) -> list[str]:
         return [*self._classes[:MOST_CLASSES], *(["other"] if len(self._classes) > MOST_CLASSES else [])]

@@ -15,6 +15,8 @@ from toolchain.detections import Answer
 from toolchain.errors import DataError
 from toolchain.pictures import inspect
 from toolchain.preprocess import Pictures
+from toolchain.serve.door import REQUEST_ID, SERVED
+from toolchain.serve.fleet import Fleet
 from toolchain.serve.problems import Problem
 from toolchain.serve.served import Served
 
@@ -22,18 +24,34 @@ JSON = "application/json"
 BRIEF_CHARACTERS = 4_000  # of all texts together: tokenized at once in half a millisecond; more, in a thread
 
 
-async def predict(request: Request, served: Served) -> Response:
+async def predict(request: Request, fleet: Fleet) -> Response:
     """Answer the request's rows.
 
     Raises:
         Problem: the request is not what the model takes, or cannot be answered now.
     """
     content = await request.body()
+    served = chosen(request, fleet)
     values, threshold = _values(request, served, content)
     rows = await prepare(served, values)
-    answers = await served.ask(request, rows)
+    answers = await served.ask(rows, gone(request))
+    fleet.answered(served, answers, lambda other: prepare(other, values))
     told = [_told(served, row, answer, threshold) for row, answer in zip(rows, answers, strict=True)]
     return Response(orjson.dumps({"model": served.identity, "answers": told}), media_type=JSON)
+
+
+def chosen(request: Request, fleet: Fleet, version: str = "") -> Served:
+    """Return who answers ``request``, and keep it until the door lets go."""
+    served = fleet.choose(request.scope[REQUEST_ID], version)
+    request.scope[SERVED] = served
+    served.users += 1
+    return served
+
+
+async def gone(request: Request) -> None:
+    """Return when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def prepare(served: Served, values: Sequence[Any]) -> list[Prepared]:

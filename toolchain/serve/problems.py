@@ -1,7 +1,10 @@
 """Problems: what goes wrong with a request, told as RFC 9457 asks, with neither stack nor path nor what was sent."""
 
 import json
+import sys
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+PACKAGE = Path(__file__).parents[1]
 TITLES = {
     400: "the request is not what this address understands",
     401: "a bearer token is needed",
@@ -74,3 +78,13 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 async def _of_failure(request: Request, error: Exception) -> Response:
     return respond(500, "the server failed on this request; its log says where")
+
+
+def tell_place(error: BaseException) -> None:
+    """Print the kind of ``error`` and where in this package it rose, without its text, which may hold a request's."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)
+    ]
+    last = frames[-1] if frames else None
+    place = f"{Path(last.filename).relative_to(PACKAGE)}:{last.lineno}" if last else "elsewhere"
+    print(f"a request failed with {type(error).__name__} at {place}", file=sys.stderr, flush=True)

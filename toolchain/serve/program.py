@@ -1,6 +1,7 @@
-"""Program: load the model, listen, answer, and end so that no request is lost."""
+"""Program: load what is to be served, listen, answer, and end so that no request is lost."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -11,47 +12,62 @@ import uvicorn
 from toolchain.errors import ConfigError
 from toolchain.serve.application import build
 from toolchain.serve.door import Door
-from toolchain.serve.served import Served, load
+from toolchain.serve.fleet import Fleet, fixed
+from toolchain.serve.following import Follower, told
+from toolchain.serve.served import load
 from toolchain.serve.settings import Settings
 from toolchain.services.tokens import serving_tokens
 
+SECONDS_FOR_THE_LOADER = 0.5  # to see that it is to end
 SECONDS_TO_FINISH = 5  # beyond the deadline of requests: for answers on their way out
 BACKLOG = 1024  # connections that wait to be accepted
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 s that most balancers keep a quiet connection: they close first
 
 
 def serve(settings: Settings) -> None:
-    """Serve the model of ``settings`` until SIGTERM or Ctrl-C.
+    """Serve what ``settings`` name until SIGTERM or Ctrl-C.
 
     Raises:
+        AbsentError: the shelf holds no traffic.json.
         ArtifactError: the model's folder is damaged, or nothing here runs it.
         ConfigError: the port is taken, or a file for HTTPS is not there.
     """
     tokens = serving_tokens()
     _check_files(settings)
+    signal.signal(signal.SIGTERM, _end_early)  # the first process of a container would not hear it otherwise
     with _bound(settings) as listener:
-        served = load(settings)
-        door = build(served, tokens)
+        follower = Follower(settings) if settings.traffic else None
+        fleet = follower.fleet if follower else fixed(load(settings))
+        door = build(fleet, tokens, follower)
         listener.listen(BACKLOG)  # whoever reads the line and asks at once waits a moment, and is not refused
-        _tell(served, listener)
-        DrainingServer(_config(door, settings), served).run(sockets=[listener])
+        _tell(fleet, listener)
+        DrainingServer(_config(door, settings), fleet).run(sockets=[listener])
     print("ended: every request that came was answered", flush=True)
+    if follower and follower.is_at_work(SECONDS_FOR_THE_LOADER):
+        sys.stderr.flush()
+        os._exit(0)  # a thread within ONNX Runtime cannot be ended otherwise, and what it loads nobody wants any more
+
+
+def _end_early(sig: int, frame: FrameType | None) -> None:
+    """End while nothing answers yet; once something does, uvicorn hears the signal in place of this."""
+    print("told to end before anything was served", flush=True)
+    os._exit(0)
 
 
 class DrainingServer(uvicorn.Server):
     """A server that, told to end by SIGTERM, answers for a while yet: until balancers know that it is going."""
 
-    def __init__(self, config: uvicorn.Config, served: Served) -> None:
+    def __init__(self, config: uvicorn.Config, fleet: Fleet) -> None:
         super().__init__(config)
-        self._served = served
+        self._fleet = fleet
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._served.draining or sig == signal.SIGINT:  # told twice, or by a person who waits
+        if self._fleet.draining or sig == signal.SIGINT:  # told twice, or by a person who waits
             self.force_exit = self.should_exit and sig == signal.SIGINT
             self.should_exit = True
             return
-        seconds = self._served.settings.drain_seconds
-        self._served.draining = True
+        seconds = self._fleet.settings.drain_seconds
+        self._fleet.draining = True
         print(f"told to end: not ready any more, answering for {seconds:g} s yet", flush=True)
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, seconds, self._end)
@@ -99,11 +115,11 @@ def _config(door: Door, settings: Settings) -> uvicorn.Config:
     )
 
 
-def _tell(served: Served, listener: socket.socket) -> None:
+def _tell(fleet: Fleet, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    scheme = "https" if served.settings.certificate else "http"
-    state = "not ready" if served.parity.reason else "ready"
-    what = f"{served.name} {served.version}, {served.model.variant}"
-    stream = sys.stderr if served.parity.reason else sys.stdout
-    print(f"{state}: {scheme}://{shown}:{port}/docs  ({what}; {served.parity.told})", file=stream, flush=True)
+    scheme = "https" if fleet.settings.certificate else "http"
+    what = told(fleet.traffic, fleet.roles) if fleet.traffic else fleet.name
+    state = f"{what}; {fleet.unready or fleet.stable.parity.told}"
+    begins, stream = ("not ready", sys.stderr) if fleet.unready else ("ready", sys.stdout)
+    print(f"{begins}: {scheme}://{shown}:{port}/docs  ({state})", file=stream, flush=True)

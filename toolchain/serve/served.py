@@ -1,12 +1,11 @@
-"""Served: the model that a server answers with, loaded, warm and compared with what was recorded of it."""
+"""Served: one version that a server answers with, loaded, warm and compared with what was recorded of it."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-from starlette.requests import Request
 
 from toolchain.answering import Answerer, Prepared
 from toolchain.artifacts.expected import Expected, Row, read_expected
@@ -23,9 +22,9 @@ SHOWN_DIGITS = 12  # of a digest, where it stands for a version
 WARM_UP = 5  # answers: the first allocates memory, and the middle one of the rest is what a row takes
 
 
-@dataclass
+@dataclass(eq=False)
 class Served:
-    """A loaded model and the queue before it."""
+    """A loaded model and the queue before it. All but ``close`` belongs to the thread of the event loop."""
 
     settings: Settings
     model: Model
@@ -34,7 +33,7 @@ class Served:
     parity: Parity
     metrics: Metrics
     batcher: Batcher
-    draining: bool = False  # told to end: balancers shall send nothing more
+    users: int = 0  # requests, and comparisons, that have chosen it and are not done
 
     @property
     def name(self) -> str:
@@ -61,37 +60,52 @@ class Served:
     @property
     def unready(self) -> str:
         """Why the model must not be asked; "" when it may."""
-        return self.parity.reason or ("the server is about to end" if self.draining else "")
+        return self.parity.reason
 
-    async def ask(self, request: Request, rows: Sequence[Prepared]) -> list[Any]:
-        """Return the answers to ``rows``, or say by a Problem why there are none."""
-        if self.parity.reason:
-            raise Problem(503, f"the model is not ready: {self.parity.reason}")
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the version from being closed within the block, though it be replaced meanwhile."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+
+    async def ask(self, rows: Sequence[Prepared], gone: Awaitable[object]) -> list[Any]:
+        """Return the answers to ``rows``, or say by a Problem why there are none.
+
+        ``gone`` ends when the client has gone, after which nobody wants the answers.
+        """
         seconds = self.settings.deadline_seconds
+        left = asyncio.ensure_future(gone)
         try:
+            if self.parity.reason:
+                raise Problem(503, f"the model is not ready: {self.parity.reason}")
             ticket = self.batcher.submit(rows, time.monotonic() + seconds)
-        except QueueFullError as full:
-            raise Problem(429, f"the queue is full: {full}", retry_after=full.retry_after) from full
-        gone = asyncio.ensure_future(_gone(request))
-        try:
-            either: set[asyncio.Future[Any]] = {ticket.future, gone}
+            either: set[asyncio.Future[Any]] = {ticket.future, left}
             await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if ticket.future.done():
                 return ticket.future.result()
             ticket.abandoned = True
-            if gone.done():
+            if left.done():
                 raise Problem(499, "the client has gone")
             raise TimeoutError
+        except QueueFullError as full:
+            raise Problem(429, f"the queue is full: {full}", retry_after=full.retry_after) from full
         except TimeoutError as error:
             raise Problem(504, f"no answer within {seconds:g} s; send fewer rows, or come again later") from error
         finally:
-            gone.cancel()
+            left.cancel()
 
     def check_parity(self) -> Parity:
         """Ask the recorded rows again and return, and keep, what came out."""
         self.parity = compare(self.answerer, self.expected)
         self.metrics.parity(self.parity.rows, self.parity.alike)
         return self.parity
+
+    def close(self) -> None:
+        """Answer what waits and end the threads; called from any thread."""
+        self.batcher.close()
 
 
 def load(settings: Settings) -> Served:
@@ -100,6 +114,7 @@ def load(settings: Settings) -> Served:
     Raises:
         ArtifactError: the folder is damaged, its files were changed, or nothing here runs them.
     """
+    assert settings.model is not None  # who follows a shelf puts the folder of a version there
     model = open_model(settings.model)
     expected = read_expected(settings.parity or settings.model)
     if settings.parity and expected is None:
@@ -152,9 +167,3 @@ def example_rows(served: Served) -> tuple[Row, ...]:
 
 def version_of(settings: Settings, model: Model) -> str:
     return settings.version or model.digest[:SHOWN_DIGITS]
-
-
-async def _gone(request: Request) -> None:
-    """Return when the client has closed its connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

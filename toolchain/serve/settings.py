@@ -1,5 +1,7 @@
 """Settings: what the server may spend on requests, and where it listens."""
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,12 +9,16 @@ from toolchain.errors import ConfigError
 from toolchain.processor import usable_cores
 
 MEBIBYTE = 1024**2
+CACHE = Path(tempfile.gettempdir()) / f"toolchain-served-{os.getuid()}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    model: Path  # a model's folder
-    name: str = "model"  # what callers know it by
+    model: Path | None = None  # a model's folder, served as it is; or:
+    traffic: str = (
+        ""  # a shelf, a folder or s3://BUCKET/PREFIX, whose traffic.json says what is served, and is followed
+    )
+    name: str = "model"  # what callers know it by; with a shelf, its traffic.json says it
     version: str = ""  # as the registry numbers it; "": the first digits of its digest
     parity: Path | None = None  # a folder with expected.json; None: the model's own
     host: str = "127.0.0.1"  # the address to listen at; 0.0.0.0 for all
@@ -34,14 +40,18 @@ class Settings:
     deadline_seconds: float = 10.0  # in which a request must be answered
     drain_seconds: float = 5.0  # after SIGTERM, in which balancers notice that this server is no longer ready
     connections: int = 1024  # open at once
+    look_seconds: float = 2.0  # between looks at the shelf
+    cache: Path = CACHE  # of what comes from a shelf in S3
 
     def __post_init__(self) -> None:
+        if (self.model is None) == (not self.traffic):
+            raise ConfigError("give a model's folder, or with --traffic a shelf: one of both")
         for name in ("threads", "batch_rows", "queue_rows", "request_rows", "text_characters", "connections"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give 1 or more")
-        for name in ("body_seconds", "deadline_seconds"):
+        for name in ("body_seconds", "deadline_seconds", "look_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} is {getattr(self, name)}: give seconds above 0, 10 is usual")
+                raise ConfigError(f"{name} is {getattr(self, name)}: give seconds above 0")
         for name in ("streams", "batch_wait_ms", "drain_seconds"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}: give 0 or more")

@@ -23,6 +23,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.pictures import encode
 from toolchain.processor import describe
 from toolchain.serve.application import build
+from toolchain.serve.fleet import fixed
 from toolchain.serve.served import Served, load
 from toolchain.serve.settings import Settings
 
@@ -180,7 +181,7 @@ def serving() -> Iterator[Callable[..., TestClient]]:
 
     def start(folder: Path, tokens: tuple[str, ...] = (), **settings: Any) -> TestClient:
         served = load(Settings(model=folder, name="reviews", version="3", **settings))
-        client = TestClient(build(served, tokens), raise_server_exceptions=False)
+        client = TestClient(build(fixed(served), tokens), raise_server_exceptions=False)
         client.__enter__()
         client.app_state["served"] = served
         clients.append(client)

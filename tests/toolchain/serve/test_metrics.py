@@ -16,6 +16,8 @@ from tests.toolchain.serve.conftest import picture, record, served_by, word_coun
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.serve.application import build
+from toolchain.serve.exposition import Exposition
+from toolchain.serve.fleet import fixed
 from toolchain.serve.metrics import KINDS, MOST_CLASSES, Metrics
 from toolchain.serve.problems import TITLES
 from toolchain.serve.served import load
@@ -78,7 +80,8 @@ def test_a_probe_that_hears_no_is_no_error(serving: Serving, words: Path):
 
 
 def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Path, capsys: pytest.CaptureFixture[str]):
-    door = build(load(Settings(model=words)))
+    fleet = fixed(load(Settings(model=words)))
+    door = build(fleet)
     messages = [{"type": "http.request", "body": b'{"te', "more_body": True}, {"type": "http.disconnect"}]
     sent: list[Any] = []
 
@@ -91,7 +94,7 @@ def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Pa
     headers = [(b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
     asyncio.run(door({**scope, "scheme": "http", "server": ("a", 1), "root_path": ""}, receive, send))
-    found = read(door._served.metrics.text(0, 0, True).decode())
+    found = read(fleet.metrics(0).decode())
     assert found["toolchain_serving_errors_total", "client_gone"] == 1
     assert found["toolchain_serving_errors_total", "failure"] == 0
     assert capsys.readouterr().err == ""
@@ -123,7 +126,8 @@ def test_labels_that_are_many_become_one(tmp_path: Path):
         metrics.answered(3, [label], 0.5)
     for status in (200, *TITLES):
         metrics.request("/predict", status, 0.01)
-    found = read(metrics.text(0, 0, True).decode())
+    metrics.now(0, 0, True)
+    found = read(Exposition("many").text([metrics]).decode())
     answers = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_answers_total"}
     assert len(answers) == MOST_CLASSES + 1
     assert answers["other"] == 900

@@ -21,11 +21,22 @@ from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.progress import say, track
 from toolchain.services import hub, packages
 from toolchain.services.storage import s3
-from toolchain.services.storage.s3 import Stored, content, delete, exists, knows_who_asks, listing, upload, write
+from toolchain.services.storage.s3 import (
+    Stored,
+    Watched,
+    content,
+    delete,
+    exists,
+    knows_who_asks,
+    listing,
+    upload,
+    write,
+)
 
 __all__ = [
     "Fetched",
     "Stored",
+    "Watched",
     "checkpoints",
     "content",
     "delete",

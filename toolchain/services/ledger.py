@@ -139,7 +139,7 @@ class Ledger:
             model=self.model,
             stable=serving.target,
             canary=canary.target if canary else None,
-            percent=canary.percent if canary else 0.0,
+            percent=float(canary.percent) if canary else 0.0,
             entry=self.head,
         )
 

@@ -80,7 +80,7 @@ def monitor(servers: Sequence[str], port: int, grafana_port: int, seconds: int, 
     if seconds < 1:
         raise ConfigError(f"--every is {seconds}: give whole seconds, 5 is usual")
     folder = settings.runs / "monitoring"
-    programs = [prometheus(folder, port), *grafana(folder, grafana_port, f"http://{HOST}:{port}")]
+    programs = [prometheus(folder, port), *grafana(folder, grafana_port, f"http://{HOST}:{port}", seconds)]
     for program in programs:
         _check_free(program)
     write_configuration(folder, servers, seconds)
@@ -121,13 +121,14 @@ def prometheus(folder: Path, port: int) -> Program:
     return Program("Prometheus", command, f"http://{HOST}:{port}", "/-/ready")
 
 
-def grafana(folder: Path, port: int, source: str) -> list[Program]:
-    """Return Grafana, which shows what Prometheus at ``source`` holds to all who ask; [] where it is not installed."""
+def grafana(folder: Path, port: int, source: str, seconds: int) -> list[Program]:
+    """Return Grafana, which shows all who ask what Prometheus at ``source`` holds; [] where it is not installed."""
     path = shutil.which("grafana") or shutil.which("grafana-server")
     if not path:
         return []
     environment = {
         "PROMETHEUS_URL": source,
+        "SCRAPE_INTERVAL": f"{seconds}s",
         "DASHBOARDS": str(DASHBOARDS),
         "GF_PATHS_PROVISIONING": str(MONITORING / "grafana" / "provisioning"),
         "GF_PATHS_DATA": str(folder / "grafana"),

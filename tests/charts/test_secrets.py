@@ -23,6 +23,7 @@ def test_every_password_is_long_and_its_own(render: Callable[..., Resources]) ->
     assert {
         "toolchain-mysql/root-password",
         "toolchain-mlflow/password",
+        "toolchain-grafana/password",
         "toolchain-steps/AWS_SECRET_ACCESS_KEY",
     } <= set(found)
     assert all(len(value) == 32 for value in found.values())
@@ -51,12 +52,12 @@ def test_what_data_depends_on_outlives_the_release(render: Callable[..., Resourc
 
 
 def test_existing_secrets_are_used_and_none_is_made(render: Callable[..., Resources]) -> None:
-    words = (
-        "--set=mysql.existingSecret=databases,mlflow.existingSecret=administrator,steps.existingSecret=toolchain-steps"
+    resources = render(
+        "--set=mysql.existingSecret=databases,mlflow.existingSecret=administrator,steps.existingSecret=toolchain-steps",
+        "--set=grafana.existingSecret=viewers",
     )
-    resources = render(words)
     assert passwords(resources) == {}
-    assert {"databases", "administrator", "toolchain-steps"} <= set(secrets_named(resources))
+    assert {"databases", "administrator", "toolchain-steps", "viewers"} <= set(secrets_named(resources))
 
 
 def test_an_upgrade_that_cannot_see_the_cluster_is_refused(refusal: Callable[..., str]) -> None:

@@ -24,6 +24,7 @@ CHART = Path(__file__).parents[2] / "charts" / "toolchain"
 SMALL = CHART / "ci" / "small-values.yaml"
 OURS = ["kfp.enabled=false", "argo.enabled=false"]  # what upstream's images are not needed for
 MODEL = "sentiment"
+OPERATOR = "apiVersion: monitoring.coreos.com/"  # whose kinds are not on this cluster
 
 
 @pytest.fixture(scope="module", params=["minio", "seaweedfs"])
@@ -199,9 +200,8 @@ def test_a_server_takes_what_each_option_renders(cluster: Callable[[str], Cluste
             "--values",
             str(path),
         )
-        warnings = fresh.kubectl(
-            "create", "--dry-run=server", "--filename=-", given=helm("template", *chart), errors=True
-        )
+        known = "\n---\n".join(one for one in helm("template", *chart).split("\n---\n") if OPERATOR not in one)
+        warnings = fresh.kubectl("create", "--dry-run=server", "--filename=-", given=known, errors=True)
         assert "Warning" not in warnings, path.name
 
 

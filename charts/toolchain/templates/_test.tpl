@@ -52,3 +52,22 @@ spec:
 - name: PIPELINE
   value: {{ .Files.Get "files/two_steps.json" | fromJson | toJson | quote }}
 {{- end }}
+
+{{- define "toolchain.test.prometheus" -}}
+- name: PROMETHEUS
+  value: {{ include "toolchain.prometheus.url" . }}
+- name: ARGO
+  value: {{ .Values.argo.enabled | quote }}
+{{- end }}
+
+{{- define "toolchain.test.grafana" -}}
+- name: GRAFANA
+  value: http://toolchain-grafana.{{ .Release.Namespace }}:3000
+{{- range $variable, $key := dict "GRAFANA_USERNAME" "username" "GRAFANA_PASSWORD" "password" }}
+- name: {{ $variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "toolchain.grafana.secret" $ }}
+      key: {{ $key }}
+{{- end }}
+{{- end }}

@@ -91,23 +91,24 @@ def test_grafana_gets_all_that_its_provisioning_asks_for(tmp_path: Path, monkeyp
         (unpacked / file).parent.mkdir(parents=True)
         (unpacked / file).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(unpacked / "bin"))
-    (program,) = monitor.grafana(tmp_path, 3000, "http://127.0.0.1:9090")
+    (program,) = monitor.grafana(tmp_path, 3000, "http://127.0.0.1:9090", 5)
     home = "/usr/share/grafana" if Path("/usr/share/grafana/conf/defaults.ini").is_file() else str(unpacked)
     assert program.command == [str(unpacked / "bin" / "grafana"), "server", "--homepath", home]
     provisioning = Path(program.environment["GF_PATHS_PROVISIONING"])
     files = list(provisioning.rglob("*.yml"))
     assert {file.parent.name for file in files} == {"datasources", "dashboards"}
     wanted = {name for file in files for name in re.findall(r"\$(\w+)", file.read_text())}
-    assert wanted == {"PROMETHEUS_URL", "DASHBOARDS"}
+    assert wanted == {"PROMETHEUS_URL", "SCRAPE_INTERVAL", "DASHBOARDS"}
     assert wanted <= program.environment.keys()
     assert program.environment["PROMETHEUS_URL"] == "http://127.0.0.1:9090"
+    assert program.environment["SCRAPE_INTERVAL"] == "5s"
     assert len(list(Path(program.environment["DASHBOARDS"]).glob("*.json"))) == 2
     assert program.environment["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
 
 
 def test_without_grafana_nothing_of_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert monitor.grafana(tmp_path, 3000, "http://127.0.0.1:9090") == []
+    assert monitor.grafana(tmp_path, 3000, "http://127.0.0.1:9090", 5) == []
 
 
 def test_dashboards_are_told_by_their_addresses_the_service_first():

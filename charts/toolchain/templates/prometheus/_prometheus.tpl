@@ -1,0 +1,111 @@
+{{/* The pods that are asked for figures, as what selects them: those of models, which `promote` makes, and Argo's controller. */}}
+{{- define "toolchain.prometheus.asked" -}}
+matchExpressions:
+  - key: app.kubernetes.io/component
+    operator: In
+    values: [model-server, argo-workflow-controller]
+{{- end }}
+
+{{/* Where Prometheus answers; empty when nobody said. */}}
+{{- define "toolchain.prometheus.url" -}}
+{{- if eq .Values.prometheus.kind "own" -}}
+http://toolchain-prometheus.{{ .Release.Namespace }}:9090
+{{- else -}}
+{{ .Values.grafana.prometheusUrl }}
+{{- end -}}
+{{- end }}
+
+{{- define "toolchain.prometheus.port" -}}
+{{- $url := include "toolchain.prometheus.url" . | urlParse -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}
+{{- end }}
+
+{{/*
+How much it may keep, in MB: 80 % of its volume, since what it writes while it tidies up needs room too. Empty, no limit, where the volume's
+size is in a unit that is none of these.
+*/}}
+{{- define "toolchain.prometheus.most" -}}
+{{- $size := toString .Values.prometheus.persistence.size -}}
+{{- $unit := dict "M" 1 "Mi" 1 "G" 1000 "Gi" 1024 "T" 1000000 "Ti" 1048576 -}}
+{{- with index $unit (regexFind "[A-Za-z]+$" $size) -}}
+{{ mulf (regexFind "^[0-9.]+" $size | float64) . 0.8 | floor | int64 }}MB
+{{- end -}}
+{{- end }}
+
+{{/* A job of pods of this namespace that their annotations ask to be scraped: dict "name" its name "component" an expression. */}}
+{{- define "toolchain.prometheus.job" -}}
+- job_name: {{ .name }}
+  kubernetes_sd_configs:
+    - role: pod
+      namespaces:
+        own_namespace: true
+  relabel_configs:
+    - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_component]
+      regex: {{ .component }}
+      action: keep
+    - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape]
+      regex: "true"
+      action: keep
+    # A pod that has ended answers nobody, which is no alarm.
+    - source_labels: [__meta_kubernetes_pod_phase]
+      regex: Succeeded|Failed
+      action: drop
+    - source_labels: [__meta_kubernetes_pod_ip, __meta_kubernetes_pod_annotation_prometheus_io_port]
+      separator: ":"
+      target_label: __address__
+    - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_path]
+      regex: (.+)
+      target_label: __metrics_path__
+    - source_labels: [__meta_kubernetes_pod_name]
+      target_label: instance
+{{- end }}
+
+{{/* prometheus.yml. */}}
+{{- define "toolchain.prometheus.config" -}}
+global:
+  scrape_interval: {{ .Values.prometheus.everySeconds }}s
+  scrape_timeout: {{ min .Values.prometheus.everySeconds 10 }}s
+  evaluation_interval: {{ .Values.prometheus.everySeconds }}s
+rule_files:
+  - rules.yml
+{{- with .Values.prometheus.alertmanagers }}
+alerting:
+  alertmanagers:
+    - static_configs:
+        - targets: {{ toJson . }}
+{{- end }}
+scrape_configs:
+  {{- include "toolchain.prometheus.job" (dict "name" "toolchain-serving" "component" "model-server") | nindent 2 }}
+  {{- include "toolchain.prometheus.job" (dict "name" "toolchain-services" "component" "argo-workflow-controller") | nindent 2 }}
+{{- end }}
+
+{{/* Asks the operator for what a job does: dict "root" $ "name" "toolchain-serving" "component" "model-server" "port" the name of the pods' port. */}}
+{{- define "toolchain.prometheus.monitor" -}}
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "toolchain.prometheus.chosen" .root | nindent 4 }}
+spec:
+  selector:
+    matchLabels:
+      app.kubernetes.io/component: {{ .component }}
+      app.kubernetes.io/part-of: toolchain
+  podMetricsEndpoints:
+    - port: {{ .port }}
+      interval: {{ .root.Values.prometheus.everySeconds }}s
+      relabelings:
+        - targetLabel: job
+          replacement: {{ .name }}
+        - sourceLabels: [__meta_kubernetes_pod_name]
+          targetLabel: instance
+{{- end }}
+
+{{/* The labels of what the operator takes. */}}
+{{- define "toolchain.prometheus.chosen" -}}
+{{- include "toolchain.labels" (dict "root" . "component" "prometheus") }}
+{{- with .Values.prometheus.operator.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,155 @@
+"""The chart's Prometheus and Grafana: the rules and dashboards of monitoring/, whom they ask, and who may ask them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts.conftest import CHART, helm
+
+Resources = tuple[dict[str, Any], ...]
+MONITORING = Path(__file__).parents[2] / "monitoring"
+RULES = MONITORING / "prometheus" / "rules.yml"
+needs_promtool = pytest.mark.skipif(not which("promtool"), reason="needs promtool: apt-get install prometheus")
+with_operator = ("--set=prometheus.kind=operator,grafana.kind=sidecar", "--set=prometheus.operator.labels.release=prom")
+
+
+def resource(resources: Resources, kind: str, name: str) -> dict[str, Any]:
+    return next(one for one in resources if (one["kind"], one["metadata"]["name"]) == (kind, name))
+
+
+def test_prometheus_gets_the_rules_as_they_are(render: Callable[..., Resources]):
+    assert resource(render(), "ConfigMap", "toolchain-prometheus")["data"]["rules.yml"] == RULES.read_text()
+
+
+def test_grafana_gets_every_dashboard_as_it_is(render: Callable[..., Resources]):
+    dashboards = {file.name: file.read_text() for file in (MONITORING / "grafana" / "dashboards").glob("*.json")}
+    for options in ((), with_operator):
+        found = resource(render(*options), "ConfigMap", "toolchain-grafana-dashboards")
+        assert found["data"] == dashboards
+        assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_a_packaged_chart_holds_rules_and_dashboards_themselves(tmp_path: Path, render: Callable[..., Resources]):
+    done = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tgz")
+    images = "images.base=ghcr.io/toolchain/base:1,images.mlflow=ghcr.io/toolchain/mlflow:1"
+    said = helm("template", "toolchain", str(archive), "--namespace", "charttest", "--set", images)
+    packaged = tuple(document for document in yaml.safe_load_all(said.stdout) if document)
+    for name in ("toolchain-prometheus", "toolchain-grafana-dashboards", "toolchain-grafana-provisioning"):
+        assert resource(packaged, "ConfigMap", name)["data"] == resource(render(), "ConfigMap", name)["data"]
+
+
+@needs_promtool
+@pytest.mark.parametrize("alertmanagers", ["[]", '["alertmanager.monitoring:9093"]'])
+def test_prometheus_takes_its_configuration(alertmanagers: str, render: Callable[..., Resources], tmp_path: Path):
+    words = f"--set-json=prometheus.alertmanagers={alertmanagers}"
+    found = resource(render(words), "ConfigMap", "toolchain-prometheus")
+    told = yaml.safe_load(found["data"]["prometheus.yml"])
+    for job in told["scrape_configs"]:  # Debian's promtool is built without it; tests/cluster tries the whole
+        assert job.pop("kubernetes_sd_configs") == [{"role": "pod", "namespaces": {"own_namespace": True}}]
+        job["static_configs"] = [{"targets": ["127.0.0.1:8080"]}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(told))
+    (tmp_path / "rules.yml").write_text(found["data"]["rules.yml"])
+    command = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_asks_often_enough_and_keeps_what_its_volume_holds(render: Callable[..., Resources]):
+    resources = render("--set=prometheus.everySeconds=5,prometheus.keepDays=30,prometheus.persistence.size=500Mi")
+    told = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
+    assert told["global"] == dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "5s")
+    pod = resource(resources, "StatefulSet", "toolchain-prometheus")["spec"]["template"]["spec"]
+    assert {"--storage.tsdb.retention.time=30d", "--storage.tsdb.retention.size=400MB"} <= set(
+        pod["containers"][0]["args"]
+    )
+    grafana = resource(resources, "Deployment", "toolchain-grafana")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "SCRAPE_INTERVAL", "value": "5s"} in grafana["env"]
+
+
+def test_model_servers_and_argo_are_asked_under_the_names_that_rules_know(render: Callable[..., Resources]):
+    resources = render()
+    told = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
+    chosen = {job["job_name"]: job["relabel_configs"][0]["regex"] for job in told["scrape_configs"]}
+    assert chosen == {"toolchain-serving": "model-server", "toolchain-services": "argo-workflow-controller"}
+    argo = resource(resources, "Deployment", "workflow-controller")["spec"]["template"]
+    assert argo["metadata"]["labels"]["app.kubernetes.io/component"] == chosen["toolchain-services"]
+    assert argo["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
+    (port,) = [port for port in argo["spec"]["containers"][0]["ports"] if port["name"] == "metrics"]
+    assert argo["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
+
+
+def test_prometheus_may_read_pods_of_its_namespace_and_nothing_else(render: Callable[..., Resources]):
+    role = resource(render(), "Role", "toolchain-prometheus")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+
+
+def test_only_prometheus_may_ask_for_figures(render: Callable[..., Resources]):
+    policy = resource(render(), "NetworkPolicy", "toolchain-metrics")["spec"]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["model-server", "argo-workflow-controller"]
+    asking = [one["podSelector"]["matchLabels"] for rule in policy["ingress"] for one in rule["from"]]
+    pods = [one["spec"]["template"]["metadata"]["labels"] for one in render() if one["kind"] == "StatefulSet"]
+    allowed = {
+        pod["app.kubernetes.io/component"] for pod in pods if any(labels.items() <= pod.items() for labels in asking)
+    }
+    assert allowed == {"prometheus"}
+
+
+def test_no_way_out_is_opened_for_an_alertmanager_that_is_not_there(render: Callable[..., Resources]):
+    names = {one["metadata"]["name"] for one in render() if one["kind"] == "NetworkPolicy"}
+    assert "toolchain-reaches-alertmanager" not in names
+    policy = resource(
+        render("--set=prometheus.alertmanagers={a:9093,b:9093,c:443}"),
+        "NetworkPolicy",
+        "toolchain-reaches-alertmanager",
+    )
+    assert policy["spec"]["egress"] == [{"ports": [{"port": 9093}, {"port": 443}]}]
+
+
+def test_an_operator_gets_the_same_rules_and_asks_under_the_same_names(render: Callable[..., Resources]):
+    resources = render(*with_operator)
+    assert resource(resources, "PrometheusRule", "toolchain")["spec"] == yaml.safe_load(RULES.read_text())
+    monitors = [one for one in resources if one["kind"] == "PodMonitor"]
+    assert {one["metadata"]["name"] for one in monitors} == {"toolchain-serving", "toolchain-services"}
+    for one in monitors:
+        relabelings = one["spec"]["podMetricsEndpoints"][0]["relabelings"]
+        assert {"targetLabel": "job", "replacement": one["metadata"]["name"]} in relabelings
+        assert one["metadata"]["labels"]["release"] == "prom"
+    assert not [one for one in resources if one["kind"] == "StatefulSet" and "prometheus" in one["metadata"]["name"]]
+    (asking,) = resource(resources, "NetworkPolicy", "toolchain-metrics")["spec"]["ingress"][0]["from"]
+    assert asking["namespaceSelector"] == {}
+
+
+def test_nobody_sees_dashboards_without_a_password(render: Callable[..., Resources]):
+    resources = render()
+    container = resource(resources, "Deployment", "toolchain-grafana")["spec"]["template"]["spec"]["containers"][0]
+    told = {variable["name"]: variable for variable in container["env"]}
+    assert told["GF_AUTH_ANONYMOUS_ENABLED"]["value"] == "false"
+    for name in ("GF_SECURITY_ADMIN_PASSWORD", "GF_SECURITY_SECRET_KEY"):
+        assert told[name]["valueFrom"]["secretKeyRef"]["name"] == "toolchain-grafana"
+    provisioning = resource(resources, "ConfigMap", "toolchain-grafana-provisioning")["data"]
+    (source,) = yaml.safe_load(provisioning["prometheus.yml"])["datasources"]
+    assert {source["url"], source["jsonData"]["timeInterval"]} <= {f"${name}" for name in told}
+    assert told["PROMETHEUS_URL"]["value"] == "http://toolchain-prometheus.charttest:9090"
+
+
+def test_without_monitoring_nothing_of_it_is_left(render: Callable[..., Resources]):
+    resources = render("--set=prometheus.kind=none,grafana.kind=none")
+    words = ("prometheus", "grafana", "metrics")
+    assert [
+        one["metadata"]["name"] for one in resources if any(word in one["metadata"]["name"] for word in words)
+    ] == []
+
+
+def test_grafana_asks_another_prometheus_where_the_chart_has_none(render: Callable[..., Resources]):
+    resources = render("--set=prometheus.kind=none,grafana.prometheusUrl=https://prometheus.example.com")
+    policy = resource(resources, "NetworkPolicy", "toolchain-reaches-prometheus")["spec"]
+    assert policy["egress"] == [{"ports": [{"port": 443}]}]
+    assert "https://prometheus.example.com" in json.dumps(resource(resources, "Deployment", "toolchain-grafana"))

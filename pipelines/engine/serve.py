@@ -1,11 +1,11 @@
-"""Serve a registered model on this machine: fetched once, kept by its digest, served as the serving images do.
+"""Serve a registered model on this machine: fetched once, kept on the model's shelf, served as the serving images do.
 
-With the registry away, what was served before is served again, and said to be.
+A model's name alone means what is promoted, now and later: the server follows the shelf. An alias or a version means
+one version for good. With the registry away, what was served before is served again, and said to be.
 """
 
 import argparse
 import os
-import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from pipelines.engine.doctor import is_answering
 from pipelines.engine.settings import Settings, name_registry, step_environment
-from toolchain.artifacts.folder import link_or_copy, new_folder, read_json, write_json
+from toolchain.artifacts.folder import read_json, write_json
 from toolchain.artifacts.model import open_model
+from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes, parse
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CANDIDATE = "champion", "candidate"  # what is promoted, and what the gate chose
 FORMAT = "toolchain.served"
+CHOSEN = "chosen.json"  # beside the models on a shelf: what aliases and numbers stood for when they were last asked
 
 
 @dataclass(frozen=True)
@@ -43,38 +45,88 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
         ConfigError: there is no such model, alias or version.
         ServiceError: the registry is away, and nothing of the model was served here before.
     """
-    chosen = choose(given.model, given.alias, settings)
-    folder = cache(settings) / chosen.digest
-    told = f"{chosen.name}@{chosen.alias}" if chosen.alias else f"{chosen.name}:{chosen.number}"
-    print(f"serving {told}: version {chosen.number}, digest {chosen.digest[:12]}", flush=True)
-    words = [str(folder), "--name", chosen.name, "--version", chosen.number, "--port", str(given.port)]
-    command = [sys.executable, "-m", "toolchain.serve", *words, "--host", given.host]
+    name, wanted = _wanted(given.model, given.alias)
+    words = _one_version(given, settings) if wanted else _what_is_promoted(name, settings)
+    command = [sys.executable, "-m", "toolchain.serve", *words, "--port", str(given.port), "--host", given.host]
     os.execve(sys.executable, command, step_environment(settings))
 
 
 def choose(model: str, alias: str, settings: Settings) -> Chosen:
-    """Return what stands for ``model`` (name, name@alias or name:version) or its ``alias``, its files in the cache."""
-    from toolchain.services.registry import split_name
-
-    name, number, own = split_name(model)
-    if not name or "'" in model or (number and not number.isdigit()):
-        raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
-    if sum(map(bool, (number, own, alias))) > 1:
-        raise ConfigError(f"{model} names a version already; leave --alias, or the part after the name, out")
-    wanted = number or own or alias
+    """Return what stands for ``model`` (name, name@alias or name:version) or its ``alias``, its files on the shelf."""
+    name, wanted = _wanted(model, alias)
     try:
-        if not _reachable(settings):
-            raise ServiceError(f"the registry at {_shown(settings)} does not answer")
-        chosen = _ask(name, wanted, settings)
+        chosen = _ask(_registry(name, settings), name, wanted, settings)
     except ServiceError as error:
         chosen = _remembered(name, wanted, settings, error)
         print(f"{error}; serving version {chosen.number} as it was fetched before", file=sys.stderr, flush=True)
     return chosen
 
 
-def cache(settings: Settings) -> Path:
-    """Return the folder of the models that were served here."""
-    return settings.runs / "served"
+def follow(name: str, settings: Settings) -> Traffic:
+    """Return who answers for ``name`` by its ledger, all of it on the shelf; before any promotion, its candidate."""
+    from toolchain.services.shelf import Folder, publish
+
+    place = shelf(name, settings)
+    try:
+        tracker = _registry(name, settings)
+        traffic = publish(tracker, name, str(place))
+        if traffic is None:
+            chosen = _ask(tracker, name, "", settings)
+            variant = open_model(place / chosen.digest).variant
+            target = Target(version=chosen.number, digest=chosen.digest, variant=variant)
+            traffic = Traffic(model=name, stable=target)
+            Folder(place).tell(as_bytes(traffic))
+    except ServiceError as error:
+        traffic = _on_shelf(name, settings, error)
+        told = f"serving version {traffic.stable.version} as it was fetched before"
+        print(f"{error}; {told}", file=sys.stderr, flush=True)
+    return traffic
+
+
+def shelf(name: str, settings: Settings) -> Path:
+    """Return the folder of what is, and was, served here of the model ``name``."""
+    return settings.runs / "served" / name
+
+
+def _wanted(model: str, alias: str) -> tuple[str, str]:
+    """Return a model's name and the alias or number that is asked for, "" for what is promoted."""
+    from toolchain.services.registry import split_name
+
+    name, number, own = split_name(model)
+    if not name or "'" in model or "/" in name or name.startswith(".") or (number and not number.isdigit()):
+        raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
+    if sum(map(bool, (number, own, alias))) > 1:
+        raise ConfigError(f"{model} names a version already; leave --alias, or the part after the name, out")
+    return name, number or own or alias
+
+
+def _one_version(given: argparse.Namespace, settings: Settings) -> list[str]:
+    """Return the server's words for one version that nothing changes."""
+    chosen = choose(given.model, given.alias, settings)
+    told = f"{chosen.name}@{chosen.alias}" if chosen.alias else f"{chosen.name}:{chosen.number}"
+    print(f"serving {told}: version {chosen.number}, digest {chosen.digest[:12]}", flush=True)
+    folder = shelf(chosen.name, settings) / chosen.digest
+    return [str(folder), "--name", chosen.name, "--version", chosen.number]
+
+
+def _what_is_promoted(name: str, settings: Settings) -> list[str]:
+    """Return the server's words for what is promoted, now and later."""
+    traffic = follow(name, settings)
+    stable, canary = traffic.stable, traffic.canary
+    trial = f", and version {canary.version} for {traffic.percent:g} % of requests" if canary else ""
+    print(f"serving {name}: version {stable.version}, digest {stable.digest[:12]}{trial}", flush=True)
+    return ["--traffic", str(shelf(name, settings)), "--name", name]
+
+
+def _on_shelf(name: str, settings: Settings, error: ServiceError) -> Traffic:
+    """Return who answered for ``name`` when the registry was last asked, if the files are here and whole."""
+    file = shelf(name, settings) / FILE
+    if not file.is_file():
+        raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
+    traffic = parse(file.read_bytes(), str(file))
+    if not _is_whole(file.parent / traffic.stable.digest, traffic.stable.digest):
+        raise ServiceError(f"{error}; and what was served of {name} before is damaged") from error
+    return traffic
 
 
 def _reachable(settings: Settings) -> bool:
@@ -89,15 +141,22 @@ def _shown(settings: Settings) -> str:
     return shown(settings.tracking_uri)
 
 
-def _ask(name: str, wanted: str, settings: Settings) -> Chosen:
-    """Return what the registry says stands for ``wanted``, after its files were fetched and remembered."""
+def _registry(name: str, settings: Settings) -> "Tracker":
+    """Return the door to a registry that answers and may know the model ``name``."""
     from toolchain.services.mlflow import Tracker
-    from toolchain.services.registry import TAG_DIGEST
 
+    if not _reachable(settings):
+        raise ServiceError(f"the registry at {_shown(settings)} does not answer")
     if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
         raise ConfigError(f"no model {name!r} is registered yet; register one by a pipeline first")
     name_registry(settings)
-    tracker = Tracker()
+    return Tracker()
+
+
+def _ask(tracker: "Tracker", name: str, wanted: str, settings: Settings) -> Chosen:
+    """Return what the registry says stands for ``wanted``, after its files were fetched and remembered."""
+    from toolchain.services.registry import TAG_DIGEST
+
     versions = {version.number: version for version in tracker.versions(name)}
     if not versions:
         raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
@@ -124,19 +183,17 @@ def _pick(name: str, wanted: str, aliases: dict[str, str], numbers: list[str]) -
 
 
 def _fetch(tracker: "Tracker", version: "Version", chosen: Chosen, settings: Settings) -> None:
-    """Put the files of ``version`` into the cache, unless they are there and whole."""
-    target = cache(settings) / chosen.digest
-    if _is_whole(target, chosen.digest):
+    """Put the files of ``version`` on the shelf, unless they are there and whole."""
+    from toolchain.services.shelf import Folder
+
+    place = Folder(shelf(chosen.name, settings))
+    if place.has(chosen.digest):
         return
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=".fetched-") as folder:
+    with TemporaryDirectory(prefix="served-") as folder:
         fetched = tracker.download(version.run, version.path, Path(folder))
         if open_model(fetched).digest != chosen.digest:
             raise ArtifactError(f"version {chosen.number} of {chosen.name} was changed in MLflow; register it again")
-        with new_folder(target) as kept:
-            for part in fetched.iterdir():
-                link_or_copy(part, kept / part.name)
+        place.put(fetched, chosen.digest)
 
 
 def _is_whole(folder: Path, digest: str) -> bool:
@@ -148,18 +205,18 @@ def _is_whole(folder: Path, digest: str) -> bool:
 
 def _remember(chosen: Chosen, wanted: str, settings: Settings) -> None:
     """Note what stood for ``wanted``, for when the registry is away."""
-    file = cache(settings) / f"{chosen.name}.json"
+    file = shelf(chosen.name, settings) / CHOSEN
     known = read_json(file, FORMAT)["chosen"] if file.is_file() else {}
     write_json(file, {"format": FORMAT, "version": 1, "chosen": {**known, wanted: asdict(chosen)}})
 
 
 def _remembered(name: str, wanted: str, settings: Settings, error: ServiceError) -> Chosen:
     """Return what stood for ``wanted`` when the registry was last asked, if its files are here and whole."""
-    file = cache(settings) / f"{name}.json"
+    file = shelf(name, settings) / CHOSEN
     known = read_json(file, FORMAT)["chosen"] if file.is_file() else {}
     if wanted not in known:
         raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
     chosen = Chosen(**known[wanted])
-    if not _is_whole(cache(settings) / chosen.digest, chosen.digest):
+    if not _is_whole(shelf(name, settings) / chosen.digest, chosen.digest):
         raise ServiceError(f"{error}; and what was served of {name} before is damaged") from error
     return chosen

@@ -13,14 +13,16 @@ from urllib.request import Request, urlopen
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.engine.serve import cache, choose
+from pipelines.engine.serve import choose, follow, shelf
 from pipelines.engine.settings import read_settings
 from tests.toolchain.serve.conftest import RECORDED, record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
+from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes, parse
 from toolchain.errors import ConfigError, ServiceError
-from toolchain.services import patience
+from toolchain.services import ledger, patience
 from toolchain.services.mlflow import Tracker
+from toolchain.services.shelf import Folder
 
 ROOT = Path(__file__).parents[3]
 
@@ -85,7 +87,7 @@ def label(port: int, text: str) -> str:
 def test_the_candidate_is_served_while_there_is_no_champion_and_it_is_said(start: Callable[..., tuple[int, list[str]]]):
     port, lines = start("words")
     assert lines[0] == "words has no champion yet: its candidate is served\n"
-    assert lines[1].startswith("serving words@candidate: version 2, digest ")
+    assert lines[1].startswith("serving words: version 2, digest ")
     assert "1 of 1 recorded rows answered alike" in lines[-1]
     assert label(port, "good") == "positive"
 
@@ -98,6 +100,24 @@ def test_a_version_is_served_by_its_number_and_again_without_the_registry(
     began = time.monotonic()
     port, lines = start("words:1", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert time.monotonic() - began < 15
+    assert "does not answer; serving version 1 as it was fetched before" in lines[0]
+    assert label(port, "good") == "good"
+
+
+def test_a_server_by_the_name_alone_follows_what_is_promoted_and_starts_again_without_the_registry(
+    start: Callable[..., tuple[int, list[str]]], runs: Path
+):
+    port, _ = start("words")
+    assert label(port, "good") == "positive"
+    first = choose("words:1", "", read_settings())
+    traffic = Traffic(model="words", stable=Target(version="1", digest=first.digest, variant="fp32"))
+    Folder(shelf("words", read_settings())).tell(as_bytes(traffic))
+    began = time.monotonic()
+    while label(port, "good") == "positive":
+        assert time.monotonic() - began < 20
+        time.sleep(0.2)
+    assert label(port, "good") == "good"
+    port, lines = start("words", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "does not answer; serving version 1 as it was fetched before" in lines[0]
     assert label(port, "good") == "good"
 
@@ -115,14 +135,17 @@ def test_a_champion_is_served_before_a_candidate(runs: Path, monkeypatch: pytest
 
 def test_a_damaged_copy_is_fetched_again(runs: Path, monkeypatch: pytest.MonkeyPatch):
     chosen = choose("words:2", "", read_settings())
-    folder = cache(read_settings()) / chosen.digest
+    folder = shelf("words", read_settings()) / chosen.digest
     (folder / "model.onnx").unlink()
     (folder / "model.onnx").write_bytes(b"other")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(ServiceError, match="what was served of words before is damaged"):
         choose("words:2", "", read_settings())
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert open_model(cache(read_settings()) / choose("words:2", "", read_settings()).digest).digest == chosen.digest
+    assert (
+        open_model(shelf("words", read_settings()) / choose("words:2", "", read_settings()).digest).digest
+        == chosen.digest
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,3 +179,18 @@ def test_an_empty_folder_of_runs_has_no_registry(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(ConfigError, match="is registered yet"):
         choose("words", "", read_settings())
+
+
+def test_what_the_ledger_says_is_served_before_a_candidate(runs: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", read_settings().tracking_uri)
+    tracker = Tracker()
+    version = tracker.versions("words")[0]
+    digest = version.tags["digest"]
+    entry = ledger.Entry(
+        action=ledger.PROMOTED, version="1", digest=digest, variant="fp32", verdict="safe", reason="",
+        overrode="", who="somebody", previous="",
+    )  # fmt: skip
+    ledger.append(tracker, "words", version, entry)
+    traffic = follow("words", read_settings())
+    assert traffic.stable == Target(version="1", digest=digest, variant="fp32")
+    assert parse((shelf("words", read_settings()) / FILE).read_bytes(), FILE) == traffic

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from toolchain.release.promote import verdict_of
+from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
 from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, Push, Verdict, decide
 from toolchain.services.ledger import PROMOTED, Entry
@@ -33,6 +34,7 @@ def test_the_first_model_is_promoted_too():
         ({"older": True}, r"it is older than version 2, which serves \(to go back: rollback\)"),
         ({"check": NOTHING_RECORDED}, "no answers were recorded with it"),
         ({"verdict": UNSAFE, "serving": None}, "the gate refused it"),
+        ({"api": Api("abc", "2", ("POST /predict: is gone",))}, "it breaks callers of version 2: POST /predict: is g"),
     ],
 )
 def test_what_speaks_against_it_refuses_it_and_force_overrides_it_and_remembers(changed: dict, reason: str):

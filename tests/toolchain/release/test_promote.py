@@ -1,5 +1,6 @@
 """The step as a pod runs it: what it decides is a measurement, and what it must not promote stays where it is."""
 
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
     name = f"words-{next(NUMBERS)}"
     run = tracker.create_run("any", "any", {})
     for number in ("1", "2"):
-        labels = (f"bad-{number}", f"good-{number}")
-        folder = write_model(tmp_path / number, "text-classification", word_counter, labels)
+        graph = partial(word_counter, opset=15 + int(number))  # what tells their files apart, and nothing else
+        folder = write_model(tmp_path / number, "text-classification", graph)
         record(folder, [Row(text="good", scores=(0.2689414, 0.7310586))])  # softmax of 0 and 1
         tracker.upload(run, folder, f"variants/{number}")
         tags = {"digest": open_model(folder).digest, "variant": f"variant-{number}", "safe": "true"}
@@ -61,6 +62,9 @@ def test_a_promotion_is_a_measurement_that_says_what_was_decided(model: str, tra
         "overrode": "",
         "rows": 1,
         "alike": 1,
+        "openapi": tracker.versions(model)[1].tags["openapi.sha256"],
+        "against": "",
+        "breaking": [],
         "sha256": ledger.read(tracker, model).head,
     }
     assert (found.lineage[-1].step, found.lineage[-1].config["who"]) == ("release.promote", "ann")
@@ -80,6 +84,29 @@ def test_a_refusal_is_a_result_and_changes_nothing(model: str, tracker: Tracker,
     data = open_measurement(tmp_path / "promotion", "promotion").data
     assert (data["action"], data["rows"], data["sha256"]) == ("refuse", 0, ""), "no server was started for it"
     assert (tracker.aliases(model), ledger.read(tracker, model).lines) == ({"candidate": "2"}, ())
+
+
+def test_a_version_that_breaks_callers_needs_force_and_the_ledger_says_what_it_broke(
+    model: str, tracker: Tracker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    promote.run(tmp_path / "first", promote.Config(model=f"{model}:1"))
+    promote.run(tmp_path / "second", promote.Config(model=f"{model}:2"))
+    assert "after version 1, nothing changes for callers" in capfd.readouterr().out
+    renamed = write_model(tmp_path / "3", "text-classification", word_counter, ("negative", "good"))
+    record(renamed, [Row(text="good", scores=(0.2689414, 0.7310586))])
+    run = tracker.create_run("any", "any", {})
+    tracker.upload(run, renamed, "variants/3")
+    tags = {"digest": open_model(renamed).digest, "variant": "variant-3", "safe": "true"}
+    tracker.add_version(model, run, "variants/3", tags, "")
+    refused = promote.run(tmp_path / "third", promote.Config(model=f"{model}:3"))
+    assert refused == promote.Result(promoted=False, changed=False)
+    data = open_measurement(tmp_path / "third", "promotion").data
+    lost = 'POST /predict answer 200 answers[].label: "positive" is gone'
+    assert (data["against"], lost in data["breaking"]) == ("2", True)
+    assert f"it breaks callers of version 2: {lost}" in capfd.readouterr().out
+    forced = promote.Config(model=f"{model}:3", force=True, reason="every caller was asked")
+    assert promote.run(tmp_path / "forced", forced).changed
+    assert lost in ledger.read(tracker, model).lines[-1].entry.overrode
 
 
 def test_files_that_were_changed_in_mlflow_are_not_promoted(model: str, tracker: Tracker, tmp_path: Path):

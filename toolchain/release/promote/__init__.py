@@ -12,9 +12,10 @@ from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, ConfigError
 from toolchain.processor import describe
 from toolchain.progress import say
+from toolchain.release.promote.api import Api, compare
 from toolchain.release.promote.check import Check, ask_server
 from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, Decision, Push, Verdict, decide
-from toolchain.services import ledger, registry
+from toolchain.services import interfaces, ledger, registry
 from toolchain.services.mlflow import Tracker, Version
 
 CANDIDATE = "candidate"  # the alias that registration gives the gate's winner; with "-" and a kind, of the winner there
@@ -53,7 +54,9 @@ def promote(config: Config) -> dict[str, Any]:
 
     Returns:
         model, version, digest, variant, verdict; action, why and overrode of the decision; rows asked and answered
-        alike, 0 when the server was not started; sha256 of the ledger's entry, "" when none was added.
+        alike, 0 when the server was not started; openapi, the digest of its document, against, the version that this
+        was compared with, and breaking, what callers of that one would lose; sha256 of the ledger's entry, "" when
+        none was added.
     """
     tracker = Tracker()
     name = registry.split_name(config.model)[0]
@@ -69,7 +72,8 @@ def promote(config: Config) -> dict[str, Any]:
     )
     decision = decide(push)
     if decision.action == PROMOTE:
-        push = replace(push, check=_check(tracker, version))
+        check = _check(tracker, version)
+        push = replace(push, check=check, api=_api(tracker, version, check, known.serving, versions))
         decision = decide(push)
     added = ""
     if decision.action == PROMOTE:
@@ -150,6 +154,17 @@ def _check(tracker: Tracker, version: Version) -> Check:
         return ask_server(model, version.model, version.number)
 
 
+def _api(
+    tracker: Tracker, version: Version, check: Check, serving: ledger.Entry | None, versions: Mapping[str, Version]
+) -> Api:
+    """Keep the document that a server of ``version`` answered with, and compare it with that of what serves."""
+    if check.document is None:
+        return Api()
+    sha256 = interfaces.keep(tracker, version, check.document)
+    old = versions.get(serving.version) if serving else None
+    return compare(check.document, sha256, interfaces.kept(tracker, old) if old else None, old.number if old else "")
+
+
 def _entry(push: Push, version: Version, decision: Decision, config: Config, head: str) -> ledger.Entry:
     return ledger.Entry(
         action=ledger.PROMOTED,
@@ -175,6 +190,9 @@ def _told(name: str, version: Version, push: Push, decision: Decision, entry: st
         **asdict(decision),
         "rows": check.rows,
         "alike": check.alike,
+        "openapi": push.api.sha256,
+        "against": push.api.against,
+        "breaking": list(push.api.breaking),
         "sha256": entry,
     }
 
@@ -187,4 +205,5 @@ def _sentence(found: Mapping[str, Any]) -> str:
         return f"nothing to do for {what}: {found['why']}"
     forced = f"; by force, although {found['overrode']}" if found["overrode"] else ""
     asked = f"{found['alike']} of {found['rows']} recorded rows answered alike"
-    return f"promoted {what}, {found['why']}: {found['verdict']}; {asked}{forced}"
+    same = "" if found["breaking"] or not found["against"] else ", nothing changes for callers"
+    return f"promoted {what}, {found['why']}{same}: {found['verdict']}; {asked}{forced}"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from threading import Timer
@@ -33,6 +33,7 @@ class Check:
     rows: int  # asked; 0 when none were recorded
     alike: int  # of them, answered as recorded
     fault: str = ""  # why it must not serve, "" when it may
+    document: dict[str, Any] | None = field(default=None, compare=False, repr=False)  # its OpenAPI, None: not taken
 
 
 def ask_server(model: Model, name: str, number: str) -> Check:
@@ -45,10 +46,11 @@ def ask_server(model: Model, name: str, number: str) -> Check:
             if found != model.digest:
                 return Check(len(rows), 0, f"it serves digest {found[:12]} in place of {model.digest[:12]}")
             alike = [_is_alike(_ask(address, row), row, expected, model) for row in rows] if expected else []
+            document = _request(f"{address}/openapi.json")
     except ServiceError as failed:
         return Check(len(rows), 0, str(failed))
     fault = "" if all(alike) else f"{len(alike) - sum(alike)} of {len(rows)} recorded rows are answered otherwise"
-    return Check(len(rows), sum(alike), fault)
+    return Check(len(rows), sum(alike), fault, document)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Decision: whether a version may become what serves. No service is asked here; all that counts is in a ``Push``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
 from toolchain.services.ledger import SHOWN_DIGITS, Entry
 
-PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
+PROMOTE, TRY, KEEP, REFUSE = "promote", "try", "keep", "refuse"
 
 
 @dataclass(frozen=True)
@@ -28,26 +29,33 @@ class Push:
     serving: Entry | None  # None: nothing was promoted yet
     force: bool  # with a reason
     check: Check | None = None  # None: no server was started yet, for what needs none to be decided
+    percent: float = 0.0  # of requests that it gets as a canary at first, 0 to promote it at once
+    canary: Entry | None = None  # what is on trial now
+    forbidden: str = ""  # what keeps it from serving until a person has approved it
+    api: Api = field(default_factory=Api)  # beside that of what serves
 
 
 @dataclass(frozen=True)
 class Decision:
-    action: str  # PROMOTE, KEEP (it serves already) or REFUSE
+    action: str  # PROMOTE, TRY (as a canary), KEEP (it serves already) or REFUSE
     why: str  # a clause
     overrode: str = ""  # what spoke against it and was overridden by force
 
 
 def decide(push: Push) -> Decision:
-    """Return what is to be done. Force overrides the gate and the order of versions, never a server that fails."""
+    """Return what is to be done. Force overrides what speaks against it, never a server that fails."""
     if push.serving and push.serving.digest == push.digest:
         return Decision(KEEP, f"digest {push.digest[:SHOWN_DIGITS]} serves already, as version {push.serving.version}")
     if push.check and push.check.fault:
         return Decision(REFUSE, f"a server with it fails: {push.check.fault}")
+    if push.forbidden:
+        return Decision(REFUSE, push.forbidden)
     objections = "; ".join(_objections(push))
     if objections and not push.force:
         return Decision(REFUSE, f"{objections}. To promote it all the same: --force --reason REASON")
-    before = f"after version {push.serving.version}" if push.serving else "the first"
-    return Decision(PROMOTE, before, objections)
+    if push.serving and 0 < push.percent < 100:
+        return Decision(TRY, f"beside version {push.serving.version}", objections)
+    return Decision(PROMOTE, f"after version {push.serving.version}" if push.serving else "the first", objections)
 
 
 def _objections(push: Push) -> Iterator[str]:
@@ -56,5 +64,9 @@ def _objections(push: Push) -> Iterator[str]:
         yield "it was not gated" if told == "not gated" else f"the gate refused it: {told}"
     if push.older and push.serving:
         yield f"it is older than version {push.serving.version}, which serves (to go back: rollback)"
+    if push.canary and push.canary.digest != push.digest:
+        yield f"version {push.canary.version} is on trial as a canary (to end that: rollback)"
     if push.check and not push.check.rows:
         yield "no answers were recorded with it, so nothing shows that it answers as it was measured"
+    if push.api.objection:
+        yield push.api.objection

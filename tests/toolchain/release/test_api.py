@@ -1,0 +1,46 @@
+"""What a version's callers would lose is said in a clause that stays short, however much that is."""
+
+from typing import Any
+
+import pytest
+
+from tests.toolchain.compatibility.conftest import changed, original
+from toolchain.release.promote.api import SHOWN_CHARACTERS, Api, compare
+
+POST = ("paths", "/predict", "post")
+ASKED = (*POST, "requestBody", "content", "application/json", "schema", "properties", "texts")
+LABEL = (*POST, "responses", "200", "content", "application/json", "schema", "properties", "answers", "items",
+    "properties", "label", "enum")  # fmt: skip
+
+
+def test_another_version_of_the_same_form_breaks_nobody():
+    found = compare(changed("info", to={"title": "reviews", "version": "2"}), "abc", original(), "1")
+    assert found == Api("abc", "1", ())
+    assert found.objection == ""
+
+
+def test_nothing_is_compared_with_a_version_whose_document_was_never_kept():
+    assert compare(original(), "abc", None, "1") == Api("abc")
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (changed(*LABEL, to=["positive"]), 'POST /predict answer 200 answers[].label: "negative" is gone'),
+        (changed(*ASKED, "maxItems", to=8), "POST /predict request texts: maxItems is 8, was 64"),
+        (changed("security", to=[{"token": []}]), "POST /predict: needs authentication now"),
+    ],
+)
+def test_what_callers_would_lose_is_an_objection(new: Any, told: str):
+    found = compare(new, "abc", original(), "1")
+    assert found.breaking[0] == told
+    assert found.objection.startswith(f"it breaks callers of version 1: {told}")
+
+
+def test_a_clause_stays_short_however_much_is_lost():
+    old = changed(*LABEL, to=[f"a label of some length {number}" for number in range(500)])
+    found = compare(changed(*LABEL, to=[]), "abc", old, "1")
+    assert len(found.breaking[0]) > 5_000
+    assert len(found.objection) < 2 * SHOWN_CHARACTERS
+    paths = {f"/{number}": {"get": {}} for number in range(40)}
+    assert compare(changed("paths", to={}), "abc", changed("paths", to=paths), "1").objection.endswith(", and 37 more")

@@ -1,4 +1,4 @@
-"""Watch model servers from this machine: what ``make monitor`` runs.
+"""Watch model servers and runs from this machine: what ``make monitor`` runs.
 
 Starts Prometheus, and Grafana where it is installed, on 127.0.0.1 with the rules and dashboards of monitoring/, and
 ends them with itself. What they keep, and what they print, is in the folder of the runs.
@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from pipelines.engine import exporter
+from pipelines.engine.cost import read_prices
 from pipelines.engine.doctor import is_answering
 from pipelines.engine.settings import ROOT, Settings, read_settings, step_environment
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
@@ -83,16 +85,17 @@ def monitor(servers: Sequence[str], port: int, grafana_port: int, seconds: int, 
     programs = [prometheus(folder, port), *grafana(folder, grafana_port, f"http://{HOST}:{port}", seconds)]
     for program in programs:
         _check_free(program)
-    write_configuration(folder, servers, seconds)
     environment = step_environment(settings)
     with ExitStack() as stack:
+        runs_port = stack.enter_context(exporter.serving(settings.runs, read_prices(), HOST))
+        write_configuration(folder, servers, seconds, runs_port)
         processes = [(program, stack.enter_context(_running(program, folder, environment))) for program in programs]
         _tell(programs, servers)
         _wait(processes, folder)
 
 
-def write_configuration(folder: Path, servers: Sequence[str], seconds: int) -> None:
-    """Write Prometheus' configuration into ``folder``: that of monitoring/, for these servers."""
+def write_configuration(folder: Path, servers: Sequence[str], seconds: int, runs_port: int) -> None:
+    """Write Prometheus' configuration into ``folder``: that of monitoring/, for these servers and the runs' figures."""
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +104,8 @@ def write_configuration(folder: Path, servers: Sequence[str], seconds: int) -> N
     found["global"]["evaluation_interval"] = f"{seconds}s"
     found["rule_files"] = [str(MONITORING / "prometheus" / "rules.yml")]
     found["scrape_configs"][0]["static_configs"] = [{"targets": list(servers)}]
+    runs = {"targets": [f"{HOST}:{runs_port}"], "labels": {"instance": "runs"}}  # each time at another port
+    found["scrape_configs"].append({"job_name": "toolchain-runs", "static_configs": [runs]})
     written = folder / "prometheus.yml.new"
     written.write_text(yaml.safe_dump(found), encoding="utf-8")
     written.rename(folder / "prometheus.yml")

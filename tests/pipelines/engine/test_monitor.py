@@ -75,7 +75,7 @@ def test_a_program_that_does_not_start_is_told_with_its_last_words(refused: Refu
 
 @pytest.mark.skipif(not which("promtool"), reason="needs promtool: apt-get install prometheus")
 def test_the_configuration_that_is_written_is_valid_and_names_the_servers(tmp_path: Path):
-    monitor.write_configuration(tmp_path, ["127.0.0.1:8080", "[::1]:8081"], 2)
+    monitor.write_configuration(tmp_path, ["127.0.0.1:8080", "[::1]:8081"], 2, 9101)
     file = tmp_path / "prometheus.yml"
     done = subprocess.run(["promtool", "check", "config", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -83,6 +83,7 @@ def test_the_configuration_that_is_written_is_valid_and_names_the_servers(tmp_pa
     assert written["scrape_configs"][0]["static_configs"] == [{"targets": ["127.0.0.1:8080", "[::1]:8081"]}]
     assert written["scrape_configs"][0]["job_name"] == "toolchain-serving"  # which the rules name
     assert written["global"]["scrape_interval"] == "2s"
+    assert written["scrape_configs"][1]["static_configs"][0]["targets"] == ["127.0.0.1:9101"]
 
 
 def test_grafana_gets_all_that_its_provisioning_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

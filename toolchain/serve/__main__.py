@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", default="", help="default: the first digits of its digest")
     top.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all addresses")
     top.add_argument("--parity", type=Path, metavar="FOLDER", help="where expected.json is; default: in the model")
-    top.add_argument("--certificate", type=Path, metavar="FILE", help="PEM; with --key, for HTTPS")
+    grpc = "where gRPC listens too; 0 for any port that is free; default: nowhere"
+    top.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
+    top.add_argument("--certificate", type=Path, metavar="FILE", help="PEM; with --key, for TLS")
     top.add_argument("--key", type=Path, metavar="FILE", help="PEM")
     for name, text in NUMBERS.items():
         default = defaults[name.replace("-", "_")]

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from toolchain.serve.fleet import STABLE, Fleet
 from toolchain.serve.metrics import Stopwatch
 from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.served import Served
 
 OPEN = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")  # what needs no token: no row passes
 REQUEST_ID, SERVED = "toolchain.request_id", "toolchain.served"  # in a request's scope: its id, and who answers it
@@ -42,7 +43,7 @@ class Door:
         finally:
             self.in_flight -= 1
             self.held -= passage.bytes
-            self._count(scope, passage)
+            self.count(scope[SERVED], _route(scope), passage.status, passage.watch.seconds)
 
     @property
     def most_body_bytes(self) -> int:
@@ -58,30 +59,31 @@ class Door:
         return self._fleet.draining
 
     def take(self, size: int) -> None:
-        """Hold ``size`` more bytes of bodies, or refuse."""
+        """Hold ``size`` more bytes of bodies, or refuse. Whoever takes gives back, from ``held``."""
         if self.held + size > self._fleet.settings.held_bytes:
             raise Problem(429, "too much is being read already; come again in 1 s", retry_after=1)
         self.held += size
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
-        if self._tokens and scope["path"] not in OPEN and not self._knows(headers.get(b"authorization", b"")):
+        if scope["path"] not in OPEN and not self.admits(headers.get(b"authorization", b"")):
             raise Problem(401, "send a known token as Authorization: Bearer TOKEN")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self.most_body_bytes:
-            raise Problem(413, _too_large(self.most_body_bytes))
+            raise Problem(413, too_large(self.most_body_bytes))
 
-    def _count(self, scope: Scope, passage: "Passage") -> None:
-        """Count a request as one of the version that was chosen for it, else of the stable one, and let go of that."""
-        if served := scope[SERVED]:
+    def admits(self, authorization: bytes) -> bool:
+        """Return whether who brings ``authorization``, as HTTP spells it, may ask."""
+        kind, _, token = authorization.partition(b" ")
+        found = [hmac.compare_digest(token.strip(), known) for known in self._tokens]  # all of them: time tells nothing
+        return not self._tokens or (kind.lower() == b"bearer" and any(found))
+
+    def count(self, served: Served | None, route: str, status: int, seconds: float) -> None:
+        """Count a request as one of ``served``, which was chosen for it, else of the stable one, and let go of that."""
+        if served:
             served.users -= 1
         if served := served or self._fleet.roles.get(STABLE):
-            served.metrics.request(_route(scope), passage.status, passage.watch.seconds)
-
-    def _knows(self, header: bytes) -> bool:
-        kind, _, token = header.partition(b" ")
-        found = [hmac.compare_digest(token.strip(), known) for known in self._tokens]  # all of them: time tells nothing
-        return kind.lower() == b"bearer" and any(found)
+            served.metrics.request(route, status, seconds)
 
 
 class Passage:
@@ -133,7 +135,7 @@ class Passage:
 
     def _count(self, size: int) -> None:
         if self.bytes + size > self._door.most_body_bytes:
-            raise Problem(413, _too_large(self._door.most_body_bytes))
+            raise Problem(413, too_large(self._door.most_body_bytes))
         self._door.take(size)
         self.bytes += size
 
@@ -149,5 +151,5 @@ def _route(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "none"))
 
 
-def _too_large(most: int) -> str:
+def too_large(most: int) -> str:
     return f"the body has more than the {most:,} bytes allowed; send fewer or smaller rows"

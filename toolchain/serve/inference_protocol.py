@@ -4,6 +4,8 @@ Texts come as they are (BYTES), pictures as pixels at the model's size (UINT8). 
 https://github.com/kserve/open-inference-protocol; its binary extension is not spoken here.
 """
 
+from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -76,26 +78,36 @@ async def answer(request: Request, fleet: Fleet) -> Response:
     content = await request.body()
     served = predict.chosen(request, fleet, request.path_params.get("version", ""))
     body = predict.read_json(content)
-    tensor = _only_input(body, served)
-    wanted = _wanted_outputs(body, served)
-    rows = await _rows(tensor, served)
-    answers = await served.ask(rows, predict.gone(request))
-    fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
-    for row, one in zip(rows, answers, strict=True):
-        predict.count(served, row, one)
-    given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]
-    told = {"model_name": served.name, "model_version": served.version, "outputs": given}
+    told = await infer(body, served, fleet, lambda: predict.gone(request))
     if isinstance(body.get("id"), str):
         told["id"] = body["id"]
     return _json(told)
 
 
-def _named(request: Request, fleet: Fleet) -> Served:
-    """Return the version that the address names, the stable one when it names none."""
-    if request.path_params["name"] != fleet.name:
+async def infer(
+    body: dict[str, Any], served: Served, fleet: Fleet, gone: Callable[[], Awaitable[object]], seconds: float = inf
+) -> dict[str, Any]:
+    """Return what ``served`` answers to ``body``, an inference request; ``gone()`` and ``seconds`` as it is asked."""
+    tensor = _only_input(body, served)
+    wanted = _wanted_outputs(body, served)
+    rows = await _rows(tensor, served)
+    answers = await served.ask(rows, gone(), seconds)
+    fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
+    for row, one in zip(rows, answers, strict=True):
+        predict.count(served, row, one)
+    given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]
+    return {"model_name": served.name, "model_version": served.version, "outputs": given}
+
+
+def named(name: str, version: str, fleet: Fleet) -> Served:
+    """Return the version that a caller names, the stable one when it names none."""
+    if name != fleet.name:
         raise Problem(404, f"there is no such model here; there is {fleet.name}")
-    version = request.path_params.get("version", "")
     return fleet.choose("", version) if version else fleet.stable
+
+
+def _named(request: Request, fleet: Fleet) -> Served:
+    return named(request.path_params["name"], request.path_params.get("version", ""), fleet)
 
 
 def _input(served: Served) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import uvicorn
@@ -35,13 +36,15 @@ def serve(settings: Settings) -> None:
     tokens = serving_tokens()
     _check_files(settings)
     signal.signal(signal.SIGTERM, _end_early)  # the first process of a container would not hear it otherwise
-    with _bound(settings) as listener:
+    with _bound(settings.host, settings.port, "--port") as listener:
+        if settings.grpc_port:
+            _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number
         follower = Follower(settings) if settings.traffic else None
         fleet = follower.fleet if follower else fixed(load(settings))
         door = build(fleet, tokens, follower)
         listener.listen(BACKLOG)  # whoever reads the line and asks at once waits a moment, and is not refused
         _tell(fleet, listener)
-        DrainingServer(_config(door, settings), fleet).run(sockets=[listener])
+        DrainingServer(_config(door, settings), fleet, door).run(sockets=[listener])
     print("ended: every request that came was answered", flush=True)
     if follower and follower.is_at_work(SECONDS_FOR_THE_LOADER):
         sys.stderr.flush()
@@ -57,9 +60,24 @@ def _end_early(sig: int, frame: FrameType | None) -> None:
 class DrainingServer(uvicorn.Server):
     """A server that, told to end by SIGTERM, answers for a while yet: until balancers know that it is going."""
 
-    def __init__(self, config: uvicorn.Config, fleet: Fleet) -> None:
+    def __init__(self, config: uvicorn.Config, fleet: Fleet, door: Door) -> None:
         super().__init__(config)
-        self._fleet = fleet
+        self._fleet, self._door = fleet, door
+        self._stop_grpc: Callable[[float], Awaitable[None]] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._fleet.settings.grpc_port is not None:
+            from toolchain.serve.grpc_protocol import listen  # here: it takes a while, and most serve without it
+
+            server, port = await listen(self._fleet, self._door)
+            self._stop_grpc = server.stop
+            print(f"gRPC at {_shown(self._fleet.settings.host)}:{port}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._stop_grpc:
+            await self._stop_grpc(_seconds_to_finish(self._fleet.settings))
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._fleet.draining or sig == signal.SIGINT:  # told twice, or by a person who waits
@@ -82,19 +100,17 @@ def _check_files(settings: Settings) -> None:
             raise ConfigError(f"{file} is not there; HTTPS needs a certificate and its key as PEM files")
 
 
-def _bound(settings: Settings) -> socket.socket:
-    """Return a socket at the address of ``settings``, before the time of loading is spent."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _bound(host: str, port: int, option: str) -> socket.socket:
+    """Return a socket at the address that ``option`` names, before the time of loading is spent."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         why = error.strerror or str(error)
-        raise ConfigError(
-            f"cannot listen at {settings.host} port {settings.port}: {why}; name another with --port"
-        ) from error
+        raise ConfigError(f"cannot listen at {host} port {port}: {why}; name another with {option}") from error
     return listener
 
 
@@ -109,17 +125,25 @@ def _config(door: Door, settings: Settings) -> uvicorn.Config:
         backlog=BACKLOG,
         limit_concurrency=settings.connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.deadline_seconds) + SECONDS_TO_FINISH,
+        timeout_graceful_shutdown=_seconds_to_finish(settings),
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,
     )
 
 
+def _seconds_to_finish(settings: Settings) -> int:
+    return int(settings.deadline_seconds) + SECONDS_TO_FINISH
+
+
+def _shown(host: str) -> str:
+    """Return an address that can be asked for one that is listened at."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+
+
 def _tell(fleet: Fleet, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     scheme = "https" if fleet.settings.certificate else "http"
     what = told(fleet.traffic, fleet.roles) if fleet.traffic else fleet.name
     state = f"{what}; {fleet.unready or fleet.stable.parity.told}"
     begins, stream = ("not ready", sys.stderr) if fleet.unready else ("ready", sys.stdout)
-    print(f"{begins}: {scheme}://{shown}:{port}/docs  ({state})", file=stream, flush=True)
+    print(f"{begins}: {scheme}://{_shown(host)}:{port}/docs  ({state})", file=stream, flush=True)

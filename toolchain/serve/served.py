@@ -1,6 +1,7 @@
 """Served: one version that a server answers with, loaded, warm and compared with what was recorded of it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,22 +72,25 @@ class Served:
         finally:
             self.users -= 1
 
-    async def ask(self, rows: Sequence[Prepared], gone: Awaitable[object]) -> list[Any]:
+    async def ask(self, rows: Sequence[Prepared], gone: Awaitable[object], seconds: float = math.inf) -> list[Any]:
         """Return the answers to ``rows``, or say by a Problem why there are none.
 
-        ``gone`` ends when the client has gone, after which nobody wants the answers.
+        ``gone`` ends when the client has gone, after which nobody wants the answers; nor after ``seconds``, where the
+        client's deadline comes before the server's.
         """
-        seconds = self.settings.deadline_seconds
+        seconds = min(seconds, self.settings.deadline_seconds)
         left = asyncio.ensure_future(gone)
         try:
             if self.parity.reason:
                 raise Problem(503, f"the model is not ready: {self.parity.reason}")
             ticket = self.batcher.submit(rows, time.monotonic() + seconds)
             either: set[asyncio.Future[Any]] = {ticket.future, left}
-            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:  # whoever was cancelled wants no answer either
+                ticket.abandoned |= not ticket.future.done()
             if ticket.future.done():
                 return ticket.future.result()
-            ticket.abandoned = True
             if left.done():
                 raise Problem(499, "the client has gone")
             raise TimeoutError

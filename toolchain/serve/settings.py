@@ -23,6 +23,7 @@ class Settings:
     parity: Path | None = None  # a folder with expected.json; None: the model's own
     host: str = "127.0.0.1"  # the address to listen at; 0.0.0.0 for all
     port: int = 8080  # 0 for any that is free
+    grpc_port: int | None = None  # where gRPC listens too; 0 for any that is free; None: nowhere
     certificate: Path | None = None  # PEM files, for HTTPS; both or neither
     key: Path | None = None
     threads: int = 1  # of one inference, as the gate measures: on shared cores more would wait for each other
@@ -55,8 +56,13 @@ class Settings:
         for name in ("streams", "batch_wait_ms", "drain_seconds"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}: give 0 or more")
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"port is {self.port}: give one from 1 to 65535, or 0 for any that is free")
+        for name in ("port", "grpc_port"):
+            if not 0 <= (getattr(self, name) or 0) <= 65535:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}: give one from 1 to 65535, or 0 for any that is free"
+                )
+        if self.port and self.port == self.grpc_port:
+            raise ConfigError(f"port and grpc_port are both {self.port}: HTTP and gRPC need a port each")
         if self.request_rows > self.queue_rows:
             raise ConfigError(
                 f"request_rows is {self.request_rows}, but the queue holds {self.queue_rows} (queue_rows)"

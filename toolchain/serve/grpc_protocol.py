@@ -1,0 +1,229 @@
+"""Open Inference Protocol v2 over gRPC, beside the HTTP server in its event loop: the same model, limits and figures.
+
+The specification is https://github.com/kserve/open-inference-protocol. Health is told as gRPC's own probes ask, too.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from open_inference.grpc import protocol
+
+from toolchain.errors import ConfigError
+from toolchain.serve.door import Door, too_large
+from toolchain.serve.fleet import Fleet
+from toolchain.serve.grpc_messages import answer_of, body_of, metadata_of
+from toolchain.serve.inference_protocol import SERVER, describe, infer, named
+from toolchain.serve.metrics import Stopwatch
+from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.served import Served
+from toolchain.serve.settings import Settings
+
+INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
+OPEN = ("ServerLive", "ServerReady", "Check")  # what needs no token: no row passes
+IDENTITY_ONLY = 1  # the bit of "not compressed": a small message that grows to gigabytes is not unpacked
+CODES = {  # by the HTTP status that means the same
+    **dict.fromkeys((400, 415, 422), grpc.StatusCode.INVALID_ARGUMENT),
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    **dict.fromkeys((413, 429), grpc.StatusCode.RESOURCE_EXHAUSTED),
+    499: grpc.StatusCode.CANCELLED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+Context = grpc.aio.ServicerContext[Any, Any]
+IDS = re.compile(r"[!-~]{1,128}")  # of requests: what may stand in metadata and in a log of the caller's
+
+
+async def listen(fleet: Fleet, door: Door) -> tuple[grpc.aio.Server, int]:
+    """Return a server that answers for ``fleet`` by gRPC as ``door`` lets in, and its port.
+
+    Raises:
+        ConfigError: the port is taken, or the certificate is none.
+    """
+    settings = fleet.settings
+    server = grpc.aio.server(
+        handlers=Protocol(fleet, door).handlers(),
+        options=(
+            ("grpc.max_receive_message_length", settings.body_bytes),
+            ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
+            ("grpc.so_reuseport", 0),  # else two servers share a port, unnoticed
+        ),
+        maximum_concurrent_rpcs=settings.connections,
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
+    await server.start()
+    return server, port
+
+
+@dataclass
+class Call:
+    """One request on its way."""
+
+    context: Context
+    id: str
+    served: Served | None = None  # who was chosen to answer it
+    bytes: int = 0
+    status: int = 499  # as HTTP would tell it; until something is told, the client can only have gone
+
+    def choose(self, fleet: Fleet, version: str) -> Served:
+        """Return who answers, kept until the request is done."""
+        self.served = fleet.choose(self.id, version)
+        self.served.users += 1
+        return self.served
+
+
+Answer = Callable[[Any, Call], Awaitable[Message]]
+
+
+class Protocol:
+    """The methods of the protocol, answered for ``fleet`` as ``door`` lets in."""
+
+    def __init__(self, fleet: Fleet, door: Door) -> None:
+        self._fleet, self._door = fleet, door
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Return what a server of gRPC takes."""
+        inference: dict[str, tuple[type[Message], Answer]] = {
+            "ServerLive": (protocol.ServerLiveRequest, self._server_live),
+            "ServerReady": (protocol.ServerReadyRequest, self._server_ready),
+            "ModelReady": (protocol.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": (protocol.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": (protocol.ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": (protocol.ModelInferRequest, self._model_infer),
+        }
+        health: dict[str, tuple[type[Message], Answer]] = {"Check": (HealthCheckRequest, self._check)}
+        return tuple(
+            grpc.method_handlers_generic_handler(
+                service, {name: self._handler(f"/{service}/{name}", *method) for name, method in methods.items()}
+            )
+            for service, methods in ((INFERENCE, inference), (HEALTH, health))
+        )
+
+    def _handler(self, route: str, kind: type[Message], answer: Answer) -> "grpc.RpcMethodHandler[bytes, Message]":
+        """Return the handler of one method. It takes bytes, so that a message which is none is told as any problem."""
+
+        async def handle(content: bytes, context: Context) -> Message:
+            call = Call(context, _request_id(context))
+            watch = Stopwatch()
+            self._door.in_flight += 1
+            try:
+                self._admit(route, content, call)
+                response = await answer(_parsed(kind, content), call)
+                call.status = 200
+                return response
+            except Problem as problem:
+                await _refuse(call, problem)
+            except Exception as error:  # an operator needs the place, not the request
+                tell_place(error)
+                await _refuse(call, Problem(500, "the server failed on this request"))
+            finally:
+                self._leave(route, call, watch.seconds)
+
+        return grpc.unary_unary_rpc_method_handler(handle, None, _serialized)
+
+    def _admit(self, route: str, content: bytes, call: Call) -> None:
+        given = _metadata(call.context).get("authorization", "")
+        if route.rpartition("/")[2] not in OPEN and not self._door.admits(given.encode()):
+            raise Problem(401, "send a known token as metadata authorization: Bearer TOKEN")
+        if len(content) > self._door.most_body_bytes:
+            raise Problem(413, too_large(self._door.most_body_bytes))
+        self._door.take(len(content))
+        call.bytes = len(content)
+
+    def _leave(self, route: str, call: Call, seconds: float) -> None:
+        self._door.in_flight -= 1
+        self._door.held -= call.bytes
+        if call.status == 499 and call.context.time_remaining() == 0:  # the client waited as long as it wanted to
+            call.status = 504
+        self._door.count(call.served, route, call.status, seconds)
+
+    async def _server_live(self, request: Any, call: Call) -> Message:
+        return protocol.ServerLiveResponse(live=True)
+
+    async def _server_ready(self, request: Any, call: Call) -> Message:
+        return protocol.ServerReadyResponse(ready=not self._fleet.unready)
+
+    async def _model_ready(self, request: Any, call: Call) -> Message:
+        served = named(request.name, request.version, self._fleet)
+        return protocol.ModelReadyResponse(ready=not (served.unready or self._fleet.unready))
+
+    async def _server_metadata(self, request: Any, call: Call) -> Message:
+        return protocol.ServerMetadataResponse(name=SERVER, version=self._fleet.stable.version)
+
+    async def _model_metadata(self, request: Any, call: Call) -> Message:
+        described = describe(named(request.name, request.version, self._fleet))
+        return metadata_of({**described, "versions": self._fleet.versions})
+
+    async def _model_infer(self, request: Any, call: Call) -> Message:
+        named(request.model_name, request.model_version, self._fleet)
+        if IDS.fullmatch(request.id):
+            call.id = request.id
+        served = call.choose(self._fleet, request.model_version)
+        left = call.context.time_remaining()
+        told = await infer(body_of(request), served, self._fleet, _never, inf if left is None else left)
+        call.context.set_trailing_metadata((("x-request-id", call.id),))
+        return answer_of(told, bool(request.raw_input_contents), request.id or call.id)
+
+    async def _check(self, request: Any, call: Call) -> Message:
+        if request.service not in ("", INFERENCE):
+            raise Problem(404, f"there is no such service here; there is {INFERENCE}")
+        word = "NOT_SERVING" if self._fleet.unready else "SERVING"
+        return HealthCheckResponse(status=word)
+
+
+async def _never() -> None:
+    """Never return: gRPC itself ends a call whose client has gone."""
+    await asyncio.Event().wait()
+
+
+def _add_port(server: grpc.aio.Server, address: str, settings: Settings) -> int:
+    try:
+        if settings.certificate and settings.key:
+            pair = settings.key.read_bytes(), settings.certificate.read_bytes()
+            return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen for gRPC at {address}: name another with --grpc-port") from error
+
+
+def _request_id(context: Context) -> str:
+    """Return the id that the caller gave as metadata, if it is plain and short; a new one otherwise."""
+    given = _metadata(context).get("x-request-id", "")
+    return given if IDS.fullmatch(given) else uuid4().hex
+
+
+def _metadata(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _parsed(kind: type[Message], content: bytes) -> Message:
+    try:
+        return kind.FromString(content)
+    except DecodeError as error:
+        raise Problem(400, f"the message is no {kind.DESCRIPTOR.full_name}") from error
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+async def _refuse(call: Call, problem: Problem) -> NoReturn:
+    """Tell ``problem``; gRPC ends the call by an exception of its own."""
+    call.status = problem.status
+    metadata = [("x-request-id", call.id)]
+    if problem.retry_after:  # as HTTP says it, and as gRPC's own clients read it (gRFC A6)
+        metadata += [("retry-after", str(problem.retry_after))]
+        metadata += [("grpc-retry-pushback-ms", str(1000 * problem.retry_after))]
+    code = CODES.get(problem.status, grpc.StatusCode.INTERNAL)
+    await call.context.abort(code, problem.detail, tuple(metadata))
+    raise AssertionError("gRPC's abort always raises")

@@ -109,8 +109,9 @@ class Fleet:
     def change(self, traffic: Traffic, roles: Mapping[str, Served]) -> None:
         """Let ``roles`` answer from now on; who has none any more answers what it has begun and is closed."""
         leaving = [served for served in self.roles.values() if served not in roles.values()]
+        if roles != self.roles:
+            self.exposition.changed()
         self.traffic, self.roles = traffic, roles
-        self.exposition.changed()
         self._tell()
         for served in leaving:
             self._leaving[served] = asyncio.create_task(self._leave(served))

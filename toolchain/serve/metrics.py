@@ -50,7 +50,9 @@ class Metrics:
         self._seconds = self._histogram("request_seconds", "From the head of a request to its 2xx", buckets, "route")
         self._in_flight = self._gauge("requests_in_flight", "Requests that are being read or answered")
         self._queued = self._gauge("queue_rows", "Rows that wait")
-        self._queue = self._histogram("queue_seconds", "What a row waited", (0.0001, *buckets)).labels(**self._labels)
+        self._queue = self._histogram("queue_seconds", "What a row waited", sorted({0.0001, *buckets})).labels(
+            **self._labels
+        )
         self._batch = self._histogram("batch_rows", "Rows that ran at once", ROWS).labels(**self._labels)
         self._running = self._histogram("batch_seconds", "What a batch took", buckets).labels(**self._labels)
         unit = "tokens" if model.signature.task.startswith("text") else "pixels"

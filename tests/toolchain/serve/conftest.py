@@ -5,7 +5,9 @@ the mean brightness; the detector finds one box, whose place in the picture is k
 """
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from toolchain.answering import Answerer
 from toolchain.artifacts.expected import Expected, Row, picture_row, write_expected
 from toolchain.artifacts.model import Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes
 from toolchain.pictures import encode
 from toolchain.processor import describe
 from toolchain.serve.application import build
@@ -45,13 +48,13 @@ def save(graph: Any, path: Path, opset: int = 17) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
 
 
-def word_counter(path: Path, opset: int = 17) -> None:
-    """Write the graph: each word adds one to a class's logit."""
+def word_counter(path: Path, opset: int = 17, weight: float = 1.0) -> None:
+    """Write the graph: each word adds ``weight`` to a class's logit."""
     weights = np.zeros((len(WORDS), 2), np.float32)
     for word in GOOD:
-        weights[WORDS[word], 1] = 1
+        weights[WORDS[word], 1] = weight
     for word in BAD:
-        weights[WORDS[word], 0] = 1
+        weights[WORDS[word], 0] = weight
     nodes = [
         helper.make_node("Gather", ["weights", "input_ids"], ["each"]),
         helper.make_node("ReduceSum", ["each", "axis"], ["logits"], keepdims=0),
@@ -142,17 +145,52 @@ def record(folder: Path, rows: list[Row], threshold: float = 0.5) -> None:
     write_expected(folder, Expected(open_model(folder).digest, describe().kind, tuple(rows), threshold))
 
 
-@pytest.fixture
-def words(tmp_path: Path) -> Path:
-    """The word counter, with answers that are worked out here: softmax of the counts."""
-    folder = write_model(tmp_path / "words", "text-classification", word_counter)
+def write_words(target: Path, weight: float = 1.0) -> Path:
+    """Write a word counter, with answers that are worked out here: softmax of the weighted counts."""
+    folder = write_model(target, "text-classification", partial(word_counter, weight=weight))
     rows = []
     for text in RECORDED:
-        counts = [sum(word in kind for word in text.split()) for kind in (BAD, GOOD)]
+        counts = [weight * sum(word in kind for word in text.split()) for kind in (BAD, GOOD)]
         shares = np.exp(counts) / np.exp(counts).sum()
         rows.append(Row(text=text, scores=tuple(shares.tolist())))
     record(folder, rows)
     return folder
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    return write_words(tmp_path / "words")
+
+
+WEIGHTS = {"1": 1.0, "2": 2.0, "3": 3.0, "4": -1.0}  # of the versions of "reviews"; the last says the contrary
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of the versions of a model, by number."""
+    place = tmp_path_factory.mktemp("versions")
+    return {number: write_words(place / number, weight) for number, weight in WEIGHTS.items()}
+
+
+def target_of(versions: dict[str, Path], number: str) -> Target:
+    return Target(version=number, digest=open_model(versions[number]).digest, variant="fp32")
+
+
+def traffic_of(
+    versions: dict[str, Path], stable: str, canary: str = "", percent: float = 0, shadow: str = ""
+) -> Traffic:
+    on_trial = {role: target_of(versions, one) for role, one in (("canary", canary), ("shadow", shadow)) if one}
+    return Traffic(model="reviews", stable=target_of(versions, stable), percent=percent, **on_trial)  # type: ignore[arg-type]
+
+
+def put_on_shelf(shelf: Path, traffic: Traffic, versions: dict[str, Path]) -> None:
+    """Publish ``traffic``: models first, the document last."""
+    shelf.mkdir(exist_ok=True)
+    for target in traffic.targets.values():
+        if not (shelf / target.digest).exists():
+            shutil.copytree(versions[target.version], shelf / target.digest)
+    (shelf / ".new").write_bytes(as_bytes(traffic))
+    (shelf / ".new").replace(shelf / FILE)
 
 
 @pytest.fixture

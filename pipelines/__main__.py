@@ -44,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     _add_run_options(command)
     _add_serve(commands.add_parser("serve", help="answer over HTTP with a registered model, on this machine"))
+    command = commands.add_parser("openapi", help="a version's API, or what it breaks for callers of another")
+    command.add_argument("model", metavar="MODEL", help="a registered model's name")
+    command.add_argument("--version", default="", metavar="N", help="default: what serves, else the candidate")
+    broken = "tell what callers of that version would lose; exits with 3 when there is anything"
+    command.add_argument("--against", default="", metavar="M", help=broken)
     _add_promote(commands.add_parser("promote", help="let a registered version serve, if it may"))
     command = commands.add_parser("rollback", help="let what served before serve again")
     command.add_argument("model", metavar="MODEL", help="a registered model's name")

@@ -30,6 +30,7 @@ def run(given: argparse.Namespace) -> int:
         "lineage": lineage,
         "measure": measure,
         "serve": serve,
+        "openapi": openapi,
         "promote": promote,
         "rollback": rollback,
         "ledger": ledger,
@@ -133,6 +134,12 @@ def serve(given: argparse.Namespace, settings: Settings) -> int:
 
     serve_model(given, settings)
     return SUCCESS
+
+
+def openapi(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.openapi import tell_openapi
+
+    return SUCCESS if tell_openapi(given, settings) else NOT_PROMOTED
 
 
 def promote(given: argparse.Namespace, settings: Settings) -> int:

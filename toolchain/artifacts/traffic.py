@@ -50,6 +50,7 @@ class Traffic:
             raise ConfigError("the model's name is empty: give the registered one")
         if not 0 <= self.percent <= 100:
             raise ConfigError(f"percent is {self.percent}: give 0 to 100")
+        object.__setattr__(self, "percent", float(self.percent))  # 10 and 10.0 are one document with one digest
         if self.percent and self.canary is None:
             raise ConfigError(f"percent is {self.percent}, but there is no canary to answer so much")
         digests = [target.digest for target in self.targets.values()]

@@ -158,10 +158,9 @@ def _wanted_outputs(body: dict[str, Any], served: Served) -> set[str]:
     """Return the names of the tensors that the request asks for; none when it wants all."""
     wanted = body.get("outputs", [])
     known = [tensor["name"] for tensor in _outputs(served)]
-    names = {entry.get("name") for entry in wanted if isinstance(entry, dict)} if isinstance(wanted, list) else set()
-    if not isinstance(wanted, list) or len(names) != len(wanted) or not names <= set(known):
+    if not isinstance(wanted, list) or not all(isinstance(one, dict) and one.get("name") in known for one in wanted):
         raise Problem(422, f"outputs must be a list of tensors of the model: {', '.join(known)}", "/outputs")
-    return {str(name) for name in names}
+    return {str(one["name"]) for one in wanted}
 
 
 async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:

@@ -27,6 +27,8 @@ TAGS = [
     {"name": "health", "description": "Whether it may be asked, and its figures"},
     {"name": "v2", "description": "The Open Inference Protocol, with tensors as JSON"},
 ]
+ID_TOLD = "Decides which version answers while there is a canary: the same id always goes to the same one"
+REQUEST_ID = {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}, "description": ID_TOLD}
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 WORD, TRUTH, SHARE = {"type": "string"}, {"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": 1}
 Schema = dict[str, Any]
@@ -84,7 +86,12 @@ def _operation(path: str, served: Served) -> Schema:
     """Return what is to be said of the operation at ``path``."""
     text = {"200": {"description": "As plain text", "content": {"text/plain": {"schema": WORD}}}}
     told: dict[str, Schema] = {
-        "/predict": {"operationId": "predict", "requestBody": _predict_body(served), "responses": _predicted(served)},
+        "/predict": {
+            "operationId": "predict",
+            "parameters": [REQUEST_ID],
+            "requestBody": _predict_body(served),
+            "responses": _predicted(served),
+        },
         "/healthz": {"operationId": "alive", "responses": text},
         "/readyz": {"operationId": "ready", "responses": _answer(_ready_answer(served)) | _problems(503)},
         "/parity": {"operationId": "parity", "responses": _answer(_parity_answer()) | _problems(500)},
@@ -113,6 +120,7 @@ def _of_model(action: str, name: str, served: Served) -> Schema:
         },
         "/infer": {
             "operationId": f"{name}_infer",
+            "parameters": [*parameters, REQUEST_ID],
             "requestBody": _infer_body(served),
             "responses": _answer(_infer_answer()) | _problems(404, *ASKED),
         },
@@ -123,7 +131,8 @@ def _of_model(action: str, name: str, served: Served) -> Schema:
 def _answer(schema: Schema, example: Any = None) -> Schema:
     """Return the response when all is well."""
     content: Schema = {"schema": schema, **({} if example is None else {"example": example})}
-    return {"200": {"description": "The answer", "content": {JSON: content}}}
+    headers = {"X-Request-Id": {"schema": WORD, "description": "The request's, or one that was made for it"}}
+    return {"200": {"description": "The answer", "headers": headers, "content": {JSON: content}}}
 
 
 def _yes_or_no(schema: Schema) -> Schema:
@@ -272,7 +281,11 @@ def _server_answer() -> Schema:
 
 
 def _ready_answer(served: Served) -> Schema:
-    return _object({"ready": TRUTH, "parity": WORD, **dict.fromkeys(served.identity, WORD)})
+    version = _object({**dict.fromkeys(served.identity, WORD), "parity": WORD})
+    roles = {"type": "object", "additionalProperties": version, "description": "By stable, canary, shadow"}
+    refused = {"type": "object", "additionalProperties": WORD, "description": "Why, by version"}
+    told = {"ready": TRUTH, "parity": WORD, **dict.fromkeys(served.identity, WORD)}
+    return _object({**told, "versions": roles, "refused": refused})
 
 
 def _parity_answer() -> Schema:

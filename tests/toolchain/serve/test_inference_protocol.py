@@ -86,6 +86,8 @@ BAD = {
     "10,000 rows": text_request(*["good"] * 10_000),
     "unknown outputs": {**text_request("good"), "outputs": [{"name": "logits"}]},
     "outputs is no list": {**text_request("good"), "outputs": "label"},
+    "outputs that are no tensors": {**text_request("good"), "outputs": ["label"]},
+    "an output's name is an object": {**text_request("good"), "outputs": [{"name": {}}]},
 }
 
 

@@ -6,6 +6,7 @@ the mean brightness; the detector finds one box, whose place in the picture is k
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from starlette.testclient import TestClient
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from tests.toolchain.serve.running import Running, begin, command, ready
 from toolchain.answering import Answerer
 from toolchain.artifacts.expected import Expected, Row, picture_row, write_expected
 from toolchain.artifacts.model import Signature, Tensor, new_model, open_model
@@ -228,6 +230,21 @@ def serving() -> Iterator[Callable[..., TestClient]]:
     yield start
     for client in clients:
         client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Return a function that starts the program with a model's folder, as a process of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(folder: Path, *words: str, port: int = 0, **environment: str) -> Running:
+        started.append(begin(command(folder, "--port", str(port), *words), **environment))
+        return ready(started[-1])
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def served_by(client: TestClient) -> Served:

@@ -1,85 +1,23 @@
 """The program as a pod runs it: a process of its own, with real connections and signals."""
 
-import json
-import os
 import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
 from tests.toolchain.serve.conftest import record, write_model
+from tests.toolchain.serve.running import ROOT, Running, command, refused
 from toolchain.artifacts.expected import Row
 from toolchain.processor import usable_cores
 from toolchain.serve.settings import Settings
-
-ROOT = Path(__file__).parents[3]
-
-
-@dataclass
-class Running:
-    process: "subprocess.Popen[str]"
-    line: str  # that it printed first
-    port: int
-
-    def ask(self, *texts: str, connection: HTTPConnection | None = None) -> tuple[int, dict[str, Any]]:
-        to = connection or HTTPConnection("127.0.0.1", self.port, timeout=20)
-        to.request("POST", "/predict", json.dumps({"texts": texts}), {"Content-Type": "application/json"})
-        answer = to.getresponse()
-        return answer.status, json.loads(answer.read())
-
-    def end(self, by: int = signal.SIGTERM) -> tuple[int, str]:
-        self.process.send_signal(by)
-        out, error = self.process.communicate(timeout=30)
-        return self.process.returncode, out + error
-
-
-def command(folder: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "toolchain.serve", str(folder), "--name", "reviews", *words]
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Running]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def run(folder: Path, *words: str, port: int = 0, **environment: str) -> Running:
-        process = subprocess.Popen(
-            command(folder, "--port", str(port), *words),
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("ready: "), process.communicate(timeout=20)
-        return Running(process, line, int(line.split("/docs")[0].rsplit(":", 1)[1]))
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def refused(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
-    done = subprocess.run(
-        command(folder, *words), cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
-    )
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    return done.returncode, done.stderr
 
 
 def test_it_says_where_it_answers_and_logs_no_request(start: Callable[..., Running], words: Path):

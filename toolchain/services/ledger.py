@@ -15,6 +15,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from toolchain.artifacts.digest import sha256_of_json
@@ -22,7 +23,7 @@ from toolchain.artifacts.traffic import Target, Traffic
 from toolchain.errors import ArtifactError, ConfigError, ConflictError, ServiceError
 from toolchain.progress import say
 from toolchain.services.mlflow import Tracker, Version
-from toolchain.services.registry import TAG_DIGEST, TAG_ENTRY, TAG_VARIANT
+from toolchain.services.registry import TAG_APPROVAL, TAG_DIGEST, TAG_ENTRY, TAG_VARIANT
 from toolchain.services.storage import bucket, s3
 
 CHAMPION = "champion"  # the alias of what serves
@@ -33,7 +34,11 @@ PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 CANARY, CANARY_ENDED = "canary", "canary ended"
 APPROVED, REJECTED = "approved", "rejected"
 SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED)  # what changes who answers; the rest is said of a version
-LATER = ("percent", "until")  # fields that the first ledgers had not; where they say nothing, no digest holds them
+LATER = (
+    "percent",
+    "until",
+    "run",
+)  # fields that the first ledgers had not; where they say nothing, no digest holds them
 SHOWN_DIGITS = 12  # of a digest
 
 
@@ -42,7 +47,7 @@ class Entry:
     """One change of what serves, or one word on what may."""
 
     action: str  # PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, APPROVED or REJECTED
-    version: str  # of the model: that serves from then on, is on trial or was, is approved or not
+    version: str  # of the model: that serves from then on, is on trial or was; one of those approved or not
     digest: str  # of that version's files
     variant: str
     verdict: str  # the gate's, in words
@@ -54,6 +59,7 @@ class Entry:
     key: str = field(default_factory=lambda: uuid4().hex)  # tells two that say the same apart
     percent: float = 0.0  # of a canary: the share of requests that it answers, 0..100
     until: int = 0  # of a canary: when whoever watches it is done, milliseconds since 1970, UTC; later nobody watches
+    run: str = ""  # of an approval: the run whose versions are meant, all of them
 
     @property
     def said(self) -> dict[str, object]:
@@ -63,6 +69,10 @@ class Entry:
     @property
     def sha256(self) -> str:
         return sha256_of_json(self.said)
+
+    def again(self, **said: Any) -> "Entry":
+        """Return a new entry, of now, that is like this one but for ``said``."""
+        return Entry(**{**asdict(self), "when": int(time.time() * 1000), "key": uuid4().hex, **said})
 
     @property
     def target(self) -> Target:
@@ -143,10 +153,10 @@ class Ledger:
             entry=self.head,
         )
 
-    def word_on(self, digest: str) -> Entry | None:
-        """Return the last approval or rejection of the version with ``digest``, None when nobody said anything."""
+    def word_on(self, run: str) -> Entry | None:
+        """Return the last approval or rejection of what ``run`` registered, None when nobody said anything."""
         words = (line.entry for line in reversed(self.lines) if line.counts)
-        return next((one for one in words if one.action in (APPROVED, REJECTED) and one.digest == digest), None)
+        return next((one for one in words if one.action in (APPROVED, REJECTED) and one.run == run), None)
 
 
 def read(tracker: Tracker, model: str) -> Ledger:
@@ -218,6 +228,28 @@ def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
     kept = {name: getattr(target, name) for name in ("version", "digest", "variant", "verdict")}
     entry = Entry(action=ROLLED_BACK, **kept, reason=reason, who=who, previous=ledger.head)
     append(tracker, model, version, entry)
+    return entry
+
+
+def speak(tracker: Tracker, model: str, version: Version, action: str, run: str, reason: str, who: str) -> Entry:
+    """Record a person's word on what ``run`` registered, ``version`` among it, and return the entry.
+
+    A canary that is rejected is ended.
+
+    Args:
+        action: APPROVED or REJECTED.
+
+    Raises:
+        ConflictError, ServiceError: as ``append``.
+    """
+    ledger = read(tracker, model)
+    digest, variant = version.tags[TAG_DIGEST], version.tags.get(TAG_VARIANT, "")
+    told = Entry(action=action, version=version.number, digest=digest, variant=variant, verdict="", reason=reason)
+    entry = told.again(who=who, run=run, previous=ledger.head)
+    ledger = append(tracker, model, version, entry)
+    known = {one.tags.get(TAG_DIGEST): one for one in tracker.versions(model)}
+    if action == REJECTED and ledger.canary and known[ledger.canary.digest].tags.get(TAG_APPROVAL) == run:
+        end_canary(tracker, ledger, f"{run} was rejected", who)
     return entry
 
 

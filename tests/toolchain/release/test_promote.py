@@ -66,6 +66,8 @@ def test_a_promotion_is_a_measurement_that_says_what_was_decided(model: str, tra
         "against": "",
         "breaking": [],
         "sha256": ledger.read(tracker, model).head,
+        "promoted": True,
+        "trial": [],
     }
     assert (found.lineage[-1].step, found.lineage[-1].config["who"]) == ("release.promote", "ann")
     assert promote.run(tmp_path / "again", config) == promote.Result(promoted=True, changed=False)

@@ -311,18 +311,28 @@ def test_of_two_canaries_at_once_the_first_counts(tracker: Tracker, model: str):
     assert ledger.read(tracker, model).canary.version == "2"  # type: ignore[union-attr]
 
 
-def test_a_word_on_a_version_changes_nothing_of_who_answers(tracker: Tracker, model: str):
+def test_a_word_on_what_a_run_registered_changes_nothing_of_who_answers(tracker: Tracker, model: str):
     promote(tracker, model, "1")
-    head = give(tracker, model, "2", 10).head
-    assert ledger.read(tracker, model).word_on(DIGESTS["3"]) is None
+    give(tracker, model, "2", 10)
+    third = version(tracker, model, "3")
+    assert ledger.read(tracker, model).word_on("nightly-7") is None
     for action in (APPROVED, REJECTED):
-        said = replace(entry("3", head), action=action)
-        found = ledger.append(tracker, model, version(tracker, model, "3"), said)
-        assert found.word_on(DIGESTS["3"]) == said
-        head = found.head
-    assert found.word_on(DIGESTS["2"]) is None
-    assert found.canary is not None
-    assert found.serving is not None
+        said = ledger.speak(tracker, model, third, action, "nightly-7", "looked at it", "bob")
+        assert (said.action, said.version, said.reason, said.who) == (action, "3", "looked at it", "bob")
+        assert ledger.read(tracker, model).word_on("nightly-7") == said
+    found = ledger.read(tracker, model)
+    assert found.word_on("nightly-8") is None
+    assert (found.serving.version, found.canary.version) == ("1", "2")  # type: ignore[union-attr]
+
+
+def test_a_canary_that_is_rejected_is_ended(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    second = version(tracker, model, "2")
+    tracker.tag_version(second, {"approval": "nightly-7"})
+    give(tracker, model, "2", 10)
+    ledger.speak(tracker, model, second, REJECTED, "nightly-7", "", "bob")
+    last = ledger.read(tracker, model).lines[-1].entry
+    assert (last.action, last.version, last.reason) == (CANARY_ENDED, "2", "nightly-7 was rejected")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Promote: a registered version becomes what serves, once the gate, a real server and the ledger say that it may."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,34 +14,16 @@ from toolchain.errors import ArtifactError, ConfigError
 from toolchain.processor import describe
 from toolchain.progress import say
 from toolchain.release.promote.api import Api, compare
+from toolchain.release.promote.canary import Outcome, Trial
 from toolchain.release.promote.check import Check, ask_server
-from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, Decision, Push, Verdict, decide
-from toolchain.services import interfaces, ledger, registry
+from toolchain.release.promote.decision import BACK, KEEP, PROMOTE, REFUSE, TRY, Decision, Push, Verdict, decide
+from toolchain.release.promote.settings import Config
+from toolchain.services import interfaces, kubernetes, ledger, model_servers, registry, shelf
 from toolchain.services.mlflow import Tracker, Version
 
 CANDIDATE = "candidate"  # the alias that registration gives the gate's winner; with "-" and a kind, of the winner there
-REASON_CHARACTERS = 500  # a sentence or two; MLflow shows them in the description of the ledger's entry
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    model: str = ""  # "name" (its candidate), "name@alias" or "name:version"; must be given
-    force: bool = False  # whether to override the gate and the order of versions; never a server that does not answer
-    reason: str = ""  # recorded; must be given with force
-    who: str = ""  # promotes, recorded
-
-    def __post_init__(self) -> None:
-        name, number, alias = registry.split_name(self.model)
-        if not name or "'" in self.model or (number and alias):
-            raise ConfigError(f"model is {self.model!r}: give a registered model as name, name@alias or name:version")
-        if number and not number.isdigit():
-            raise ConfigError(f"model is {self.model!r}: a version is a number, as in {name}:3")
-        if name.endswith(ledger.SUFFIX):
-            raise ConfigError(f"{name} is a ledger; promote {name.removesuffix(ledger.SUFFIX)}")
-        if self.force and not self.reason.strip():
-            raise ConfigError("force without a reason: give one in reason, it is recorded")
-        if len(self.reason) > REASON_CHARACTERS:
-            raise ConfigError(f"reason has {len(self.reason)} characters: give {REASON_CHARACTERS} at most")
+METRICS_PORT = 8080  # of a pod that serves
+__all__ = ["Config", "Result", "promote", "run", "verdict_of"]
 
 
 @dataclass(frozen=True)
@@ -52,37 +35,49 @@ class Result:
 def promote(config: Config) -> dict[str, Any]:
     """Decide on the version that ``config`` names, promote it if it may, and return what was found and done.
 
+    A canary is watched until it is promoted or ended, which takes minutes or longer.
+
     Returns:
         model, version, digest, variant, verdict; action, why and overrode of the decision; rows asked and answered
         alike, 0 when the server was not started; openapi, the digest of its document, against, the version that this
-        was compared with, and breaking, what callers of that one would lose; sha256 of the ledger's entry, "" when
-        none was added.
+        was compared with, and breaking, what callers of that one would lose; promoted, whether it serves; trial, what
+        was seen of a canary at each percent; sha256 of the ledger's entry, "" when none was added.
     """
     tracker = Tracker()
-    name = registry.split_name(config.model)[0]
+    name = config.name
     aliases, version, versions = _named(tracker, config.model)
-    known = ledger.read(tracker, name)
+    known = _without_abandoned(tracker, name, version, config)
     push = Push(
         number=version.number,
         digest=version.tags[registry.TAG_DIGEST],
         verdict=verdict_of(version.tags, _won(version.number, aliases), describe().kind),
         older=_is_older(version, known.serving, versions),
         serving=known.serving,
-        force=config.force,
+        force=config.force or _is_on_trial(known, version),  # what it overrode stands in the ledger already
+        percent=config.canary,
+        canary=known.canary,
+        forbidden=_forbidden(version, known),
     )
     decision = decide(push)
-    if decision.action == PROMOTE:
+    if decision.action in (PROMOTE, TRY) and not _is_on_trial(known, version):
         check = _check(tracker, version)
         push = replace(push, check=check, api=_api(tracker, version, check, known.serving, versions))
         decision = decide(push)
-    added = ""
+    outcome = Outcome(decision.action in (PROMOTE, KEEP), "", "")
+    stages: list[dict[str, Any]] = []
     if decision.action == PROMOTE:
         entry = _entry(push, version, decision, config, known.head)
         ledger.append(tracker, name, version, entry)
-        added = entry.sha256
+        outcome = replace(outcome, sha256=entry.sha256)
+    elif decision.action == TRY:
+        trial = _trial(tracker, push, version, decision, config)
+        outcome, stages = trial.run(), trial.stages
+        decision = replace(decision, action=PROMOTE if outcome.promoted else BACK, why=outcome.reason)
     elif decision.action == KEEP:
         ledger.point_champion(tracker, name)  # a promotion that was cut off may not have come so far
-    return _told(name, version, push, decision, added)
+    if config.shelf:
+        shelf.publish(tracker, name, config.shelf)
+    return {**_told(name, version, push, decision, outcome.sha256), "promoted": outcome.promoted, "trial": stages}
 
 
 def run(promotion: Path, config: Config) -> Result:
@@ -100,7 +95,7 @@ def run(promotion: Path, config: Config) -> Result:
         work.metrics |= {name: float(writer.data[name]) for name in ("rows", "alike")}
     say(_sentence(writer.data))
     action = writer.data["action"]
-    return Result(promoted=action in (PROMOTE, KEEP), changed=action == PROMOTE)
+    return Result(promoted=writer.data["promoted"], changed=action == PROMOTE)
 
 
 def verdict_of(tags: Mapping[str, str], won: bool, kind: str) -> Verdict:
@@ -115,6 +110,48 @@ def verdict_of(tags: Mapping[str, str], won: bool, kind: str) -> Verdict:
     return Verdict(
         safe == "true", f"{word} on {where or 'an unknown processor'}" + (f" ({figures})" if figures else "")
     )
+
+
+def _without_abandoned(tracker: Tracker, name: str, version: Version, config: Config) -> ledger.Ledger:
+    """Return the ledger, after the end of a canary of another version that nobody watches any more."""
+    known = ledger.read(tracker, name)
+    canary = known.canary
+    if canary is None or canary.digest == version.tags[registry.TAG_DIGEST] or canary.until > 1000 * time.time():
+        return known
+    ended = ledger.end_canary(tracker, known, "nobody has watched it any more", config.who)
+    say(ended.told)
+    return ledger.read(tracker, name)
+
+
+def _is_on_trial(known: ledger.Ledger, version: Version) -> bool:
+    """Return whether ``version`` is the canary already: a server has answered with it before that."""
+    return known.canary is not None and known.canary.digest == version.tags[registry.TAG_DIGEST]
+
+
+def _forbidden(version: Version, known: ledger.Ledger) -> str:
+    """Return what a person's word, or the want of it, holds against ``version``, "" for nothing."""
+    run = version.tags.get(registry.TAG_APPROVAL, "")
+    word = known.word_on(run) if run else None
+    if word and word.action == ledger.REJECTED:
+        return f"{word.who or 'a person'} has rejected {run}{f': {word.reason}' if word.reason else ''}"
+    return f"it waits for approval: python -m pipelines approve {run}" if run and word is None else ""
+
+
+def _trial(tracker: Tracker, push: Push, version: Version, decision: Decision, config: Config) -> Trial:
+    """Return the canary as ``config`` wants it, or as it is on trial already."""
+    resumed = push.canary if push.canary and push.canary.digest == push.digest else None
+    first = resumed.percent if resumed else config.canary
+    entry = replace(_entry(push, version, decision, config, ""), action=ledger.CANARY)
+
+    def texts() -> dict[str, str]:
+        if config.servers:
+            return model_servers.figures(config.servers)
+        return kubernetes.pod_answers(config.namespace, model_servers.selector(config.name), METRICS_PORT, "metrics")
+
+    def publish() -> None:
+        shelf.publish(tracker, config.name, config.shelf)
+
+    return Trial(tracker, config.name, version, entry, config.plan(first), publish, texts)
 
 
 def _named(tracker: Tracker, model: str) -> tuple[dict[str, str], Version, dict[str, Version]]:
@@ -201,6 +238,8 @@ def _sentence(found: Mapping[str, Any]) -> str:
     what = f"version {found['version']} of {found['model']} ({found['variant']}, digest {found['digest'][:12]})"
     if found["action"] == REFUSE:
         return f"not promoted: {what}: {found['why']}"
+    if found["action"] == BACK:
+        return f"not promoted: {what}, its canary was ended: {found['why']}"
     if found["action"] == KEEP:
         return f"nothing to do for {what}: {found['why']}"
     forced = f"; by force, although {found['overrode']}" if found["overrode"] else ""

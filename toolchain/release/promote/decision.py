@@ -8,6 +8,7 @@ from toolchain.release.promote.check import Check
 from toolchain.services.ledger import SHOWN_DIGITS, Entry
 
 PROMOTE, TRY, KEEP, REFUSE = "promote", "try", "keep", "refuse"
+BACK = "back"  # what becomes of TRY when something spoke against the canary
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Decision:
 
 
 def decide(push: Push) -> Decision:
-    """Return what is to be done. Force overrides what speaks against it, never a server that fails."""
+    """Return what is to be done. Force overrides objections, never a server that fails or a person's word."""
     if push.serving and push.serving.digest == push.digest:
         return Decision(KEEP, f"digest {push.digest[:SHOWN_DIGITS]} serves already, as version {push.serving.version}")
     if push.check and push.check.fault:

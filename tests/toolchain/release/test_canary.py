@@ -1,0 +1,311 @@
+"""A canary that is as it should be is promoted; one that is not goes back to nothing, with the reason in the ledger.
+
+The ledger, the shelf and the figures are real. The servers are played: they read the shelf and count, in the server's
+own metrics, requests whose outcomes are drawn here.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.toolchain.serve.conftest import word_counter, write_model
+from toolchain.artifacts.model import Model, open_model
+from toolchain.artifacts.traffic import FILE, parse
+from toolchain.errors import ConfigError, ServiceError
+from toolchain.release.promote import canary
+from toolchain.release.promote.canary import Plan, Trial, shares
+from toolchain.release.promote.sequential import Hypotheses
+from toolchain.serve.exposition import Exposition
+from toolchain.serve.metrics import Metrics
+from toolchain.services import ledger, shelf
+from toolchain.services.ledger import CANARY, PROMOTED, Entry
+from toolchain.services.mlflow import Tracker, Version
+
+NUMBERS = count(1)  # of models: each test has its own
+SHARE = partial(Hypotheses, alpha=0.001, beta=0.05)
+PLAN = Plan(
+    percents=(10, 50),
+    minutes=1,
+    failures=SHARE(good=0.001, bad=0.02),
+    slow=SHARE(good=0.05, bad=0.15),
+    disagreement=SHARE(good=0.1, bad=0.25),
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
+    """Two models that differ in their files only."""
+    folder = tmp_path_factory.mktemp("models")
+    names = [write_model(folder / str(n), "text-classification", partial(word_counter, opset=15 + n)) for n in (1, 2)]
+    return [open_model(name) for name in names]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('canary')}/mlflow.db"
+
+
+@pytest.fixture
+def tracker(database: str, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
+    monkeypatch.setattr(canary, "LOOK_SECONDS", 0.0)
+    return Tracker()
+
+
+@dataclass
+class Server:
+    """What a server counts of 400 requests between two looks."""
+
+    model: str
+    place: Path  # of the shelf
+    models: list[Model]
+    failing: float = 0.0  # share of the canary's requests
+    slow: float = 0.04  # share of requests that take 30 ms in place of 3, of both versions
+    canary_slow: float = 0.04
+    otherwise: float = 0.03
+    requests: int = 400
+    follows: bool = True
+    refused: str = ""
+    draw: Random = field(default_factory=lambda: Random(6))
+
+    def __post_init__(self) -> None:
+        self.metrics = [Metrics(model, self.model, str(n), 0.002) for n, model in enumerate(self.models, 1)]
+
+    def text(self) -> str:
+        traffic = parse((self.place / FILE).read_bytes(), str(self.place))
+        percent = traffic.percent if self.follows else 0.0
+        self.metrics[0].role("stable", 100 - percent)
+        self.metrics[1].role("canary", percent)
+        for _ in range(self.requests):
+            self._answer(percent)
+        exposition = Exposition(self.model)
+        exposition.refused({"2": self.refused} if self.refused else {})
+        return exposition.text(self.metrics if percent else self.metrics[:1]).decode()
+
+    def _answer(self, percent: float) -> None:
+        if self.draw.random() >= percent / 100:
+            self.metrics[0].request("/predict", 200, 0.03 if self.draw.random() < self.slow else 0.003)
+        elif self.draw.random() < self.failing:
+            self.metrics[1].request("/predict", 500, 0.003)
+        else:
+            self.metrics[1].request("/predict", 200, 0.03 if self.draw.random() < self.canary_slow else 0.003)
+            differs = self.draw.random() < self.otherwise
+            self.metrics[1].compared("canary", alike=not differs, differing=differs)
+
+
+Start = Callable[..., tuple[Trial, Server]]
+
+
+@pytest.fixture
+def start(tracker: Tracker, models: list[Model], tmp_path: Path) -> Start:
+    """Return a function that lets version 1 of a new model serve, and gives a trial of version 2."""
+
+    def make(plan: Plan = PLAN, **said: object) -> tuple[Trial, Server]:
+        name, versions = f"words-{next(NUMBERS)}", []
+        for model in models:
+            run = tracker.create_run("any", "any", {})
+            tracker.upload(run, model.path, "variants/fp32")
+            tags = {"digest": model.digest, "variant": "fp32"}
+            versions.append(tracker.add_version(name, run, "variants/fp32", tags, ""))
+        ledger.append(tracker, name, versions[0], entry_of(versions[0], PROMOTED))
+        publish = partial(shelf.publish, tracker, name, str(tmp_path / "shelf"))
+        publish()
+        server = Server(name, tmp_path / "shelf", models, **said)  # type: ignore[arg-type]
+        made = replace(entry_of(versions[1], CANARY), reason="better", who="ann")
+        return Trial(tracker, name, versions[1], made, plan, publish, lambda: {"a": server.text()}), server
+
+    return make
+
+
+def entry_of(version: Version, action: str) -> Entry:
+    return Entry(action=action, version=version.number, digest=version.tags["digest"], variant="fp32", verdict="safe")
+
+
+def actions(trial: Trial) -> list[tuple[str, float]]:
+    return [(line.entry.action, line.entry.percent) for line in ledger.read(trial.tracker, trial.model).lines]
+
+
+def on_shelf(server: Server) -> tuple[str, float]:
+    traffic = parse((server.place / FILE).read_bytes(), "")
+    return traffic.stable.version, traffic.percent
+
+
+def test_a_healthy_canary_gets_more_and_more_and_then_all(start: Start, tracker: Tracker):
+    trial, server = start()
+    outcome = trial.run()
+    assert (outcome.promoted, outcome.reason) == (True, "as a canary it held at 10, 50 %")
+    assert actions(trial) == [("promoted", 0), ("canary", 10), ("canary", 50), ("promoted", 0)]
+    last = ledger.read(tracker, trial.model).lines[-1].entry
+    assert (last.reason, last.who, last.sha256) == ("better; as a canary it held at 10, 50 %", "ann", outcome.sha256)
+    assert on_shelf(server) == ("2", 0)
+    assert tracker.aliases(trial.model) == {"champion": "2"}
+    assert [stage["percent"] for stage in trial.stages] == [10, 50]
+    assert all(stage["failures"]["trials"] >= 157 for stage in trial.stages)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"failing": 0.1}, r"\d+ of \d+ requests failed \(fine is 0.1%, too much 2.0%\) \(at 10 %\)"),
+        ({"canary_slow": 0.5}, r"\d+ of \d+ requests took over 0.00\d+ s, as 5% of the stable version's do"),
+        ({"otherwise": 1.0}, r"\d+ of \d+ rows got another label than from the stable version"),
+    ],
+)
+def test_one_that_is_not_as_it_should_be_goes_back_to_nothing(said: dict, reason: str, start: Start, tracker: Tracker):
+    trial, server = start(**said)
+    outcome = trial.run()
+    assert not outcome.promoted
+    assert re.match(reason, outcome.reason)
+    last = ledger.read(tracker, trial.model).lines[-1].entry
+    assert (last.action, last.version, last.reason) == ("canary ended", "2", outcome.reason)
+    assert on_shelf(server) == ("1", 0)
+    assert tracker.aliases(trial.model) == {"champion": "1"}
+
+
+def test_a_canary_that_is_as_slow_as_the_stable_version_is_not_to_blame(start: Start):
+    trial, _ = start(slow=0.6, canary_slow=0.6)
+    assert trial.run().promoted
+
+
+def test_too_few_requests_within_the_time_end_it(start: Start):
+    trial, server = start(replace(PLAN, minutes=0.005), requests=1)
+    outcome = trial.run()
+    assert not outcome.promoted
+    assert "0.005 minutes at 10 % did not decide (failures 0 of" in outcome.reason
+    assert "157 requests that the stable version answers too are needed at least" in outcome.reason
+    assert on_shelf(server) == ("1", 0)
+
+
+def test_servers_that_do_not_follow_end_it(start: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(canary, "SECONDS_TO_FOLLOW", 0.2)
+    trial, server = start(follows=False, refused="missing")
+    reason = trial.run().reason
+    assert reason == "servers do not follow within 0.2 s: a gives 0 % and refuses (missing)"
+    assert on_shelf(server) == ("1", 0)
+
+
+def test_a_server_that_refuses_the_version_for_good_ends_it_at_once(start: Start):
+    trial, server = start(follows=False, refused="unfit")
+    assert trial.run().reason == "a refuses it: unfit; its log and /readyz say more"
+    assert on_shelf(server) == ("1", 0)
+
+
+def silent() -> dict[str, str]:
+    raise ServiceError("http://a does not answer")
+
+
+def test_servers_that_become_silent_end_it_and_a_moment_of_silence_does_not(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    trial, server = start()
+    texts, looks = trial.texts, count()
+    trial.texts = lambda: silent() if next(looks) % 3 == 2 else texts()
+    assert trial.run().promoted
+    monkeypatch.setattr(canary, "SECONDS_OF_SILENCE", 0.05)
+    trial, server = start()
+    texts, looks = trial.texts, count()
+    trial.texts = lambda: silent() if next(looks) > 3 else texts()
+    assert trial.run().reason == "servers were silent for 0.05 s: http://a does not answer"
+    assert on_shelf(server) == ("1", 0)
+
+
+def test_without_a_server_nothing_begins(start: Start):
+    trial, _ = start()
+    trial.texts = silent
+    with pytest.raises(ServiceError, match="does not answer"):
+        trial.run()
+    assert actions(trial) == [("promoted", 0)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "reason"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt, "whoever watched it was interrupted"),
+        (RuntimeError("a fault of ours"), RuntimeError, "whoever watched it failed: a fault of ours"),
+    ],
+)
+def test_whoever_watches_leaves_no_canary_behind(
+    fault: BaseException, error: type[BaseException], reason: str, start: Start, tracker: Tracker
+):
+    trial, server = start()
+    texts, looks = trial.texts, count()
+
+    def fail() -> dict[str, str]:
+        if next(looks) > 3:
+            raise fault
+        return dict(texts())
+
+    trial.texts = fail
+    with pytest.raises(error):
+        trial.run()
+    last = ledger.read(tracker, trial.model).lines[-1].entry
+    assert (last.action, last.reason) == ("canary ended", reason)
+    assert on_shelf(server) == ("1", 0)
+
+
+@pytest.mark.parametrize("deed", ["rollback", "promote", "another"])
+def test_what_others_decide_meanwhile_stands(deed: str, start: Start, tracker: Tracker):
+    trial, _ = start()
+    texts, looks = trial.texts, count()
+
+    def meddle() -> dict[str, str]:
+        if next(looks) == 3:
+            head = ledger.read(tracker, trial.model).head
+            if deed == "rollback":
+                ledger.rollback(tracker, trial.model, "complaints", "bob")
+            else:
+                number = "2" if deed == "promote" else "1"
+                version = next(one for one in tracker.versions(trial.model) if one.number == number)
+                said = replace(entry_of(version, PROMOTED), previous=head, who="bob")
+                ledger.append(tracker, trial.model, version, said)
+        return dict(texts())
+
+    trial.texts = meddle
+    outcome = trial.run()
+    assert outcome.promoted == (deed == "promote")
+    assert outcome.reason.startswith("meanwhile somebody ")
+    assert " by bob" in outcome.reason
+    assert len(actions(trial)) == 3, "nothing was added after that"
+
+
+def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, tracker: Tracker):
+    trial, _ = start()
+    texts, looks = trial.texts, count()
+
+    def speak() -> dict[str, str]:
+        if next(looks) == 3:
+            version = tracker.versions(trial.model)[0]
+            ledger.speak(tracker, trial.model, version, ledger.APPROVED, "some-run", "", "bob")
+        return dict(texts())
+
+    trial.texts = speak
+    assert trial.run().promoted
+    assert [action for action, _ in actions(trial)] == ["promoted", "canary", "approved", "canary", "promoted"]
+
+
+def test_each_entry_says_until_when_someone_watches(start: Start, tracker: Tracker):
+    trial, _ = start()
+    trial.run()
+    first = ledger.read(tracker, trial.model).lines[1].entry
+    assert 60 < first.until / 1000 - time.time() < 60 + canary.SECONDS_TO_FOLLOW + canary.SECONDS_OF_SILENCE
+
+
+def test_shares_grow_and_a_hundred_is_the_promotion():
+    assert shares(10, [25, 50, 100]) == (10, 25, 50)
+    assert shares(30, [25, 50]) == (30, 50)
+    assert shares(5, [10, 10, 5]) == (5, 10)
+    assert shares(100, [25]) == ()
+
+
+@pytest.mark.parametrize("given", [(0, []), (101, []), (10, [0]), (10, [-5]), (float("nan"), [])])
+def test_a_share_that_is_none_is_refused(given: tuple):
+    with pytest.raises(ConfigError, match="give more than 0, and 100 at most"):
+        shares(*given)

@@ -1,0 +1,142 @@
+"""What servers count is summed over all of them, whether they start again, come later or go."""
+
+from math import inf
+
+import pytest
+
+from tests.toolchain.serve.conftest import word_counter, write_model
+from toolchain.artifacts.model import Model, open_model
+from toolchain.errors import ServiceError
+from toolchain.release.promote.figures import Figures, Seen
+from toolchain.serve.exposition import Exposition
+from toolchain.serve.metrics import Metrics
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return open_model(write_model(tmp_path_factory.mktemp("figures") / "1", "text-classification", word_counter))
+
+
+def text(began: float, *versions: Metrics) -> str:
+    """Return what a server with ``versions``, whose process began then, tells, in the server's own words."""
+    told = Exposition("words").text(versions).decode()
+    lines = [line for line in told.splitlines() if not line.startswith("process_start_time_seconds ")]
+    return "\n".join([*lines, f"process_start_time_seconds {began}", ""])
+
+
+def metrics(model: Model, version: str, row_seconds: float = 0.002, name: str = "words") -> Metrics:
+    return Metrics(model, name, version, row_seconds)
+
+
+def test_requests_are_counted_by_whose_fault_it_was_when_they_failed(words: Model):
+    figures, canary = Figures("words"), metrics(words, "2")
+    figures.look({"a": text(1, canary)}, "2")
+    for status in (200, 200, 400, 422, 404, 499, 500, 503, 504, 429):
+        canary.request("/predict", status, 0.01)
+    canary.request("/v2/models/{name}/infer", 200, 0.01)
+    canary.request("/inference.GRPCInferenceService/ModelInfer", 200, 0.01)
+    for route in ("/readyz", "/metrics", "/docs", "/v2/models/{name}", "none"):
+        canary.request(route, 500, 0.01)
+    figures.look({"a": text(1, canary)}, "2")
+    seen = figures.of("2")
+    assert (seen.asked, seen.failed, seen.timed) == (12, 4, 4), "what was not answered is not timed"
+    assert figures.of("1") == Seen()
+
+
+def test_rows_that_were_compared_are_counted(words: Model):
+    figures, canary, shadow = Figures("words"), metrics(words, "2"), metrics(words, "3")
+    figures.look({"a": text(1, canary, shadow)}, "2")
+    canary.compared("canary", alike=7, differing=3)
+    shadow.compared("shadow", alike=1, differing=9)
+    figures.look({"a": text(1, canary, shadow)}, "2")
+    assert (figures.of("2").compared, figures.of("2").otherwise) == (10, 3)
+    assert figures.of("3").compared == 0
+
+
+def test_what_was_counted_before_watching_belongs_to_nobody(words: Model):
+    figures, stable = Figures("words"), metrics(words, "1")
+    for _ in range(50):
+        stable.request("/predict", 200, 0.01)
+    figures.look({"a": text(1, stable)}, "2")
+    assert figures.of("1") == Seen()
+    stable.request("/predict", 200, 0.01)
+    figures.look({"a": text(1, stable)}, "2")
+    assert figures.of("1").asked == 1
+
+
+def asked(model: Model, version: str, requests: int) -> Metrics:
+    made = metrics(model, version)
+    for _ in range(requests):
+        made.request("/predict", 200, 0.01)
+    return made
+
+
+@pytest.mark.parametrize("later", [3, 30])
+def test_a_server_that_started_again_counts_from_nothing(later: int, words: Model):
+    figures = Figures("words")
+    figures.look({"a": text(1, asked(words, "2", 4))}, "2")
+    figures.look({"a": text(1, asked(words, "2", 10))}, "2")
+    figures.look({"a": text(2, asked(words, "2", later))}, "2")
+    assert figures.of("2").asked == 6 + later
+    figures.look({"a": text(2, asked(words, "2", later + 1))}, "2")
+    assert figures.of("2").asked == 7 + later
+
+
+def test_a_version_that_went_and_came_again_in_one_process_counts_from_nothing(words: Model):
+    figures = Figures("words")
+    figures.look({"a": text(1, asked(words, "1", 1))}, "2")
+    figures.look({"a": text(1, asked(words, "1", 1), asked(words, "2", 5))}, "2")
+    figures.look({"a": text(1, asked(words, "1", 1))}, "2")
+    figures.look({"a": text(1, asked(words, "1", 1), asked(words, "2", 8))}, "2")
+    assert (figures.of("2").asked, figures.of("1").asked) == (13, 0)
+
+
+def test_servers_are_summed_and_one_that_goes_takes_nothing_back(words: Model):
+    figures = Figures("words")
+    figures.look({name: text(1, asked(words, "2", 0)) for name in "ab"}, "2")
+    figures.look({name: text(1, asked(words, "2", 5)) for name in "ab"}, "2")
+    figures.look({"a": text(1, asked(words, "2", 7)), "c": text(9, asked(words, "2", 100))}, "2")
+    assert figures.of("2").asked == 12, "a server that comes later is counted from when it was first seen"
+    figures.look({"c": text(9, asked(words, "2", 103))}, "2")
+    assert figures.of("2").asked == 15
+
+
+def test_slow_requests_are_counted_although_each_server_has_its_own_buckets(words: Model):
+    figures = Figures("words")
+    quick, slow = metrics(words, "2", row_seconds=0.002), metrics(words, "2", row_seconds=0.02)
+    figures.look({"a": text(1, quick), "b": text(1, slow)}, "2")
+    for seconds in (0.004, 0.004, 0.04):
+        quick.request("/predict", 200, seconds)
+    for seconds in (0.04, 0.04, 0.4):
+        slow.request("/predict", 200, seconds)
+    figures.look({"a": text(1, quick), "b": text(1, slow)}, "2")
+    seen = figures.of("2")
+    assert (seen.slower(0.005), seen.slower(0.05), seen.slower(1), seen.slower(inf)) == (4, 1, 0, 0)
+
+
+def test_the_bound_is_the_least_that_nearly_all_keep_and_one_that_both_versions_have():
+    stable = Seen(timed=100, within={0.1: 50, 0.2: 95, 0.3: 99, inf: 100})
+    assert stable.bound_of(0.95, {0.1: 1, 0.2: 1, inf: 1}) == 0.2
+    assert stable.bound_of(0.95, {0.3: 1, inf: 1}) == 0.3
+    assert stable.bound_of(0.995, {0.3: 1, inf: 1}) == inf
+    assert Seen().bound_of(0.95, {0.1: 1}) == inf
+
+
+def test_a_server_says_what_the_canary_gets_and_what_it_refuses(words: Model):
+    figures, stable, canary = Figures("words"), metrics(words, "1"), metrics(words, "2")
+    stable.role("stable", 75)
+    canary.role("canary", 25)
+    other = metrics(words, "2", name="others")
+    other.role("canary", 99)
+    figures.look({"a": text(1, stable, canary, other), "b": text(1, stable)}, "2")
+    assert {name: state.percent for name, state in figures.states.items()} == {"a": 25, "b": 0}
+    assert figures.states["a"].refused == ()
+    exposition = Exposition("words")
+    exposition.refused({"2": "unfit"})
+    figures.look({"a": exposition.text([stable]).decode()}, "2")
+    assert figures.states["a"].refused == ("unfit",)
+
+
+def test_what_is_no_text_of_a_server_is_said():
+    with pytest.raises(ServiceError, match="b is no model server of ours"):
+        Figures("words").look({"b": "<html>\nhello there, you"}, "2")

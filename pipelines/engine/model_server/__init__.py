@@ -24,6 +24,7 @@ DEPLOYMENT = ("apps/v1", "Deployment")
 OPENVINO = "openvino"  # the back end that the plain image has not
 SECONDS_TO_SERVE = 300.0  # for a pod to get its image and its model; a version that is followed is there in 5 s
 POLL_SECONDS = 0.5
+TOLD_CHARACTERS = 120  # of what Kubernetes says of a pod: its sentence begins with what matters
 
 
 def shelf(bucket: str, model: str) -> str:
@@ -82,7 +83,7 @@ def wait(namespace: str, traffic: Traffic, seconds: float = SECONDS_TO_SERVE) ->
     Raises:
         ServiceError: that is not so after ``seconds``; with what keeps it.
     """
-    began, told = time.monotonic(), ""
+    began, told = time.monotonic(), {""}
     while lacking := _lacking(namespace, traffic):
         passed = time.monotonic() - began
         if passed > seconds:
@@ -90,9 +91,9 @@ def wait(namespace: str, traffic: Traffic, seconds: float = SECONDS_TO_SERVE) ->
                 f"{name_of(traffic.model)} does not serve version {traffic.stable.version} everywhere after "
                 f"{seconds:.0f} s: {lacking}"
             )
-        if lacking != told:
+        if lacking not in told:
             say(f"{passed:4.0f} s  {lacking}")
-            told = lacking
+            told.add(lacking)
         time.sleep(POLL_SECONDS)
     pods = len(_ready(namespace, traffic.model))
     say(f"{name_of(traffic.model)}: {pods} pods answer so after {time.monotonic() - began:.1f} s")
@@ -185,4 +186,4 @@ def _unlike(told: Mapping[str, Any], traffic: Traffic) -> str:
 def _troubles(namespace: str, model: str) -> list[str]:
     """Return what keeps pods from running, but for mere time."""
     waiting = [pod for pod in kubernetes.pods(namespace, selector(model)) if pod.waits not in ("", "ContainerCreating")]
-    return sorted({f"{pod.waits} ({pod.told})" for pod in waiting})
+    return sorted({f"{pod.waits} ({pod.told[:TOLD_CHARACTERS]})" for pod in waiting})

@@ -212,7 +212,7 @@ def _pod(server: ModelServer) -> Document:
 
 def _container(server: ModelServer, storage: int) -> Document:
     """Return the server. It needs no preStop: after SIGTERM it answers on, while nodes take the pod off the Service."""
-    shown = ["--host", "0.0.0.0", "--port", str(HTTP)]
+    shown = ["--host", "0.0.0.0", "--port", str(HTTP), "--grpc-port", str(GRPC)]
     return {
         "name": "server",
         "image": server.image,

@@ -151,7 +151,7 @@ def test_the_server_takes_the_arguments_of_the_container():
     from toolchain.serve.settings import Settings
 
     settings = Settings(**vars(parser().parse_args(pod(SERVER)["containers"][0]["args"])))
-    assert (settings.traffic, settings.host, settings.port) == (SHELF, "0.0.0.0", 8080)
+    assert (settings.traffic, settings.host, settings.port, settings.grpc_port) == (SHELF, "0.0.0.0", 8080, 8081)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def serve(settings: Settings) -> None:
     """
     tokens = serving_tokens()
     _check_files(settings)
-    signal.signal(signal.SIGTERM, _end_early)  # the first process of a container would not hear it otherwise
+    for one in (signal.SIGTERM, signal.SIGINT):  # the first process of a container would not hear SIGTERM otherwise
+        signal.signal(one, _end_early)
     with _bound(settings.host, settings.port, "--port") as listener:
         if settings.grpc_port:
             _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number

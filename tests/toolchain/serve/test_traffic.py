@@ -1,0 +1,186 @@
+"""The real program under constant traffic while its versions change: nothing fails, and shares are as agreed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from tests.toolchain.serve.conftest import put_on_shelf, slow_counter, traffic_of, write_model
+from toolchain.artifacts.model import open_model
+from toolchain.artifacts.traffic import Target, Traffic
+
+ROOT = Path(__file__).parents[3]
+CLIENTS = 3
+LONGEST_WAIT = 30.0  # seconds, for a change that is seen within 2 s on a quiet machine
+
+
+class Program:
+    """A server that follows a shelf, and clients that ask it all the time."""
+
+    def __init__(self, shelf: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "toolchain.serve", "--traffic", str(shelf), "--port", "0",
+                "--look-seconds", "0.2", "--drain-seconds", "1"],
+            cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline()
+        assert self.line.startswith("ready: "), self.process.communicate(timeout=20)
+        self.port = int(self.line.split("/docs")[0].rsplit(":", 1)[1])
+        self.answers: list[tuple[str, int, str]] = []  # the id asked with, the status, the version that answered
+        self.lost: list[str] = []
+        self.over = threading.Event()
+        self.clients = [threading.Thread(target=self._keep_asking, args=(place,)) for place in range(CLIENTS)]
+        for client in self.clients:
+            client.start()
+
+    def _keep_asking(self, place: int) -> None:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        count = 0
+        while not self.over.is_set():
+            count += 1
+            request_id = f"client-{place}-{count}"
+            try:
+                headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
+                connection.request("POST", "/predict", json.dumps({"texts": ["good film"] * (1 + count % 3)}), headers)
+                answer = connection.getresponse()
+                told = json.loads(answer.read())
+                assert answer.headers["X-Request-Id"] == request_id
+                self.answers.append((request_id, answer.status, told.get("model", {}).get("version", "")))
+            except (OSError, ValueError, AssertionError) as error:
+                self.lost.append(f"{request_id}: {error!r}")
+                return
+
+    def see(self, true: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until what /readyz tells is ``true``."""
+        began = time.monotonic()
+        while not true(told := self.ready()):
+            assert time.monotonic() - began < LONGEST_WAIT, told
+            time.sleep(0.05)
+
+    def ready(self) -> dict[str, Any]:
+        with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=20) as answer:
+            told: dict[str, Any] = json.loads(answer.read())
+            return told
+
+    def answered(self, count: int) -> list[tuple[str, int, str]]:
+        """Wait for ``count`` more answers and return them; what was under way is left out."""
+        time.sleep(0.2)
+        begin = len(self.answers)
+        while len(self.answers) < begin + count and not self.lost:
+            time.sleep(0.02)
+        return self.answers[begin:]
+
+    def figures(self, name: str) -> list[str]:
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as answer:
+            text = answer.read().decode()
+        return [line for line in text.splitlines() if line.startswith(f"toolchain_serving_{name}")]
+
+    def end(self) -> str:
+        self.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        self.over.set()
+        out, error = self.process.communicate(timeout=30)
+        assert (self.process.returncode, error) == (0, "")
+        return out
+
+
+@pytest.fixture
+def program(tmp_path: Path, versions: dict[str, Path]) -> Iterator[Program]:
+    shelf = tmp_path / "reviews"
+    put_on_shelf(shelf, traffic_of(versions, "1"), versions)
+    running = Program(shelf)
+    yield running
+    running.over.set()
+    for client in running.clients:
+        client.join()
+    running.process.kill()
+    running.process.communicate()
+
+
+def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
+    program: Program, versions: dict[str, Path], tmp_path: Path
+):
+    shelf, share, rows = tmp_path / "reviews", 0.3, 600
+    assert "reviews 1, fp32; 4 of 4 recorded rows answered alike" in program.line
+    put_on_shelf(shelf, trial := traffic_of(versions, "1", canary="2", percent=100 * share), versions)
+    program.see(lambda told: "canary" in told["versions"])
+    answers = program.answered(rows)
+    canaries = sum(version == "2" for _, _, version in answers)
+    assert abs(canaries - share * len(answers)) < 5 * (len(answers) * share * (1 - share)) ** 0.5  # binomial, 5 sigma
+    assert [version for _, _, version in answers] == [
+        "2" if trial.goes_to_canary(one) else "1" for one, _, _ in answers
+    ]
+    assert any(
+        'alike="yes"' in line and float(line.split()[-1]) > 10 for line in program.figures("compared_rows_total")
+    )
+    for number in ("2", "3", "1"):
+        put_on_shelf(shelf, traffic_of(versions, number), versions)
+        program.see(lambda told, number=number: told["version"] == number)  # type: ignore[misc]
+        assert {version for _, _, version in program.answered(50)} == {number}
+    out = program.end()
+    for client in program.clients:
+        client.join()
+    assert program.lost == []
+    assert {status for _, status, _ in program.answers} == {200}
+    assert out.count("changed: ") == 4
+    assert "ended: every request that came was answered" in out
+
+
+def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
+    program: Program, versions: dict[str, Path], tmp_path: Path
+):
+    shelf = tmp_path / "reviews"
+    broken = traffic_of(versions, "2")
+    put_on_shelf(shelf, broken, versions)
+    program.see(lambda told: told["version"] == "2")
+    folder = shelf / traffic_of(versions, "3").stable.digest
+    folder.mkdir()
+    put_on_shelf(shelf, traffic_of(versions, "3"), versions)
+    program.see(lambda told: bool(told["refused"]))
+    assert program.ready()["refused"] == {"3": "its files are damaged, or do not run here"}
+    assert {version for _, _, version in program.answered(20)} == {"2"}
+    assert any('"damaged"' in line and line.endswith(" 1.0") for line in program.figures("refused_version"))
+    assert program.lost == []
+    assert {status for _, status, _ in program.answers} == {200}
+
+
+def test_told_to_end_while_a_version_is_loading_it_ends_in_time_and_loses_nothing(
+    program: Program, versions: dict[str, Path], tmp_path: Path
+):
+    shelf = tmp_path / "reviews"
+    slow = write_model(tmp_path / "slow", "text-classification", slow_counter)  # warm-up takes seconds
+    target = Target(version="9", digest=open_model(slow).digest, variant="fp32")
+    put_on_shelf(shelf, Traffic(model="reviews", stable=target), {**versions, "9": slow})
+    time.sleep(0.4)  # it is being loaded now
+    began = time.monotonic()
+    program.end()
+    assert time.monotonic() - began < 15
+    for client in program.clients:
+        client.join()
+    assert program.lost == []
+    assert {version for _, _, version in program.answers} == {"1"}
+
+
+def test_told_to_end_before_it_is_ready_it_ends_at_once(versions: dict[str, Path], tmp_path: Path):
+    slow = write_model(tmp_path / "slow", "text-classification", slow_counter)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toolchain.serve", str(slow), "--port", "0"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(2.0)
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=30)
+    if "ready: " not in out:  # on a fast machine it may be ready by then
+        assert out == "told to end before anything was served\n"
+    assert (process.returncode, error) == (0, "")

@@ -1,9 +1,12 @@
 """The server's command line: ``python -m toolchain.serve MODEL``; what the serving images run."""
 
 import argparse
+import os
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 
 from toolchain.errors import ConfigError, ToolchainError
 from toolchain.serve.settings import Settings
@@ -30,6 +33,8 @@ NUMBERS = {
 def main(words: list[str] | None = None) -> int:
     """Serve, and return the exit status."""
     given = vars(parser().parse_args(words))
+    for one in (signal.SIGTERM, signal.SIGINT):  # the first process of a container would not hear SIGTERM otherwise
+        signal.signal(one, _end_early)
     try:
         settings = Settings(**given)
         from toolchain.serve.program import serve  # after the settings are known to be good: it takes half a second
@@ -61,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
         default = defaults[name.replace("-", "_")]
         top.add_argument(f"--{name}", type=type(default), default=default, metavar="N", help=f"{text} ({default})")
     return top
+
+
+def _end_early(sig: int, frame: FrameType | None) -> None:
+    """End while nothing answers yet; once something does, uvicorn hears the signal in place of this."""
+    os.write(1, b"told to end before anything was served\n")  # print may be under way, and cannot be entered twice
+    os._exit(0)
 
 
 if __name__ == "__main__":

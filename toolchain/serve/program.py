@@ -35,8 +35,6 @@ def serve(settings: Settings) -> None:
     """
     tokens = serving_tokens()
     _check_files(settings)
-    for one in (signal.SIGTERM, signal.SIGINT):  # the first process of a container would not hear SIGTERM otherwise
-        signal.signal(one, _end_early)
     with _bound(settings.host, settings.port, "--port") as listener:
         if settings.grpc_port:
             _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number
@@ -50,12 +48,6 @@ def serve(settings: Settings) -> None:
     if follower and follower.is_at_work(SECONDS_FOR_THE_LOADER):
         sys.stderr.flush()
         os._exit(0)  # a thread within ONNX Runtime cannot be ended otherwise, and what it loads nobody wants any more
-
-
-def _end_early(sig: int, frame: FrameType | None) -> None:
-    """End while nothing answers yet; once something does, uvicorn hears the signal in place of this."""
-    print("told to end before anything was served", flush=True)
-    os._exit(0)
 
 
 class DrainingServer(uvicorn.Server):

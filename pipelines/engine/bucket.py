@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipelines.engine.settings import Settings, said_of_storage, storage_named
+from pipelines.engine.settings import Settings, doors_told, said_of_storage
 from pipelines.engine.specification import Specification
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ConfigError, ServiceError
@@ -37,12 +37,12 @@ def reached(settings: Settings, namespace: str) -> Iterator[str]:
             f"the cluster's bucket is not known: set TOOLCHAIN_BUCKET and AWS_*, or let the kubeconfig's user read the "
             f"Secret and ConfigMap {OURS} of namespace {namespace}"
         )
-    place = None if "AWS_ENDPOINT_URL" in said else _inside(values.get("AWS_ENDPOINT_URL", ""), namespace)
+    place = None if "AWS_ENDPOINT_URL" in said else inside(values.get("AWS_ENDPOINT_URL", ""), namespace)
     forwarding = kubernetes.forwarded(*place) if place else nullcontext(0)
     with forwarding as port:
         if place:
             values["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-        with storage_named({name: value for name, value in values.items() if name.startswith("AWS_")}):
+        with doors_told({name: value for name, value in values.items() if name.startswith("AWS_")}):
             yield values["TOOLCHAIN_BUCKET"]
 
 
@@ -107,7 +107,7 @@ def _key(path: Path) -> str:
     return f"sources/{sha256_of_file(path)}/{path.name}"
 
 
-def _inside(address: str, namespace: str) -> tuple[str, str, int] | None:
+def inside(address: str, namespace: str) -> tuple[str, str, int] | None:
     """Return (namespace, service, port) of an ``address`` that only the cluster's inside reaches."""
     parts = urlsplit(address)
     words = (parts.hostname or "").split(".")

@@ -62,8 +62,8 @@ def said_of_storage() -> dict[str, str]:
 
 
 @contextmanager
-def storage_named(values: Mapping[str, str]) -> Iterator[None]:
-    """Let the door to S3 find ``values`` (AWS_*) in the environment while the block lasts."""
+def doors_told(values: Mapping[str, str]) -> Iterator[None]:
+    """Let the doors to S3 and MLflow find ``values`` (AWS_*, MLFLOW_*) in the environment while the block lasts."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -19,6 +19,7 @@ from toolchain.progress import say
 from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import applying
 from toolchain.services.ledger import Entry
+from toolchain.services.model_servers import selector
 
 DEPLOYMENT = ("apps/v1", "Deployment")
 OPENVINO = "openvino"  # the back end that the plain image has not
@@ -99,23 +100,6 @@ def wait(namespace: str, traffic: Traffic, seconds: float = SECONDS_TO_SERVE) ->
     say(f"{name_of(traffic.model)}: {pods} pods answer so after {time.monotonic() - began:.1f} s")
 
 
-def figures(namespace: str, model: str) -> dict[str, str]:
-    """Return what each pod that serves ``model`` says at /metrics, by the pod's name.
-
-    Raises:
-        ServiceError: none of them answers, or the cluster does not.
-    """
-    found = kubernetes.pod_answers(namespace, selector(model), HTTP, "metrics")
-    if not found:
-        raise ServiceError(f"no pod of {name_of(model)} in namespace {namespace} answers; kubectl get pods tells why")
-    return found
-
-
-def selector(model: str) -> str:
-    """Return what selects the pods that serve ``model``."""
-    return f"app.kubernetes.io/component=model-server,app.kubernetes.io/name={model}"
-
-
 def _check_owner(present: Mapping[str, Any], model: str, namespace: str) -> None:
     """Refuse a name that another model's servers have: "my-model" and "my_model" make the same."""
     owner = present.get("metadata", {}).get("labels", {}).get("toolchain/model", model)
@@ -164,9 +148,11 @@ def _lacking(namespace: str, traffic: Traffic) -> str:
     there = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) if current else 0
     if there < wanted or status.get("replicas", 0) > wanted:
         return "; ".join([f"{there} of {wanted} pods are there", *_troubles(namespace, traffic.model)])
-    answers = _ready(namespace, traffic.model).values()
-    reasons = {_unlike(json.loads(answer), traffic) for answer in answers} if answers else {"no pod answers yet"}
-    return "; ".join(sorted(reasons - {""}))
+    try:
+        answers = _ready(namespace, traffic.model).values()
+    except ServiceError as silence:
+        return str(silence)
+    return "; ".join(sorted({_unlike(json.loads(answer), traffic) for answer in answers} - {""}))
 
 
 def _ready(namespace: str, model: str) -> dict[str, str]:

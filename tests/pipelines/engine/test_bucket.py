@@ -109,4 +109,4 @@ def test_what_the_cluster_tells_its_steps_holds_for_the_block_only(monkeypatch: 
     ],
 )
 def test_an_address_inside_the_cluster_is_told_from_one_outside(address: str, place: tuple[str, str, int] | None):
-    assert bucket._inside(address, "ours") == place
+    assert bucket.inside(address, "ours") == place

@@ -12,7 +12,7 @@ from pipelines.engine import model_server
 from pipelines.engine.model_server.resources import ModelServer, documents, name_of
 from toolchain.artifacts.traffic import Target, Traffic
 from toolchain.errors import ConfigError, ServiceError
-from toolchain.services import kubernetes, storage
+from toolchain.services import kubernetes, model_servers, storage
 from toolchain.services.kubernetes import applying
 from toolchain.services.ledger import PROMOTED, Entry
 
@@ -95,7 +95,7 @@ def test_services_policies_and_budgets_select_the_pods_of_the_deployment():
         of_kind(SERVER, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
     ]
     assert all(selector.items() <= pod_labels.items() for selector in selectors)
-    assert model_server.selector("film_reviews").split(",") == sorted(
+    assert model_servers.selector("film_reviews").split(",") == sorted(
         f"{name}={value}" for name, value in selectors[0].items()
     )
 
@@ -301,7 +301,11 @@ def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(told: Clus
         model_server.wait("toolchain", TRAFFIC, seconds=0)
 
 
-def test_figures_of_no_pod_are_an_error_and_not_a_silence(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: {})
-    with pytest.raises(ServiceError, match="no pod of serve-film-reviews"):
-        model_server.figures("toolchain", "film_reviews")
+def test_silence_is_no_agreement(told: Cluster, monkeypatch: pytest.MonkeyPatch):
+    def silent(*place: object) -> dict[str, str]:
+        raise ServiceError("no pod answers")
+
+    monkeypatch.setattr(kubernetes, "pod_answers", silent)
+    told.present = READY
+    with pytest.raises(ServiceError, match="everywhere after 0 s: no pod answers"):
+        model_server.wait("toolchain", TRAFFIC, seconds=0)

@@ -148,8 +148,9 @@ def test_a_cluster_says_which_kinds_it_knows():
 
 @on_cluster
 @pytest.mark.cluster
-def test_pods_answer_through_the_api_server_and_those_that_do_not_are_left_out():
+def test_pods_answer_through_the_api_server_and_it_is_an_error_when_none_does():
     answers = kubernetes.pod_answers("kube-system", "k8s-app=kube-dns", 8181, "ready")
     assert set(answers.values()) == {"OK"}
-    assert kubernetes.pod_answers("kube-system", "k8s-app=kube-dns", 1, "ready") == {}
-    assert kubernetes.pod_answers("kube-system", "k8s-app=nobody", 8181, "ready") == {}
+    for selector, port in (("k8s-app=kube-dns", 1), ("k8s-app=nobody", 8181)):
+        with pytest.raises(ServiceError, match=f"no pod of namespace kube-system with {selector} answers"):
+            kubernetes.pod_answers("kube-system", selector, port, "ready")

@@ -119,10 +119,16 @@ def pod_answers(namespace: str, selector: str, port: int, path: str) -> dict[str
 
     They are asked through the API server, which needs the right to get pods/proxy. A pod that does not answer (it is
     starting, or about to end) is left out.
+
+    Raises:
+        ServiceError: none answers, or the API server does not.
     """
     running = [pod.name for pod in pods(namespace, selector) if pod.phase == "Running"]
-    answers = {name: _pod_answer(namespace, f"{name}:{port}", path) for name in running}
-    return {name: answer for name, answer in answers.items() if answer is not None}
+    asked_each = {name: _pod_answer(namespace, f"{name}:{port}", path) for name in running}
+    answers = {name: answer for name, answer in asked_each.items() if answer is not None}
+    if not answers:
+        raise ServiceError(f"no pod of namespace {namespace} with {selector} answers; kubectl get pods says why")
+    return answers
 
 
 def _pod_answer(namespace: str, pod: str, path: str) -> str | None:

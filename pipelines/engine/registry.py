@@ -1,0 +1,40 @@
+"""The cluster's MLflow as this machine reaches it: its address, and who asks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+from pipelines.engine.bucket import OURS, inside
+from pipelines.engine.settings import Settings, doors_told
+from toolchain.errors import ServiceError
+from toolchain.services import kubernetes
+
+ADDRESS = "MLFLOW_TRACKING_URI"
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+@contextmanager
+def registry_reached(settings: Settings, namespace: str) -> Iterator[Settings]:
+    """Yield ``settings`` with the cluster's registry; while the block lasts, the door to MLflow leads there.
+
+    A server that the environment names (MLFLOW_TRACKING_URI) comes first, then the one that the cluster tells its steps
+    of, where the kubeconfig may read that. An address inside the cluster is reached by a forwarded port.
+
+    Raises:
+        ServiceError: neither says where MLflow is, or it cannot be reached.
+    """
+    if not settings.tracking_uri.startswith("sqlite"):
+        yield settings
+        return
+    told = kubernetes.settings_of(namespace, OURS) if kubernetes.is_configured() else {}
+    if not told.get(ADDRESS):
+        raise ServiceError(
+            f"the cluster's MLflow is not known: set {ADDRESS}, or let the kubeconfig's user read the Secret and "
+            f"ConfigMap {OURS} of namespace {namespace}"
+        )
+    place = inside(told[ADDRESS], namespace)
+    with kubernetes.forwarded(*place) if place else nullcontext(0) as port:
+        address = f"http://127.0.0.1:{port}" if place else told[ADDRESS]
+        login = {name: told[name] for name in LOGIN if name in told}
+        with doors_told({ADDRESS: address, **login}):
+            yield replace(settings, tracking_uri=address)

@@ -78,8 +78,10 @@ async def answer(request: Request, fleet: Fleet) -> Response:
     content = await request.body()
     served = predict.chosen(request, fleet, request.path_params.get("version", ""))
     body = predict.read_json(content)
+    if not isinstance(body.get("id", ""), str):
+        raise Problem(422, "the id must be a string", "/id")
     told = await infer(body, served, fleet, lambda: predict.gone(request))
-    if isinstance(body.get("id"), str):
+    if "id" in body:
         told["id"] = body["id"]
     return _json(told)
 

@@ -85,6 +85,7 @@ BAD = {
     "numbers as texts": text_request("good", data=[1]),
     "10,000 rows": text_request(*["good"] * 10_000),
     "unknown outputs": {**text_request("good"), "outputs": [{"name": "logits"}]},
+    "an id that is a number": {**text_request("good"), "id": 42},
     "outputs is no list": {**text_request("good"), "outputs": "label"},
     "outputs that are no tensors": {**text_request("good"), "outputs": ["label"]},
     "an output's name is an object": {**text_request("good"), "outputs": [{"name": {}}]},

@@ -1,0 +1,62 @@
+"""schemathesis asks the real program, over HTTP, what the OpenAPI document allows and what it does not, and finds nothing.
+
+Every check of it is on. In one thing it must be lenient: an inference of the Open Inference Protocol may be refused
+although it fits the document, since no JSON Schema can say that a tensor has as many values as its shape says.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.toolchain.serve.running import ROOT, Running
+
+TOKEN = "a-token-that-is-long"
+CONFIG = """
+hooks = "tests.toolchain.serve.hooks"
+
+[[operations]]
+include-operation-id = ["model_infer", "version_infer"]
+checks.positive_data_acceptance.expected-statuses = ["200", "404", "422"]
+"""
+
+
+def find(running: Running, folder: Path, examples: int, *words: str, seconds: int = 0) -> str:
+    """Return what schemathesis tells, after it found nothing with ``examples`` requests of each kind."""
+    (folder / "schemathesis.toml").write_text(CONFIG)
+    found = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "--config-file", str(folder / "schemathesis.toml"), "run",
+            f"http://127.0.0.1:{running.port}/openapi.json", "--checks", "all", "--mode", "all", "--seed", "1",
+            "--max-examples", str(examples), "--no-color", *words],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "Tested: 14" in found.stdout
+    code, said = running.end()
+    assert code == 0
+    assert "a request failed" not in said
+    return found.stdout
+
+
+@pytest.mark.parametrize("model", ["words", "pictures", "detector"])
+def test_schemathesis_finds_nothing(
+    model: str, start: Callable[..., Running], request: pytest.FixtureRequest, tmp_path: Path
+):
+    running = start(request.getfixturevalue(model), "--drain-seconds", "0", "--version", "3")
+    find(running, tmp_path, 5)
+
+
+def test_schemathesis_finds_nothing_behind_a_token(start: Callable[..., Running], words: Path, tmp_path: Path):
+    running = start(words, "--drain-seconds", "0", TOOLCHAIN_SERVE_TOKENS=TOKEN)
+    find(running, tmp_path, 3, "--header", f"Authorization: Bearer {TOKEN}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["words", "pictures", "detector"])
+def test_schemathesis_finds_nothing_in_hundreds_of_requests(
+    model: str, start: Callable[..., Running], request: pytest.FixtureRequest, tmp_path: Path
+):
+    running = start(request.getfixturevalue(model), "--drain-seconds", "0", "--version", "3")
+    find(running, tmp_path, 100)

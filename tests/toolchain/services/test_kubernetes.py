@@ -141,13 +141,6 @@ def test_a_document_that_the_cluster_refuses_is_named_with_the_reason(namespace:
 
 @on_cluster
 @pytest.mark.cluster
-def test_a_cluster_says_which_kinds_it_knows():
-    assert applying.knows("apps/v1")
-    assert not applying.knows("nothing.example.com/v1")
-
-
-@on_cluster
-@pytest.mark.cluster
 def test_pods_answer_through_the_api_server_and_it_is_an_error_when_none_does():
     answers = kubernetes.pod_answers("kube-system", "k8s-app=kube-dns", 8181, "ready")
     assert set(answers.values()) == {"OK"}

@@ -35,11 +35,6 @@ def found(api_version: str, kind: str, namespace: str, name: str) -> dict[str, A
     return None if answer is None else dict(answer)
 
 
-def knows(api_version: str) -> bool:
-    """Return whether the cluster serves ``api_version``, "monitoring.coreos.com/v1" say."""
-    return permitted(lambda core: _call(core, f"/apis/{api_version}", "GET")) is not None
-
-
 def _applied(document: Document) -> Callable[[Any], Any]:
     """Return the call that applies ``document``."""
     place = document["metadata"]

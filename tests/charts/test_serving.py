@@ -1,0 +1,55 @@
+"""What the chart lets people, and pods, do with model servers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipelines.engine.model_server.resources import CALLERS, documents
+from tests.pipelines.engine.test_model_server import SERVER
+
+Resources = tuple[dict[str, Any], ...]
+
+
+def resource(found: Resources, kind: str, name: str) -> dict[str, Any]:
+    return next(one for one in found if (one["kind"], one["metadata"]["name"]) == (kind, name))
+
+
+@pytest.mark.parametrize("document", documents(SERVER), ids=lambda document: document["kind"])
+def test_a_promoter_may_make_change_and_remove_each_resource_of_a_model_server(
+    render: Callable[..., Resources], document: dict[str, Any]
+) -> None:
+    group = document["apiVersion"].rpartition("/")[0]
+    word = document["kind"].lower()
+    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    rules = resource(render(), "Role", "toolchain-promoter")["rules"]
+    granted = [rule["verbs"] for rule in rules if group in rule["apiGroups"] and plural in rule["resources"]]
+    assert granted == [["get", "list", "create", "patch", "delete"]]
+
+
+def test_of_secrets_a_promoter_may_read_that_of_the_steps_alone(render: Callable[..., Resources]) -> None:
+    rules = resource(render(), "Role", "toolchain-promoter")["rules"]
+    readable = [(rule["resourceNames"], rule["verbs"]) for rule in rules if "secrets" in rule["resources"]]
+    assert readable == [(["toolchain-steps"], ["get"])]
+
+
+def test_nobody_is_a_promoter_until_somebody_is_bound(render: Callable[..., Resources]) -> None:
+    bound = [one["roleRef"]["name"] for one in render() if one["kind"] == "RoleBinding"]
+    assert "toolchain-promoter" not in bound
+
+
+def test_pods_with_the_label_may_call_models_and_models_let_them_in(render: Callable[..., Resources]) -> None:
+    policy = resource(render(), "NetworkPolicy", "toolchain-reaches-model-server")["spec"]
+    allowed = next(document for document in documents(SERVER) if document["kind"] == "NetworkPolicy")["spec"]
+    (way,) = policy["egress"]
+    assert policy["podSelector"]["matchLabels"] == {CALLERS: "true"}
+    assert {"podSelector": {"matchLabels": {CALLERS: "true"}}} in allowed["ingress"][0]["from"]
+    assert [port["port"] for port in way["ports"]] == [port["port"] for port in allowed["ingress"][0]["ports"]]
+    pods = next(document for document in documents(SERVER) if document["kind"] == "Deployment")["spec"]["template"]
+    assert way["to"][0]["podSelector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()
+
+
+def test_models_reach_the_storage_by_their_label(render: Callable[..., Resources]) -> None:
+    policy = resource(render(), "NetworkPolicy", "toolchain-reaches-storage")["spec"]
+    pods = next(document for document in documents(SERVER) if document["kind"] == "Deployment")["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()

@@ -1,4 +1,4 @@
-"""schemathesis asks the real program over HTTP what the OpenAPI document allows, and what it does not, and finds nothing.
+"""schemathesis asks the real program over HTTP what the OpenAPI document allows and what not, and finds nothing.
 
 Every check of it is on. In one thing it must be lenient: an inference of the Open Inference Protocol may be refused
 although it fits the document, since no JSON Schema can say that a tensor has as many values as its shape says.

@@ -117,6 +117,8 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a registered model, as name, name@alias or name:version")
     command.add_argument("--alias", default="", help="default: champion, or candidate while there is no champion")
     command.add_argument("--port", type=int, default=8080, help="where it listens; 0 for any port that is free")
+    grpc = "where gRPC listens too; 0 for any port that is free; default: nowhere"
+    command.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
     command.add_argument("--host", default="127.0.0.1", help="the address it listens at; 0.0.0.0 for all")
 
 

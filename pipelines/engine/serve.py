@@ -48,6 +48,8 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
     name, wanted = _wanted(given.model, given.alias)
     words = _one_version(given, settings) if wanted else _what_is_promoted(name, settings)
     command = [sys.executable, "-m", "toolchain.serve", *words, "--port", str(given.port), "--host", given.host]
+    if given.grpc_port is not None:
+        command += ["--grpc-port", str(given.grpc_port)]
     os.execve(sys.executable, command, step_environment(settings))
 
 

@@ -32,10 +32,10 @@ export TOOLCHAIN_REGISTRY := $(REGISTRY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup submit schedule compile images mlflow report doctor helm deploy cluster monitor test lint bench clean
+.PHONY: help setup submit schedule compile images arm64 mlflow report doctor helm deploy cluster monitor test lint bench clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Create .venv with everything pinned; redone only when what it is made from changes
 
@@ -52,6 +52,9 @@ images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=,
 	@$(PY) -m pipelines images $(NAMES) $(if $(PUSH),--push) $(if $(BUILDER),--builder "$(BUILDER)") \
 		$(if $(PYTHON_IMAGE),--python-image "$(PYTHON_IMAGE)") $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") \
 		$(if $(PLATFORMS),--platforms "$(PLATFORMS)")
+
+arm64: $(READY)  ## Make an emulated arm64 Python in .venv-arm64, in which runs try their winner; on Debian
+	@$(PY) -m pipelines.engine.arm64
 
 deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=
 	@$(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)")

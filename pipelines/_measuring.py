@@ -5,6 +5,7 @@ from typing import Any
 from kfp import dsl
 
 from components.evaluate.accuracy import accuracy as measure_accuracy
+from components.evaluate.architecture import architecture
 from components.evaluate.gate import gate
 from components.evaluate.latency import latency as measure_latency
 from components.evaluate.parity import parity as measure_parity
@@ -13,11 +14,14 @@ from components.release.report import report
 from pipelines._placing import placed
 
 
-def measure_and_gate(variants: Any, dataset: Any, nodes: Any = None, **thresholds: Any) -> dict[str, Any]:
+def measure_and_gate(
+    variants: Any, dataset: Any, nodes: Any = None, every_variant: Any = False, **thresholds: Any
+) -> dict[str, Any]:
     """Add the tasks that measure ``variants`` on ``dataset`` and judge them by ``thresholds``, the gate's settings.
 
     ``nodes`` is the parameter with labels of the nodes to measure on. Latency comes last, so that a small cluster has
-    nothing of this run beside it. Returns the artifacts that the report takes, by its names for them.
+    nothing of this run beside it. The winner, or ``every_variant``, is then tried on another architecture, where this
+    machine can. Returns the artifacts that the report takes, by its names for them.
     """
     accuracy = placed(measure_accuracy(variants=variants, dataset=dataset))
     parity = placed(measure_parity(accuracy=accuracy.outputs["accuracy"]))
@@ -28,7 +32,9 @@ def measure_and_gate(variants: Any, dataset: Any, nodes: Any = None, **threshold
         "latency": latency.outputs["latency"],
     }
     judged = placed(gate(**measured, **thresholds))
-    return {**measured, "verdict": judged.outputs["verdict"]}
+    verdict, asked = judged.outputs["verdict"], measured["accuracy"]
+    tried = placed(architecture(variants=variants, accuracy=asked, verdict=verdict, every_variant=every_variant))
+    return {**measured, "verdict": verdict, "architecture": tried.outputs["elsewhere"]}
 
 
 def report_and_register(

@@ -20,6 +20,7 @@ def measure(
     agreement: float = 0.97,
     ratio: float = 1.05,
     scenario: str = "",
+    every_variant: bool = False,
     measuring_nodes: dict[str, Any] = {},
 ):
     """Measure the variants of a registered model on the rows they were registered with, where this runs.
@@ -31,6 +32,7 @@ def measure(
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: one of the latency's scenarios; empty for the first.
+        every_variant: Whether all variants are tried on arm64, in place of the winner and fp32.
         measuring_nodes: On a cluster: labels of the nodes to measure on.
     """
     fetched = placed(fetch(model=model).set_caching_options(False))
@@ -40,6 +42,7 @@ def measure(
         variants,
         dataset,
         measuring_nodes,
+        every_variant,
         accuracy_drop=accuracy_drop,
         worst_class_drop=worst_class_drop,
         agreement=agreement,

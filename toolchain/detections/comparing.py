@@ -34,9 +34,9 @@ def compare(
     paired bootstrap: pictures are drawn once for both sides, so that what is hard for both does not widen it. Cosine
     and largest difference are of the scores of boxes that meet, with ``origin``. At most ``flips`` pictures are listed.
     """
-    repeated = _meet(variant, origin, len(names), threshold)
-    alike = repeated if origin is reference else _meet(variant, reference, len(names), threshold)
-    strict = _meet(variant, origin, len(names), threshold, slack=0.0)
+    repeated = meet(variant, origin, len(names), threshold)
+    alike = repeated if origin is reference else meet(variant, reference, len(names), threshold)
+    strict = meet(variant, origin, len(names), threshold, slack=0.0)
     apart = alike.apart()
     return {
         "agreement": alike.share(bootstrap),
@@ -106,7 +106,7 @@ class Meeting:
         return [int(place) for place in np.flatnonzero(self.met != self.boxes)]
 
 
-def _meet(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> Meeting:
+def meet(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> Meeting:
     one, two = ([answer.above(threshold) for answer in side] for side in (variant, other))
     wider_one, wider_two = ([answer.above(threshold - slack) for answer in side] for side in (variant, other))
     found = _found(one, wider_two, classes)

@@ -4,6 +4,7 @@ real steps of evaluation make of drawn answers, so that their form is always the
 import csv
 import gzip
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,11 +22,11 @@ from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import new_variants, open_variants
-from toolchain.evaluate import gate, parity
+from toolchain.evaluate import architecture, gate, parity
 from toolchain.evaluate.accuracy import classifiers
 from toolchain.intervals import Bootstrap
 from toolchain.release import report
-from toolchain.services import patience
+from toolchain.services import emulator, patience
 from toolchain.services.mlflow import Tracker
 
 REVIEWS = Path(__file__).parents[3] / "samples" / "movie_reviews.csv.gz"
@@ -57,6 +58,7 @@ class Finished:
     parity: Path
     latency: Path
     verdict: Path
+    architecture: Path
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +76,7 @@ def finish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
         parity.run(places.accuracy, places.parity, parity.Config(resamples=200))
         make_latency(places, names)
         gate.run(places.accuracy, places.parity, places.latency, places.verdict, gate.Config())
+        make_architecture(places)
         return places
 
     return build
@@ -262,6 +265,18 @@ def make_latency(places: Finished, names: tuple[str, ...]) -> None:
                 for name in names
             },
         }
+
+
+def make_architecture(places: Finished) -> None:
+    """Try the winner on a processor whose answer to the recorded row is .01 apart."""
+    answers = [{"boxes": [], "scores": [0.26, 0.74], "labels": []}]
+    asked = {"processor": "ARM Neoverse-N1", "kind": "neon-dotprod", "versions": {"onnxruntime": "1.32.0"}}
+    line = f"import json; print(json.dumps({ {**asked, 'answers': answers} }))"
+    python = emulator.Python("QEMU 7.2 as a neoverse-n1", (sys.executable, "-c", line))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulator, "find", lambda _: python)
+        inputs = places.variants, places.accuracy, places.verdict
+        architecture.run(*inputs, places.architecture, architecture.Config())
 
 
 def timing(name: str, factor: float) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.provenance import Provenance
 from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.evaluate import architecture
 from toolchain.release import report
 from toolchain.release.report.cost import Prices, cost_of
+from toolchain.services import emulator
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
 ENDLESS = {"meta", "link", "br", "hr", "img", "input"}  # elements that are never closed
@@ -138,10 +140,25 @@ def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: d
         "evaluate.gate", "USD",
         "Confusion, pruned-int8-dynamic", "Calibration", "ROC", "Accuracy by length",
         "batch8-real",
+        "On arm64", "the labels of all 1 recorded rows agree", "QEMU 7.2 as a neoverse-n1 (ARM Neoverse-N1, neon-dotprod)",
     ],
 )  # fmt: skip
 def test_the_page_tells(html: str, words: str):
     assert words in Page(html).text
+
+
+def test_where_no_other_architecture_was_tried_the_page_says_why(
+    finish: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    places = dict(vars(finish(("fp32", "int8-dynamic"))))
+    monkeypatch.setattr(emulator.platform, "machine", lambda: "x86_64")
+    places["architecture"] = tmp_path / "elsewhere"
+    inputs = places["variants"], places["accuracy"], places["verdict"]
+    architecture.run(*inputs, places["architecture"], architecture.Config(environment="none/environment.json"))
+    report.run(**places, report=tmp_path / "report", page=tmp_path / "page", config=report.Config())
+    text = Page((tmp_path / "page").read_text(encoding="utf-8")).text
+    assert "Not tried: there is no arm64 Python at none: make arm64 makes one." in text
+    jsonschema.validate(open_measurement(tmp_path / "report", "report").data, json.loads(SCHEMA.read_text()))
 
 
 def test_what_rows_hold_is_shown_and_never_run(html: str):

@@ -186,7 +186,7 @@ def _versions(
     found: dict[str, Version] = {}
     added = []
     for name, variant in track(finished.variants.models.items(), "register", len(finished.variants.models), "variants"):
-        said = _verdict_tags(finished.figures[name], finished.kind)
+        said = _verdict_tags(finished.figures[name], finished.kind) | _elsewhere_tags(name, finished.report.data)
         version = known.get(variant.digest)
         if version is None:
             tracker.upload(run, variant.path, f"variants/{name}")
@@ -230,6 +230,12 @@ def _verdict_tags(figures: Mapping[str, Any], kind: str) -> dict[str, str]:
     said = {name: str(figures[name]).lower() for name in ("safe", "faster")}
     said |= {name: f"{figures[name]:.4f}" for name in ("ratio", "accuracy", "agreement")}
     return {**said, "processor": kind, **{f"{name}.{kind}": value for name, value in said.items()}}
+
+
+def _elsewhere_tags(name: str, report: Mapping[str, Any]) -> dict[str, str]:
+    """Return what trying the variant ``name`` on another architecture found; {} where it was not tried."""
+    architecture, tried = report["architecture"]["architecture"], report["architecture"]["variants"].get(name)
+    return {f"parity.{architecture}": tried["told"]} if tried else {}
 
 
 def _description(variant: Model, config: Config) -> str:

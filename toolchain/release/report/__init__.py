@@ -19,6 +19,7 @@ from toolchain.release.report.cost import Prices, cost_of
 from toolchain.release.report.page import render
 
 Data = Mapping[str, Any]  # what a measurement holds, or a part of it
+ELSEWHERE = ("architecture", "by", "why_not", "processor", "versions", "tolerance", "variants")  # of that measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +61,12 @@ class Findings:
     parity: Measurement
     latency: Measurement
     verdict: Measurement
+    architecture: Measurement
 
 
 def compose(found: Findings, config: Config) -> dict[str, Any]:
     """Return report.json; docs/report.schema.json says what each part means."""
-    latency = found.latency.data
+    latency, elsewhere = found.latency.data, found.architecture.data
     lineage = ancestors(*vars(found).values())
     prices = Prices(config.price_per_cpu_hour, config.price_per_gpu_hour, config.currency)
     return {
@@ -77,6 +79,7 @@ def compose(found: Findings, config: Config) -> dict[str, Any]:
             "rows": {split: found.dataset.rows(split) for split in found.dataset.splits},
             "dropped": [vars(entry) | {"examples": list(entry.examples)} for entry in found.dataset.dropped],
         },
+        "architecture": {key: elsewhere[key] for key in ELSEWHERE},
         "environment": {key: latency[key] for key in ("processor", "threads", "versions")},
         "cost": cost_of(lineage, prices),
     }
@@ -90,6 +93,7 @@ def run(
     parity: Path,
     latency: Path,
     verdict: Path,
+    architecture: Path,
     report: Path,
     page: Path,
     config: Config,
@@ -100,7 +104,14 @@ def run(
         ArtifactError: an input is damaged or of another kind.
         DataError: the measurements are not of these variants.
     """
-    measured = {"checks": checks, "accuracy": accuracy, "parity": parity, "latency": latency, "verdict": verdict}
+    measured = {
+        "checks": checks,
+        "accuracy": accuracy,
+        "parity": parity,
+        "latency": latency,
+        "verdict": verdict,
+        "architecture": architecture,
+    }
     found = Findings(
         open_dataset(dataset),
         open_variants(variants),
@@ -150,6 +161,8 @@ def _check(found: Findings) -> None:
     for measured in (found.accuracy, found.parity, found.latency):
         if found.verdict.lineage[-1].parents.get(measured.kind) != measured.digest:
             raise DataError(f"{found.verdict.path} was not made from {measured.path}; judge again")
+    if found.architecture.lineage[-1].parents.get("verdict") != found.verdict.digest:
+        raise DataError(f"{found.architecture.path} was not made from {found.verdict.path}; try the variants again")
 
 
 def _put(html: str, page: Path) -> None:

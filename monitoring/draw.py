@@ -1,6 +1,6 @@
 """Draw a dashboard from Prometheus, for those without Grafana: the panels and their queries are those of its JSON.
 
-Usage: python monitoring/draw.py [service|model-quality] [-o FILE.png] [--minutes 30] [--prometheus ADDRESS]
+Usage: python monitoring/draw.py [DASHBOARD] [-o FILE.png] [--minutes 30] [--prometheus ADDRESS]
 """
 
 import argparse
@@ -79,9 +79,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", metavar="ADDRESS", help="default: %(default)s")
     parser.add_argument("--model", default=".*", help="default: all")
     parser.add_argument("--version", default=".*", help="default: all")
+    parser.add_argument("--pipeline", default=".*", help="default: all")
     given = parser.parse_args(words)
     now = time.time()
-    span = Span(now - 60 * given.minutes, now, {"model": given.model, "version": given.version})
+    span = Span(
+        now - 60 * given.minutes, now, {"model": given.model, "version": given.version, "pipeline": given.pipeline}
+    )
     board = json.loads((DASHBOARDS / f"{given.dashboard}.json").read_text(encoding="utf-8"))
     try:
         figure = draw(board, given.prometheus, span)
@@ -96,7 +99,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def expand(query: str, window: float, span: float, variables: Mapping[str, str]) -> str:
     """Return ``query`` with what Grafana puts in place of its variables; times are in seconds."""
-    known = {"__rate_interval": f"{window:.0f}s", "__range": f"{span:.0f}s", **variables}
+    known = {"__rate_interval": f"{window:.0f}s", "__range": f"{span:.0f}s", "__range_s": f"{span:.0f}", **variables}
     return re.sub(r"\$(\w+)", lambda found: known[found.group(1)], query)
 
 

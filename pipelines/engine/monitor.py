@@ -152,8 +152,9 @@ def grafana(folder: Path, port: int, source: str, seconds: int) -> list[Program]
 
 
 def dashboard_paths() -> list[str]:
-    """Return the path in Grafana of each dashboard."""
-    boards = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(DASHBOARDS.glob("*.json"), reverse=True)]
+    """Return the path in Grafana of each dashboard, the service's first."""
+    files = sorted(DASHBOARDS.glob("*.json"), key=lambda file: (file.stem != "service", file.stem))
+    boards = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return [f"/d/{board['uid']}" for board in boards]
 
 

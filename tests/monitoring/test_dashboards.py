@@ -1,5 +1,5 @@
 """Dashboards: well formed, and behind every query of every panel there is data, in the real Prometheus that watches
-real servers under traffic, both started as a person starts them."""
+real servers under traffic, one with a canary and a shadow, and a run, all started as a person starts them."""
 
 import json
 import math
@@ -26,7 +26,17 @@ import pytest
 import yaml
 
 from monitoring.draw import ask, expand, main
-from tests.toolchain.serve.conftest import brightness, picture, record, word_counter, write_model
+from pipelines.engine import runs
+from pipelines.engine.runs import StepRecord, new_run, only_run
+from tests.toolchain.serve.conftest import (
+    brightness,
+    picture,
+    put_on_shelf,
+    record,
+    traffic_of,
+    write_model,
+    write_words,
+)
 from toolchain.artifacts.expected import Row, picture_row
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +55,30 @@ RULES = [
     ]
     for rule in group["rules"]
 ]
+CHOSEN = {  # what a query must ask for, by the variable that chooses it
+    "model": 'model=~"$model"',
+    "version": 'model_version=~"$version"',
+    "pipeline": 'pipeline=~"$pipeline"',
+}
+OURS = re.compile(r"toolchain_(?:serving|run)\w*")
+# What Argo's controller tells, as far as it is asked for: its docs/metrics.md, with the prefix that it puts before.
+ARGO = {
+    f"argo_workflows_{name}" for name in ("gauge", "total_count", "pods_gauge", "pod_pending_count", "log_messages")
+}
+ARGO |= {f"argo_workflows_{name}" for name in ("queue_depth_gauge", "queue_latency", "operation_duration_seconds")}
+UNTOLD = {  # what nothing here tells: Argo's controller, and the money, there being no prices
+    *(name for name, query in QUERIES if "argo_workflows_" in query),
+    "training-runs: Cost, B",
+}
+TRAINING = """
+import time
+from toolchain.progress import Progress
+with Progress("train", 4000, "batches") as progress:
+    while True:
+        progress.advance(loss=0.3, tokens_per_second=900, validation_loss=0.4, validation_accuracy=0.8)
+        time.sleep(0.05)
+"""
+WEIGHTS = {"1": 1.0, "2": 2.0, "4": -1.0}  # of the versions of "reviews": the last says the contrary
 SECONDS_OF_TRAFFIC = 6  # Prometheus looks each second, and a rate needs two looks
 MOST_SECONDS = 40  # on a busy machine
 WINDOW, SPAN = 20.0, 60.0  # seconds that the tests put in place of Grafana's variables
@@ -57,7 +91,9 @@ def test_a_dashboard_has_an_address_and_chooses_among_what_there_is(name: str):
     board = BOARDS[name]
     assert board["uid"] == f"toolchain-{name}"
     assert "toolchain" in board["tags"]
-    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "model", "version"]
+    first, *others = [variable["name"] for variable in board["templating"]["list"]]
+    assert first == "datasource"
+    assert set(others) <= set(CHOSEN)
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
@@ -82,10 +118,20 @@ def test_a_panel_says_what_it_shows_and_asks_the_chosen_source(name: str, panel:
 
 
 @pytest.mark.parametrize(("name", "query"), QUERIES)
-def test_a_query_holds_to_the_model_and_version_that_were_chosen(name: str, query: str):
-    for metric, selector in re.findall(r"(toolchain_serving_\w+)\{([^}]*)\}", query):
-        assert 'model=~"$model", model_version=~"$version"' in selector, metric
-    assert len(re.findall(r"toolchain_serving_\w+", query)) == len(re.findall(r"toolchain_serving_\w+\{", query))
+def test_a_query_holds_to_what_was_chosen(name: str, query: str):
+    variables = {variable["name"] for variable in BOARDS[name.partition(":")[0]]["templating"]["list"]}
+    for metric in OURS.finditer(query):
+        selector = re.match(r"\{([^}]*)\}", query[metric.end() :])
+        assert selector, metric.group()
+        due = {"pipeline"} if metric.group().startswith("toolchain_run") else {"model", "version"}
+        for variable in due & variables:
+            assert CHOSEN[variable] in selector[1], metric.group()
+
+
+def test_of_argo_only_what_it_tells_is_asked_for():
+    rules = [(rule["alert"], rule["expr"]) for rule in RULES if "alert" in rule]
+    asked = {word for _, query in [*QUERIES, *rules] for word in re.findall(r"argo_workflows_\w+", query)}
+    assert {name.removesuffix("_bucket") for name in asked} == ARGO
 
 
 @dataclass
@@ -98,13 +144,17 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Two servers, one of texts and one of pictures, under traffic, watched as ``make monitor`` does it."""
+    """Two servers, one of texts in several versions and one of pictures, under traffic, and a run, watched as
+    ``make monitor`` does it."""
     folder = tmp_path_factory.mktemp("watched")
+    versions = {number: write_words(folder / number, weight) for number, weight in WEIGHTS.items()}
+    put_on_shelf(folder / "shelf", traffic_of(versions, "1", canary="2", percent=40, shadow="4"), versions)
     ended = threading.Event()
     with ExitStack() as stack:
+        stack.enter_context(training(folder / "runs"))
         ports = [
-            stack.enter_context(server(model, name))
-            for model, name in ((make_words(folder), "reviews"), (make_pictures(folder), "lights"))
+            stack.enter_context(server("--traffic", str(folder / "shelf"))),
+            stack.enter_context(server(str(make_pictures(folder)), "--name", "lights", "--version", "3")),
         ]
         process, address = stack.enter_context(monitor(folder, ports))
         for caller in [threading.Thread(target=call, args=(*ports, ended)) for _ in range(2)]:
@@ -115,10 +165,23 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         yield Watched(address, process)
 
 
-def make_words(folder: Path) -> Path:
-    model = write_model(folder / "words", "text-classification", word_counter)
-    record(model, [Row(text="a film", scores=(0.5, 0.5))])
-    return model
+@contextmanager
+def training(folder: Path) -> Iterator[None]:
+    """Keep a run under way in ``folder``, of which a step tells its progress to the log."""
+    steps = [
+        StepRecord("ingest", "data.ingest", "key", runs.SUCCEEDED, seconds=3.0),
+        StepRecord("transformers", "train.transformers", "key", runs.RUNNING),
+    ]
+    with only_run(folder):
+        log = new_run("films", folder, {}, steps).folder / "logs" / "train.transformers.log"
+        with (
+            log.open("w") as output,
+            subprocess.Popen([sys.executable, "-c", TRAINING], cwd=ROOT, stdout=output) as one,
+        ):
+            try:
+                yield
+            finally:
+                one.kill()
 
 
 def make_pictures(folder: Path) -> Path:
@@ -140,9 +203,8 @@ def started(*words: str, **environment: str) -> Iterator["subprocess.Popen[str]"
 
 
 @contextmanager
-def server(model: Path, name: str) -> Iterator[int]:
-    words = [str(model), "--name", name, "--version", "3", "--port", "0", "--drain-seconds", "0"]
-    with started("toolchain.serve", *words) as process:
+def server(*words: str) -> Iterator[int]:
+    with started("toolchain.serve", *words, "--port", "0", "--drain-seconds", "0") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         yield int(re.search(r":(\d+)/docs", line).group(1))  # type: ignore[union-attr]
@@ -183,7 +245,7 @@ def post(port: int, body: bytes, kind: str) -> None:
 
 def instant(watched: Watched, query: str) -> list[float]:
     """Return the values that Prometheus finds for ``query`` now."""
-    known = expand(query, WINDOW, SPAN, {"model": ".*", "version": ".*"})
+    known = expand(query, WINDOW, SPAN, {"model": ".*", "version": ".*", "pipeline": ".*"})
     return [float(one["value"][1]) for one in ask(watched.address, "query", query=known)["result"]]
 
 
@@ -198,7 +260,10 @@ def until_found(watched: Watched, query: str) -> list[float]:
 @needs_prometheus
 @pytest.mark.parametrize(("name", "query"), QUERIES, ids=[name for name, _ in QUERIES])
 def test_there_is_data_behind_every_query(name: str, query: str, watched: Watched):
-    assert until_found(watched, query)
+    if name in UNTOLD:
+        assert instant(watched, query) == []  # it evaluates
+    else:
+        assert until_found(watched, query)
 
 
 @needs_prometheus
@@ -218,17 +283,42 @@ def test_what_the_panels_show_is_what_was_asked(watched: Watched):
     assert 0 < middle <= tail < 10
     pixels = shown["model-quality: Size of a row, B"].replace("$model", "lights")
     assert until_found(watched, pixels) == [pytest.approx(64, rel=0.2)]  # a row may have run that is not counted yet
+    assert until_found(watched, shown["training-runs: Loss, A"]) == [0.3, 0.4]
     labels = ask(watched.address, "query", query="sum by (label) (toolchain_serving_answers_total)")["result"]
     assert {one["metric"]["label"] for one in labels} == {"negative", "positive", "dark", "bright"}
 
 
 @needs_prometheus
+def test_the_canary_is_shown_beside_the_stable_version(watched: Watched):
+    """It gets 40 % of the requests and is more sure of the same; the shadow says the contrary of what both say."""
+    shown = dict(QUERIES)
+
+    def by(label: str, query: str) -> dict[str, float]:
+        until_found(watched, query)
+        known = expand(query, WINDOW, SPAN, {"model": "reviews"})
+        found = ask(watched.address, "query", query=known)["result"]
+        return {one["metric"].get(label, ""): float(one["value"][1]) for one in found}
+
+    shares = by("role", shown["canary: Share of requests, as decided, A"])
+    assert shares == pytest.approx({"stable": 0.6, "canary": 0.4, "shadow": 0})
+    requests = by("model_version", shown["canary: Requests, A"])
+    assert requests["2"] / (requests["1"] + requests["2"]) == pytest.approx(0.4, abs=0.2)
+    agreement = by("role", shown["canary: Agreement with the stable version, A"])
+    assert agreement["canary"] == 1
+    assert agreement["shadow"] < 0.5
+    confidence = by("model_version", shown["canary: Mean confidence, A"])
+    assert confidence["2"] > confidence["1"]
+    assert by("", shown["canary: Refused, A"]) == {"": 0}
+
+
+@needs_prometheus
 @pytest.mark.parametrize("name", BOARDS)
 def test_variables_and_annotations_find_what_they_offer(name: str, watched: Watched):
+    offered = {"model": ["lights", "reviews"], "version": ["1", "2", "3", "4"], "pipeline": ["films"]}
     for variable in BOARDS[name]["templating"]["list"][1:]:
         selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr]
         found = ask(watched.address, f"label/{label}/values", **{"match[]": selector.replace("$model", ".*")})
-        assert found == {"model": ["lights", "reviews"], "model_version": ["3"]}[label]
+        assert found == offered[variable["name"]]
     for annotation in BOARDS[name]["annotations"]["list"]:
         assert instant(watched, annotation["expr"]) == []  # it evaluates; no server started anew
 

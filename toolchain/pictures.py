@@ -47,6 +47,19 @@ def inspect(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Facts:
         return Facts(str(image.format), width, height, image.mode, frames, orientation if 1 <= orientation <= 8 else 1)
 
 
+def stored_size(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> tuple[int, int]:
+    """Return width and height in pixels, as stored, of the file ``data``, called ``name`` in errors, in no time.
+
+    ``inspect`` counts an animation's frames and may decode a PNG for its EXIF data: a file can be made so that this
+    takes seconds.
+
+    Raises:
+        DataError: it is no picture of a known kind, or has more than ``most_pixels``.
+    """
+    with _opened(data, name, most_pixels) as image:
+        return image.width, image.height
+
+
 def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, most_pixels: int = MOST_PIXELS) -> Pixels:
     """Return the pixels of the file ``data``, called ``name`` in errors: uint8 of shape (height, width, channels).
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from toolchain.serve.connection import FULL
 from toolchain.serve.fleet import STABLE, Fleet
 from toolchain.serve.metrics import Stopwatch
 from toolchain.serve.problems import Problem, tell_place
@@ -66,6 +67,8 @@ class Door:
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
+        if scope.get("state", {}).get(FULL) and scope["path"] not in OPEN:
+            raise Problem(429, "too many connections are open; come again in 1 s", retry_after=1)
         if scope["path"] not in OPEN and not self.admits(headers.get(b"authorization", b"")):
             raise Problem(401, "send a known token as Authorization: Bearer TOKEN")
         length = headers.get(b"content-length", b"0")

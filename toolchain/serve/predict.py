@@ -13,7 +13,7 @@ from starlette.responses import Response
 from toolchain.answering import Prepared
 from toolchain.detections import Answer
 from toolchain.errors import DataError
-from toolchain.pictures import inspect
+from toolchain.pictures import stored_size
 from toolchain.preprocess import Pictures
 from toolchain.serve.door import REQUEST_ID, SERVED
 from toolchain.serve.fleet import Fleet
@@ -56,12 +56,17 @@ async def gone(request: Request) -> None:
 
 async def prepare(served: Served, values: Sequence[Any]) -> list[Prepared]:
     """Return ``values`` as the model takes them; whatever takes longer than an instant happens in a thread."""
+    seconds = served.settings.deadline_seconds
     try:
         if served.takes_texts and sum(map(len, values)) <= BRIEF_CHARACTERS:
             return served.answerer.prepare(values)
-        return await asyncio.to_thread(served.answerer.prepare, values)
+        with served.preparing(len(values)):
+            async with asyncio.timeout(seconds):
+                return await asyncio.to_thread(served.answerer.prepare, values)
     except DataError as error:
         raise Problem(422, str(error), "/pictures") from error
+    except TimeoutError as error:
+        raise Problem(504, f"no answer within {seconds:g} s; send fewer rows, or come again later") from error
 
 
 def read_json(content: bytes) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def _values(request: Request, served: Served, content: bytes) -> tuple[list[Any]
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     usual = served.expected.threshold if served.expected else 0.5
     if not served.takes_texts and (kind.startswith("image/") or kind == "application/octet-stream"):
-        return [_picture(content, "the picture", served, "")], usual
+        return [_picture(content, "the picture", served, "")[0]], usual
     if kind != JSON:
         pictures = "" if served.takes_texts else ", or a picture as image/jpeg, image/png, ..."
         raise Problem(415, f"the body must be {JSON}{pictures}")
@@ -140,8 +145,7 @@ def _from_json(body: dict[str, Any], served: Served, usual: float) -> tuple[list
     if served.takes_texts:
         return check_texts(body[key], served, "/texts"), usual
     rows = check_rows(body[key], served, "/pictures")
-    pictures = [_decoded(row, place, served) for place, row in enumerate(rows)]
-    return pictures, _threshold(body.get("threshold", usual))
+    return _pictures(rows, served), _threshold(body.get("threshold", usual))
 
 
 def _threshold(value: Any) -> float:
@@ -150,7 +154,19 @@ def _threshold(value: Any) -> float:
     return float(value)
 
 
-def _decoded(row: Any, place: int, served: Served) -> dict[str, Any]:
+def _pictures(rows: list[Any], served: Served) -> list[dict[str, Any]]:
+    pixels, most = 0, served.settings.request_pixels
+    pictures = []
+    for place, row in enumerate(rows):
+        picture, size = _decoded(row, place, served)
+        pictures.append(picture)
+        pixels += size
+        if pixels > most:
+            raise Problem(422, f"the pictures have more than {most:,} pixels; send several requests", "/pictures")
+    return pictures
+
+
+def _decoded(row: Any, place: int, served: Served) -> tuple[dict[str, Any], int]:
     if not isinstance(row, str):
         raise Problem(422, "a picture must be a string: its file in base64", f"/pictures/{place}")
     try:
@@ -160,12 +176,13 @@ def _decoded(row: Any, place: int, served: Served) -> dict[str, Any]:
     return _picture(content, f"picture {place}", served, f"/pictures/{place}")
 
 
-def _picture(content: bytes, name: str, served: Served, pointer: str) -> dict[str, Any]:
+def _picture(content: bytes, name: str, served: Served, pointer: str) -> tuple[dict[str, Any], int]:
+    """Return a picture as a dataset's column holds it, and how many pixels it has."""
     try:
-        inspect(content, name, served.settings.picture_pixels)
+        width, height = stored_size(content, name, served.settings.picture_pixels)
     except DataError as error:
         raise Problem(422, str(error), pointer) from error
-    return {"bytes": content, "path": name}
+    return {"bytes": content, "path": name}, width * height
 
 
 def _told(served: Served, row: Prepared, answer: Any, threshold: float) -> dict[str, Any]:

@@ -23,6 +23,7 @@ TITLES = {
     415: "the body is of a kind that is not understood",
     422: "the request does not fit the model",
     429: "too many requests wait",
+    431: "the head of the request is too large",
     499: "the client has gone",
     500: "the server failed",
     503: "the model is not ready",

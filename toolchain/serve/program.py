@@ -6,12 +6,14 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from toolchain.errors import ConfigError
 from toolchain.serve.application import build
+from toolchain.serve.connection import Connection
 from toolchain.serve.door import Door
 from toolchain.serve.fleet import Fleet, fixed
 from toolchain.serve.following import Follower, told
@@ -110,13 +112,13 @@ def _bound(host: str, port: int, option: str) -> socket.socket:
 def _config(door: Door, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         door,
+        http=partial(Connection, settings),  # type: ignore[arg-type]  # uvicorn only calls it
         log_level="error",
         access_log=False,  # nothing of a request is logged
         lifespan="on",
         ws="none",
         server_header=False,
         backlog=BACKLOG,
-        limit_concurrency=settings.connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_seconds_to_finish(settings),
         ssl_certfile=settings.certificate,

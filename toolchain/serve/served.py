@@ -35,6 +35,7 @@ class Served:
     metrics: Metrics
     batcher: Batcher
     users: int = 0  # requests, and comparisons, that have chosen it and are not done
+    unprepared: int = 0  # rows that are being made ready for it
 
     @property
     def name(self) -> str:
@@ -71,6 +72,17 @@ class Served:
             yield
         finally:
             self.users -= 1
+
+    @contextmanager
+    def preparing(self, rows: int) -> Iterator[None]:
+        """Let ``rows`` take room in the queue within the block: to decode a picture takes longer than many a model."""
+        if self.unprepared + self.batcher.waiting + rows > self.settings.queue_rows:
+            raise Problem(429, "the queue is full: come again in 1 s", retry_after=1)
+        self.unprepared += rows
+        try:
+            yield
+        finally:
+            self.unprepared -= rows
 
     async def ask(self, rows: Sequence[Prepared], gone: Awaitable[object], seconds: float = math.inf) -> list[Any]:
         """Return the answers to ``rows``, or say by a Problem why there are none.

@@ -34,6 +34,7 @@ class Settings:
     request_rows: int = 64  # texts or pictures in one request
     text_characters: int = 20_000  # of one text; a model reads 512 tokens at most, some 3,000 characters
     picture_pixels: int = 25_000_000  # of one picture: decoded 75 MB
+    request_pixels: int = 100_000_000  # of all pictures in one request: decoded in some 4 s
     body_bytes: int = 16 * MEBIBYTE  # of one request with pictures
     text_body_bytes: int = MEBIBYTE  # of one request with texts
     held_bytes: int = 256 * MEBIBYTE  # of all requests that are being read or answered

@@ -100,7 +100,23 @@ def test_a_bad_request_is_refused_with_an_error(name: str, serving: Serving, wor
 
 
 @pytest.mark.parametrize(
-    "data", [[300] * 192, [-1] * 192, [0.5] * 192, ["a"] * 192, [[1], [1, 2]], [1] * 191, [], None]
+    "data",
+    [
+        [300] * 192,
+        [-1] * 192,
+        [0.5] * 192,
+        ["a"] * 192,
+        [[1], [1, 2]],
+        [1] * 191,
+        [],
+        None,
+        [True] * 192,
+        [10**30] * 192,
+        [["a" * 100_000], ["b"] * 100_000],
+        {},
+        [[[[[]]]]],
+        [[1] * 96, 1],
+    ],
 )
 def test_pixels_are_bytes(data: Any, serving: Serving, pictures: Path):
     body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": data}]}

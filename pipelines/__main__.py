@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("rollback", help="let what served before serve again")
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
-    command = commands.add_parser("ledger", help="every promotion and rollback of a model")
+    _add_place(command)
+    command = commands.add_parser("ledger", help="every promotion, canary, approval and rollback of a model")
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     command.add_argument("--json", action="store_true", help="all that is recorded, for programs")
     _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
@@ -131,6 +132,39 @@ def _add_promote(command: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="although the gate refused it or it is older; needs a reason"
     )
     command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
+    command.add_argument(
+        "--canary",
+        nargs="?",
+        type=float,
+        const=10.0,
+        default=0.0,
+        metavar="PERCENT",
+        help="try it beside what serves, with so many of the requests at first (10); goes on with one on trial",
+    )
+    command.add_argument("--steps", default="25,50,100", metavar="PERCENTS", help="after that; default: %(default)s")
+    command.add_argument(
+        "--minutes", type=float, default=30.0, help="that a trial may take at each percent; default: %(default)g"
+    )
+    command.add_argument(
+        "-p",
+        dest="tests",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the trial's tests: alpha, beta, failures, slow, disagreement (=FINE,TOO-MUCH)",
+    )
+    _add_place(command)
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
+    _add_engine(command)
+    command.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="on this machine: where it is served, to be asked; may be repeated; default: http://127.0.0.1:8080",
+    )
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:

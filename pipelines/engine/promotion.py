@@ -1,15 +1,16 @@
-"""Promote a registered model and roll it back, and tell what was done: all of it stands in the ledger in MLflow."""
+"""Promote a registered model, try it as a canary, roll it back, and tell what was done: it stands in the ledger."""
 
 import argparse
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pipelines.engine.places import Place, place
 from pipelines.engine.settings import Settings, name_registry
 from pipelines.engine.tell import console
-from toolchain.errors import ConfigError
+from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 
 SHOWN_DIGITS = 12  # of a digest
 REFUSE = "refuse"  # what the step may have decided
+CANDIDATE = "candidate"  # the alias of what the gate chose
+TESTS = {"alpha": 1, "beta": 1, "failures": 2, "slow": 2, "disagreement": 2}  # numbers of each setting of the tests
 
 
 def promote(given: argparse.Namespace, settings: Settings) -> bool:
     """Promote what ``given`` names (the step tells what it decides) and return whether it serves from now on.
+
+    With ``given.canary`` it is first tried beside what serves; that waits until the trial is decided.
 
     Raises:
         ConfigError: there is no such model, version or alias; or force without a reason.
@@ -30,14 +35,22 @@ def promote(given: argparse.Namespace, settings: Settings) -> bool:
         ServiceError: MLflow does not answer, or refuses.
     """
     from toolchain.artifacts.measurement import open_measurement
+    from toolchain.services import ledger
 
-    _open(given.model, settings)
-    alias = f"@{given.alias}" if given.alias else ""
-    wanted = f"{given.model}:{given.version}" if given.version else f"{given.model}{alias}"
-    with TemporaryDirectory() as folder:
-        place = Path(folder) / "promotion"
-        _run_step(place, wanted, given, settings)
-        return bool(open_measurement(place, "promotion").data["action"] != REFUSE)
+    _check_name(given.model)
+    trial = _trial(given)
+    with place(given, settings) as there, TemporaryDirectory() as folder:
+        tracker = _open(given.model, there.settings)
+        if given.canary:
+            _prepare(tracker, given, there)
+        alias = f"@{given.alias}" if given.alias else ""
+        wanted = f"{given.model}:{given.version}" if given.version else f"{given.model}{alias}"
+        measured = Path(folder) / "promotion"
+        _run_step(measured, wanted, given, there, trial)
+        data = open_measurement(measured, "promotion").data
+        if data["action"] != REFUSE:
+            there.follow(ledger.read(tracker, given.model))
+        return bool(data["promoted"])
 
 
 def rollback(given: argparse.Namespace, settings: Settings) -> None:
@@ -48,12 +61,28 @@ def rollback(given: argparse.Namespace, settings: Settings) -> None:
         ConflictError: somebody else promoted or rolled back at the same time.
         ServiceError: MLflow does not answer, or refuses.
     """
-    from toolchain.services import ledger
+    from toolchain.services import ledger, shelf
 
-    tracker = _open(given.model, settings)
-    _known(tracker, given.model)
-    done = ledger.rollback(tracker, given.model, given.reason, settings.owner)
-    print(f"version {done.version} of {given.model} ({done.variant}) serves again")
+    _check_name(given.model)
+    with place(given, settings) as there:
+        tracker = _open(given.model, there.settings)
+        _known(tracker, given.model)
+        done = ledger.rollback(tracker, given.model, given.reason, settings.owner)
+        found = ledger.read(tracker, given.model)
+        stable = found.serving.version if found.serving else done.version
+        ended = done.action == ledger.CANARY_ENDED
+        what = f"the canary, version {done.version}, is ended: " if ended else ""
+        print(
+            f"{what}version {stable} of {given.model} ({done.variant}) serves {'on' if ended else 'again'}", flush=True
+        )
+        try:
+            shelf.publish(tracker, given.model, there.shelf)
+            there.follow(found)
+        except ToolchainError as error:
+            raise ServiceError(
+                f"that is so by the ledger, but servers may not know it ({error}); tell them again by "
+                f"python -m pipelines promote {given.model} --version {stable}"
+            ) from error
 
 
 def tell_ledger(given: argparse.Namespace, settings: Settings) -> None:
@@ -83,12 +112,16 @@ def tell_ledger(given: argparse.Namespace, settings: Settings) -> None:
         )
 
 
+def _check_name(model: str) -> None:
+    if not model or set(model) & set("'@:/") or model.startswith("."):
+        raise ConfigError(f"model is {model!r}: give a registered model's name; see --help for how to name a version")
+
+
 def _open(model: str, settings: Settings) -> "Tracker":
     """Return the registry, after a check that ``model`` is a name and that there can be such a model."""
     from toolchain.services.mlflow import Tracker
 
-    if not model or set(model) & set("'@:"):
-        raise ConfigError(f"model is {model!r}: give a registered model's name; see --help for how to name a version")
+    _check_name(model)
     if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
         raise ConfigError(f"no model {model!r} is registered yet; register one by a pipeline first")
     name_registry(settings)
@@ -102,19 +135,57 @@ def _known(tracker: "Tracker", model: str) -> dict[str, str]:
     return tracker.aliases(model)
 
 
-def _run_step(place: Path, wanted: str, given: argparse.Namespace, settings: Settings) -> None:
-    """Do what the component does in a pod, in this process, and leave its measurement at ``place``."""
+def _trial(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the step's settings of a canary: percents, minutes, and what -p says of the tests."""
+    try:
+        steps = [float(step) for step in given.steps.split(",") if step]
+    except ValueError as error:
+        raise ConfigError(f"--steps is {given.steps!r}: give percents with commas between, 25,50,100 say") from error
+    found: dict[str, Any] = {"canary": given.canary, "steps": steps, "minutes": given.minutes}
+    for pair in given.tests:
+        name, _, value = pair.partition("=")
+        if name not in TESTS:
+            raise ConfigError(f"-p {pair}: {name!r} is no setting of the tests; those are {', '.join(TESTS)}")
+        try:
+            numbers = [float(part) for part in value.split(",")]
+        except ValueError as error:
+            raise ConfigError(f"-p {pair}: give numbers, as in alpha=0.01 or slow=0.05,0.15") from error
+        found[name] = numbers if TESTS[name] == 2 else numbers[0]
+    return found
+
+
+def _prepare(tracker: "Tracker", given: argparse.Namespace, there: Place) -> None:
+    """Let the servers be able to run what is to be tried, where there is such a version and it is none of theirs."""
+    from toolchain.artifacts.traffic import Target
+    from toolchain.services import ledger
+    from toolchain.services.registry import TAG_DIGEST, TAG_VARIANT
+
+    number = given.version or _known(tracker, given.model).get(given.alias or CANDIDATE, "")
+    known = ledger.read(tracker, given.model)
+    for version in tracker.versions(given.model):
+        digest = version.tags.get(TAG_DIGEST, "")
+        if version.number == number and known.serving and known.serving.digest != digest and not known.canary:
+            variant = version.tags.get(TAG_VARIANT, "")
+            there.prepare(tracker, known, Target(version=number, digest=digest, variant=variant))
+
+
+def _run_step(measured: Path, wanted: str, given: argparse.Namespace, there: Place, trial: dict[str, Any]) -> None:
+    """Do what the component does in a pod, in this process, and leave its measurement at ``measured``."""
     from kfp import dsl
 
     from components.release.promote import promote as component
 
     component.python_func(
-        promotion=dsl.Artifact(uri=str(place)),
-        metrics=dsl.Metrics(uri=str(place.with_name("metrics"))),
+        promotion=dsl.Artifact(uri=str(measured)),
+        metrics=dsl.Metrics(uri=str(measured.with_name("metrics"))),
         model=wanted,
         force=given.force,
         reason=given.reason,
-        who=settings.owner,
+        who=there.settings.owner,
+        shelf=there.shelf,
+        servers=list(there.servers),
+        namespace=there.namespace,
+        **trial,
     )
 
 
@@ -132,7 +203,8 @@ def _table(found: "Ledger") -> "Table":
         overrode = [f"by force, although {entry.overrode}"] if entry.overrode else []
         void = [] if line.counts else ["void: another was first"]
         said = "; ".join(filter(None, [*void, entry.reason, *overrode]))
-        what = (str(line.number), at, entry.who, entry.action, entry.version, entry.variant)
+        share = f" {entry.percent:g} %" if entry.percent else ""
+        what = (str(line.number), at, entry.who, f"{entry.action}{share}", entry.version, entry.variant)
         verdict = entry.verdict.partition(" (")[0]  # without its figures
         row = (*what, entry.digest[:SHOWN_DIGITS], verdict, said)
         table.add_row(*map(escape, row))  # a person's words may hold what looks like Rich's marks

@@ -127,8 +127,7 @@ def publish(tracker: Tracker, model: str, place: str) -> Traffic | None:
     known = ledger.read(tracker, model)
     while traffic := known.traffic:
         for target in traffic.targets.values():
-            if not shelf.has(target.digest):
-                _put(tracker, model, target, shelf)
+            _bring(tracker, model, target, shelf)
         shelf.tell(as_bytes(traffic))
         found = ledger.read(tracker, model)
         if found.traffic == traffic:
@@ -136,6 +135,11 @@ def publish(tracker: Tracker, model: str, place: str) -> Traffic | None:
             return traffic
         known = found
     return None
+
+
+def bring(tracker: Tracker, model: str, target: Target, place: str) -> None:
+    """Put the files of ``target`` on the shelf at ``place``, before a document names them; raises as ``publish``."""
+    _bring(tracker, model, target, open_shelf(place))
 
 
 def needed(known: Ledger, since: float) -> set[str]:
@@ -148,8 +152,10 @@ def needed(known: Ledger, since: float) -> set[str]:
     return found
 
 
-def _put(tracker: Tracker, model: str, target: Target, shelf: Shelf) -> None:
+def _bring(tracker: Tracker, model: str, target: Target, shelf: Shelf) -> None:
     """Fetch the files of ``target`` from MLflow and put them on ``shelf``, if they are what they were."""
+    if shelf.has(target.digest):
+        return
     version = next((one for one in tracker.versions(model) if one.tags.get(TAG_DIGEST) == target.digest), None)
     if version is None:
         raise ArtifactError(f"version {target.version} of {model} is gone from MLflow; promote another one")

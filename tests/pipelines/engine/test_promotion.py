@@ -30,6 +30,7 @@ from toolchain.services.mlflow import Tracker
 ROOT = Path(__file__).parents[3]
 GOOD, WRONG = (0.2689414, 0.7310586), (0.9, 0.1)  # what the model answers to "good": softmax of 0 and 1; and not
 SOURCE = "5" * 64
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there
 NUMBERS = count(1)  # of models: each test has its own
 
 
@@ -148,8 +149,10 @@ def test_an_older_version_is_refused_and_rolling_back_is_the_way(
     assert main(["promote", model, "--alias", "candidate"]) == 0
     assert main(["promote", model, "--version", "1"]) == 3
     assert "it is older than version 2, which serves (to go back: rollback)" in capsys.readouterr().out
-    assert main(["rollback", model, "--reason", "complaints"]) == 0
-    assert capsys.readouterr().out == f"version 1 of {model} (fp32) serves again\n"
+    assert main(["rollback", model, "--reason", "complaints", "--server", NOWHERE]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"version 1 of {model} serves again\n")
+    assert f"no model server answers at {NOWHERE}: python -m pipelines serve {model} starts one there" in told
     assert champion(tracker, model) == "1"
     last = entries(model, capsys)[-1]
     assert (last["action"], last["version"], last["reason"], last["who"]) == ("rolled back", "1", "complaints", "ann")

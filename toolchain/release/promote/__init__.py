@@ -10,7 +10,7 @@ from typing import Any
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ArtifactError, ConfigError
+from toolchain.errors import ArtifactError, ConfigError, ServiceError
 from toolchain.processor import describe
 from toolchain.progress import say
 from toolchain.release.promote.api import Api, compare
@@ -146,7 +146,11 @@ def _trial(tracker: Tracker, push: Push, version: Version, decision: Decision, c
     def texts() -> dict[str, str]:
         if config.servers:
             return model_servers.figures(config.servers)
-        return kubernetes.pod_answers(config.namespace, model_servers.selector(config.name), METRICS_PORT, "metrics")
+        selector = model_servers.selector(config.name)
+        found = kubernetes.pod_answers(config.namespace, selector, METRICS_PORT, "metrics")
+        if not found:
+            raise ServiceError(f"no pod in namespace {config.namespace} serves {config.name}: promote without a canary")
+        return found
 
     def publish() -> None:
         shelf.publish(tracker, config.name, config.shelf)

@@ -6,9 +6,13 @@ sequential test, which needs no fixed number of requests. Whoever watches is no 
 ledger says until when someone watches, and a canary that nobody watches is ended, or gone on with, by the next promote.
 """
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from toolchain.errors import ConfigError, ConflictError, ServiceError, ToolchainError
@@ -19,6 +23,7 @@ from toolchain.services import ledger
 from toolchain.services.ledger import Entry, Ledger
 from toolchain.services.mlflow import Tracker, Version
 
+NAP_SECONDS = 0.2  # until a wish to end is noticed
 LOOK_SECONDS = 2.0  # between two looks at the servers, who look at the traffic as often
 SECONDS_TO_FOLLOW = 120.0  # for servers to load the version: seconds, a large one from S3 a minute
 SECONDS_OF_SILENCE = 30.0  # of servers that answered before; one that restarts is back by then
@@ -68,6 +73,7 @@ class Trial:
     begun: bool = False  # whether the ledger has an entry of it
     bound: float | None = None  # seconds; what is slower is slow. None until the stable version told
     silent_since: float | None = None  # by the monotonic clock
+    signals: list[int] = field(default_factory=list)  # that asked this process to end
 
     def __post_init__(self) -> None:
         self.figures = Figures(self.model)
@@ -75,7 +81,8 @@ class Trial:
     def run(self) -> Outcome:
         """Give one share after the other while nothing speaks against it, then promote it; else end it."""
         try:
-            return self._try()
+            with _noted(self.signals):
+                return self._try()
         except DecidedElsewhere as decided:
             found = ledger.read(self.tracker, self.model)
             serves = found.serving is not None and found.serving.digest == self.entry.digest
@@ -108,7 +115,7 @@ class Trial:
         while others := self._look(percent):
             if time.monotonic() > end:
                 raise AgainstIt(f"servers do not follow within {SECONDS_TO_FOLLOW:g} s: {others}")
-            time.sleep(LOOK_SECONDS)
+            self._pause()
 
     def _watch(self, percent: float) -> None:
         """Return once all tests find the canary good at ``percent``; raise AgainstIt when one does not."""
@@ -117,7 +124,7 @@ class Trial:
         before = self.figures.of(self.version.number)
         end = time.monotonic() + 60 * self.plan.minutes
         while True:
-            time.sleep(LOOK_SECONDS)
+            self._pause()
             serving = self._known().serving
             self._look(percent)
             counts = self._counts(before, self.figures.of(serving.version) if serving else Seen())
@@ -131,6 +138,14 @@ class Trial:
             if time.monotonic() > end:
                 self._note(percent, counts)
                 raise AgainstIt(self._undecided(tests, percent))
+
+    def _pause(self) -> None:
+        """Wait until the next look; raise KeyboardInterrupt when this process was asked to end."""
+        end = time.monotonic() + LOOK_SECONDS
+        while not self.signals and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, NAP_SECONDS))
+        if self.signals:
+            raise KeyboardInterrupt
 
     def _look(self, percent: float) -> str:
         """Ask the servers once; return who of them does not follow to ``percent``, and why if it is known."""
@@ -220,10 +235,34 @@ class Trial:
         try:
             if self.begun:
                 self._end(reason)
+                say(f"the canary is ended: {reason}")
         except DecidedElsewhere:
             return
         except ToolchainError as error:
             say(f"the canary could not be ended ({error}); do it: python -m pipelines rollback {self.model}")
+
+
+@contextmanager
+def _noted(signals: list[int]) -> Iterator[None]:
+    """Note SIGINT and SIGTERM in ``signals`` while the block lasts; from the second on they interrupt as usual.
+
+    An exception at any place could come between an entry and the knowledge of it, or get lost where Python ignores it.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if signals:
+            raise KeyboardInterrupt
+        signals.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # the only one that signals come to
+        yield
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:

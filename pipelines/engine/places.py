@@ -1,0 +1,136 @@
+"""Where a promotion takes effect: the model servers of this machine, or those of a cluster. Both follow a shelf."""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.engine.settings import Settings, doors_told
+from toolchain.errors import ServiceError
+
+if TYPE_CHECKING:
+    from toolchain.artifacts.traffic import Target, Traffic
+    from toolchain.services.ledger import Ledger
+    from toolchain.services.mlflow import Tracker
+
+SERVER = "http://127.0.0.1:8080"  # where `python -m pipelines serve` listens unless told otherwise
+SECONDS_TO_FOLLOW = 30.0  # for a server of this machine: it looks every 2 s, and a model loads in some seconds
+SECONDS_BETWEEN_LOOKS = 0.25
+SHOWN_DIGITS = 12  # of a digest
+
+
+@dataclass(frozen=True)
+class Here:
+    """This machine."""
+
+    settings: Settings
+    shelf: str
+    servers: Sequence[str]  # addresses
+    namespace: str = ""
+
+    def prepare(self, tracker: "Tracker", known: "Ledger", canary: "Target") -> None:
+        """Nothing is to be prepared: servers of this machine run every model that this machine runs."""
+
+    def follow(self, known: "Ledger") -> None:
+        """Wait until the servers answer as the ledger says, each for a while, and print what they say."""
+        traffic = known.traffic
+        for server in self.servers if traffic else ():
+            print(_followed(server, traffic), flush=True)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A namespace of a cluster, whose pods serve."""
+
+    settings: Settings  # with the cluster's registry
+    shelf: str
+    namespace: str
+    servers: Sequence[str] = field(default_factory=list)  # the pods are asked instead
+
+    def prepare(self, tracker: "Tracker", known: "Ledger", canary: "Target") -> None:
+        """Let the pods be such that they can run ``canary``: it may need another image than what serves."""
+        from pipelines.engine import model_server
+        from toolchain.services import shelf
+
+        if known.traffic and known.serving:
+            shelf.bring(tracker, known.model, canary, self.shelf)
+            model_server.apply(
+                self.namespace,
+                self.shelf,
+                replace(known.traffic, canary=canary),
+                known.serving,
+                size=self.settings.resources,
+            )
+            model_server.wait(self.namespace, known.traffic)
+
+    def follow(self, known: "Ledger") -> None:
+        """Make the Deployment what the ledger says, and wait until its pods answer so."""
+        from pipelines.engine import model_server
+
+        if known.traffic and known.serving:
+            model_server.apply(self.namespace, self.shelf, known.traffic, known.serving, size=self.settings.resources)
+            model_server.wait(self.namespace, known.traffic)
+
+
+Place = Here | Cluster
+
+
+@contextmanager
+def place(given: argparse.Namespace, settings: Settings) -> Iterator[Place]:
+    """Yield where ``given`` (model, engine, server) takes effect; services are reached while the block lasts.
+
+    Raises:
+        ServiceError: the cluster, or a service there, cannot be reached.
+    """
+    if (given.engine or settings.engine) == "cluster":
+        with _cluster(given.model, settings) as found:
+            yield found
+    else:
+        from pipelines.engine.serve import shelf
+
+        yield Here(settings, str(shelf(given.model, settings)), given.server or [SERVER])
+
+
+@contextmanager
+def _cluster(model: str, settings: Settings) -> Iterator[Cluster]:
+    from pipelines.engine import bucket, model_server
+    from pipelines.engine.registry import registry_reached
+    from pipelines.engine.server import NAMESPACE
+
+    namespace = settings.namespace or NAMESPACE
+    with ExitStack() as stack:
+        name = stack.enter_context(bucket.reached(settings, namespace))
+        stack.enter_context(doors_told({"TOOLCHAIN_BUCKET": name}))
+        found = stack.enter_context(registry_reached(settings, namespace))
+        yield Cluster(found, model_server.shelf(name, model), namespace)
+
+
+def _followed(server: str, traffic: Any) -> str:
+    """Return what the server says once it answers as ``traffic`` says, or when it has not for too long."""
+    from toolchain.services import model_servers
+
+    end = time.monotonic() + SECONDS_TO_FOLLOW
+    while True:
+        try:
+            told = model_servers.readiness(server)
+        except ServiceError:
+            return f"no model server answers at {server}: python -m pipelines serve {traffic.model} starts one there"
+        if told.get("name", traffic.model) != traffic.model:
+            return f"{server} serves another model, {told['name']}"
+        if told.get("digest") == traffic.stable.digest:
+            return (
+                f"{server} answers with version {told.get('version')} (digest {traffic.stable.digest[:SHOWN_DIGITS]})"
+            )
+        if time.monotonic() > end:
+            return _behind(server, told, traffic)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _behind(server: str, told: dict[str, Any], traffic: "Traffic") -> str:
+    refused = told.get("refused", {})
+    reasons = "; ".join(f"{what} is refused: {why}" for what, why in refused.items()) or told.get("detail", "")
+    known = f"version {told['version']}" if "version" in told else "no version"
+    hint = reasons or "was it started with an alias, a version or another folder of runs?"
+    return f"{server} still answers with {known} after {SECONDS_TO_FOLLOW:g} s: {hint}"

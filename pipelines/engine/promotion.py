@@ -71,10 +71,8 @@ def rollback(given: argparse.Namespace, settings: Settings) -> None:
         found = ledger.read(tracker, given.model)
         stable = found.serving.version if found.serving else done.version
         ended = done.action == ledger.CANARY_ENDED
-        what = f"the canary, version {done.version}, is ended: " if ended else ""
-        print(
-            f"{what}version {stable} of {given.model} ({done.variant}) serves {'on' if ended else 'again'}", flush=True
-        )
+        what = f"the canary, version {done.version}, is ended; " if ended else ""
+        print(f"{what}version {stable} of {given.model} serves {'on' if ended else 'again'}", flush=True)
         try:
             shelf.publish(tracker, given.model, there.shelf)
             there.follow(found)

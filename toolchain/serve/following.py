@@ -72,7 +72,7 @@ class Follower:
             try:
                 self._look()
             except Exception as error:  # whatever it is, the next look may go well, and requests go on meanwhile
-                tell_place(error)
+                tell_place(error, "looking at the shelf")
 
     def _look(self) -> None:
         """Take what is on the shelf, if it is new, or if a part of it was refused a while ago."""
@@ -137,7 +137,7 @@ class Follower:
         except ToolchainError as error:
             raise RefusedError(KINDS.get(type(error), "failure"), str(error)) from error
         except Exception as error:  # what a file may do to the library that reads it has no end
-            tell_place(error)
+            tell_place(error, "loading a version")
             raise RefusedError("failure", f"loading {target.digest} failed with {type(error).__name__}") from error
         kind, reason = _objection(served, target, stable)
         if kind:

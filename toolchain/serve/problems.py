@@ -81,11 +81,11 @@ async def _of_failure(request: Request, error: Exception) -> Response:
     return respond(500, "the server failed on this request; its log says where")
 
 
-def tell_place(error: BaseException) -> None:
+def tell_place(error: BaseException, what: str = "a request") -> None:
     """Print the kind of ``error`` and where in this package it rose, without its text, which may hold a request's."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)
     ]
     last = frames[-1] if frames else None
     place = f"{Path(last.filename).relative_to(PACKAGE)}:{last.lineno}" if last else "elsewhere"
-    print(f"a request failed with {type(error).__name__} at {place}", file=sys.stderr, flush=True)
+    print(f"{what} failed with {type(error).__name__} at {place}", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from toolchain.artifacts.folder import disk_space_reported, new_folder
@@ -11,6 +12,7 @@ from toolchain.artifacts.traffic import FILE, Target, Traffic
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, ToolchainError
 from toolchain.serve.settings import Settings
 
+URI_DIGITS = 8  # of the SHA-256 of where a shelf is
 PRIVATE = 0o700  # of the cache: what others could change is not served
 
 
@@ -33,11 +35,18 @@ class Folder:
         self.shown = str(path / FILE)
 
     def document(self) -> bytes:
-        """Return traffic.json as it is now. Raises AbsentError when there is none."""
+        """Return traffic.json as it is now.
+
+        Raises:
+            AbsentError: there is none.
+            ServiceError: it cannot be read.
+        """
         try:
             return (self._path / FILE).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise AbsentError(f"{self._path} has no {FILE}; promote a model first, or name another shelf") from error
+        except OSError as error:
+            raise ServiceError(f"{self._path / FILE} cannot be read: {error.strerror or error}") from error
 
     def folder(self, target: Target) -> Path:
         """Return the folder of a version. Raises AbsentError when there is none."""
@@ -58,9 +67,10 @@ class Bucket:
 
         self._uri, self.name, self.shown = uri, uri.rpartition("/")[2], f"{uri}/{FILE}"
         self._storage, self._watched = storage, storage.Watched(self.shown)
-        self._cache = _private(cache) / self.name
-        self._cache.mkdir(exist_ok=True)
-        self._seen, self._named = False, set[str]()  # whether S3 ever answered; digests of the traffic that is served
+        # two buckets may hold models of one name
+        self._cache = _private(cache / f"{self.name}-{sha256(uri.encode()).hexdigest()[:URI_DIGITS]}")
+        self._seen, self._told = False, False  # whether S3 ever answered, and whether it was told that it does not
+        self._named = set[str]()  # digests of the traffic that is served
 
     def document(self) -> bytes:
         """Return traffic.json as it is now, or as it was kept while S3 was never reached.
@@ -74,7 +84,9 @@ class Bucket:
         except ServiceError as error:
             if self._seen or not kept.is_file():
                 raise
-            print(f"{error}; serving what was fetched before", file=sys.stderr, flush=True)
+            if not self._told:
+                print(f"{error}; serving what was fetched before", file=sys.stderr, flush=True)
+            self._told = True
             return kept.read_bytes()
         self._seen = True
         return found
@@ -115,9 +127,14 @@ class Bucket:
 
 def _private(folder: Path) -> Path:
     """Return ``folder``, made when it is missing, which nobody else may write to."""
-    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise ConfigError(f"{folder} belongs to somebody else; name another folder with --cache")
+    try:
+        folder.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigError(f"{folder} cannot be made: {why}; name another folder with --cache") from error
+    if {folder.stat().st_uid, folder.parent.stat().st_uid} != {os.getuid()}:
+        raise ConfigError(f"{folder.parent} belongs to somebody else; name another folder with --cache")
     return folder
 
 

@@ -248,13 +248,15 @@ def test_a_shelf_in_s3_is_followed_and_a_start_without_s3_serves_what_was_fetche
     publish(s3_bucket, traffic_of(versions, "3"), versions)
     followed.look()
     assert followed.answering == {"stable": "3"}
-    kept = {path.name for path in (tmp_path / "cache" / "reviews").iterdir()}
+    (kept_in,) = (tmp_path / "cache").iterdir()
+    kept = {path.name for path in kept_in.iterdir()}
     assert kept == {FILE, *(target_of(versions, number).digest for number in "23")}  # and no more the first
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     again = follow(uri)
     assert again.answering == {"stable": "3"}
     assert again.fleet.name == "reviews"
-    assert "serving what was fetched before" in capsys.readouterr().err
+    again.look()
+    assert capsys.readouterr().err.count("serving what was fetched before") == 1
 
 
 def test_with_s3_away_and_nothing_fetched_the_server_waits(
@@ -327,6 +329,12 @@ def test_a_cache_that_belongs_to_somebody_else_is_refused(
     monkeypatch.setattr("os.getuid", lambda: 4711)
     with pytest.raises(ConfigError, match="belongs to somebody else; name another folder with --cache"):
         open_shelf(Settings(traffic=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path))
+
+
+def test_a_cache_that_cannot_be_made_is_refused(s3_bucket: str, tmp_path: Path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ConfigError, match="cannot be made: Not a directory; name another folder with --cache"):
+        open_shelf(Settings(traffic=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path / "taken" / "cache"))
 
 
 def test_the_clock_that_is_used_is_one_that_nobody_sets(

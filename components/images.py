@@ -90,6 +90,7 @@ PICTURES = image("pictures")  # pictures: Pillow, OpenCV, Albumentations, annota
 TRAIN = image("train")  # PyTorch and Transformers; CUDA where the node has it
 OPTIMIZE = image("optimize")  # ONNX Runtime, OpenVINO and NNCF on CPU nodes
 RELEASE = image("release")  # MLflow, pictures and pages; the model server, which a promotion tries
+MONITOR = image("monitor")  # evidently, and pages; what is asked of served models
 MLFLOW = image("mlflow")  # MLflow's server, which the chart runs
 SERVE = image("serve")  # the model server: ONNX Runtime on CPUs
 SERVE_OPENVINO = image("serve-openvino")  # the same with OpenVINO, for models of that back end

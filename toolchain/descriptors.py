@@ -19,8 +19,6 @@ from toolchain.pictures import Pixels
 BUCKETS = 8192  # of tokens: 4 of a BERT's vocabulary share one; which word was meant cannot be told from it
 DIGITS = 5  # after the point: what is rounded on one side only would be a difference
 NOTHING = "nothing"  # what a detector answers to a picture in which it finds no box
-LABEL = "label"
-ANSWERS = (LABEL, "confidence", "boxes")  # descriptors of what was answered; all others are of what was asked
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in brightness: ITU-R BT.601
 PUNCTUATION = frozenset(string.punctuation)
 

@@ -33,9 +33,10 @@ def task_keys(spec: Specification, values: Mapping[str, Any], settings: Settings
     """Return the key of each task by its name; a task that must not be cached gets one that ``salt`` makes new."""
 
     def described(task: Task) -> dict[str, Any]:
+        known = sorted(arguments(task, values).items())
         return {
             "code": code_digest(task.step),
-            "arguments": {name: _identity(value) for name, value in sorted(arguments(task, values).items())},
+            "arguments": {name: _identity(value) if task.cached else value for name, value in known},
             "environment": [task.environment, environment()],
             "registry": settings.tracking_uri if task.step.startswith(REGISTRY_STEPS) else "",
             "salt": "" if task.cached else salt,

@@ -14,6 +14,7 @@ from toolchain.errors import ArtifactError
 
 FORMAT = "toolchain.profile"
 FILE = "profile.json"
+ANSWERS = ("confidence", "boxes")  # descriptors of what was answered, as labels are; all others are of what was asked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,6 +161,11 @@ class Tracker:
         """Return where below ``folder`` the file or folder ``path`` of the artifacts of ``run`` now is."""
         return Path(self._ask(lambda: self._client.download_artifacts(run, path, str(folder))))
 
+    def holds(self, run: str, path: str) -> bool:
+        """Return whether the artifacts of ``run`` hold the file ``path``."""
+        folder = path.rpartition("/")[0]
+        return any(str(one.path) == path for one in self._ask(lambda: self._client.list_artifacts(run, folder or None)))
+
     def models(self) -> list[str]:
         """Return the names of all registered models."""
         return [str(model.name) for model in self._all(self._client.search_registered_models)]

@@ -54,9 +54,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
     _add_place(command)
+    for name, text in (("approve", "let what a run registered be promoted"), ("reject", "let it never be promoted")):
+        command = commands.add_parser(name, help=f"a person's word, where the run asked for approval: {text}")
+        command.add_argument("run", metavar="RUN", help="the run's id")
+        command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
+        _add_engine(command)
     command = commands.add_parser("ledger", help="every promotion, canary, approval and rollback of a model")
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     command.add_argument("--json", action="store_true", help="all that is recorded, for programs")
+    _add_export(commands.add_parser("export-torchserve", help="write a registered model as TorchServe's archive"))
     _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
     _add_schedule(commands.add_parser("schedule", help="runs that start by the clock: manifests/schedules/"))
     _add_clean(commands.add_parser("clean", help="remove results of old runs that nothing needs any more"))
@@ -153,6 +159,15 @@ def _add_promote(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="of the trial's tests: alpha, beta, failures, slow, disagreement (=FINE,TOO-MUCH)",
     )
+    command.add_argument(
+        "--resources",
+        default="",
+        choices=["", "small", "medium", "large"],
+        help="on a cluster: of each pod; default: TOOLCHAIN_RESOURCES, else as it is, medium for a new one",
+    )
+    command.add_argument(
+        "--gpus", type=int, metavar="N", help="on a cluster: of each pod; default: as it is, none for a new one"
+    )
     _add_place(command)
 
 
@@ -165,6 +180,16 @@ def _add_place(command: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="on this machine: where it is served, to be asked; may be repeated; default: http://127.0.0.1:8080",
     )
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="a registered model, as name, name@alias or name:version")
+    command.add_argument("--alias", default="", help="default: champion, or candidate while there is no champion")
+    command.add_argument(
+        "-o", dest="output", type=Path, required=True, metavar="FOLDER", help="a folder that is not there yet"
+    )
+    command.add_argument("--name", default="", help="of the model in TorchServe; default: as it is registered")
+    command.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer; default: 1")
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:

@@ -38,11 +38,19 @@ def measure_and_gate(
 
 
 def report_and_register(
-    variants: Any, dataset: Any, checks: Any, measured: dict[str, Any], pipeline: str, name: Any, **prices: Any
+    variants: Any,
+    dataset: Any,
+    checks: Any,
+    measured: dict[str, Any],
+    pipeline: str,
+    name: Any,
+    approval: Any = False,
+    **prices: Any,
 ) -> None:
     """Add the tasks that report what was ``measured`` (of ``measure_and_gate``) and register the variants as ``name``.
 
-    ``prices`` are the report's settings of that kind; ``pipeline`` is the pipeline's name.
+    ``prices`` are the report's settings of that kind; ``pipeline`` is the pipeline's name; ``approval`` says whether a
+    person must approve the run before any of its versions may serve.
     """
     run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
     told = placed(
@@ -58,5 +66,6 @@ def report_and_register(
             name=name,
             pipeline=pipeline,
             run=run,
+            approval=approval,
         )
     )

@@ -46,6 +46,7 @@ def bert_finetune(
     ratio: float = 1.05,
     scenario: str = "",
     name: str = NAME,
+    approval: bool = False,
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
@@ -84,6 +85,7 @@ def bert_finetune(
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: batch1-fixed128 (when empty), batch1-real, batch8-fixed128 or batch8-real.
         name: Of the registered model.
+        approval: Whether a person must approve the run before any of its new versions may serve.
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
@@ -159,6 +161,7 @@ def bert_finetune(
         measured,
         NAME,
         name,
+        approval,
         price_per_cpu_hour=price_per_cpu_hour,
         price_per_gpu_hour=price_per_gpu_hour,
         currency=currency,

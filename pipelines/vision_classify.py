@@ -55,6 +55,7 @@ def vision_classify(
     ratio: float = 1.05,
     scenario: str = "",
     name: str = NAME,
+    approval: bool = False,
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
@@ -103,6 +104,7 @@ def vision_classify(
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: batch1 (when empty) or batch8.
         name: Of the registered model.
+        approval: Whether a person must approve the run before any of its new versions may serve.
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
@@ -197,6 +199,7 @@ def vision_classify(
         measured,
         NAME,
         name,
+        approval,
         price_per_cpu_hour=price_per_cpu_hour,
         price_per_gpu_hour=price_per_gpu_hour,
         currency=currency,

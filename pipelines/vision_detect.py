@@ -51,6 +51,7 @@ def vision_detect(
     ratio: float = 1.05,
     scenario: str = "",
     name: str = NAME,
+    approval: bool = False,
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
@@ -96,6 +97,7 @@ def vision_detect(
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide; a detector has one kind, batch1.
         name: Of the registered model.
+        approval: Whether a person must approve the run before any of its new versions may serve.
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
@@ -182,6 +184,7 @@ def vision_detect(
         measured,
         NAME,
         name,
+        approval,
         price_per_cpu_hour=price_per_cpu_hour,
         price_per_gpu_hour=price_per_gpu_hour,
         currency=currency,

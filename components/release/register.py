@@ -19,6 +19,7 @@ def register(
     pipeline: str = "",
     run: str = "",
     keep_test_rows: bool = True,
+    approval: bool = False,
 ):
     """Put the run, its steps and every variant into MLflow, and name the winner as candidate.
 
@@ -35,6 +36,7 @@ def register(
         pipeline: The pipeline's name.
         run: The run's name.
         keep_test_rows: Whether the rows measured on are kept, to measure other processors later.
+        approval: Whether a person must approve the run before any of its new versions may serve.
     """
     from pathlib import Path
 
@@ -47,6 +49,7 @@ def register(
         pipeline=pipeline,
         run=run,
         keep_test_rows=keep_test_rows,
+        approval=approval,
     )
     measured = Path(accuracy.path), Path(verdict.path), Path(report.path)
     result = publish(Path(variants.path), Path(dataset.path), *measured, Path(registration.path), config)

@@ -33,7 +33,10 @@ def run(given: argparse.Namespace) -> int:
         "openapi": openapi,
         "promote": promote,
         "rollback": rollback,
+        "approve": approve,
+        "reject": approve,
         "ledger": ledger,
+        "export-torchserve": export_torchserve,
         "convert": convert,
         "schedule": schedule,
         "clean": clean,
@@ -42,12 +45,9 @@ def run(given: argparse.Namespace) -> int:
     }
     try:
         return commands[given.command](given, read_settings())
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_USAGE
     except ToolchainError as error:
         print(f"error: {error}", file=sys.stderr)
-        return STEP_FAILED
+        return BAD_USAGE if isinstance(error, ConfigError) else STEP_FAILED
     except KeyboardInterrupt:
         print("\ninterrupted; what was finished is kept: submit again to go on from there", file=sys.stderr)
         return INTERRUPTED
@@ -155,10 +155,24 @@ def rollback(given: argparse.Namespace, settings: Settings) -> int:
     return SUCCESS
 
 
+def approve(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.approval import speak
+
+    speak(given, settings)
+    return SUCCESS
+
+
 def ledger(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.promotion import tell_ledger
 
     tell_ledger(given, settings)
+    return SUCCESS
+
+
+def export_torchserve(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.torchserve import export
+
+    export(given, settings)
     return SUCCESS
 
 
@@ -302,8 +316,7 @@ def _plan(given: argparse.Namespace, settings: Settings) -> "Plan":
 def _record_verdict(run_: runs.Run) -> None:
     from pipelines.engine.tell import report_of
 
-    found = report_of(run_)
-    if found:
+    if found := report_of(run_):
         run_.verdict = found["verdict"]["winner"]
         run_.save()
 

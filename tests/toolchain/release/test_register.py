@@ -208,6 +208,20 @@ def test_without_test_rows_none_are_kept(artifacts: tuple[Any, Path], tmp_path: 
         fetch.run(tmp_path / "variants", tmp_path / "dataset", fetch.Config(model="rowless"))
 
 
+def test_versions_of_a_run_that_must_be_approved_say_so(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str):
+    for run in ("first-1", "second-2"):
+        registered(artifacts, tmp_path / run, name=tmp_path.name, run=run, approval=True)
+    versions = Tracker().versions(tmp_path.name)
+    assert [one.tags[registry.TAG_APPROVAL] for one in versions] == ["first-1"] * len(VARIANTS), (
+        "the same files wait once"
+    )
+
+
+def test_nobody_can_approve_a_run_without_a_name():
+    with pytest.raises(ConfigError, match="approval of a run without a name"):
+        register.Config(approval=True)
+
+
 def test_refuses_a_report_on_another_verdict(
     artifacts: tuple[Any, Path], reported: Reported, tmp_path: Path, registry_uri: str
 ):

@@ -36,12 +36,15 @@ class Config:
     pipeline: str = ""  # shown, and a tag
     run: str = ""  # the run's name, shown, and a tag
     keep_test_rows: bool = True  # whether the rows measured on are kept, so that other processors can be measured later
+    approval: bool = False  # whether a person must approve the run before any of its new versions may serve
 
     def __post_init__(self) -> None:
         if self.name and not NAME.fullmatch(registry.split_name(self.name)[0]):
             raise ConfigError(f"name is {self.name!r}: give a model's name of letters, digits, spaces, dots and dashes")
         if "'" in self.experiment or "`" in self.experiment:
             raise ConfigError(f"experiment is {self.experiment!r}: give a name without quotation marks")
+        if self.approval and not self.run:
+            raise ConfigError("approval of a run without a name: give the name by which a person approves it in run")
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ def run(
         work.metrics |= {"versions": len(writer.data["versions"]), "added": len(writer.data["added"])}
     data = writer.data
     say(f"registered {data['model']}: {len(data['versions'])} versions, {len(data['added'])} of them new")
+    if config.approval:
+        say(f"a person must approve them before they serve: python -m pipelines approve {config.run}")
     return Result(data["model"], data["candidate"], len(data["versions"]), len(data["added"]))
 
 
@@ -194,7 +199,10 @@ def _versions(
             tags = {**_origin_tags(variant, finished, config), **said}
             version = tracker.add_version(model, run, f"variants/{name}", tags, _description(variant, config))
             added.append(name)
-        tracker.tag_version(version, said)
+        asked = (
+            {registry.TAG_APPROVAL: config.run} if config.approval and registry.TAG_APPROVAL not in version.tags else {}
+        )
+        tracker.tag_version(version, said | asked)
         found[name] = version
     return found, added
 

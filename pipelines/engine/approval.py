@@ -1,0 +1,103 @@
+"""Approve or reject what a run registered: a person's word, kept in the ledger of the model, that promotion waits for.
+
+Nothing waits in a pod: the run has ended, and each of its versions says which run must be approved.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pipelines.engine.settings import Settings, name_registry
+from toolchain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from toolchain.services.mlflow import Tracker, Version
+
+CANDIDATE = "candidate"  # the alias of what the gate chose
+APPROVED, REJECTED = "approved", "rejected"  # the ledger's actions
+
+
+def speak(given: argparse.Namespace, settings: Settings) -> None:
+    """Record that what ``given.run`` registered may serve ("approve"), or may not ("reject"), and say what follows.
+
+    A version on trial as a canary is ended when it is rejected.
+
+    Raises:
+        ConfigError: no registered version waits for that run, or it is rejected without a reason.
+        ConflictError: somebody else changed the ledger at the same time.
+        ServiceError: MLflow does not answer, or refuses.
+    """
+    rejected = given.command == "reject"
+    if rejected and not given.reason.strip():
+        raise ConfigError("reject without a reason: give one by --reason, it is recorded")
+    model, chosen = _recorded(given, settings, REJECTED if rejected else APPROVED)
+    if rejected:
+        print(f"rejected {given.run}: none of its versions of {model} will be promoted")
+    else:
+        print(f"approved {given.run}: python -m pipelines promote {model}{chosen} lets it serve")
+
+
+def _recorded(given: argparse.Namespace, settings: Settings, action: str) -> tuple[str, str]:
+    """Record ``action``; return the model's name and the words that name one of its versions to ``promote``."""
+    from toolchain.services import ledger
+
+    with _registry(given, settings) as found:
+        tracker = _open(found)
+        meant = _meant(tracker, given.run)
+        model = meant[0].model
+        candidate = tracker.aliases(model).get(CANDIDATE, "")
+        version = next((one for one in meant if one.number == candidate), meant[0])
+        tried = ledger.read(tracker, model).canary
+        ledger.speak(tracker, model, version, action, given.run, given.reason, settings.owner)
+        if tried and ledger.read(tracker, model).canary is None:
+            _tell_servers(tracker, model, given, found)
+    return model, "" if version.number == candidate else f" --version {version.number}"
+
+
+@contextmanager
+def _registry(given: argparse.Namespace, settings: Settings) -> Iterator[Settings]:
+    """Yield ``settings`` with the registry that is meant, which is reached while the block lasts."""
+    if (given.engine or settings.engine) != "cluster":
+        yield settings
+        return
+    from pipelines.engine.registry import registry_reached
+    from pipelines.engine.server import NAMESPACE
+
+    with registry_reached(settings, settings.namespace or NAMESPACE) as found:
+        yield found
+
+
+def _open(settings: Settings) -> "Tracker":
+    from toolchain.services.mlflow import Tracker
+
+    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
+        raise ConfigError("no model is registered yet; register one by a pipeline first")
+    name_registry(settings)
+    return Tracker()
+
+
+def _tell_servers(tracker: "Tracker", model: str, given: argparse.Namespace, settings: Settings) -> None:
+    """Let servers know that a canary was ended, as a rollback does."""
+    from pipelines.engine.places import place
+    from toolchain.services import ledger, shelf
+
+    wanted = argparse.Namespace(command="rollback", model=model, engine=given.engine, server=[])
+    with place(wanted, settings) as there:
+        shelf.publish(tracker, model, there.shelf)
+        there.follow(ledger.read(tracker, model))
+
+
+def _meant(tracker: "Tracker", run: str) -> "list[Version]":
+    """Return the versions that ``run`` asked approval for."""
+    from toolchain.services.ledger import SUFFIX
+    from toolchain.services.registry import TAG_APPROVAL
+
+    models = [model for model in tracker.models() if not model.endswith(SUFFIX)]
+    asking = [one for model in models for one in tracker.versions(model) if TAG_APPROVAL in one.tags]
+    meant = [one for one in asking if one.tags[TAG_APPROVAL] == run]
+    if not meant:
+        runs = sorted({one.tags[TAG_APPROVAL] for one in asking})
+        told = f"versions of {', '.join(runs)} do" if runs else "no run has asked for one (-p approval=true)"
+        raise ConfigError(f"no registered version waits for approval of {run!r}; {told}")
+    return meant

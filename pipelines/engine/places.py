@@ -12,7 +12,7 @@ from toolchain.errors import ServiceError
 
 if TYPE_CHECKING:
     from toolchain.artifacts.traffic import Target, Traffic
-    from toolchain.services.ledger import Ledger
+    from toolchain.services.ledger import Entry, Ledger
     from toolchain.services.mlflow import Tracker
 
 SERVER = "http://127.0.0.1:8080"  # where `python -m pipelines serve` listens unless told otherwise
@@ -47,6 +47,9 @@ class Cluster:
     settings: Settings  # with the cluster's registry
     shelf: str
     namespace: str
+    size: str = ""  # of the pods; "": as they are
+    gpus: int | None = None  # of each pod; None: as they are
+    renewed: bool = True  # whether the pods get the image of this checkout; a rollback leaves theirs
     servers: Sequence[str] = field(default_factory=list)  # the pods are asked instead
 
     def prepare(self, tracker: "Tracker", known: "Ledger", canary: "Target") -> None:
@@ -56,13 +59,7 @@ class Cluster:
 
         if known.traffic and known.serving:
             shelf.bring(tracker, known.model, canary, self.shelf)
-            model_server.apply(
-                self.namespace,
-                self.shelf,
-                replace(known.traffic, canary=canary),
-                known.serving,
-                size=self.settings.resources,
-            )
+            self._apply(replace(known.traffic, canary=canary), known.serving)
             model_server.wait(self.namespace, known.traffic)
 
     def follow(self, known: "Ledger") -> None:
@@ -70,8 +67,14 @@ class Cluster:
         from pipelines.engine import model_server
 
         if known.traffic and known.serving:
-            model_server.apply(self.namespace, self.shelf, known.traffic, known.serving, size=self.settings.resources)
+            self._apply(known.traffic, known.serving)
             model_server.wait(self.namespace, known.traffic)
+
+    def _apply(self, traffic: "Traffic", serving: "Entry") -> None:
+        from pipelines.engine import model_server
+
+        how: dict[str, Any] = {"size": self.size, "gpus": self.gpus, "renewed": self.renewed}
+        model_server.apply(self.namespace, self.shelf, traffic, serving, **how)
 
 
 Place = Here | Cluster
@@ -85,7 +88,7 @@ def place(given: argparse.Namespace, settings: Settings) -> Iterator[Place]:
         ServiceError: the cluster, or a service there, cannot be reached.
     """
     if (given.engine or settings.engine) == "cluster":
-        with _cluster(given.model, settings) as found:
+        with _cluster(given, settings) as found:
             yield found
     else:
         from pipelines.engine.serve import shelf
@@ -94,7 +97,7 @@ def place(given: argparse.Namespace, settings: Settings) -> Iterator[Place]:
 
 
 @contextmanager
-def _cluster(model: str, settings: Settings) -> Iterator[Cluster]:
+def _cluster(given: argparse.Namespace, settings: Settings) -> Iterator[Cluster]:
     from pipelines.engine import bucket, model_server
     from pipelines.engine.registry import registry_reached
     from pipelines.engine.server import NAMESPACE
@@ -104,7 +107,17 @@ def _cluster(model: str, settings: Settings) -> Iterator[Cluster]:
         name = stack.enter_context(bucket.reached(settings, namespace))
         stack.enter_context(doors_told({"TOOLCHAIN_BUCKET": name}))
         found = stack.enter_context(registry_reached(settings, namespace))
-        yield Cluster(found, model_server.shelf(name, model), namespace)
+        yield Cluster(found, model_server.shelf(name, given.model), namespace, **_how(given, settings))
+
+
+def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Return how pods are to be: what a promotion says of them; a rollback leaves them as they are."""
+    from pipelines.engine import cluster
+
+    if given.command == "rollback":
+        return {"renewed": False}
+    size = given.resources or settings.resources
+    return {"size": cluster.size(size) if size else "", "gpus": given.gpus}
 
 
 def _followed(server: str, traffic: Any) -> str:

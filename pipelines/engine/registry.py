@@ -11,6 +11,8 @@ from toolchain.services import kubernetes
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+# Else MLflow sends its clients to S3 itself, by an address that only the inside of the cluster knows.
+THROUGH_MLFLOW = {"MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false"}
 
 
 @contextmanager
@@ -36,5 +38,5 @@ def registry_reached(settings: Settings, namespace: str) -> Iterator[Settings]:
     with kubernetes.forwarded(*place) if place else nullcontext(0) as port:
         address = f"http://127.0.0.1:{port}" if place else told[ADDRESS]
         login = {name: told[name] for name in LOGIN if name in told}
-        with doors_told({ADDRESS: address, **login}):
+        with doors_told({ADDRESS: address, **login, **THROUGH_MLFLOW}):
             yield replace(settings, tracking_uri=address)

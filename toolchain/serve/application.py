@@ -35,7 +35,9 @@ def build(fleet: Fleet, tokens: Sequence[str] = (), follower: Follower | None = 
             follower.stop()
         await fleet.close()
 
-    app = FastAPIOffline(redoc_url=None, static_url="/docs-files", title=fleet.name, lifespan=lifespan)
+    app = FastAPIOffline(
+        redoc_url=None, static_url="/docs-files", title=fleet.name, lifespan=lifespan, redirect_slashes=False
+    )
     door = Door(app, fleet, tokens)
     _add_predict(app, fleet)
     _add_health(app, fleet, door)

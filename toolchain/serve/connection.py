@@ -7,7 +7,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
@@ -30,6 +30,7 @@ class Connection(HttpToolsProtocol):
         self._settings = settings
         self._in_head, self._begun, self._head_bytes = False, 0, 0  # begun: requests
         self._waiting: asyncio.TimerHandle | None = None  # for a head, for the rest of a body, or to be read from
+        self._running: RequestResponseCycle | None = None  # what is answered, while others may have come after it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -37,6 +38,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
+        if self._running:  # uvicorn tells only the one that came last that nobody listens any more
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,6 +66,10 @@ class Connection(HttpToolsProtocol):
         self._wait_no_more()
         self.scope["state"][FULL] = len(self.connections) > self._settings.connections
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -1,104 +1,173 @@
-"""The model server beside a bare session and beside FastAPI written the plain way, over loopback, by turns.
+"""The model server beside a bare session and beside others' servers, over loopback, by turns.
 
-Anchors: requests a second at one client 0.95 of a bare session's (which tokenizes, runs and takes the softmax in a
-loop, with one thread too); p99 at 8 clients 1.25 of p50.
-Usage: python benchmarks/serving.py [MODEL]    (a folder of a text classifier in ONNX; default: makes INT8 MiniLM)
+The bare session tokenizes, runs and takes the softmax with one thread, in a process of its own that a socket feeds:
+what is missing to it is what serving costs. The others answer the same model: FastAPI written the plain way, always;
+LitServe and MLServer where --beside names them, in environments that are made under the temporary folder.
+Anchors: requests a second at one client 0.95 of the bare session's; p99 at 8 clients 1.25 of p50.
+Usage: python benchmarks/serving.py [MODEL] [--beside litserve mlserver] [--turns 9]
+(MODEL: a folder of a text classifier in ONNX; default: makes INT8 MiniLM)
 """
 
+import argparse
 import json
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import venv
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 from threading import Thread
 
-from int8 import make
+from _bare_server import LENGTH
+from _servers import ROOT, WORDS, Client, body_of, free_port, made, own, started, text
 
-from toolchain.answering import Answerer
-from toolchain.artifacts.model import open_model
 from toolchain.processor import describe, usable_cores
 
-ROOT = Path(__file__).parents[1]
-WORDS = 40  # of the text: some 46 tokens, a usual review
-REQUESTS, TURNS, WARM = 60, 9, 20  # in a turn; of each side; before the first
-CLIENTS, EACH = 8, 100  # requests of each client
+REQUESTS, WARM = 60, 20  # of each side: in a turn; before the first
+CLIENTS, EACH = 8, 25  # requests of each client, in a turn
 SPEED, TAIL = 0.95, 1.25
-SENTENCE = "a film that is good and long and not at all what one would think of at first "
-SECONDS_TO_START = 60
-Ask = Callable[[], None]
+BARE, OWN = "bare session", "toolchain"
+NEEDED = ("numpy", "onnxruntime", "orjson", "pillow", "pyyaml", "rich", "tokenizers")  # by the model, in any server
+OTHERS = {"litserve": ["litserve"], "mlserver": ["mlserver", "uvloop<0.22"]}  # MLServer's workers end with a newer one
 
 
-def main(arguments: Sequence[str]) -> int:
-    with tempfile.TemporaryDirectory(prefix="serving-") as scratch:
-        folder = Path(arguments[0]) if arguments else made(Path(scratch))
-        with servers(folder) as ports:
-            rates = by_turns(folder, ports)
-            tails = {name: percentiles(port) for name, port in ports.items()}
-    print(f"\n{describe().name}, {usable_cores()} cores; {WORDS} words, median of {TURNS} turns of {REQUESTS} requests")
-    for name, found in rates.items():
-        shares = [one / bare for one, bare in zip(found, rates["bare session"], strict=True)]
-        print(
-            f"{name:14}{statistics.median(found):9.1f} requests/s   {statistics.median(shares):.3f} of the bare session"
-        )
-    for name, (middle, last) in tails.items():
-        told = f"p50 {middle * 1e3:7.2f} ms  p99 {last * 1e3:7.2f} ms  ratio {last / middle:.2f}"
-        print(f"{name:14}{told} at {CLIENTS} clients")
-    share = statistics.median(a / b for a, b in zip(rates["toolchain"], rates["bare session"], strict=True))
-    tail = tails["toolchain"][1] / tails["toolchain"][0]
-    print(f"speed: {share:.3f}, anchor {SPEED}: {'reached' if share >= SPEED else 'MISSED'}")
-    print(f"tail:  {tail:.2f}, anchor {TAIL}: {'reached' if tail <= TAIL else 'MISSED'}")
-    return int(share < SPEED or tail > TAIL)
+@dataclass(frozen=True)
+class Side:
+    """A server of the model."""
+
+    command: list[str]
+    port: int
+    ready: str = "/readyz"  # answers 200 once the model may be asked; "": whoever listens may be
+    path: str = "/predict"
+    body: bytes = body_of([text()])
+
+    def client(self) -> "Client | BareClient":
+        return Client(self.port, self.path, self.body) if self.path else BareClient(self.port)
 
 
-def made(scratch: Path) -> Path:
-    from toolchain.optimize import quantize
+@dataclass(frozen=True)
+class Found:
+    """What came out of the turns of one side."""
 
-    variants, dataset = make(scratch)
-    quantize.run(variants, dataset, scratch / "quantized", quantize.Config(methods=["int8-dynamic"]))
-    return scratch / "quantized" / "int8-dynamic"
+    rates: list[float]  # requests a second of one client
+    middles: list[float]  # p50 of all clients, in seconds
+    lasts: list[float]  # p99
+
+    @property
+    def tail(self) -> float:
+        return statistics.median(last / middle for last, middle in zip(self.lasts, self.middles, strict=True))
 
 
-def text() -> str:
-    return " ".join((SENTENCE * WORDS).split()[:WORDS])
+def main(words: Sequence[str]) -> int:
+    given = parsed(words)
+    with tempfile.TemporaryDirectory(prefix="serving-") as scratch, ExitStack() as stack:
+        folder = (given.model or made(Path(scratch))).absolute()
+        sides = sides_of(folder, given.beside, Path(scratch))
+        for side in sides.values():
+            stack.enter_context(started(side.command, side.port, side.ready))
+        found = by_turns(sides, given.turns)
+    return tell(found, given.turns)
 
 
-def by_turns(folder: Path, ports: dict[str, int]) -> dict[str, list[float]]:
-    """Return the requests a second of each side in each turn."""
-    answerer = Answerer(open_model(folder))
-    asks: dict[str, Ask] = {"bare session": lambda: bare(answerer)}
-    asks |= {name: Client(port).ask for name, port in ports.items()}
-    for ask in asks.values():
-        for _ in range(WARM):
-            ask()
-    found: dict[str, list[float]] = {name: [] for name in asks}
-    for turn in range(TURNS):
-        for name in list(asks)[turn % len(asks) :] + list(asks)[: turn % len(asks)]:
-            began = time.perf_counter()
-            for _ in range(REQUESTS):
-                asks[name]()
-            found[name].append(REQUESTS / (time.perf_counter() - began))
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("--beside", nargs="*", default=[], choices=list(OTHERS))
+    parser.add_argument("--turns", type=int, default=9)
+    return parser.parse_args(words)
+
+
+def sides_of(folder: Path, beside: Sequence[str], scratch: Path) -> dict[str, Side]:
+    ports = {name: free_port() for name in (BARE, OWN, "plain FastAPI", *beside)}
+    scripts = ROOT / "benchmarks"
+
+    def script(python: str | Path, file: str, name: str) -> list[str]:
+        return [str(python), str(scripts / file), str(folder), str(ports[name])]
+
+    sides = {
+        BARE: Side(script(sys.executable, "_bare_server.py", BARE), ports[BARE], "", ""),
+        OWN: Side(own(str(folder), "--port", str(ports[OWN])), ports[OWN]),
+    }
+    plain = script(sys.executable, "_plain_server.py", "plain FastAPI")
+    sides["plain FastAPI"] = Side(plain, ports["plain FastAPI"], "/docs")
+    if "litserve" in beside:
+        command = script(environment("litserve"), "_litserve_server.py", "litserve")
+        sides["litserve"] = Side(command, ports["litserve"], "/health")
+    if "mlserver" in beside:
+        sides["mlserver"] = mlserver(folder, ports["mlserver"], scratch / "mlserver")
+    return sides
+
+
+def mlserver(folder: Path, port: int, target: Path) -> Side:
+    target.mkdir()
+    settings = {"host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
+    settings |= {"parallel_workers": usable_cores(), "debug": False}
+    model = {"name": "reviews", "implementation": "_mlserver_runtime.Reviews", "parameters": {"uri": str(folder)}}
+    (target / "settings.json").write_text(json.dumps(settings))
+    (target / "model-settings.json").write_text(json.dumps(model))
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [text()]}
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); from mlserver.cli import main; main()"
+    command = [str(environment("mlserver")), "-c", program, "start", str(target)]
+    path, body = "/v2/models/reviews", json.dumps({"inputs": [tensor]}).encode()
+    return Side(command, port, f"{path}/ready", f"{path}/infer", body)
+
+
+def environment(package: str) -> Path:
+    """Return the Python of an environment with ``package``, made once, with what the model needs as it is here."""
+    folder = Path(tempfile.gettempdir()) / f"benchmark-{package}"
+    python = folder / "bin" / "python"
+    done = folder / "installed"
+    if not done.is_file():
+        venv.create(folder, with_pip=True, clear=True)
+        needed = [f"{name}=={version(name)}" for name in NEEDED]
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *OTHERS[package], *needed], check=True)
+        done.touch()
+    return python
+
+
+def by_turns(sides: dict[str, Side], turns: int) -> dict[str, Found]:
+    """Return what each side reached in each turn; each turn begins with another side."""
+    for side in sides.values():
+        rate(side, WARM)
+    found = {name: Found([], [], []) for name in sides}
+    for turn in range(turns):
+        names = list(sides)[turn % len(sides) :] + list(sides)[: turn % len(sides)]
+        for name in names:
+            found[name].rates.append(rate(sides[name], REQUESTS))
+        for name in names:
+            if name != BARE:  # it answers one connection
+                middle, last = percentiles(sides[name])
+                found[name].middles.append(middle)
+                found[name].lasts.append(last)
     return found
 
 
-def bare(answerer: Answerer) -> None:
-    answerer.answer(answerer.prepare([text()]))
+def rate(side: Side, requests: int) -> float:
+    """Return the requests a second of one client."""
+    with closing(side.client()) as client:
+        client.ask()
+        began = time.perf_counter()
+        for _ in range(requests):
+            client.ask()
+        return requests / (time.perf_counter() - began)
 
 
-def percentiles(port: int) -> tuple[float, float]:
+def percentiles(side: Side) -> tuple[float, float]:
     """Return the middle and the 99th percentile, in seconds, of requests of CLIENTS clients at once."""
     seconds: list[float] = []
 
     def ask_often() -> None:
-        client = Client(port)
-        for place in range(EACH + WARM):
-            began = time.perf_counter()
+        with closing(side.client()) as client:
             client.ask()
-            if place >= WARM:
+            for _ in range(EACH):
+                began = time.perf_counter()
+                client.ask()
                 seconds.append(time.perf_counter() - began)
 
     threads = [Thread(target=ask_often) for _ in range(CLIENTS)]
@@ -106,67 +175,49 @@ def percentiles(port: int) -> tuple[float, float]:
         thread.start()
     for thread in threads:
         thread.join()
+    if len(seconds) != CLIENTS * EACH:
+        raise RuntimeError("a client had no answer; its error stands above")
     return statistics.median(seconds), statistics.quantiles(seconds, n=100)[98]
 
 
-class Client:
-    """One connection that stays open and spends next to nothing itself."""
+class BareClient:
+    """One connection to the bare session."""
 
     def __init__(self, port: int) -> None:
-        body = json.dumps({"texts": [text()]}).encode()
-        lines = ["POST /predict HTTP/1.1", "Host: a", "Content-Type: application/json", f"Content-Length: {len(body)}"]
-        head = "\r\n".join([*lines, "", ""])
-        self._request = head.encode() + body
-        self._connection = socket.create_connection(("127.0.0.1", port))
-        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        content = text().encode()
+        self._request = LENGTH.pack(len(content)) + content
+        self._connection = create_connection(("127.0.0.1", port))
+        self._connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
 
     def ask(self) -> None:
         self._connection.sendall(self._request)
-        head, _, body = self._connection.recv(65_536).partition(b"\r\n\r\n")
-        if b" 200 " not in head[:15]:
-            raise RuntimeError(f"the server answered {head.splitlines()[0]!r}")
-        length = next(
-            int(line.split(b":")[1]) for line in head.lower().splitlines() if line.startswith(b"content-length")
-        )
-        while len(body) < length:
-            body += self._connection.recv(65_536)
+        if not self._connection.recv(65_536):
+            raise RuntimeError("the bare session has closed its connection")
+
+    def close(self) -> None:
+        self._connection.close()
 
 
-@contextmanager
-def servers(folder: Path) -> Iterator[dict[str, int]]:
-    """Yield the port of each server by its name."""
-    ports = {"toolchain": free_port(), "plain FastAPI": free_port()}
-    own = [sys.executable, "-m", "toolchain.serve", str(folder), "--port", str(ports["toolchain"])]
-    plain = [sys.executable, str(ROOT / "benchmarks" / "_plain_server.py"), str(folder), str(ports["plain FastAPI"])]
-    began = time.perf_counter()
-    processes = [subprocess.Popen(own, cwd=ROOT)]
-    try:
-        wait_for(ports["toolchain"])
-        print(f"cold start to the first connection: {time.perf_counter() - began:.2f} s")
-        processes.append(subprocess.Popen(plain, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}))
-        wait_for(ports["plain FastAPI"])
-        yield ports
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+def tell(found: dict[str, Found], turns: int) -> int:
+    """Print what was found and return 1 when an anchor was missed."""
+    print(f"\n{describe().name}, {usable_cores()} cores; {WORDS} words, medians of {turns} turns")
+    print(f"{'':14}{'requests/s':>11}{'of bare':>9}   {CLIENTS} clients: {'p50':>7}{'p99':>9}{'p99/p50':>9}")
+    shares = {name: share(one.rates, found[BARE].rates) for name, one in found.items()}
+    for name, one in found.items():
+        line = f"{name:14}{statistics.median(one.rates):11.1f}{shares[name]:9.3f}"
+        if one.middles:
+            middle, last = (1e3 * statistics.median(times) for times in (one.middles, one.lasts))
+            line += f"{'':14}{middle:8.2f}{last:9.2f}{one.tail:9.2f}"
+        print(line)
+    speed, tail = shares[OWN], found[OWN].tail
+    print(f"speed: {speed:.3f}, anchor {SPEED}: {'reached' if speed >= SPEED else 'MISSED'}")
+    print(f"tail:  {tail:.2f}, anchor {TAIL}: {'reached' if tail <= TAIL else 'MISSED'}")
+    return int(speed < SPEED or tail > TAIL)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    end = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise TimeoutError(f"no server at port {port} after {SECONDS_TO_START} s")
+def share(rates: Sequence[float], due: Sequence[float]) -> float:
+    """Return the median, over the turns, of one side's rate over another's."""
+    return statistics.median(one / other for one, other in zip(rates, due, strict=True))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ NUMBERS = {
     "deadline-seconds": "in which a request must be answered",
     "drain-seconds": "for which the server answers after SIGTERM",
     "look-seconds": "between looks at the shelf",
+    "sample-percent": "of requests, in the sample",
+    "sample-days": "that samples are kept",
+    "sample-bytes": "of a model's samples; the oldest go first",
 }
 
 
@@ -63,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
     top.add_argument("--certificate", type=Path, metavar="FILE", help="PEM; with --key, for TLS")
     top.add_argument("--key", type=Path, metavar="FILE", help="PEM")
+    sampled = "a folder or s3://BUCKET/PREFIX for samples of what is asked, as numbers and answers; default: none"
+    top.add_argument("--samples", default="", metavar="PLACE", help=sampled)
+    top.add_argument("--sample-rows", action="store_true", help="put texts and pictures themselves aside too")
     for name, text in NUMBERS.items():
         default = defaults[name.replace("-", "_")]
         top.add_argument(f"--{name}", type=type(default), default=default, metavar="N", help=f"{text} ({default})")

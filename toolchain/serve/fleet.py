@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolchain.answering import Prepared
 from toolchain.artifacts.traffic import Target, Traffic
 from toolchain.serve.comparison import Again, Comparison, Trial, labels_of
 from toolchain.serve.exposition import REFUSALS, Exposition
 from toolchain.serve.problems import Problem
+from toolchain.serve.sampling import Sampler
 from toolchain.serve.served import Served
 from toolchain.serve.settings import Settings
 
@@ -41,6 +43,7 @@ class Fleet:
     roles: Mapping[str, Served] = field(default_factory=dict)  # by "stable", "canary", "shadow"
     refused: Mapping[str, Refusal] = field(default_factory=dict)  # by version, or "traffic.json"
     draining: bool = False  # told to end: balancers shall send nothing more
+    sampler: Sampler | None = None  # where samples are asked for
 
     def __post_init__(self) -> None:
         self.exposition = Exposition(self.name)
@@ -106,6 +109,18 @@ class Fleet:
         elif shadow and served is stable:
             self.comparison.begin(Trial(SHADOW, shadow, shadow), labels_of(served, answers), again)
 
+    def sample(
+        self,
+        served: Served,
+        request_id: str,
+        values: Sequence[Any] | None,
+        rows: Sequence[Prepared],
+        answers: Sequence[Any],
+    ) -> None:
+        """Offer what ``served`` answered to the sample, as ``Sampler.offer`` takes it."""
+        if self.sampler:
+            self.sampler.offer(served, request_id, values, rows, answers)
+
     def change(self, traffic: Traffic, roles: Mapping[str, Served]) -> None:
         """Let ``roles`` answer from now on; who has none any more answers what it has begun and is closed."""
         leaving = [served for served in self.roles.values() if served not in roles.values()]
@@ -129,7 +144,8 @@ class Fleet:
         for served in loaded:
             own = in_flight - others if served is stable else served.users
             served.metrics.now(max(0, own), served.batcher.waiting, not (served.unready or self.draining))
-        return self.exposition.text(served.metrics for served in loaded)
+        sampled = self.sampler.text(loaded) if self.sampler else b""
+        return self.exposition.text(served.metrics for served in loaded) + sampled
 
     async def close(self) -> None:
         """Answer what waits and end all versions."""
@@ -137,6 +153,8 @@ class Fleet:
             task.cancel()
         for served in {*self.roles.values(), *self._leaving}:
             await asyncio.to_thread(served.close)
+        if self.sampler:
+            await asyncio.to_thread(self.sampler.close)
 
     def _named(self, version: str) -> Served:
         for served in self.roles.values():

@@ -170,7 +170,8 @@ class Protocol:
             call.id = request.id
         served = call.choose(self._fleet, request.model_version)
         left = call.context.time_remaining()
-        told = await infer(body_of(request), served, self._fleet, _never, inf if left is None else left)
+        seconds = inf if left is None else left
+        told = await infer(body_of(request), served, self._fleet, call.id, _never, seconds)
         call.context.set_trailing_metadata((("x-request-id", call.id),))
         return answer_of(told, bool(request.raw_input_contents), request.id or call.id)
 

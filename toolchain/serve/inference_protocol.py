@@ -18,6 +18,7 @@ from starlette.responses import Response
 from toolchain.answering import Prepared
 from toolchain.preprocess import Pictures
 from toolchain.serve import predict
+from toolchain.serve.door import REQUEST_ID
 from toolchain.serve.fleet import Fleet
 from toolchain.serve.problems import Problem
 from toolchain.serve.served import Served
@@ -81,14 +82,19 @@ async def answer(request: Request, fleet: Fleet) -> Response:
     body = predict.read_json(content)
     if not isinstance(body.get("id", ""), str):
         raise Problem(422, "the id must be a string", "/id")
-    told = await infer(body, served, fleet, lambda: predict.gone(request))
+    told = await infer(body, served, fleet, request.scope[REQUEST_ID], lambda: predict.gone(request))
     if "id" in body:
         told["id"] = body["id"]
     return _json(told)
 
 
 async def infer(
-    body: dict[str, Any], served: Served, fleet: Fleet, gone: Callable[[], Awaitable[object]], seconds: float = inf
+    body: dict[str, Any],
+    served: Served,
+    fleet: Fleet,
+    request_id: str,
+    gone: Callable[[], Awaitable[object]],
+    seconds: float = inf,
 ) -> dict[str, Any]:
     """Return what ``served`` answers to ``body``, an inference request; ``gone()`` and ``seconds`` as it is asked."""
     tensor = _only_input(body, served)
@@ -96,6 +102,7 @@ async def infer(
     rows = await _rows(tensor, served)
     answers = await served.ask(rows, gone(), seconds)
     fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
+    fleet.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, answers)
     for row, one in zip(rows, answers, strict=True):
         predict.count(served, row, one)
     given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]

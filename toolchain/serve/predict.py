@@ -36,6 +36,7 @@ async def predict(request: Request, fleet: Fleet) -> Response:
     rows = await prepare(served, values)
     answers = await served.ask(rows, gone(request))
     fleet.answered(served, answers, lambda other: prepare(other, values))
+    fleet.sample(served, request.scope[REQUEST_ID], values, rows, answers)
     told = [_told(served, row, answer, threshold) for row, answer in zip(rows, answers, strict=True)]
     return Response(orjson.dumps({"model": served.identity, "answers": told}), media_type=JSON)
 

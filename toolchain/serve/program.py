@@ -17,6 +17,7 @@ from toolchain.serve.connection import Connection
 from toolchain.serve.door import Door
 from toolchain.serve.fleet import Fleet, fixed
 from toolchain.serve.following import Follower, told
+from toolchain.serve.sampling import Sampler, sampling_of
 from toolchain.serve.served import load
 from toolchain.serve.settings import Settings
 from toolchain.services.tokens import serving_tokens
@@ -35,13 +36,14 @@ def serve(settings: Settings) -> None:
         ArtifactError: the model's folder is damaged, or nothing here runs it.
         ConfigError: the port is taken, or a file for HTTPS is not there.
     """
-    tokens = serving_tokens()
+    tokens, sampling = serving_tokens(), sampling_of(settings)
     _check_files(settings)
     with _bound(settings.host, settings.port, "--port") as listener:
         if settings.grpc_port:
             _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number
         follower = Follower(settings) if settings.traffic else None
         fleet = follower.fleet if follower else fixed(load(settings))
+        fleet.sampler = Sampler(sampling) if sampling else None
         door = build(fleet, tokens, follower)
         listener.listen(BACKLOG)  # whoever reads the line and asks at once waits a moment, and is not refused
         _tell(fleet, listener)

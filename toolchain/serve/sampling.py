@@ -23,6 +23,7 @@ from toolchain.descriptors import Vocabulary, describe, describe_answer
 from toolchain.errors import ArtifactError, ConfigError, ToolchainError
 from toolchain.serve.sampled import KEPT, LOST, OVERRUN, UNDESCRIBED, Verdict, exposed, read_verdict
 from toolchain.serve.served import Served
+from toolchain.serve.settings import Settings
 from toolchain.services.samples import (
     DRIFT,
     Place,
@@ -66,6 +67,23 @@ class Sampling:
         if self.most_bytes < MEBIBYTE:
             raise ConfigError(f"sample_bytes is {self.most_bytes}: give {MEBIBYTE} or more")
         open_place(self.place)
+
+
+def sampling_of(settings: Settings) -> Sampling | None:
+    """Return what ``settings`` ask for, None for nothing.
+
+    Raises:
+        ConfigError: a value cannot work.
+    """
+    if not settings.samples:
+        return None
+    return Sampling(
+        place=settings.samples,
+        percent=settings.sample_percent,
+        rows=settings.sample_rows,
+        days=settings.sample_days,
+        most_bytes=settings.sample_bytes,
+    )
 
 
 @dataclass(frozen=True)

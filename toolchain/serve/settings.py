@@ -44,6 +44,11 @@ class Settings:
     connections: int = 1024  # open at once
     look_seconds: float = 2.0  # between looks at the shelf
     cache: Path = CACHE  # of what comes from a shelf in S3
+    samples: str = ""  # a folder or s3://BUCKET/PREFIX that samples of what is asked go to; "": nothing is put aside
+    sample_percent: float = 10.0  # of requests that are in the sample, above 0 and up to 100
+    sample_rows: bool = False  # whether texts and pictures themselves are put aside too: they may be anybody's
+    sample_days: float = 30.0  # that samples are kept
+    sample_bytes: int = 1024 * MEBIBYTE  # of a model's samples; the oldest go first
 
     def __post_init__(self) -> None:
         if (self.model is None) == (not self.traffic):

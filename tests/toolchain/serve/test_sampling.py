@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
 
 from tests.toolchain.serve.conftest import picture
 from toolchain.artifacts.model import open_model
@@ -18,7 +19,11 @@ from toolchain.artifacts.profile import FILE, Profile, write_profile
 from toolchain.descriptors import BUCKETS
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.serve import sampling
-from toolchain.serve.sampling import Sampler, Sampling
+from toolchain.serve.__main__ import parser
+from toolchain.serve.application import build
+from toolchain.serve.fleet import fixed
+from toolchain.serve.program import serve
+from toolchain.serve.sampling import Sampler, Sampling, sampling_of
 from toolchain.serve.served import Served, load
 from toolchain.serve.settings import Settings
 from toolchain.services.samples import open_place, parse
@@ -385,3 +390,38 @@ def test_a_damaged_verdict_is_told_and_not_shown(
 def test_bad_settings_are_refused(given_: dict[str, Any], reason: str):
     with pytest.raises(ConfigError, match=reason):
         Sampling(**{"place": "samples"} | given_)
+
+
+def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Start, tmp_path: Path):
+    fleet = fixed(load(Settings(model=words, name="reviews", version="3")))
+    fleet.sampler = start(rows=True)
+    with TestClient(build(fleet)) as client:
+        own = {"X-Request-Id": "r1"}
+        assert client.post("/predict", json={"texts": [TEXT, "poor"]}, headers=own).status_code == 200
+        tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["dull"]}
+        assert client.post("/v2/models/reviews/infer", json={"inputs": [tensor]}).status_code == 200
+        assert client.post("/predict", json={"texts": [1]}).status_code == 422
+        told = until(lambda: "toolchain_sampling" in (text := client.get("/metrics").text) and text)
+        labels = 'model="reviews",model_version="3",outcome="overrun",variant="fp32"'
+        assert f"toolchain_sampling_rows_total{{{labels}}} 0.0" in told
+    rows = kept(tmp_path / "samples")  # written as the server ended
+    assert [row["text"] for row in rows] == [TEXT, "poor", "dull"]
+    assert rows[0]["request"] == rows[1]["request"] != rows[2]["request"]
+
+
+def test_without_a_place_nothing_is_put_aside(words: Path):
+    with TestClient(build(fixed(load(Settings(model=words, name="reviews"))))) as client:
+        client.post("/predict", json={"texts": [TEXT]})
+        assert "toolchain_sampling" not in client.get("/metrics").text
+
+
+def test_the_command_line_says_what_is_put_aside(tmp_path: Path):
+    words = [str(tmp_path), "--samples", "s3://bucket/samples", "--sample-percent", "2.5", "--sample-rows"]
+    found = sampling_of(Settings(**vars(parser().parse_args(words))))
+    assert found == Sampling(place="s3://bucket/samples", percent=2.5, rows=True)
+    assert sampling_of(Settings(**vars(parser().parse_args([str(tmp_path)])))) is None
+
+
+def test_a_bad_place_is_refused_before_anything_is_loaded(tmp_path: Path):
+    with pytest.raises(ConfigError, match="samples is 'gs://bucket'"):
+        serve(Settings(model=tmp_path / "no-model", samples="gs://bucket"))

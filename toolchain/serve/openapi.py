@@ -19,6 +19,7 @@ from toolchain.serve.served import Served, example_rows
 JSON = "application/json"
 ASKED = (400, 408, 413, 415, 422, 429, 500, 503, 504)  # what may happen to a request with rows
 SHOWN_LABELS = 20  # in the description
+SHOWN_CHARACTERS = 100_000  # of an example with several rows: a picture may have some 500,000 in base64
 SHOWN_NUMBERS = 1000  # of an example's tensor: more would drown the document
 DESCRIPTION = """{task} by `{variant}` (digest `{digest}`): the file that was measured, its preprocessing included.
 Labels: {labels}. Limits: {rows} rows and {size:,} bytes in a request, {deadline:g} s for an answer."""
@@ -122,7 +123,7 @@ def _of_model(action: str, name: str, served: Served) -> Schema:
             "operationId": f"{name}_infer",
             "parameters": [*parameters, REQUEST_ID],
             "requestBody": _infer_body(served),
-            "responses": _answer(_infer_answer()) | _problems(404, *ASKED),
+            "responses": _answer(_infer_answer()) | _refusals("#/inputs/0/data", _misfit_tensor(served), 404),
         },
     }
     return {"parameters": parameters, **told[action]}
@@ -152,10 +153,16 @@ def _problems(*statuses: int) -> Schema:
     return told
 
 
-def _problem_example(status: int) -> Schema:
-    detail = "a text must hold more than spaces" if status == 422 else TITLES[status]
-    told: Schema = {"type": "about:blank", "title": TITLES[status], "status": status, "detail": detail}
-    return told | ({"errors": [{"pointer": "#/texts/0", "detail": detail}]} if status == 422 else {})
+def _problem_example(status: int, detail: str = "") -> Schema:
+    return {"type": "about:blank", "title": TITLES[status], "status": status, "detail": detail or TITLES[status]}
+
+
+def _refusals(pointer: str, detail: str, *statuses: int) -> Schema:
+    """Return what may go wrong with rows, and with ``statuses``; one that does not fit shows where and why."""
+    told = _problems(*ASKED, *statuses)
+    example = _problem_example(422, detail) | {"errors": [{"pointer": pointer, "detail": detail}]}
+    told["422"]["content"][MEDIA_TYPE]["example"] = example
+    return told
 
 
 def _predict_body(served: Served) -> Schema:
@@ -178,12 +185,14 @@ def _predict_body(served: Served) -> Schema:
 
 
 def _examples(served: Served, key: str) -> Schema:
-    """Return named requests made of recorded rows, or of one neutral text where none were recorded."""
+    """Return requests made of recorded rows, or of one neutral text where none were recorded."""
     values = [row.text or row.picture for row in example_rows(served)]
     if not values:
         return {"examples": {"a row": {"value": {key: ["It is what it is."]}}}} if served.takes_texts else {}
     told = {"a row of the test data": {"value": {key: values[:1]}}}
-    return {"examples": told | ({"several rows at once": {"value": {key: values}}} if len(values) > 1 else {})}
+    if len(values) > 1 and sum(map(len, values)) <= SHOWN_CHARACTERS:
+        told["several rows at once"] = {"value": {key: values}}
+    return {"examples": told}
 
 
 def _predicted(served: Served) -> Schema:
@@ -198,7 +207,9 @@ def _predicted(served: Served) -> Schema:
         answer = _object({"label": label, "score": SHARE, "scores": _object(dict.fromkeys(labels, SHARE))})
     model = _object(dict.fromkeys(served.identity, WORD))
     schema = _object({"model": model, "answers": {"type": "array", "items": answer}})
-    return _answer(schema, _predicted_example(served)) | _problems(*ASKED)
+    texts = ("#/texts/0", "a text must hold more than spaces")
+    refusals = _refusals(*texts if served.takes_texts else ("#/pictures/0", "a picture must be its file in base64"))
+    return _answer(schema, _predicted_example(served)) | refusals
 
 
 def _predicted_example(served: Served) -> Any:
@@ -246,6 +257,14 @@ def _infer_data(served: Served) -> Schema:
         text = {"type": "string", "minLength": 1, "maxLength": served.settings.text_characters, "pattern": r"\S"}
         return {"type": "array", "items": text, "minItems": 1, "maxItems": served.settings.request_rows}
     return {"type": "array", "minItems": 1, "description": "Bytes from 0 to 255, flat or nested as the shape says"}
+
+
+def _misfit_tensor(served: Served) -> str:
+    return (
+        "the shape says 2 rows, the data has 1"
+        if served.takes_texts
+        else "a pixel must be a whole number from 0 to 255"
+    )
 
 
 def _infer_example(served: Served, tensor: Schema) -> Schema | None:

@@ -8,8 +8,8 @@ import pytest
 from toolchain.release.promote import verdict_of
 from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
-from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, Push, Verdict, decide
-from toolchain.services.ledger import PROMOTED, Entry
+from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, TRY, Push, Verdict, decide
+from toolchain.services.ledger import CANARY, PROMOTED, Entry
 
 SAFE, UNSAFE, UNGATED = Verdict(True, "winner on avx2"), Verdict(False, "refused on avx2"), Verdict(False, "not gated")
 PASSED, FAILED, NOTHING_RECORDED = Check(4, 4), Check(4, 3, "1 of 4 recorded rows are answered otherwise"), Check(0, 0)
@@ -67,6 +67,62 @@ def test_all_that_speaks_against_it_is_said_at_once():
 
 def test_force_that_was_not_needed_overrides_nothing():
     assert decide(replace(PUSH, force=True)).overrode == ""
+
+
+TRIAL = replace(PUSH, percent=10)
+OTHER = Entry(action=CANARY, version="5", digest="c" * 64, variant="fp32", verdict="safe", percent=25)
+
+
+def test_a_canary_is_tried_beside_what_serves():
+    decision = decide(TRIAL)
+    assert (decision.action, decision.why, decision.overrode) == (TRY, "beside version 2", "")
+
+
+def test_the_first_model_has_nothing_to_be_tried_beside_and_is_promoted():
+    assert decide(replace(TRIAL, serving=None)).action == PROMOTE
+
+
+def test_a_canary_of_all_requests_is_a_promotion():
+    assert decide(replace(TRIAL, percent=100)).action == PROMOTE
+
+
+@pytest.mark.parametrize(
+    ("changed", "force", "action"),
+    [
+        ({"verdict": UNSAFE}, False, REFUSE),
+        ({"verdict": UNSAFE}, True, TRY),
+        ({"check": FAILED}, False, REFUSE),
+        ({"check": FAILED}, True, REFUSE),
+        ({"digest": SERVING.digest}, False, KEEP),
+        ({"older": True}, False, REFUSE),
+        ({"older": True}, True, TRY),
+    ],
+)
+def test_a_canary_is_decided_on_as_a_promotion_is(changed: dict, force: bool, action: str):
+    decision = decide(replace(TRIAL, **changed, force=force))
+    assert decision.action == action
+    assert bool(decision.overrode) == (action == TRY)
+
+
+@pytest.mark.parametrize("percent", [0, 10])
+def test_while_another_version_is_on_trial_a_version_waits_or_is_forced(percent: int):
+    push = replace(PUSH, percent=percent, canary=OTHER)
+    refused = decide(push)
+    assert refused.action == REFUSE
+    assert "version 5 is on trial as a canary (to end that: rollback)" in refused.why
+    assert decide(replace(push, force=True)).overrode == "version 5 is on trial as a canary (to end that: rollback)"
+
+
+def test_what_is_on_trial_itself_is_gone_on_with_or_promoted_at_once():
+    own = replace(OTHER, digest=PUSH.digest, version="3")
+    assert decide(replace(TRIAL, canary=own, check=None)).action == TRY
+    assert decide(replace(PUSH, canary=own, check=None)).action == PROMOTE
+
+
+@pytest.mark.parametrize("push", [PUSH, TRIAL, replace(PUSH, serving=None), replace(PUSH, force=True)])
+def test_what_a_person_has_not_approved_is_refused_with_force_too(push: Push):
+    decision = decide(replace(push, forbidden="it waits for approval"))
+    assert (decision.action, decision.why) == (REFUSE, "it waits for approval")
 
 
 def test_without_a_check_nothing_is_held_against_it_yet():

@@ -10,6 +10,7 @@ from tests.toolchain.serve.conftest import record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import open_model
+from toolchain.artifacts.traffic import FILE, parse
 from toolchain.errors import ArtifactError, ConfigError, ConflictError
 from toolchain.release import promote
 from toolchain.release.promote.check import Check
@@ -136,9 +137,40 @@ def test_whoever_promoted_while_the_server_was_asked_was_first(
     assert [line.counts for line in ledger.read(tracker, model).lines] == [True, False]
 
 
+def test_a_canary_that_nobody_watches_any_more_is_ended_by_the_next_promotion(
+    model: str, tracker: Tracker, tmp_path: Path
+):
+    promote.run(tmp_path / "first", promote.Config(model=f"{model}:1"))
+    second = tracker.versions(model)[1]
+    said = ledger.Entry(action=ledger.CANARY, version="2", digest=second.tags["digest"], variant="v", verdict="safe")
+    head = ledger.read(tracker, model).head
+    ledger.append(tracker, model, second, said.again(percent=10.0, until=1, previous=head))
+    assert promote.run(tmp_path / "again", promote.Config(model=f"{model}:1")).promoted
+    last = ledger.read(tracker, model).lines[-1].entry
+    assert (last.action, last.version, last.reason) == ("canary ended", "2", "nobody has watched it any more")
+
+
+def test_a_promotion_is_put_where_servers_look(model: str, tmp_path: Path):
+    place = tmp_path / "served"
+    promote.run(tmp_path / "promotion", promote.Config(model=model, shelf=str(place)))
+    traffic = parse((place / FILE).read_bytes(), "")
+    assert (traffic.stable.version, open_model(place / traffic.stable.digest).digest) == ("2", traffic.stable.digest)
+
+
+CANARY = {"model": "words", "canary": 10.0, "shelf": "/tmp/served", "servers": ["http://127.0.0.1:1"]}
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
+        (CANARY | {"canary": 120.0}, "a share is 120 %"),
+        (CANARY | {"steps": [0.0]}, "a share is 0 %"),
+        (CANARY | {"minutes": 0.0}, "minutes is 0: give more than 0"),
+        (CANARY | {"shelf": ""}, "a canary without a shelf"),
+        (CANARY | {"servers": []}, "a canary without servers"),
+        (CANARY | {"slow": [0.1]}, r"slow is \[0.1\]: give two shares"),
+        (CANARY | {"disagreement": [0.3, 0.2]}, "disagreement: good is 0.3 and bad is 0.2"),
+        (CANARY | {"alpha": 0.0}, "failures: alpha is 0"),
         ({}, "give a registered model as name"),
         ({"model": "words:1@best"}, "give a registered model as name"),
         ({"model": "words:one"}, "a version is a number, as in words:3"),

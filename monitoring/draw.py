@@ -156,7 +156,7 @@ def frame(figure: Figure, panel: dict[str, Any], rows: int) -> Axes:
     figure.add_artist(card)
     figure.text(left + 0.2 / COLUMNS, top - 0.55 / rows, panel["title"], weight="bold", fontsize=8.5, va="center")
     many = panel["type"] == "timeseries"  # it has a legend below
-    indent = {"bargauge": 3.0, "stat": 0.35}.get(panel["type"], 1.6)
+    indent = {"bargauge": place["w"] / 3.5, "stat": 0.35}.get(panel["type"], 1.6)
     below = 1.9 if many else 1.0
     inner = (left + indent / COLUMNS, top - height + below / rows, width - (indent + 0.4) / COLUMNS)
     return figure.add_axes((*inner, height - (below + 1.2) / rows))
@@ -221,7 +221,7 @@ def heatmap(axes: Axes, panel: dict[str, Any], found: list[Series], span: Span) 
 def stat(axes: Axes, panel: dict[str, Any], found: list[Series], span: Span) -> None:
     axes.set_axis_off()
     if panel["options"]["textMode"] == "name":
-        names = [name.replace(", ", "\n") for name, _, _ in found]
+        names = [name.replace(", ", "\n") if len(found) == 1 else name for name, _, _ in found]
         axes.text(0, 0.5, "\n".join(names) or "no data", fontsize=12 if len(names) < 2 else 8, va="center")
         return
     text = told(found[0][2][-1], unit_of(panel)) if found and np.isfinite(found[0][2][-1]) else "no data"
@@ -236,7 +236,8 @@ def stat(axes: Axes, panel: dict[str, Any], found: list[Series], span: Span) -> 
 
 
 def bargauge(axes: Axes, panel: dict[str, Any], found: list[Series], span: Span) -> None:
-    shown = [(name, values[-1]) for name, _, values in found][:MOST_SHOWN]
+    last = [(name, values[-1]) for name, _, values in found]  # a range has them by name, whatever the query sorts by
+    shown = sorted(last, key=lambda one: -one[1])[:MOST_SHOWN]
     axes.barh([name for name, _ in shown], [value for _, value in shown], color=COLORS[: len(shown)], height=0.5)
     for place, (_, value) in enumerate(shown):
         axes.text(value, place, f" {told(value, unit_of(panel))}", va="center", fontsize=8)

@@ -3,6 +3,7 @@
 The images that the chart needs must be there under the names of this checkout: ``make images`` builds them.
 """
 
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 FOLDER = Path(__file__).parent
+CHART = FOLDER.parents[1] / "charts" / "toolchain"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,6 +64,13 @@ class Cluster:
                 yield found.group()
             finally:
                 forward.terminate()
+
+
+def on_the_node(name: str) -> bool:
+    """Return whether a node has the image that the chart takes for ``name``: not every cluster can pull one."""
+    image = yaml.safe_load((CHART / "values.yaml").read_text())["images"][name]
+    nodes = json.loads(Cluster("default").kubectl("get", "nodes", "--output=json"))["items"]
+    return any(image in (held.get("names") or []) for node in nodes for held in node["status"].get("images", []))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from toolchain.errors import ServiceError
 
 CHART = Path(__file__).parents[2] / "charts" / "toolchain"
 SMALL = CHART / "ci" / "small-values.yaml"
-OURS = ["kfp.enabled=false", "argo.enabled=false"]  # what upstream's images are not needed for
+OURS = ["kfp.enabled=false", "argo.enabled=false", "prometheus.kind=none"]  # what upstream's images are not needed for
 MODEL = "sentiment"
 OPERATOR = "apiVersion: monitoring.coreos.com/"  # whose kinds are not on this cluster
 

@@ -38,6 +38,8 @@ from tests.toolchain.serve.conftest import (
     write_words,
 )
 from toolchain.artifacts.expected import Row, picture_row
+from toolchain.artifacts.model import open_model
+from toolchain.services.samples import folder_of, open_place
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json"))
@@ -60,7 +62,7 @@ CHOSEN = {  # what a query must ask for, by the variable that chooses it
     "version": 'model_version=~"$version"',
     "pipeline": 'pipeline=~"$pipeline"',
 }
-OURS = re.compile(r"toolchain_(?:serving|run)\w*")
+OURS = re.compile(r"toolchain_(?:serving|run|drift|sampling)\w*")
 # What Argo's controller tells, as far as it is asked for: its docs/metrics.md, with the prefix that it puts before.
 ARGO = {
     f"argo_workflows_{name}" for name in ("gauge", "total_count", "pods_gauge", "pod_pending_count", "log_messages")
@@ -79,6 +81,7 @@ with Progress("train", 4000, "batches") as progress:
         time.sleep(0.05)
 """
 WEIGHTS = {"1": 1.0, "2": 2.0, "4": -1.0}  # of the versions of "reviews": the last says the contrary
+LIGHTS = ("--name", "lights", "--version", "3", "--sample-percent", "100")
 SECONDS_OF_TRAFFIC = 6  # Prometheus looks each second, and a rate needs two looks
 MOST_SECONDS = 40  # on a busy machine
 WINDOW, SPAN = 20.0, 60.0  # seconds that the tests put in place of Grafana's variables
@@ -154,7 +157,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         stack.enter_context(training(folder / "runs"))
         ports = [
             stack.enter_context(server("--traffic", str(folder / "shelf"))),
-            stack.enter_context(server(str(make_pictures(folder)), "--name", "lights", "--version", "3")),
+            stack.enter_context(server(str(make_pictures(folder)), *LIGHTS, "--samples", str(folder / "samples"))),
         ]
         process, address = stack.enter_context(monitor(folder, ports))
         for caller in [threading.Thread(target=call, args=(*ports, ended)) for _ in range(2)]:
@@ -188,7 +191,17 @@ def make_pictures(folder: Path) -> Path:
     model = write_model(folder / "lights", "image-classification", brightness, ("dark", "bright"))
     odds = np.exp([0.5, -0.5])
     record(model, [Row(picture=picture_row(picture(0)), scores=tuple((odds / odds.sum()).tolist()))])
+    tell_drift(folder / "samples", open_model(model).digest)
     return model
+
+
+def tell_drift(samples: Path, digest: str) -> None:
+    """Write what a look at samples found: nothing odd."""
+    found = {"format": "toolchain.drift", "digest": digest, "checked": time.time(), "window": {"rows": 500}}
+    found |= {"judged": True, "data_drift": False, "prediction_drift": False}
+    columns = [{"name": "brightness", "distance": 0.04}, {"name": "label", "distance": 0.02}]
+    content = json.dumps({**found, "columns": columns}).encode()
+    open_place(str(samples)).put(f"{folder_of('lights', digest)}/drift.json", content)
 
 
 @contextmanager

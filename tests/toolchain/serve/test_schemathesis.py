@@ -4,6 +4,7 @@ Every check of it is on. In one thing it must be lenient: an inference of the Op
 although it fits the document, since no JSON Schema can say that a tensor has as many values as its shape says.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,7 +31,7 @@ def find(running: Running, folder: Path, examples: int, *words: str, seconds: in
         [sys.executable, "-m", "schemathesis.cli", "--config-file", str(folder / "schemathesis.toml"), "run",
             f"http://127.0.0.1:{running.port}/openapi.json", "--checks", "all", "--mode", "all", "--seed", "1",
             "--max-examples", str(examples), "--no-color", *words],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert found.returncode == 0, found.stdout + found.stderr
     assert "Tested: 14" in found.stdout

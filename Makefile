@@ -16,6 +16,10 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do $$p -c '
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH = $(shell grep -E '^torch(vision)?==' constraints.txt)
 
+# Archived upstream, so in no other environment; all that it rests on, PyTorch first, comes from .venv.
+TORCHSERVE = torchserve==0.12.0 torch-model-archiver==0.12.0
+PACKAGES = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -32,10 +36,10 @@ export TOOLCHAIN_REGISTRY := $(REGISTRY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup submit schedule compile images arm64 mlflow report doctor helm deploy cluster monitor test lint bench clean
+.PHONY: help setup submit schedule compile images arm64 torchserve mlflow report doctor helm deploy cluster monitor test lint bench clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Create .venv with everything pinned; redone only when what it is made from changes
 
@@ -55,6 +59,11 @@ images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=,
 
 arm64: $(READY)  ## Make an emulated arm64 Python in .venv-arm64, in which runs try their winner; on Debian
 	@$(PY) -m pipelines.engine.arm64
+
+torchserve: $(READY)  ## Make .venv-torchserve, in which archives for TorchServe are tried; needs Java 11 or newer
+	@$(PY) -m venv .venv-torchserve
+	@.venv-torchserve/bin/python -m pip install --quiet --no-deps $(TORCHSERVE)
+	@$(PY) $(PACKAGES) > "$$(.venv-torchserve/bin/python $(PACKAGES))/beside.pth"  # searched behind its own
 
 deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=
 	@$(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)")
@@ -102,8 +111,8 @@ bench: $(READY)  ## Measure each bar of docs/benchmarks.md on this machine (long
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(PY) $$script || failed="$$failed $$script"; done; \
 		[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
-clean:  ## Remove .venv and caches; runs/ with its results stays
-	rm -rf $(VENV) build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
+clean:  ## Remove environments and caches; runs/ with its results stays
+	rm -rf $(VENV) .venv-arm64 .venv-torchserve build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 # PARAMS is split as a shell would split it (quotes keep a value with spaces together), but nothing in it is run or expanded.
 define SUBMIT

@@ -1,0 +1,133 @@
+"""TorchServe: a model as the archive (.mar) that TorchServe serves, with the settings of a server for it.
+
+The archive holds the model's whole folder and those of our modules that answer with it, so it answers what our own
+server answers, and needs nothing of ours installed. TorchServe is archived upstream: prefer our server.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from toolchain.artifacts.digest import sha256_of_file
+from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.model import Model, open_model
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import DESCRIPTION as OF_VARIANTS
+from toolchain.artifacts.variants import open_variants
+from toolchain.errors import ConfigError, DataError
+from toolchain.export.torchserve.archive import Settings, write_archive
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what torch-model-archiver takes (check_model_name_regex_or_exit)
+VERSION = re.compile(r"\d+(\.\d+)*")
+TASKS = ("text-classification", "image-classification")
+RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}  # the package that runs a back end
+STORE = "model-store"
+MOST_REQUEST_BYTES = 8 * 1024**2  # of a request: a picture, or many texts
+PROPERTIES = """\
+# Loopback only. Tokens are asked for, which TorchServe writes to key_file.json where it is started.
+disable_token_authorization=false
+inference_address=http://127.0.0.1:8080
+management_address=http://127.0.0.1:8081
+metrics_address=http://127.0.0.1:8082
+grpc_inference_address=127.0.0.1
+grpc_inference_port=7070
+grpc_management_address=127.0.0.1
+grpc_management_port=7071
+model_store={store}
+load_models={file}
+# Archives come from the model store only: one that is named by a URL would run whatever code its sender likes.
+allowed_urls=none://.*
+use_env_allowed_urls=false
+# The packages in an archive's requirements.txt are installed beforehand, not by a server that answers.
+install_py_dep_per_model=false
+number_of_gpu=0
+max_request_size={most}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    name: str = ""  # of the model in TorchServe; must be given
+    version: str = "1"  # numbers with dots between them
+    variant: str = ""  # which of the variants; "" where the input is one model
+    workers: int = 1  # processes that answer, each with the model in its memory
+    threads: int = 1  # of one inference in a worker
+    batch_requests: int = 8  # that a worker takes at once; each row is computed alone all the same
+    batch_wait_ms: int = 5  # that a first request waits for others, milliseconds
+    timeout_seconds: int = 60  # after which TorchServe starts a worker anew that does not answer
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"name is {self.name!r}: TorchServe takes letters, digits, dots, dashes and underscores")
+        if not VERSION.fullmatch(self.version):
+            raise ConfigError(f"version is {self.version!r}: give numbers with dots between them, as in 3 or 1.2")
+        least = {"workers": 1, "threads": 1, "batch_requests": 1, "batch_wait_ms": 0, "timeout_seconds": 1}
+        for setting, value in least.items():
+            if getattr(self, setting) < value:
+                raise ConfigError(f"{setting} is {getattr(self, setting)}: give {value} at least")
+
+
+@dataclass(frozen=True)
+class Result:
+    file: str  # the archive's name
+    size_bytes: int
+
+
+def run(model: Path, archive: Path, config: Config) -> Result:
+    """Write the measurement ``archive``: config.properties, and model-store/ with the .mar of ``model``.
+
+    ``model`` is a model's folder, or one of variants of which ``config.variant`` names one.
+
+    Raises:
+        ArtifactError: the input is damaged.
+        ConfigError: there is no such variant, or it is not said which.
+        DataError: it is no classifier, or in no format that is served.
+    """
+    chosen = _choose(model, config.variant)
+    _check(chosen)
+    work = Work("export.torchserve", config, model=chosen)
+    file = f"{config.name}-{config.version}.mar"
+    settings = Settings(
+        workers=config.workers,
+        threads=config.threads,
+        batch_requests=config.batch_requests,
+        batch_wait_ms=config.batch_wait_ms,
+        timeout_seconds=config.timeout_seconds,
+    )
+    with new_measurement(archive, "torchserve", work) as writer:
+        place = writer.folder / STORE / file
+        place.parent.mkdir()
+        write_archive(place, chosen, config.name, config.version, settings, _requirements(chosen))
+        text = PROPERTIES.format(store=STORE, file=file, most=MOST_REQUEST_BYTES)
+        (writer.folder / "config.properties").write_text(text, encoding="utf-8")
+        size = place.stat().st_size
+        writer.data = {"name": config.name, "version": config.version, "file": file, "sha256": sha256_of_file(place)}
+        work.metrics["size_bytes"] = size
+    return Result(file, size)
+
+
+def _choose(path: Path, variant: str) -> Model:
+    if not (path / OF_VARIANTS).is_file():
+        model = open_model(path)
+        if variant not in ("", model.variant):
+            raise ConfigError(f"variant is {variant!r}, but {path} is the model {model.variant!r}: leave it out")
+        return model
+    models = open_variants(path).models
+    if variant not in models:
+        raise ConfigError(f"variant is {variant!r}: name one of {', '.join(models)}")
+    return models[variant]
+
+
+def _check(model: Model) -> None:
+    found = model.signature
+    if found.task not in TASKS:
+        raise DataError(f"{model.path} is a model for {found.task}; the handler answers with {' or '.join(TASKS)}")
+    if found.backend not in RUNTIMES:
+        raise DataError(f"{model.path} runs on {found.backend!r}; export it first: {' or '.join(RUNTIMES)} is served")
+
+
+def _requirements(model: Model) -> str:
+    """Return what the workers' Python must have, pinned to what is installed here, one package a line."""
+    names = sorted({"numpy", "pillow", "tokenizers", RUNTIMES[model.signature.backend]})
+    return "".join(f"{name}=={installed(name)}\n" for name in names)

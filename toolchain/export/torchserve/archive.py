@@ -1,0 +1,104 @@
+"""Archive: a .mar, which is a zip file with TorchServe's manifest, the handler, the model and our modules that answer.
+
+The format is that of torch-model-archiver 0.12 (model_packaging_utils.py, manifest_components/), which is archived.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import toolchain
+from toolchain.artifacts.folder import disk_space_reported
+from toolchain.artifacts.model import Model
+
+ARCHIVER = "0.12.0"  # the version of torch-model-archiver whose format this is
+MANIFEST = "MAR-INF/MANIFEST.json"
+HANDLER = "handler.py"
+CONFIGURATION = "model-config.yaml"
+REQUIREMENTS = "requirements.txt"
+MODEL = "model"  # the folder of the model within the archive
+SOURCES = Path(toolchain.__file__).parent
+# What toolchain.answering imports of ours, all told.
+OURS = (
+    *("__init__.py", "answering.py", "errors.py", "inference.py", "pictures.py", "preprocess.py"),
+    *("artifacts/*.py", "detections/__init__.py", "services/__init__.py", "services/nvidia.py"),
+)
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, the earliest that zip knows: the same model makes the same archive
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How TorchServe runs a model; the same as the step's, with their units."""
+
+    workers: int
+    threads: int
+    batch_requests: int
+    batch_wait_ms: int
+    timeout_seconds: int
+
+
+def write_archive(target: Path, model: Model, name: str, version: str, settings: Settings, requirements: str) -> None:
+    """Write ``model`` as the archive ``target``, called ``name`` and ``version`` in TorchServe.
+
+    Raises:
+        StorageFullError: the disk is full.
+    """
+    texts = {
+        CONFIGURATION: _configuration(settings),
+        REQUIREMENTS: requirements,
+        MANIFEST: _manifest(model, name, version),
+    }
+    with disk_space_reported(target), zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+        for inner, path in _files(model):
+            with path.open("rb") as source, file.open(_entry(inner), "w", force_zip64=True) as place:
+                while part := source.read(1024**2):
+                    place.write(part)
+        for inner, text in texts.items():
+            file.writestr(_entry(inner), text)
+
+
+def _files(model: Model) -> Iterator[tuple[str, Path]]:
+    yield HANDLER, Path(__file__).with_name(HANDLER)
+    for path in sorted(path for path in model.path.rglob("*") if path.is_file()):
+        yield f"{MODEL}/{path.relative_to(model.path).as_posix()}", path
+    for path in sorted(path for pattern in OURS for path in SOURCES.glob(pattern)):
+        yield f"{SOURCES.name}/{path.relative_to(SOURCES).as_posix()}", path
+
+
+def _entry(inner: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(inner, EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _configuration(settings: Settings) -> str:
+    return (
+        f"minWorkers: {settings.workers}\n"
+        f"maxWorkers: {settings.workers}\n"
+        f"batchSize: {settings.batch_requests}\n"
+        f"maxBatchDelay: {settings.batch_wait_ms}\n"
+        f"responseTimeout: {settings.timeout_seconds}\n"
+        f"handler:\n  threads: {settings.threads}\n"
+    )
+
+
+def _manifest(model: Model, name: str, version: str) -> str:
+    made = model.lineage[-1].started if model.lineage else ""
+    when = datetime.fromisoformat(made).astimezone(UTC) if made else datetime(*EPOCH, tzinfo=UTC)
+    manifest = {
+        "createdOn": when.strftime("%d/%m/%Y %H:%M:%S"),
+        "runtime": "python",
+        "model": {
+            "modelName": name,
+            "handler": HANDLER,
+            "modelVersion": version,
+            "requirementsFile": REQUIREMENTS,
+            "configFile": CONFIGURATION,
+        },
+        "archiverVersion": ARCHIVER,
+    }
+    return json.dumps(manifest, indent=2)

@@ -112,7 +112,7 @@ bench: $(READY)  ## Measure each bar of docs/benchmarks.md on this machine (long
 		[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 clean:  ## Remove environments and caches; runs/ with its results stays
-	rm -rf $(VENV) .venv-arm64 .venv-torchserve build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-arm64 .venv-torchserve build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis *.egg-info
 
 # PARAMS is split as a shell would split it (quotes keep a value with spaces together), but nothing in it is run or expanded.
 define SUBMIT

@@ -48,18 +48,15 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._in_head and self._begun == begun:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(TOO_LARGE)
-        elif not self._in_head and not self._answering and not self.timeout_keep_alive_task and not self._waiting:
+        if self._in_head:
+            self._wait_for_head(0 if self._begun > begun else len(data))
+        elif not self._answering and not self.timeout_keep_alive_task and not self._waiting:
             self._wait()  # the rest of a body whose request was answered already
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
         self._begun += 1
-        self._wait()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -94,6 +91,14 @@ class Connection(HttpToolsProtocol):
     @property
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_head(self, size: int) -> None:
+        """Go on waiting for a head of which ``size`` more bytes came; 0: it has only begun."""
+        self._head_bytes += size
+        if not size:
+            self._wait()
+        elif self._head_bytes > HEAD_BYTES:
+            self._refuse(TOO_LARGE)
 
     def _wait(self, seconds: float = 0.0) -> None:
         self._wait_no_more()

@@ -50,6 +50,9 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
     command = [sys.executable, "-m", "toolchain.serve", *words, "--port", str(given.port), "--host", given.host]
     if given.grpc_port is not None:
         command += ["--grpc-port", str(given.grpc_port)]
+    if given.samples:
+        command += ["--samples", given.samples, "--sample-percent", str(given.sample_percent)]
+        command += ["--sample-rows"] if given.sample_rows else []
     os.execve(sys.executable, command, step_environment(settings))
 
 

@@ -64,4 +64,8 @@ def test_a_name_is_given_once(tmp_path: Path, kept: Path):
 
 
 def test_the_schedules_of_the_project_are_right(kept: Path):
-    assert {one.name for one in read_schedules(FOLDER, kept)} == {"bert-finetune-nightly", "vision-classify-weekly"}
+    assert {one.name for one in read_schedules(FOLDER, kept)} == {
+        "bert-finetune-nightly",
+        "drift-hourly",
+        "vision-classify-weekly",
+    }

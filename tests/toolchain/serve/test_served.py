@@ -1,6 +1,7 @@
 """What happens at the start, and when too much or nothing comes: a model loaded, compared, and asked through limits."""
 
 import asyncio
+import base64
 import json
 import threading
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import LABELS, problem, record, save, served_by, word_counter, write_model
+from tests.toolchain.serve.conftest import LABELS, picture, problem, record, save, served_by, word_counter, write_model
 from toolchain.artifacts.expected import Expected, Row, read_expected, write_expected
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError, ConfigError
@@ -128,6 +129,50 @@ def test_a_full_queue_answers_429_with_retry_after(serving: Serving, words: Path
     for caller in callers:
         caller.join()
     assert codes == [200, 200]
+
+
+def hold_up_decoding(client: TestClient) -> threading.Event:
+    """Let pictures be decoded only when the event is set."""
+    free = threading.Event()
+    answerer = served_by(client).answerer
+    prepare = answerer.prepare
+
+    def wait(values: Any) -> Any:
+        free.wait(20)
+        return prepare(values)
+
+    answerer.prepare = wait  # type: ignore[method-assign]
+    return free
+
+
+def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving, pictures: Path):
+    client = serving(pictures, queue_rows=4, request_rows=4)
+    free = hold_up_decoding(client)
+    body = {"pictures": [base64.b64encode(picture(255)).decode()] * 3}
+    codes: list[int] = []
+    caller = threading.Thread(target=lambda: codes.append(client.post("/predict", json=body).status_code))
+    caller.start()
+    while served_by(client).unprepared < 3:
+        time.sleep(0.01)
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 1
+    problem(answer)
+    free.set()
+    caller.join()
+    assert codes == [200]
+    assert served_by(client).unprepared == 0
+    assert client.post("/predict", json=body).status_code == 200
+
+
+def test_pictures_that_take_too_long_to_decode_are_504(serving: Serving, pictures: Path):
+    client = serving(pictures, deadline_seconds=0.3)
+    free = hold_up_decoding(client)
+    answer = client.post("/predict", json={"pictures": [base64.b64encode(picture(255)).decode()]})
+    free.set()
+    assert answer.status_code == 504
+    assert "no answer within 0.3 s" in problem(answer)["detail"]
+    assert served_by(client).unprepared == 0
 
 
 def test_an_answer_that_comes_too_late_is_504(serving: Serving, words: Path):

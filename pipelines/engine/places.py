@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
 SERVER = "http://127.0.0.1:8080"  # where `python -m pipelines serve` listens unless told otherwise
-SECONDS_TO_FOLLOW = 30.0  # for a server of this machine: it looks every 2 s, and a model loads in some seconds
+SECONDS_TO_FOLLOW = 60.0  # for a server of this machine: it looks every 2 s, and a model loads in some seconds
 SECONDS_BETWEEN_LOOKS = 0.25
 SHOWN_DIGITS = 12  # of a digest
 

@@ -196,7 +196,9 @@ async def _again(tensor: dict[str, Any], rows: list[Prepared], served: Served, o
 
 
 def _pixels(data: Any, shape: list[int], pointer: str) -> Any:
-    """Return flat or nested ``data`` as uint8 of ``shape``."""
+    """Return flat or nested ``data``, or a flat array of it, as uint8 of ``shape``."""
+    if isinstance(data, np.ndarray):
+        return _shaped(data, shape, pointer)
     flat = data
     while isinstance(flat, list) and set(map(type, flat)) == {list}:
         flat = list(chain.from_iterable(flat))
@@ -206,6 +208,15 @@ def _pixels(data: Any, shape: list[int], pointer: str) -> Any:
     if min(flat) < 0 or max(flat) > 255:
         raise Problem(422, "a pixel must be a whole number from 0 to 255", pointer)
     return np.array(flat, np.uint8).reshape(shape)
+
+
+def _shaped(numbers: Any, shape: list[int], pointer: str) -> Any:
+    """Return ``numbers``, a flat array of whole numbers from 0 on, as uint8 of ``shape``."""
+    if len(numbers) != prod(shape):
+        raise Problem(422, f"the data must be {prod(shape):,} whole numbers from 0 to 255", pointer)
+    if numbers.max() > 255:
+        raise Problem(422, "a pixel must be a whole number from 0 to 255", pointer)
+    return numbers.astype(np.uint8).reshape(shape)
 
 
 def _told(served: Served, answers: list[Any]) -> list[dict[str, Any]]:

@@ -44,40 +44,24 @@ def promote(config: Config) -> dict[str, Any]:
         was seen of a canary at each percent; sha256 of the ledger's entry, "" when none was added.
     """
     tracker = Tracker()
-    name = config.name
     aliases, version, versions = _named(tracker, config.model)
-    known = _without_abandoned(tracker, name, version, config)
-    push = Push(
-        number=version.number,
-        digest=version.tags[registry.TAG_DIGEST],
-        verdict=verdict_of(version.tags, _won(version.number, aliases), describe().kind),
-        older=_is_older(version, known.serving, versions),
-        serving=known.serving,
-        force=config.force or _is_on_trial(known, version),  # what it overrode stands in the ledger already
-        percent=config.canary,
-        canary=known.canary,
-        forbidden=_forbidden(version, known),
-    )
+    known = _without_abandoned(tracker, version, config)
+    push = _push(version, versions, aliases, known, config)
     decision = decide(push)
     if decision.action in (PROMOTE, TRY) and not _is_on_trial(known, version):
         check = _check(tracker, version)
         push = replace(push, check=check, api=_api(tracker, version, check, known.serving, versions))
         decision = decide(push)
-    outcome = Outcome(decision.action in (PROMOTE, KEEP), "", "")
-    stages: list[dict[str, Any]] = []
-    if decision.action == PROMOTE:
-        entry = _entry(push, version, decision, config, known.head)
-        ledger.append(tracker, name, version, entry)
-        outcome = replace(outcome, sha256=entry.sha256)
-    elif decision.action == TRY:
-        trial = _trial(tracker, push, version, decision, config)
-        outcome, stages = trial.run(), trial.stages
+    trial = _trial(tracker, push, version, decision, config) if decision.action == TRY else None
+    if trial:
+        outcome = trial.run()
         decision = replace(decision, action=PROMOTE if outcome.promoted else BACK, why=outcome.reason)
-    elif decision.action == KEEP:
-        ledger.point_champion(tracker, name)  # a promotion that was cut off may not have come so far
-    if config.shelf:
-        shelf.publish(tracker, name, config.shelf)
-    return {**_told(name, version, push, decision, outcome.sha256), "promoted": outcome.promoted, "trial": stages}
+    else:
+        outcome = _at_once(tracker, push, version, decision, config, known)
+    if config.shelf and decision.action != REFUSE:
+        shelf.publish(tracker, config.name, config.shelf)
+    told = _told(config.name, version, push, decision, outcome.sha256)
+    return {**told, "promoted": outcome.promoted, "trial": trial.stages if trial else []}
 
 
 def run(promotion: Path, config: Config) -> Result:
@@ -112,15 +96,47 @@ def verdict_of(tags: Mapping[str, str], won: bool, kind: str) -> Verdict:
     )
 
 
-def _without_abandoned(tracker: Tracker, name: str, version: Version, config: Config) -> ledger.Ledger:
+def _without_abandoned(tracker: Tracker, version: Version, config: Config) -> ledger.Ledger:
     """Return the ledger, after the end of a canary of another version that nobody watches any more."""
-    known = ledger.read(tracker, name)
+    known = ledger.read(tracker, config.name)
     canary = known.canary
     if canary is None or canary.digest == version.tags[registry.TAG_DIGEST] or canary.until > 1000 * time.time():
         return known
     ended = ledger.end_canary(tracker, known, "nobody has watched it any more", config.who)
     say(ended.told)
-    return ledger.read(tracker, name)
+    if config.shelf:
+        shelf.publish(tracker, config.name, config.shelf)
+    return ledger.read(tracker, config.name)
+
+
+def _push(
+    version: Version, versions: Mapping[str, Version], aliases: Mapping[str, str], known: ledger.Ledger, config: Config
+) -> Push:
+    """Return all that counts for the decision on ``version`` before a server was started with it."""
+    return Push(
+        number=version.number,
+        digest=version.tags[registry.TAG_DIGEST],
+        verdict=verdict_of(version.tags, _won(version.number, aliases), describe().kind),
+        older=_is_older(version, known.serving, versions),
+        serving=known.serving,
+        force=config.force or _is_on_trial(known, version),  # what it overrode stands in the ledger already
+        percent=config.canary,
+        canary=known.canary,
+        forbidden=_forbidden(version, known),
+    )
+
+
+def _at_once(
+    tracker: Tracker, push: Push, version: Version, decision: Decision, config: Config, known: ledger.Ledger
+) -> Outcome:
+    """Do what was decided, without a trial."""
+    if decision.action == PROMOTE:
+        entry = _entry(push, version, decision, config, known.head)
+        ledger.append(tracker, config.name, version, entry)
+        return Outcome(True, decision.why, entry.sha256)
+    if decision.action == KEEP:
+        ledger.point_champion(tracker, config.name)  # a promotion that was cut off may not have come so far
+    return Outcome(decision.action == KEEP, decision.why, "")
 
 
 def _is_on_trial(known: ledger.Ledger, version: Version) -> bool:

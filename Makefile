@@ -25,6 +25,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ACTIONLINT := $(VENV)/bin/actionlint
 ACTIONLINT_VERSION := v1.7.12
+OASDIFF := $(VENV)/bin/oasdiff
+OASDIFF_VERSION := v1.37.0
 HELM := $(VENV)/bin/helm
 HELM_VERSION := v4.3.1
 
@@ -158,6 +160,10 @@ export ANSWERS
 # Built from its pinned Go module: no package index carries a current one.
 $(ACTIONLINT): | $(READY)
 	@GOBIN=$(CURDIR)/$(VENV)/bin go install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+
+# Likewise; a test holds what we say of two OpenAPI documents against what it says, where it is there.
+$(OASDIFF): | $(READY)
+	@GOBIN=$(CURDIR)/$(VENV)/bin go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 
 # Built from its pinned Go module too: 3 minutes, once.
 $(HELM): | $(READY)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
@@ -21,6 +22,8 @@ from toolchain.serve.following import Follower
 from toolchain.serve.predict import JSON, predict
 from toolchain.serve.problems import respond, tell_problems
 from toolchain.serve.served import Served
+
+PREDICT = "/predict"
 
 
 def build(fleet: Fleet, tokens: Sequence[str] = (), follower: Follower | None = None) -> Door:
@@ -44,6 +47,7 @@ def build(fleet: Fleet, tokens: Sequence[str] = (), follower: Follower | None = 
     inference_protocol.add_routes(app, fleet)
     _describe(app, fleet, bool(tokens))
     tell_problems(app)
+    door.direct = {route.path: route for route in app.routes if isinstance(route, APIRoute) and route.path == PREDICT}
     return door
 
 
@@ -52,7 +56,7 @@ def _add_predict(app: FastAPI, fleet: Fleet) -> None:
         return await predict(request, fleet)
 
     app.add_api_route(
-        "/predict", ask, methods=["POST"], summary="Ask the model", tags=["predict"], response_class=Response
+        PREDICT, ask, methods=["POST"], summary="Ask the model", tags=["predict"], response_class=Response
     )
 
 

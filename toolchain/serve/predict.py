@@ -59,9 +59,9 @@ async def prepare(served: Served, values: Sequence[Any]) -> list[Prepared]:
     """Return ``values`` as the model takes them; whatever takes longer than an instant happens in a thread."""
     seconds = served.settings.deadline_seconds
     try:
-        if served.takes_texts and sum(map(len, values)) <= BRIEF_CHARACTERS:
-            return served.answerer.prepare(values)
         with served.preparing(len(values)):
+            if served.takes_texts and sum(map(len, values)) <= BRIEF_CHARACTERS:
+                return served.answerer.prepare(values)
             async with asyncio.timeout(seconds):
                 return await asyncio.to_thread(served.answerer.prepare, values)
     except DataError as error:

@@ -76,8 +76,10 @@ class Served:
     @contextmanager
     def preparing(self, rows: int) -> Iterator[None]:
         """Let ``rows`` take room in the queue within the block: to decode a picture takes longer than many a model."""
-        if self.unprepared + self.batcher.waiting + rows > self.settings.queue_rows:
-            raise Problem(429, "the queue is full: come again in 1 s", retry_after=1)
+        try:
+            self.batcher.check_room(self.unprepared + rows)
+        except QueueFullError as full:
+            raise _overload(full) from full
         self.unprepared += rows
         try:
             yield
@@ -107,7 +109,7 @@ class Served:
                 raise Problem(499, "the client has gone")
             raise TimeoutError
         except QueueFullError as full:
-            raise Problem(429, f"the queue is full: {full}", retry_after=full.retry_after) from full
+            raise _overload(full) from full
         except TimeoutError as error:
             raise Problem(504, f"no answer within {seconds:g} s; send fewer rows, or come again later") from error
         finally:
@@ -122,6 +124,10 @@ class Served:
     def close(self) -> None:
         """Answer what waits and end the threads; called from any thread."""
         self.batcher.close()
+
+
+def _overload(full: QueueFullError) -> Problem:
+    return Problem(429, f"the queue is full: {full}", retry_after=full.retry_after)
 
 
 def load(settings: Settings) -> Served:

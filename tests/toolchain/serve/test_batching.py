@@ -98,6 +98,22 @@ def test_what_came_while_the_model_was_busy_runs_together():
     assert asyncio.run(ask()) == [[9], [5, 5, 5], [7], [5]]
 
 
+def test_a_stream_leaves_rows_to_the_others():
+    async def ask() -> list[int]:
+        model = Recorder()
+        batcher = Batcher(model.answer, streams=2, batch_rows=8)
+        model.free.clear()
+        busy = [batcher.submit(rows_of(length), soon()) for length in (8, 9)]
+        await until(lambda: not batcher.waiting)
+        others = [batcher.submit(rows_of(5), soon()) for _ in range(8)]
+        model.free.set()
+        await asyncio.gather(*(ticket.future for ticket in (*busy, *others)))
+        await asyncio.to_thread(batcher.close)
+        return sorted((len(batch) for batch in model.batches[2:]), reverse=True)
+
+    assert asyncio.run(ask()) == [2, 2, 1, 1, 1, 1]
+
+
 def test_the_oldest_waits_for_company_no_longer_than_it_is_told():
     async def ask() -> tuple[list[list[int]], float]:
         model = Recorder()

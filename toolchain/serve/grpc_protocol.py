@@ -30,6 +30,7 @@ from toolchain.serve.settings import Settings
 INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 OPEN = ("ServerLive", "ServerReady", "Check")  # what needs no token: no row passes
 IDENTITY_ONLY = 1  # the bit of "not compressed": a small message that grows to gigabytes is not unpacked
+CONNECTION_SECONDS = 300.0  # then a client connects anew, and meets the pods that have come meanwhile; no call is lost
 CODES = {  # by the HTTP status that means the same
     **dict.fromkeys((400, 415, 422), grpc.StatusCode.INVALID_ARGUMENT),
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -56,6 +57,7 @@ async def listen(fleet: Fleet, door: Door) -> tuple[grpc.aio.Server, int]:
             ("grpc.max_receive_message_length", settings.body_bytes),
             ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
             ("grpc.so_reuseport", 0),  # else two servers share a port, unnoticed
+            ("grpc.max_connection_age_ms", int(1000 * CONNECTION_SECONDS)),
         ),
         maximum_concurrent_rpcs=settings.connections,
     )

@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -370,6 +371,26 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Start, folders: Path):
     assert running.process.returncode == 0
     assert "ended: every request that came was answered" in out
     assert error == ""
+
+
+def test_no_request_is_lost_when_a_connection_is_too_old(folders: Path):
+    young = "from toolchain.serve import __main__, grpc_protocol as g; g.CONNECTION_SECONDS = 0.2; __main__.main()"
+    words_ = [str(folders / "words"), "--name", "reviews", "--port", "0", "--grpc-port", "0"]
+    process = subprocess.Popen([sys.executable, "-c", young, *words_], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    address = process.stdout.readline().split()[-1]
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(address))
+    ours, end = set(), time.monotonic() + 1.5
+    try:
+        while time.monotonic() < end:
+            assert stub.ModelInfer(message(b"good")).outputs
+            there = [one for one in psutil.Process().net_connections("tcp4") if one.raddr]
+            ours |= {one.laddr for one in there if f"{one.raddr.ip}:{one.raddr.port}" == address}
+        assert len(ours) >= 3
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Start, folders: Path):

@@ -3,6 +3,8 @@
 from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.toolchain.serve.conftest import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
@@ -112,6 +114,48 @@ def test_slow_requests_are_counted_although_each_server_has_its_own_buckets(word
     figures.look({"a": text(1, quick), "b": text(1, slow)}, "2")
     seen = figures.of("2")
     assert (seen.slower(0.005), seen.slower(0.05), seen.slower(1), seen.slower(inf)) == (4, 1, 0, 0)
+
+
+def test_what_came_since_an_earlier_look_is_told_by_each_bound(words: Model):
+    figures, made = Figures("words"), metrics(words, "2")
+    figures.look({"a": text(1, made)}, "2")
+    for seconds in (0.004, 0.04):
+        made.request("/predict", 200, seconds)
+    figures.look({"a": text(1, made)}, "2")
+    before = figures.of("2")
+    for seconds in (0.004, 0.004, 0.04):
+        made.request("/predict", 200, seconds)
+    figures.look({"a": text(1, made)}, "2")
+    seen = figures.of("2").since(before)
+    assert (seen.asked, seen.timed, seen.slower(0.005), seen.slower(0.05)) == (3, 3, 1, 0)
+    assert figures.of("2").since(Seen()) == figures.of("2")
+
+
+def plain(began: int, counts: dict[str, int]) -> str:
+    """Return the text of a server whose versions were asked so often."""
+    labels = 'route="/predict",status="200",model="words",variant="fp32"'
+    lines = [f'toolchain_serving_requests_total{{{labels},model_version="{one}"}} {n}' for one, n in counts.items()]
+    return "\n".join([*lines, f"process_start_time_seconds {began}", ""])
+
+
+events = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from("12"), st.integers(0, 9), st.booleans()), max_size=40
+)
+
+
+@given(events)
+def test_no_request_is_lost_or_counted_twice_whatever_starts_again(steps: list[tuple[str, str, int, bool]]):
+    servers = {name: (0, {"1": 5, "2": 0}) for name in "abc"}
+    figures, due = Figures("words"), {"1": 0, "2": 0}
+    figures.look({name: plain(*server) for name, server in servers.items()}, "2")
+    for name, version, requests, restarts in steps:
+        began, counts = servers[name]
+        if restarts:
+            began, counts = began + 1, {"1": 0, "2": 0}
+        servers[name] = began, {**counts, version: counts[version] + requests}
+        due[version] += requests
+        figures.look({name: plain(*server) for name, server in servers.items()}, "2")
+    assert {version: figures.of(version).asked for version in "12"} == due
 
 
 def test_the_bound_is_the_least_that_nearly_all_keep_and_one_that_both_versions_have():

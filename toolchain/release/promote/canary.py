@@ -71,7 +71,7 @@ class Trial:
     stages: list[dict[str, Any]] = field(default_factory=list)  # what was seen at each share, for the record
     figures: Figures = field(init=False)
     begun: bool = False  # whether the ledger has an entry of it
-    bound: float | None = None  # seconds; what is slower is slow. None until the stable version told
+    bound: float | None = None  # seconds; what is slower is slow. None until the stable version told, at each share
     silent_since: float | None = None  # by the monotonic clock
     signals: list[int] = field(default_factory=list)  # that asked this process to end
 
@@ -121,13 +121,14 @@ class Trial:
         """Return once all tests find the canary good at ``percent``; raise AgainstIt when one does not."""
         hypotheses = {name: getattr(self.plan, name) for name in ("failures", "slow", "disagreement")}
         tests = {name: SequentialTest(one) for name, one in hypotheses.items()}
-        before = self.figures.of(self.version.number)
+        before, stable_before = self._seen()
+        self.bound = None
         end = time.monotonic() + 60 * self.plan.minutes
         while True:
             self._pause()
-            serving = self._known().serving
             self._look(percent)
-            counts = self._counts(before, self.figures.of(serving.version) if serving else Seen())
+            now, stable = self._seen()
+            counts = self._counts(now.since(before), stable.since(stable_before))
             tests = {name: test.look(*counts[name]) if name in counts else test for name, test in tests.items()}
             decisions = {name: test.decision for name, test in tests.items()}
             if bad := [name for name, decision in decisions.items() if decision == BAD]:
@@ -166,18 +167,23 @@ class Trial:
         told = [f"{name} gives {one.percent:g} %{_refused(one.refused)}" for name, one in others.items()]
         return "; ".join(told)
 
-    def _counts(self, before: Seen, stable: Seen) -> dict[str, tuple[int, int]]:
-        """Return what each test needs: events and trials since ``before``. ``stable`` says what is slow, once."""
-        now = self.figures.of(self.version.number)
+    def _seen(self) -> tuple[Seen, Seen]:
+        """Return what was counted of the canary and of the stable version; raise DecidedElsewhere as ``_known``."""
+        serving = self._known().serving
+        return self.figures.of(self.version.number), self.figures.of(serving.version) if serving else Seen()
+
+    def _counts(self, canary: Seen, stable: Seen) -> dict[str, tuple[int, int]]:
+        """Return what each test needs, events and trials, of what was seen at this share.
+
+        What is slow is told by the stable version's first requests at this share, and then stays.
+        """
+        if self.bound is None and stable.timed >= LEAST_OF_STABLE and canary.timed:
+            self.bound = stable.bound_of(SHARE_WITHIN, canary.within)
         counts = {
-            "failures": (now.failed - before.failed, now.asked - before.asked),
-            "disagreement": (now.otherwise - before.otherwise, now.compared - before.compared),
+            "failures": (canary.failed, canary.asked),
+            "disagreement": (canary.otherwise, canary.compared),
         }
-        if self.bound is None and stable.timed >= LEAST_OF_STABLE and now.timed:
-            self.bound = stable.bound_of(SHARE_WITHIN, now.within)
-        if self.bound is not None:
-            counts["slow"] = (now.slower(self.bound) - before.slower(self.bound), now.timed - before.timed)
-        return counts
+        return counts if self.bound is None else {**counts, "slow": (canary.slower(self.bound), canary.timed)}
 
     def _told(self, name: str, test: SequentialTest) -> str:
         said = {

@@ -38,11 +38,25 @@ class Seen:
     compared: int = 0  # rows that the stable version answered too
     otherwise: int = 0  # of them, with another label
 
+    def since(self, before: "Seen") -> "Seen":
+        """What came after ``before``, which is an earlier look at the same counters."""
+        return Seen(
+            asked=self.asked - before.asked,
+            failed=self.failed - before.failed,
+            timed=self.timed - before.timed,
+            within={bound: self._up_to(bound) - before._up_to(bound) for bound in self.within},
+            compared=self.compared - before.compared,
+            otherwise=self.otherwise - before.otherwise,
+        )
+
     def slower(self, bound: float) -> int:
         """Return how many took longer than ``bound`` seconds; between two bounds of its own, from the lower one on."""
+        return self.timed - self._up_to(bound)
+
+    def _up_to(self, bound: float) -> int:
         bounds = sorted(self.within)
         place = bisect_right(bounds, bound)
-        return self.timed - (self.within[bounds[place - 1]] if place else 0)
+        return self.within[bounds[place - 1]] if place else 0
 
     def bound_of(self, share: float, also: Mapping[float, int]) -> float:
         """Return the least bound, in seconds, that ``share`` of the timed requests did not exceed.
@@ -92,7 +106,7 @@ class Figures:
             asked=sum(one.asked for one in each),
             failed=sum(one.failed for one in each),
             timed=sum(one.timed for one in each),
-            within={bound: sum(one.timed - one.slower(bound) for one in each) for bound in bounds},
+            within={bound: sum(one._up_to(bound) for one in each) for bound in bounds},
             compared=sum(one.compared for one in each),
             otherwise=sum(one.otherwise for one in each),
         )

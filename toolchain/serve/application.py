@@ -21,7 +21,6 @@ from toolchain.serve.fleet import Fleet
 from toolchain.serve.following import Follower
 from toolchain.serve.predict import JSON, predict
 from toolchain.serve.problems import respond, tell_problems
-from toolchain.serve.served import Served
 
 PREDICT = "/predict"
 
@@ -106,11 +105,11 @@ async def _ask_recorded(fleet: Fleet) -> dict[str, Any]:
 
 def _describe(app: FastAPI, fleet: Fleet, secured: bool) -> None:
     """Let the document be ours, of the stable version: FastAPI knows the routes, not what passes through them."""
-    described: list[Served] = []  # the version that the document is of
+    described: dict[str, str] = {}  # the version that the document is of, not itself: it may be replaced and must end
 
     def complete() -> dict[str, Any]:
-        if app.openapi_schema is None or described != [fleet.stable]:
-            described[:] = [fleet.stable]
+        if app.openapi_schema is None or described != fleet.stable.identity:
+            described.update(fleet.stable.identity)
             app.openapi_schema = openapi.document(app.routes, fleet.stable, secured)
         return app.openapi_schema
 

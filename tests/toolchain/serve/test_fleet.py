@@ -1,7 +1,9 @@
 """Several versions in one process: who answers which request, what is told of each, and how one takes over."""
 
+import gc
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,6 +223,23 @@ def test_who_is_replaced_answers_what_it_has_begun_and_its_figures_end(crew: Cre
     assert crew.figures("traffic_percent") == {("2", "stable"): 75, ("3", "canary"): 25}
     crew.change("3")
     assert crew.figures("traffic_percent") == {("3", "stable"): 100}
+
+
+def test_who_is_replaced_leaves_no_memory_behind(crew: Crew):
+    client = crew.start("1", canary="2", percent=50)
+    for request_id in IDS[:10]:
+        crew.ask(request_id)
+    client.get("/openapi.json")
+    left = weakref.ref(crew.loaded["1"].answerer)
+    crew.change("3")
+    del crew.loaded["1"]
+    crew.client.get("/healthz")
+
+    def is_gone() -> bool:
+        gc.collect()
+        return left() is None
+
+    until(is_gone)
 
 
 def test_all_versions_are_asked_what_was_recorded(crew: Crew):

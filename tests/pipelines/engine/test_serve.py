@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pipelines.__main__ import main
 from pipelines.engine.serve import choose, follow, shelf
@@ -90,6 +93,17 @@ def test_the_candidate_is_served_while_there_is_no_champion_and_it_is_said(start
     assert lines[1].startswith("serving words: version 2, digest ")
     assert "1 of 1 recorded rows answered alike" in lines[-1]
     assert label(port, "good") == "positive"
+
+
+def test_grpc_answers_where_a_port_is_given(start: Callable[..., tuple[int, list[str]]]):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start("words:1", "--grpc-port", str(port))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        asked = health_pb2.HealthCheckRequest()
+        told = health_pb2_grpc.HealthStub(channel).Check(asked, wait_for_ready=True, timeout=20)
+    assert told.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_version_is_served_by_its_number_and_again_without_the_registry(

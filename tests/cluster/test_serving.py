@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ import pytest
 
 from components import images
 from pipelines.engine import bucket, deploy
+from pipelines.engine.model_server.resources import documents
 from pipelines.engine.registry import registry_reached
 from pipelines.engine.settings import read_settings
 from tests.cluster.conftest import Cluster, on_the_node
+from tests.pipelines.engine.test_model_server import SERVER
 from tests.toolchain.serve.conftest import brightness, picture, record, write_model, write_words
 from toolchain.artifacts.expected import Row, picture_row
 from toolchain.artifacts.folder import link_or_copy
@@ -110,8 +113,6 @@ def write_shades(target: Path) -> Path:
 
 def write_openvino(target: Path, words: Path) -> Path:
     """Write the model in ``words`` in OpenVINO's own format."""
-    from dataclasses import replace
-
     import openvino
 
     model = open_model(words)
@@ -215,12 +216,15 @@ def test_kubectl_tells_version_digest_and_verdict(release: Cluster, models: dict
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == images.SERVE
 
 
-def test_a_server_takes_each_resource_without_a_warning(release: Cluster) -> None:
+def test_a_cluster_takes_each_resource_of_each_size_without_a_warning(release: Cluster) -> None:
     kinds = "deployment,service,poddisruptionbudget,horizontalpodautoscaler,networkpolicy,serviceaccount"
-    made = json.loads(release.kubectl("get", kinds, "--selector=toolchain/model=reviews", "--output=json"))["items"]
+    made = release.kubectl("get", kinds, "--selector=toolchain/model=reviews", "--output=name").split()
     assert len(made) == 6
-    warnings = release.kubectl("rollout", "restart", "deployment/serve-reviews", "--dry-run=server", errors=True)
-    assert "Warning" not in warnings
+    for size, gpus in (("small", 0), ("medium", 1), ("large", 0)):
+        server = replace(SERVER, namespace=release.namespace, size=size, gpus=gpus)
+        told = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents(server)})
+        words = ("apply", "--server-side", "--dry-run=server", "--filename=-")
+        assert "Warning" not in release.kubectl(*words, given=told, errors=True)
 
 
 def test_what_answers_leads_back_to_the_model_that_was_registered(release: Cluster, models: dict[str, str]) -> None:

@@ -37,6 +37,7 @@ TEXTS = [text(words) for words in range(4, 40, 3)]  # of several lengths
 TOLERANCE = 0.02  # in a score: INT8 rounds a row otherwise in another batch
 SECONDS_BETWEEN_LOOKS = 0.25  # at who is ready, as a kubelet would look
 SECONDS_FOR_A_CHANGE = 60.0
+SECONDS_ON_THE_WAY = 10.0  # at most, of an answer that was begun before a change: the server's deadline
 SHOWN_FAULTS = 10
 MODEL = "reviews"
 
@@ -194,7 +195,7 @@ async def change(shelf: Path, traffic: Traffic, balancer: Balancer, log: Log) ->
         if time.monotonic() > end:
             raise TimeoutError(f"the servers do not serve {sorted(due)} after {SECONDS_FOR_A_CHANGE:g} s")
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-    await asyncio.sleep(1)  # answers of before are on their way
+    await asyncio.sleep(SECONDS_ON_THE_WAY)
     log.named = due
 
 

@@ -147,3 +147,11 @@ def test_on_a_cluster_another_image_reruns_its_task_and_what_follows():
 def test_on_a_cluster_no_result_outlives_the_artifacts_of_its_run():
     first = keys.cluster_keys(spec(*CHAIN), {"n": BROUGHT, "m": 1}, "", date(2026, 1, 1))
     assert not set(first.values()) & set(on_cluster().values())
+
+
+def test_what_is_never_cached_may_name_a_folder_in_s3(root: Path):
+    """Asking what is at an address takes a file there, and a prefix is none."""
+    watch = (task("one", parameters={"samples": "samples"}, cached=False),)
+    known = made(root, watch, salt="a", samples="s3://bucket/samples")
+    assert known != made(root, watch, salt="a", samples="s3://bucket/others")
+    assert known != made(root, watch, salt="b", samples="s3://bucket/samples")

@@ -106,6 +106,15 @@ def test_grpc_answers_where_a_port_is_given(start: Callable[..., tuple[int, list
     assert told.status == health_pb2.HealthCheckResponse.SERVING
 
 
+def test_what_is_asked_is_sampled_where_a_place_is_given(start: Callable[..., tuple[int, list[str]]], tmp_path: Path):
+    port, _ = start("words:1", "--samples", str(tmp_path / "samples"), "--sample-percent", "100")
+    label(port, "good")
+    end = time.monotonic() + 20
+    while "toolchain_sampling_rows_total" not in urlopen(f"http://127.0.0.1:{port}/metrics").read().decode():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def test_a_version_is_served_by_its_number_and_again_without_the_registry(
     start: Callable[..., tuple[int, list[str]]], runs: Path
 ):

@@ -63,11 +63,19 @@ CHOSEN = {  # what a query must ask for, by the variable that chooses it
     "pipeline": 'pipeline=~"$pipeline"',
 }
 OURS = re.compile(r"toolchain_(?:serving|run|drift|sampling)\w*")
-# What Argo's controller tells, as far as it is asked for: its docs/metrics.md, with the prefix that it puts before.
+# What Argo's controller 4.0.8 told on a cluster, as far as it is asked for, and by which labels.
 ARGO = {
-    f"argo_workflows_{name}" for name in ("gauge", "total_count", "pods_gauge", "pod_pending_count", "log_messages")
+    "argo_workflows_gauge": {"phase"},
+    "argo_workflows_total_count": {"namespace", "phase"},
+    "argo_workflows_pods_gauge": {"phase"},
+    "argo_workflows_pod_pending_count": {"namespace", "reason"},
+    "argo_workflows_log_messages": {"level"},
+    "argo_workflows_queue_depth_gauge": {"queue_name"},
+    "argo_workflows_queue_latency_sum": {"queue_name"},
+    "argo_workflows_queue_latency_count": {"queue_name"},
+    "argo_workflows_operation_duration_seconds_sum": set(),
+    "argo_workflows_operation_duration_seconds_count": set(),
 }
-ARGO |= {f"argo_workflows_{name}" for name in ("queue_depth_gauge", "queue_latency", "operation_duration_seconds")}
 UNTOLD = {  # what nothing here tells: Argo's controller, and the money, there being no prices
     *(name for name, query in QUERIES if "argo_workflows_" in query),
     "training-runs: Cost, B",
@@ -132,9 +140,14 @@ def test_a_query_holds_to_what_was_chosen(name: str, query: str):
 
 
 def test_of_argo_only_what_it_tells_is_asked_for():
-    rules = [(rule["alert"], rule["expr"]) for rule in RULES if "alert" in rule]
-    asked = {word for _, query in [*QUERIES, *rules] for word in re.findall(r"argo_workflows_\w+", query)}
-    assert {name.removesuffix("_bucket") for name in asked} == ARGO
+    alerts = [(rule["alert"], rule["expr"]) for rule in RULES if "alert" in rule]
+    queries = [query for _, query in [*QUERIES, *alerts] if "argo_workflows_" in query]
+    assert {name for query in queries for name in re.findall(r"argo_workflows_\w+", query)} == set(ARGO)
+    for query in queries:
+        for name, selector in re.findall(r"(argo_workflows_\w+)\{([^}]*)\}", query):
+            assert set(re.findall(r"(\w+)=", selector)) <= ARGO[name], query
+        told = set.union(*(ARGO[name] for name in re.findall(r"argo_workflows_\w+", query)))
+        assert set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", query)))) <= told, query
 
 
 @dataclass

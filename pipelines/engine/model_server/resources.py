@@ -23,8 +23,13 @@ STORAGE_PLACE = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 NEEDS = Needs(cpu=1, memory=2, storage=4)  # a server, its model twice while it changes versions, requests of 256 MiB
 REPLICAS = {"small": (1, 2), "medium": (2, 8), "large": (2, 24)}  # fewest: two outlive a node; most
 BUSY_SHARE = 0.7  # of the cores that a pod may use, on average, at which there are to be more pods
-DRAIN_SECONDS = 10  # the server answers after SIGTERM: until every node knows that the pod is going
-END_SECONDS = DRAIN_SECONDS + 10 + 5 + 5  # and what it has begun (its deadline), answers on their way out, and exits
+LEAVE_SECONDS = (
+    15  # before SIGTERM, in which nodes take the pod off the Service; where it is the only one, they keep to it
+)
+DRAIN_SECONDS = 5  # after SIGTERM, in which callers are told to leave the connections that they kept
+END_SECONDS = (
+    LEAVE_SECONDS + DRAIN_SECONDS + 10 + 5 + 5
+)  # and what it has begun (its deadline), the last answers, the exit
 DIGITS = 12  # of a digest, in a label
 VERDICTS = ("winner", "safe")  # the words that the gate's verdict may begin with
 
@@ -211,7 +216,7 @@ def _pod(server: ModelServer) -> Document:
 
 
 def _container(server: ModelServer, storage: int) -> Document:
-    """Return the server. It needs no preStop: after SIGTERM it answers on, while nodes take the pod off the Service."""
+    """Return the server; it is ready until SIGTERM, so that it answers on while it is the only pod that does."""
     shown = ["--host", "0.0.0.0", "--port", str(HTTP), "--grpc-port", str(GRPC)]
     return {
         "name": "server",
@@ -221,6 +226,7 @@ def _container(server: ModelServer, storage: int) -> Document:
         "env": _environment(),
         "ports": [{"name": name, "containerPort": port} for name, port in (("http", HTTP), ("grpc", GRPC))],
         "resources": _resources(server, storage),
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -142,8 +142,9 @@ def test_a_pod_ends_after_its_server_has_answered_all_that_it_began():
 
     words = pod(SERVER)["containers"][0]["args"]
     drain = float(words[words.index("--drain-seconds") + 1])
+    before = pod(SERVER)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     deadline = Settings(traffic=SHELF).deadline_seconds
-    assert pod(SERVER)["terminationGracePeriodSeconds"] > drain + deadline + SECONDS_TO_FINISH
+    assert pod(SERVER)["terminationGracePeriodSeconds"] > before + drain + deadline + SECONDS_TO_FINISH
 
 
 def test_the_server_takes_the_arguments_of_the_container():

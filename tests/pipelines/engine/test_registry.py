@@ -1,6 +1,8 @@
 """The cluster's registry: the environment's word, then the cluster's, for the block only."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,21 @@ def test_a_server_that_nobody_names_is_asked_for(cluster: dict[str, str]):
     cluster.clear()
     with pytest.raises(ServiceError, match="set MLFLOW_TRACKING_URI"), registry_reached(HERE, "toolchain"):
         pass
+
+
+def test_a_server_inside_the_cluster_is_reached_by_a_port_and_so_are_the_files_of_models(
+    cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    @contextmanager
+    def forwarded(*place: object) -> Iterator[int]:
+        asked.append(place)
+        yield 40001
+
+    monkeypatch.setattr(kubernetes, "forwarded", forwarded)
+    cluster["MLFLOW_TRACKING_URI"] = "http://toolchain-mlflow.toolchain:5000"
+    with registry_reached(HERE, "toolchain") as settings:
+        assert settings.tracking_uri == "http://127.0.0.1:40001"
+        assert os.environ["MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"] == "false", "S3's address is known inside only"
+    assert asked == [("toolchain", "toolchain-mlflow", 5000)]

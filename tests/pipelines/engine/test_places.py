@@ -1,13 +1,88 @@
-"""How a promotion on a cluster says what pods are to be like."""
+"""What servers of this machine say once the ledger has changed, or fail to say; what pods are told to be like."""
 
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from pipelines.__main__ import parser
-from pipelines.engine.places import _how
-from pipelines.engine.settings import Settings
+from pipelines.engine import places
+from pipelines.engine.places import Here
+from pipelines.engine.settings import Settings, read_settings
 from toolchain.errors import ConfigError
+from toolchain.services.ledger import PROMOTED, Entry, Ledger, Line
+
+SERVING = Entry(action=PROMOTED, version="2", digest="b" * 64, variant="fp32", verdict="safe")
+LEDGER = Ledger("words", (Line(1, SERVING, counts=True),))
+OLD = {"name": "words", "version": "1", "digest": "a" * 64, "refused": {}}
+NEW = {"name": "words", "version": "2", "digest": "b" * 64, "refused": {}}
+Start = Callable[..., str]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Return a function that starts a server whose /readyz tells one thing after the other, the last one for good."""
+    monkeypatch.setattr(places, "SECONDS_TO_FOLLOW", 0.5)
+    monkeypatch.setattr(places, "SECONDS_BETWEEN_LOOKS", 0.01)
+    started: list[HTTPServer] = []
+
+    def begin(*told: object) -> str:
+        left = list(told)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode())
+
+            def log_message(self, *words: object) -> None:
+                """Keep the test's output clean."""
+
+        started.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{started[-1].server_port}"
+
+    yield begin
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+def said_by(address: str, capsys: pytest.CaptureFixture[str]) -> str:
+    Here(read_settings(), "/tmp/served", [address]).follow(LEDGER)
+    return capsys.readouterr().out.strip()
+
+
+def test_a_server_that_follows_is_waited_for(start: Start, capsys: pytest.CaptureFixture[str]):
+    address = start(OLD, OLD, OLD, NEW)
+    assert said_by(address, capsys) == f"{address} answers with version 2 (digest {'b' * 12})"
+
+
+@pytest.mark.parametrize(
+    ("told", "end"),
+    [
+        (OLD, "still answers with version 1 after 0.5 s: was it started with an alias, a version or another folder"),
+        ({**OLD, "refused": {"2": "it is not on the shelf"}}, "after 0.5 s: 2 is refused: it is not on the shelf"),
+        ({"detail": "the server is about to end"}, "answers with no version after 0.5 s: the server is about to end"),
+    ],
+)
+def test_one_that_does_not_is_told_with_its_reason(
+    told: dict, end: str, start: Start, capsys: pytest.CaptureFixture[str]
+):
+    assert end in said_by(start(told), capsys)
+
+
+def test_a_server_of_another_model_is_not_waited_for(start: Start, capsys: pytest.CaptureFixture[str]):
+    address = start({**OLD, "name": "others"})
+    assert said_by(address, capsys) == f"{address} serves another model, others"
+
+
+def test_where_nothing_answers_it_is_said_how_to_start_one(capsys: pytest.CaptureFixture[str]):
+    told = said_by("http://127.0.0.1:9", capsys)
+    assert told == "no model server answers at http://127.0.0.1:9: python -m pipelines serve words starts one there"
 
 
 def settings(resources: str = "") -> Settings:
@@ -27,9 +102,9 @@ def settings(resources: str = "") -> Settings:
 def test_a_promotion_says_how_pods_are_to_be_and_a_rollback_leaves_them(
     words: list[str], resources: str, how: dict[str, object]
 ):
-    assert _how(parser().parse_args(words), settings(resources)) == how
+    assert places._how(parser().parse_args(words), settings(resources)) == how
 
 
 def test_a_size_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="'smal'"):
-        _how(parser().parse_args(["promote", "m"]), settings("smal"))
+        places._how(parser().parse_args(["promote", "m"]), settings("smal"))

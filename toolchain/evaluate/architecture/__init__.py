@@ -119,7 +119,7 @@ def _told(figures: dict[str, Any]) -> str:
     if figures["fault"]:
         return str(figures["fault"])
     rows, labels, scores = (figures[name] for name in ("rows", "labels_alike", "scores_alike"))
-    said = "the labels of all" if labels == rows else f"{labels} of the labels of"
+    said = f"the labels of {'all' if labels == rows else f'{labels} of'}"
     near = "all" if scores == rows else str(scores)
     apart = f"the largest difference is {figures['largest_difference']:.2g}"
     return f"{said} {rows} recorded rows agree, {near} with scores within {TOLERANCE:g}; {apart}"

@@ -1,0 +1,145 @@
+"""Run a pipeline here or on a cluster, follow it there, stop it, and show what became of it."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from pipelines.engine import catalog, runs
+from pipelines.engine.settings import Settings
+from toolchain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.engine.plan import Plan
+
+SUCCESS, STEP_FAILED, BAD_USAGE, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 130  # exit status
+
+
+def submit(given: argparse.Namespace, settings: Settings) -> int:
+    engine = given.engine or settings.engine
+    run_it = _submit_to_cluster if engine == "cluster" else _run_here
+    return run_it(given, settings)
+
+
+def measure(given: argparse.Namespace, settings: Settings) -> int:
+    given.name, given.params = "measure", None
+    given.parameters = [f"model={given.model}", *given.parameters]
+    return _run_here(given, settings)
+
+
+def follow(given: argparse.Namespace, settings: Settings) -> int:
+    found = _on_cluster(given, settings)
+    return _follow(found, given, settings) if found.state == runs.RUNNING else show(given, settings)
+
+
+def stop(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.server import Server
+
+    found = _on_cluster(given, settings)
+    Server(settings).stop(found.kfp)
+    print(f"{found.id} is being stopped; what its steps finished is kept")
+    return SUCCESS
+
+
+def show(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.cost import cost_of, read_prices
+    from pipelines.engine.tell import console, failure, table_of_steps
+
+    found = runs.find_run(settings.runs, given.run)
+    print(f"{found.id}: {found.state}, {found.seconds:.1f} s" + (f", verdict {found.verdict}" if found.verdict else ""))
+    prices = read_prices()
+    console().print(table_of_steps(found, prices))
+    print(f"Cost: {cost_of(found).told(prices)}")
+    failure(found)
+    return SUCCESS
+
+
+def _submit_to_cluster(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine import cluster, cost, parameters
+    from pipelines.engine.following import how_to_follow
+    from pipelines.engine.specification import compile_pipeline, read
+
+    entry = catalog.find(given.name)
+    text = compile_pipeline(entry, cluster.size(given.resources or settings.resources))
+    spec = read(text)
+    values = parameters.gather(given.parameters, given.params, spec.parameters)
+    values = cost.for_the_report(values, cost.read_prices())
+    run_ = cluster.submit(entry.name, text, spec, values, settings, cached=not given.no_cache)
+    print(f"submitted: {run_.id} (in Kubeflow Pipelines {run_.kfp})", flush=True)
+    if given.detach:
+        print(how_to_follow(run_))
+        return SUCCESS
+    return _follow(run_, given, settings)
+
+
+def _run_here(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine import local
+    from pipelines.engine.display import watching
+
+    plan = _plan(given, settings)
+    with runs.only_run(settings.runs) as lock:
+        run_ = local.begin(plan, given.name, settings)
+        with watching(run_) as watcher:
+            if plan.complete:
+                for step in run_.steps:
+                    watcher.changed(step)
+            else:
+                local.execute(plan, run_, settings, watcher, lock)
+        local.record_outputs(plan, run_, settings)
+    return _ended(run_, given, settings)
+
+
+def _on_cluster(given: argparse.Namespace, settings: Settings) -> runs.Run:
+    found = runs.find_run(settings.runs, given.run)
+    if found.engine != runs.CLUSTER:
+        raise ConfigError(f"{found.id} runs on this machine, where it was started; Ctrl-C there stops it")
+    return found
+
+
+def _follow(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine import following, specification
+    from pipelines.engine.display import watching
+    from pipelines.engine.server import Server
+
+    spec = specification.load(catalog.find(run_.pipeline), settings.runs / "compiled")
+    try:
+        with watching(run_) as watcher:
+            following.follow(run_, spec, Server(settings), watcher)
+    except KeyboardInterrupt:
+        print(f"\n{run_.id} goes on: {following.how_to_follow(run_)}", file=sys.stderr)
+        return INTERRUPTED
+    return _ended(run_, given, settings)
+
+
+def _ended(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.cost import log_cost, read_prices
+    from pipelines.engine.tell import failure, summary
+
+    _record_verdict(run_)
+    log_cost(run_, read_prices(), settings)
+    if run_.state != runs.SUCCEEDED:
+        if run_.state == runs.INTERRUPTED:
+            print(f"\n{run_.id} was stopped after {run_.seconds:.1f} s; what its steps finished is kept")
+        failure(run_)
+        return STEP_FAILED
+    summary(run_, settings)
+    return NOT_PROMOTED if given.require_promotion and run_.verdict in ("", "fp32") else SUCCESS
+
+
+def _plan(given: argparse.Namespace, settings: Settings) -> "Plan":
+    from pipelines.engine import cost, keys, parameters, plan, specification
+
+    entry = catalog.find(given.name)
+    spec = specification.load(entry, settings.runs / "compiled")
+    values = parameters.gather(given.parameters, given.params, spec.parameters)
+    values = cost.for_the_report(values, cost.read_prices())
+    salt = runs.fresh_salt()
+    made = plan.make_plan(spec, values, keys.task_keys(spec, values, settings, salt), settings.cache)
+    return plan.forget(made, settings.cache) if given.no_cache else made
+
+
+def _record_verdict(run_: runs.Run) -> None:
+    from pipelines.engine.tell import report_of
+
+    if found := report_of(run_):
+        run_.verdict = found["verdict"]["winner"]
+        run_.save()

@@ -107,7 +107,7 @@ def sides_of(folder: Path, beside: Sequence[str], scratch: Path) -> dict[str, Si
 def mlserver(folder: Path, port: int, target: Path) -> Side:
     target.mkdir()
     settings = {"host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
-    settings |= {"parallel_workers": usable_cores(), "debug": False}
+    settings |= {"parallel_workers": usable_cores(), "debug": False, "metrics_dir": str(target / "metrics")}
     model = {"name": "reviews", "implementation": "_mlserver_runtime.Reviews", "parameters": {"uri": str(folder)}}
     (target / "settings.json").write_text(json.dumps(settings))
     (target / "model-settings.json").write_text(json.dumps(model))

@@ -140,7 +140,8 @@ def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: d
         "evaluate.gate", "USD",
         "Confusion, pruned-int8-dynamic", "Calibration", "ROC", "Accuracy by length",
         "batch8-real",
-        "On arm64", "the labels of all 1 recorded rows agree", "QEMU 7.2 as a neoverse-n1 (ARM Neoverse-N1, neon-dotprod)",
+        "On arm64", "the labels of all 1 recorded rows agree",
+        "QEMU 7.2 as a neoverse-n1 (ARM Neoverse-N1, neon-dotprod)",
     ],
 )  # fmt: skip
 def test_the_page_tells(html: str, words: str):

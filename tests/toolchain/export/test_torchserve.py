@@ -246,7 +246,8 @@ class Server:
         """Return the status and the answer of ``path``: of a prediction, or else of the management."""
         predicts = path.startswith("/predictions")
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        request = Request(f"{self.inference if predicts else self.management}{path}", data, {"Content-Type": kind} if data else {})
+        address = self.inference if predicts else self.management
+        request = Request(f"{address}{path}", data, {"Content-Type": kind} if data else {})
         request.method = method or request.get_method()
         if token:
             keys = json.loads((self.folder / "key_file.json").read_text())
@@ -363,9 +364,10 @@ def test_torchserve_refuses_what_is_no_request(path: str, body: Any, kind: str, 
 @needs_torchserve
 def test_torchserve_reads_no_more_of_a_request_than_the_limit(server: Server):
     try:
-        assert server.ask("/predictions/reviews", b"x" * 9 * 1024**2, TEXT)[0] == 413
-    except OSError as error:  # it closes the connection while we are still sending
-        assert "reset" in str(error) or "Broken pipe" in str(error)
+        status: int | None = server.ask("/predictions/reviews", b"x" * 9 * 1024**2, TEXT)[0]
+    except OSError:  # it closes the connection while we are still sending
+        status = None
+    assert status in (413, None)
     assert server.version("/predictions/reviews/1") == "1"
 
 

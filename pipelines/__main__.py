@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("run", metavar="RUN", help="the run's id")
         command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
         _add_engine(command)
-    command = commands.add_parser("ledger", help="every promotion, canary, approval and rollback of a model")
+    command = commands.add_parser("ledger", help="every promotion, canary, shadow, approval and rollback of a model")
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     command.add_argument("--json", action="store_true", help="all that is recorded, for programs")
     _add_export(commands.add_parser("export-torchserve", help="write a registered model as TorchServe's archive"))
@@ -142,7 +142,8 @@ def _add_promote(command: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="although the gate refused it or it is older; needs a reason"
     )
     command.add_argument("--reason", default="", metavar="TEXT", help="recorded in the ledger")
-    command.add_argument(
+    how = command.add_mutually_exclusive_group()
+    how.add_argument(
         "--canary",
         nargs="?",
         type=float,
@@ -151,6 +152,8 @@ def _add_promote(command: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="try it beside what serves, with so many of the requests at first (10); goes on with one on trial",
     )
+    shadow = "only compare it with what serves: it is asked the same in the background, and nobody sees its answers"
+    how.add_argument("--shadow", action="store_true", help=shadow)
     command.add_argument("--steps", default="25,50,100", metavar="PERCENTS", help="after that; default: %(default)s")
     command.add_argument(
         "--minutes", type=float, default=30.0, help="that a trial may take at each percent; default: %(default)g"

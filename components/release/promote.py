@@ -15,6 +15,7 @@ def promote(
     who: str = "",
     shelf: str = "",
     canary: float = 0.0,
+    shadow: bool = False,
     steps: list[float] = [25.0, 50.0, 100.0],
     servers: list[str] = [],
     namespace: str = "",
@@ -36,6 +37,7 @@ def promote(
         who: Promotes, recorded in the ledger.
         shelf: Where servers look for what serves, a folder or s3://BUCKET/PREFIX; "": servers are not told.
         canary: Percent of requests that it answers at first, on trial; 0 promotes it at once.
+        shadow: Whether to compare it with what serves instead, its answers seen by nobody.
         steps: Percents after that, as long as it holds; 100 promotes it.
         servers: Addresses of the servers that are watched meanwhile; []: the pods of namespace.
         namespace: On a cluster: of the pods that serve.
@@ -57,6 +59,7 @@ def promote(
         who=who,
         shelf=shelf,
         canary=canary,
+        shadow=shadow,
         steps=steps,
         servers=servers,
         namespace=namespace,

@@ -21,7 +21,7 @@ APPROVED, REJECTED = "approved", "rejected"  # the ledger's actions
 def speak(given: argparse.Namespace, settings: Settings) -> None:
     """Record that what ``given.run`` registered may serve ("approve"), or may not ("reject"), and say what follows.
 
-    A version on trial as a canary is ended when it is rejected.
+    A version on trial as a canary, or in the shadow, is ended when it is rejected.
 
     Raises:
         ConfigError: no registered version waits for that run, or it is rejected without a reason.
@@ -48,9 +48,9 @@ def _recorded(given: argparse.Namespace, settings: Settings, action: str) -> tup
         model = meant[0].model
         candidate = tracker.aliases(model).get(CANDIDATE, "")
         version = next((one for one in meant if one.number == candidate), meant[0])
-        tried = ledger.read(tracker, model).canary
+        tried = ledger.read(tracker, model).tried
         ledger.speak(tracker, model, version, action, given.run, given.reason, settings.owner)
-        if tried and ledger.read(tracker, model).canary is None:
+        if tried and ledger.read(tracker, model).tried is None:
             _tell_servers(tracker, model, given, found)
     return model, "" if version.number == candidate else f" --version {version.number}"
 
@@ -78,7 +78,7 @@ def _open(settings: Settings) -> "Tracker":
 
 
 def _tell_servers(tracker: "Tracker", model: str, given: argparse.Namespace, settings: Settings) -> None:
-    """Let servers know that a canary was ended, as a rollback does."""
+    """Let servers know that a canary or shadow was ended, as a rollback does."""
     from pipelines.engine.places import place
     from toolchain.services import ledger, shelf
 

@@ -30,7 +30,7 @@ class Here:
     servers: Sequence[str]  # addresses
     namespace: str = ""
 
-    def prepare(self, tracker: "Tracker", known: "Ledger", canary: "Target") -> None:
+    def prepare(self, tracker: "Tracker", known: "Ledger", target: "Target", shadow: bool) -> None:
         """Nothing is to be prepared: servers of this machine run every model that this machine runs."""
 
     def follow(self, known: "Ledger") -> None:
@@ -52,14 +52,15 @@ class Cluster:
     renewed: bool = True  # whether the pods get the image of this checkout; a rollback leaves theirs
     servers: Sequence[str] = field(default_factory=list)  # the pods are asked instead
 
-    def prepare(self, tracker: "Tracker", known: "Ledger", canary: "Target") -> None:
-        """Let the pods be such that they can run ``canary``: it may need another image than what serves."""
+    def prepare(self, tracker: "Tracker", known: "Ledger", target: "Target", shadow: bool) -> None:
+        """Let the pods be such that they can run ``target``, a shadow or a canary: it may need another image."""
         from pipelines.engine import model_server
         from toolchain.services import shelf
 
         if known.traffic and known.serving:
-            shelf.bring(tracker, known.model, canary, self.shelf)
-            self._apply(replace(known.traffic, canary=canary), known.serving)
+            shelf.bring(tracker, known.model, target, self.shelf)
+            canary = None if shadow else target
+            self._apply(replace(known.traffic, canary=canary, shadow=target if shadow else None), known.serving)
             model_server.wait(self.namespace, known.traffic)
 
     def follow(self, known: "Ledger") -> None:
@@ -132,13 +133,18 @@ def _followed(server: str, traffic: Any) -> str:
             return f"no model server answers at {server}: python -m pipelines serve {traffic.model} starts one there"
         if told.get("name", traffic.model) != traffic.model:
             return f"{server} serves another model, {told['name']}"
-        if told.get("digest") == traffic.stable.digest:
-            return (
-                f"{server} answers with version {told.get('version')} (digest {traffic.stable.digest[:SHOWN_DIGITS]})"
-            )
+        shadow = told.get("versions", {}).get("shadow", {})
+        if told.get("digest") == traffic.stable.digest and shadow.get("digest") == _digest(traffic.shadow):
+            beside = f", version {shadow['version']} is its shadow" if shadow else ""
+            stable = f"version {told.get('version')} (digest {traffic.stable.digest[:SHOWN_DIGITS]})"
+            return f"{server} answers with {stable}{beside}"
         if time.monotonic() > end:
             return _behind(server, told, traffic)
         time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _digest(target: "Target | None") -> str | None:
+    return target.digest if target else None
 
 
 def _behind(server: str, told: dict[str, Any], traffic: "Traffic") -> str:

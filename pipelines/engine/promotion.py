@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
 SHOWN_DIGITS = 12  # of a digest
-REFUSE = "refuse"  # what the step may have decided
+REFUSE, SHADOW = "refuse", "shadow"  # what the step may have decided
 CANDIDATE = "candidate"  # the alias of what the gate chose
 TESTS = {"alpha": 1, "beta": 1, "failures": 2, "slow": 2, "disagreement": 2}  # numbers of each setting of the tests
 
@@ -27,7 +27,8 @@ TESTS = {"alpha": 1, "beta": 1, "failures": 2, "slow": 2, "disagreement": 2}  # 
 def promote(given: argparse.Namespace, settings: Settings) -> bool:
     """Promote what ``given`` names (the step tells what it decides) and return whether it serves from now on.
 
-    With ``given.canary`` it is first tried beside what serves; that waits until the trial is decided.
+    With ``given.canary`` it is first tried beside what serves; that waits until the trial is decided. With
+    ``given.shadow`` it is only compared with what serves, which goes on: True then says that it is compared.
 
     Raises:
         ConfigError: there is no such model, version or alias; or force without a reason.
@@ -41,7 +42,7 @@ def promote(given: argparse.Namespace, settings: Settings) -> bool:
     trial = _trial(given)
     with place(given, settings) as there, TemporaryDirectory() as folder:
         tracker = _open(given.model, there.settings)
-        if given.canary:
+        if given.canary or given.shadow:
             _prepare(tracker, given, there)
         alias = f"@{given.alias}" if given.alias else ""
         wanted = f"{given.model}:{given.version}" if given.version else f"{given.model}{alias}"
@@ -50,7 +51,7 @@ def promote(given: argparse.Namespace, settings: Settings) -> bool:
         data = open_measurement(measured, "promotion").data
         if data["action"] != REFUSE:
             there.follow(ledger.read(tracker, given.model))
-        return bool(data["promoted"])
+        return bool(data["promoted"]) or data["action"] == SHADOW
 
 
 def rollback(given: argparse.Namespace, settings: Settings) -> None:
@@ -70,8 +71,8 @@ def rollback(given: argparse.Namespace, settings: Settings) -> None:
         done = ledger.rollback(tracker, given.model, given.reason, settings.owner)
         found = ledger.read(tracker, given.model)
         stable = found.serving.version if found.serving else done.version
-        ended = done.action == ledger.CANARY_ENDED
-        what = f"the canary, version {done.version}, is ended; " if ended else ""
+        ended = {ledger.CANARY_ENDED: "canary", ledger.SHADOW_ENDED: "shadow"}.get(done.action, "")
+        what = f"the {ended}, version {done.version}, is ended; " if ended else ""
         print(f"{what}version {stable} of {given.model} serves {'on' if ended else 'again'}", flush=True)
         try:
             shelf.publish(tracker, given.model, there.shelf)
@@ -139,7 +140,8 @@ def _trial(given: argparse.Namespace) -> dict[str, Any]:
         steps = [float(step) for step in given.steps.split(",") if step]
     except ValueError as error:
         raise ConfigError(f"--steps is {given.steps!r}: give percents with commas between, 25,50,100 say") from error
-    found: dict[str, Any] = {"canary": given.canary, "steps": steps, "minutes": given.minutes}
+    found: dict[str, Any] = {"canary": given.canary, "shadow": given.shadow, "steps": steps}
+    found["minutes"] = given.minutes
     for pair in given.tests:
         name, _, value = pair.partition("=")
         if name not in TESTS:
@@ -164,7 +166,8 @@ def _prepare(tracker: "Tracker", given: argparse.Namespace, there: Place) -> Non
         digest = version.tags.get(TAG_DIGEST, "")
         if version.number == number and known.serving and known.serving.digest != digest and not known.canary:
             variant = version.tags.get(TAG_VARIANT, "")
-            there.prepare(tracker, known, Target(version=number, digest=digest, variant=variant))
+            target = Target(version=number, digest=digest, variant=variant)
+            there.prepare(tracker, known, target, given.shadow)
 
 
 def _run_step(measured: Path, wanted: str, given: argparse.Namespace, there: Place, trial: dict[str, Any]) -> None:

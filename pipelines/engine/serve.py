@@ -117,8 +117,9 @@ def _one_version(given: argparse.Namespace, settings: Settings) -> list[str]:
 def _what_is_promoted(name: str, settings: Settings) -> list[str]:
     """Return the server's words for what is promoted, now and later."""
     traffic = follow(name, settings)
-    stable, canary = traffic.stable, traffic.canary
-    trial = f", and version {canary.version} for {traffic.percent:g} % of requests" if canary else ""
+    stable, canary, shadow = traffic.stable, traffic.canary, traffic.shadow
+    beside = f", and version {shadow.version} in its shadow" if shadow else ""
+    trial = f", and version {canary.version} for {traffic.percent:g} % of requests" if canary else beside
     print(f"serving {name}: version {stable.version}, digest {stable.digest[:12]}{trial}", flush=True)
     return ["--traffic", str(shelf(name, settings)), "--name", name]
 

@@ -8,12 +8,13 @@ back, and so learns whether it won. A request that was sent twice, because its a
 reason. The digests also show when an entry was changed or taken out. The alias "champion" only follows the ledger.
 
 A canary is a version on trial: each entry gives it a share of the requests, until it is promoted or an entry ends it.
+A shadow answers nobody and is only compared; the next change of who answers ends it, so there is one of both at most.
 Approvals are entries too, so that what a person said of a version cannot be changed unseen either.
 """
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -32,13 +33,10 @@ PREFIX = "ledger"  # in the bucket, of the copies
 TAG_SHA256 = "toolchain.sha256"  # of an entry, whose TAG_ENTRY is all that it says, as JSON: the digest of that
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 CANARY, CANARY_ENDED = "canary", "canary ended"
+SHADOW, SHADOW_ENDED = "shadow", "shadow ended"
 APPROVED, REJECTED = "approved", "rejected"
-SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED)  # what changes who answers; the rest is said of a version
-LATER = (
-    "percent",
-    "until",
-    "run",
-)  # fields that the first ledgers had not; where they say nothing, no digest holds them
+SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, SHADOW, SHADOW_ENDED)  # who is asked; the rest is said of one
+LATER = ("percent", "until", "run")  # fields that the first ledgers had not; no digest holds one that says nothing
 SHOWN_DIGITS = 12  # of a digest
 
 
@@ -46,7 +44,7 @@ SHOWN_DIGITS = 12  # of a digest
 class Entry:
     """One change of what serves, or one word on what may."""
 
-    action: str  # PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, APPROVED or REJECTED
+    action: str  # one of SERVING, APPROVED or REJECTED
     version: str  # of the model: that serves from then on, is on trial or was; one of those approved or not
     digest: str  # of that version's files
     variant: str
@@ -85,7 +83,7 @@ class Entry:
         why = f": {self.reason}" if self.reason else ""
         what = f"version {self.version} ({self.variant}, digest {self.digest[:SHOWN_DIGITS]})"
         words = {ROLLED_BACK: "rolled back to", CANARY: f"gave {self.percent:g} % to the canary"}
-        words[CANARY_ENDED] = "ended the canary"
+        words |= {CANARY_ENDED: "ended the canary", SHADOW: "began the shadow", SHADOW_ENDED: "ended the shadow"}
         return f"{words.get(self.action, self.action)} {what}{by}{why}"
 
 
@@ -133,25 +131,28 @@ class Ledger:
         return next(reversed(self.served), None)
 
     @property
-    def canary(self) -> Entry | None:
-        """The last entry of the canary that is on trial, None when none is."""
+    def tried(self) -> Entry | None:
+        """The last entry of the canary that is on trial, or of the shadow, None when there is neither."""
         changes = (line.entry for line in reversed(self.lines) if line.counts and line.entry.action in SERVING)
         last = next(changes, None)
-        return last if last and last.action == CANARY else None
+        return last if last and last.action in (CANARY, SHADOW) else None
+
+    @property
+    def canary(self) -> Entry | None:
+        return self.tried if self.tried and self.tried.action == CANARY else None
 
     @property
     def traffic(self) -> Traffic | None:
         """Who answers, None before the first promotion."""
-        serving, canary = self.serving, self.canary
+        serving, tried = self.serving, self.tried
         if serving is None:
             return None
-        return Traffic(
-            model=self.model,
-            stable=serving.target,
-            canary=canary.target if canary else None,
-            percent=float(canary.percent) if canary else 0.0,
-            entry=self.head,
-        )
+        traffic = Traffic(model=self.model, stable=serving.target, entry=self.head)
+        if tried is None:
+            return traffic
+        if tried.action == SHADOW:
+            return replace(traffic, shadow=tried.target)
+        return replace(traffic, canary=tried.target, percent=float(tried.percent))
 
     def word_on(self, run: str) -> Entry | None:
         """Return the last approval or rejection of what ``run`` registered, None when nobody said anything."""
@@ -206,7 +207,7 @@ def append(tracker: Tracker, model: str, version: Version, entry: Entry) -> Ledg
 def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
     """Let what served before serve again, and return the entry that says so.
 
-    While a canary is on trial, that ends: what served before it is the stable version, which goes on.
+    A canary that is on trial, or a shadow, ends instead: what served before it is the stable version, which goes on.
 
     Raises:
         ConfigError: nothing was promoted before what serves.
@@ -214,8 +215,8 @@ def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
         ConflictError, ServiceError: as ``append``.
     """
     ledger = read(tracker, model)
-    if ledger.canary:
-        return end_canary(tracker, ledger, reason or "rolled back", who)
+    if ledger.tried:
+        return end_trial(tracker, ledger, reason or "rolled back", who)
     if len(ledger.served) < 2:
         serving = f"version {ledger.serving.version}" if ledger.serving else "anything was promoted"
         raise ConfigError(f"nothing of {model} served before {serving}; promote another version instead")
@@ -234,7 +235,7 @@ def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
 def speak(tracker: Tracker, model: str, version: Version, action: str, run: str, reason: str, who: str) -> Entry:
     """Record a person's word on what ``run`` registered, ``version`` among it, and return the entry.
 
-    A canary that is rejected is ended.
+    A canary or shadow that is rejected is ended.
 
     Args:
         action: APPROVED or REJECTED.
@@ -248,23 +249,24 @@ def speak(tracker: Tracker, model: str, version: Version, action: str, run: str,
     entry = told.again(who=who, run=run, previous=ledger.head)
     ledger = append(tracker, model, version, entry)
     known = {one.tags.get(TAG_DIGEST): one for one in tracker.versions(model)}
-    if action == REJECTED and ledger.canary and known[ledger.canary.digest].tags.get(TAG_APPROVAL) == run:
-        end_canary(tracker, ledger, f"{run} was rejected", who)
+    if action == REJECTED and ledger.tried and known[ledger.tried.digest].tags.get(TAG_APPROVAL) == run:
+        end_trial(tracker, ledger, f"{run} was rejected", who)
     return entry
 
 
-def end_canary(tracker: Tracker, ledger: Ledger, reason: str, who: str) -> Entry:
-    """Let the canary of ``ledger``, which has one, answer nothing any more, and return the entry that says so.
+def end_trial(tracker: Tracker, ledger: Ledger, reason: str, who: str) -> Entry:
+    """Let nothing be asked of the canary or shadow of ``ledger`` any more, and return the entry that says so.
 
     Raises:
         ConflictError, ServiceError: as ``append``.
     """
-    canary = ledger.canary
-    if canary is None:
-        raise ConfigError(f"no canary of {ledger.model} is on trial; see `python -m pipelines ledger {ledger.model}`")
-    kept = {name: getattr(canary, name) for name in ("version", "digest", "variant", "verdict")}
-    entry = Entry(action=CANARY_ENDED, **kept, reason=reason, who=who, previous=ledger.head)
-    append(tracker, ledger.model, _behind(tracker, ledger.model, canary), entry)
+    tried = ledger.tried
+    if tried is None:
+        raise ConfigError(f"no canary or shadow of {ledger.model} is tried; `python -m pipelines ledger {ledger.model}` tells")
+    kept = {name: getattr(tried, name) for name in ("version", "digest", "variant", "verdict")}
+    action = CANARY_ENDED if tried.action == CANARY else SHADOW_ENDED
+    entry = Entry(action=action, **kept, reason=reason, who=who, previous=ledger.head)
+    append(tracker, ledger.model, _behind(tracker, ledger.model, tried), entry)
     return entry
 
 

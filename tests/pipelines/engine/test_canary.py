@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.__main__ import main
 from pipelines.engine.settings import read_settings
@@ -25,6 +26,7 @@ from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.services import ledger
 from toolchain.services.mlflow import Tracker
+from toolchain.services.model_servers import figures
 
 pytestmark = pytest.mark.slow
 
@@ -199,6 +201,31 @@ def test_a_trial_whose_watcher_was_killed_is_gone_on_with_or_ended(
     assert main(["promote", model, "--canary", "--steps", "100", "--server", address, "--minutes", "3"]) == 0
     assert [action for action, _, _ in actions(tracker, model)] == ["promoted", "canary", "canary", "promoted"]
     assert main(["rollback", model, "--server", address]) == 0
+
+
+def compared(address: str) -> dict[str, float]:
+    """Return how many rows of the shadow were compared, by whether the label is the same."""
+    text = figures([address])[address]
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    mine = [one for one in samples if one.name == "toolchain_serving_compared_rows_total"]
+    return {one.labels["alike"]: one.value for one in mine if one.labels["role"] == "shadow"}
+
+
+def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_answers(
+    model: str, tracker: Tracker, address: str, traffic: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
+):
+    assert main(["promote", model, "--version", "3", "--shadow", "--server", address]) == 0
+    assert f"{address} answers with version 1" in (told := capsys.readouterr().out)
+    assert "version 3 is its shadow" in told
+    wait_for(lambda: compared(address).get("no", 0) >= 20)
+    assert compared(address).get("yes", 0) == 0, "its classes are confused"
+    assert main(["rollback", model, "--server", address]) == 0
+    assert f"the shadow, version 3, is ended; version 1 of {model} serves on" in (told := capsys.readouterr().out)
+    assert "is its shadow" not in told
+    assert main(["ledger", model]) == 0
+    assert "shadow ended" in capsys.readouterr().out
+    assert actions(tracker, model) == [("promoted", "1", 0), ("shadow", "3", 0), ("shadow ended", "3", 0)]
+    assert set(traffic) == {(200, "positive")}
 
 
 def test_without_a_server_there_is_no_trial(model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]):

@@ -13,7 +13,7 @@ from pipelines.engine import places
 from pipelines.engine.places import Here
 from pipelines.engine.settings import Settings, read_settings
 from toolchain.errors import ConfigError
-from toolchain.services.ledger import PROMOTED, Entry, Ledger, Line
+from toolchain.services.ledger import PROMOTED, SHADOW, Entry, Ledger, Line
 
 SERVING = Entry(action=PROMOTED, version="2", digest="b" * 64, variant="fp32", verdict="safe")
 LEDGER = Ledger("words", (Line(1, SERVING, counts=True),))
@@ -73,6 +73,16 @@ def test_one_that_does_not_is_told_with_its_reason(
     told: dict, end: str, start: Start, capsys: pytest.CaptureFixture[str]
 ):
     assert end in said_by(start(told), capsys)
+
+
+def test_a_server_is_waited_for_until_it_has_the_shadow(start: Start, capsys: pytest.CaptureFixture[str]):
+    tried = Entry(action=SHADOW, version="3", digest="c" * 64, variant="fp32", verdict="safe")
+    known = Ledger("words", (*LEDGER.lines, Line(2, tried, counts=True)))
+    both = {**NEW, "versions": {"stable": NEW, "shadow": {"version": "3", "digest": "c" * 64}}}
+    address = start(NEW, NEW, both)
+    Here(read_settings(), "/tmp/served", [address]).follow(known)
+    told = f"{address} answers with version 2 (digest {'b' * 12}), version 3 is its shadow"
+    assert capsys.readouterr().out.strip() == told
 
 
 def test_a_server_of_another_model_is_not_waited_for(start: Start, capsys: pytest.CaptureFixture[str]):

@@ -176,6 +176,19 @@ def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
     assert champion(tracker, model) == "2"
 
 
+def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]):
+    assert main(["promote", model, "--shadow", "--server", NOWHERE]) == 3
+    assert "nothing serves yet" in capsys.readouterr().out
+    assert main(["promote", model, "--version", "1", "--server", NOWHERE]) == 0
+    assert main(["promote", model, "--shadow", "--reason", "to see", "--server", NOWHERE]) == 0
+    assert (entries(model, capsys)[-1]["action"], champion(tracker, model)) == ("shadow", "1")
+    assert main(["rollback", model, "--server", NOWHERE]) == 0
+    assert f"the shadow, version 2, is ended; version 1 of {model} serves on" in capsys.readouterr().out
+    assert [entry["action"] for entry in entries(model, capsys)] == ["promoted", "shadow", "shadow ended"]
+    with pytest.raises(SystemExit):
+        main(["promote", model, "--shadow", "--canary"])
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

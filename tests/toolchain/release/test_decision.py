@@ -8,7 +8,7 @@ import pytest
 from toolchain.release.promote import verdict_of
 from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
-from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, TRY, Push, Verdict, decide
+from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, SHADOW, TRY, Push, Verdict, decide
 from toolchain.services.ledger import CANARY, PROMOTED, Entry
 
 SAFE, UNSAFE, UNGATED = Verdict(True, "winner on avx2"), Verdict(False, "refused on avx2"), Verdict(False, "not gated")
@@ -119,7 +119,40 @@ def test_what_is_on_trial_itself_is_gone_on_with_or_promoted_at_once():
     assert decide(replace(PUSH, canary=own, check=None)).action == PROMOTE
 
 
-@pytest.mark.parametrize("push", [PUSH, TRIAL, replace(PUSH, serving=None), replace(PUSH, force=True)])
+BESIDE = replace(PUSH, shadow=True)
+
+
+def test_a_shadow_is_compared_beside_what_serves():
+    decision = decide(BESIDE)
+    assert (decision.action, decision.why, decision.overrode) == (SHADOW, "beside version 2", "")
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"serving": None}, "nothing serves yet that its answers could be compared with"),
+        ({"canary": replace(OTHER, digest=PUSH.digest, version="3")}, "it is on trial as a canary, which is compared"),
+        ({"check": FAILED}, "a server with it fails"),
+    ],
+)
+def test_a_shadow_that_cannot_be_compared_is_refused_with_force_too(changed: dict, reason: str, force: bool):
+    decision = decide(replace(BESIDE, **changed, force=force))
+    assert (decision.action, decision.why.startswith(reason)) == (REFUSE, True)
+
+
+@pytest.mark.parametrize("changed", [{"verdict": UNSAFE}, {"older": True}, {"canary": OTHER}])
+def test_a_shadow_is_decided_on_as_a_promotion_is(changed: dict):
+    assert decide(replace(BESIDE, **changed)).action == REFUSE
+    forced = decide(replace(BESIDE, **changed, force=True))
+    assert (forced.action, bool(forced.overrode)) == (SHADOW, True)
+
+
+def test_what_serves_already_is_no_shadow_of_itself():
+    assert decide(replace(BESIDE, digest=SERVING.digest)).action == KEEP
+
+
+@pytest.mark.parametrize("push", [PUSH, TRIAL, BESIDE, replace(PUSH, serving=None), replace(PUSH, force=True)])
 def test_what_a_person_has_not_approved_is_refused_with_force_too(push: Push):
     decision = decide(replace(push, forbidden="it waits for approval"))
     assert (decision.action, decision.why) == (REFUSE, "it waits for approval")

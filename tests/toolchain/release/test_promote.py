@@ -157,6 +157,29 @@ def test_a_promotion_is_put_where_servers_look(model: str, tmp_path: Path):
     assert (traffic.stable.version, open_model(place / traffic.stable.digest).digest) == ("2", traffic.stable.digest)
 
 
+def test_a_shadow_is_put_where_servers_look_and_what_serves_goes_on(
+    model: str, tracker: Tracker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    place = tmp_path / "served"
+    told = {"shelf": str(place), "who": "ann"}
+    beside = promote.Config(model=f"{model}:2", shadow=True, **told)
+    assert not promote.run(tmp_path / "early", beside).promoted
+    assert "nothing serves yet" in capfd.readouterr().out
+    promote.run(tmp_path / "first", promote.Config(model=f"{model}:1", **told))
+    assert promote.run(tmp_path / "shadow", beside) == promote.Result(promoted=False, changed=False)
+    assert "compares in the shadow version 2" in capfd.readouterr().out
+    data = open_measurement(tmp_path / "shadow", "promotion").data
+    assert (data["action"], data["rows"], data["sha256"]) == ("shadow", 1, ledger.read(tracker, model).head)
+    traffic = parse((place / FILE).read_bytes(), "")
+    assert (traffic.stable.version, traffic.shadow.version) == ("1", "2")  # type: ignore[union-attr]
+    for target in traffic.targets.values():
+        assert open_model(place / target.digest).digest == target.digest
+    assert tracker.aliases(model)["champion"] == "1"
+    assert promote.run(tmp_path / "second", promote.Config(model=f"{model}:2", **told)).promoted
+    traffic = parse((place / FILE).read_bytes(), "")
+    assert (traffic.stable.version, traffic.shadow) == ("2", None)
+
+
 CANARY = {"model": "words", "canary": 10.0, "shelf": "/tmp/served", "servers": ["http://127.0.0.1:1"]}
 
 
@@ -167,6 +190,8 @@ CANARY = {"model": "words", "canary": 10.0, "shelf": "/tmp/served", "servers": [
         (CANARY | {"steps": [0.0]}, "a share is 0 %"),
         (CANARY | {"minutes": 0.0}, "minutes is 0: give more than 0"),
         (CANARY | {"shelf": ""}, "a canary without a shelf"),
+        (CANARY | {"shadow": True}, "a shadow with a canary: give one of both"),
+        ({"model": "words", "shadow": True}, "a shadow without a shelf"),
         (CANARY | {"servers": []}, "a canary without servers"),
         (CANARY | {"slow": [0.1]}, r"slow is \[0.1\]: give two shares"),
         (CANARY | {"disagreement": [0.3, 0.2]}, "disagreement: good is 0.3 and bad is 0.2"),

@@ -15,7 +15,7 @@ import pytest
 
 from toolchain.errors import ArtifactError, ConfigError, ConflictError
 from toolchain.services import ledger, patience
-from toolchain.services.ledger import APPROVED, CANARY, CANARY_ENDED, PROMOTED, REJECTED, Entry
+from toolchain.services.ledger import APPROVED, CANARY, CANARY_ENDED, PROMOTED, REJECTED, SHADOW, SHADOW_ENDED, Entry
 from toolchain.services.mlflow import Tracker, Version
 from toolchain.services.storage import s3
 
@@ -247,6 +247,7 @@ def test_an_entry_of_the_first_ledgers_still_reads(tracker: Tracker, model: str)
     found = ledger.read(tracker, model)
     assert (found.head, found.serving.version if found.serving else "") == (digest, "1")
     assert promote(tracker, model, "2").served[-1].version == "2", "and it is gone on with"
+    assert shadow(tracker, model, "3").lines[0].entry.sha256 == digest
 
 
 def give(tracker: Tracker, model: str, number: str, percent: float) -> ledger.Ledger:
@@ -298,8 +299,76 @@ def test_a_promotion_ends_the_canary_that_it_promotes(tracker: Tracker, model: s
 
 
 def test_where_no_canary_is_on_trial_none_is_ended(tracker: Tracker, model: str):
-    with pytest.raises(ConfigError, match=r"no canary of .* is on trial"):
-        ledger.end_canary(tracker, promote(tracker, model, "1"), "", "")
+    with pytest.raises(ConfigError, match=r"no canary or shadow of .* is tried"):
+        ledger.end_trial(tracker, promote(tracker, model, "1"), "", "")
+
+
+def shadow(tracker: Tracker, model: str, number: str) -> ledger.Ledger:
+    """Let version ``number`` be compared with what serves."""
+    told = replace(entry(number, ledger.read(tracker, model).head), action=SHADOW)
+    return ledger.append(tracker, model, version(tracker, model, number), told)
+
+
+def test_a_shadow_is_in_the_traffic_and_gets_no_share(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    found = shadow(tracker, model, "2")
+    assert found.tried is not None
+    assert found.tried.told == f"began the shadow version 2 (fp32, digest {'2' * 12}) by ann"
+    traffic = found.traffic
+    assert traffic is not None
+    assert (traffic.stable.version, traffic.canary, traffic.percent) == ("1", None, 0)
+    assert (traffic.shadow.version, traffic.entry) == ("2", found.head)  # type: ignore[union-attr]
+    assert (found.canary, found.serving.version) == (None, "1")  # type: ignore[union-attr]
+    assert tracker.aliases(model) == {"champion": "1"}
+    third = version(tracker, model, "3")
+    ledger.speak(tracker, model, third, APPROVED, "nightly-7", "", "bob")
+    assert ledger.read(tracker, model).traffic.shadow.version == "2", "a word changes nothing"  # type: ignore[union-attr]
+
+
+def test_rolling_back_ends_a_shadow_and_leaves_what_serves(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    shadow(tracker, model, "3")
+    done = ledger.rollback(tracker, model, "", "bob")
+    assert (done.action, done.version, done.reason, done.who) == (SHADOW_ENDED, "3", "rolled back", "bob")
+    assert done.told == f"ended the shadow version 3 (fp32, digest {'3' * 12}) by bob: rolled back"
+    traffic = ledger.read(tracker, model).traffic
+    assert traffic is not None
+    assert (traffic.stable.version, traffic.shadow) == ("2", None)
+    assert ledger.rollback(tracker, model, "", "bob").version == "1", "and once more goes back further"
+
+
+@pytest.mark.parametrize("number", ["2", "3"])
+def test_a_promotion_or_a_canary_of_any_version_ends_the_shadow(tracker: Tracker, model: str, number: str):
+    name = f"{model}-{number}"
+    register(tracker, name)
+    promote(tracker, name, "1")
+    shadow(tracker, name, "2")
+    traffic = give(tracker, name, number, 10).traffic
+    assert traffic is not None
+    assert (traffic.canary.version, traffic.shadow) == (number, None)  # type: ignore[union-attr]
+    shadow(tracker, name, "2")
+    traffic = promote(tracker, name, number).traffic
+    assert traffic is not None
+    assert (traffic.stable.version, traffic.canary, traffic.shadow) == (number, None, None)
+
+
+def test_a_shadow_takes_the_place_of_another_and_of_a_canary(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    give(tracker, model, "3", 10)
+    for number in ("2", "3"):
+        traffic = shadow(tracker, model, number).traffic
+        assert traffic is not None
+        assert (traffic.canary, traffic.shadow.version) == (None, number)  # type: ignore[union-attr]
+
+
+def test_a_shadow_that_is_rejected_is_ended(tracker: Tracker, model: str):
+    promote(tracker, model, "1")
+    second = version(tracker, model, "2")
+    tracker.tag_version(second, {"approval": "nightly-7"})
+    shadow(tracker, model, "2")
+    ledger.speak(tracker, model, second, REJECTED, "nightly-7", "", "bob")
+    last = ledger.read(tracker, model).lines[-1].entry
+    assert (last.action, last.version, last.reason) == (SHADOW_ENDED, "2", "nightly-7 was rejected")
 
 
 def test_of_two_canaries_at_once_the_first_counts(tracker: Tracker, model: str):

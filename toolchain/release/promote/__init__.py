@@ -16,7 +16,7 @@ from toolchain.progress import say
 from toolchain.release.promote.api import Api, compare
 from toolchain.release.promote.canary import Outcome, Trial
 from toolchain.release.promote.check import Check, ask_server
-from toolchain.release.promote.decision import BACK, KEEP, PROMOTE, REFUSE, TRY, Decision, Push, Verdict, decide
+from toolchain.release.promote.decision import BACK, KEEP, PROMOTE, REFUSE, SHADOW, TRY, Decision, Push, Verdict, decide
 from toolchain.release.promote.settings import Config
 from toolchain.services import interfaces, kubernetes, ledger, model_servers, registry, shelf
 from toolchain.services.mlflow import Tracker, Version
@@ -48,7 +48,7 @@ def promote(config: Config) -> dict[str, Any]:
     known = _without_abandoned(tracker, version, config)
     push = _push(version, versions, aliases, known, config)
     decision = decide(push)
-    if decision.action in (PROMOTE, TRY) and not _is_on_trial(known, version):
+    if decision.action in (PROMOTE, TRY, SHADOW) and not _is_on_trial(known, version):
         check = _check(tracker, version)
         push = replace(push, check=check, api=_api(tracker, version, check, known.serving, versions))
         decision = decide(push)
@@ -102,7 +102,7 @@ def _without_abandoned(tracker: Tracker, version: Version, config: Config) -> le
     canary = known.canary
     if canary is None or canary.digest == version.tags[registry.TAG_DIGEST] or canary.until > 1000 * time.time():
         return known
-    ended = ledger.end_canary(tracker, known, "nobody has watched it any more", config.who)
+    ended = ledger.end_trial(tracker, known, "nobody has watched it any more", config.who)
     say(ended.told)
     if config.shelf:
         shelf.publish(tracker, config.name, config.shelf)
@@ -121,6 +121,7 @@ def _push(
         serving=known.serving,
         force=config.force or _is_on_trial(known, version),  # what it overrode stands in the ledger already
         percent=config.canary,
+        shadow=config.shadow,
         canary=known.canary,
         forbidden=_forbidden(version, known),
     )
@@ -130,10 +131,10 @@ def _at_once(
     tracker: Tracker, push: Push, version: Version, decision: Decision, config: Config, known: ledger.Ledger
 ) -> Outcome:
     """Do what was decided, without a trial."""
-    if decision.action == PROMOTE:
+    if decision.action in (PROMOTE, SHADOW):
         entry = _entry(push, version, decision, config, known.head)
         ledger.append(tracker, config.name, version, entry)
-        return Outcome(True, decision.why, entry.sha256)
+        return Outcome(decision.action == PROMOTE, decision.why, entry.sha256)
     if decision.action == KEEP:
         ledger.point_champion(tracker, config.name)  # a promotion that was cut off may not have come so far
     return Outcome(decision.action == KEEP, decision.why, "")
@@ -224,7 +225,7 @@ def _api(
 
 def _entry(push: Push, version: Version, decision: Decision, config: Config, head: str) -> ledger.Entry:
     return ledger.Entry(
-        action=ledger.PROMOTED,
+        action=ledger.SHADOW if decision.action == SHADOW else ledger.PROMOTED,
         version=push.number,
         digest=push.digest,
         variant=version.tags.get(registry.TAG_VARIANT, ""),
@@ -265,4 +266,5 @@ def _sentence(found: Mapping[str, Any]) -> str:
     forced = f"; by force, although {found['overrode']}" if found["overrode"] else ""
     asked = f"{found['alike']} of {found['rows']} recorded rows answered alike"
     same = "" if found["breaking"] or not found["against"] else ", nothing changes for callers"
-    return f"promoted {what}, {found['why']}{same}: {found['verdict']}; {asked}{forced}"
+    done = "compares in the shadow" if found["action"] == SHADOW else "promoted"
+    return f"{done} {what}, {found['why']}{same}: {found['verdict']}; {asked}{forced}"

@@ -7,7 +7,7 @@ from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
 from toolchain.services.ledger import SHOWN_DIGITS, Entry
 
-PROMOTE, TRY, KEEP, REFUSE = "promote", "try", "keep", "refuse"
+PROMOTE, TRY, SHADOW, KEEP, REFUSE = "promote", "try", "shadow", "keep", "refuse"
 BACK = "back"  # what becomes of TRY when something spoke against the canary
 
 
@@ -31,6 +31,7 @@ class Push:
     force: bool  # with a reason
     check: Check | None = None  # None: no server was started yet, for what needs none to be decided
     percent: float = 0.0  # of requests that it gets as a canary at first, 0 to promote it at once
+    shadow: bool = False  # whether it shall only be compared with what serves
     canary: Entry | None = None  # what is on trial now
     forbidden: str = ""  # what keeps it from serving until a person has approved it
     api: Api = field(default_factory=Api)  # beside that of what serves
@@ -38,7 +39,7 @@ class Push:
 
 @dataclass(frozen=True)
 class Decision:
-    action: str  # PROMOTE, TRY (as a canary), KEEP (it serves already) or REFUSE
+    action: str  # PROMOTE, TRY (as a canary), SHADOW, KEEP (it serves already) or REFUSE
     why: str  # a clause
     overrode: str = ""  # what spoke against it and was overridden by force
 
@@ -51,9 +52,15 @@ def decide(push: Push) -> Decision:
         return Decision(REFUSE, f"a server with it fails: {push.check.fault}")
     if push.forbidden:
         return Decision(REFUSE, push.forbidden)
+    if push.shadow and push.serving is None:
+        return Decision(REFUSE, "nothing serves yet that its answers could be compared with: promote one first")
+    if push.shadow and push.canary and push.canary.digest == push.digest:
+        return Decision(REFUSE, "it is on trial as a canary, which is compared already (to end that: rollback)")
     objections = "; ".join(_objections(push))
     if objections and not push.force:
         return Decision(REFUSE, f"{objections}. To promote it all the same: --force --reason REASON")
+    if push.serving and push.shadow:
+        return Decision(SHADOW, f"beside version {push.serving.version}", objections)
     if push.serving and 0 < push.percent < 100:
         return Decision(TRY, f"beside version {push.serving.version}", objections)
     return Decision(PROMOTE, f"after version {push.serving.version}" if push.serving else "the first", objections)

@@ -19,6 +19,7 @@ class Config:
     who: str = ""  # promotes, recorded
     shelf: str = ""  # where servers look for what serves, a folder or s3://BUCKET/PREFIX; "": servers are not told
     canary: float = 0.0  # percent of requests that it answers at first, on trial; 0 promotes it at once
+    shadow: bool = False  # whether to compare it with what serves instead, its answers seen by nobody
     steps: list[float] = field(default_factory=lambda: [25.0, 50.0, 100.0])  # percents after that; 100 promotes it
     servers: list[str] = field(default_factory=list)  # addresses of those that serve; []: the pods of namespace
     namespace: str = ""  # on a cluster: of the pods that serve
@@ -41,6 +42,9 @@ class Config:
             raise ConfigError("force without a reason: give one in reason, it is recorded")
         if len(self.reason) > REASON_CHARACTERS:
             raise ConfigError(f"reason has {len(self.reason)} characters: give {REASON_CHARACTERS} at most")
+        if self.shadow and (self.canary or not self.shelf):
+            lacking = "with a canary: give one of both" if self.canary else "without a shelf: name what servers look at"
+            raise ConfigError(f"a shadow {lacking}")
         if self.canary:
             self._check_canary()
 

@@ -34,6 +34,7 @@ LEAST_WINDOW = 20.0  # seconds: four looks of Prometheus, as Grafana's $__rate_i
 SECONDS_TO_ANSWER = 30
 MOST_SHOWN = 8  # lines that a legend names
 COLORS = ("#3274d9", "#e0752d", "#37872d", "#c4162a", "#8f3bb8", "#b59a00", "#1f9e9e", "#705da0")
+NAMED = {"blue": COLORS[0], "green": COLORS[2], "orange": COLORS[1], "red": COLORS[3]}  # as dashboards call them
 INK, MUTED, PAPER, LINE = "#1f2430", "#6b7280", "#ffffff", "#e3e6eb"
 STYLE = {
     "font.size": 8.0,
@@ -167,14 +168,16 @@ def timeseries(axes: Axes, panel: dict[str, Any], found: list[Series], span: Spa
     custom = panel["fieldConfig"]["defaults"].get("custom", {})
     stacking = custom.get("stacking", {}).get("mode", "none")
     found = [one for one in found if np.nansum(np.abs(one[2])) > 0] or found[:1]
+    chosen = chosen_colors(panel)
+    colors = [chosen.get(name, COLORS[place % len(COLORS)]) for place, (name, _, _) in enumerate(found)]
     if stacking == "none":
-        for name, when, values in found:
-            axes.plot(dates(when), values, lw=1.1, label=name)
+        for (name, when, values), color in zip(found, colors, strict=True):
+            axes.plot(dates(when), values, lw=1.1, label=name, color=color)
     elif found:
         when, heights = aligned(found)
         if stacking == "percent":
             heights = heights / np.maximum(heights.sum(axis=0), 1e-12)
-        axes.stackplot(dates(when), heights, labels=[name for name, _, _ in found], alpha=0.75, lw=0)
+        axes.stackplot(dates(when), heights, labels=[name for name, _, _ in found], colors=colors, alpha=0.75, lw=0)
     fixed = 1 if stacking == "percent" else panel["fieldConfig"]["defaults"].get("max")
     highest = axes.dataLim.ymax if found else 0
     axes.set_ylim(0, fixed or 1.15 * highest or 1)
@@ -276,13 +279,18 @@ def unit_of(panel: dict[str, Any]) -> str:
     return str(panel["fieldConfig"]["defaults"]["unit"])
 
 
+def chosen_colors(panel: dict[str, Any]) -> dict[str, str]:
+    """Return the colours that ``panel`` has chosen, by the series' names."""
+    chosen = panel["fieldConfig"]["overrides"]
+    return {one["matcher"]["options"]: NAMED[one["properties"][0]["value"]["fixedColor"]] for one in chosen}
+
+
 def color_of(panel: dict[str, Any], found: list[Series]) -> str:
     """Return the colour of the highest threshold that the last value reaches."""
-    named = {"green": COLORS[2], "orange": COLORS[1], "red": COLORS[3]}
     steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
     last = found[0][2][-1] if found else float("nan")
     reached = [step["color"] for step in steps if step["value"] is None or last >= step["value"]]
-    return named[reached[-1]] if reached and found else INK
+    return NAMED[reached[-1]] if reached and found else INK
 
 
 def told(value: float, unit: str) -> str:

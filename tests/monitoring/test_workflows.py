@@ -1,4 +1,4 @@
-"""What the dashboard of workflows counts, from series as Argo's controller tells them: a counter appears with its first event."""
+"""What the dashboard of workflows counts, told as Argo's controller tells it: a counter begins with its first event."""
 
 import json
 import subprocess

@@ -262,7 +262,8 @@ def end_trial(tracker: Tracker, ledger: Ledger, reason: str, who: str) -> Entry:
     """
     tried = ledger.tried
     if tried is None:
-        raise ConfigError(f"no canary or shadow of {ledger.model} is tried; `python -m pipelines ledger {ledger.model}` tells")
+        told = f"`python -m pipelines ledger {ledger.model}`"
+        raise ConfigError(f"no canary or shadow of {ledger.model} is tried; see {told}")
     kept = {name: getattr(tried, name) for name in ("version", "digest", "variant", "verdict")}
     action = CANARY_ENDED if tried.action == CANARY else SHADOW_ENDED
     entry = Entry(action=action, **kept, reason=reason, who=who, previous=ledger.head)

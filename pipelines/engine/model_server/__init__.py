@@ -152,6 +152,8 @@ def _lacking(namespace: str, traffic: Traffic) -> str:
         answers = _ready(namespace, traffic.model).values()
     except ServiceError as silence:
         return str(silence)
+    if len(answers) > wanted:  # with another image, they may refuse what comes next
+        return f"{len(answers) - wanted} pods that were replaced are about to end"
     return "; ".join(sorted({_unlike(json.loads(answer), traffic) for answer in answers} - {""}))
 
 

@@ -272,8 +272,8 @@ def test_the_name_of_another_models_servers_is_refused(told: Cluster):
 
 READY = {
     "metadata": {"generation": 2},
-    "spec": {"replicas": 1},
-    "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+    "spec": {"replicas": 2},
+    "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2},
 }
 
 
@@ -292,6 +292,14 @@ def test_a_change_is_waited_for_until_every_pod_answers_so(
     said = capsys.readouterr().out
     assert said.count("version 3 is not loaded yet") == 1, "a line for each change, not for each look"
     assert "2 pods answer so" in said
+
+
+def test_pods_that_were_replaced_are_waited_for_until_they_are_gone(told: Cluster, monkeypatch: pytest.MonkeyPatch):
+    answers = {name: ready(OLD.digest) for name in ("a", "b", "replaced")}
+    monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: answers)
+    told.present = READY
+    with pytest.raises(ServiceError, match="1 pods that were replaced are about to end"):
+        model_server.wait("toolchain", TRAFFIC, seconds=0)
 
 
 def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(told: Cluster, monkeypatch: pytest.MonkeyPatch):

@@ -13,8 +13,9 @@ from pipelines.engine.runs import Run
 from pipelines.engine.settings import Settings, step_environment
 
 TRASH = ".trash"  # holds what is being removed
-# Folders that serve all runs: "mlartifacts" is MLflow's, "served" holds models that were served here.
-SERVING = {"cache", "compiled", "mlartifacts", "scratch", "served"}
+# Folders that serve all runs: "mlartifacts" is MLflow's, "monitoring" Prometheus' and Grafana's; "served" holds models
+# that were served here, "samples" what they were asked.
+SERVING = {"cache", "compiled", "mlartifacts", "monitoring", "samples", "scratch", "served"}
 
 
 class Leftovers:

@@ -135,13 +135,15 @@ def test_what_nothing_is_known_of_stays_and_is_told(
     assert "no run.json says what it is" in capsys.readouterr().out
 
 
-def test_models_that_were_served_here_are_no_leftovers(
+def test_models_that_were_served_here_samples_and_figures_are_no_leftovers(
     settings: Settings, left: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ):
     left(1)
-    (serve.cache(settings) / "digest").mkdir(parents=True)
+    others = [serve.shelf("reviews", settings) / "digest", settings.runs / "samples", settings.runs / "monitoring"]
+    for folder in others:
+        folder.mkdir(parents=True)
     cleaned(settings, "0h")
-    assert (serve.cache(settings) / "digest").is_dir()
+    assert all(folder.is_dir() for folder in others)
     assert "no run.json says what it is" not in capsys.readouterr().out
 
 

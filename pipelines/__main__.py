@@ -175,6 +175,12 @@ def _add_promote(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--gpus", type=int, metavar="N", help="on a cluster: of each pod; default: as it is, none for a new one"
     )
+    command.add_argument(
+        "--sample-percent",
+        type=float,
+        metavar="N",
+        help="on a cluster: of requests whose figures go to s3://BUCKET/samples; default: as it is, 0 for a new one",
+    )
     _add_place(command)
 
 

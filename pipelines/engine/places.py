@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.settings import Settings, doors_told
-from toolchain.errors import ServiceError
+from toolchain.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     from toolchain.artifacts.traffic import Target, Traffic
@@ -49,6 +49,7 @@ class Cluster:
     namespace: str
     size: str = ""  # of the pods; "": as they are
     gpus: int | None = None  # of each pod; None: as they are
+    sample_percent: float | None = None  # of requests that samples are kept of; None: as it is
     renewed: bool = True  # whether the pods get the image of this checkout; a rollback leaves theirs
     servers: Sequence[str] = field(default_factory=list)  # the pods are asked instead
 
@@ -74,8 +75,8 @@ class Cluster:
     def _apply(self, traffic: "Traffic", serving: "Entry") -> None:
         from pipelines.engine import model_server
 
-        how: dict[str, Any] = {"size": self.size, "gpus": self.gpus, "renewed": self.renewed}
-        model_server.apply(self.namespace, self.shelf, traffic, serving, **how)
+        how: dict[str, Any] = {"gpus": self.gpus, "sample_percent": self.sample_percent, "renewed": self.renewed}
+        model_server.apply(self.namespace, self.shelf, traffic, serving, size=self.size, **how)
 
 
 Place = Here | Cluster
@@ -118,7 +119,10 @@ def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if given.command == "rollback":
         return {"renewed": False}
     size = given.resources or settings.resources
-    return {"size": cluster.size(size) if size else "", "gpus": given.gpus}
+    if given.sample_percent is not None and not 0 <= given.sample_percent <= 100:
+        raise ConfigError(f"--sample-percent is {given.sample_percent:g}: give 0 (no samples) to 100")
+    named = {"gpus": given.gpus, "sample_percent": given.sample_percent}
+    return {"size": cluster.size(size) if size else "", **named}
 
 
 def _followed(server: str, traffic: Any) -> str:

@@ -41,6 +41,7 @@ def apply(
     *,
     size: str = "",
     gpus: int | None = None,
+    sample_percent: float | None = None,
     renewed: bool = True,
 ) -> None:
     """Let ``namespace`` serve the model whose shelf is at ``place``, as ``traffic`` says, which is there already.
@@ -54,6 +55,7 @@ def apply(
         entry: The ledger's, behind the stable version.
         size: One of SIZES; "": as it is, "medium" for a new one.
         gpus: Of each pod; None: as it is, none for a new one.
+        sample_percent: Of requests, 0 to 100, whose figures are put aside; None: as it is, none for a new one.
         renewed: Whether the pods get the image of this checkout; without, theirs stays where it runs what it must.
 
     Raises:
@@ -65,6 +67,7 @@ def apply(
     _check_owner(present, model, namespace)
     before = present.get("metadata", {}).get("annotations", {})
     gpus = int(before.get("toolchain/gpus", 0)) if gpus is None else gpus
+    sampled = float(before.get("toolchain/sample-percent", 0)) if sample_percent is None else sample_percent
     server = ModelServer(
         namespace=namespace,
         traffic=traffic,
@@ -74,6 +77,7 @@ def apply(
         image=_image(_image_of(present), set(_backends(place, traffic)), gpus, renewed),
         size=size or before.get("toolchain/resources", DEFAULT_SIZE),
         gpus=gpus,
+        sample_percent=sampled,
     )
     applying.apply(documents(server))
 

@@ -46,6 +46,7 @@ class ModelServer:
     image: str  # full name
     size: str  # one of SIZES
     gpus: int  # of a pod; 0: it computes on CPUs
+    sample_percent: float = 0.0  # of requests whose figures are put aside, to look for drift; 0: none
 
     @property
     def name(self) -> str:
@@ -185,6 +186,7 @@ def _version_annotations(server: ModelServer) -> dict[str, str]:
         "toolchain/entry": server.traffic.entry,
         "toolchain/resources": server.size,
         "toolchain/gpus": str(server.gpus),
+        "toolchain/sample-percent": f"{server.sample_percent:g}",
     }
     return {**found, **({"toolchain/canary-percent": f"{server.traffic.percent:g}"} if canary else {})}
 
@@ -222,7 +224,7 @@ def _container(server: ModelServer, storage: int) -> Document:
         "name": "server",
         "image": server.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["--traffic", server.shelf, *shown, "--drain-seconds", str(DRAIN_SECONDS)],
+        "args": ["--traffic", server.shelf, *shown, "--drain-seconds", str(DRAIN_SECONDS), *_sampling(server)],
         "env": _environment(),
         "ports": [{"name": name, "containerPort": port} for name, port in (("http", HTTP), ("grpc", GRPC))],
         "resources": _resources(server, storage),
@@ -236,6 +238,14 @@ def _container(server: ModelServer, storage: int) -> Document:
         "volumeMounts": [{"name": "temporary", "mountPath": "/tmp"}],
         **_probes(),
     }
+
+
+def _sampling(server: ModelServer) -> list[str]:
+    """Return what lets pods put samples aside, in the bucket that they get their models from."""
+    if not server.sample_percent:
+        return []
+    bucket = server.shelf.removeprefix("s3://").partition("/")[0]
+    return ["--samples", f"s3://{bucket}/samples", "--sample-percent", f"{server.sample_percent:g}"]
 
 
 def _environment() -> list[Document]:

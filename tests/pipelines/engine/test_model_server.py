@@ -12,6 +12,7 @@ from pipelines.engine import model_server
 from pipelines.engine.model_server.resources import ModelServer, documents, name_of
 from toolchain.artifacts.traffic import Target, Traffic
 from toolchain.errors import ConfigError, ServiceError
+from toolchain.serve.__main__ import parser as server_parser
 from toolchain.services import kubernetes, model_servers, storage
 from toolchain.services.kubernetes import applying
 from toolchain.services.ledger import PROMOTED, Entry
@@ -221,8 +222,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return cluster
 
 
-def promote(size: str = "", gpus: int | None = None, renewed: bool = True) -> None:
-    model_server.apply("toolchain", SHELF, TRAFFIC, ENTRY, size=size, gpus=gpus, renewed=renewed)
+def promote(**how: Any) -> None:
+    model_server.apply("toolchain", SHELF, TRAFFIC, ENTRY, **how)
 
 
 def test_a_model_is_served_by_the_image_that_has_its_back_end(told: Cluster):
@@ -252,6 +253,21 @@ def test_size_and_gpus_stay_until_others_are_asked_for(told: Cluster):
     assert told.image == images.SERVE_GPU
     promote(gpus=0)
     assert told.image == images.SERVE
+
+
+def test_samples_are_kept_in_the_bucket_once_asked_for_until_they_are_not(told: Cluster):
+    def words() -> list[str]:
+        return list(told.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"])
+
+    promote()
+    assert "--samples" not in words(), "nothing of a request is kept unless somebody asks for it"
+    promote(sample_percent=2.5)
+    promote()
+    bucket = SHELF.removeprefix("s3://").split("/")[0]
+    assert words()[-4:] == ["--samples", f"s3://{bucket}/samples", "--sample-percent", "2.5"]
+    assert server_parser().parse_args(words()).sample_percent == 2.5
+    promote(sample_percent=0)
+    assert "--samples" not in words()
 
 
 def test_a_rollback_leaves_the_image_as_it_is(told: Cluster, monkeypatch: pytest.MonkeyPatch):

@@ -102,10 +102,15 @@ def settings(resources: str = "") -> Settings:
 @pytest.mark.parametrize(
     ("words", "resources", "how"),
     [
-        (["promote", "m"], "", {"size": "", "gpus": None}),
-        (["promote", "m"], "small", {"size": "small", "gpus": None}),
-        (["promote", "m", "--resources", "large", "--gpus", "1"], "small", {"size": "large", "gpus": 1}),
-        (["promote", "m", "--gpus", "0"], "", {"size": "", "gpus": 0}),
+        (["promote", "m"], "", {"size": "", "gpus": None, "sample_percent": None}),
+        (["promote", "m"], "small", {"size": "small", "gpus": None, "sample_percent": None}),
+        (
+            ["promote", "m", "--resources", "large", "--gpus", "1"],
+            "small",
+            {"size": "large", "gpus": 1, "sample_percent": None},
+        ),
+        (["promote", "m", "--gpus", "0"], "", {"size": "", "gpus": 0, "sample_percent": None}),
+        (["promote", "m", "--sample-percent", "5"], "", {"size": "", "gpus": None, "sample_percent": 5.0}),
         (["rollback", "m"], "small", {"renewed": False}),
     ],
 )
@@ -118,3 +123,9 @@ def test_a_promotion_says_how_pods_are_to_be_and_a_rollback_leaves_them(
 def test_a_size_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="'smal'"):
         places._how(parser().parse_args(["promote", "m"]), settings("smal"))
+
+
+@pytest.mark.parametrize("percent", ["-1", "101", "nan"])
+def test_a_share_of_samples_that_is_none_is_refused(percent: str):
+    with pytest.raises(ConfigError, match=f"--sample-percent is {percent}: give 0"):
+        places._how(parser().parse_args(["promote", "m", f"--sample-percent={percent}"]), settings())

@@ -1,28 +1,15 @@
 """The OpenAPI document of a registered version, and what callers of another version would lose by it."""
 
 import argparse
-import json
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
-from urllib.request import ProxyHandler, Request, build_opener
 
 from pipelines.engine.serve import CANDIDATE, CHAMPION, choose, shelf
-from pipelines.engine.settings import Settings, name_registry, step_environment
+from pipelines.engine.settings import Settings, name_registry
 from toolchain.compatibility import breaking_changes
 from toolchain.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker, Version
-
-READY = ("ready: ", "not ready: ")  # how the server's line begins; its document is the same either way
-SECONDS_TO_ANSWER = 30.0  # of a server on this machine that is ready
-SECONDS_TO_END = 20.0
 
 
 def tell_openapi(given: argparse.Namespace, settings: Settings) -> bool:
@@ -81,53 +68,19 @@ def _version(versions: dict[str, "Version"], model: str, number: str) -> "Versio
 
 
 def _document(tracker: "Tracker", version: "Version", settings: Settings) -> dict[str, Any]:
+    from toolchain.services import trial_server
     from toolchain.services.interfaces import kept
 
     document = kept(tracker, version)
     if document is not None:
         return document
     chosen = choose(f"{version.model}:{version.number}", "", settings)
-    with _serving(shelf(version.model, settings) / chosen.digest, version, settings) as address:
-        return _asked(f"{address}/openapi.json")
-
-
-@contextmanager
-def _serving(folder: Path, version: "Version", settings: Settings) -> Iterator[str]:
-    """Yield the address of a server on this machine; it is ended with the block."""
-    words = [str(folder), "--name", version.model, "--version", version.number, "--port", "0", "--host", "127.0.0.1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "toolchain.serve", *words],
-        env=step_environment(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = "it said nothing"
+    folder = shelf(version.model, settings) / chosen.digest
     try:
-        for line in process.stdout:
-            if line.startswith(READY):
-                yield line.partition(READY[0])[2].partition("/docs")[0]
-                return
-        raise ServiceError(f"no server starts with version {version.number} of {version.model}: {line.strip()}")
-    finally:
-        process.send_signal(signal.SIGINT)  # as Ctrl-C does: without the wait for balancers that SIGTERM means
-        try:
-            process.communicate(timeout=SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-
-
-def _asked(url: str) -> dict[str, Any]:
-    from toolchain.services.tokens import serving_tokens
-
-    tokens = serving_tokens()
-    request = Request(url, headers={"Authorization": f"Bearer {tokens[0]}"} if tokens else {})
-    try:
-        with build_opener(ProxyHandler({})).open(request, timeout=SECONDS_TO_ANSWER) as answer:
-            found: dict[str, Any] = json.loads(answer.read())
+        with trial_server.started(folder, version.model, version.number, unready=True) as address:
+            found: dict[str, Any] = trial_server.ask(f"{address}/openapi.json")
             return found
-    except (URLError, OSError, ValueError) as error:
-        raise ServiceError(f"the server did not say its OpenAPI document: {error}") from error
+    except ServiceError as error:
+        raise ServiceError(
+            f"no server tells the API of version {version.number} of {version.model}: {error}"
+        ) from error

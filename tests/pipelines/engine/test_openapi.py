@@ -104,5 +104,5 @@ def test_a_model_that_nothing_here_runs_is_told(tracker: Tracker, tmp_path: Path
     tracker.add_version("broken", run, "variants/broken", {"digest": open_model(folder).digest}, "")
     code, _, error = printed(capsys, "broken")
     assert code == 1
-    assert "no server starts with version 1 of broken: error: " in error
+    assert "no server tells the API of version 1 of broken: error: " in error
     assert "Traceback" not in error

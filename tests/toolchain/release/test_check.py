@@ -20,6 +20,7 @@ from toolchain.artifacts.expected import Row, picture_row
 from toolchain.artifacts.model import open_model
 from toolchain.release.promote import check
 from toolchain.release.promote.check import Check, ask_server
+from toolchain.services import trial_server
 
 GOOD = Row(text="good", scores=(0.2689414, 0.7310586))  # softmax of the counts of bad and good words, 0 and 1
 
@@ -80,7 +81,7 @@ def test_a_file_that_nothing_here_runs_is_a_fault(tmp_path: Path):
 
 
 def test_a_server_that_does_not_start_in_time_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(check, "SECONDS_TO_START", 0.05)
+    monkeypatch.setattr(trial_server, "SECONDS_TO_START", 0.05)
     assert asked(write_words(tmp_path, GOOD)) == Check(1, 0, "it said nothing for 0.05 s")
 
 

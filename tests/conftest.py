@@ -2,8 +2,10 @@
 
 import csv
 import gzip
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +175,33 @@ def s3_bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     bucket = f"bucket-{uuid.uuid4().hex[:8]}"
     s3.client().create_bucket(Bucket=bucket)
     return bucket
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[..., str]]:
+    """Return a function that starts a server with a status and contents, given one after the other, the last for good.
+
+    It returns the server's address.
+    """
+    started: list[HTTPServer] = []
+
+    def start(status: int, *contents: str) -> str:
+        left = list(contents)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write((left.pop(0) if len(left) > 1 else left[0]).encode())
+
+            def log_message(self, *words: object) -> None:
+                """Keep the test's output clean."""
+
+        started.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{started[-1].server_port}"
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()

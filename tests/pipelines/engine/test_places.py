@@ -1,9 +1,7 @@
 """What servers of this machine say once the ledger has changed, or fail to say; what pods are told to be like."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,32 +21,11 @@ Start = Callable[..., str]
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(answering: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Start:
     """Return a function that starts a server whose /readyz tells one thing after the other, the last one for good."""
     monkeypatch.setattr(places, "SECONDS_TO_FOLLOW", 0.5)
     monkeypatch.setattr(places, "SECONDS_BETWEEN_LOOKS", 0.01)
-    started: list[HTTPServer] = []
-
-    def begin(*told: object) -> str:
-        left = list(told)
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode())
-
-            def log_message(self, *words: object) -> None:
-                """Keep the test's output clean."""
-
-        started.append(HTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{started[-1].server_port}"
-
-    yield begin
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    return lambda *told: answering(200, *map(json.dumps, told))
 
 
 def said_by(address: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -6,11 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import count
 from pathlib import Path
 
@@ -259,31 +257,6 @@ def test_what_answers_now_leads_back_to_the_source_rows(
     assert SOURCE in told
 
 
-@pytest.fixture
-def answering() -> Iterator[Callable[[int, str], str]]:
-    """Return a function that starts a server which answers everything alike, and gives its address."""
-    started: list[HTTPServer] = []
-
-    def start(status: int, content: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(content.encode())
-
-            def log_message(self, *words: object) -> None:
-                """Keep the test's output clean."""
-
-        started.append(HTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{started[-1].server_port}"
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.mark.parametrize(
     ("status", "content", "code", "reason"),
     [
@@ -300,7 +273,7 @@ def answering() -> Iterator[Callable[[int, str], str]]:
 )
 def test_an_address_with_no_registered_model_is_told_in_one_line(
     status: int, content: str, code: int, reason: str,
-    tracker: Tracker, answering: Callable[[int, str], str], capsys: pytest.CaptureFixture[str],
+    tracker: Tracker, answering: Callable[..., str], capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
     assert main(["lineage", answering(status, content)]) == code
     error = capsys.readouterr().err

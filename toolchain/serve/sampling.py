@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -129,7 +130,7 @@ class Sampler:
         self._held, self._lock = 0, threading.Lock()
         self._versions: dict[str, Version] = {}  # by digest
         self._overrun: dict[str, int] = {}  # rows that found no room, by digest
-        self._known: dict[str, Served] = {}
+        self._new: dict[str, Served] = {}  # loaded, and nothing is known of them yet; by digest
         self._closed = threading.Event()
         self._ill: set[str] = set()  # what has been told to fail, and is not told again until it works
         self._swept = self._looked = float("-inf")
@@ -164,7 +165,7 @@ class Sampler:
     def text(self, loaded: Iterable[Served]) -> bytes:
         """Return the figures of the versions that are ``loaded``, in Prometheus' text format."""
         present = {served.model.digest: served for served in loaded}
-        self._known |= present
+        self._new |= {digest: present[digest] for digest in present.keys() - self._versions.keys()}
         shown = [self._versions[digest] for digest in present if digest in self._versions]
         return exposed([(version.subject, self._counts(version), version.verdict) for version in shown])
 
@@ -191,20 +192,16 @@ class Sampler:
 
     def _work(self) -> None:
         while not (self._closed.is_set() and self._queue.empty()):
-            try:
-                waiting = self._queue.get(timeout=TEND_SECONDS)
-            except queue.Empty:
-                self._tend()
-                continue
-            with self._lock:
-                self._held -= waiting.size_bytes
-            self._take(waiting)
+            with suppress(queue.Empty):
+                self._take(self._queue.get(timeout=TEND_SECONDS))
             self._tend()
         for version in self._versions.values():
             self._write(version)
 
     def _take(self, waiting: Waiting) -> None:
         """Describe a row and add it to its version's next file."""
+        with self._lock:
+            self._held -= waiting.size_bytes
         version = self._version(waiting.served)
         try:
             line = _line(waiting, version, self.settings.rows)
@@ -225,7 +222,7 @@ class Sampler:
         for version in list(self._versions.values()):
             if version.lines and now - version.began >= FILE_SECONDS:
                 self._write(version)
-        if now - self._looked >= LOOK_SECONDS or self._known.keys() - self._versions.keys():
+        if now - self._looked >= LOOK_SECONDS or self._new:
             self._looked = now
             self._look()
 
@@ -256,9 +253,10 @@ class Sampler:
             self._tell("sweep", f"old samples are not deleted: {error}")
 
     def _look(self) -> None:
-        """Read the last verdict on each version."""
-        for served in list(self._known.values()):
-            version = self._version(served)
+        """Read the last verdict on each version. A version that is replaced must end: no ``Served`` is kept."""
+        while self._new:
+            self._version(self._new.popitem()[1])
+        for version in self._versions.values():
             try:
                 content = self._place.get(f"{folder_of(version.subject.model, version.subject.digest)}/{DRIFT}")
                 version.verdict = read_verdict(content, version.subject) if content else None
@@ -269,7 +267,6 @@ class Sampler:
     def _version(self, served: Served) -> Version:
         digest = served.model.digest
         if digest not in self._versions:
-            self._known[digest] = served
             self._versions[digest] = self._new_version(served)
         return self._versions[digest]
 

@@ -1,8 +1,10 @@
 """What is put aside: which requests, what of them, and what becomes of it where there is no room."""
 
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -340,6 +342,16 @@ def drift(served: Served, **more: Any) -> bytes:
     told = {"format": "toolchain.drift", "digest": served.model.digest, "checked": 1.5e9, "window": {"rows": 500}}
     told |= {"judged": True, "data_drift": True, "prediction_drift": False, "columns": columns}
     return json.dumps(told | more).encode()
+
+
+def test_a_version_that_is_replaced_is_not_kept(words: Path, start: Start):
+    sampler, replaced = start(), load(Settings(model=words, name="reviews", version="3"))
+    sampler.text([replaced])
+    offer(sampler, replaced, [TEXT])
+    replaced.close()
+    gone = weakref.ref(replaced)
+    del replaced
+    until(lambda: gc.collect() is not None and gone() is None)  # else its model would stay in memory
 
 
 def test_the_last_verdict_is_shown_among_the_figures(served: Served, start: Start, tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.engine import catalog, runs, submitting
 from pipelines.engine.settings import Settings, read_settings
 from pipelines.engine.submitting import BAD_USAGE, INTERRUPTED, NOT_PROMOTED, STEP_FAILED, SUCCESS
+from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ToolchainError
 
 
@@ -187,6 +188,4 @@ def doctor(given: argparse.Namespace, settings: Settings) -> int:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_file(path, text.encode())

@@ -23,6 +23,7 @@ from pipelines.engine import exporter
 from pipelines.engine.cost import read_prices
 from pipelines.engine.doctor import is_answering
 from pipelines.engine.settings import ROOT, Settings, read_settings, step_environment
+from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 from toolchain.progress import say
 
@@ -106,9 +107,7 @@ def write_configuration(folder: Path, servers: Sequence[str], seconds: int, runs
     found["scrape_configs"][0]["static_configs"] = [{"targets": list(servers)}]
     runs = {"targets": [f"{HOST}:{runs_port}"], "labels": {"instance": "runs"}}  # each time at another port
     found["scrape_configs"].append({"job_name": "toolchain-runs", "static_configs": [runs]})
-    written = folder / "prometheus.yml.new"
-    written.write_text(yaml.safe_dump(found), encoding="utf-8")
-    written.rename(folder / "prometheus.yml")
+    write_file(folder / "prometheus.yml", yaml.safe_dump(found).encode())
 
 
 def prometheus(folder: Path, port: int) -> Program:

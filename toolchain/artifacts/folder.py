@@ -46,12 +46,24 @@ def disk_space_reported(target: Path) -> Iterator[None]:
         raise
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, whose folder is there; what was there before stays until the new file is whole.
+
+    Raises:
+        StorageFullError: the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex[:8]}")
+    try:
+        with disk_space_reported(path):
+            partial.write_bytes(content)
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` to ``path`` as indented JSON; what was there before stays until the new file is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    with disk_space_reported(path):
-        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+    """Write ``value`` to ``path`` as indented JSON, as ``write_file`` does."""
+    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path, format_name: str) -> dict[str, Any]:

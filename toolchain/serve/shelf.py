@@ -6,7 +6,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from toolchain.artifacts.folder import disk_space_reported, new_folder
+from toolchain.artifacts.folder import new_folder, write_file
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.traffic import FILE, Target, Traffic
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, ToolchainError
@@ -115,10 +115,7 @@ class Bucket:
         Raises:
             StorageFullError: the disk is full.
         """
-        partial, kept = self._cache / f".{FILE}.partial", self._cache / FILE
-        with disk_space_reported(kept):
-            partial.write_bytes(document)
-            os.replace(partial, kept)
+        write_file(self._cache / FILE, document)
         before, self._named = self._named, {target.digest for target in traffic.targets.values()}
         for folder in self._cache.iterdir():
             if folder.is_dir() and folder.name not in before | self._named:

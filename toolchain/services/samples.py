@@ -6,7 +6,6 @@ changed, and ``drift.json``, what the last look at them found.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from toolchain.artifacts.folder import disk_space_reported
+from toolchain.artifacts.folder import disk_space_reported, write_file
 from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.services.storage import s3
 
@@ -89,14 +88,9 @@ class FolderPlace:
 
     def put(self, name: str, content: bytes) -> None:
         file = self._path / name
-        partial = file.with_name(f".{file.name}.{uuid4().hex[:8]}")
         with _reported(file), disk_space_reported(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                partial.write_bytes(content)
-                os.replace(partial, file)
-            finally:
-                partial.unlink(missing_ok=True)
+            write_file(file, content)
 
     def get(self, name: str) -> bytes | None:
         file = self._path / name

@@ -5,7 +5,6 @@ ledger is read again: of two who publish at once, whoever is late sets right wha
 stays for ``KEPT_SECONDS``, since a server may be loading it still, and what a rollback leads to stays always.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Set
@@ -13,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from toolchain.artifacts.folder import disk_space_reported, link_or_copy, new_folder
+from toolchain.artifacts.folder import link_or_copy, new_folder, write_file
 from toolchain.artifacts.model import DESCRIPTION, open_model
 from toolchain.artifacts.traffic import DIGEST_DIGITS, FILE, Target, Traffic, as_bytes
 from toolchain.errors import ArtifactError, ServiceError
@@ -70,10 +69,7 @@ class Folder:
 
     def tell(self, traffic: bytes) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / f".{FILE}.{os.getpid()}"
-        with disk_space_reported(self.path):
-            partial.write_bytes(traffic)
-            partial.replace(self.path / FILE)
+        write_file(self.path / FILE, traffic)
 
     def clear(self, kept: Set[str], before: float) -> None:
         for folder in self.path.iterdir():

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchain.artifacts.folder import write_file
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ConfigError
 from toolchain.monitor.drift.comparing import compare
-from toolchain.monitor.drift.page import put, render
+from toolchain.monitor.drift.page import render
 from toolchain.monitor.drift.record import record
 from toolchain.monitor.drift.reference import Reference, find_reference
 from toolchain.monitor.drift.window import Window, read_window
@@ -109,7 +110,8 @@ def run(drift: Path, page: Path, config: Config) -> Result:
         work.metrics |= {"rows": len(window.rows), "drifted": float(found["drifted"])}
         record(tracker, reference.version, found, writer.folder, config.experiment)
         place.put(f"{folder_of(reference.subject.model, reference.subject.digest)}/{DRIFT}", content)
-    put(html, page)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_file(page, html.encode())
     say(sentence(found))
     drifted = sum(column["drifted"] for column in found["columns"])
     return Result(len(window.rows), found["judged"], found["data_drift"], found["prediction_drift"], drifted)

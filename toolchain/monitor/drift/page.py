@@ -1,12 +1,9 @@
 """Page: what was found, as one HTML file that needs no other file, no network and no script."""
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from toolchain.artifacts.folder import disk_space_reported
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "page.html"
@@ -39,15 +36,6 @@ def render(found: Mapping[str, Any]) -> str:
     drawn = {column["name"]: Markup(_histogram(column)) for column in found["columns"] if "edges" in column["window"]}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(style=Markup(STYLE_SHEET.read_text(encoding="utf-8")), drawn=drawn, **found)
-
-
-def put(html: str, page: Path) -> None:
-    """Write ``html`` to the file ``page``, whole or not at all."""
-    page.parent.mkdir(parents=True, exist_ok=True)
-    partial = page.with_name(f".{page.name}.partial")
-    with disk_space_reported(page):
-        partial.write_text(html, encoding="utf-8")
-        os.replace(partial, page)
 
 
 def _histogram(column: Mapping[str, Any]) -> str:

@@ -3,14 +3,13 @@
 report.json is an interface, described by docs/report.schema.json; report.html needs nothing but itself.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolchain.artifacts.dataset import Dataset, open_dataset
-from toolchain.artifacts.folder import disk_space_reported, write_json
+from toolchain.artifacts.folder import write_file, write_json
 from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
 from toolchain.artifacts.provenance import Work, ancestors
 from toolchain.artifacts.variants import Variants, open_variants
@@ -126,7 +125,8 @@ def run(
         (writer.folder / "report.html").write_text(html, encoding="utf-8")
         write_json(writer.folder / "report.json", content)
         work.metrics["size_bytes"] = len(html.encode())
-        _put(html, page)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_file(page, html.encode())
     return _result(content, len(html.encode()))
 
 
@@ -163,14 +163,6 @@ def _check(found: Findings) -> None:
             raise DataError(f"{found.verdict.path} was not made from {measured.path}; judge again")
     if found.architecture.lineage[-1].parents.get("verdict") != found.verdict.digest:
         raise DataError(f"{found.architecture.path} was not made from {found.verdict.path}; try the variants again")
-
-
-def _put(html: str, page: Path) -> None:
-    page.parent.mkdir(parents=True, exist_ok=True)
-    partial = page.with_name(f".{page.name}.partial")
-    with disk_space_reported(page):
-        partial.write_text(html, encoding="utf-8")
-        os.replace(partial, page)
 
 
 def _result(content: Data, size_bytes: int) -> Result:

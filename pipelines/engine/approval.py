@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pipelines.engine.settings import Settings, name_registry
+from pipelines.engine.settings import Settings, open_registry
 from toolchain.errors import ConfigError
 
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker, Version
-
-CANDIDATE = "candidate"  # the alias of what the gate chose
-APPROVED, REJECTED = "approved", "rejected"  # the ledger's actions
 
 
 def speak(given: argparse.Namespace, settings: Settings) -> None:
@@ -31,19 +28,22 @@ def speak(given: argparse.Namespace, settings: Settings) -> None:
     rejected = given.command == "reject"
     if rejected and not given.reason.strip():
         raise ConfigError("reject without a reason: give one by --reason, it is recorded")
-    model, chosen = _recorded(given, settings, REJECTED if rejected else APPROVED)
+    model, chosen = _recorded(given, settings, rejected)
     if rejected:
         print(f"rejected {given.run}: none of its versions of {model} will be promoted")
     else:
         print(f"approved {given.run}: python -m pipelines promote {model}{chosen} lets it serve")
 
 
-def _recorded(given: argparse.Namespace, settings: Settings, action: str) -> tuple[str, str]:
-    """Record ``action``; return the model's name and the words that name one of its versions to ``promote``."""
+def _recorded(given: argparse.Namespace, settings: Settings, rejected: bool) -> tuple[str, str]:
+    """Record the word; return the model's name and the words that name one of its versions to ``promote``."""
     from toolchain.services import ledger
+    from toolchain.services.registry import CANDIDATE
+
+    action = ledger.REJECTED if rejected else ledger.APPROVED
 
     with _registry(given, settings) as found:
-        tracker = _open(found)
+        tracker = open_registry(found)
         meant = _meant(tracker, given.run)
         model = meant[0].model
         candidate = tracker.aliases(model).get(CANDIDATE, "")
@@ -66,15 +66,6 @@ def _registry(given: argparse.Namespace, settings: Settings) -> Iterator[Setting
 
     with registry_reached(settings, settings.namespace or NAMESPACE) as found:
         yield found
-
-
-def _open(settings: Settings) -> "Tracker":
-    from toolchain.services.mlflow import Tracker
-
-    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
-        raise ConfigError("no model is registered yet; register one by a pipeline first")
-    name_registry(settings)
-    return Tracker()
 
 
 def _tell_servers(tracker: "Tracker", model: str, given: argparse.Namespace, settings: Settings) -> None:

@@ -54,7 +54,7 @@ def needed_by_models(settings: Settings) -> Mapping[str, str]:
     """Return the digests that the lineages of registered models name, each with one such model's name and version."""
     from toolchain.services.registry import digests_in_use
 
-    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
+    if not settings.has_registry:
         return {}
     name_registry(settings)
     return digests_in_use()

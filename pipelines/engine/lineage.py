@@ -69,7 +69,7 @@ def _described(folder: Path, verdict: str) -> Mapping[str, tuple[Provenance, ...
 def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
     from toolchain.services.registry import registered_lineages
 
-    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
+    if not settings.has_registry:
         raise ConfigError(f"there is no run {name!r}, and no model is registered yet; see: python -m pipelines runs")
     name_registry(settings)
     found = registered_lineages(name)

@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine.serve import CANDIDATE, CHAMPION, choose, shelf
-from pipelines.engine.settings import Settings, name_registry
+from pipelines.engine.serve import choose, shelf
+from pipelines.engine.settings import Settings, open_registry
 from toolchain.compatibility import breaking_changes
 from toolchain.errors import ConfigError, ServiceError
 
@@ -24,15 +24,15 @@ def tell_openapi(given: argparse.Namespace, settings: Settings) -> bool:
         ServiceError: MLflow does not answer, or the server does not start.
     """
     from toolchain.services.interfaces import as_text
+    from toolchain.services.registry import named
 
     tracker = _open(given.model, settings)
-    versions = {version.number: version for version in tracker.versions(given.model)}
-    version = _version(versions, given.model, given.version or _usual(tracker, given.model, versions))
+    version = named(tracker, f"{given.model}:{given.version or _usual(tracker, given.model)}").version
     document = _document(tracker, version, settings)
     if not given.against:
         print(as_text(document), end="")
         return True
-    old = _document(tracker, _version(versions, given.model, given.against), settings)
+    old = _document(tracker, named(tracker, f"{given.model}:{given.against}").version, settings)
     changes = breaking_changes(old, document)
     for change in changes:
         print(change.told)
@@ -43,28 +43,18 @@ def tell_openapi(given: argparse.Namespace, settings: Settings) -> bool:
 
 def _open(model: str, settings: Settings) -> "Tracker":
     """Return the registry, after a check that ``model`` is a name and that there can be such a model."""
-    from toolchain.services.mlflow import Tracker
-
     if not model or set(model) & set("'@:/"):
         raise ConfigError(f"model is {model!r}: give a registered model's name; --version names a version")
-    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
-        raise ConfigError(f"no model {model!r} is registered yet; register one by a pipeline first")
-    name_registry(settings)
-    return Tracker()
+    return open_registry(settings, model)
 
 
-def _usual(tracker: "Tracker", model: str, versions: dict[str, "Version"]) -> str:
+def _usual(tracker: "Tracker", model: str) -> str:
     """Return the number of what serves, else of the candidate, else of the newest version; "" where there is none."""
-    aliases = tracker.aliases(model) if versions else {}
-    return aliases.get(CHAMPION) or aliases.get(CANDIDATE) or next(reversed(versions), "")
+    from toolchain.services.registry import CANDIDATE, CHAMPION
 
-
-def _version(versions: dict[str, "Version"], model: str, number: str) -> "Version":
-    if not versions:
-        raise ConfigError(f"no model {model!r} is registered; register one by a pipeline first")
-    if number not in versions:
-        raise ConfigError(f"{model} has no version {number}; it has {', '.join(versions)}")
-    return versions[number]
+    numbers = [version.number for version in tracker.versions(model)]
+    aliases = tracker.aliases(model) if numbers else {}
+    return aliases.get(CHAMPION) or aliases.get(CANDIDATE) or (numbers[-1] if numbers else "")
 
 
 def _document(tracker: "Tracker", version: "Version", settings: Settings) -> dict[str, Any]:

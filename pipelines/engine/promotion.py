@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.places import Place, place
-from pipelines.engine.settings import Settings, name_registry
+from pipelines.engine.settings import Settings, open_registry
 from pipelines.engine.tell import console
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 SHOWN_DIGITS = 12  # of a digest
 REFUSE, SHADOW = "refuse", "shadow"  # what the step may have decided
-CANDIDATE = "candidate"  # the alias of what the gate chose
 TESTS = {"alpha": 1, "beta": 1, "failures": 2, "slow": 2, "disagreement": 2}  # numbers of each setting of the tests
 
 
@@ -92,6 +91,7 @@ def tell_ledger(given: argparse.Namespace, settings: Settings) -> None:
         ServiceError: MLflow does not answer, or refuses.
     """
     from toolchain.services import ledger
+    from toolchain.services.registry import CHAMPION
 
     tracker = _open(given.model, settings)
     aliases = _known(tracker, given.model)
@@ -103,10 +103,10 @@ def tell_ledger(given: argparse.Namespace, settings: Settings) -> None:
         print(f"nothing of {given.model} was promoted yet")
         return
     console().print(_table(found))
-    pointed = aliases.get(ledger.CHAMPION, "none")
+    pointed = aliases.get(CHAMPION, "none")
     if found.serving and found.serving.version != pointed:
         print(
-            f"the alias {ledger.CHAMPION} points at version {pointed}, the ledger says {found.serving.version}: "
+            f"the alias {CHAMPION} points at version {pointed}, the ledger says {found.serving.version}: "
             f"python -m pipelines promote {given.model} --version {found.serving.version} sets it right"
         )
 
@@ -118,13 +118,8 @@ def _check_name(model: str) -> None:
 
 def _open(model: str, settings: Settings) -> "Tracker":
     """Return the registry, after a check that ``model`` is a name and that there can be such a model."""
-    from toolchain.services.mlflow import Tracker
-
     _check_name(model)
-    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
-        raise ConfigError(f"no model {model!r} is registered yet; register one by a pipeline first")
-    name_registry(settings)
-    return Tracker()
+    return open_registry(settings, model)
 
 
 def _known(tracker: "Tracker", model: str) -> dict[str, str]:
@@ -158,7 +153,7 @@ def _prepare(tracker: "Tracker", given: argparse.Namespace, there: Place) -> Non
     """Let the servers be able to run what is to be tried, where there is such a version and it is none of theirs."""
     from toolchain.artifacts.traffic import Target
     from toolchain.services import ledger
-    from toolchain.services.registry import TAG_DIGEST, TAG_VARIANT
+    from toolchain.services.registry import CANDIDATE, TAG_DIGEST, TAG_VARIANT
 
     number = given.version or _known(tracker, given.model).get(given.alias or CANDIDATE, "")
     known = ledger.read(tracker, given.model)

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pipelines.engine.doctor import is_answering
-from pipelines.engine.settings import Settings, name_registry, step_environment
+from pipelines.engine.settings import Settings, open_registry, step_environment
 from toolchain.artifacts.folder import read_json, write_json
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes, parse
@@ -22,7 +22,6 @@ from toolchain.errors import ArtifactError, ConfigError, ServiceError
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker, Version
 
-CHAMPION, CANDIDATE = "champion", "candidate"  # what is promoted, and what the gate chose
 FORMAT = "toolchain.served"
 CHOSEN = "chosen.json"  # beside the models on a shelf: what aliases and numbers stood for when they were last asked
 
@@ -149,43 +148,23 @@ def _shown(settings: Settings) -> str:
 
 def _registry(name: str, settings: Settings) -> "Tracker":
     """Return the door to a registry that answers and may know the model ``name``."""
-    from toolchain.services.mlflow import Tracker
-
     if not _reachable(settings):
         raise ServiceError(f"the registry at {_shown(settings)} does not answer")
-    if settings.tracking_uri.startswith("sqlite") and not settings.mlflow_database.is_file():
-        raise ConfigError(f"no model {name!r} is registered yet; register one by a pipeline first")
-    name_registry(settings)
-    return Tracker()
+    return open_registry(settings, name)
 
 
 def _ask(tracker: "Tracker", name: str, wanted: str, settings: Settings) -> Chosen:
     """Return what the registry says stands for ``wanted``, after its files were fetched and remembered."""
-    from toolchain.services.registry import TAG_DIGEST
+    from toolchain.services.registry import CANDIDATE, CHAMPION, TAG_DIGEST, named
 
-    versions = {version.number: version for version in tracker.versions(name)}
-    if not versions:
-        raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
-    alias, number = _pick(name, wanted, tracker.aliases(name), list(versions))
-    chosen = Chosen(name, number, alias, versions[number].tags[TAG_DIGEST])
-    _fetch(tracker, versions[number], chosen, settings)
+    which = f":{wanted}" if wanted.isdigit() else f"@{wanted}"
+    found = named(tracker, f"{name}{which if wanted else ''}", CHAMPION, CANDIDATE)
+    if not wanted and found.alias == CANDIDATE:
+        print(f"{name} has no champion yet: its candidate is served", flush=True)
+    chosen = Chosen(name, found.version.number, found.alias, found.version.tags[TAG_DIGEST])
+    _fetch(tracker, found.version, chosen, settings)
     _remember(chosen, wanted, settings)
     return chosen
-
-
-def _pick(name: str, wanted: str, aliases: dict[str, str], numbers: list[str]) -> tuple[str, str]:
-    """Return the alias, "" for a version by number, and the version that ``wanted`` means; "" means the champion."""
-    if wanted.isdigit():
-        if wanted not in numbers:
-            raise ConfigError(f"{name} has no version {wanted}; it has {', '.join(numbers)}")
-        return "", wanted
-    if not wanted and CHAMPION not in aliases and CANDIDATE in aliases:
-        print(f"{name} has no champion yet: its candidate is served", flush=True)
-        wanted = CANDIDATE
-    alias = wanted or CHAMPION
-    if alias not in aliases:
-        raise ConfigError(f"{name} has no alias {alias!r}; it has {', '.join(sorted(aliases)) or 'none'}")
-    return alias, aliases[alias]
 
 
 def _fetch(tracker: "Tracker", version: "Version", chosen: Chosen, settings: Settings) -> None:

@@ -6,6 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolchain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from toolchain.services.mlflow import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds pipelines/, components/ and toolchain/
 STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "TOOLCHAIN_BUCKET")
@@ -36,6 +42,11 @@ class Settings:
     def mlflow_database(self) -> Path:
         return self.runs / "mlflow.db"
 
+    @property
+    def has_registry(self) -> bool:
+        """Whether a model can be registered: the file of this machine's registry is made by the first."""
+        return not self.tracking_uri.startswith("sqlite") or self.mlflow_database.is_file()
+
 
 def read_settings() -> Settings:
     """Return the settings of this process's environment."""
@@ -54,6 +65,17 @@ def read_settings() -> Settings:
 def name_registry(settings: Settings) -> None:
     """Let the door to MLflow find the registry of ``settings`` from this process too, as a run's processes do."""
     os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
+
+
+def open_registry(settings: Settings, model: str = "") -> "Tracker":
+    """Return the door to the registry of ``settings``; ConfigError when it cannot know ``model``, "" for any."""
+    from toolchain.services.mlflow import Tracker
+
+    if not settings.has_registry:
+        what = f"no model {model!r}" if model else "no model"
+        raise ConfigError(f"{what} is registered yet; register one by a pipeline first")
+    name_registry(settings)
+    return Tracker()
 
 
 def said_of_storage() -> dict[str, str]:

@@ -9,7 +9,7 @@ from toolchain.artifacts.folder import link_or_copy, new_folder
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import new_variants
-from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.errors import ArtifactError, DataError
 from toolchain.progress import track
 from toolchain.services import registry
 from toolchain.services.mlflow import Tracker, Version
@@ -20,11 +20,7 @@ class Config:
     model: str = ""  # "name" (its last registration), "name@alias" or "name:version"; must be given
 
     def __post_init__(self) -> None:
-        name, number, alias = registry.split_name(self.model)
-        if not name or "'" in self.model or (number and alias):
-            raise ConfigError(f"model is {self.model!r}: give a registered model as name, name@alias or name:version")
-        if number and not number.isdigit():
-            raise ConfigError(f"model is {self.model!r}: a version is a number, as in {name}:3")
+        registry.check_name(self.model)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,9 @@ from toolchain.artifacts.traffic import Target, Traffic
 from toolchain.errors import ArtifactError, ConfigError, ConflictError, ServiceError
 from toolchain.progress import say
 from toolchain.services.mlflow import Tracker, Version
-from toolchain.services.registry import TAG_APPROVAL, TAG_DIGEST, TAG_ENTRY, TAG_VARIANT
+from toolchain.services.registry import CHAMPION, TAG_APPROVAL, TAG_DIGEST, TAG_ENTRY, TAG_VARIANT
 from toolchain.services.storage import bucket, s3
 
-CHAMPION = "champion"  # the alias of what serves
 SUFFIX = ".ledger"  # of the registered model that is a ledger, after the name of the model that it is about
 PREFIX = "ledger"  # in the bucket, of the copies
 TAG_SHA256 = "toolchain.sha256"  # of an entry, whose TAG_ENTRY is all that it says, as JSON: the digest of that

@@ -12,8 +12,11 @@ from tempfile import TemporaryDirectory
 
 from toolchain.artifacts.model import DESCRIPTION
 from toolchain.artifacts.provenance import Provenance, lineage_from_json
+from toolchain.errors import ConfigError
 from toolchain.services.mlflow import Tracker, Version
 
+CANDIDATE = "candidate"  # the alias of the gate's winner; with "-" and the kind of processor, of the winner there
+CHAMPION = "champion"  # the alias of what serves, which follows the ledger
 TAG_MODEL = "toolchain.model"  # of the run: the registered model's name
 TAG_VERSIONS = "toolchain.versions"  # the version's number by variant, JSON
 TAG_REGISTERED = "toolchain.registered"  # when, milliseconds since 1970, UTC
@@ -34,6 +37,16 @@ class Registration:
     run: str  # the id of the pipeline's run, which holds the report and the test rows
     tags: dict[str, str]  # of that run
     versions: dict[str, Version]  # by variant
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a registered model's name stands for."""
+
+    version: Version
+    alias: str  # that led to it, "" for a version by its number
+    aliases: Mapping[str, str]  # of the model: a version's number by alias
+    versions: Mapping[str, Version]  # of the model, by number
 
 
 def complete(tracker: Tracker, run: str, model: str, versions: Mapping[str, Version], rows: str) -> None:
@@ -63,6 +76,38 @@ def split_name(model: str) -> tuple[str, str, str]:
     name, _, alias = model.partition("@")
     name, _, number = name.partition(":")
     return name, number, alias
+
+
+def check_name(model: str) -> None:
+    """Refuse, by ConfigError, what is neither "name" nor "name@alias" nor "name:version"."""
+    name, number, alias = split_name(model)
+    if not name or "'" in model or (number and alias):
+        raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
+    if number and not number.isdigit():
+        raise ConfigError(f"model is {model!r}: a version is a number, as in {name}:3")
+
+
+def named(tracker: Tracker, model: str, *usual: str) -> Named:
+    """Return what "name", "name@alias" or "name:version" stands for; a bare name means the first alias of ``usual``
+    that the model has.
+
+    Raises:
+        ConfigError: there is no such model, version or alias.
+        ServiceError: the server does not answer, or refuses.
+    """
+    name, number, alias = split_name(model)
+    versions = {version.number: version for version in tracker.versions(name)}
+    if not versions:
+        raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
+    aliases = tracker.aliases(name)
+    if not number:
+        alias = alias or next((one for one in usual if one in aliases), usual[0])
+        if alias not in aliases:
+            raise ConfigError(f"{name} has no alias {alias!r}; it has {', '.join(sorted(aliases)) or 'none'}")
+        number = aliases[alias]
+    if number not in versions:
+        raise ConfigError(f"{name} has no version {number}; it has {', '.join(versions)}")
+    return Named(versions[number], alias, aliases, versions)
 
 
 def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:

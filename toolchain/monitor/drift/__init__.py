@@ -35,9 +35,7 @@ class Config:
     experiment: str = ""  # of MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"
 
     def __post_init__(self) -> None:
-        name, number, alias = registry.split_name(self.model)
-        if not name or "'" in self.model or (number and (alias or not number.isdigit())):
-            raise ConfigError(f"model is {self.model!r}: give a registered model as name, name@alias or name:version")
+        registry.check_name(self.model)
         open_place(self.samples)
         if not 0 < self.least_rows <= self.rows:
             raise ConfigError(f"least_rows is {self.least_rows}: give 1 to rows, which is {self.rows}")

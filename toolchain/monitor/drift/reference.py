@@ -5,12 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from toolchain.artifacts.profile import FILE, Profile, read_profile
-from toolchain.errors import ArtifactError, ConfigError
+from toolchain.errors import ArtifactError
 from toolchain.services import registry
 from toolchain.services.mlflow import Tracker, Version
 from toolchain.services.samples import Subject
-
-ALIASES = ("champion", "candidate")  # what a bare name means: what serves, or what would serve first
 
 
 @dataclass(frozen=True)
@@ -23,14 +21,15 @@ class Reference:
 
 
 def find_reference(tracker: Tracker, model: str) -> Reference:
-    """Return what ``model`` (name, name@alias or name:version) means; a bare name means what serves.
+    """Return what ``model`` (name, name@alias or name:version) means; a bare name means what serves, else what
+    would serve first.
 
     Raises:
         ArtifactError: the profile in MLflow is damaged, or is another model's.
         ConfigError: there is no such model, version or alias.
         ServiceError: MLflow does not answer, or refuses.
     """
-    version = _version(tracker, model)
+    version = registry.named(tracker, model, registry.CHAMPION, registry.CANDIDATE).version
     digest = version.tags[registry.TAG_DIGEST]
     subject = Subject(
         model=version.model,
@@ -39,22 +38,6 @@ def find_reference(tracker: Tracker, model: str) -> Reference:
         digest=digest,
     )
     return Reference(version, subject, _profile(tracker, version, digest))
-
-
-def _version(tracker: Tracker, model: str) -> Version:
-    name, number, alias = registry.split_name(model)
-    versions = {version.number: version for version in tracker.versions(name)}
-    if not versions:
-        raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
-    if not number:
-        aliases = tracker.aliases(name)
-        wanted = alias or next((one for one in ALIASES if one in aliases), ALIASES[0])
-        if wanted not in aliases:
-            raise ConfigError(f"{name} has no alias {wanted!r}; it has {', '.join(sorted(aliases)) or 'none'}")
-        number = aliases[wanted]
-    if number not in versions:
-        raise ConfigError(f"{name} has no version {number}; it has {', '.join(versions)}")
-    return versions[number]
 
 
 def _profile(tracker: Tracker, version: Version, digest: str) -> Profile | None:

@@ -10,7 +10,7 @@ from typing import Any
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.errors import ArtifactError, ServiceError
 from toolchain.processor import describe
 from toolchain.progress import say
 from toolchain.release.promote.api import Api, compare
@@ -21,7 +21,6 @@ from toolchain.release.promote.settings import Config
 from toolchain.services import interfaces, kubernetes, ledger, model_servers, registry, shelf
 from toolchain.services.mlflow import Tracker, Version
 
-CANDIDATE = "candidate"  # the alias that registration gives the gate's winner; with "-" and a kind, of the winner there
 METRICS_PORT = 8080  # of a pod that serves
 __all__ = ["Config", "Result", "promote", "run", "verdict_of"]
 
@@ -44,13 +43,14 @@ def promote(config: Config) -> dict[str, Any]:
         was seen of a canary at each percent; sha256 of the ledger's entry, "" when none was added.
     """
     tracker = Tracker()
-    aliases, version, versions = _named(tracker, config.model)
+    found = registry.named(tracker, config.model, registry.CANDIDATE)
+    version = found.version
     known = _without_abandoned(tracker, version, config)
-    push = _push(version, versions, aliases, known, config)
+    push = _push(found, known, config)
     decision = decide(push)
     if decision.action in (PROMOTE, TRY, SHADOW) and not _is_on_trial(known, version):
         check = _check(tracker, version)
-        push = replace(push, check=check, api=_api(tracker, version, check, known.serving, versions))
+        push = replace(push, check=check, api=_api(tracker, version, check, known.serving, found.versions))
         decision = decide(push)
     trial = _trial(tracker, push, version, decision, config) if decision.action == TRY else None
     if trial:
@@ -109,15 +109,14 @@ def _without_abandoned(tracker: Tracker, version: Version, config: Config) -> le
     return ledger.read(tracker, config.name)
 
 
-def _push(
-    version: Version, versions: Mapping[str, Version], aliases: Mapping[str, str], known: ledger.Ledger, config: Config
-) -> Push:
-    """Return all that counts for the decision on ``version`` before a server was started with it."""
+def _push(found: registry.Named, known: ledger.Ledger, config: Config) -> Push:
+    """Return all that counts for the decision on what was ``found`` before a server was started with it."""
+    version = found.version
     return Push(
         number=version.number,
         digest=version.tags[registry.TAG_DIGEST],
-        verdict=verdict_of(version.tags, _won(version.number, aliases), describe().kind),
-        older=_is_older(version, known.serving, versions),
+        verdict=verdict_of(version.tags, _won(version.number, found.aliases), describe().kind),
+        older=_is_older(version, known.serving, found.versions),
         serving=known.serving,
         force=config.force or _is_on_trial(known, version),  # what it overrode stands in the ledger already
         percent=config.canary,
@@ -175,24 +174,8 @@ def _trial(tracker: Tracker, push: Push, version: Version, decision: Decision, c
     return Trial(tracker, config.name, version, entry, config.plan(first), publish, texts)
 
 
-def _named(tracker: Tracker, model: str) -> tuple[dict[str, str], Version, dict[str, Version]]:
-    """Return the aliases of a model, the version that ``model`` means, and all its versions by number."""
-    name, number, alias = registry.split_name(model)
-    versions = {version.number: version for version in tracker.versions(name)}
-    if not versions:
-        raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
-    aliases = tracker.aliases(name)
-    wanted = alias or CANDIDATE
-    if not number and wanted not in aliases:
-        raise ConfigError(f"{name} has no alias {wanted!r}; it has {', '.join(sorted(aliases)) or 'none'}")
-    number = number or aliases[wanted]
-    if number not in versions:
-        raise ConfigError(f"{name} has no version {number}; it has {', '.join(versions)}")
-    return aliases, versions[number], versions
-
-
 def _won(number: str, aliases: Mapping[str, str]) -> bool:
-    return any(one == number for alias, one in aliases.items() if alias.partition("-")[0] == CANDIDATE)
+    return any(one == number for alias, one in aliases.items() if alias.partition("-")[0] == registry.CANDIDATE)
 
 
 def _is_older(version: Version, serving: ledger.Entry | None, versions: Mapping[str, Version]) -> bool:

@@ -31,13 +31,9 @@ class Config:
     disagreement: list[float] = field(default_factory=lambda: [0.1, 0.25])  # of rows; a retrained model has some
 
     def __post_init__(self) -> None:
-        name, number, alias = registry.split_name(self.model)
-        if not name or "'" in self.model or (number and alias):
-            raise ConfigError(f"model is {self.model!r}: give a registered model as name, name@alias or name:version")
-        if number and not number.isdigit():
-            raise ConfigError(f"model is {self.model!r}: a version is a number, as in {name}:3")
-        if name.endswith(ledger.SUFFIX):
-            raise ConfigError(f"{name} is a ledger; promote {name.removesuffix(ledger.SUFFIX)}")
+        registry.check_name(self.model)
+        if self.name.endswith(ledger.SUFFIX):
+            raise ConfigError(f"{self.name} is a ledger; promote {self.name.removesuffix(ledger.SUFFIX)}")
         if self.force and not self.reason.strip():
             raise ConfigError("force without a reason: give one in reason, it is recorded")
         if len(self.reason) > REASON_CHARACTERS:

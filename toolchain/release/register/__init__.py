@@ -26,7 +26,6 @@ from toolchain.services.mlflow import Tracker, Version, default_experiment
 
 NAME = re.compile(r"[\w][\w .-]*")  # what MLflow takes in a registered model's name, and a filter in quotes can hold
 DEFAULT_NAME = "model"  # where neither a name nor a pipeline is given
-CANDIDATE = "candidate"  # the alias of the winner; with "-" and the kind of processor, of the winner there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +251,7 @@ def _description(variant: Model, config: Config) -> str:
 
 
 def _aliases(finished: Finished) -> list[str]:
-    return [CANDIDATE, f"{CANDIDATE}-{finished.kind}"]
+    return [registry.CANDIDATE, f"{registry.CANDIDATE}-{finished.kind}"]
 
 
 def _headline(finished: Finished) -> dict[str, float]:

@@ -9,11 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from toolchain.errors import DataError
-from toolchain.services.samples import Subject
+from toolchain.services.samples import DRIFT_FORMAT, Subject
 
 # What becomes of a row: written; no room in the queue; not written, since the place was away; not to be described.
 KEPT, OVERRUN, LOST, UNDESCRIBED = "kept", "overrun", "lost", "undescribed"
-FORMAT = "toolchain.drift"
 KINDS = ("data", "prediction")  # of drift: in what is asked, in what is answered
 MOST_COLUMNS = 50  # of a verdict that are shown; there are some ten descriptors
 LABELS = ["model", "model_version", "variant"]
@@ -39,7 +38,7 @@ def read_verdict(content: bytes, subject: Subject) -> Verdict:
     """
     try:
         found = json.loads(content)
-        if found["format"] != FORMAT or found["digest"] != subject.digest:
+        if found["format"] != DRIFT_FORMAT or found["digest"] != subject.digest:
             raise ValueError("it is on another model")
         columns = found["columns"][:MOST_COLUMNS]
         return Verdict(

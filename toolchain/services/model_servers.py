@@ -9,6 +9,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from toolchain.errors import ServiceError
 
+HTTP = 8080  # the port of a pod that serves
 SECONDS_TO_ANSWER = 10.0  # both answers are ready at once; a busy machine takes longer
 
 

@@ -20,7 +20,7 @@ from toolchain.services.storage import s3
 
 FORMAT = "toolchain.samples"
 SUFFIX = ".jsonl"
-DRIFT = "drift.json"
+DRIFT, DRIFT_FORMAT = "drift.json", "toolchain.drift"
 SHOWN_DIGITS = 12  # of a digest
 STAMP = "%Y%m%dT%H%M%S"  # UTC, in the name of a file; six digits of a second's part and eight of chance follow
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from components import images
 from pipelines._placing import DEFAULT_SIZE
-from pipelines.engine.model_server.resources import HTTP, ModelServer, documents, name_of
+from pipelines.engine.model_server.resources import ModelServer, documents, name_of
 from toolchain.artifacts.model import DESCRIPTION
 from toolchain.artifacts.traffic import Traffic
 from toolchain.errors import ConfigError, ServiceError
@@ -19,7 +19,7 @@ from toolchain.progress import say
 from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import applying
 from toolchain.services.ledger import Entry
-from toolchain.services.model_servers import selector
+from toolchain.services.model_servers import HTTP, selector
 
 DEPLOYMENT = ("apps/v1", "Deployment")
 OPENVINO = "openvino"  # the back end that the plain image has not

@@ -12,10 +12,11 @@ from typing import Any
 from pipelines._placing import GIB, GPU, OURS, SIZES, Needs
 from toolchain.artifacts.traffic import Traffic
 from toolchain.errors import ConfigError
+from toolchain.services.model_servers import HTTP
 
 Document = dict[str, Any]
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")  # with "serve-" before it, a Service's name: 63 characters
-HTTP, GRPC = 8080, 8081  # ports
+GRPC = 8081  # port
 CALLERS = "toolchain/reaches-model-server"  # the label of pods, and of namespaces, that may call models
 TOKENS = "serve-tokens"  # an optional Secret with bearer tokens, under TOOLCHAIN_SERVE_TOKENS
 STORAGE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -23,13 +24,10 @@ STORAGE_PLACE = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 NEEDS = Needs(cpu=1, memory=2, storage=4)  # a server, its model twice while it changes versions, requests of 256 MiB
 REPLICAS = {"small": (1, 2), "medium": (2, 8), "large": (2, 24)}  # fewest: two outlive a node; most
 BUSY_SHARE = 0.7  # of the cores that a pod may use, on average, at which there are to be more pods
-LEAVE_SECONDS = (
-    15  # before SIGTERM, in which nodes take the pod off the Service; where it is the only one, they keep to it
-)
+# Before SIGTERM, in which nodes take the pod off the Service; where it is the only one, they keep to it.
+LEAVE_SECONDS = 15
 DRAIN_SECONDS = 5  # after SIGTERM, in which callers are told to leave the connections that they kept
-END_SECONDS = (
-    LEAVE_SECONDS + DRAIN_SECONDS + 10 + 5 + 5
-)  # and what it has begun (its deadline), the last answers, the exit
+END_SECONDS = LEAVE_SECONDS + DRAIN_SECONDS + 10 + 5 + 5  # and what it has begun, the last answers, the exit
 DIGITS = 12  # of a digest, in a label
 VERDICTS = ("winner", "safe")  # the words that the gate's verdict may begin with
 

@@ -16,7 +16,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import DESCRIPTION as OF_VARIANTS
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ConfigError, DataError
-from toolchain.export.torchserve.archive import Settings, write_archive
+from toolchain.export.torchserve.archive import write_archive
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what torch-model-archiver takes (check_model_name_regex_or_exit)
 VERSION = re.compile(r"\d+(\.\d+)*")
@@ -88,17 +88,10 @@ def run(model: Path, archive: Path, config: Config) -> Result:
     _check(chosen)
     work = Work("export.torchserve", config, model=chosen)
     file = f"{config.name}-{config.version}.mar"
-    settings = Settings(
-        workers=config.workers,
-        threads=config.threads,
-        batch_requests=config.batch_requests,
-        batch_wait_ms=config.batch_wait_ms,
-        timeout_seconds=config.timeout_seconds,
-    )
     with new_measurement(archive, "torchserve", work) as writer:
         place = writer.folder / STORE / file
         place.parent.mkdir()
-        write_archive(place, chosen, config.name, config.version, settings, _requirements(chosen))
+        write_archive(place, chosen, config.name, config.version, _configuration(config), _requirements(chosen))
         text = PROPERTIES.format(store=STORE, file=file, most=MOST_REQUEST_BYTES)
         (writer.folder / "config.properties").write_text(text, encoding="utf-8")
         size = place.stat().st_size
@@ -125,6 +118,18 @@ def _check(model: Model) -> None:
         raise DataError(f"{model.path} is a model for {found.task}; the handler answers with {' or '.join(TASKS)}")
     if found.backend not in RUNTIMES:
         raise DataError(f"{model.path} runs on {found.backend!r}; export it first: {' or '.join(RUNTIMES)} is served")
+
+
+def _configuration(config: Config) -> str:
+    """Return how TorchServe runs the model, as its model-config.yaml."""
+    return (
+        f"minWorkers: {config.workers}\n"
+        f"maxWorkers: {config.workers}\n"
+        f"batchSize: {config.batch_requests}\n"
+        f"maxBatchDelay: {config.batch_wait_ms}\n"
+        f"responseTimeout: {config.timeout_seconds}\n"
+        f"handler:\n  threads: {config.threads}\n"
+    )
 
 
 def _requirements(model: Model) -> str:

@@ -6,7 +6,6 @@ The format is that of torch-model-archiver 0.12 (model_packaging_utils.py, manif
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,25 +28,18 @@ OURS = (
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, the earliest that zip knows: the same model makes the same archive
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How TorchServe runs a model; the same as the step's, with their units."""
-
-    workers: int
-    threads: int
-    batch_requests: int
-    batch_wait_ms: int
-    timeout_seconds: int
-
-
-def write_archive(target: Path, model: Model, name: str, version: str, settings: Settings, requirements: str) -> None:
+def write_archive(target: Path, model: Model, name: str, version: str, configuration: str, requirements: str) -> None:
     """Write ``model`` as the archive ``target``, called ``name`` and ``version`` in TorchServe.
+
+    Args:
+        configuration: How TorchServe runs it, as YAML.
+        requirements: The packages that the workers' Python must have, as pip reads them.
 
     Raises:
         StorageFullError: the disk is full.
     """
     texts = {
-        CONFIGURATION: _configuration(settings),
+        CONFIGURATION: configuration,
         REQUIREMENTS: requirements,
         MANIFEST: _manifest(model, name, version),
     }
@@ -73,17 +65,6 @@ def _entry(inner: str) -> zipfile.ZipInfo:
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     return entry
-
-
-def _configuration(settings: Settings) -> str:
-    return (
-        f"minWorkers: {settings.workers}\n"
-        f"maxWorkers: {settings.workers}\n"
-        f"batchSize: {settings.batch_requests}\n"
-        f"maxBatchDelay: {settings.batch_wait_ms}\n"
-        f"responseTimeout: {settings.timeout_seconds}\n"
-        f"handler:\n  threads: {settings.threads}\n"
-    )
 
 
 def _manifest(model: Model, name: str, version: str) -> str:

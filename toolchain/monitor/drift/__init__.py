@@ -18,9 +18,8 @@ from toolchain.monitor.drift.window import Window, read_window
 from toolchain.progress import say
 from toolchain.services import registry
 from toolchain.services.mlflow import Tracker
-from toolchain.services.samples import DRIFT, folder_of, open_place
+from toolchain.services.samples import DRIFT, DRIFT_FORMAT, folder_of, open_place
 
-FORMAT = "toolchain.drift"
 NO_PROFILE = "it was registered without a profile, by an older toolchain; register the model again by its pipeline"
 
 
@@ -69,7 +68,7 @@ def look(reference: Reference, window: Window, config: Config) -> dict[str, Any]
     drifted = {column.kind for column in columns if column.drifted}
     say(reason or f"{count:,} rows of {reference.subject.model} {reference.subject.model_version} compared")
     return {
-        "format": FORMAT,
+        "format": DRIFT_FORMAT,
         "version": 1,
         **asdict(reference.subject),
         "checked": round(time.time(), 3),

@@ -10,7 +10,7 @@ from typing import Any
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ArtifactError, ServiceError
+from toolchain.errors import ArtifactError
 from toolchain.processor import describe
 from toolchain.progress import say
 from toolchain.release.promote.api import Api, compare
@@ -21,7 +21,6 @@ from toolchain.release.promote.settings import Config
 from toolchain.services import interfaces, kubernetes, ledger, model_servers, registry, shelf
 from toolchain.services.mlflow import Tracker, Version
 
-METRICS_PORT = 8080  # of a pod that serves
 __all__ = ["Config", "Result", "promote", "run", "verdict_of"]
 
 
@@ -162,11 +161,8 @@ def _trial(tracker: Tracker, push: Push, version: Version, decision: Decision, c
     def texts() -> dict[str, str]:
         if config.servers:
             return model_servers.figures(config.servers)
-        selector = model_servers.selector(config.name)
-        found = kubernetes.pod_answers(config.namespace, selector, METRICS_PORT, "metrics")
-        if not found:
-            raise ServiceError(f"no pod in namespace {config.namespace} serves {config.name}: promote without a canary")
-        return found
+        pods = model_servers.selector(config.name)
+        return kubernetes.pod_answers(config.namespace, pods, model_servers.HTTP, "metrics")
 
     def publish() -> None:
         shelf.publish(tracker, config.name, config.shelf)

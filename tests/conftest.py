@@ -2,12 +2,14 @@
 
 import csv
 import gzip
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,13 @@ LABELS = ("negative", "positive")
 
 settings.register_profile("toolchain", deadline=None)  # a busy machine breaks no law
 settings.load_profile("toolchain")
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Leave the process's environment as the test found it: a command names its registry there."""
+    with patch.dict(os.environ):
+        yield
 
 
 def _reviews() -> dict[str, list[Any]]:

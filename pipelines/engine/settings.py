@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds pipelines/, components/ and toolchain/
+DATABASE = "mlflow.db"
 STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "TOOLCHAIN_BUCKET")
 
 
@@ -40,12 +41,12 @@ class Settings:
 
     @property
     def mlflow_database(self) -> Path:
-        return self.runs / "mlflow.db"
+        return self.runs / DATABASE
 
     @property
     def has_registry(self) -> bool:
-        """Whether a model can be registered: the file of this machine's registry is made by the first."""
-        return not self.tracking_uri.startswith("sqlite") or self.mlflow_database.is_file()
+        """Whether a model can be registered: a registry that nobody named is a file that the first of them makes."""
+        return self.tracking_uri != _beside(self.runs) or self.mlflow_database.is_file()
 
 
 def read_settings() -> Settings:
@@ -56,10 +57,14 @@ def read_settings() -> Settings:
         endpoint=os.environ.get("KFP_ENDPOINT", ""),
         namespace=os.environ.get("KFP_NAMESPACE", ""),
         token=os.environ.get("KFP_TOKEN", ""),
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}",
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or _beside(runs),
         owner=os.environ.get("TOOLCHAIN_OWNER") or _user(),
         resources=os.environ.get("TOOLCHAIN_RESOURCES", ""),
     )
+
+
+def _beside(runs: Path) -> str:
+    return f"sqlite:///{runs / DATABASE}"
 
 
 def name_registry(settings: Settings) -> None:

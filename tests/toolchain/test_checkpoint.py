@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,26 @@ from toolchain.train.vision import Config, run
 
 CODE = Path(checkpoint.__file__).parent / "train" / "vision"
 CPU = torch.device("cpu")
-SECONDS_TO_SAVE = 120  # a training's first checkpoint must be in S3 by then, even on a busy machine
 SETTINGS = {"epochs": 10, "patience": 10, "batch_rows": 16, "checkpoint_batches": 2, "average": 0.9}
+
+SAVES = 6  # of the training that is killed: it is in its second pass over 120 rows then
+KILLED = """
+import os, signal
+from toolchain.checkpoint import Checkpoint
+from toolchain.train.vision import *
+
+save, saves = Checkpoint.save, []
+
+def save_and_end(checkpoint, state):
+    save(checkpoint, state)
+    checkpoint.copies.wait()
+    saves.append(state)
+    if len(saves) == {saves}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoint.save = save_and_end
+run(Path({digits!r}), Path("killed"), Config({words}))
+"""
 
 
 @pytest.fixture
@@ -132,13 +149,9 @@ def test_a_pod_that_was_killed_goes_on_elsewhere_to_the_same_result(
     place: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     words = ", ".join(f"{name}={value!r}" for name, value in SETTINGS.items())
-    program = f"from toolchain.train.vision import *; run(Path({str(digits)!r}), Path('killed'), Config({words}))"
-    pod = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()})
-    end = time.monotonic() + SECONDS_TO_SAVE
-    while time.monotonic() < end and pod.poll() is None and not listing(place):
-        time.sleep(0.02)
-    pod.send_signal(signal.SIGKILL)
-    assert pod.wait() == -signal.SIGKILL
+    program = KILLED.format(digits=str(digits), words=words, saves=SAVES)
+    pod = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert pod.returncode == -signal.SIGKILL
     (copy,) = listing(place)
     assert not (tmp_path / "killed").exists()
 

@@ -1,5 +1,7 @@
 """What a user's environment says: read once, and nothing secret of it shown."""
 
+from pathlib import Path
+
 import pytest
 
 from pipelines.engine.settings import read_settings
@@ -14,3 +16,14 @@ def test_what_settings_show_of_themselves_holds_no_secret(monkeypatch: pytest.Mo
     assert "https://kfp.example.com" in repr(settings)
     assert "a-token" not in repr(settings)
     assert "a-password" not in repr(settings)
+
+
+def test_only_the_registry_that_nobody_names_waits_for_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert not read_settings().has_registry
+    read_settings().mlflow_database.touch()
+    assert read_settings().has_registry
+    for named in (f"sqlite:///{tmp_path / 'elsewhere.db'}", "https://mlflow.example.com"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", named)
+        assert read_settings().has_registry

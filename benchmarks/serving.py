@@ -21,8 +21,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
 from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
-from threading import Thread
 
 from _bare_server import LENGTH
 from _servers import ROOT, WORDS, Client, body_of, free_port, made, own, started, text
@@ -30,9 +30,9 @@ from _servers import ROOT, WORDS, Client, body_of, free_port, made, own, started
 from toolchain.processor import describe, usable_cores
 
 REQUESTS, WARM = 60, 20  # of each side: in a turn; before the first
-CLIENTS, EACH = 8, 25  # requests of each client, in a turn
+CLIENTS, EACH = 8, 100  # requests of each client, in a turn
 SPEED, TAIL = 0.95, 1.25
-BARE, OWN = "bare session", "toolchain"
+BARE, OWN, ONE = "bare session", "toolchain", "one stream"  # the last is the toolchain's with --streams 1
 NEEDED = ("numpy", "onnxruntime", "orjson", "pillow", "pyyaml", "rich", "tokenizers")  # by the model, in any server
 OTHERS = {"litserve": ["litserve"], "mlserver": ["mlserver", "uvloop<0.22"]}  # MLServer's workers end with a newer one
 
@@ -84,7 +84,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 
 
 def sides_of(folder: Path, beside: Sequence[str], scratch: Path) -> dict[str, Side]:
-    ports = {name: free_port() for name in (BARE, OWN, "plain FastAPI", *beside)}
+    ports = {name: free_port() for name in (BARE, OWN, ONE, "plain FastAPI", *beside)}
     scripts = ROOT / "benchmarks"
 
     def script(python: str | Path, file: str, name: str) -> list[str]:
@@ -93,6 +93,7 @@ def sides_of(folder: Path, beside: Sequence[str], scratch: Path) -> dict[str, Si
     sides = {
         BARE: Side(script(sys.executable, "_bare_server.py", BARE), ports[BARE], "", ""),
         OWN: Side(own(str(folder), "--port", str(ports[OWN])), ports[OWN]),
+        ONE: Side(own(str(folder), "--port", str(ports[ONE]), "--streams", "1"), ports[ONE]),
     }
     plain = script(sys.executable, "_plain_server.py", "plain FastAPI")
     sides["plain FastAPI"] = Side(plain, ports["plain FastAPI"], "/docs")
@@ -161,22 +162,17 @@ def rate(side: Side, requests: int) -> float:
 def percentiles(side: Side) -> tuple[float, float]:
     """Return the middle and the 99th percentile, in seconds, of requests of CLIENTS clients at once."""
     seconds: list[float] = []
-
-    def ask_often() -> None:
-        with closing(side.client()) as client:
-            client.ask()
-            for _ in range(EACH):
-                began = time.perf_counter()
-                client.ask()
-                seconds.append(time.perf_counter() - began)
-
-    threads = [Thread(target=ask_often) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(seconds) != CLIENTS * EACH:
-        raise RuntimeError("a client had no answer; its error stands above")
+    with DefaultSelector() as selector, ExitStack() as stack:
+        for _ in range(CLIENTS):
+            client = stack.enter_context(closing(Client(side.port, side.path, side.body)))
+            client.send()
+            selector.register(client, EVENT_READ, time.perf_counter())
+        while len(seconds) < CLIENTS * EACH:
+            for key, _ in selector.select():
+                if key.fileobj.receive():
+                    seconds.append(time.perf_counter() - key.data)
+                    key.fileobj.send()
+                    selector.modify(key.fileobj, EVENT_READ, time.perf_counter())
     return statistics.median(seconds), statistics.quantiles(seconds, n=100)[98]
 
 

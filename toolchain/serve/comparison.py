@@ -44,7 +44,7 @@ async def _compare(trial: Trial, labels: Sequence[Any], again: Again) -> None:
     with trial.tried.held(), trial.asked.held():
         try:
             rows = await again(trial.asked)
-            found = labels_of(trial.asked, await trial.asked.ask(rows, asyncio.Event().wait()))
+            found = labels_of(trial.asked, await trial.asked.ask(rows, asyncio.Event().wait))
         except Problem:  # too slow, too full or not to be asked: then there is nothing to compare
             return
         except Exception as error:  # the answer was given; an operator needs the place

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -34,11 +34,12 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        passage = Passage(self, send, request_id(scope))
+        headers = dict(scope["headers"])
+        passage = Passage(self, send, request_id(headers))
         scope[REQUEST_ID], scope[SERVED] = passage.id, None
         self.in_flight += 1
         try:
-            self._check(scope)
+            self._check(scope, headers)
             await self._pass(scope, passage.limited(receive), passage.send)
         except Problem as problem:
             await passage.refuse(scope, receive, problem)
@@ -48,7 +49,8 @@ class Door:
         finally:
             self.in_flight -= 1
             self.held -= passage.bytes
-            self.count(scope[SERVED], _route(scope), passage.status, passage.watch.seconds)
+            route, seconds = _route(scope), passage.watch.seconds
+            soon(lambda: self.count(scope[SERVED], route, passage.status, seconds))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application answer. The way to what is asked most would cost as much again: it is left out."""
@@ -79,8 +81,7 @@ class Door:
             raise Problem(429, "too much is being read already; come again in 1 s", retry_after=1)
         self.held += size
 
-    def _check(self, scope: Scope) -> None:
-        headers = dict(scope["headers"])
+    def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         if scope.get("state", {}).get(FULL) and scope["path"] not in OPEN:
             raise Problem(429, "too many connections are open; come again in 1 s", retry_after=1)
         if scope["path"] not in OPEN and not self.admits(headers.get(b"authorization", b"")):
@@ -157,9 +158,21 @@ class Passage:
         self.bytes += size
 
 
-def request_id(scope: Scope) -> str:
+def soon(note: Callable[[], None]) -> None:
+    """Call ``note`` once the answer is on its way: who waits for it need not wait for our books too."""
+
+    def noted() -> None:
+        try:
+            note()
+        except Exception as error:  # the answer was given; an operator needs the place
+            tell_place(error)
+
+    asyncio.get_running_loop().call_soon(noted)
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> str:
     """Return the id that the caller gave in X-Request-Id, if it is plain and short; a new one otherwise."""
-    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    given = headers.get(b"x-request-id", b"")
     return given.decode() if IDS.fullmatch(given) else uuid4().hex
 
 

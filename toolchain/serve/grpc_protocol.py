@@ -31,6 +31,9 @@ INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 OPEN = ("ServerLive", "ServerReady", "Check")  # what needs no token: no row passes
 IDENTITY_ONLY = 1  # the bit of "not compressed": a small message that grows to gigabytes is not unpacked
 CONNECTION_SECONDS = 300.0  # then a client connects anew, and meets the pods that have come meanwhile; no call is lost
+ON_THE_WAY_SECONDS = (
+    0.05  # a client's deadline ends before the server's count of it, which begins when the call arrives
+)
 CODES = {  # by the HTTP status that means the same
     **dict.fromkeys((400, 415, 422), grpc.StatusCode.INVALID_ARGUMENT),
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -145,7 +148,8 @@ class Protocol:
     def _leave(self, route: str, call: Call, seconds: float) -> None:
         self._door.in_flight -= 1
         self._door.held -= call.bytes
-        if call.status == 499 and call.context.time_remaining() == 0:  # the client waited as long as it wanted to
+        left = call.context.time_remaining()
+        if call.status == 499 and left is not None and left <= ON_THE_WAY_SECONDS:  # it waited as long as it wanted to
             call.status = 504
         self._door.count(call.served, route, call.status, seconds)
 

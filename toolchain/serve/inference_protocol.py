@@ -4,7 +4,7 @@ Texts come as they are (BYTES), pictures as pixels at the model's size (UINT8). 
 https://github.com/kserve/open-inference-protocol; its binary extension is not spoken here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from math import inf, prod
 from typing import Any
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from toolchain.answering import Prepared
 from toolchain.preprocess import Pictures
 from toolchain.serve import predict
-from toolchain.serve.door import REQUEST_ID
+from toolchain.serve.door import REQUEST_ID, soon
 from toolchain.serve.fleet import Fleet
 from toolchain.serve.problems import Problem
 from toolchain.serve.served import Served
@@ -100,11 +100,15 @@ async def infer(
     tensor = _only_input(body, served)
     wanted = _wanted_outputs(body, served)
     rows = await _rows(tensor, served)
-    answers = await served.ask(rows, gone(), seconds)
-    fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
-    fleet.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, answers)
-    for row, one in zip(rows, answers, strict=True):
-        predict.count(served, row, one)
+    answers = await served.ask(rows, gone, seconds)
+
+    def note() -> None:
+        fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
+        fleet.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, answers)
+        for row, one in zip(rows, answers, strict=True):
+            predict.count(served, row, one)
+
+    soon(note)
     given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]
     return {"model_name": served.name, "model_version": served.version, "outputs": given}
 
@@ -219,7 +223,7 @@ def _shaped(numbers: Any, shape: list[int], pointer: str) -> Any:
     return numbers.astype(np.uint8).reshape(shape)
 
 
-def _told(served: Served, answers: list[Any]) -> list[dict[str, Any]]:
+def _told(served: Served, answers: Sequence[Any]) -> list[dict[str, Any]]:
     names = served.model.signature.labels
     if served.answerer.detects:
         (answer,) = answers

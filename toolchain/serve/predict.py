@@ -15,7 +15,7 @@ from toolchain.detections import Answer
 from toolchain.errors import DataError
 from toolchain.pictures import stored_size
 from toolchain.preprocess import Pictures
-from toolchain.serve.door import REQUEST_ID, SERVED
+from toolchain.serve.door import REQUEST_ID, SERVED, soon
 from toolchain.serve.fleet import Fleet
 from toolchain.serve.problems import Problem
 from toolchain.serve.served import Served
@@ -34,9 +34,15 @@ async def predict(request: Request, fleet: Fleet) -> Response:
     served = chosen(request, fleet)
     values, threshold = _values(request, served, content)
     rows = await prepare(served, values)
-    answers = await served.ask(rows, gone(request))
-    fleet.answered(served, answers, lambda other: prepare(other, values))
-    fleet.sample(served, request.scope[REQUEST_ID], values, rows, answers)
+    answers = await served.ask(rows, lambda: gone(request))
+
+    def note() -> None:
+        fleet.answered(served, answers, lambda other: prepare(other, values))
+        fleet.sample(served, request.scope[REQUEST_ID], values, rows, answers)
+        for row, answer in zip(rows, answers, strict=True):
+            count(served, row, answer)
+
+    soon(note)
     told = [_told(served, row, answer, threshold) for row, answer in zip(rows, answers, strict=True)]
     return Response(orjson.dumps({"model": served.identity, "answers": told}), media_type=JSON)
 
@@ -187,7 +193,6 @@ def _picture(content: bytes, name: str, served: Served, pointer: str) -> tuple[d
 
 
 def _told(served: Served, row: Prepared, answer: Any, threshold: float) -> dict[str, Any]:
-    count(served, row, answer)
     labels = served.model.signature.labels
     if not isinstance(answer, Answer):
         label, score = top(served, answer)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,17 +86,27 @@ class Served:
         finally:
             self.unprepared -= rows
 
-    async def ask(self, rows: Sequence[Prepared], gone: Awaitable[object], seconds: float = math.inf) -> list[Any]:
+    async def ask(
+        self, rows: Sequence[Prepared], gone: Callable[[], Awaitable[object]], seconds: float = math.inf
+    ) -> Sequence[Any]:
         """Return the answers to ``rows``, or say by a Problem why there are none.
 
-        ``gone`` ends when the client has gone, after which nobody wants the answers; nor after ``seconds``, where the
-        client's deadline comes before the server's.
+        ``gone()`` ends when the client has gone, after which nobody wants the answers; nor after ``seconds``, where
+        the client's deadline comes before the server's.
         """
-        seconds = min(seconds, self.settings.deadline_seconds)
-        left = asyncio.ensure_future(gone)
+        if self.parity.reason:
+            raise Problem(503, f"the model is not ready: {self.parity.reason}")
+        await asyncio.sleep(0)  # now those who came at the same time are users too
+        answers = self.batcher.answer_here(rows) if self.users <= 1 else None
+        if answers is None:
+            answers = await self._queue(rows, gone, min(seconds, self.settings.deadline_seconds))
+        return answers
+
+    async def _queue(
+        self, rows: Sequence[Prepared], gone: Callable[[], Awaitable[object]], seconds: float
+    ) -> Sequence[Any]:
+        left = asyncio.ensure_future(gone())
         try:
-            if self.parity.reason:
-                raise Problem(503, f"the model is not ready: {self.parity.reason}")
             ticket = self.batcher.submit(rows, time.monotonic() + seconds)
             either: set[asyncio.Future[Any]] = {ticket.future, left}
             try:

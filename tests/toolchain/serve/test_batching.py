@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain.answering import Prepared
+from toolchain.errors import ArtifactError
 from toolchain.serve.batching import Batcher, Lanes, QueueFullError, Waiting
 
 
@@ -112,6 +113,71 @@ def test_a_stream_leaves_rows_to_the_others():
         return sorted((len(batch) for batch in model.batches if batch[0] == 5), reverse=True)
 
     assert asyncio.run(ask()) == [2, 2, 1, 1, 1, 1]
+
+
+def test_a_lone_row_of_a_short_model_is_answered_without_changing_threads():
+    async def ask() -> tuple[list[Any], list[int]]:
+        threads, batches = [], []
+
+        def answer(rows: Sequence[Prepared]) -> list[Any]:
+            threads.append(threading.get_ident())
+            return [row.data * 2 for row in rows]
+
+        batcher = Batcher(answer, batch_rows=3, observe=lambda rows, *_: batches.append(rows))
+        unknown = batcher.answer_here(rows_of(5, 5))
+        await batcher.submit(rows_of(5, 5), soon()).future
+        await until(lambda: batches)
+        known = batcher.answer_here(rows_of(5, 5))
+        await until(lambda: len(batches) == 2)
+        assert batcher.answer_here(rows_of(5, 6)) is None, "they do not run at once"
+        assert batcher.answer_here(rows_of(5, 5, 5, 5)) is None, "nor do more than a batch holds"
+        await asyncio.to_thread(batcher.close)
+        assert batcher.answer_here(rows_of(5)) is None, "it has ended"
+        assert [thread == threading.get_ident() for thread in threads] == [False, True]
+        return [unknown, known], batches
+
+    assert asyncio.run(ask()) == ([None, [0, 2]], [2, 2])
+
+
+def test_rows_that_take_long_or_would_be_in_anyones_way_are_left_to_the_threads():
+    async def ask() -> None:
+        model = Recorder()
+        batcher = Batcher(lambda rows: time.sleep(rows[0].length / 1000) or model.answer(rows))
+        await batcher.submit(rows_of(1), soon()).future
+        assert batcher.answer_here(rows_of(1)) == [0]
+        assert batcher.answer_here(rows_of(100)) is None, "some 0.1 s, in which nobody else would be heard"
+        model.free.clear()
+        running = batcher.submit(rows_of(1), soon())
+        await until(lambda: not batcher.waiting)
+        assert batcher.answer_here(rows_of(1)) is None, "a thread is at work"
+        model.free.set()
+        await running.future
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(ask())
+
+
+def test_a_model_that_fails_does_so_in_either_thread_and_answers_again_later():
+    async def ask() -> None:
+        fails = [False]
+
+        def answer(rows: Sequence[Prepared]) -> list[Any]:
+            if fails[0]:
+                raise ArtifactError("it does not run")
+            return [row.data for row in rows]
+
+        batcher = Batcher(answer)
+        await batcher.submit(rows_of(1), soon()).future
+        fails[0] = True
+        with pytest.raises(ArtifactError):
+            batcher.answer_here(rows_of(1))
+        with pytest.raises(ArtifactError):
+            await batcher.submit(rows_of(1), soon()).future
+        fails[0] = False
+        assert batcher.answer_here(rows_of(1)) == [0]
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(ask())
 
 
 def test_the_oldest_waits_for_company_no_longer_than_it_is_told():

@@ -349,7 +349,7 @@ def test_the_clock_that_is_used_is_one_that_nobody_sets(
         rows = followed.fleet.stable.answerer.prepare(["good"])
 
         async def ask(rows: Any = rows) -> Any:
-            return await followed.fleet.stable.ask(rows, asyncio.Event().wait())
+            return await followed.fleet.stable.ask(rows, asyncio.Event().wait)
 
         assert np.argmax(followed.loop.run_until_complete(ask())[0]) == 1
 

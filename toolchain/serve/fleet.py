@@ -42,6 +42,7 @@ class Fleet:
     traffic: Traffic | None = None
     roles: Mapping[str, Served] = field(default_factory=dict)  # by "stable", "canary", "shadow"
     refused: Mapping[str, Refusal] = field(default_factory=dict)  # by version, or "traffic.json"
+    watched: bool = True  # whether somebody still watches the canary: without that it gets nothing
     draining: bool = False  # told to end: balancers shall send nothing more
     sampler: Sampler | None = None  # where samples are asked for
 
@@ -93,7 +94,7 @@ class Fleet:
         if version:
             return self._named(version)
         canary = self.roles.get(CANARY)
-        if canary and self.traffic and not canary.unready and self.traffic.goes_to_canary(request_id):
+        if canary and self.traffic and self.watched and not canary.unready and self.traffic.goes_to_canary(request_id):
             return canary
         return self.stable
 
@@ -126,10 +127,15 @@ class Fleet:
         leaving = [served for served in self.roles.values() if served not in roles.values()]
         if roles != self.roles:
             self.exposition.changed()
-        self.traffic, self.roles = traffic, roles
+        self.traffic, self.roles, self.watched = traffic, roles, True
         self._tell()
         for served in leaving:
             self._leaving[served] = asyncio.create_task(self._leave(served))
+
+    def watch(self, watched: bool) -> None:
+        """Hear whether somebody watches the canary."""
+        self.watched = watched
+        self._tell()
 
     def refuse(self, refused: Mapping[str, Refusal]) -> None:
         """Remember what is not taken now, and why."""
@@ -165,7 +171,7 @@ class Fleet:
 
     def _tell(self) -> None:
         """Let the figures say what each version is for."""
-        percent = self.traffic.percent if self.traffic and CANARY in self.roles else 0.0
+        percent = self.traffic.percent if self.traffic and self.watched and CANARY in self.roles else 0.0
         shares = {STABLE: 100.0 - percent, CANARY: percent, SHADOW: 0.0}
         for role, served in self.roles.items():
             served.metrics.role(role, shares[role])

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from toolchain.artifacts.traffic import FILE, Target, Traffic, parse
+from toolchain.artifacts.traffic import FILE, UNWATCHED_SECONDS, Target, Traffic, parse
 from toolchain.errors import ArtifactError, ServiceError, StorageFullError, ToolchainError
 from toolchain.serve.fleet import STABLE, Fleet, Refusal
 from toolchain.serve.problems import tell_place
@@ -44,6 +44,7 @@ class Follower:
         self._traffic: Traffic | None = None  # what answers
         self._roles: dict[str, Served] = {}
         self._refused: dict[str, Refusal] = {}
+        self._heartbeat, self._beaten_at, self._watched = b"", 0.0, True  # of who watches a canary
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="following", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,6 +72,7 @@ class Follower:
         while not self._ended.wait(self._settings.look_seconds):
             try:
                 self._look()
+                self._mind()
             except Exception as error:  # whatever it is, the next look may go well, and requests go on meanwhile
                 tell_place(error, "looking at the shelf")
 
@@ -93,6 +95,20 @@ class Follower:
             self._refuse({FILE: Refusal(KINDS[type(error)], str(error))})
             return
         self._take(traffic)
+
+    def _mind(self) -> None:
+        """Let the canary have its share only while somebody watches it."""
+        if self._traffic is None or self._traffic.canary is None:
+            return
+        heartbeat, now = self._shelf.heartbeat(), time.monotonic()
+        if heartbeat not in (b"", self._heartbeat):
+            self._heartbeat, self._beaten_at = heartbeat, now
+        watched = now - self._beaten_at <= UNWATCHED_SECONDS
+        if self._loop and watched != self._watched:
+            self._loop.call_soon_threadsafe(self.fleet.watch, watched)
+            share = f"{self._traffic.percent:g} %" if watched else "nothing: nobody watches it any more"
+            print(f"the canary, version {self._traffic.canary.version}, gets {share}", flush=True)
+        self._watched = watched
 
     def _parse(self, document: bytes) -> Traffic:
         try:
@@ -147,6 +163,7 @@ class Follower:
 
     def _change(self, traffic: Traffic, roles: dict[str, Served]) -> None:
         self._traffic, self._roles = traffic, roles
+        self._beaten_at, self._watched = time.monotonic(), True  # whoever changed it is there
         if self._loop:
             self._loop.call_soon_threadsafe(self.fleet.change, traffic, roles)
             print(f"changed: {told(traffic, roles)}", flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from toolchain.artifacts.folder import new_folder, write_file
 from toolchain.artifacts.model import open_model
-from toolchain.artifacts.traffic import FILE, Target, Traffic
+from toolchain.artifacts.traffic import FILE, HEARTBEAT, Target, Traffic
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, ToolchainError
 from toolchain.serve.settings import Settings
 
@@ -48,6 +48,13 @@ class Folder:
         except OSError as error:
             raise ServiceError(f"{self._path / FILE} cannot be read: {error.strerror or error}") from error
 
+    def heartbeat(self) -> bytes:
+        """Return what whoever watches a canary wrote last; b"" for nothing, or nothing that can be read."""
+        try:
+            return (self._path / HEARTBEAT).read_bytes()
+        except OSError:
+            return b""
+
     def folder(self, target: Target) -> Path:
         """Return the folder of a version. Raises AbsentError when there is none."""
         folder = self._path / target.digest
@@ -67,6 +74,7 @@ class Bucket:
 
         self._uri, self.name, self.shown = uri, uri.rpartition("/")[2], f"{uri}/{FILE}"
         self._storage, self._watched = storage, storage.Watched(self.shown)
+        self._beating = storage.Watched(f"{uri}/{HEARTBEAT}")
         # two buckets may hold models of one name
         self._cache = _private(cache / f"{self.name}-{sha256(uri.encode()).hexdigest()[:URI_DIGITS]}")
         self._seen, self._told = False, False  # whether S3 ever answered, and whether it was told that it does not
@@ -90,6 +98,13 @@ class Bucket:
             return kept.read_bytes()
         self._seen = True
         return found
+
+    def heartbeat(self) -> bytes:
+        """Return what whoever watches a canary wrote last; b"" for nothing, or nothing that can be read."""
+        try:
+            return self._beating.content()
+        except ServiceError:
+            return b""
 
     def folder(self, target: Target) -> Path:
         """Return the folder of a version on this machine, fetched unless it is there and whole.

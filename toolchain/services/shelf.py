@@ -11,10 +11,11 @@ from collections.abc import Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
+from uuid import uuid4
 
 from toolchain.artifacts.folder import link_or_copy, new_folder, write_file
 from toolchain.artifacts.model import DESCRIPTION, open_model
-from toolchain.artifacts.traffic import DIGEST_DIGITS, FILE, Target, Traffic, as_bytes
+from toolchain.artifacts.traffic import DIGEST_DIGITS, FILE, HEARTBEAT, Target, Traffic, as_bytes
 from toolchain.errors import ArtifactError, ServiceError
 from toolchain.progress import say
 from toolchain.services import ledger
@@ -38,6 +39,9 @@ class Shelf(Protocol):
 
     def tell(self, traffic: bytes) -> None:
         """Replace the document at once."""
+
+    def beat(self) -> None:
+        """Tell servers that somebody watches the canary."""
 
     def clear(self, kept: Set[str], before: float) -> None:
         """Remove models other than ``kept`` that were put there ``before``, in seconds since 1970."""
@@ -71,6 +75,9 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_file(self.path / FILE, traffic)
 
+    def beat(self) -> None:
+        write_file(self.path / HEARTBEAT, _word())
+
     def clear(self, kept: Set[str], before: float) -> None:
         for folder in self.path.iterdir():
             if len(folder.name) == DIGEST_DIGITS and folder.name not in kept and folder.stat().st_mtime < before:
@@ -93,6 +100,9 @@ class Bucket:
 
     def tell(self, traffic: bytes) -> None:
         s3.write(traffic, self.uri + FILE)
+
+    def beat(self) -> None:
+        s3.write(_word(), self.uri + HEARTBEAT)
 
     def clear(self, kept: Set[str], before: float) -> None:
         newest: dict[str, float] = {}
@@ -138,6 +148,16 @@ def bring(tracker: Tracker, model: str, target: Target, place: str) -> None:
     _bring(tracker, model, target, open_shelf(place))
 
 
+def beat(place: str) -> None:
+    """Tell the servers that look at ``place`` that somebody watches the canary.
+
+    Raises:
+        ServiceError: S3 does not answer, or refuses.
+        StorageFullError: the disk is full.
+    """
+    open_shelf(place).beat()
+
+
 def needed(known: Ledger, since: float) -> set[str]:
     """Return the digests that ``known`` named at any time after ``since`` (seconds since 1970), and by a rollback."""
     found = {entry.digest for entry in known.served[-2:]}
@@ -146,6 +166,10 @@ def needed(known: Ledger, since: float) -> set[str]:
         traffic = Ledger(known.model, known.lines[:place]).traffic if end > since else None
         found |= {target.digest for target in traffic.targets.values()} if traffic else set()
     return found
+
+
+def _word() -> bytes:
+    return uuid4().hex.encode()
 
 
 def _bring(tracker: Tracker, model: str, target: Target, shelf: Shelf) -> None:

@@ -5,6 +5,7 @@ own metrics, requests whose outcomes are drawn here.
 """
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ import pytest
 
 from tests.toolchain.serve.conftest import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
-from toolchain.artifacts.traffic import FILE, parse
+from toolchain.artifacts.traffic import FILE, HEARTBEAT, parse
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.release.promote import canary
 from toolchain.release.promote.canary import Plan, Trial, shares
@@ -117,10 +118,11 @@ def start(tracker: Tracker, models: list[Model], tmp_path: Path) -> Start:
             versions.append(tracker.add_version(name, run, "variants/fp32", tags, ""))
         ledger.append(tracker, name, versions[0], entry_of(versions[0], PROMOTED))
         publish = partial(shelf.publish, tracker, name, str(tmp_path / "shelf"))
+        beat = partial(shelf.beat, str(tmp_path / "shelf"))
         publish()
         server = Server(name, tmp_path / "shelf", models, **said)  # type: ignore[arg-type]
         made = replace(entry_of(versions[1], CANARY), reason="better", who="ann")
-        return Trial(tracker, name, versions[1], made, plan, publish, lambda: {"a": server.text()}), server
+        return Trial(tracker, name, versions[1], made, plan, publish, beat, lambda: {"a": server.text()}), server
 
     return make
 
@@ -289,6 +291,29 @@ def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, trac
     trial.texts = speak
     assert trial.run().promoted
     assert [action for action, _ in actions(trial)] == ["promoted", "canary", "approved", "canary", "promoted"]
+
+
+def test_servers_hear_again_and_again_that_someone_watches_and_then_no_more(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(canary, "BEAT_SECONDS", 0.01)
+    trial, server = start()
+    heartbeats, beat = list[bytes](), trial.beat
+
+    def heard() -> None:
+        if len(heartbeats) == 1:
+            heartbeats.append(b"")
+            raise ServiceError("S3 is away")
+        beat()
+        heartbeats.append((server.place / HEARTBEAT).read_bytes())
+
+    trial.beat = heard
+    assert trial.run().promoted
+    told = [thread.name for thread in threading.enumerate()]
+    assert "heartbeat" not in told
+    assert len(heartbeats) > 3
+    assert len(set(heartbeats)) == len(heartbeats), "each is another word"
+    assert "servers may not hear that the canary is watched: S3 is away" in capsys.readouterr().out
 
 
 def test_each_entry_says_until_when_someone_watches(start: Start, tracker: Tracker):

@@ -222,7 +222,7 @@ def test_who_is_replaced_answers_what_it_has_begun_and_its_figures_end(crew: Cre
     assert crew.figures("version_changes_total") == {("",): 2}  # a larger share is no other version
     assert crew.figures("traffic_percent") == {("2", "stable"): 75, ("3", "canary"): 25}
     crew.change("3")
-    assert crew.figures("traffic_percent") == {("3", "stable"): 100}
+    until(lambda: crew.figures("traffic_percent") == {("3", "stable"): 100})
 
 
 def test_who_is_replaced_leaves_no_memory_behind(crew: Crew):

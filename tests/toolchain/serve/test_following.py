@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from toolchain.serve import following
 from toolchain.serve.following import Follower
 from toolchain.serve.settings import Settings
 from toolchain.serve.shelf import AbsentError, open_shelf
+from toolchain.services import shelf as shelves
 from toolchain.services.storage import s3
 
 
@@ -43,6 +45,7 @@ class Followed:
 
     def look(self) -> None:
         self.follower._look()
+        self.follower._mind()
         self.loop.run_until_complete(asyncio.sleep(0.2))  # in which who is replaced is closed, too
 
     @property
@@ -96,6 +99,58 @@ def test_a_version_passes_from_canary_to_stable_without_being_loaded_again(
     assert followed.fleet.stable is canary
     followed.look()  # nothing is new: nothing happens
     assert capsys.readouterr().out.count("changed") == 1
+
+
+@pytest.mark.parametrize("bucket", [False, True])
+def test_a_canary_that_nobody_watches_any_more_gets_nothing_until_somebody_does(
+    bucket: bool, follow: Callable[..., Followed], request: pytest.FixtureRequest, tmp_path: Path,
+    versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    traffic = traffic_of(versions, "1", canary="2", percent=100)
+    if bucket:
+        place = publish(request.getfixturevalue("s3_bucket"), traffic, versions)
+    else:
+        place = str(tmp_path / "reviews")
+        put_on_shelf(tmp_path / "reviews", traffic, versions)
+    now = [1000.0]
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    followed = follow(place)
+
+    def after(seconds: float) -> tuple[str, bool]:
+        now[0] += seconds
+        followed.look()
+        return followed.fleet.choose("any").version, 'percent{model="reviews",model_version="2"' in shares(followed)
+
+    def shares(followed: Followed) -> str:
+        return "".join(line for line in followed.fleet.metrics(0).decode().splitlines() if line.endswith(" 100.0"))
+
+    assert after(59) == ("2", True), "whoever put it there a minute ago may be watching"
+    shelves.beat(place)
+    assert after(50) == ("2", True), "so somebody is"
+    assert after(61) == ("1", False), "that was the last heartbeat"
+    assert after(1000) == ("1", False)
+    shelves.beat(place)
+    assert after(2) == ("2", True), "the trial goes on"
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "the canary, version 2, gets nothing: nobody watches it any more",
+        "the canary, version 2, gets 100 %",
+    ]
+
+
+def test_a_version_that_serves_needs_nobody_who_watches(
+    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    put_on_shelf(shelf, traffic_of(versions, "1", canary="2", percent=100), versions)
+    followed = follow(shelf)
+    now[0] += 61
+    followed.look()
+    put_on_shelf(shelf, traffic_of(versions, "2"), versions)
+    for _ in range(2):
+        followed.look()
+        assert followed.fleet.choose("any").version == "2"
+        now[0] += 61
 
 
 def damage(folder: Path) -> None:

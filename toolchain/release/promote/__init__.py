@@ -167,7 +167,10 @@ def _trial(tracker: Tracker, push: Push, version: Version, decision: Decision, c
     def publish() -> None:
         shelf.publish(tracker, config.name, config.shelf)
 
-    return Trial(tracker, config.name, version, entry, config.plan(first), publish, texts)
+    def beat() -> None:
+        shelf.beat(config.shelf)
+
+    return Trial(tracker, config.name, version, entry, config.plan(first), publish, beat, texts)
 
 
 def _won(number: str, aliases: Mapping[str, str]) -> bool:

@@ -2,8 +2,9 @@
 
 Held against the stable version, from the counters of all servers, at each share anew: requests that failed by the
 server's fault; requests slower than nearly all of the stable version's; rows that get another label. Each by a
-sequential test, which needs no fixed number of requests. Whoever watches is no part of what serves: each entry in the
-ledger says until when someone watches, and a canary that nobody watches is ended, or gone on with, by the next promote.
+sequential test, which needs no fixed number of requests. Whoever watches is no part of what serves: servers give a
+canary nothing when they have not heard of its watcher for a minute. Each entry in the ledger says until when someone
+watches, and a canary that nobody watches is ended, or gone on with, by the next promote.
 """
 
 import signal
@@ -25,6 +26,7 @@ from toolchain.services.mlflow import Tracker, Version
 
 NAP_SECONDS = 0.2  # until a wish to end is noticed
 LOOK_SECONDS = 2.0  # between two looks at the servers, who look at the traffic as often
+BEAT_SECONDS = 10.0  # between two heartbeats: servers wait for six of them
 SECONDS_TO_FOLLOW = 120.0  # for servers to load the version: seconds, a large one from S3 a minute
 SECONDS_OF_SILENCE = 30.0  # of servers that answered before; one that restarts is back by then
 SHARE_WITHIN = 0.95  # of the stable version's requests: what is slower than these is slow
@@ -67,6 +69,7 @@ class Trial:
     entry: Entry  # of a canary, about that version, with what a person says of it
     plan: Plan
     publish: Callable[[], object]  # puts what the ledger says where the servers look
+    beat: Callable[[], object]  # tells servers that the canary is watched
     texts: Callable[[], Mapping[str, str]]  # of the servers' /metrics, by their names; raises ServiceError
     stages: list[dict[str, Any]] = field(default_factory=list)  # what was seen at each share, for the record
     figures: Figures = field(init=False)
@@ -81,7 +84,7 @@ class Trial:
     def run(self) -> Outcome:
         """Give one share after the other while nothing speaks against it, then promote it; else end it."""
         try:
-            with _noted(self.signals):
+            with _noted(self.signals), _beating(self.beat):
                 return self._try()
         except DecidedElsewhere as decided:
             found = ledger.read(self.tracker, self.model)
@@ -269,6 +272,29 @@ def _noted(signals: list[int]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _beating(beat: Callable[[], object]) -> Iterator[None]:
+    """Call ``beat`` again and again while the block lasts: in a thread, since storage that is away lets it wait."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while True:
+            try:
+                beat()
+            except ToolchainError as error:
+                say(f"servers may not hear that the canary is watched: {error}")
+            if ended.wait(BEAT_SECONDS):
+                return
+
+    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(NAP_SECONDS)
 
 
 def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:

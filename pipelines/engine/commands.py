@@ -1,6 +1,7 @@
 """What each command does."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from pipelines.engine.settings import Settings, read_settings
 from pipelines.engine.submitting import BAD_USAGE, INTERRUPTED, NOT_PROMOTED, STEP_FAILED, SUCCESS
 from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ToolchainError
+
+BROKEN_PIPE = 141  # as a shell tells that a program was ended by SIGPIPE: 128 + 13
+RESUMED = ("submit", "measure")  # whose finished steps come from the cache
 
 
 def run(given: argparse.Namespace) -> int:
@@ -40,13 +44,19 @@ def run(given: argparse.Namespace) -> int:
         "doctor": doctor,
     }
     try:
-        return commands[given.command](given, read_settings())
+        status = commands[given.command](given, read_settings())
+        sys.stdout.flush()
+        return status
     except ToolchainError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, ConfigError) else STEP_FAILED
     except KeyboardInterrupt:
-        print("\ninterrupted; what was finished is kept: submit again to go on from there", file=sys.stderr)
+        kept = "; what was finished is kept: the same command goes on from there" if given.command in RESUMED else ""
+        print(f"\ninterrupted{kept}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read this, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write at exit goes there
+        return BROKEN_PIPE
 
 
 def list_pipelines(given: argparse.Namespace, settings: Settings) -> int:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,14 @@ def test_doctor_tells_of_engine_and_processor(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().out
     assert "engine" in told
     assert "cores" in told
+
+
+@pytest.mark.parametrize("words", [["list"], ["doctor"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipelines", *words], stdout=writing, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -49,6 +49,8 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
     command = [sys.executable, "-m", "toolchain.serve", *words, "--port", str(given.port), "--host", given.host]
     if given.grpc_port is not None:
         command += ["--grpc-port", str(given.grpc_port)]
+    if given.streams:
+        command += ["--streams", str(given.streams)]
     if given.samples:
         command += ["--samples", given.samples, "--sample-percent", str(given.sample_percent)]
         command += ["--sample-rows"] if given.sample_rows else []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -113,6 +114,12 @@ def test_what_is_asked_is_sampled_where_a_place_is_given(start: Callable[..., tu
     while "toolchain_sampling_rows_total" not in urlopen(f"http://127.0.0.1:{port}/metrics").read().decode():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_as_many_answers_are_worked_at_as_are_asked_for(start: Callable[..., tuple[int, list[str]]]):
+    port, _ = start("words:1", "--streams", "3")
+    figures = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    assert re.search(r"toolchain_serving_inference_streams{.*} 3\.0", figures)
 
 
 def test_a_version_is_served_by_its_number_and_again_without_the_registry(

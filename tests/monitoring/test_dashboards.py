@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -284,6 +284,14 @@ def instant(watched: Watched, query: str) -> list[float]:
     return [float(one["value"][1]) for one in ask(watched.address, "query", query=known)["result"]]
 
 
+def until(true: Callable[[], bool]) -> None:
+    """Wait for ``true``: of a few requests at first, any share may be bad, or the canary's."""
+    end = time.monotonic() + MOST_SECONDS
+    while not true():
+        assert time.monotonic() < end, f"it is not so after {MOST_SECONDS} s"
+        time.sleep(0.5)
+
+
 def until_found(watched: Watched, query: str) -> list[float]:
     end = time.monotonic() + MOST_SECONDS
     while not (found := [value for value in instant(watched, query) if math.isfinite(value)]):
@@ -309,9 +317,9 @@ def test_what_the_panels_show_is_what_was_asked(watched: Watched):
     assert 1 < requests < 45  # the window holds less traffic at first
     (failed,) = until_found(watched, shown["service: Failed, A"])
     assert failed == 0
-    bad = until_found(watched, 'sum(toolchain_serving_errors_total{kind="bad_request"})')[0]
-    texts = until_found(watched, 'sum(toolchain_serving_requests_total{model="reviews", route="/predict"})')[0]
-    assert bad / texts == pytest.approx(1 / 7, abs=0.05)
+    bad = 'sum(toolchain_serving_errors_total{kind="bad_request"})'
+    texts = 'sum(toolchain_serving_requests_total{model="reviews", route="/predict"})'
+    until(lambda: until_found(watched, f"{bad} / {texts}")[0] == pytest.approx(1 / 7, abs=0.05))
     assert until_found(watched, shown["service: Servers ready, A"]) == [2]
     assert until_found(watched, shown["model-quality: Recorded rows answered alike, A"]) == [1]
     middle, tail = (until_found(watched, shown[f"service: Latency, {letter}"])[0] for letter in "AC")
@@ -337,14 +345,12 @@ def test_the_canary_is_shown_beside_the_stable_version(watched: Watched):
     shares = by("role", shown["canary: Share of requests, as decided, A"])
     assert shares == pytest.approx({"stable": 0.6, "canary": 0.4, "shadow": 0})
 
-    def share() -> float:
+    def canarys() -> float:
         requests = by("model_version", shown["canary: Requests, A"])
-        return requests.get("2", 0.0) / sum(requests.values())
+        total = sum(requests.values())
+        return requests.get("2", 0.0) / total if total else 0.0
 
-    end = time.monotonic() + MOST_SECONDS
-    while (found := share()) != pytest.approx(0.4, abs=0.2):
-        assert time.monotonic() < end, found  # of a few requests at first any share may be the canary's
-        time.sleep(0.5)
+    until(lambda: canarys() == pytest.approx(0.4, abs=0.2))
     agreement = by("role", shown["canary: Agreement with the stable version, A"])
     assert agreement["canary"] == 1
     assert agreement["shadow"] < 0.5

@@ -159,12 +159,26 @@ class Tracker:
 
     def download(self, run: str, path: str, folder: Path) -> Path:
         """Return where below ``folder`` the file or folder ``path`` of the artifacts of ``run`` now is."""
-        return Path(self._ask(lambda: self._client.download_artifacts(run, path, str(folder))))
+
+        def attempt() -> str:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                return str(self._client.download_artifacts(run, path, str(folder)))
+            except MlflowException as error:  # MLflow says so of any failure, a connection that was lost too
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST" and self._lists(run, path):
+                    raise ConnectionError(f"{path} of run {run} is there and could not be fetched") from error
+                raise
+
+        return Path(self._ask(attempt))
 
     def holds(self, run: str, path: str) -> bool:
         """Return whether the artifacts of ``run`` hold the file ``path``."""
+        return self._ask(lambda: self._lists(run, path))
+
+    def _lists(self, run: str, path: str) -> bool:
         folder = path.rpartition("/")[0]
-        return any(str(one.path) == path for one in self._ask(lambda: self._client.list_artifacts(run, folder or None)))
+        return any(str(one.path) == path for one in self._client.list_artifacts(run, folder or None))
 
     def models(self) -> list[str]:
         """Return the names of all registered models."""

@@ -123,3 +123,30 @@ def test_all_models_and_versions_are_found_however_many_pages_they_take(uri: str
 def test_a_password_in_the_address_is_never_shown():
     assert patience.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
     assert patience.shown("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"
+
+
+def test_artifacts_that_are_there_are_asked_for_again_when_they_could_not_be_fetched(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """MLflow hides why a download failed, and says that the path is wrong."""
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    tracker = door.Tracker()
+    run = tracker.create_run("any", "any", {})
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("1 2 3")
+    tracker.upload(run, tmp_path / "model", "variants/fp32")
+    fetch, faults = LocalArtifactRepository.download_artifacts, [ConnectionError("the connection was lost")]
+
+    def fail_once(*given: object, **named: object) -> str:
+        if faults:
+            raise faults.pop()
+        return fetch(*given, **named)
+
+    monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", fail_once)
+    (tmp_path / "here").mkdir()
+    assert (tracker.download(run, "variants/fp32", tmp_path / "here") / "weights").read_text() == "1 2 3"
+    assert capsys.readouterr().out.count("asking again") == 1
+    with pytest.raises(ServiceError, match="refuses: Failed to download artifacts from path 'int8'"):
+        tracker.download(run, "variants/int8", tmp_path / "here")
+    assert "asking again" not in capsys.readouterr().out, "it is not there"

@@ -164,7 +164,7 @@ def percentiles(side: Side) -> tuple[float, float]:
     seconds: list[float] = []
     with DefaultSelector() as selector, ExitStack() as stack:
         for _ in range(CLIENTS):
-            client = stack.enter_context(closing(Client(side.port, side.path, side.body)))
+            client = stack.enter_context(closing(side.client()))
             client.send()
             selector.register(client, EVENT_READ, time.perf_counter())
         while len(seconds) < CLIENTS * EACH:

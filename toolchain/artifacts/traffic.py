@@ -15,9 +15,7 @@ from toolchain.errors import ArtifactError, ConfigError
 
 FORMAT = "toolchain.traffic"
 FILE = "traffic.json"
-HEARTBEAT = (
-    "heartbeat"  # beside it while a canary is on trial: whoever watches writes another word there again and again
-)
+HEARTBEAT = "heartbeat"  # beside it: whoever watches a canary writes another word there again and again
 UNWATCHED_SECONDS = 60.0  # without a new heartbeat, after which servers give the canary nothing
 DIGEST_DIGITS = 64  # of SHA-256, in hexadecimal
 FRACTION_BITS = 53  # as many as a float holds: a fraction never rounds up to 1

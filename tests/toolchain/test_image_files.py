@@ -1,0 +1,104 @@
+"""One set of rules for the files in a user's folder."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from toolchain.image_files import (
+    BROKEN_LINK,
+    HIDDEN,
+    IMAGE_ENDINGS,
+    LOOP,
+    OTHER_ENDING,
+    child,
+    descendant,
+    files_in,
+    files_under,
+    folders_in,
+    is_image,
+    list_files,
+    name_key,
+    readable,
+)
+
+LATIN = os.fsdecode("café.jpg".encode("latin-1"))  # as a file that an old system wrote is called here
+
+
+def fill(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def names(folder: Path, *paths: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def test_what_is_skipped_is_listed_by_its_reason(tmp_path: Path):
+    fill(tmp_path, "b/z.JPG", "a.jfif", "._a.jpg", ".git/x.jpg", "b/.ipynb_checkpoints/z.jpg", "Thumbs.db", "notes.txt")
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    found = list_files(tmp_path, *IMAGE_ENDINGS)
+    assert names(tmp_path, *found.files) == ["a.jfif", "b/z.JPG"]
+    assert {reason: names(tmp_path, *paths) for reason, paths in found.skipped.items()} == {
+        HIDDEN: ["._a.jpg", ".git", "Thumbs.db", "b/.ipynb_checkpoints"],
+        BROKEN_LINK: ["gone.jpg"],
+        OTHER_ENDING: ["notes.txt"],
+    }
+
+
+def test_links_are_followed_and_never_in_a_circle(tmp_path: Path):
+    fill(tmp_path, "set/real/a.jpg", "other/b.jpg")
+    (tmp_path / "set/other").symlink_to("../other")
+    (tmp_path / "set/again").symlink_to("real/a.jpg")
+    (tmp_path / "other/up").symlink_to("../set")
+    (tmp_path / "set/self").symlink_to(".")
+    found = list_files(tmp_path / "set")
+    assert names(tmp_path / "set", *found.files) == ["again", "other/b.jpg", "real/a.jpg"]
+    assert names(tmp_path / "set", *found.skipped[LOOP]) == ["other/up", "self"]
+
+
+def test_files_and_folders_of_one_folder(tmp_path: Path):
+    fill(tmp_path, "a.YML", "b.yaml", "._b.yaml", "inner/c.yaml", ".hidden/d.yaml")
+    assert names(tmp_path, *files_in(tmp_path, ".yaml", ".yml")) == ["a.YML", "b.yaml"]
+    assert names(tmp_path, *folders_in(tmp_path)) == ["inner"]
+    assert files_in(tmp_path / "gone") == files_under(tmp_path / "gone") == []
+
+
+def test_a_child_is_found_whatever_its_capitals_and_its_unicode_form(tmp_path: Path):
+    decomposed = unicodedata.normalize("NFD", "Bäume.JPG")
+    fill(tmp_path, f"Images/{decomposed}", LATIN)
+    assert descendant(tmp_path, "images/bäume.jpg") == tmp_path / "Images" / decomposed
+    assert child(tmp_path, "café.jpg") == tmp_path / LATIN
+    assert descendant(tmp_path / "Images", "../café.jpg") is None
+
+
+def test_an_exact_name_comes_first_and_two_others_are_no_answer(tmp_path: Path):
+    fill(tmp_path, "A.jpg", "a.jpg")
+    assert child(tmp_path, "a.jpg") == tmp_path / "a.jpg"
+    assert child(tmp_path, "a.JPG") is None
+
+
+def test_a_file_that_comes_later_is_found(tmp_path: Path):
+    assert child(tmp_path, "a.jpg") is None
+    fill(tmp_path, "A.jpg")
+    os.utime(tmp_path, ns=(1, 1))
+    assert child(tmp_path, "a.jpg") == tmp_path / "A.jpg"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "日本.png", "ü"])
+def test_a_readable_name_stays(name: str):
+    assert readable(name) == name
+
+
+def test_a_name_that_is_not_utf_8_becomes_text():
+    assert readable(LATIN) == "café.jpg"
+    assert readable("\udc85\udc97.jpg") == "…—.jpg"  # Windows-1252
+    readable("half \ud83d of an emoji").encode("utf-8")
+    assert name_key(LATIN) == name_key("CAFÉ.JPG")
+
+
+def test_the_endings_of_photos(tmp_path: Path):
+    assert all(is_image(tmp_path / name) for name in ("a.JPG", "a.jfif", "a.mpo", "a.TIF", "a.pbm"))
+    assert not is_image(tmp_path / "a.txt")

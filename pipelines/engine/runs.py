@@ -19,6 +19,7 @@ from toolchain.errors import ConfigError, ToolchainError
 RECORD = "run.json"
 LOCAL, CLUSTER = "local", "cluster"  # where a run is at work
 WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "waiting", "running", "succeeded", "failed", "interrupted"
+NOT_PROMOTABLE = "not promotable"  # the verdict where no variant is better than a baseline that has learned nothing
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Run:
     state: str = WAITING
     started: str = ""  # UTC, ISO 8601
     seconds: float = 0.0
-    verdict: str = ""  # the winning variant, once known
+    verdict: str = ""  # the winning variant, once known, or NOT_PROMOTABLE
     engine: str = LOCAL
     kfp: str = ""  # on a cluster: its id there
 

@@ -122,7 +122,7 @@ def _ended(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int
         failure(run_)
         return STEP_FAILED
     summary(run_, settings)
-    return NOT_PROMOTED if given.require_promotion and run_.verdict in ("", "fp32") else SUCCESS
+    return NOT_PROMOTED if given.require_promotion and run_.verdict in ("", "fp32", runs.NOT_PROMOTABLE) else SUCCESS
 
 
 def _plan(given: argparse.Namespace, settings: Settings) -> "Plan":
@@ -141,5 +141,5 @@ def _record_verdict(run_: runs.Run) -> None:
     from pipelines.engine.tell import report_of
 
     if found := report_of(run_):
-        run_.verdict = found["verdict"]["winner"]
+        run_.verdict = found["verdict"]["winner"] if found["verdict"]["promotable"] else runs.NOT_PROMOTABLE
         run_.save()

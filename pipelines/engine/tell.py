@@ -39,7 +39,12 @@ def summary(run: Run, settings: Settings) -> None:
     if report is None:
         return
     console().print(_variants(report))
-    print(f"Verdict: {report['verdict']['winner']}. {report['verdict']['reason']}")
+    verdict = report["verdict"]
+    print(
+        f"Verdict: {verdict['winner']}. {verdict['reason']}"
+        if verdict["promotable"]
+        else f"Verdict: {verdict['reason']}"
+    )
     print(f"Report:  {report_file(run)}")
     if any(step.step == REGISTERING and step.state == runs.SUCCEEDED for step in run.steps):
         print(f"MLflow:  {_registry(run, settings)}")

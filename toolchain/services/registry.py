@@ -23,6 +23,7 @@ TAG_REGISTERED = "toolchain.registered"  # when, milliseconds since 1970, UTC
 TAG_ROWS = "toolchain.test_rows"  # the digest of the test rows that are kept with the run, "" for none
 TAG_ENTRY = "toolchain.entry"  # of a version that is an entry of a ledger, not files that were registered
 TAG_VARIANT, TAG_DIGEST = "variant", "digest"  # of a version
+TAG_REJECTION = "rejection"  # of a version that the gate rejected: the reason, a clause
 TAG_APPROVAL = "approval"  # of a version that a person must approve before it serves: the run that asked for it
 TAGS_OF_ORIGIN = (TAG_DIGEST, "dataset", "source_sha256", "base_sha256", "lineage")  # of a version: they hold digests
 DIGEST_CHARACTERS = 64  # SHA-256, hexadecimal

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
+from statsmodels.stats.contingency_tables import mcnemar
 
 from toolchain.answering import softmax
 from toolchain.artifacts.dataset import open_dataset
@@ -92,6 +93,25 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     found = calibration(probabilities, labels, 15)
     assert found["expected_error"] == pytest.approx(0.6 * 0.15)
     assert [entry["rows"] for entry in found["bins"]] == [40, 60]
+
+
+def test_the_comparison_with_the_most_frequent_class_is_the_exact_mcnemar_test_of_statsmodels():
+    logits, labels = answers(300, 3, skill=0.2)
+    found = measured(logits, labels)["baseline"]
+    most = np.bincount(labels).argmax()
+    correct, baseline = logits.argmax(axis=1) == labels, labels == most
+    table = [[(correct & baseline).sum(), (correct & ~baseline).sum()], [(~correct & baseline).sum(), 0]]
+    assert (found["better"], found["worse"]) == (table[0][1], table[1][0])
+    assert found["better"] > found["worse"]
+    assert found["p_value"] == pytest.approx(mcnemar(table, exact=True).pvalue / 2, rel=1e-3)  # theirs has two sides
+    assert (found["label"], found["share"]) == ("abc"[most], baseline.mean())
+
+
+def test_a_model_that_always_predicts_the_most_frequent_class_is_no_better_than_it():
+    labels = np.array([0, 1] * 50)
+    logits = np.tile(np.array([[1.0, 0.0]], np.float32), (100, 1))
+    found = measured(logits, labels, "ab")["baseline"]
+    assert found == {"label": "a", "share": 0.5, "better": 0, "worse": 0, "p_value": 1.0}
 
 
 def test_intervals_are_those_of_drawing_rows():

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from toolchain.artifacts.measurement import new_measurement, open_measurement
 from toolchain.artifacts.provenance import Work
@@ -28,6 +29,8 @@ class Figures:
     backend: str = "onnxruntime"
     size_bytes: int = 23_000_000
     sparsity: float = 0.0
+    better: int = 450  # rows that only this variant predicts correctly, not the most frequent class
+    worse: int = 80  # rows that only the most frequent class predicts correctly
 
 
 FP32 = Figures(origin="", agreement=1, drop=0, class_drop=0, ratio=1, margin=0, size_bytes=91_000_000)
@@ -37,10 +40,18 @@ def interval(value: float, margin: float) -> dict[str, float]:
     return {"value": value, "low": value - margin, "high": value + margin}
 
 
+def baseline(better: int, worse: int) -> dict[str, Any]:
+    p_value = binomtest(better, better + worse, alternative="greater").pvalue if better + worse else 1.0
+    return {"label": "positive", "share": 0.5, "better": better, "worse": worse, "p_value": p_value}
+
+
 def measurements(kind: str = "avx2", rows: int = 1007, **variants: Figures) -> tuple[dict, dict, dict]:
     """Accuracy, parity and latency as the steps write them; an underscore in a name stands for a dash."""
     named = {"fp32": FP32} | {name.replace("_", "-"): figures for name, figures in variants.items()}
-    accuracy = {name: {"accuracy": interval(0.865 - f.drop, 0.02), "origin": f.origin} for name, f in named.items()}
+    accuracy = {
+        name: {"accuracy": interval(0.865 - f.drop, 0.02), "origin": f.origin, "baseline": baseline(f.better, f.worse)}
+        for name, f in named.items()
+    }
     parity = {
         name: {
             "origin": f.origin,
@@ -207,6 +218,48 @@ def test_too_few_rows_promote_nothing():
     found = verdict(rows=40, int8=Figures())
     assert found["winner"] == "fp32"
     assert entry(found, "int8")["reasons"][0] == "was judged on 40 rows, fewer than the 100 that a verdict needs"
+    assert found["reason"] == "fp32 stays: the gate needs 100 test rows to compare variants, and the test split has 40"
+    assert found["promotable"]
+
+
+BALANCED = Figures(better=0, worse=0)  # always predicts the most frequent class: 50.0 % of two equal classes
+UNLEARNED = Figures(origin="", agreement=1, drop=0, class_drop=0, ratio=1, margin=0, better=50, worse=45)
+
+
+@pytest.mark.parametrize("reference", [BALANCED, UNLEARNED])
+def test_a_reference_no_better_than_the_most_frequent_class_cannot_be_promoted(reference: Figures):
+    unlearned = Figures(better=reference.better, worse=reference.worse)
+    found = verdict(fp32=reference, int8=unlearned)
+    assert (found["winner"], found["promotable"], entry(found, "fp32")["safe"]) == ("fp32", False, False)
+    assert not entry(found, "int8")["safe"]
+    assert found["reason"].startswith(
+        "no variant can be promoted: fp32 is not better than always predicting 'positive'"
+    )
+    assert entry(found, "fp32")["reasons"][0].startswith("is not better than always predicting 'positive'")
+
+
+def test_the_exact_test_of_a_reference_is_shown():
+    found = verdict(fp32=UNLEARNED)  # 50 of 95 or more heads: p = 0.341, as R's binom.test(50, 95, alternative="g")
+    assert "against 50.0 % (exact McNemar test: p = 0.34)" in found["reason"]
+
+
+def test_few_rows_do_not_hide_that_nothing_was_learned():
+    assert verdict(rows=40, fp32=UNLEARNED, int8=UNLEARNED)["reason"].startswith("no variant can be promoted")
+
+
+def test_a_variant_that_learned_may_be_promoted_where_the_reference_did_not():
+    found = verdict(fp32=UNLEARNED, pruned=Figures(origin="", agreement=0.9, ratio=2.0))
+    assert (found["winner"], found["promotable"]) == ("pruned", True)
+
+
+@pytest.mark.parametrize(("low", "promotable"), [(0.0, False), (0.01, True)])
+def test_a_detector_must_be_better_than_predicting_no_boxes(low: float, promotable: bool):
+    accuracy, parity, latency = measurements(int8=Figures())
+    for measured in accuracy["variants"].values():
+        del measured["baseline"]
+        measured["accuracy"]["low"] = low
+    found = judge(accuracy | {"task": "object-detection"}, parity | {"objects": 300}, latency, Config())
+    assert found["promotable"] == promotable
 
 
 def test_another_scenario_may_decide():
@@ -225,8 +278,10 @@ def test_the_verdict_names_processor_and_thresholds():
     assert found["processor"]["kind"] == "avx2"
     assert found["thresholds"]["agreement"] == 0.97
     assert entry(found, "fp32")["reasons"] == [
+        "is better than always predicting 'positive': correct on 86.5 % (interval 84.5 to 88.5) of the rows, "
+        "against 50.0 % (exact McNemar test: p = 7.9e-64)",
         "is what all others are measured against: right on 86.5 % (interval 84.5 to 88.5) of 1,007 rows, "
-        "42.8 ms for the typical request"
+        "42.8 ms for the typical request",
     ]
 
 
@@ -374,13 +429,3 @@ def test_refuses_settings_that_cannot_work(settings: dict[str, Any]):
 def test_the_first_scenario_decides_unless_another_is_named():
     assert verdict(int8_dynamic=Figures())["scenario"] == "batch1-fixed128"
     assert verdict(int8_dynamic=Figures(), config=Config(scenario="batch8-fixed128"))["scenario"] == "batch8-fixed128"
-
-
-def test_a_reference_that_learned_nothing_is_called_so():
-    accuracy, parity, latency = measurements(int8_dynamic=Figures())
-    said = [
-        judge({**accuracy, "commonest_share": share}, parity, latency, Config())["variants"][0]["reasons"][0]
-        for share in (0.5, 0.99)
-    ]
-    assert "commonest class" not in said[0]
-    assert said[1].endswith("it is not surely better than always answering the commonest class")

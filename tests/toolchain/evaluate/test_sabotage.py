@@ -72,8 +72,9 @@ def test_an_honest_variant_wins_and_one_calibrated_on_noise_is_refused(
     assert entry(verdict, "int8-real")["safe"]
     refused = entry(verdict, "int8-noise")
     assert not refused["safe"]
-    assert "less than the 97 % asked" in refused["reasons"][0]
-    assert "more than the 1 allowed" in refused["reasons"][1]
+    assert refused["reasons"][0].startswith("is not better than always predicting ")
+    assert "less than the 97 % asked" in refused["reasons"][1]
+    assert "more than the 1 allowed" in refused["reasons"][2]
 
 
 def test_weights_of_another_model_under_a_variants_name_are_refused(new_toys, dataset: Path, tmp_path: Path):
@@ -86,9 +87,10 @@ def test_weights_of_another_model_under_a_variants_name_are_refused(new_toys, da
     assert verdict["winner"] == "fp32"
     assert refused["faster"]
     assert not refused["safe"]
-    assert refused["reasons"][0].startswith("agrees with fp32 on ")
+    assert refused["reasons"][0].startswith("is not better than always predicting ")
+    assert refused["reasons"][1].startswith("agrees with fp32 on ")
     assert "The fastest, int8-dynamic, ran " in verdict["reason"]
-    assert " but is not safe: it agrees with fp32 on " in verdict["reason"]
+    assert " but is not safe: it is not better than always predicting " in verdict["reason"]
 
 
 def test_an_int8_that_does_extra_work_is_refused_for_its_speed(new_toys, dataset: Path, tmp_path: Path):

@@ -170,6 +170,11 @@ TAGS = {"safe": "false", "accuracy": "0.8", "processor": "avx2", "safe.avx2": "f
     [
         ({}, True, UNGATED),
         (TAGS, False, Verdict(False, "refused on avx2 (accuracy 0.8000)")),
+        (
+            {**TAGS, "rejection.avx2": "is not better than always predicting 'a'"},
+            True,
+            Verdict(False, "refused on avx2 (accuracy 0.8000): it is not better than always predicting 'a'"),
+        ),
         ({**TAGS, "safe.amx": "true", "ratio.amx": "2"}, True, Verdict(True, "winner on amx (accuracy 0.8, ratio 2)")),
         ({"safe": "true", "processor": "neon"}, False, Verdict(True, "safe on neon")),
     ],

@@ -75,6 +75,7 @@ def test_verdict_stands_on_each_version(once: dict[str, Any], registry_uri: str)
     }
     assert [tags[name]["safe"] for name in VARIANTS] == ["true", "true", "false"]
     assert [tags[name]["faster.avx2"] for name in VARIANTS] == ["false", "true", "false"]
+    assert [bool(tags[name]["rejection.avx2"]) for name in VARIANTS] == [False, False, True]
     assert float(tags["int8-dynamic"]["ratio"]) == pytest.approx(42.8 / 25.6, abs=1e-3)
 
 

@@ -81,7 +81,7 @@ def test_report_json_holds_the_numbers_that_were_measured(content: dict[str, Any
     accuracy, parity, latency, verdict = (
         open_measurement(getattr(finished, kind), kind).data for kind in ("accuracy", "parity", "latency", "verdict")
     )
-    assert content["verdict"] == {"winner": "pruned-int8-dynamic", "reason": verdict["reason"]}
+    assert content["verdict"] == {"winner": "pruned-int8-dynamic", "promotable": True, "reason": verdict["reason"]}
     assert [entry["name"] for entry in content["variants"]] == [entry["name"] for entry in verdict["variants"]]
     for entry in content["variants"]:
         right, alike = accuracy["variants"][entry["name"]], parity["variants"][entry["name"]]

@@ -15,7 +15,16 @@ from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import REFERENCE, Variants
 from toolchain.errors import ArtifactError, DataError
 from toolchain.evaluate.accuracy.saliency import explain_worst
-from toolchain.evaluate.accuracy.scores import Ints, by_class, by_length, calibration, confuse, intervals, roc
+from toolchain.evaluate.accuracy.scores import (
+    Ints,
+    against_baseline,
+    by_class,
+    by_length,
+    calibration,
+    confuse,
+    intervals,
+    roc,
+)
 from toolchain.inference import Logits, open_session
 from toolchain.intervals import Bootstrap
 from toolchain.preprocess import Preprocessor, predict, preprocessor_of
@@ -67,7 +76,6 @@ def measure_variants(
             found[model.variant] = {**kind, **measure(logits, sizes, rows, bootstrap, bins, lengths)}
             answered[model.variant] = logits
     told = {"rows": len(rows.labels), "labels": rows.names, "confused": rows.names, "variants": found}
-    told |= {"commonest_share": float(np.bincount(rows.labels).max() / len(rows.labels))}
     if preprocessor.column == TEXT:
         return told
     return {**told, "saliency": explain_worst(models.reference, data, split, answered[REFERENCE], rows.labels)}
@@ -87,8 +95,9 @@ def measure(
         slices: Tokens of the longest text in each slice but the last.
 
     Returns:
-        accuracy and f1 (macro) with intervals; the worst class by recall; precision, recall, f1 and rows per class; the
-        confusion matrix (a row for each true class); ROC; calibration; accuracy by length, of texts. Rates are 0..1.
+        accuracy and f1 (macro) with intervals; the worst class by recall; the comparison with a baseline that always
+        predicts the most frequent class; precision, recall, f1 and rows per class; the confusion matrix (a row for each
+        true class); ROC; calibration; accuracy by length, of texts. Rates are 0..1.
     """
     probabilities, predicted = softmax(logits), logits.argmax(axis=1)
     confusion = confuse(predicted, rows.labels, len(rows.names))
@@ -98,6 +107,7 @@ def measure(
         **intervals(confusion, bootstrap),
         "worst_class_accuracy": worst["recall"],
         "worst_class": worst["label"],
+        "baseline": against_baseline(confusion, rows.names),
         "per_class": classes,
         "confusion": confusion.tolist(),
         "roc": roc(probabilities, rows.labels),

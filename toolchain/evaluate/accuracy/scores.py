@@ -49,6 +49,28 @@ def by_class(confusion: Counts, names: list[str]) -> list[dict[str, Any]]:
     ]
 
 
+def against_baseline(confusion: Counts, names: list[str]) -> dict[str, Any]:
+    """Compare a classifier with a baseline that always predicts the most frequent class of the same rows.
+
+    Args:
+        confusion: int64 of shape (true, predicted).
+        names: the class names.
+
+    Returns:
+        label and share (0..1) of the most frequent class; better, the rows that only the classifier predicts correctly;
+        worse, the rows that only the baseline does; p_value of the one-sided exact McNemar test (McNemar 1947) that the
+        classifier is correct more often, 1.0 where the two never differ.
+    """
+    from scipy.stats import binomtest
+
+    hits, truth = confusion.diagonal(), confusion.sum(axis=1)
+    most = int(truth.argmax())
+    better, worse = int(hits.sum() - hits[most]), int(truth[most] - hits[most])
+    p_value = float(binomtest(better, better + worse, alternative="greater").pvalue) if better + worse else 1.0
+    share = float(truth[most] / truth.sum())
+    return {"label": names[most], "share": share, "better": better, "worse": worse, "p_value": p_value}
+
+
 def roc(probabilities: Floats, labels: Ints) -> dict[str, Any]:
     """Return the area under the ROC curve (None where one class only is there) and its points, thresholds falling.
 

@@ -1,8 +1,10 @@
 """Gate: which variant may be promoted, and why each of the others may not.
 
-A variant is safe when its agreement, its accuracy and its worst class stay within the thresholds, as measured; it is
-faster when the whole interval of its ratio lies above the threshold. The fastest safe one wins; when there is none, the
-reference stays. A verdict holds for the kind of processor that the latency was measured on.
+No variant may be promoted that is not better than a baseline which has learned nothing: for a classifier, always
+predicting the most frequent class. A variant is safe when besides its agreement, its accuracy and its worst class stay
+within the thresholds, as measured; it is faster when the whole interval of its ratio lies above the threshold. The
+fastest safe one wins; when there is none, the reference stays. A verdict holds for the kind of processor that the
+latency was measured on.
 """
 
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from toolchain.evaluate.gate import sentences
 from toolchain.progress import say
 
 Data = Mapping[str, Any]  # what a measurement holds, or a part of it
+BASELINE_P_VALUE = 0.025  # one-sided: the whole 95 % interval of the difference is above zero
 ROUNDING = 1e-9  # shares are quotients of row counts: a drop of exactly the threshold is within it
 
 
@@ -46,6 +49,7 @@ class Config:
 class Result:
     winner: str
     promoted: bool  # whether another than the reference won
+    promotable: bool  # whether the winner is better than a baseline that has learned nothing
     ratio: float  # of the winner: times as fast as the reference
     variants: int  # the reference counted
     safe: int  # besides the reference
@@ -72,8 +76,9 @@ def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[s
     """Return the verdict on what three measurements say of the same variants.
 
     Returns:
-        winner; reason, a sentence; scenario; processor; thresholds; and for each variant its name, whether it is safe
-        and whether it is faster, and the reasons in sentences.
+        winner; promotable, whether it is better than the baseline; reason, a sentence; scenario; processor;
+        thresholds; and for each variant its name, whether it is safe and whether it is faster, and the reasons in
+        sentences.
 
     Raises:
         ConfigError: the scenario was not measured.
@@ -81,17 +86,19 @@ def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[s
     """
     config = replace(config, scenario=config.scenario or latency["scenarios"][0])
     _check_variants(accuracy, parity, latency, config)
-    judged = [_judge_one(name, parity, latency, config) for name in accuracy["variants"] if name != REFERENCE]
+    judged = [_judge_one(name, accuracy, parity, latency, config) for name in accuracy["variants"] if name != REFERENCE]
     winner = _fastest([one for one in judged if one.safe and one.faster])
+    learned, on_baseline = _baseline_finding(accuracy["variants"][REFERENCE])
     of_reference = sentences.of_reference(accuracy, latency["variants"][REFERENCE]["scenarios"][config.scenario])
     return {
         "winner": winner.name if winner else REFERENCE,
-        "reason": _reason(winner, judged),
+        "promotable": winner is not None or learned,
+        "reason": _reason_first(winner, learned, on_baseline, parity, config) or _reason(winner, judged),
         "scenario": config.scenario,
         "processor": latency["processor"],
         "thresholds": asdict(config),
         "variants": [
-            {"name": REFERENCE, "safe": True, "faster": False, "reasons": [of_reference]},
+            {"name": REFERENCE, "safe": learned, "faster": False, "reasons": [on_baseline, of_reference]},
             *(_entry(one, winner) for one in judged),
         ],
     }
@@ -138,8 +145,16 @@ def _check_lineage(accuracy: Measurement, parity: Measurement, latency: Measurem
         raise DataError(f"{latency.path} and {accuracy.path} are of different variants; measure both again")
 
 
-def _judge_one(name: str, parity: Data, latency: Data, config: Config) -> Judged:
-    findings = _findings(parity["variants"][name], parity, config)
+def _baseline_finding(measured: Data) -> tuple[bool, str]:
+    """Return whether the variant ``measured`` is better than a baseline that has learned nothing, and a sentence."""
+    compared = measured.get("baseline")  # of a classifier
+    beaten = compared["p_value"] < BASELINE_P_VALUE if compared else measured["accuracy"]["low"] > 0
+    return bool(beaten), sentences.on_baseline(measured, beaten)
+
+
+def _judge_one(name: str, accuracy: Data, parity: Data, latency: Data, config: Config) -> Judged:
+    learned, on_baseline = _baseline_finding(accuracy["variants"][name])
+    findings = [(not learned, on_baseline), *_findings(parity["variants"][name], parity, config)]
     breaches = [sentence for broken, sentence in findings if broken]
     ratio = latency["variants"][name]["scenarios"][config.scenario]["ratio"]
     faster = bool(ratio["low"] > config.ratio)
@@ -159,7 +174,7 @@ def _judge_one(name: str, parity: Data, latency: Data, config: Config) -> Judged
 
 def _findings(compared: Data, parity: Data, config: Config) -> list[tuple[bool, str]]:
     """Return for each threshold whether ``compared`` breaks it, and a sentence on it."""
-    repeats, rows = bool(compared["origin"]), parity.get("objects", parity["rows"])
+    repeats, (rows, counted) = bool(compared["origin"]), _rows(parity)
     accuracy, rate, things = sentences.names_of(parity)
     agreement = compared["origin_agreement" if repeats else "agreement"]
     least = config.agreement if repeats else config.retrained_agreement
@@ -168,11 +183,16 @@ def _findings(compared: Data, parity: Data, config: Config) -> list[tuple[bool, 
     wrong, unfair = drop["value"] > config.accuracy_drop + ROUNDING, worst["value"] > config.worst_class_drop + ROUNDING
     class_drop = (worst, config.worst_class_drop, unfair, f"{rate} of {worst['label']}, its worst class,")
     return [
-        (few, sentences.on_rows(rows, config.minimum_rows, few, "objects" if "objects" in parity else "rows")),
+        (few, sentences.on_rows(rows, config.minimum_rows, few, counted)),
         (apart, sentences.on_agreement(agreement, compared["origin"] or REFERENCE, least, apart, things)),
         (wrong, sentences.on_drop(drop, config.accuracy_drop, wrong, accuracy)),
         (unfair, sentences.on_drop(*class_drop)),
     ]
+
+
+def _rows(parity: Data) -> tuple[int, str]:
+    """Return how many rows (of a detector: objects) were measured, and what they are called."""
+    return (parity["objects"], "objects") if "objects" in parity else (parity["rows"], "rows")
 
 
 def _fastest(judged: list[Judged]) -> Judged | None:
@@ -186,11 +206,20 @@ def _entry(one: Judged, winner: Judged | None) -> dict[str, Any]:
     return {"name": one.name, "safe": one.safe, "faster": one.faster, "reasons": reasons}
 
 
+def _reason_first(winner: Judged | None, learned: bool, on_baseline: str, parity: Data, config: Config) -> str:
+    """Return the reason that decides before any speed is compared, "" where there is none."""
+    rows, counted = _rows(parity)
+    if winner is None and not learned:
+        return f"no variant can be promoted: {REFERENCE} {on_baseline}"
+    few = rows < config.minimum_rows and len(parity["variants"]) > 1
+    return sentences.on_few_rows(rows, config.minimum_rows, f"test {counted}") if few else ""
+
+
 def _reason(winner: Judged | None, judged: list[Judged]) -> str:
     if not judged:
         return f"{REFERENCE} stays: there is no other variant"
     if winner:
-        reason = f"{winner.name} wins: it {winner.speed}, and is safe: it {'; it '.join(winner.merits[1:])}"
+        reason = f"{winner.name} wins: it {winner.speed}, and is safe: it {'; it '.join(winner.merits[2:])}"
     else:
         reason = f"{REFERENCE} stays: of {len(judged)} other variants none is both safe and faster"
     ahead = _fastest([one for one in judged if one.faster and one.ratio > (winner.ratio if winner else 0)])
@@ -205,6 +234,7 @@ def _result(found: dict[str, Any], ratio: float) -> Result:
     return Result(
         winner=found["winner"],
         promoted=found["winner"] != REFERENCE,
+        promotable=found["promotable"],
         ratio=ratio,
         variants=len(found["variants"]),
         safe=sum(entry["safe"] for entry in others),

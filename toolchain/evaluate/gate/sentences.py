@@ -22,9 +22,25 @@ BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 def of_reference(accuracy: Data, timed: Data) -> str:
     right, rows = _percent(accuracy["variants"][REFERENCE]["accuracy"]), f"{accuracy['rows']:,}"
     reached = f"mAP50 {right} on {rows} pictures" if _detects(accuracy) else f"right on {right} of {rows} rows"
-    sentence = f"is what all others are measured against: {reached}, {timed['p50_ms']:.1f} ms for the typical request"
-    learned = accuracy["variants"][REFERENCE]["accuracy"]["low"] > accuracy.get("commonest_share", 0)
-    return sentence if learned else f"{sentence}; it is not surely better than always answering the commonest class"
+    return f"is what all others are measured against: {reached}, {timed['p50_ms']:.1f} ms for the typical request"
+
+
+def on_baseline(measured: Data, beaten: bool) -> str:
+    """Return how the variant ``measured`` compares with a baseline that has learned nothing."""
+    if "baseline" not in measured:  # a detector: the baseline predicts no boxes, which is mAP50 0
+        low = f"mAP50 has an interval from {100 * measured['accuracy']['low']:.1f} %"
+        return (
+            f"is better than predicting no boxes: {low}" if beaten else f"is not better than predicting no boxes: {low}"
+        )
+    baseline = measured["baseline"]
+    figures = f"correct on {_percent(measured['accuracy'])} of the rows, against {100 * baseline['share']:.1f} %"
+    test = f"exact McNemar test: p = {baseline['p_value']:.2g}"
+    verb = "is better than" if beaten else "is not better than"
+    return f"{verb} always predicting {baseline['label']!r}: {figures} ({test})"
+
+
+def on_few_rows(rows: int, least: int, things: str) -> str:
+    return f"{REFERENCE} stays: the gate needs {least:,} {things} to compare variants, and the test split has {rows:,}"
 
 
 def names_of(parity: Data) -> tuple[str, str, str]:

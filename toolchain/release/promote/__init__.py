@@ -90,9 +90,9 @@ def verdict_of(tags: Mapping[str, str], won: bool, kind: str) -> Verdict:
     measured = {name: tags.get(f"{name}.{where}", tags.get(name, "")) for name in ("accuracy", "agreement", "ratio")}
     figures = ", ".join(f"{name} {value}" for name, value in measured.items() if value)
     word = "refused" if safe != "true" else "winner" if won else "safe"
-    return Verdict(
-        safe == "true", f"{word} on {where or 'an unknown processor'}" + (f" ({figures})" if figures else "")
-    )
+    sentence = f"{word} on {where or 'an unknown processor'}" + (f" ({figures})" if figures else "")
+    reason = tags.get(f"{registry.TAG_REJECTION}.{where}", "") if safe != "true" else ""
+    return Verdict(safe == "true", f"{sentence}: it {reason}" if reason else sentence)
 
 
 def _without_abandoned(tracker: Tracker, version: Version, config: Config) -> ledger.Ledger:

@@ -25,6 +25,7 @@ from toolchain.services import registry
 from toolchain.services.mlflow import Tracker, Version, default_experiment
 
 NAME = re.compile(r"[\w][\w .-]*")  # what MLflow takes in a registered model's name, and a filter in quotes can hold
+REASON_CHARACTERS = 1000  # of a sentence in a tag; MLflow takes 5000, and a class name may be long
 DEFAULT_NAME = "model"  # where neither a name nor a pipeline is given
 
 
@@ -236,6 +237,7 @@ def _verdict_tags(figures: Mapping[str, Any], kind: str) -> dict[str, str]:
     """Return what the last verdict says of a version, and the same under the kind of processor that it holds for."""
     said = {name: str(figures[name]).lower() for name in ("safe", "faster")}
     said |= {name: f"{figures[name]:.4f}" for name in ("ratio", "accuracy", "agreement")}
+    said |= {registry.TAG_REJECTION: "" if figures["safe"] else str(figures["reasons"][0])[:REASON_CHARACTERS]}
     return {**said, "processor": kind, **{f"{name}.{kind}": value for name, value in said.items()}}
 
 

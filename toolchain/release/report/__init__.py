@@ -71,7 +71,7 @@ def compose(found: Findings, config: Config) -> dict[str, Any]:
     return {
         "pipeline": config.pipeline,
         "run": config.run,
-        "verdict": {key: found.verdict.data[key] for key in ("winner", "reason")},
+        "verdict": {key: found.verdict.data[key] for key in ("winner", "promotable", "reason")},
         "variants": [_variant(entry, found) for entry in found.verdict.data["variants"]],
         "dataset": {
             "digest": found.dataset.digest,

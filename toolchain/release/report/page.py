@@ -117,7 +117,8 @@ def _tradeoff(found: "Findings") -> dict[str, str]:
     for judged in verdict["variants"]:
         name = judged["name"]
         right, quick = measured[name]["accuracy"], timed[name]["scenarios"][scenario]
-        kind = "winner" if name == verdict["winner"] else "safe" if judged["safe"] else "refused"
+        selected = verdict["promotable"] and name == verdict["winner"]
+        kind = "winner" if selected else "safe" if judged["safe"] else "refused"
         fast = sorted((quick["p50_ms"], typical / quick["ratio"]["high"], typical / quick["ratio"]["low"]))
         bounds = (100 * right["low"], 100 * right["high"])
         points.append(Point(name, quick["p50_ms"], (fast[0], fast[-1]), 100 * right["value"], bounds, kind))

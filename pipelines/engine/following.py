@@ -229,12 +229,22 @@ class Follower:
         if told := around("\n".join(lines)):
             return told
         own = [line for line in lines if not SURROUNDINGS.match(line)]
-        return error_in("\n".join(own)) if own else last.told if last and last.told else "it left no word; see the UI"
+        if own:
+            return error_in("\n".join(own))
+        return (last and last.told) or self._cause_of(step) or "no error message was found; see the UI"
+
+    def _cause_of(self, step: StepRecord) -> str:
+        """Return why ``step`` could not be prepared, "" where Argo's record has no message of it."""
+        said = {node: words for node, words in self._complaints().items() if _task_in(node) == step.task}
+        _, cause = cause_of(said)
+        return f"it could not be prepared: {cause}" if cause else ""
+
+    def _complaints(self) -> dict[str, str]:
+        return kubernetes.complaints(self.server.namespace, self.run.kfp) if self.sees_pods else {}
 
     def _blame(self, seen: Look) -> None:
         """Record why the run failed where no step did, at the step that was being prepared."""
-        said = kubernetes.complaints(self.server.namespace, self.run.kfp) if self.sees_pods else {}
-        node, cause = cause_of(said)
+        node, cause = cause_of(self._complaints())
         step = next((step for step in self.run.steps if step.task == _task_in(node)), self.run.steps[0])
         told = f"it could not be prepared: {cause}; see docs/faults.md" if cause else ""
         step.state, step.error = runs.FAILED, told or seen.error or "Kubeflow Pipelines failed; see its log"

@@ -19,6 +19,10 @@ CONSEQUENCE = re.compile(
 FATAL = re.compile(
     r"^F\d{4} .*?\] (?:KFP driver: )?(.*)$", re.MULTILINE
 )  # the last words of KFP's driver, amid its log
+DENIED = re.compile(
+    r'([\w."/-]+(?: "[^"]*")?) is forbidden: (.*)$', re.MULTILINE
+)  # a sentence of Kubernetes' API server
+RIGHT = re.compile(r'^User "([^"]+)" cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')  # what RBAC did not grant
 LAUNCHER = re.compile(r"^F\d{4} .*?\] failed to execute component: (.*)$", re.MULTILINE)
 LONGEST = 400  # characters of what the driver says, which repeats all that it was told
 
@@ -45,14 +49,23 @@ def trouble_of(pod: Pod, nodes: Sequence[Node]) -> Trouble | None:
 
 
 def forbidden(said: str) -> Trouble | None:
-    """Return the trouble in what Argo ``said`` of a pod that it could not make, None where it is another matter."""
-    if "exceeded quota" in said:
+    """Return the trouble in what Argo ``said`` of a pod, that Kubernetes forbids it something; None for anything else.
+
+    ``said`` may be one sentence of Argo's, of a pod that could not be made, or the end of the log of KFP's driver.
+    """
+    denied = DENIED.search(said)
+    if denied is None:
+        return None
+    sentence, reason = denied[0], denied[2]
+    if "exceeded quota" in reason:
         advice = "wait for other runs, ask for a larger quota, or submit with --resources small"
-        return Trouble("quota", said.partition("\n")[0], advice, SECONDS_FOR_A_QUOTA)
-    if "is forbidden" in said:
-        advice = "let the cluster's administrator allow it"
-        return Trouble("forbidden", said.partition("\n")[0], advice, SECONDS_FOR_AN_IMAGE)
-    return None
+        return Trouble("quota", sentence, advice, SECONDS_FOR_A_QUOTA)
+    right = RIGHT.match(reason)
+    if right is None:
+        return Trouble("forbidden", sentence, "ask the cluster's administrator to allow it", SECONDS_FOR_AN_IMAGE)
+    told = f"{right[1]} is not allowed to {right[2]} {f'{right[3]}.{right[4]}'.rstrip('.')}"
+    advice = "steps.permissions of the chart grants it, or bind a Role of your own to it (docs/security.md)"
+    return Trouble("rights", told, advice, SECONDS_FOR_AN_IMAGE)
 
 
 def cause_of(said: Mapping[str, str]) -> tuple[str, str]:
@@ -64,9 +77,10 @@ def cause_of(said: Mapping[str, str]) -> tuple[str, str]:
     if not causes:
         return "", ""
     node, words = causes[0]
-    fatal = FATAL.search(words)
-    line = fatal[1] if fatal else words.partition("\n")[0]
-    return node, _end_of(line)
+    denied, fatal = forbidden(words), FATAL.search(words)
+    if denied:
+        return node, f"{_end_of(denied.told)}; {denied.advice}"
+    return node, _end_of(fatal[1] if fatal else words.partition("\n")[0])
 
 
 def around(log: str) -> str:

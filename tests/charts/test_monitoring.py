@@ -74,6 +74,26 @@ def test_prometheus_asks_often_enough_and_keeps_what_its_volume_holds(render: Ca
     assert {"name": "SCRAPE_INTERVAL", "value": "5s"} in grafana["env"]
 
 
+@pytest.mark.parametrize(
+    ("size", "kept"),  # 80 % of it, in MB as Prometheus counts them, of 2^20 bytes
+    [
+        ("512Gi", 419430),
+        ("0.5Ti", 419430),
+        ("549755813888", 419430),
+        ("1000M", 762),
+        ("1e9", 762),
+        ("1G", 762),
+        ("1048576Ki", 819),
+        ("107374182400m", 81),
+        ("2Pi", 1717986918),
+    ],
+)
+def test_a_size_means_the_same_however_it_is_written(size: str, kept: int, render: Callable[..., Resources]):
+    pod = resource(render(f"--set-string=prometheus.persistence.size={size}"), "StatefulSet", "toolchain-prometheus")
+    arguments = pod["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert f"--storage.tsdb.retention.size={kept}MB" in arguments
+
+
 def test_model_servers_and_argo_are_asked_under_the_names_that_rules_know(render: Callable[..., Resources]):
     resources = render()
     told = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])

@@ -23,6 +23,7 @@ from toolchain.errors import ServiceError
 CHART = Path(__file__).parents[2] / "charts" / "toolchain"
 SMALL = CHART / "ci" / "small-values.yaml"
 OURS = ["kfp.enabled=false", "argo.enabled=false", "prometheus.kind=none"]  # what upstream's images are not needed for
+SAME_SIZES = ["mysql.persistence.size=0.0009765625Ti", "storage.persistence.size=1048576Ki"]
 MODEL = "sentiment"
 OPERATOR = "apiVersion: monitoring.coreos.com/"  # whose kinds are not on this cluster
 
@@ -148,7 +149,9 @@ def test_the_model_is_there_again_after_its_database_was_lost_and_restored(relea
 
 def test_an_upgrade_keeps_passwords_and_data(release: Cluster) -> None:
     models, passwords, kind = versions(release), secrets(release), release.namespace.removeprefix("chart-")
-    deploy.deploy(release.namespace, [SMALL], [*OURS, f"storage.kind={kind}", "mlflow.workers=2"], timeout_minutes=6)
+    deploy.deploy(
+        release.namespace, [SMALL], [*OURS, f"storage.kind={kind}", "mlflow.workers=2", *SAME_SIZES], timeout_minutes=6
+    )
     assert secrets(release) == passwords
     assert versions(release) == models
 

@@ -6,9 +6,14 @@ Kubernetes lets nobody change it: that is said here, where it can be said what t
 {{- $wanted := (index .root.Values .part).persistence -}}
 {{- $found := lookup "apps/v1" "StatefulSet" .root.Release.Namespace .name -}}
 {{- if $found -}}
-{{- $size := (index $found.spec.volumeClaimTemplates 0).spec.resources.requests.storage -}}
-{{- if ne $size (toString $wanted.size) -}}
+{{- $claim := (index $found.spec.volumeClaimTemplates 0).spec -}}
+{{- $size := $claim.resources.requests.storage -}}
+{{- $class := $claim.storageClassName | default "" -}}
+{{- if ne (include "toolchain.bytes" $size) (include "toolchain.bytes" $wanted.size) -}}
 {{- fail (printf "%s.persistence.size is %v, and %s was installed with %s, which stays: set it back, and grow the claim data-%s-0 (docs/upgrade-and-restore.md)" .part $wanted.size .name $size .name) -}}
+{{- end -}}
+{{- if ne $class (toString $wanted.storageClass) -}}
+{{- fail (printf "%s.persistence.storageClass is %q, and %s was installed with %q, which stays: set it back (docs/upgrade-and-restore.md)" .part $wanted.storageClass .name $class) -}}
 {{- end -}}
 {{- end -}}
 volumeClaimTemplates:

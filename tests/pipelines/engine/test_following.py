@@ -199,6 +199,35 @@ def test_a_step_that_could_not_be_prepared_is_the_one_that_failed(run: Run, hear
     assert "failed to put file" in run.step("clean").error
 
 
+DENIED = (
+    'persistentvolumeclaims is forbidden: User "steps" cannot create resource "persistentvolumeclaims" in API group ""'
+)
+
+
+def test_a_right_that_is_missing_ends_the_run_and_stands_in_its_record(run: Run, heard: Heard, serve, monkeypatch):
+    monkeypatch.setattr("pipelines.engine.troubles.SECONDS_FOR_AN_IMAGE", 0.0)
+    see(monkeypatch, [])
+    said = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
+    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: said)
+    server = serve(looks=[("RUNNING", {})] * 3)
+    following.follow(run, None, server_at(server.endpoint, run.folder), heard)
+    assert "progress: waits: steps is not allowed to create persistentvolumeclaims" in heard.lines[0]
+    kept = runs.find_run(run.folder.parent)
+    assert kept.state == runs.FAILED
+    assert "steps is not allowed to create persistentvolumeclaims" in kept.step("clean").error
+
+
+def test_a_step_that_failed_before_it_had_a_pod_is_told_with_its_drivers_error(
+    run: Run, heard: Heard, serve, monkeypatch
+):
+    see(monkeypatch, [])
+    said = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
+    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: said)
+    looks = [("FAILED", {"ingest": "SUCCEEDED", "clean": "FAILED"})]
+    following.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    assert "is not allowed to create persistentvolumeclaims" in run.step("clean").error
+
+
 def test_a_step_that_the_server_has_lost_sight_of_is_told_by_its_pods(run: Run, heard: Heard, serve, monkeypatch):
     """As in a run whose record Argo packs: the server goes on to call its later steps nothing at all."""
     done = replace(POD, phase="Succeeded", finished=NOW + timedelta(seconds=4))

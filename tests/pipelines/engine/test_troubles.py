@@ -56,6 +56,43 @@ def test_a_full_quota_is_told():
     assert "limited: cpu=2" in trouble.told
 
 
+DRIVER = (  # what KFP 2.17's driver logged on a cluster whose steps had no right to claims, as Argo keeps it
+    "main: Error (exit code 1): I1125 17:39:21.494487      16 driver.go:98] input parameters\n"
+    "F1125 17:39:21.505951      16 main.go:127] KFP driver: driver.Container(pipelineName=pvc, runID=1) failed: "
+    "failed to create pvc: persistentvolumeclaims is forbidden: "
+    'User "system:serviceaccount:toolchain:toolchain-steps" cannot create resource '
+    '"persistentvolumeclaims" in API group "" in the namespace "toolchain"\n'
+    'time=2026-11-25T17:39:22.418Z level=INFO msg="sub-process exited"'
+)
+
+
+def test_a_right_that_steps_do_not_have_is_named_with_who_lacks_it_and_what_grants_it():
+    trouble = forbidden(DRIVER)
+    assert trouble
+    assert trouble.kind == "rights"
+    assert (
+        trouble.told
+        == "system:serviceaccount:toolchain:toolchain-steps is not allowed to create persistentvolumeclaims"
+    )
+    assert "steps.permissions" in trouble.advice
+    assert cause_of({"pvc(0).root(0).createpvc-driver(0)": DRIVER})[1] == f"{trouble.told}; {trouble.advice}"
+
+
+def test_a_resource_of_an_api_group_is_named_with_it():
+    trouble = forbidden(
+        'jobs.batch is forbidden: User "u" cannot list resource "jobs" in API group "batch" in the namespace "n"'
+    )
+    assert trouble
+    assert trouble.told == "u is not allowed to list jobs.batch"
+
+
+def test_what_an_admission_rule_forbids_is_told_in_its_words():
+    trouble = forbidden('pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged\nsecond line')
+    assert trouble
+    assert trouble.kind == "forbidden"
+    assert trouble.told == 'pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged'
+
+
 def test_other_words_of_argo_are_no_trouble():
     assert forbidden("Max duration limit exceeded") is None
 

@@ -19,15 +19,20 @@ on_cluster = pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECO
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("2", 2), ("500m", 0.5), ("1.5", 1.5), ("2Gi", 2 * 1024**3), ("128Mi", 128 * 1024**2), ("1k", 1000)],
+    [
+        *[("2", 2), ("500m", 0.5), ("1.5", 1.5), ("2Gi", 2 * 1024**3), ("128Mi", 128 * 1024**2), ("1k", 1000)],
+        *[("0.5Ti", 512 * 1024**3), ("1Ei", 1024**6), ("3P", 3e15), ("1e3", 1000), ("12E-1", 1.2), ("2E", 2e18)],
+        *[("107374182400m", 0.1 * 1024**3), ("250u", 0.00025), (".5", 0.5)],
+    ],
 )
 def test_a_quantity_is_the_number_that_kubernetes_means(text: str, number: float):
     assert kubernetes.quantity(text) == pytest.approx(number)
 
 
-def test_a_quantity_that_is_none_is_named():
-    with pytest.raises(ServiceError, match="'much'"):
-        kubernetes.quantity("much")
+@pytest.mark.parametrize("text", ["much", "1ki", "1e", "1.2.3", "Gi", "", "1 Gi"])
+def test_a_quantity_that_is_none_is_named(text: str):
+    with pytest.raises(ServiceError, match=f"'{text}'"):
+        kubernetes.quantity(text)
 
 
 def test_without_a_kubeconfig_there_is_no_cluster(tmp_path, monkeypatch: pytest.MonkeyPatch):

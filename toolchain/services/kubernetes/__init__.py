@@ -22,8 +22,10 @@ from toolchain.services.kubernetes.api import IN_A_POD, ask, asked, client_of, p
 SECONDS_TO_END = 20.0  # for kubectl, told to stop forwarding
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 GPU_RESOURCE = re.compile(r"^(nvidia|amd)\.com/(gpu|mig-.+)$|^gpu\.intel\.com/")
-SUFFIXES = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
-    f"{letter}i": 1024.0**power for power, letter in enumerate("KMGT", 1)
+QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([eE][+-]?\d+|[a-zA-Z]{0,2})")  # a number, and a unit or an exponent
+SUFFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3} | {
+    **{letter: 1000.0**power for power, letter in enumerate("MGTPE", 2)},
+    **{f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)},
 }
 
 
@@ -190,8 +192,10 @@ def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
 
 
 def quantity(text: str | int | float) -> float:
-    """Return the number that Kubernetes writes as ``text``: "500m" is 0.5, "2Gi" is 2147483648."""
-    match = re.match(r"^([0-9.]+)([a-zA-Z]*)$", str(text))
+    """Return the number that Kubernetes writes as ``text``: "500m" is 0.5, "2Gi" is 2147483648, "1e3" is 1000."""
+    match = QUANTITY.fullmatch(str(text))
+    if match and match[2][1:].lstrip("+-").isdecimal():
+        return float(match[0])
     if match is None or match[2] not in SUFFIXES:
         raise ServiceError(f"Kubernetes' quantity {text!r} is not understood")
     return float(match[1]) * SUFFIXES[match[2]]
@@ -254,7 +258,7 @@ def _ending(item: Any, statuses: list[Any]) -> tuple[str, str]:
 
 def _gpus(resources: Mapping[str, Any]) -> dict[str, int]:
     return {
-        name: int(quantity(count)) for name, count in resources.items() if GPU_RESOURCE.match(name) and count != "0"
+        name: int(quantity(count)) for name, count in resources.items() if GPU_RESOURCE.match(name) and quantity(count)
     }
 
 

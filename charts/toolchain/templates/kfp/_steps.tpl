@@ -68,13 +68,47 @@ initContainers:
 {{/*
 Whether a failed pod is tried again. Yes when it was killed, evicted or deleted; when a service was down (our ServiceError); when KFP's
 launcher or driver failed, rather than the step, whose end the launcher reports in a line of its own. No when it ran out of its own
-memory or time, when S3 refused its keys, and for every other error of the step.
+memory or time, when S3 refused its keys, when Kubernetes forbids what it does (but for a quota, which frees itself), and for every other
+error of the step.
 */}}
 {{- define "toolchain.kfp.retry" -}}
 {{- $denied := "S3 (denied access|refused the signature|does not know the key)|AccessDenied|Access Denied|SignatureDoesNotMatch|request signature we calculated|InvalidAccessKeyId|Access Key Id you provided" -}}
 {{- $limits := "OOMKilled|specified deadline|DeadlineExceeded" -}}
+{{- $forbidden := "is forbidden: " -}}
+{{- $quota := "exceeded quota" -}}
 {{- $again := "signal: (killed|terminated)|exit (status|code) (137|143)|ServiceError" -}}
 {{- $own := "failed to execute component: exit status" -}}
 {{- $lost := "(?i)pod deleted|evict|preempt|low on resource|shut ?down|shutting down|unreachable|node lost|^(init|wait|kfp-launcher): " -}}
-not (lastRetry.message matches '{{ $limits }}|{{ $denied }}') and (lastRetry.message startsWith 'main: ' ? (lastRetry.message matches '{{ $again }}' or not (lastRetry.message contains '{{ $own }}')) : lastRetry.message matches '{{ $lost }}')
+not (lastRetry.message matches '{{ $limits }}|{{ $denied }}') and not (lastRetry.message contains '{{ $forbidden }}' and not (lastRetry.message contains '{{ $quota }}')) and (lastRetry.message startsWith 'main: ' ? (lastRetry.message matches '{{ $again }}' or not (lastRetry.message contains '{{ $own }}')) : lastRetry.message matches '{{ $lost }}')
+{{- end }}
+
+{{/*
+What the account pipeline-runner of upstream's manifests may do beyond that (manifests/kustomize/base/pipeline/pipeline-runner-role.yaml
+of Kubeflow Pipelines 2.17): for pipelines whose own code calls the Kubernetes API. It can read every Secret of the namespace.
+*/}}
+{{- define "toolchain.kfp.pipelineRunner" -}}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims, pods, pods/exec, pods/log, services]
+  verbs: &all [get, list, watch, create, update, patch, delete, deletecollection]
+- apiGroups: [snapshot.storage.k8s.io]
+  resources: [volumesnapshots]
+  verbs: [get, create, delete]
+- apiGroups: [argoproj.io]
+  resources: [workflows, workflowtaskresults, workflowtasksets, workflowtasksets/status]
+  verbs: [get, list, watch, create, update, patch]
+- apiGroups: [apps]
+  resources: [deployments, replicasets]
+  verbs: *all
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: *all
+- apiGroups: [kubeflow.org]
+  resources: [experiments, jaxjobs, mpijobs, notebooks, paddlejobs, pytorchjobs, scheduledworkflows, tfjobs, trials, viewers, xgboostjobs]
+  verbs: *all
 {{- end }}

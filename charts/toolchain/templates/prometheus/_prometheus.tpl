@@ -20,16 +20,9 @@ http://toolchain-prometheus.{{ .Release.Namespace }}:9090
 {{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}
 {{- end }}
 
-{{/*
-How much it may keep, in MB: 80 % of its volume, since what it writes while it tidies up needs room too. Empty, no limit, where the volume's
-size is in a unit that is none of these.
-*/}}
+{{/* How much it may keep: 80 % of its volume, since compaction needs space too. Prometheus' MB are of 1024 times 1024 bytes. */}}
 {{- define "toolchain.prometheus.most" -}}
-{{- $size := toString .Values.prometheus.persistence.size -}}
-{{- $unit := dict "M" 1 "Mi" 1 "G" 1000 "Gi" 1024 "T" 1000000 "Ti" 1048576 -}}
-{{- with index $unit (regexFind "[A-Za-z]+$" $size) -}}
-{{ mulf (regexFind "^[0-9.]+" $size | float64) . 0.8 | floor | int64 }}MB
-{{- end -}}
+{{ divf (mulf (include "toolchain.bytes" .Values.prometheus.persistence.size | float64) 0.8) 1048576.0 | floor | int64 }}MB
 {{- end }}
 
 {{/* A job of pods of this namespace that their annotations ask to be scraped: dict "name" its name "component" an expression. */}}

@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipelines.engine.settings import Settings, doors_told, said_of_storage
+from pipelines.engine.sources import path_of
 from pipelines.engine.specification import Specification
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.progress import say
-from toolchain.services import kubernetes, storage
+from toolchain.services import kubernetes, packages, storage
 from toolchain.services.folders import digest_of_folder
 
 OURS = "toolchain-steps"  # the ConfigMap and Secret that tell steps of S3; they tell us too, where we may read them
@@ -79,15 +80,15 @@ def arrivals(spec: Specification, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def local_files(spec: Specification, values: Mapping[str, Any]) -> dict[str, Path]:
     """Return the files and folders of this machine that ``values`` name, by parameter."""
-    named = {name: _path(value) for name, value in values.items() if isinstance(value, str)}
-    return {name: path for name, path in named.items() if path and _arguments_of(spec, name)}
+    named = {name: _path(name, value, spec) for name, value in values.items()}
+    return {name: path for name, path in named.items() if path}
 
 
-def _path(value: str) -> Path | None:
-    if not value or "\n" in value or len(value) > 1000 or "://" in value.replace("file://", "", 1):
+def _path(parameter: str, value: Any, spec: Specification) -> Path | None:
+    """Return the file or folder that a step would open for the ``parameter``; packages are in the steps' images."""
+    if isinstance(value, str) and value.startswith(packages.PREFIX):
         return None
-    path = Path(value.removeprefix("file://")).expanduser()
-    return path if path.is_file() or (path.is_dir() and "/" in value) else None  # a bare word is more often a name
+    return next((path for name in _arguments_of(spec, parameter) if (path := path_of(name, value))), None)
 
 
 def _arguments_of(spec: Specification, parameter: str) -> set[str]:

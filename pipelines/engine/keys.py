@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engine.settings import ROOT, Settings
+from pipelines.engine.sources import MAX_LENGTH, path_of
 from pipelines.engine.specification import Specification, Task
 from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
-from toolchain.services import packages
+from toolchain.services.locations import files_in
 from toolchain.services.storage import version
 
-SCHEMES = ("s3://", "http://", "https://", "hf://", "file://")
+REMOTE = ("s3://", "http://", "https://", "hf://")
 DATA_FILES = {".html", ".j2", ".css", ".json", ".txt"}  # what a step may read from its own package
 BY_CONTENT = re.compile(r"^s3://[^/]+/sources/[0-9a-f]{64}/")  # what a submission brought: it never changes
 DAYS = 90  # that a result on a cluster is used at most; half as long as the chart lets artifacts live
@@ -36,7 +37,7 @@ def task_keys(spec: Specification, values: Mapping[str, Any], settings: Settings
         known = sorted(arguments(task, values).items())
         return {
             "code": code_digest(task.step),
-            "arguments": {name: _identity(value) if task.cached else value for name, value in known},
+            "arguments": {name: _identity(name, value) if task.cached else value for name, value in known},
             "environment": [task.environment, environment()],
             "registry": settings.tracking_uri if task.step.startswith(REGISTRY_STEPS) else "",
             "salt": "" if task.cached else salt,
@@ -81,7 +82,7 @@ def _chained(spec: Specification, described: Callable[[Task], dict[str, Any]]) -
 
 
 def _may_change(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(SCHEMES) and not BY_CONTENT.match(value)
+    return isinstance(value, str) and value.startswith(REMOTE) and not BY_CONTENT.match(value)
 
 
 def arguments(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,23 +111,22 @@ def environment() -> dict[str, str]:
     }
 
 
-def _identity(value: Any) -> Any:
+def _identity(argument: str, value: Any) -> Any:
     """Return ``value``, with the identity of the content behind it when it names a file, a folder or a URI."""
-    if not isinstance(value, str) or not value or "\n" in value or len(value) > 1_000:
-        return value
-    if value.startswith(SCHEMES):
+    if isinstance(value, str) and value.startswith(REMOTE) and len(value) <= MAX_LENGTH and "\n" not in value:
         return [value, version(value)]
-    path = packages.find(value) if value.startswith(packages.PREFIX) else Path(value)
+    path = path_of(argument, value)
+    if path is None:
+        return value
     if path.is_file():
         return [value, sha256_of_file(path)]
-    if path.is_dir() and "/" in value:  # a bare word is a name more often than a folder
-        return [value, sorted((str(p.relative_to(path)), *_stamp(p)) for p in path.rglob("*") if p.is_file())]
-    return value
+    files = [file for file in files_in(path) if "__pycache__" not in file.parts]
+    return [value, sorted((file.relative_to(path).as_posix(), *_stamp(file)) for file in files)]
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[int, int, int]:
     stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns  # the last changes even when a copy keeps the second
 
 
 def _closure(module: str) -> set[Path]:

@@ -51,7 +51,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Return the settings of this process's environment."""
-    runs = Path(os.environ.get("TOOLCHAIN_RUNS", "runs")).absolute()
+    runs = Path(os.environ.get("TOOLCHAIN_RUNS") or "runs").expanduser().absolute()
     return Settings(
         runs=runs,
         endpoint=os.environ.get("KFP_ENDPOINT", ""),

@@ -130,10 +130,11 @@ def convert(
 
     from toolchain.annotations.conversion import convert_collection
     from toolchain.services.folders import fetch_folder
+    from toolchain.services.locations import local_path
 
     with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
-        path = Path(source).expanduser()
-        if not (path.is_file() and path.suffix.lower() in (".json", ".xml")):
+        path = local_path(source)
+        if path is None or not (path.is_file() and path.suffix.lower() in (".json", ".xml")):
             path = fetch_folder(source, Path(scratch) / "source").path
         apart = fetch_folder(pictures, Path(scratch) / "pictures").path if pictures else None
         return convert_collection(open_source(path, source_format, apart, origin, task), target, format_, task, fix)

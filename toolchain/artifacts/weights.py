@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import ArtifactError, ConfigError
+from toolchain.services.locations import local_path
 from toolchain.services.storage import fetch
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ def fetch_weights(uri: str, digest: str = "") -> Weights:
         DataError: there is no such file.
         ServiceError: a server is out of reach.
     """
-    inside = Path(uri).expanduser() / "model.safetensors"
+    path = local_path(uri)
+    inside = path / "model.safetensors" if path and path.is_dir() else None
     with TemporaryDirectory() as folder:
-        found = fetch(str(inside) if inside.is_file() else uri, Path(folder))
+        found = fetch(str(inside) if inside and inside.is_file() else uri, Path(folder))
         if digest and found.sha256 != digest:
             raise ConfigError(f"{uri} has SHA-256 {found.sha256}, expected is {digest}; get the right file")
         return Weights(uri, found.sha256, _read(found.files[0], uri))

@@ -11,7 +11,8 @@ from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.errors import DataError
 from toolchain.progress import track
-from toolchain.services import packages, storage
+from toolchain.services import storage
+from toolchain.services.locations import files_in, local_path
 
 MOST_FILES = 5_000_000  # of an archive: ImageNet has 1.3 million
 MOST_TIMES_LARGER = 100  # unpacked, than the archive; pictures hardly shrink, XML shrinks 20 times, a bomb 1,000 times
@@ -34,8 +35,8 @@ def fetch_folder(uri: str, scratch: Path) -> Folder:
     """Return the folder at ``uri``: where it is, when it is on this machine, and unpacked in ``scratch`` otherwise.
 
     Args:
-        uri: A folder, package:NAME/FOLDER, s3://BUCKET/PREFIX/ (with the last slash), or a .zip, .tar, .tar.gz or .tgz
-            at a path, s3:// or https://.
+        uri: A folder, package:NAME/FOLDER, s3://BUCKET/PREFIX, or a .zip, .tar, .tar.gz or .tgz at a path, s3:// or
+            https://.
         scratch: An empty folder for what is fetched and unpacked.
 
     Raises:
@@ -44,13 +45,13 @@ def fetch_folder(uri: str, scratch: Path) -> Folder:
         ServiceError: the service is down or refuses.
         StorageFullError: the disk is full.
     """
-    if uri.startswith("s3://") and uri.endswith("/"):
+    if uri.startswith("s3://") and not _is_archive(uri):
         target = scratch / "prefix"
-        storage.fetch_s3_prefix(uri, target)
+        storage.fetch_s3_prefix(f"{uri.rstrip('/')}/", target)
         digest = digest_of_folder(target)
         return Folder(uri, target, digest, digest)
-    path = packages.find(uri) if uri.startswith(packages.PREFIX) else Path(uri.removeprefix("file://")).expanduser()
-    if path.is_dir():
+    path = local_path(uri)
+    if path and path.is_dir():
         digest = digest_of_folder(path)
         return Folder(uri, path, digest, digest)
     (scratch / "archive").mkdir(parents=True)
@@ -60,17 +61,24 @@ def fetch_folder(uri: str, scratch: Path) -> Folder:
 
 
 def is_folder(uri: str) -> bool:
-    """Return whether ``uri`` names many files: a folder on this machine, an archive by its name, or an S3 prefix."""
-    if uri.startswith(packages.PREFIX):
-        return packages.find(uri).is_dir()
-    archive = uri.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
-    return archive or (uri.startswith("s3://") and uri.endswith("/")) or Path(uri).expanduser().is_dir()
+    """Return whether ``uri`` names many files: a folder on this machine, an archive by its name, or an S3 prefix.
+
+    S3 is asked about a name with neither a last slash nor an ending.
+    """
+    if uri.startswith("s3://") and not _is_archive(uri):
+        return uri.endswith("/") or (not PurePosixPath(uri).suffix and storage.is_s3_prefix(uri))
+    path = local_path(uri)
+    return _is_archive(uri) or (path is not None and path.is_dir())
+
+
+def _is_archive(uri: str) -> bool:
+    return uri.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
 
 
 def digest_of_folder(path: Path) -> str:
     """Return one SHA-256 for the names and bytes of all files in ``path``."""
-    files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-    return sha256_of_json([[file.relative_to(path).as_posix(), sha256_of_file(file)] for file in files])
+    files = [file for file in files_in(path) if "__pycache__" not in file.parts]
+    return sha256_of_json(sorted([file.relative_to(path).as_posix(), sha256_of_file(file)] for file in files))
 
 
 def unpack(archive: Path, target: Path, uri: str) -> None:

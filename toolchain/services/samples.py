@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from toolchain.artifacts.folder import disk_space_reported, write_file
 from toolchain.errors import ConfigError, DataError, ServiceError
+from toolchain.services.locations import local_path
 from toolchain.services.storage import s3
 
 FORMAT = "toolchain.samples"
@@ -75,9 +76,10 @@ def open_place(uri: str) -> Place:
         if not uri.removeprefix("s3://").partition("/")[0]:
             raise ConfigError(f"samples is {uri!r}; write s3://BUCKET/PREFIX")
         return BucketPlace(uri)
-    if not uri or "://" in uri.removeprefix("file://"):
+    path = local_path(uri) if uri else None
+    if path is None:
         raise ConfigError(f"samples is {uri!r}; give a folder, or s3://BUCKET/PREFIX")
-    return FolderPlace(Path(uri.removeprefix("file://")).expanduser())
+    return FolderPlace(path)
 
 
 class FolderPlace:

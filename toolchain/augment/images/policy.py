@@ -9,6 +9,7 @@ import yaml
 
 from toolchain.augment.images.presets import PRESETS
 from toolchain.errors import ConfigError
+from toolchain.services.locations import local_path
 
 ONE_OF = "OneOf"  # a group of which one is taken, each with a chance in proportion to its own p
 CHANCE = "p"
@@ -42,7 +43,7 @@ def text_of(policy: str) -> str:
         return PRESETS[word]
     if is_file(word):
         try:
-            return Path(word).read_text(encoding="utf-8")
+            return (local_path(word) or Path(word)).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"policy file {word} cannot be read: {error}; give its path, or the YAML itself"

@@ -19,7 +19,8 @@ from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_js
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.progress import say, track
-from toolchain.services import hub, packages
+from toolchain.services import hub
+from toolchain.services.locations import local_path
 from toolchain.services.storage import s3
 from toolchain.services.storage.s3 import (
     Stored,
@@ -43,6 +44,7 @@ __all__ = [
     "exists",
     "fetch",
     "fetch_s3_prefix",
+    "is_s3_prefix",
     "knows_who_asks",
     "listing",
     "scratch",
@@ -115,7 +117,8 @@ def fetch(uri: str, folder: Path) -> Fetched:
 def version(uri: str) -> str:
     """Return a short text that changes when what is at ``uri`` changes, without reading remote data.
 
-    Local files: their SHA-256. S3: ETag and size. The web: ETag, else date and length. The hub: the commit.
+    Local files: their SHA-256. S3: ETag and size, of a prefix a digest of those of all its files. The web: ETag, else
+    date and length. The hub: the commit.
 
     Raises:
         DataError, ServiceError: as ``fetch``.
@@ -140,12 +143,7 @@ def _scheme(uri: str) -> str:
 
 
 def _local(uri: str) -> Path:
-    if uri.startswith(packages.PREFIX):
-        path = packages.find(uri)
-    else:
-        path = Path(
-            urllib.parse.unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
-        ).expanduser()
+    path = local_path(uri) or Path(uri)
     if path.is_dir():
         raise DataError(f"{uri} is a folder; name one file in it")
     if not path.is_file():
@@ -241,6 +239,11 @@ def _web_fault(uri: str, error: Exception) -> str:
 
 
 # --- S3 ---
+
+
+def is_s3_prefix(uri: str) -> bool:
+    """Return whether ``uri``, s3://BUCKET/PREFIX without the last slash, names many files rather than one."""
+    return not s3.exists(uri) and bool(s3.listing(f"{uri}/"))
 
 
 def fetch_s3_prefix(uri: str, target: Path) -> None:

@@ -14,9 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file
+from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_json
 from toolchain.errors import DataError, ServiceError
 from toolchain.progress import Progress, say, track
+from toolchain.services.locations import files_in
 
 Answer = TypeVar("Answer")
 SILENCE_SECONDS = 30.0  # on a connection that should be delivering
@@ -41,13 +42,18 @@ class Stored:
     uri: str
     size_bytes: int
     changed: datetime  # when it was stored, with its time zone
+    etag: str = ""  # S3's own mark of the content
 
 
 def version(uri: str) -> str:
-    """Return the ETag and the size of the file at ``uri``, s3://BUCKET/PATH/FILE."""
-    bucket, key = _bucket_and_key(uri)
-    head = _patiently(uri, "read", lambda: client().head_object(Bucket=bucket, Key=key))
-    return f"{head['ETag']} {head['ContentLength']}"
+    """Return the ETag and the size of the file at ``uri``; where that is a prefix, a digest of those of its files."""
+    head = None if uri.endswith("/") else _head(uri, "read")
+    if head is not None:
+        return f"{head['ETag']} {head['ContentLength']}"
+    files = listing(f"{uri.rstrip('/')}/")
+    if not files:
+        raise ServiceError(_refusal(uri, "read", "404"))
+    return sha256_of_json([[file.uri, file.etag, file.size_bytes] for file in files])
 
 
 def read(uri: str, take: Callable[[Iterator[bytes]], Answer]) -> Answer:
@@ -92,13 +98,19 @@ def marks(uri: str, done: str = "read") -> dict[str, str] | None:
     Raises:
         ServiceError: there is no such bucket, or S3 is down or refuses.
     """
+    head = _head(uri, done)
+    return None if head is None else dict(head["Metadata"])
+
+
+def _head(uri: str, done: str) -> dict[str, Any] | None:
+    """Return what S3 says of the file at ``uri``, None when there is no such file; raises as ``marks``."""
     from botocore.exceptions import ClientError
 
     bucket, key = _bucket_and_key(uri)
 
-    def attempt() -> dict[str, str] | None:
+    def attempt() -> dict[str, Any] | None:
         try:
-            return dict(client().head_object(Bucket=bucket, Key=key)["Metadata"])
+            return dict(client().head_object(Bucket=bucket, Key=key))
         except ClientError as error:
             if _code(error) not in ABSENT:
                 raise
@@ -120,7 +132,10 @@ def listing(uri: str) -> list[Stored]:
     def attempt() -> list[Stored]:
         pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         entries = [entry for page in pages for entry in page.get("Contents", [])]
-        return [Stored(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["LastModified"]) for entry in entries]
+        return [
+            Stored(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["LastModified"], entry.get("ETag", ""))
+            for entry in entries
+        ]
 
     return [file for file in _patiently(uri, "listed", attempt) if not file.uri.endswith("/")]
 
@@ -141,7 +156,7 @@ def upload(path: Path, uri: str, also: Mapping[str, str] | None = None, shown: b
         ServiceError: S3 is down for longer than ``PATIENCE_SECONDS``, or refuses.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = list(files_in(path))
         for file in track(files, "upload", len(files), "files") if shown else files:
             _upload_file(file, f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}", {}, shown=False)
     elif path.is_file():

@@ -10,7 +10,8 @@ from toolchain.artifacts.dataset import Dataset
 from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
 from toolchain.rows import Rows, read_rows
-from toolchain.services import packages, storage
+from toolchain.services import storage
+from toolchain.services.locations import local_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -130,17 +131,16 @@ def quiet() -> None:
 
 
 def _locate(name: str) -> Path:
-    if name.startswith(packages.PREFIX):
-        return packages.find(name)
     if name.startswith("s3://"):
         folder = storage.scratch() / "bases" / sha256_of_json(name)
         storage.fetch_s3_prefix(f"{name.rstrip('/')}/", folder)
         return folder
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = local_path(name)
+    if path and path.is_dir():
         return path
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ConfigError(f"base {name} is no folder (looked for {path.absolute()}); check the path")
+    if name.startswith(("/", ".", "~", "file:")) or name.count("/") > 1:
+        looked = f" (looked for {path.absolute()})" if path else ""
+        raise ConfigError(f"base {name} is no folder{looked}; check the path")
     return _from_hub(name)
 
 

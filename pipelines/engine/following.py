@@ -10,11 +10,12 @@ from typing import Any
 from pipelines.engine import runs
 from pipelines.engine.bucket import reached
 from pipelines.engine.display import PROGRESS
-from pipelines.engine.local import Watcher, error_in
+from pipelines.engine.failures import reason_of, signal_of
+from pipelines.engine.local import Watcher
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.server import Away, Look, Server, Task
 from pipelines.engine.specification import Specification
-from pipelines.engine.troubles import Trouble, around, cause_of, ending_of, forbidden, trouble_of
+from pipelines.engine.troubles import Trouble, around, cause_of, ending_of, exit_status, forbidden, trouble_of
 from toolchain.errors import ServiceError, ToolchainError
 from toolchain.progress import say
 from toolchain.services import kubernetes, storage
@@ -225,12 +226,15 @@ class Follower:
         if last and (ending := ending_of(last)):
             return ending
         log = self.log_file(step)
-        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        if told := around("\n".join(lines)):
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        if told := around(text):
             return told
-        own = [line for line in lines if not SURROUNDINGS.match(line)]
-        if own:
-            return error_in("\n".join(own))
+        own = [line for line in text.splitlines() if not SURROUNDINGS.match(line)]
+        status = exit_status(text)
+        if status is None and last:
+            status = last.exit_code
+        if own or signal_of(status):
+            return reason_of("\n".join(own), status)
         return (last and last.told) or self._cause_of(step) or "no error message was found; see the UI"
 
     def _cause_of(self, step: StepRecord) -> str:

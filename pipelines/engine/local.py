@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 import yaml
 
 from pipelines.engine import runs
+from pipelines.engine.failures import reason_of
 from pipelines.engine.keys import arguments
 from pipelines.engine.plan import Plan, cached_outputs
 from pipelines.engine.runs import Run, StepRecord
@@ -24,10 +24,9 @@ from pipelines.engine.worker import EVENT
 from toolchain.errors import ConfigError, ToolchainError
 
 PLACEHOLDERS = ("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}")  # KFP's words for the run's own name
-RAISED = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Interrupt|Exit|Full|Busy))(?::\s*(.*))?$")
-OWN = "toolchain.errors."  # what our own errors begin with in a traceback
+# Runs a step's command, then says how it ended: Kubeflow Pipelines' runner tells only whether it failed.
+REPORTED = 'status=0; "$@" || status=$?; printf \'\\036["exited", "%d"]\\n\' "$status"; exit "$status"'
 SECONDS_TO_CLEAR_UP = 5.0  # what an interrupted step gets before it is killed
-LINES_OF_ERROR = 6  # as many lines of an error are shown; the log has the rest
 
 
 class Watcher(Protocol):
@@ -73,9 +72,10 @@ def execute(plan: Plan, run: Run, settings: Settings, watcher: Watcher, lock: in
         shutil.rmtree(run.folder)  # nothing has run, so there is nothing to keep a record of
         raise ConfigError(observer.refused)
     run.state = runs.SUCCEEDED if code == 0 else runs.FAILED
-    if code != 0:
-        observer.failed()
     run.save()
+    if code != 0:
+        observer.failed(code)
+        run.save()
 
 
 class Observer:
@@ -85,6 +85,7 @@ class Observer:
         self.plan, self.run, self.settings, self.watcher = plan, run, settings, watcher
         self.refused = ""
         self._current: StepRecord | None = None
+        self._status: int | None = None  # the exit status of the step that ended last
         self._began = 0.0
         self._tasks = {task.name: task for task in plan.spec.tasks}
         self._by_component = {task.component.removeprefix("comp-"): task.name for task in plan.spec.tasks}
@@ -92,8 +93,8 @@ class Observer:
     def hear(self, line: str) -> None:
         """Take one line of the worker's output."""
         before, is_event, event = line.partition(EVENT)
-        if is_event:
-            self._event(*json.loads(event))
+        if is_event and not self._event(event):
+            before = line
         text = before.removeprefix("    ")  # KFP indents what a step prints
         if text.strip() and self._current and self._current.state == runs.RUNNING:
             self._log(text)
@@ -106,22 +107,32 @@ class Observer:
         self.run.state = runs.INTERRUPTED
         self.run.save()
 
-    def failed(self) -> None:
-        """Record the failure of the step that was last at work, with the error it gave."""
-        if self._current is None:
+    def failed(self, code: int) -> None:
+        """Record why the run failed: the step that was last at work, or the worker, which ended with ``code``."""
+        step = self._current
+        if step is None or step.state == runs.SUCCEEDED:
             log = self.run.folder / "logs" / "kfp.log"
-            raise ToolchainError(
-                f"Kubeflow Pipelines' local runner did not start: {error_in(log.read_text())}; see {log}"
-            )
-        log = self.log_file(self._current)
-        self._current.state = runs.FAILED
-        self._current.error = error_in(log.read_text(encoding="utf-8") if log.is_file() else "")
-        self.watcher.changed(self._current)
+            reason = reason_of(log.read_text(encoding="utf-8", errors="replace"), code)
+            raise ToolchainError(f"Kubeflow Pipelines' local runner failed: {reason}; see {log}")
+        log = self.log_file(step)
+        step.state = runs.FAILED
+        status = code if self._status is None else self._status
+        step.error = reason_of(log.read_text(encoding="utf-8", errors="replace"), status)
+        self.watcher.changed(step)
 
     def log_file(self, step: StepRecord) -> Path:
         return self.run.folder / "logs" / f"{step.step}.log"
 
-    def _event(self, kind: str, *details: str) -> None:
+    def _event(self, text: str) -> bool:
+        """Take an event of the worker; return whether ``text`` is one, and not what a step happened to print."""
+        try:
+            kind, *details = json.loads(text)
+        except ValueError:
+            return False
+        self._happened(kind, *details)
+        return True
+
+    def _happened(self, kind: str, *details: str) -> None:
         if kind == "refused":
             self.refused = details[0]
         elif kind == "cached":
@@ -130,11 +141,14 @@ class Observer:
             self.watcher.changed(step)
         elif kind == "started":
             self._start(self.run.step(self._by_component[details[0]]))
+        elif kind == "exited":
+            self._status = int(details[0])
         elif kind == "ended" and self._current:
             self._end(self._current, details[1] == "SUCCESS")
 
     def _start(self, step: StepRecord) -> None:
-        self._current, self._began = step, time.monotonic()
+        self._current, self._began, self._status = step, time.monotonic(), None
+        self.log_file(step).touch()
         step.state = runs.RUNNING
         self.run.save()
         self.watcher.changed(step)
@@ -160,21 +174,6 @@ def record_outputs(plan: Plan, run: Run, settings: Settings) -> None:
         if step.state == runs.SUCCEEDED:
             step.outputs = cached_outputs(tasks[step.task], step.key, settings.cache) or {}
     run.save()
-
-
-def error_in(log: str) -> str:
-    """Return the error that ended a step, from its log: in its own words when it is one of ours, else with its type."""
-    lines = log.splitlines()
-    raised = [position for position, line in enumerate(lines) if RAISED.match(line)]
-    if not raised:
-        return "it ended without a word: killed by the system, perhaps for want of memory"
-    first = lines[raised[-1]]
-    match = RAISED.match(first)
-    assert match
-    message = (
-        match[2] or "" if first.startswith(OWN) else f"{match[1]}: {match[2] or ''} (not expected: a fault of the step)"
-    )
-    return "\n".join([message, *lines[raised[-1] + 1 : raised[-1] + LINES_OF_ERROR]]).strip()
 
 
 def _finish(step: StepRecord, state: str, outputs: dict[str, str], cached: bool) -> None:
@@ -204,6 +203,7 @@ def _with_keys(plan: Plan) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(json.dumps(plan.spec.content))
     for executor in content["deploymentSpec"]["executors"].values():
         executor["container"].pop("resources", None)
+        executor["container"]["command"] = ["sh", "-c", REPORTED, "sh", *executor["container"]["command"]]
     taken = {task.name: {**task.constants, **task.parameters, **task.inputs} for task in plan.spec.tasks}
     for name, task in content["root"]["dag"]["tasks"].items():
         task["cachingOptions"] = {"enableCache": True, "cacheKey": plan.keys[name]}

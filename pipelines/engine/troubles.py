@@ -1,6 +1,7 @@
 """Why a step's pod does not run, or how it ended, in a sentence that says what to do."""
 
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ DENIED = re.compile(
 )  # a sentence of Kubernetes' API server
 RIGHT = re.compile(r'^User "([^"]+)" cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')  # what RBAC did not grant
 LAUNCHER = re.compile(r"^F\d{4} .*?\] failed to execute component: (.*)$", re.MULTILINE)
+ENDED = re.compile(r"^(?:exit status (?P<status>\d+)|signal: (?P<signal>.+?)(?: \(core dumped\))?)$")  # Go's words
+SIGNALS = {(signal.strsignal(entry) or "").lower(): entry.value for entry in signal.Signals}
 LONGEST = 400  # characters of what the driver says, which repeats all that it was told
 
 
@@ -86,9 +89,17 @@ def cause_of(said: Mapping[str, str]) -> tuple[str, str]:
 def around(log: str) -> str:
     """Return why KFP's launcher could not fetch or keep a step's artifacts, by its ``log``; "" if the step failed."""
     said = LAUNCHER.findall(log)
-    if not said or said[-1].startswith("exit status"):
+    if not said or exit_status(log) is not None:
         return ""
     return f"its artifacts could not be fetched or kept: {_end_of(said[-1])}; see docs/faults.md"
+
+
+def exit_status(log: str) -> int | None:
+    """Return the exit status of the step by the ``log`` of KFP's launcher, which runs it; None if it does not say."""
+    said = ENDED.search((LAUNCHER.findall(log) or [""])[-1])
+    if said is None:
+        return None
+    return int(said["status"]) if said["status"] else -SIGNALS.get(said["signal"], 0) or None
 
 
 def _end_of(line: str) -> str:

@@ -286,3 +286,30 @@ def trouble_of(pod: Pod, nodes: list[Node]):
     from pipelines.engine import troubles
 
     return troubles.trouble_of(pod, nodes)
+
+
+LAUNCHED = "F1125 17:39:21.505951      16 main.go:60] failed to execute component: {}"
+
+
+@pytest.mark.parametrize(
+    ("pod", "log", "told"),
+    [
+        ({"exit_code": 137}, "progress: train 3/10", "killed by the system (SIGKILL)"),
+        ({"exit_code": 137}, "", "killed by the system (SIGKILL)"),
+        ({"exit_code": 139}, "progress: train 3/10", "ended by SIGSEGV"),
+        ({"exit_code": 1}, LAUNCHED.format("signal: killed"), "killed by the system (SIGKILL)"),
+        ({"exit_code": 1}, LAUNCHED.format("exit status 137"), "killed by the system (SIGKILL)"),
+        ({"exit_code": 1}, LAUNCHED.format("signal: segmentation fault (core dumped)"), "ended by SIGSEGV"),
+        ({"exit_code": 3}, LAUNCHED.format("exit status 3"), "exit code 3"),
+        ({"exit_code": 1}, LAUNCHED.format("failed to upload output artifact"), "could not be fetched or kept"),
+        ({"exit_code": 137, "ended": "OOMKilled"}, "", "it took more than its 1.0 GiB of memory"),
+    ],
+)
+def test_how_a_pod_ended_is_told_by_its_status_and_its_log(
+    run: Run, heard: Heard, serve, monkeypatch, pod: dict, log: str, told: str
+):
+    failed = replace(POD, **{"phase": "Failed", "ended": "Error", "told": "exit code 3", "finished": NOW, **pod})
+    see(monkeypatch, [failed], (("2026-11-25T10:00:01.1Z", log),) if log else ())
+    server = serve(looks=[("FAILED", {"ingest": "FAILED"})])
+    following.follow(run, None, server_at(server.endpoint, run.folder), heard)
+    assert told in run.step("ingest").error

@@ -1,44 +1,66 @@
+"""The worker and a step as real processes, in a pipeline of one component that does what it is given."""
+
+from pathlib import Path
+
 import pytest
+from kfp import compiler, dsl
 
-from pipelines.engine.local import error_in
+from pipelines.engine import local, runs
+from pipelines.engine.plan import Plan, make_plan
+from pipelines.engine.runs import Run, StepRecord
+from pipelines.engine.settings import Settings
+from pipelines.engine.specification import Specification, read
 
-OWN = """Traceback (most recent call last):
-  File "x.py", line 1, in <module>
-FileNotFoundError: [Errno 2] No such file or directory: 'a.csv'
-
-The above exception was the direct cause of the following exception:
-
-Traceback (most recent call last):
-  File "y.py", line 2, in run
-toolchain.errors.DataError: there is no file a.csv; check the path
-"""
-FOREIGN = """Traceback (most recent call last):
-  File "x.py", line 1, in <module>
-KeyError: 'loss'
-"""
-SEVERAL_LINES = """Traceback (most recent call last):
-toolchain.errors.DataError: 2 rules are broken:
-balance: too few positive
-leakage: rows 3, 7
-"""
+pytestmark = pytest.mark.slow
 
 
-def test_our_own_error_is_told_in_its_own_words():
-    assert error_in(OWN) == "there is no file a.csv; check the path"
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def odd(code: str):
+    exec(code)
 
 
-def test_an_unexpected_error_is_told_with_its_type():
-    assert error_in(FOREIGN) == "KeyError: 'loss' (not expected: a fault of the step)"
+@pytest.fixture(scope="module")
+def odd_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Specification:
+    @dsl.pipeline(name="odd")
+    def pipeline(code: str):
+        odd(code=code)
+
+    file = tmp_path_factory.mktemp("compiled") / "odd.yaml"
+    compiler.Compiler().compile(pipeline, str(file))
+    return read(file.read_text(encoding="utf-8"))
 
 
-def test_an_error_of_several_lines_is_told_whole():
-    assert error_in(SEVERAL_LINES).splitlines() == [
-        "2 rules are broken:",
-        "balance: too few positive",
-        "leakage: rows 3, 7",
-    ]
+class Unwatched:
+    def changed(self, step: StepRecord) -> None: ...
+
+    def said(self, step: StepRecord, line: str) -> None: ...
 
 
-@pytest.mark.parametrize("log", ["", "progress: train 3/10\n"])
-def test_a_killed_step_is_said_to_be_killed(log: str):
-    assert "killed" in error_in(log)
+@pytest.fixture
+def ended(odd_pipeline: Specification, tmp_path: Path):
+    """Return a function that runs ``code`` as a step and returns the run's record."""
+
+    def run_it(code: str) -> Run:
+        settings = Settings(tmp_path, "", "", "", f"sqlite:///{tmp_path}/mlflow.db")
+        plan: Plan = make_plan(odd_pipeline, {"code": code}, {"odd": runs.fresh_salt()}, settings.cache)
+        with runs.only_run(tmp_path) as lock:
+            made = local.begin(plan, "odd", settings)
+            local.execute(plan, made, settings, Unwatched(), lock)
+        return runs.find_run(tmp_path, made.id)
+
+    return run_it
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import pyarrow as pa; pa.array(['x']).cast(pa.int64())", "ArrowInvalid: Failed to parse string: 'x' as a"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "it was killed by the system (SIGKILL)"),
+        ("print('\\x1enot ours'); raise SystemExit(4)", "it ended with exit status 4 without a traceback"),
+    ],
+)
+def test_a_step_that_ends_in_any_way_fails_with_the_reason_and_a_log(ended, code: str, told: str):
+    run = ended(code)
+    assert run.state == runs.FAILED
+    assert run.steps[0].error.startswith(told)
+    assert (run.folder / "logs" / f"{run.steps[0].step}.log").is_file()

@@ -49,6 +49,7 @@ class Pod:
     cpu: float  # cores that it asks for
     memory_bytes: int
     gpus: Mapping[str, int]  # count by resource
+    exit_code: int | None = None  # of its main container; above 128, the number of a signal and 128
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,7 @@ def _pod(item: Any) -> Pod:
         cpu=quantity(requests.get("cpu", 0)),
         memory_bytes=int(quantity(requests.get("memory", 0))),
         gpus=_gpus(limits),
+        exit_code=over.exit_code if over else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Prepare data: raw rows (text or table) in, clean and split rows out, with a record of all that was dropped."""
+"""Prepare data: raw rows (text or table) in, clean, split and validated rows and a report on them out."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ from kfp import dsl
 
 from components.data.clean import clean
 from components.data.ingest import ingest
+from components.data.report import report
 from components.data.split import split
+from components.data.validate import validate
 from pipelines._placing import placed
 
 
@@ -43,4 +45,6 @@ def prepare(
         ingest(source=source, digest=digest, text_column=text_column, label_column=label_column, columns=columns)
     )
     cleaned = placed(clean(raw=raw.outputs["dataset"], query=query, labels=labels))
-    placed(split(dataset=cleaned.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed))
+    splits = placed(split(dataset=cleaned.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed))
+    checked = placed(validate(dataset=splits.outputs["splits"]))
+    placed(report(dataset=splits.outputs["splits"], checks=checked.outputs["checks"]))

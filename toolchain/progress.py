@@ -11,12 +11,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 Item = TypeVar("Item")
+WARNING = "warning: "  # begins a line that whoever follows the run is shown
 SECONDS_BETWEEN_LINES = 2.0  # often enough to see that it lives, seldom enough for a log
 
 
 def say(message: str) -> None:
     """Print one line that a person watching the step should see."""
     print(message, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print one line that a person watching the run, not only this step's log, should see."""
+    say(f"{WARNING}{message}")
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None, unit: str = "") -> Iterator[Item]:

@@ -12,6 +12,7 @@ def validate(
     metrics: dsl.Output[dsl.Metrics],
     minimum_rows: int = 20,
     minimum_share: float = 0.05,
+    gate_rows: int = 100,
     types: dict[str, str] = {},
     ranges: dict[str, list[float]] = {},
 ):
@@ -23,6 +24,7 @@ def validate(
         metrics: rules, rows and smallest_share, that of the rarest class among the training rows.
         minimum_rows: In each split.
         minimum_share: Of the rarest class among the training rows.
+        gate_rows: Test rows (of detection: boxes) that the gate needs; with fewer, a warning is printed.
         types: Column to "text", "integer", "number" or "boolean".
         ranges: Column to [lowest, highest].
     """
@@ -33,7 +35,7 @@ def validate(
     result = run(
         Path(dataset.path),
         Path(checks.path),
-        Config(minimum_rows=minimum_rows, minimum_share=minimum_share, types=types, ranges=ranges),
+        Config(minimum_rows=minimum_rows, minimum_share=minimum_share, gate_rows=gate_rows, types=types, ranges=ranges),
     )
     metrics.log_metric("rules", result.rules)
     metrics.log_metric("rows", result.rows)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,7 @@ MARKS = {
     runs.INTERRUPTED: ("◼", "yellow"),
 }
 PROGRESS = "progress: "  # begins a line of toolchain.progress in a step's output
+WARNING = "warning: "  # begins a line of toolchain.progress that a person should see
 REDRAWS_PER_SECOND = 4
 
 
@@ -33,7 +34,7 @@ class PlainLines:
         print(f"{step.step:<{self.width}}  {describe(step)}", flush=True)
 
     def said(self, step: StepRecord, line: str) -> None:
-        if line.startswith(PROGRESS):
+        if line.startswith((PROGRESS, WARNING)):
             print(f"{step.step:<{self.width}}  {line.removeprefix(PROGRESS)}", flush=True)
 
 
@@ -44,6 +45,7 @@ class LiveTable:
         self.run = run
         self._last: dict[str, str] = {}  # progress by task: on a cluster several are at work
         self._began: dict[str, float] = {}
+        self._warnings: list[str] = []
 
     def changed(self, step: StepRecord) -> None:
         self._last[step.task], self._began[step.task] = "", time.monotonic()
@@ -51,8 +53,13 @@ class LiveTable:
     def said(self, step: StepRecord, line: str) -> None:
         if line.startswith(PROGRESS):
             self._last[step.task] = line.removeprefix(PROGRESS)
+        elif line.startswith(WARNING):
+            self._warnings.append(f"{step.step}: {line}")
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
+        return Group(self._table(), *(Text(line, "yellow") for line in self._warnings))
+
+    def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for step in self.run.steps:
             mark, colour = MARKS[step.state]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.engine import runs
@@ -15,6 +16,7 @@ from pipelines.engine.server import NAMESPACE
 from pipelines.engine.settings import Settings
 
 REGISTERING = "release.register"
+REPORT, DATA_REPORT = "release.report", "data.report"  # steps that write report.html and report.json
 LEAST_WIDTH = 110  # columns for a table where there is no terminal to ask
 
 
@@ -26,7 +28,11 @@ def console() -> Console:
 
 def report_of(run: Run) -> dict[str, Any] | None:
     """Return the run's report.json, or None when the pipeline makes none, or has not yet."""
-    folder = run.output("release.report", "report")
+    return _read_report(run, REPORT)
+
+
+def _read_report(run: Run, step: str) -> dict[str, Any] | None:
+    folder = run.output(step, "report")
     file = folder / "report.json" if folder else None
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else None
 
@@ -35,6 +41,9 @@ def summary(run: Run, settings: Settings) -> None:
     """Print how a run that succeeded went: variants, verdict, and where to look."""
     cached = sum(step.cached for step in run.steps)
     print(f"\n{run.id}: succeeded in {run.seconds:.1f} s, {len(run.steps)} steps, {cached} of them cached")
+    if prepared := _read_report(run, DATA_REPORT):
+        print_data(prepared)
+        print(f"Report:  {report_file(run)}")
     report = report_of(run)
     if report is None:
         return
@@ -62,8 +71,23 @@ def _registry(run: Run, settings: Settings) -> str:
 
 def report_file(run: Run) -> Path | None:
     """Return the path of the run's report.html, or None when it has none."""
-    folder = run.output("release.report", "report")
+    folder = run.output(REPORT, "report") or run.output(DATA_REPORT, "report")
     return folder / "report.html" if folder else None
+
+
+def print_data(report: dict[str, Any]) -> None:
+    """Print the rows of each split, by class, and the rows that each rule dropped."""
+    rows, balance = report["rows"], report["balance"]
+    table = Table("class", *(f"{split} rows" for split in rows), box=None, pad_edge=False)
+    for label in report["labels"]:
+        table.add_row(escape(label), *(f"{balance.get(split, {}).get(label, 0):,}" for split in rows))
+    table.add_row("all", *(f"{count:,}" for count in rows.values()))
+    console().print(table)
+    dropped = Table("dropped rows", "rule", "step", box=None, pad_edge=False)
+    for entry in report["dropped"]:
+        if entry["rows"]:
+            dropped.add_row(f"{entry['rows']:,}", escape(entry["rule"]), entry["step"])
+    console().print(dropped if dropped.row_count else "no row was dropped")
 
 
 def failure(run: Run) -> None:

@@ -16,7 +16,7 @@ from toolchain.artifacts.picture import HEIGHT, WIDTH
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.sameness import KeyFiles, Keys, first_of_each, keys_of_pictures, keys_of_texts
 from toolchain.errors import ConfigError, DataError
-from toolchain.progress import Progress
+from toolchain.progress import Progress, warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ TYPES = {  # what a rule may say of a column, and the function of pandas.api.typ
 class Config:
     minimum_rows: int = 20  # in each split: of fewer, one row is worth more than 5 points of accuracy
     minimum_share: float = 0.05  # of the rarest class among the training rows; below, a model does well to ignore it
+    gate_rows: int = 100  # in the test split: with fewer (of objects, for boxes) the gate can select no variant
     types: dict[str, str] = field(default_factory=dict)  # column -> "text", "integer", "number" or "boolean"
     ranges: dict[str, list[float]] = field(default_factory=dict)  # column -> [lowest, highest], both allowed
 
@@ -108,6 +109,7 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
     if broken:
         lines = [f"{rule.text}: broken by {rule.detail}" for rule in broken]
         raise DataError("\n".join([f"{dataset} breaks {len(broken)} of {len(rules)} rules", *lines]))
+    _warn_of_few_test_rows(source, config)
     shares = _shares(balance(source)[_splits(source)[0]])
     rows = sum(source.rows(split) for split in _splits(source))
     work.metrics |= {
@@ -123,6 +125,18 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
             "rows": {split: source.rows(split) for split in _splits(source)},
         }
     return Result(len(rules), rows, work.metrics["smallest_share"])
+
+
+def _warn_of_few_test_rows(dataset: Dataset, config: Config) -> None:
+    """Say before hours of training what the gate will say after them: see ``minimum_rows`` of evaluate.gate."""
+    boxes = OBJECTS in dataset.schema.names
+    test = balance(dataset)[SPLITS[-1]]
+    rows, counted = (sum(test.values()), "boxes") if boxes else (dataset.rows(SPLITS[-1]), "rows")
+    if rows < config.gate_rows:
+        warn(
+            f"the test split has {rows:,} {counted}; the gate needs {config.gate_rows:,} to select a faster variant, "
+            "so fp32 will stay. Add rows, or give the test split a larger share of them"
+        )
 
 
 def _splits(dataset: Dataset) -> tuple[str, ...]:

@@ -250,7 +250,7 @@ def test_the_last_one_is_named_once():
 
 @pytest.mark.slow
 def test_real_runs_are_cleaned_and_run_again(settings: Settings, tmp_path: Path):
-    rows = "\n".join(f"a {mood} film seen in {1900 + n},{mood}" for n in range(60) for mood in ("good", "bad"))
+    rows = "\n".join(f"a {mood} film seen in {1900 + n},{mood}" for n in range(120) for mood in ("good", "bad"))
     (tmp_path / "rows.csv").write_text(f"text,label\n{rows}\n")
 
     def pipelines(*words: str) -> str:
@@ -268,5 +268,5 @@ def test_real_runs_are_cleaned_and_run_again(settings: Settings, tmp_path: Path)
     assert kept(settings) == {first.id, second.id}, "the second took its rows from the first"
     pipelines(*submit, "-p", "seed=7", "--no-cache")
     assert "2 of 3 removed" in pipelines("clean", "--older-than", "0h", "--engine", "local")
-    assert "3 of them cached" in pipelines(*submit, "-p", "seed=7")
+    assert "5 of them cached" in pipelines(*submit, "-p", "seed=7")
     assert "2 of them cached" in pipelines(*submit), "what is gone is made again"

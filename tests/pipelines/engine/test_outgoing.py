@@ -27,7 +27,7 @@ def sources(text: str) -> dict[str, str]:
 def test_every_step_pod_is_labelled_with_its_run_and_owner(compiled: str):
     sent = documents(outgoing(compiled, {"toolchain/run": "r-1", "toolchain/owner": "ada@x"}))
     executors = sent[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert {"exec-ingest", "exec-clean", "exec-split"} == executors.keys()
+    assert {"exec-ingest", "exec-clean", "exec-split", "exec-validate", "exec-report"} == executors.keys()
     for executor in executors.values():
         assert executor["podMetadata"]["labels"].items() >= {"toolchain/run": "r-1", "toolchain/owner": "ada-x"}.items()
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with a small table of two classes."""
-    rows = [f"{mood} film number {n}, seen in {1900 + n},{mood}" for n in range(60) for mood in ("good", "bad")]
+    rows = [f"{mood} film number {n}, seen in {1900 + n},{mood}" for n in range(120) for mood in ("good", "bad")]
     texts = "\n".join(f'"{row.rpartition(",")[0]}",{row.rpartition(",")[2]}' for row in rows)
     (tmp_path / "rows.csv").write_text(f"text,label\n{texts}\n")
     return tmp_path
@@ -78,17 +78,32 @@ def test_a_rerun_is_cached_and_a_parameter_reruns_only_what_depends_on_it(place:
     assert submit(place).returncode == 0
     again = submit(place)
     assert again.returncode == 0
-    assert [line.split() for line in again.stdout.splitlines()[:3]] == [
+    assert [line.split() for line in again.stdout.splitlines()[:5]] == [
         ["data.ingest", "cached"],
         ["data.clean", "cached"],
         ["data.split", "cached"],
+        ["data.validate", "cached"],
+        ["data.report", "cached"],
     ]
     assert submit(place, "-p", "seed=7").returncode == 0
     assert {step: cached for step, (_, cached) in steps(place).items()} == {
         "data.ingest": True,
         "data.clean": True,
         "data.split": False,
+        "data.validate": False,
+        "data.report": False,
     }
+
+
+def test_prepared_data_are_validated_and_the_summary_shows_what_was_dropped(place: Path):
+    with (place / "rows.csv").open("a") as file:
+        file.write("a film without a label,\n")
+    printed = submit(place).stdout
+    assert ["1", "label", "is", "missing", "data.clean"] in [line.split() for line in printed.splitlines()]
+    assert ["all", "192", "24", "24"] in [line.split() for line in printed.splitlines()]
+    assert "warning: the test split has 24 rows; the gate needs 100" in printed
+    report = Path(next(line for line in printed.splitlines() if line.startswith("Report:")).split()[1])
+    assert "label is missing" in report.read_text()
 
 
 def test_a_changed_source_reruns_everything(place: Path):

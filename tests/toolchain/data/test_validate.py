@@ -42,6 +42,15 @@ def faults(path: Path, splits: dict[str, list[Row]], **config: object) -> list[s
     return str(error.value).splitlines()[1:]
 
 
+def test_warns_before_training_that_the_gate_needs_more_test_rows(
+    tmp_path: Path, splits: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]
+):
+    run(made(tmp_path, splits), tmp_path / "checks", Config())
+    assert "warning: the test split has 20 rows; the gate needs 100" in capsys.readouterr().out
+    run(tmp_path / "splits", tmp_path / "again", Config(gate_rows=20))
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_sound_data_pass_and_every_rule_is_told(tmp_path: Path, splits: dict[str, list[Row]]):
     config = Config(types={"stars": "integer", "verified": "boolean", "text": "text"}, ranges={"stars": [1.0, 5.0]})
     result = run(made(tmp_path, splits), tmp_path / "checks", config)

@@ -1,0 +1,91 @@
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from toolchain.artifacts.dataset import new_dataset
+from toolchain.artifacts.measurement import open_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.data import validate
+from toolchain.data.report import Config, run
+from toolchain.errors import ConfigError, DataError
+
+SCHEMA = pa.schema({"text": pa.string(), "label": pa.int64(), "row": pa.int64()})
+LABELS = ("<b>bad</b>", "good")
+
+
+def prepared(path: Path, schema: pa.Schema = SCHEMA, labels: tuple[str, ...] = LABELS) -> Path:
+    with new_dataset(path / "splits", schema, Work("data.split", None), labels) as writer:
+        for split, first, count in (("train", 0, 60), ("validation", 60, 20), ("test", 80, 20)):
+            members = [
+                {"text": f"<i>review</i> {'x' * row}", "label": row % 2, "row": row}
+                for row in range(first, first + count)
+            ]
+            writer.write(split, pa.RecordBatch.from_pylist(members, schema=schema))
+        writer.drop("text is missing", 7, ["row 3: <script>"])
+    return path / "splits"
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    dataset = prepared(tmp_path)
+    validate.run(dataset, tmp_path / "checks", validate.Config())
+    result = run(dataset, tmp_path / "checks", tmp_path / "report", tmp_path / "page.html", Config(examples=2))
+    assert (result.rows, result.dropped) == (100, 7)
+    return tmp_path
+
+
+def content(folder: Path) -> dict[str, Any]:
+    return open_measurement(folder / "report", "data-report").data
+
+
+def test_report_counts_rows_classes_and_dropped_rows(written: Path):
+    found = content(written)
+    assert found["rows"] == {"train": 60, "validation": 20, "test": 20}
+    assert found["balance"]["train"] == {"<b>bad</b>": 30, "good": 30}
+    assert [(entry["rule"], entry["rows"]) for entry in found["dropped"]] == [("text is missing", 7)]
+    assert all(rule["passed"] for rule in found["rules"])
+
+
+def test_report_shows_the_first_training_texts_of_each_class(written: Path):
+    assert content(written)["samples"]["good"] == [f"<i>review</i> {'x' * row}" for row in (1, 3)]
+
+
+def test_report_gives_the_lengths_of_texts(written: Path):
+    lengths = content(written)["lengths"]
+    assert lengths["median"] == 14 + 49.5  # 14 characters before 0 to 99 of "x"
+    assert lengths["max"] == 14 + 99
+    assert sum(lengths["counts"]) == 99  # the longest of a hundred is above the 99th percentile
+
+
+def test_page_escapes_what_the_data_hold(written: Path):
+    page = (written / "page.html").read_text()
+    assert (written / "report" / "report.html").read_text() == page
+    assert "&lt;b&gt;bad&lt;/b&gt;" in page
+    assert "row 3: &lt;script&gt;" in page
+    assert "<script" not in page
+    assert "<i>review" not in page
+
+
+def test_a_table_without_texts_and_classes_has_a_report(tmp_path: Path):
+    schema = pa.schema({"row": pa.int64()})
+    dataset = prepared(tmp_path, schema, ())
+    validate.run(dataset, tmp_path / "checks", validate.Config())
+    run(dataset, tmp_path / "checks", tmp_path / "report", tmp_path / "page.html", Config())
+    assert "samples" not in content(tmp_path)
+    assert "Length of the texts" not in (tmp_path / "page.html").read_text()
+
+
+def test_refuses_checks_of_another_dataset(tmp_path: Path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    validate.run(prepared(one), tmp_path / "checks", validate.Config())
+    dataset = prepared(other, labels=("worse", "better"))
+    with pytest.raises(DataError, match="validate it again"):
+        run(dataset, tmp_path / "checks", tmp_path / "report", tmp_path / "page.html", Config())
+    assert not (tmp_path / "report").exists()
+
+
+def test_refuses_a_negative_number_of_examples():
+    with pytest.raises(ConfigError, match="examples is -1"):
+        Config(examples=-1)

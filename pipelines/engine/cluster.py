@@ -15,7 +15,7 @@ from pipelines.engine.server import Server
 from pipelines.engine.settings import Settings
 from pipelines.engine.specification import Specification
 from pipelines.engine.worker import check
-from toolchain.errors import ConfigError, ToolchainError
+from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
 RUN_LABEL, OWNER_LABEL = "toolchain/run", "toolchain/owner"
 
@@ -48,7 +48,12 @@ def submit(
     except ToolchainError:
         run.forget()
         raise
-    run.save()
+    try:
+        run.save()
+    except ToolchainError as error:
+        raise ServiceError(
+            f"{run.id} is started (in Kubeflow Pipelines {run.kfp}), but not recorded: {error}"
+        ) from error
     return run
 
 

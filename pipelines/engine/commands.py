@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.engine import catalog, runs, submitting
 from pipelines.engine.settings import Settings, read_settings
 from pipelines.engine.submitting import BAD_USAGE, INTERRUPTED, NOT_PROMOTED, STEP_FAILED, SUCCESS
-from toolchain.artifacts.folder import write_file
+from toolchain.artifacts.folder import disk_fault, write_file
 from toolchain.errors import ConfigError, ToolchainError
 
 BROKEN_PIPE = 141  # as a shell tells that a program was ended by SIGPIPE: 128 + 13
@@ -57,6 +57,11 @@ def run(given: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever read this, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write at exit goes there
         return BROKEN_PIPE
+    except OSError as error:
+        if (told := disk_fault(error)) is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return STEP_FAILED
 
 
 def list_pipelines(given: argparse.Namespace, settings: Settings) -> int:

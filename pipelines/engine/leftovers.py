@@ -1,6 +1,5 @@
 """What local runs leave on this machine: runs with their artifacts, cached results, checkpoints."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from pipelines.engine import runs
 from pipelines.engine.keeping import DESCRIPTIONS, LONG_AGO, Item, digests_of, last_ones
+from pipelines.engine.plan import artifacts_in
 from pipelines.engine.runs import Run
 from pipelines.engine.settings import Settings, step_environment
 
@@ -85,7 +85,7 @@ class Leftovers:
         places = {"rest of a run": self.folder, "rest of a checkpoint": self.checkpoints}
         rests = [(kind, path) for kind, place in places.items() for path in _folders(place / TRASH)]
         unknown = [
-            path for path in _folders(self.folder) if path.name not in SERVING and not (path / runs.RECORD).is_file()
+            path for path in _folders(self.folder) if path.name not in SERVING and not runs.read_run(path / runs.RECORD)
         ]
         why = f"no {runs.RECORD} says what it is; remove it yourself if you know"
         return [
@@ -96,9 +96,8 @@ class Leftovers:
     def _forget_results_in(self, folder: Path) -> None:
         """Remove the cache's entries for what lies in ``folder``."""
         for entry in self.settings.cache.glob("*.json"):
-            outputs = json.loads(entry.read_text(encoding="utf-8"))
-            uris = [value["uri"] for value in outputs.values() if isinstance(value, dict) and "uri" in value]
-            if any(Path(uri).is_relative_to(folder) for uri in uris):
+            artifacts = artifacts_in(entry) or {}
+            if any(Path(uri).is_relative_to(folder) for uri, _ in artifacts.values()):
                 entry.unlink()
 
 

@@ -21,6 +21,7 @@ from pipelines.engine.plan import Plan, cached_outputs
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.settings import Settings, step_environment
 from pipelines.engine.worker import EVENT
+from toolchain.artifacts.folder import write_file, write_reported
 from toolchain.errors import ConfigError, ToolchainError
 
 PLACEHOLDERS = ("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}")  # KFP's words for the run's own name
@@ -84,6 +85,7 @@ class Observer:
     def __init__(self, plan: Plan, run: Run, settings: Settings, watcher: Watcher) -> None:
         self.plan, self.run, self.settings, self.watcher = plan, run, settings, watcher
         self.refused = ""
+        self.broke = ""  # what kept the worker itself from going on
         self._current: StepRecord | None = None
         self._status: int | None = None  # the exit status of the step that ended last
         self._began = 0.0
@@ -110,6 +112,8 @@ class Observer:
     def failed(self, code: int) -> None:
         """Record why the run failed: the step that was last at work, or the worker, which ended with ``code``."""
         step = self._current
+        if self.broke:
+            raise ToolchainError(f"the run cannot go on: {self.broke}")
         if step is None or step.state == runs.SUCCEEDED:
             log = self.run.folder / "logs" / "kfp.log"
             reason = reason_of(log.read_text(encoding="utf-8", errors="replace"), code)
@@ -135,6 +139,8 @@ class Observer:
     def _happened(self, kind: str, *details: str) -> None:
         if kind == "refused":
             self.refused = details[0]
+        elif kind == "broke":
+            self.broke = details[0]
         elif kind == "cached":
             step = self.run.step(details[0])
             _finish(step, runs.SUCCEEDED, self.plan.results.get(step.task, {}), cached=True)
@@ -194,7 +200,7 @@ def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
         "cache": str(settings.cache),
     }
     file = run.folder / "job.json"
-    file.write_text(json.dumps(job), encoding="utf-8")
+    write_file(file, json.dumps(job).encode())
     return file
 
 
@@ -218,7 +224,8 @@ def _with_keys(plan: Plan) -> dict[str, Any]:
 def _worker(job: Path, settings: Settings, lock: int) -> Iterator[subprocess.Popen[str]]:
     """Start the worker in a process group of its own; when the block ends, however it does, the whole group is gone."""
     command = [sys.executable, "-m", "pipelines.engine.worker", str(job)]
-    settings.mlflow_database.touch()
+    with write_reported(settings.mlflow_database):
+        settings.mlflow_database.touch()
     with (job.parent / "logs" / "kfp.log").open("w") as errors:
         worker = subprocess.Popen(
             command,

@@ -1,14 +1,15 @@
 """What a submission will do, known before it starts: which steps are cached, which must run."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.engine.records import read_record, warn_damaged
 from pipelines.engine.specification import Specification, Task
 
+UNREADABLE = "its step runs again"
 IN_METADATA = ("system.Metrics", "system.ClassificationMetrics")  # artifacts that live in metadata and have no file
 
 
@@ -39,17 +40,35 @@ def cached_outputs(task: Task, key: str, cache: Path) -> dict[str, str] | None:
     KFP takes a cached task for lost when the file of an ``Output[Metrics]`` is absent, though no step writes one: their
     numbers are metadata. So that file is made here, empty.
     """
-    entry = entry_file(task, key, cache)
+    artifacts = artifacts_in(entry_file(task, key, cache))
+    if artifacts is None:
+        return None
+    for uri, kind in artifacts.values():
+        file = Path(uri)
+        if kind in IN_METADATA and file.parent.is_dir() and not file.exists():
+            file.touch()
+    paths = {name: uri for name, (uri, _) in artifacts.items()}
+    return paths if all(Path(path).exists() for path in paths.values()) else None
+
+
+def artifacts_in(entry: Path) -> dict[str, tuple[str, str]] | None:
+    """Return path and type of each artifact that the cache's ``entry`` names, None where there is no such entry.
+
+    A damaged one is removed: KFP would stumble over it.
+    """
     if not entry.is_file():
         return None
-    outputs = json.loads(entry.read_text(encoding="utf-8"))
-    artifacts = {name: value for name, value in outputs.items() if isinstance(value, dict) and "uri" in value}
-    for artifact in artifacts.values():
-        file = Path(artifact["uri"])
-        if artifact["schema_title"] in IN_METADATA and file.parent.is_dir():
-            file.touch()
-    paths = {name: artifact["uri"] for name, artifact in artifacts.items()}
-    return paths if all(Path(path).exists() for path in paths.values()) else None
+    outputs = read_record(entry, UNREADABLE)
+    try:
+        found = {name: value for name, value in (outputs or {}).items() if isinstance(value, dict) and "uri" in value}
+        artifacts = {name: (str(value["uri"]), str(value["schema_title"])) for name, value in found.items()}
+    except KeyError:
+        outputs = None
+        warn_damaged(entry, UNREADABLE)
+    if outputs is None:
+        entry.unlink()
+        return None
+    return artifacts
 
 
 def forget(plan: Plan, cache: Path) -> Plan:

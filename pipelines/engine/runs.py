@@ -1,22 +1,26 @@
 """Records of runs: what was run, how each step went, where its results are."""
 
 import fcntl
-import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipelines.engine.catalog import suggestion
-from toolchain.artifacts.folder import write_json
+from pipelines.engine.records import read_record, warn_damaged
+from toolchain.artifacts.folder import write_json, write_reported
 from toolchain.errors import ConfigError, ToolchainError
 
 RECORD = "run.json"
+LOCK = ".lock"
+ATTEMPTS, SECONDS_OF_A_LOOK = 4, 0.02  # ``is_locked`` holds a lock for an instant, which must refuse nobody
+UNREADABLE = "that run is not listed; its artifacts and logs are beside it"
 LOCAL, CLUSTER = "local", "cluster"  # where a run is at work
 WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "waiting", "running", "succeeded", "failed", "interrupted"
 NOT_PROMOTABLE = "not promotable"  # the verdict where no variant is better than a baseline that has learned nothing
@@ -83,9 +87,14 @@ def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[S
     now = datetime.now(UTC)
     name = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = runs / name
-    (folder / "logs").mkdir(parents=True)
     run = Run(name, pipeline, folder, parameters, steps, RUNNING, now.isoformat(timespec="microseconds"))
-    run.save()
+    try:
+        with write_reported(folder):
+            (folder / "logs").mkdir(parents=True)
+        run.save()
+    except ToolchainError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return run
 
 
@@ -96,8 +105,8 @@ def fresh_salt() -> str:
 
 def all_runs(runs: Path) -> list[Run]:
     """Return every run kept in ``runs``, newest first."""
-    found = [_read(path) for path in runs.glob(f"*/{RECORD}")]
-    under_way = _is_locked(runs)
+    found = [run for path in runs.glob(f"*/{RECORD}") if (run := read_run(path))]
+    under_way = is_locked(runs / LOCK)
     newest_first = sorted(found, key=lambda run: (run.started, run.id), reverse=True)
     for position, run in enumerate(run for run in newest_first if run.engine == LOCAL):
         if run.state == RUNNING and not (under_way and position == 0):
@@ -131,19 +140,22 @@ def only_run(runs: Path) -> Iterator[int]:
     Raises:
         Busy: another run holds it.
     """
-    runs.mkdir(parents=True, exist_ok=True)
-    with (runs / ".lock").open("a+") as file:
+    with write_reported(runs):
+        runs.mkdir(parents=True, exist_ok=True)
+        lock = (runs / LOCK).open("a+")
+    with lock as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(file)
         except BlockingIOError as error:
             file.seek(0)
             raise Busy(
                 f"{file.read().strip() or 'another run'} is under way in {runs}: wait for it, or set TOOLCHAIN_RUNS "
                 "to another folder"
             ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
+        with write_reported(runs):
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
         yield file.fileno()
 
 
@@ -153,11 +165,27 @@ def _mark_interrupted(run: Run) -> None:
         step.state = INTERRUPTED if step.state == RUNNING else step.state
 
 
-def _is_locked(runs: Path) -> bool:
-    lock = runs / ".lock"
+def hold(file: IO[Any]) -> None:
+    """Take the lock of ``file`` until it is closed here and in every process that it was handed to.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if attempt == ATTEMPTS - 1:
+                raise
+        time.sleep(SECONDS_OF_A_LOOK)
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether a process holds ``lock``."""
     if not lock.is_file():
         return False
-    with lock.open("a") as file:
+    with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -165,8 +193,17 @@ def _is_locked(runs: Path) -> bool:
     return False
 
 
-def _read(path: Path) -> Run:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    del content["format"]
-    steps = [StepRecord(**step) for step in content.pop("steps")]
-    return Run(**{**content, "folder": path.parent, "steps": steps})
+def read_run(path: Path) -> Run | None:
+    """Return the run whose record is at ``path``, None where that is damaged, which is said in one line."""
+    content = read_record(path, UNREADABLE)
+    if content is None:
+        return None
+    try:
+        del content["format"]
+        steps = [StepRecord(**step) for step in content.pop("steps")]
+        run = Run(**{**content, "folder": path.parent, "steps": steps})
+        run.age()
+        return run
+    except (KeyError, TypeError, ValueError):
+        warn_damaged(path, UNREADABLE)
+        return None

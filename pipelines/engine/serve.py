@@ -10,11 +10,12 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.doctor import is_answering
+from pipelines.engine.records import read_record
 from pipelines.engine.settings import Settings, open_registry, step_environment
-from toolchain.artifacts.folder import read_json, write_json
+from toolchain.artifacts.folder import write_json
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes, parse
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
@@ -193,14 +194,20 @@ def _is_whole(folder: Path, digest: str) -> bool:
 def _remember(chosen: Chosen, wanted: str, settings: Settings) -> None:
     """Note what stood for ``wanted``, for when the registry is away."""
     file = shelf(chosen.name, settings) / CHOSEN
-    known = read_json(file, FORMAT)["chosen"] if file.is_file() else {}
+    known = _chosen_before(file)
     write_json(file, {"format": FORMAT, "version": 1, "chosen": {**known, wanted: asdict(chosen)}})
+
+
+def _chosen_before(file: Path) -> dict[str, Any]:
+    """Return what stood for each alias and number, nothing where ``file`` is missing or damaged."""
+    known = (read_record(file, "it is written anew") or {}).get("chosen", {})
+    fields = Chosen.__dataclass_fields__.keys()
+    return {wanted: one for wanted, one in known.items() if fields == one.keys()} if isinstance(known, dict) else {}
 
 
 def _remembered(name: str, wanted: str, settings: Settings, error: ServiceError) -> Chosen:
     """Return what stood for ``wanted`` when the registry was last asked, if its files are here and whole."""
-    file = shelf(name, settings) / CHOSEN
-    known = read_json(file, FORMAT)["chosen"] if file.is_file() else {}
+    known = _chosen_before(shelf(name, settings) / CHOSEN)
     if wanted not in known:
         raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
     chosen = Chosen(**known[wanted])

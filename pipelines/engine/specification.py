@@ -13,8 +13,10 @@ import yaml
 
 from pipelines._placing import DEFAULT_SIZE, DOOR, sized
 from pipelines.engine.catalog import Entry
+from pipelines.engine.records import warn_damaged
 from pipelines.engine.settings import ROOT
-from toolchain.errors import ConfigError
+from toolchain.artifacts.folder import write_file
+from toolchain.errors import ConfigError, ToolchainError
 
 KINDS = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 
@@ -72,11 +74,34 @@ def load(entry: Entry, kept: Path) -> Specification:
     ``kept`` is the folder where compiled pipelines stay.
     """
     file = kept / f"{entry.name}-{_code_digest(entry)[:16]}.yaml"
-    if not file.is_file():
+    text = _kept_text(file)
+    if text is None:
         text = compile_pipeline(entry)
-        kept.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    return read(file.read_text(encoding="utf-8"))
+        _keep(file, text)
+    return read(text)
+
+
+def _kept_text(file: Path) -> str | None:
+    """Return the compiled pipeline in ``file``, None where there is none, or it is not as it was written."""
+    if not file.is_file():
+        return None
+    head, _, text = file.read_bytes().partition(b"\n")
+    if head != _mark(text):
+        warn_damaged(file, "the pipeline is compiled again")
+        return None
+    return text.decode()
+
+
+def _keep(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, _mark(text.encode()) + b"\n" + text.encode())
+    except (OSError, ToolchainError):  # it is kept to save two seconds; where that cannot be, it is compiled each time
+        return
+
+
+def _mark(text: bytes) -> bytes:
+    return f"# SHA-256 of what follows: {hashlib.sha256(text).hexdigest()}".encode()
 
 
 def read(text: str) -> Specification:

@@ -1,6 +1,5 @@
 """What is printed of a run when it has ended: its summary, its failure, the list of all runs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from pipelines.engine import runs
 from pipelines.engine.cost import Prices, step_cost
 from pipelines.engine.display import MARKS, describe
+from pipelines.engine.records import read_record
 from pipelines.engine.runs import Run
 from pipelines.engine.server import NAMESPACE
 from pipelines.engine.settings import Settings
@@ -34,7 +34,7 @@ def report_of(run: Run) -> dict[str, Any] | None:
 def _read_report(run: Run, step: str) -> dict[str, Any] | None:
     folder = run.output(step, "report")
     file = folder / "report.json" if folder else None
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file and file.is_file() else None
+    return read_record(file, "the report is not shown") if file else None
 
 
 def summary(run: Run, settings: Settings) -> None:

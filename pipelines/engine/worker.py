@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from toolchain.artifacts.folder import disk_fault
 from toolchain.errors import ConfigError
 
 EVENT = "\x1e"  # begins a line that is an event (ASCII record separator); all other lines are a step's own
@@ -34,7 +35,13 @@ def main(job_file: Path) -> int:
     except ConfigError as error:
         _tell("refused", str(error))
         return 2
-    return _run(job)
+    try:
+        return _run(job)
+    except OSError as error:
+        if (told := disk_fault(error)) is None:
+            raise
+        _tell("broke", told)
+        return 1
 
 
 def check(step: str, values: dict[str, Any]) -> None:

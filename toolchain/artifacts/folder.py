@@ -6,13 +6,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from toolchain.errors import ArtifactError, StorageFullError
 
-FULL = {errno.ENOSPC, errno.EDQUOT}  # the disk is full, or the quota is
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the disk, the quota, or what this process may write to one file
+CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}  # the disk, or the folder, takes nothing from this user
 
 
 @contextmanager
@@ -27,8 +28,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise ArtifactError(f"{target} exists already; artifacts are never overwritten, name another place")
     partial = target.with_name(f".{target.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
-        with disk_space_reported(target):
+        with write_reported(target):
             partial.mkdir(parents=True)
+        with disk_space_reported(target):
             yield partial
             os.replace(partial, target)
     finally:
@@ -46,19 +48,53 @@ def disk_space_reported(target: Path) -> Iterator[None]:
         raise
 
 
+def disk_fault(error: OSError) -> str | None:
+    """Return in one line what is wrong with the disk or the path that ``error`` is about, None for other errors."""
+    if error.errno in FULL:
+        where = f" to write {error.filename}" if error.filename else ""
+        return f"no space is left{where}; free some, or use another disk"
+    if error.filename is None or error.errno not in {*CLOSED, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}:
+        return None
+    return f"{error.filename}: {(error.strerror or '').lower()}; check the path and the rights of its folder"
+
+
+@contextmanager
+def write_reported(target: Path) -> Iterator[None]:
+    """Turn a full disk, and one that must not be written, into one line that names ``target``; nothing else is read.
+
+    Raises:
+        ArtifactError: the disk is read-only, or this user has no right to write there.
+        StorageFullError: the disk is full.
+    """
+    try:
+        with disk_space_reported(target):
+            yield
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
+        raise ArtifactError(
+            f"{target} cannot be written ({(error.strerror or '').lower()}); make its folder writable, or use another"
+        ) from error
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``, whose folder is there; what was there before stays until the new file is whole.
 
     Raises:
+        ArtifactError: the disk is read-only, or this user has no right to write there.
         StorageFullError: the disk is full.
     """
     partial = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
-        with disk_space_reported(path):
-            partial.write_bytes(content)
+        with write_reported(path):
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the new name with an empty file
             os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that takes nothing, nothing can be removed
+            partial.unlink()
 
 
 def write_json(path: Path, value: object) -> None:

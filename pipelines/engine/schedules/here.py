@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipelines.engine import runs
+from pipelines.engine.records import read_record, warn_damaged
 from pipelines.engine.schedules.files import Schedule, read_schedules
 from pipelines.engine.schedules.times import next_time
 from pipelines.engine.settings import Settings, step_environment
@@ -20,6 +22,8 @@ from toolchain.progress import say
 SECONDS_BETWEEN_LOOKS = 1.0
 GRACE = timedelta(seconds=90)  # a time that is longer past was missed: the machine slept, or the process was away
 STATE = "schedules.json"
+RUNNING = "running"
+FORGOTTEN = "no schedule counts as paused, and what was due is forgotten"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class State:
 
     paused: bool = False
     due: str = ""  # the last time that started a run or was missed: UTC, ISO 8601
-    result: str = ""  # of the last run: "running", "exit status 0", "missed"
+    result: str = ""  # of the last run: RUNNING, "exit status 0", "missed"
 
 
 @dataclass
@@ -45,9 +49,12 @@ class Memory:
         return memory
 
     def read(self) -> None:
-        if self.path.is_file():
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            self.states = {name: State(**state) for name, state in content["schedules"].items()}
+        content = read_record(self.path, FORGOTTEN)
+        try:
+            self.states = {name: State(**state) for name, state in (content or {}).get("schedules", {}).items()}
+        except (AttributeError, TypeError):
+            warn_damaged(self.path, FORGOTTEN)
+            self.states = {}
 
     def of_schedule(self, name: str) -> State:
         return self.states.get(name, State())
@@ -67,27 +74,46 @@ def submit(schedule: Schedule, settings: Settings) -> "subprocess.Popen[bytes]":
     words = [f"{name}={_word(value)}" for name, value in schedule.parameters.items()]
     given = [word for pair in words for word in ("-p", pair)]
     settings.runs.mkdir(parents=True, exist_ok=True)
-    with (settings.runs / f"schedule-{schedule.name}.log").open("ab") as log:
+    file = settings.runs / f"schedule-{schedule.name}.log"
+    with file.open("ab") as log, _lock(schedule.name, settings).open("a") as lock:
+        try:
+            runs.hold(lock)
+        except BlockingIOError as error:
+            raise runs.Busy(f"a run of {schedule.name} is under way; its log is {file}") from error
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines", "submit", schedule.pipeline, "--engine", "local", *given],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # it goes on when the scheduler is ended
+            pass_fds=[lock.fileno()],  # held for as long as it lives, and not a moment longer
             env={**step_environment(settings), "TOOLCHAIN_RUNS": str(settings.runs)},
         )
 
 
+def is_under_way(name: str, settings: Settings) -> bool:
+    """Return whether a run of the schedule ``name`` is alive, whoever started it."""
+    return runs.is_locked(_lock(name, settings))
+
+
+def _lock(name: str, settings: Settings) -> Path:
+    return settings.runs / f"schedule-{name}.lock"
+
+
 class Scheduler:
-    """Submits what is due. Runs follow one another: a machine's runs share its cores."""
+    """Submits what is due. Runs follow one another: a machine's runs share its cores.
+
+    ``alive`` says of a schedule whether a run of it lives: one that an earlier scheduler started outlives that.
+    """
 
     def __init__(
         self,
         memory: Memory,
         start: Callable[[Schedule], Any],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        alive: Callable[[str], bool] = lambda name: False,
     ) -> None:
-        self.memory, self.start, self.clock = memory, start, clock
+        self.memory, self.start, self.clock, self.alive = memory, start, clock, alive
         self.since: dict[str, tuple[Schedule, datetime]] = {}  # by name: what is due is due after this
         self.waiting: list[tuple[Schedule, datetime]] = []
         self.at_work: tuple[Schedule, Any] | None = None
@@ -100,7 +126,8 @@ class Scheduler:
         for schedule in known.values():
             self._queue(schedule, now)
         self._collect()
-        if self.at_work is None and self.waiting:
+        self._forget_dead(known)
+        if self.at_work is None and self.waiting and not any(map(self.alive, known)):
             self._begin(*self.waiting.pop(0))
 
     @property
@@ -128,8 +155,8 @@ class Scheduler:
             self.waiting.append((schedule, last))
 
     def _under_way(self, name: str) -> int:
-        own = [self.at_work[0]] if self.at_work else []
-        return sum(one.name == name for one in [*own, *(waiting for waiting, _ in self.waiting)])
+        own = self.at_work is not None and self.at_work[0].name == name
+        return int(own or self.alive(name)) + sum(one.name == name for one, _ in self.waiting)
 
     def _missed(self, schedule: Schedule, due: datetime, why: str) -> None:
         say(f"{schedule.name}: {due:%Y-%m-%d %H:%M} UTC is left out, {why}")
@@ -138,7 +165,15 @@ class Scheduler:
     def _begin(self, schedule: Schedule, due: datetime) -> None:
         say(f"{schedule.name}: starts {schedule.pipeline}")
         self.at_work = (schedule, self.start(schedule))
-        self.memory.change(schedule.name, due=due.isoformat(), result="running")
+        self.memory.change(schedule.name, due=due.isoformat(), result=RUNNING)
+
+    def _forget_dead(self, known: Iterable[str]) -> None:
+        """Note the end of runs that an earlier scheduler started."""
+        for name in known:
+            own = self.at_work is not None and self.at_work[0].name == name
+            if self.memory.of_schedule(name).result == RUNNING and not own and not self.alive(name):
+                say(f"{name}: the run of an earlier scheduler has ended")
+                self.memory.change(name, result="ended while no scheduler watched; see its log")
 
     def _collect(self) -> None:
         if self.at_work and (status := self.at_work[1].poll()) is not None:
@@ -153,7 +188,11 @@ def serve(folder: Path, settings: Settings, once: bool) -> None:
 
     A file that becomes wrong is told, and what was read before stays in force.
     """
-    scheduler = Scheduler(Memory.of(settings), lambda schedule: submit(schedule, settings))
+    scheduler = Scheduler(
+        Memory.of(settings),
+        lambda schedule: submit(schedule, settings),
+        alive=lambda name: is_under_way(name, settings),
+    )
     schedules = read_schedules(folder, settings.runs / "compiled")
     seen, began = _stamps(folder), time.monotonic()
     say(f"serving {len(schedules)} schedules of {folder}; Ctrl-C ends it, and a run that is under way goes on")

@@ -1,9 +1,10 @@
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from toolchain.artifacts.folder import disk_space_reported, link_or_copy, new_folder, read_json, write_json
+from toolchain.artifacts.folder import disk_space_reported, link_or_copy, new_folder, read_json, write_file, write_json
 from toolchain.errors import ArtifactError, StorageFullError
 
 
@@ -47,6 +48,25 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, number: int):
     with pytest.raises(StorageFullError, match="no space is left"), new_folder(tmp_path / "out"):
         raise OSError(number, "full")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, StorageFullError), (errno.EROFS, ArtifactError), (errno.EACCES, ArtifactError)],
+)
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+):
+    file = tmp_path / "a.json"
+    write_file(file, b"old")
+
+    def fails(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(kind, match=r"a\.json"):
+        write_file(file, b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"old")]
 
 
 def test_other_faults_of_the_system_stay_what_they_are(tmp_path: Path):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.engine.runs import Busy
 from pipelines.engine.schedules.files import Schedule
-from pipelines.engine.schedules.here import Memory, Scheduler, submit
+from pipelines.engine.schedules.here import Memory, Scheduler, is_under_way, submit
 from pipelines.engine.settings import Settings
 
 NIGHTLY = Schedule("nightly", "prepare", "30 2 * * *", "UTC")
@@ -26,11 +27,12 @@ class Machine:
     def __init__(self, folder: Path, now: datetime = datetime(2026, 11, 25, 2, 29, tzinfo=UTC)) -> None:
         self.folder, self.now = folder, now
         self.started: list[tuple[str, Process]] = []
+        self.alive: set[str] = set()  # schedules of which a run outlived the scheduler that started it
         self.restart()
 
     def restart(self) -> None:
         settings = Settings(self.folder, "", "", "", "")
-        self.scheduler = Scheduler(Memory.of(settings), self._start, lambda: self.now)
+        self.scheduler = Scheduler(Memory.of(settings), self._start, lambda: self.now, self.alive.__contains__)
 
     def _start(self, schedule: Schedule) -> Process:
         self.started.append((schedule.name, Process()))
@@ -105,6 +107,33 @@ def test_runs_of_two_schedules_follow_one_another(machine: Machine):
     assert machine.result() == "exit status 1"
 
 
+def test_a_run_that_outlives_its_scheduler_counts_until_it_has_ended(machine: Machine):
+    assert machine.look(HOURLY, minutes=31) == ["hourly"]
+    machine.restart()
+    machine.alive = {"hourly"}
+    machine.restart()
+    assert machine.look(HOURLY, minutes=1) == ["hourly"]
+    assert machine.result("hourly") == "running"
+    assert machine.look(HOURLY, minutes=60) == ["hourly"], "the first still lives"
+    assert machine.result("hourly") == "missed, its last run is not over"
+    machine.alive.clear()
+    assert machine.look(HOURLY, minutes=60) == ["hourly", "hourly"], "the first is dead"
+
+
+def test_a_run_that_died_with_its_scheduler_is_said_to_have_ended(machine: Machine):
+    machine.look(HOURLY, minutes=31)
+    machine.restart()
+    machine.look(HOURLY)
+    assert machine.result("hourly").startswith("ended while no scheduler watched")
+
+
+def test_another_schedule_waits_for_the_run_of_an_earlier_scheduler(machine: Machine):
+    machine.alive.add("hourly")
+    assert machine.look(NIGHTLY, HOURLY, minutes=1) == []
+    machine.alive.clear()
+    assert machine.look(NIGHTLY, HOURLY, minutes=1) == ["nightly"]
+
+
 def test_what_is_paused_or_disabled_does_not_run(machine: Machine):
     machine.scheduler.memory.change("nightly", paused=True)
     assert machine.look(minutes=1) == []
@@ -118,11 +147,26 @@ def test_what_another_process_noted_is_kept(machine: Machine):
     assert Memory.of(Settings(machine.folder, "", "", "", "")).of_schedule("hourly").paused
 
 
+def test_a_killed_run_is_not_under_way_whoever_has_its_number_now(tmp_path: Path):
+    settings = Settings(tmp_path, "", "", "", "")
+    run = submit(Schedule("now", "prepare", "0 0 * * *", "UTC", {"source": "none"}), settings)
+    assert is_under_way("now", settings)
+    run.kill()
+    run.wait()
+    assert not is_under_way("now", settings)
+    assert (tmp_path / "schedule-now.lock").is_file(), "a lock that nobody holds is none"
+
+
 @pytest.mark.slow
 def test_a_run_is_submitted_for_real_and_its_words_are_kept(tmp_path: Path):
     source = tmp_path / "rows.csv"
     source.write_text("text,label\n" + "".join(f"text number {i},{'ab'[i % 2]}\n" for i in range(60)))
     settings = Settings(tmp_path / "runs", "", "", "", "")
     schedule = Schedule("now", "prepare", "0 0 * * *", "UTC", {"source": str(source)})
-    assert submit(schedule, settings).wait(120) == 0
+    run = submit(schedule, settings)
+    assert is_under_way("now", settings), "also for another process: the run itself holds the lock"
+    with pytest.raises(Busy, match="a run of now is under way"):
+        submit(schedule, settings)
+    assert run.wait(120) == 0
+    assert not is_under_way("now", settings)
     assert "succeeded" in (settings.runs / "schedule-now.log").read_text()

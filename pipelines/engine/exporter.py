@@ -4,6 +4,7 @@ Of most things only the newest run of each pipeline is told, so that the number 
 """
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ class Runs(Collector):
         yield from times(newest)
         yield from steps(newest)
         yield from progress(newest)
+        yield from volume(self.folder)
 
 
 @contextmanager
@@ -57,6 +59,15 @@ def serving(folder: Path, prices: Prices, host: str) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def volume(folder: Path) -> Iterator[GaugeMetricFamily]:
+    """Yield how full the file system of ``folder`` is."""
+    found = shutil.disk_usage(folder if folder.exists() else folder.parent)
+    for name, value in (("available", found.free), ("capacity", found.total)):
+        family = GaugeMetricFamily(f"toolchain_volume_{name}_bytes", f"{name.capitalize()} bytes", labels=("volume",))
+        family.add_metric(("runs",), value)
+        yield family
 
 
 def counted(kept: list[Run]) -> GaugeMetricFamily:

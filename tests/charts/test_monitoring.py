@@ -1,6 +1,7 @@
 """The chart's Prometheus and Grafana: the rules and dashboards of monitoring/, whom they ask, and who may ask them."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -98,12 +99,16 @@ def test_model_servers_and_argo_are_asked_under_the_names_that_rules_know(render
     resources = render()
     told = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
     chosen = {job["job_name"]: job["relabel_configs"][0]["regex"] for job in told["scrape_configs"]}
-    assert chosen == {"toolchain-serving": "model-server", "toolchain-services": "argo-workflow-controller"}
-    argo = resource(resources, "Deployment", "workflow-controller")["spec"]["template"]
-    assert argo["metadata"]["labels"]["app.kubernetes.io/component"] == chosen["toolchain-services"]
-    assert argo["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
-    (port,) = [port for port in argo["spec"]["containers"][0]["ports"] if port["name"] == "metrics"]
-    assert argo["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
+    assert chosen == {"toolchain-serving": "model-server", "toolchain-services": "argo-workflow-controller|exporter"}
+    for name in ("workflow-controller", "toolchain-exporter"):
+        pod = resource(resources, "Deployment", name)["spec"]["template"]
+        assert re.fullmatch(chosen["toolchain-services"], pod["metadata"]["labels"]["app.kubernetes.io/component"])
+        assert pod["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
+        (port,) = [port for port in pod["spec"]["containers"][0]["ports"] if port["name"] == "metrics"]
+        assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
+    for job in told["scrape_configs"]:
+        namespace = {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"}
+        assert namespace in job["relabel_configs"]
 
 
 def test_prometheus_may_read_pods_of_its_namespace_and_nothing_else(render: Callable[..., Resources]):
@@ -113,7 +118,11 @@ def test_prometheus_may_read_pods_of_its_namespace_and_nothing_else(render: Call
 
 def test_only_prometheus_may_ask_for_figures(render: Callable[..., Resources]):
     policy = resource(render(), "NetworkPolicy", "toolchain-metrics")["spec"]
-    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["model-server", "argo-workflow-controller"]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == [
+        "model-server",
+        "argo-workflow-controller",
+        "exporter",
+    ]
     asking = [one["podSelector"]["matchLabels"] for rule in policy["ingress"] for one in rule["from"]]
     pods = [one["spec"]["template"]["metadata"]["labels"] for one in render() if one["kind"] == "StatefulSet"]
     allowed = {
@@ -162,7 +171,7 @@ def test_nobody_sees_dashboards_without_a_password(render: Callable[..., Resourc
 
 def test_without_monitoring_nothing_of_it_is_left(render: Callable[..., Resources]):
     resources = render("--set=prometheus.kind=none,grafana.kind=none")
-    words = ("prometheus", "grafana", "metrics")
+    words = ("prometheus", "grafana", "metrics", "exporter", "certificates")
     assert [
         one["metadata"]["name"] for one in resources if any(word in one["metadata"]["name"] for word in words)
     ] == []
@@ -173,3 +182,28 @@ def test_grafana_asks_another_prometheus_where_the_chart_has_none(render: Callab
     policy = resource(resources, "NetworkPolicy", "toolchain-reaches-prometheus")["spec"]
     assert policy["egress"] == [{"ports": [{"port": 443}]}]
     assert "https://prometheus.example.com" in json.dumps(resource(resources, "Deployment", "toolchain-grafana"))
+
+
+def test_certificates_of_external_services_and_of_the_values_are_watched(render: Callable[..., Resources]):
+    def watched(*words: str) -> tuple[str, list[Any]]:
+        resources = render(*words)
+        container = resource(resources, "Deployment", "toolchain-exporter")["spec"]["template"]["spec"]["containers"][0]
+        (hosts,) = [one["value"] for one in container["env"] if one["name"] == "CHECK_TLS"]
+        return hosts, resource(resources, "NetworkPolicy", "toolchain-reaches-certificates")["spec"]["egress"]
+
+    assert watched() == ("", [])
+    external = (
+        "storage.kind=external,storage.external.endpoint=https://s3.example.com,steps.existingSecret=toolchain-steps"
+    )
+    named = "prometheus.certificates={kfp.example.com:8443}"
+    ports = [{"ports": [{"port": 8443}]}, {"ports": [{"port": 443}]}]
+    assert watched(f"--set={external}", f"--set={named}") == ("kfp.example.com:8443,s3.example.com:443", ports)
+
+
+@pytest.mark.parametrize(("enabled", "hours"), [("true", "30"), ("false", "0")])
+def test_backups_are_watched_where_there_are_any(enabled: str, hours: str, render: Callable[..., Resources]):
+    pod = resource(render(f"--set=backup.enabled={enabled}"), "Deployment", "toolchain-exporter")["spec"]["template"]
+    told = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+    assert told["BACKUP_MAX_AGE_HOURS"] == hours
+    assert told["CHECK_MYSQL"] == "toolchain-mysql:3306"
+    assert told["CHECK_MLFLOW"] == "http://toolchain-mlflow.charttest:5000"

@@ -1,5 +1,6 @@
 """Rules of Prometheus: promtool runs their own tests, in which every alert fires once and once does not."""
 
+import re
 import subprocess
 from pathlib import Path
 from shutil import which
@@ -18,7 +19,10 @@ def read(name: str) -> Any:
 
 RULES = [rule for group in read("rules.yml")["groups"] for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
-CASES = [case for test in read("rules_test.yml")["tests"] for case in test["alert_rule_test"]]
+TESTS = ("rules_test.yml", "rules_long_test.yml")
+CASES = [case for name in TESTS for test in read(name)["tests"] for case in test["alert_rule_test"]]
+DOCS = PROMETHEUS.parents[1] / "docs"
+GROUPED = re.compile(r"\b(by|on) \(([^)]*)\)")
 
 
 def promtool(*words: str) -> None:
@@ -34,7 +38,7 @@ def test_the_rules_and_the_configuration_are_valid():
 
 @needs_promtool
 def test_the_rules_do_what_their_tests_say():
-    promtool("test", "rules", "rules_test.yml")
+    promtool("test", "rules", *TESTS)
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -52,5 +56,37 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str):
 
 
 def test_the_documentation_tells_of_each_alert():
-    page = (PROMETHEUS.parents[1] / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    page = (DOCS / "dashboards.md").read_text(encoding="utf-8")
     assert [name for name in ALERTS if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("record") or rule["alert"])
+def test_a_rule_keeps_the_namespaces_apart(rule: dict[str, Any]):
+    """But for "on ()", by which absent() asks whether there ever was anything."""
+    grouped = [(word, labels) for word, labels in GROUPED.findall(rule["expr"]) if labels]
+    assert [labels for _, labels in grouped if "namespace" not in labels.split(", ")] == []
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_leads_to_its_section_of_the_runbook(name: str):
+    page, _, anchor = ALERTS[name]["annotations"]["runbook_url"].rpartition("#")
+    assert page.endswith("/docs/runbooks.md")
+    headings = re.findall(r"^## (\w+)$", (DOCS / "runbooks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert anchor in {heading.lower() for heading in headings}
+
+
+def test_the_runbook_has_no_section_of_an_alert_that_is_gone():
+    sections = re.split(r"^## ", (DOCS / "runbooks.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert [section.partition("\n")[0] for section in sections] == list(ALERTS)
+    for section in sections:
+        assert {"**Meaning.**", "**Check.**", "**Fix.**"} <= set(re.findall(r"\*\*\w+\.\*\*", section)), section
+
+
+@pytest.mark.parametrize(("window", "rate"), [("1h", 14.4), ("6h", 6.0), ("3d", 1.0)])
+def test_a_burn_rate_is_the_share_of_the_budget_that_the_workbook_gives_it(window: str, rate: float):
+    """2 % of 30 days' budget in an hour, 5 % in six hours, 10 % in three days: Google's SRE workbook, table 5-8."""
+    hours, share = {"1h": (1, 0.02), "6h": (6, 0.05), "3d": (72, 0.10)}[window]
+    assert share * 30 * 24 / hours == pytest.approx(rate)
+    found = [alert for alert in ALERTS.values() if f"ratio_rate{window} > {rate:g} * " in alert["expr"]]
+    assert found
+    assert all("increase" in alert["expr"] for alert in found)

@@ -24,8 +24,18 @@ KINDS = {  # of errors, by the HTTP status that told of one; 0: the client was g
     503: "not_ready",
     504: "deadline",
 }
+OBJECTIVE_S = (
+    1.0  # within which 99 % of the predictions are to succeed: a bucket of every model, so that rules can count them
+)
+FAULTS = (
+    429,
+    500,
+    503,
+    504,
+)  # the statuses that are the server's fault, counted from a route's first request on: a rate sees the first
 READINESS = ("/readyz", "/ready")  # how the routes end that ask whether the model is ready: "no" is an answer
 OTHER_ERROR = "failure"  # 500, and whatever has no name above
+OTHER_CLIENT_ERROR = "bad_request"  # a 4xx without a name above
 PREFIX = "toolchain_serving"
 # When each series began would be a series more for each, and nobody asks: Prometheus sees a restart by itself.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # published without its type
@@ -46,6 +56,7 @@ class Metrics:
         self._classes = model.signature.labels
         buckets = buckets_for(row_seconds)
         self._requests = self._counter("requests", "Requests, by route and HTTP status", "route", "status")
+        self._routes: set[str] = set()  # that had a request
         self._errors = self._counter("errors", "Requests that were not answered as asked, by kind", "kind")
         self._seconds = self._histogram("request_seconds", "From the head of a request to its 2xx", buckets, "route")
         self._in_flight = self._gauge("requests_in_flight", "Requests that are being read or answered")
@@ -80,11 +91,16 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one request. What was refused in no time would flatter the latency, so only 2xx is timed."""
+        if route not in self._routes:
+            self._routes.add(route)
+            for fault in FAULTS:
+                self._requests.labels(route=route, status=str(fault), **self._labels)
         self._requests.labels(route=route, status=str(status), **self._labels).inc()
         if 200 <= status < 300:
             self._seconds.labels(route=route, **self._labels).observe(seconds)
         elif not 300 <= status < 400 and not (status == 503 and route.endswith(READINESS)):
-            self._kinds[KINDS.get(status, OTHER_ERROR)].inc()
+            other = OTHER_CLIENT_ERROR if 400 <= status < 500 else OTHER_ERROR
+            self._kinds[KINDS.get(status, other)].inc()
 
     def batch(self, rows: int, waited: Sequence[float], seconds: float) -> None:
         self._batch.observe(rows)
@@ -146,7 +162,7 @@ def buckets_for(row_seconds: float) -> list[float]:
     """
     first = max((place for place, bound in enumerate(LADDER) if bound <= row_seconds / 2), default=0)
     first = min(first, len(LADDER) - BUCKETS)
-    return [float(f"{bound:.3g}") for bound in LADDER[first : first + BUCKETS]]
+    return sorted({OBJECTIVE_S, *(float(f"{bound:.3g}") for bound in LADDER[first : first + BUCKETS])})
 
 
 class Stopwatch:

@@ -9,6 +9,7 @@ from shutil import which
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -61,6 +62,26 @@ def test_an_error_is_counted_by_its_kind_and_not_timed(
     assert {name for name, value in errors.items() if value} == {kind}
     assert set(errors) == {*KINDS.values(), "failure"}  # each is there from the start: a rate sees the first one
     assert ("toolchain_serving_request_seconds_count", "/predict") not in found
+
+
+def test_the_servers_faults_are_there_from_a_routes_first_request(serving: Serving, words: Path):
+    """Else the first failure would make a new series, of which no rate shows an increase."""
+    client = serving(words)
+    client.post("/predict", json={"texts": ["good"]})
+    found = figures(client)
+    statuses = {
+        key[2]: value for key, value in found.items() if key[:2] == ("toolchain_serving_requests_total", "/predict")
+    }
+    assert statuses == {"200": 1, "429": 0, "500": 0, "503": 0, "504": 0}
+
+
+def test_a_4xx_without_a_name_is_the_callers_fault(words: Path):
+    metrics = Metrics(open_model(words), "reviews", "1", 0.01)
+    for status in (411, 421, 501, 505):
+        metrics.request("/predict", status, 0.0)
+    found = read(generate_latest(metrics.registry).decode())
+    assert found["toolchain_serving_errors_total", "bad_request"] == 2
+    assert found["toolchain_serving_errors_total", "failure"] == 2
 
 
 def test_a_caller_without_a_token_is_counted(serving: Serving, words: Path):

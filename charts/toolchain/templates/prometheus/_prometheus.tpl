@@ -1,9 +1,9 @@
-{{/* The pods that are asked for figures, as what selects them: those of models, which `promote` makes, and Argo's controller. */}}
+{{/* What selects the pods that are scraped: those of models, which `promote` makes, Argo's controller and the exporter. */}}
 {{- define "toolchain.prometheus.asked" -}}
 matchExpressions:
   - key: app.kubernetes.io/component
     operator: In
-    values: [model-server, argo-workflow-controller]
+    values: [model-server, argo-workflow-controller, exporter]
 {{- end }}
 
 {{/* Where Prometheus answers; empty when nobody said. */}}
@@ -51,6 +51,9 @@ http://toolchain-prometheus.{{ .Release.Namespace }}:9090
       target_label: __metrics_path__
     - source_labels: [__meta_kubernetes_pod_name]
       target_label: instance
+    # Rules keep namespaces apart by it; the operator adds it by itself.
+    - source_labels: [__meta_kubernetes_namespace]
+      target_label: namespace
 {{- end }}
 
 {{/* prometheus.yml. */}}
@@ -69,10 +72,10 @@ alerting:
 {{- end }}
 scrape_configs:
   {{- include "toolchain.prometheus.job" (dict "name" "toolchain-serving" "component" "model-server") | nindent 2 }}
-  {{- include "toolchain.prometheus.job" (dict "name" "toolchain-services" "component" "argo-workflow-controller") | nindent 2 }}
+  {{- include "toolchain.prometheus.job" (dict "name" "toolchain-services" "component" "argo-workflow-controller|exporter") | nindent 2 }}
 {{- end }}
 
-{{/* Asks the operator for what a job does: dict "root" $ "name" "toolchain-serving" "component" "model-server" "port" the name of the pods' port. */}}
+{{/* Asks the operator for what a job does: dict "root" $ "name" "toolchain-serving" "components" (list "model-server") "port" the name of the pods' port. */}}
 {{- define "toolchain.prometheus.monitor" -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
@@ -83,8 +86,9 @@ metadata:
 spec:
   selector:
     matchLabels:
-      app.kubernetes.io/component: {{ .component }}
       app.kubernetes.io/part-of: toolchain
+    matchExpressions:
+      - {key: app.kubernetes.io/component, operator: In, values: {{ .components | toJson }}}
   podMetricsEndpoints:
     - port: {{ .port }}
       interval: {{ .root.Values.prometheus.everySeconds }}s

@@ -26,6 +26,11 @@ def bert_finetune(
     text_column: str = "text",
     label_column: str = "label",
     columns: list[str] = [],
+    column_names: list[str] = [],
+    format: str = "",
+    encoding: str = "",
+    delimiter: str = "",
+    quoting: str = "",
     query: str = "",
     labels: dict[str, Any] = {},
     rows: int = 0,
@@ -60,11 +65,17 @@ def bert_finetune(
     """Fine-tune a BERT-family classifier on the rows of source; promote its fastest variant that is still accurate.
 
     Args:
-        source: A path, s3://, https:// or hf:// address of a CSV, TSV, JSONL or Parquet file, gzipped or not.
+        source: A path, s3://, https:// or hf:// address of a CSV, TSV, JSON or Parquet file, compressed or not, or a
+            folder of such files.
         digest: SHA-256 that the source must have; empty for any.
         text_column: The column that holds the text.
         label_column: The column that holds the class.
         columns: Further columns to keep, for the query; ["*"] keeps all.
+        column_names: Names of all columns of a CSV or TSV without a header.
+        format: csv, tsv, jsonl or parquet; empty takes it from the name or the content.
+        encoding: Of text files, as Python names it: cp1252, utf-16; empty is UTF-8, or what byte order marks say.
+        delimiter: Between the fields of a CSV or TSV; empty finds it in the first rows.
+        quoting: How quotation marks are read: standard, backslash (before those inside) or none; empty finds it.
         query: Rows to keep, as pandas' query has it: "stars != 3".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
         rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
@@ -97,7 +108,18 @@ def bert_finetune(
         seed: Of the split, augmentation and training.
     """
     raw = placed(
-        ingest(source=source, digest=digest, text_column=text_column, label_column=label_column, columns=columns)
+        ingest(
+            source=source,
+            digest=digest,
+            format=format,
+            text_column=text_column,
+            label_column=label_column,
+            columns=columns,
+            column_names=column_names,
+            encoding=encoding,
+            delimiter=delimiter,
+            quoting=quoting,
+        )
     )
     cleaned = placed(clean(raw=raw.outputs["dataset"], query=query, labels=labels))
     splits = placed(split(dataset=cleaned.outputs["dataset"], rows=rows, seed=seed))

@@ -15,22 +15,28 @@ def ingest(
     text_column: str = "text",
     label_column: str = "label",
     columns: list[str] = [],
-    encoding: str = "utf-8",
+    column_names: list[str] = [],
+    encoding: str = "",
     delimiter: str = "",
+    quoting: str = "",
 ):
-    """Take a table (CSV, TSV, JSON Lines or Parquet, .gz or not) into a dataset, as it stands.
+    """Read a table (CSV, TSV, JSON or Parquet, compressed or not, in one file or many) into a dataset, as it stands.
 
     Args:
-        dataset: Its rows in one split, "all": text, label, the columns asked for, and row, its number in the source.
+        dataset: Its rows, in one split, "all", or in the splits that its files' names give: text, label, the columns to
+            keep, and row, its number in the source.
         metrics: rows, columns and bytes of the source.
-        source: A path, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT].
+        source: A path, a folder of such files, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT].
         digest: SHA-256 that the source's bytes must have; "" for any.
-        format: csv, tsv, jsonl or parquet; "" for what the name's ending says.
+        format: csv, tsv, jsonl or parquet; "" to take it from the name or the content.
         text_column: The source's name of the text; "" for a table without text.
         label_column: The source's name of the class; "" for none.
         columns: Other columns to keep; ["*"] for all.
-        encoding: Of CSV, TSV and JSON Lines, as Python names it.
-        delimiter: Between the fields of a CSV; "" for the usual one.
+        column_names: Names of all columns of a CSV or TSV without a header.
+        encoding: Of text files, as Python names it; "" for UTF-8, or what byte order marks say.
+        delimiter: Between the fields of a CSV or TSV; "" to find it in the first rows.
+        quoting: Quotation marks are "standard" (RFC 4180), preceded by a "backslash" inside fields, or text ("none");
+            "" to find it.
     """
     from pathlib import Path
 
@@ -45,8 +51,10 @@ def ingest(
             text_column=text_column,
             label_column=label_column,
             columns=columns,
+            column_names=column_names,
             encoding=encoding,
             delimiter=delimiter,
+            quoting=quoting,
         ),
     )
     metrics.log_metric("rows", result.rows)

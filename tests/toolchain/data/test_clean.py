@@ -220,9 +220,11 @@ def test_class_names_are_sorted_numbers_by_size(tmp_path: Path, label: list[obje
 
 
 def test_a_measure_is_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("toolchain.data.clean.MOST_CLASSES", 3)
-    assert conditions_module.MOST_CLASSES == 1_000
-    assert "more than 3 distinct values" in fault(tmp_path, {}, text=TEXTS, label=[0.1, 0.2, 0.3, 0.4])
+    monkeypatch.setattr("toolchain.data.clean.MAX_CLASSES", 3)
+    assert conditions_module.MAX_CLASSES == 1_000
+    assert "label has 4 different values in 4 rows (0.1, 0.2, 0.3, ...): scores rather than classes" in fault(
+        tmp_path, {}, text=TEXTS, label=[0.1, 0.2, 0.3, 0.4]
+    )
 
 
 def test_repeats_fall_and_the_first_stays(tmp_path: Path):

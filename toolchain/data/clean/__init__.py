@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolchain.artifacts.dataset import LABEL, ROW, TEXT, UNSPLIT, Dataset, new_dataset, open_dataset
+from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset, new_dataset, open_dataset
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.provenance import Work
-from toolchain.data.clean.conditions import MOST_CLASSES, in_order
+from toolchain.data.clean.conditions import MAX_CLASSES, are_no_classes, in_order, no_classes
 from toolchain.data.clean.outliers import Usual, numbers
 from toolchain.data.clean.repeats import CONFLICT, LOOKALIKE, REPEAT, SIMILAR, Fates, Repeats
 from toolchain.data.clean.rules import clean
@@ -57,7 +57,7 @@ def run(raw: Path, dataset: Path, config: Config) -> Result:
     with disk_space_reported(dataset), tempfile.TemporaryDirectory(prefix=".clean-", dir=dataset.parent) as folder:
         first = _FirstPass(source, Path(folder), config)
         rows = _write(dataset, source, first, work)
-    return Result(source.rows(UNSPLIT), rows, first.tally.repaired_rows, len(first.classes))
+    return Result(_total(source), rows, first.tally.repaired_rows, len(first.classes))
 
 
 def _named(config: Config) -> list[str]:
@@ -74,33 +74,47 @@ class _FirstPass:
         self.classes: Counter[str] = Counter(dict.fromkeys(config.labels, 0))
         self.usual = {name: Usual() for name in config.outlier_columns}
         self._aside = folder / "rows.arrow"
+        self._splits: list[str] = []  # of the batches that are set aside
         empty = next(clean([_no_rows(source.schema)], config, self.tally))
-        self.repeats = _repeats(empty.schema, folder, source.rows(UNSPLIT), config)
+        self.repeats = _repeats(empty.schema, folder, _total(source), config)
         self.schema = empty.schema
         self._read(source)
+        if not config.labels and are_no_classes(self.classes):
+            raise no_classes(self.classes)
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows that were set aside, in order."""
+    def batches(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Yield the rows that were set aside, in order, with their split."""
         with pa.OSFile(str(self._aside)) as file, pa.ipc.open_stream(file) as aside:
-            yield from aside
+            yield from zip(self._splits, aside, strict=True)
 
     def _read(self, source: Dataset) -> None:
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.OSFile(str(self._aside), "wb") as file, pa.ipc.new_stream(file, self.schema, options=options) as aside:
-            for batch in clean(_shown(source), self.config, self.tally):
+            for batch in clean(self._shown(source), self.config, self.tally):
                 aside.write_batch(batch)
                 self.repeats.see(batch)
                 self._note(batch)
+
+    def _shown(self, source: Dataset) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of all splits, noting the split of each batch; of repeats the first split keeps its row."""
+        with Progress("clean", _total(source), "rows") as progress:
+            for split in source.splits:
+                for batch in source.batches(split):
+                    self._splits.append(split)
+                    yield batch
+                    progress.advance(batch.num_rows)
 
     def _note(self, batch: pa.RecordBatch) -> None:
         for name, usual in self.usual.items():
             usual.see(numbers(batch, name))
         self.classes.update(_class_counts(batch))
-        if len(self.classes) > MOST_CLASSES:
-            raise DataError(
-                f"label has more than {MOST_CLASSES:,} distinct values, so it is no class; name classes in labels, "
-                'as in {"low": "label < 3", "high": "label >= 3"}, or ingest another label_column'
-            )
+        if len(self.classes) > MAX_CLASSES:
+            raise no_classes(self.classes)
+
+
+def _total(source: Dataset) -> int:
+    """Return the number of rows in all splits of ``source``."""
+    return sum(map(source.rows, source.splits))
 
 
 def _class_counts(batch: pa.RecordBatch) -> dict[str, int]:
@@ -114,13 +128,6 @@ def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.record_batch([pa.array([], column.type) for column in schema], schema=schema)
 
 
-def _shown(source: Dataset) -> Iterator[pa.RecordBatch]:
-    with Progress("clean", source.rows(UNSPLIT), "rows") as progress:
-        for batch in source.batches(UNSPLIT):
-            yield batch
-            progress.advance(batch.num_rows)
-
-
 def _repeats(schema: pa.Schema, folder: Path, rows: int, config: Config) -> Repeats:
     if config.duplicates == "similar" and TEXT not in schema.names:
         raise DataError("duplicates=similar compares texts, and there is no text column; use normalized or exact")
@@ -132,28 +139,31 @@ def _write(dataset: Path, source: Dataset, first: _FirstPass, work: Work) -> int
     """Write the rows that are left, with what happened to the others; return how many are left."""
     labels = in_order(first.classes)
     schema = pa.schema([(each.name, pa.int64() if each.name == LABEL else each.type) for each in first.schema])
-    work.metrics |= {"rows_in": float(source.rows(UNSPLIT)), "rows_repaired": float(first.tally.repaired_rows)}
+    total = _total(source)
+    work.metrics |= {"rows_in": float(total), "rows_repaired": float(first.tally.repaired_rows)}
     rows, classes = 0, Counter(dict.fromkeys(labels, 0))
     with new_dataset(dataset, schema, work, labels, source) as writer:
-        for batch in _second_pass(first):
-            writer.write(UNSPLIT, _positions(batch, labels))
+        for split in source.splits:
+            writer.write(split, _positions(_no_rows(first.schema), labels))
+        for split, batch in _second_pass(first):
+            writer.write(split, _positions(batch, labels))
             rows += batch.num_rows
             classes.update(_class_counts(batch))
         for rule, fell in first.tally.rows.items():
             writer.drop(rule, fell, first.tally.examples[rule])
         if not rows:
-            raise DataError(f"no row is left of {source.rows(UNSPLIT):,}: {_worst(first.tally)}; loosen that rule")
+            raise DataError(f"no row is left of {total:,}: {_worst(first.tally)}; loosen that rule")
         work.metrics["rows_out"] = float(rows)
         writer.note(_note(classes, first.tally))
     return rows
 
 
-def _second_pass(first: _FirstPass) -> Iterator[pa.RecordBatch]:
+def _second_pass(first: _FirstPass) -> Iterator[tuple[str, pa.RecordBatch]]:
     config, tally = first.config, first.tally
     fates = first.repeats.fates(config.drop_conflicts)
     bounds = {name: usual.bounds(config.outlier_method, config.outlier_limit) for name, usual in first.usual.items()}
     begin = 0
-    for batch in first.batches():
+    for split, batch in first.batches():
         end = begin + batch.num_rows
         batch = _without_repeats(batch, fates[begin:end], config, tally)
         for name, (low, high) in bounds.items():
@@ -161,7 +171,7 @@ def _second_pass(first: _FirstPass) -> Iterator[pa.RecordBatch]:
             rule = f"{name} is an outlier: outside {low:.4g} to {high:.4g} ({config.outlier_method})"
             batch = tally.keep(rule, batch, ~((values < low) | (values > high)))
         begin = end
-        yield batch
+        yield split, batch
 
 
 def _without_repeats(batch: pa.RecordBatch, fates: Fates, config: Config, tally: Tally) -> pa.RecordBatch:

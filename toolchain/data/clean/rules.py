@@ -78,7 +78,11 @@ def _with_classes(batch: pa.RecordBatch, config: Config, tally: Tally) -> pa.Rec
             _refuse_others(batch, classes)
         batch = _set_column(batch, LABEL, classes)
         return tally.keep("label is in no class", batch, classes.is_valid().to_numpy(zero_copy_only=False))
-    return _set_column(batch, LABEL, class_names(batch.column(LABEL))) if LABEL in batch.schema.names else batch
+    return (
+        _set_column(batch, LABEL, class_names(batch.column(LABEL), tally.spellings))
+        if LABEL in batch.schema.names
+        else batch
+    )
 
 
 def _refuse_others(batch: pa.RecordBatch, classes: pa.Array) -> None:

@@ -20,6 +20,7 @@ class Tally:
     examples: dict[str, list[str]] = field(default_factory=dict)
     repaired: Counter[str] = field(default_factory=Counter)  # rows, by kind of damage
     repaired_rows: int = 0
+    spellings: dict[str, str] = field(default_factory=dict)  # of classes: the first one, by what is equal for all
     repairs: list[dict[str, object]] = field(default_factory=list)  # examples: row, before, after
 
     def keep(self, rule: str, batch: pa.RecordBatch, kept: npt.NDArray[np.bool_]) -> pa.RecordBatch:

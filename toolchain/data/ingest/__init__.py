@@ -1,6 +1,5 @@
-"""Ingest: take a table from wherever it is (a path, S3, the web, the hub) into a dataset, as it stands."""
+"""Ingest: read a table from wherever it is (a path, a folder, S3, the web, the hub) into a dataset, as it stands."""
 
-import codecs
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,44 +7,23 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from toolchain.artifacts.dataset import UNSPLIT, DatasetWriter, new_dataset
+from toolchain.artifacts.dataset import DatasetWriter, new_dataset
 from toolchain.artifacts.provenance import Work
 from toolchain.data.ingest.columns import Chosen, choose, standard
-from toolchain.data.ingest.formats import FORMATS, check_content, format_of
-from toolchain.data.ingest.readers import Types, WrongTypeError, open_table
-from toolchain.errors import ConfigError, DataError
-from toolchain.progress import Progress
-from toolchain.services import storage
-from toolchain.services.storage import Fetched
+from toolchain.data.ingest.delimited import open_delimited
+from toolchain.data.ingest.formats import check_content, format_of
+from toolchain.data.ingest.json_rows import open_json
+from toolchain.data.ingest.parquet import open_parquet
+from toolchain.data.ingest.parts import Parts, fetch_parts
+from toolchain.data.ingest.quoting import QuotingError
+from toolchain.data.ingest.settings import Config
+from toolchain.data.ingest.tables import Table, Types, WrongTypeError
+from toolchain.errors import DataError
+from toolchain.progress import Progress, say
 
-SHA256_DIGITS = 64
+__all__ = ["Config", "Result", "ingest", "run"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    source: str = "samples/movie_reviews.csv.gz"  # path, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT]
-    digest: str = ""  # SHA-256 that the source's bytes must have, 64 hexadecimal digits; "": any
-    format: str = ""  # "csv", "tsv", "jsonl" or "parquet"; "": by the name's ending (.gz may follow)
-    text_column: str = "text"  # the source's name of the text, which becomes "text"; "": a table without text
-    label_column: str = "label"  # the source's name of the class, which becomes "label"; "": none (yet)
-    columns: list[str] = field(default_factory=list)  # other columns to keep under their own names; ["*"]: all
-    encoding: str = "utf-8"  # of CSV, TSV and JSONL, as Python names it: "latin-1", "utf-16", ...
-    delimiter: str = ""  # one character between the fields of a CSV; "": a comma, or a tab in a TSV
-
-    def __post_init__(self) -> None:
-        if not self.source:
-            raise ConfigError("source is empty; give a path, or an s3://, https:// or hf:// address")
-        if self.digest and not _is_sha256(self.digest):
-            raise ConfigError(f"digest={self.digest!r} is not a SHA-256; give its {SHA256_DIGITS} hexadecimal digits")
-        if self.format and self.format not in FORMATS:
-            raise ConfigError(
-                f"format={self.format!r} is not known; give one of {', '.join(FORMATS)}, or leave it empty"
-            )
-        if self.text_column and self.text_column == self.label_column:
-            raise ConfigError(f"text_column and label_column are both {self.text_column!r}; name two columns")
-        if len(self.delimiter) > 1:
-            raise ConfigError(f"delimiter={self.delimiter!r} has {len(self.delimiter)} characters; give one")
-        _check_encoding(self.encoding)
+USUAL = ({"utf-8"}, {",", "\t"}, {"standard"})  # how files are read without a word about it
 
 
 @dataclass(frozen=True)
@@ -55,16 +33,33 @@ class Result:
     bytes: int  # of the source, as stored
 
 
-def ingest(batches: Iterable[pa.RecordBatch], chosen: Chosen) -> Iterator[pa.RecordBatch]:
-    """Yield ``batches`` with the standard column names and ``row``, each row's number in the source from 0 (int64)."""
-    first = 0
+@dataclass
+class Reading:
+    """How the files are read, as far as is known; what is learned on the way makes them be read again."""
+
+    quoting: str
+    types: Types = field(default_factory=dict)  # of columns whose first rows mislead
+    fault: QuotingError | None = None  # why quotation marks are not read as the standard says
+
+    def correct(self, found: WrongTypeError | QuotingError, config: Config) -> None:
+        """Take ``found`` into account for the next reading; DataError when nothing else is left to try."""
+        if isinstance(found, WrongTypeError):
+            self.types[found.column] = found.wider
+        elif self.fault or not found.instead:
+            raise DataError(_mend(config, self.fault or found)) from found
+        else:
+            self.quoting, self.fault = found.instead, found
+
+
+def ingest(batches: Iterable[pa.RecordBatch], chosen: Chosen, first: int = 0) -> Iterator[pa.RecordBatch]:
+    """Yield ``batches`` with the standard column names and ``row``, its number in the source from ``first``."""
     for batch in batches:
         yield standard(batch, chosen, first)
         first += batch.num_rows
 
 
 def run(dataset: Path, config: Config) -> Result:
-    """Write the table that ``config`` names to ``dataset``, in one split, "all".
+    """Write the table that ``config`` names to ``dataset``: in one split, "all", or in those of its files.
 
     Raises:
         DataError: the source is missing, empty, damaged, not what its name says or not the one whose digest was given,
@@ -73,63 +68,115 @@ def run(dataset: Path, config: Config) -> Result:
     """
     work = Work("data.ingest", config)
     with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
-        fetched = storage.fetch(config.source, Path(folder))
-        _check_digest(fetched, config)
-        size = sum(file.stat().st_size for file in fetched.files)
-        work.source = {"uri": config.source, "sha256": fetched.sha256, "version": fetched.revision, "bytes": size}
-        columns = _write_patiently(dataset, fetched, config, work)
-    return Result(int(work.metrics["rows"]), columns, size)
+        parts = fetch_parts(config, Path(folder))
+        _check_digest(parts, config)
+        work.source = {
+            "uri": config.source,
+            "sha256": parts.sha256,
+            "version": parts.revision,
+            "bytes": parts.bytes,
+        }
+        columns = _write_patiently(dataset, parts, config, work)
+    return Result(int(work.metrics["rows"]), columns, parts.bytes)
 
 
-def _write_patiently(dataset: Path, fetched: Fetched, config: Config, work: Work) -> int:
-    """Write ``dataset``, again whenever a later row shows that a column holds another type than its first rows did."""
-    types: Types = {config.text_column: pa.string()} if config.text_column else {}
+def _write_patiently(dataset: Path, parts: Parts, config: Config, work: Work) -> int:
+    """Write ``dataset``, again whenever a later row shows that the first rows misled."""
+    reading = Reading(config.quoting)
     while True:
         try:
-            return _write(dataset, fetched, config, work, types)
-        except WrongTypeError as wrong:
-            types[wrong.column] = wrong.wider
+            return _write(dataset, parts, config, work, reading)
+        except (WrongTypeError, QuotingError) as found:
+            reading.correct(found, config)
+        except DataError as error:
+            if reading.fault:  # read otherwise it is no table either
+                raise DataError(_mend(config, reading.fault)) from error
+            raise
 
 
-def _write(dataset: Path, fetched: Fetched, config: Config, work: Work, types: Types) -> int:
-    kind = config.format or format_of(config.source, fetched.files[0].name)
-    for file in fetched.files:
-        check_content(file, kind, config.source, config.encoding)
-    names, batches = open_table(fetched.files, kind, config.source, config.encoding, config.delimiter, types)
-    chosen = choose(names, config.text_column, config.label_column, config.columns, config.source)
-    rows = ingest(batches(chosen.names), chosen)
-    first = next(rows, None)
-    if first is None or first.num_rows == 0:
+def _write(dataset: Path, parts: Parts, config: Config, work: Work, reading: Reading) -> int:
+    tables = [(split, _open(file, config, reading)) for split, file in parts.files]
+    rows = _rows(tables, config)
+    first = next((entry for entry in rows if entry[1].num_rows), None)
+    if first is None:
         raise DataError(f"{config.source} has columns but no rows; give a source that has some")
-    with new_dataset(dataset, first.schema, work) as writer, Progress("ingest", unit="rows") as progress:
+    with new_dataset(dataset, first[1].schema, work) as writer, Progress("ingest", unit="rows") as progress:
+        for split in dict.fromkeys(split for split, _ in tables):
+            writer.write(split, first[1].slice(0, 0))
         work.source["rows"] = _write_all(writer, first, rows, progress)
         work.metrics["rows"] = float(work.source["rows"])
-    return len(first.schema)
+        work.source |= tables[0][1].how
+    _print_how(config, tables[0][1].how, reading)
+    return len(first[1].schema)
 
 
-def _write_all(writer: DatasetWriter, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch], progress: Progress) -> int:
-    writer.write(UNSPLIT, first)
-    progress.advance(first.num_rows)
-    for batch in rest:
-        writer.write(UNSPLIT, batch)
+def _open(file: Path, config: Config, reading: Reading) -> Table:
+    kind = config.format or format_of(config.source, file, config.encoding)
+    check_content(file, kind, config.source, config.encoding)
+    if config.column_names and kind not in ("csv", "tsv"):
+        raise DataError(f"{config.source} is {kind}, whose columns have names of their own; leave column_names empty")
+    if kind == "parquet":
+        return open_parquet(file, config.source)
+    if kind == "jsonl":
+        return open_json(file, config, reading.types)
+    return open_delimited(file, kind, config, reading.types, reading.quoting)
+
+
+def _rows(tables: list[tuple[str, Table]], config: Config) -> Iterator[tuple[str, pa.RecordBatch]]:
+    first = 0
+    for split, table in tables:
+        names = tables[0][1].names if "*" in config.columns else table.names  # of all parts those of the first one
+        chosen = choose(names, config.text_column, config.label_column, config.columns, config.source)
+        missing = next((name for name in chosen.names if name not in table.names), None)
+        if missing is not None:
+            raise DataError(
+                f"{config.source}: one of its files has no column {missing!r}; give files of the same columns"
+            )
+        for batch in ingest(table.batches(chosen.names), chosen, first):
+            yield split, batch
+            first += batch.num_rows
+
+
+def _write_all(
+    writer: DatasetWriter,
+    first: tuple[str, pa.RecordBatch],
+    rest: Iterator[tuple[str, pa.RecordBatch]],
+    progress: Progress,
+) -> int:
+    writer.write(*first)
+    progress.advance(first[1].num_rows)
+    for split, batch in rest:
+        _write_batch(writer, split, batch)
         progress.advance(batch.num_rows)
     return progress.done
 
 
-def _check_digest(fetched: Fetched, config: Config) -> None:
-    if config.digest and fetched.sha256 != config.digest.lower():
+def _write_batch(writer: DatasetWriter, split: str, batch: pa.RecordBatch) -> None:
+    try:
+        writer.write(split, batch)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        odd = next(
+            name for name in batch.schema.names if batch.schema.field(name).type != writer.schema.field(name).type
+        )
+        kinds = f"{writer.schema.field(odd).type} in one, {batch.schema.field(odd).type} in another"
+        raise DataError(f"the source's files differ: column {odd!r} is {kinds}; leave it out of columns") from error
+
+
+def _print_how(config: Config, how: dict[str, str], reading: Reading) -> None:
+    """Print how a text file was read, where that was found and is not the usual way."""
+    if all(value in usual for value, usual in zip(how.values(), USUAL, strict=False)):
+        return
+    found = ", ".join(f"{name}={value!r}" for name, value in how.items())
+    say(f"{config.source}: read with {found}" + (f" ({reading.fault})" if reading.fault else ""))
+
+
+def _mend(config: Config, fault: QuotingError) -> str:
+    return f"{config.source}, {fault}; mend that line, or set quoting to standard, backslash or none (marks are text)"
+
+
+def _check_digest(parts: Parts, config: Config) -> None:
+    if config.digest and parts.sha256 != config.digest.lower():
         raise DataError(
-            f"{config.source} is not the file that was agreed on: its SHA-256 is {fetched.sha256}, digest says "
+            f"{config.source} is not the file that was agreed on: its SHA-256 is {parts.sha256}, digest says "
             f"{config.digest.lower()}; find out which is right"
         )
-
-
-def _is_sha256(digest: str) -> bool:
-    return len(digest) == SHA256_DIGITS and all(digit in "0123456789abcdefABCDEF" for digit in digest)
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        codecs.lookup(encoding)
-    except LookupError as error:
-        raise ConfigError(f"encoding={encoding!r} is not known to Python; try utf-8, latin-1 or utf-16") from error

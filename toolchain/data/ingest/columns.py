@@ -1,13 +1,14 @@
 """Which columns of a source are kept, and how they come to their standard names."""
 
-import json
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolchain.artifacts.dataset import LABEL, ROW, TEXT
+from toolchain.artifacts.texts import as_text
 from toolchain.errors import DataError
+from toolchain.json_text import loads
 
 ALL_COLUMNS = "*"
 
@@ -17,6 +18,7 @@ class Chosen:
     """The columns to keep: their names in the source by their names in the dataset, in order."""
 
     sources: dict[str, str]
+    source: str  # what errors call the file
 
     @property
     def names(self) -> list[str]:
@@ -40,7 +42,7 @@ def choose(there: list[str], text: str, label: str, others: list[str], source: s
             raise DataError(f"{source}: column {name!r} would stand beside the standard column {name!r}; rename it")
         sources[name] = name
     _check_there(there, sources, source)
-    return Chosen(sources)
+    return Chosen(sources, source)
 
 
 def _check_there(there: list[str], sources: dict[str, str], source: str) -> None:
@@ -49,38 +51,30 @@ def _check_there(there: list[str], sources: dict[str, str], source: str) -> None
     for name, column in sources.items():
         if column not in there:
             setting = {TEXT: "text_column", LABEL: "label_column"}.get(name, "columns")
-            hint = "; its fields may be parted otherwise: set delimiter" if len(there) == 1 else ""
+            hint = "; its fields may be separated otherwise: set delimiter" if len(there) == 1 else ""
             raise DataError(f"{source} has no column {column!r}; it has {', '.join(there)}: set {setting}{hint}")
 
 
 def standard(batch: pa.RecordBatch, chosen: Chosen, first: int) -> pa.RecordBatch:
     """Return the chosen columns of ``batch`` under their standard names, and ``row``, counted from ``first``."""
-    columns = {name: _plain(batch, column) for name, column in chosen.sources.items()}
-    if TEXT in columns:
-        columns[TEXT] = _text(columns[TEXT], chosen.sources[TEXT])
-    if LABEL in columns:
-        columns[LABEL] = _named(columns[LABEL], batch.schema, chosen.sources[LABEL])
+    columns = {name: _plain(batch.column(column)) for name, column in chosen.sources.items()}
+    for name, setting in ((TEXT, "text_column"), (LABEL, "label_column")):
+        if name in columns:
+            column = chosen.sources[name]
+            named = _class_names(columns[name], batch.schema, column) if name == LABEL else columns[name]
+            columns[name] = as_text(named, f"{chosen.source}: column {column!r}", first, f"set {setting} to another")
     return pa.record_batch({**columns, ROW: pa.array(range(first, first + batch.num_rows), pa.int64())})
 
 
-def _plain(batch: pa.RecordBatch, column: str) -> pa.Array:
-    values = batch.column(column)
+def _plain(values: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     return values.cast(pa.string()) if pa.types.is_large_string(values.type) else values
 
 
-def _text(values: pa.Array, column: str) -> pa.Array:
-    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-        raise DataError(f"column {column!r} holds {values.type}, text is needed: set text_column to another")
-    return values.cast(pa.string())
-
-
-def _named(values: pa.Array, schema: pa.Schema, column: str) -> pa.Array:
+def _class_names(values: pa.Array, schema: pa.Schema, column: str) -> pa.Array:
     """Return class positions as names where the file says them (Hugging Face's ClassLabel); -1 is a missing one."""
-    if pa.types.is_nested(values.type):
-        raise DataError(f"column {column!r} holds {values.type}, one class for each row is needed: set label_column")
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    metadata = loads((schema.metadata or {}).get(b"huggingface", b"{}").decode("utf-8", "replace"))
     names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
     if not names or not pa.types.is_integer(values.type):
         return values

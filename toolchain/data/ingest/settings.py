@@ -1,0 +1,66 @@
+"""What a user can set about reading a table."""
+
+from dataclasses import dataclass, field
+
+from toolchain.data.ingest.formats import FORMATS
+from toolchain.errors import ConfigError
+
+SHA256_DIGITS = 64
+QUOTINGS = ("standard", "backslash", "none")
+NAMED_DELIMITERS = {"\\t": "\t", "tab": "\t"}  # a tab is hard to type in a shell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    source: str = "samples/movie_reviews.csv.gz"  # path, folder, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT]
+    digest: str = ""  # SHA-256 that the source's bytes must have, 64 hexadecimal digits; "": any
+    format: str = ""  # "csv", "tsv", "jsonl" or "parquet"; "": by the name's ending, or by the content
+    text_column: str = "text"  # the source's name of the text, which becomes "text"; "": a table without text
+    label_column: str = "label"  # the source's name of the class, which becomes "label"; "": none (yet)
+    columns: list[str] = field(default_factory=list)  # other columns to keep under their own names; ["*"]: all
+    column_names: list[str] = field(default_factory=list)  # of a CSV or TSV without a header; []: its first row
+    encoding: str = ""  # of text files, as Python names it: "cp1252", "utf-16", ...; "": UTF-8 or what their marks say
+    delimiter: str = ""  # one character between the fields of a CSV or TSV; "": found in the first rows
+    quoting: str = ""  # '"' as in RFC 4180 ("standard"), with \" inside ("backslash"), or as text ("none"); "": found
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ConfigError("source is empty; give a path, or an s3://, https:// or hf:// address")
+        if self.digest and not _is_sha256(self.digest):
+            raise ConfigError(f"digest={self.digest!r} is not a SHA-256; give its {SHA256_DIGITS} hexadecimal digits")
+        if self.format and self.format not in FORMATS:
+            raise ConfigError(
+                f"format={self.format!r} is not known; give one of {', '.join(FORMATS)}, or leave it empty"
+            )
+        if self.text_column and self.text_column == self.label_column:
+            raise ConfigError(f"text_column and label_column are both {self.text_column!r}; name two columns")
+        if self.quoting and self.quoting not in QUOTINGS:
+            raise ConfigError(
+                f"quoting={self.quoting!r} is not known; give one of {', '.join(QUOTINGS)}, or leave it empty"
+            )
+        object.__setattr__(self, "delimiter", NAMED_DELIMITERS.get(self.delimiter, self.delimiter))
+        _check_delimiter(self.delimiter)
+        _check_encoding(self.encoding)
+
+    @property
+    def wanted(self) -> list[str]:
+        """The columns that the source must have."""
+        return [name for name in (self.text_column, self.label_column, *self.columns) if name not in ("", "*")]
+
+
+def _is_sha256(digest: str) -> bool:
+    return len(digest) == SHA256_DIGITS and all(digit in "0123456789abcdefABCDEF" for digit in digest)
+
+
+def _check_delimiter(delimiter: str) -> None:
+    if len(delimiter) > 1:
+        raise ConfigError(f"delimiter={delimiter!r} has {len(delimiter)} characters; give one")
+    if delimiter and (not delimiter.isascii() or delimiter in '"\r\n'):
+        raise ConfigError(f"delimiter={delimiter!r} cannot be one; give an ASCII character other than a quotation mark")
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        "".encode(encoding or "utf-8")
+    except LookupError as error:
+        raise ConfigError(f"encoding={encoding!r} is not known to Python; try utf-8, cp1252 or utf-16") from error

@@ -88,7 +88,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder of this name is hidden, or was put there by a system."""
-    return name.startswith(".") or name.casefold() in HIDDEN_NAMES
+    return (name.startswith(".") and name not in (".", "..")) or name.casefold() in HIDDEN_NAMES
 
 
 def is_image(path: Path) -> bool:
@@ -118,7 +118,11 @@ def name_key(name: str) -> str:
 
 
 def readable(name: str) -> str:
-    """Return ``name`` as text that can be printed and stored: a name on disk that is not UTF-8 is Windows-1252 then."""
+    """Return ``name``, perhaps a path, as text that can be printed and stored: what is not UTF-8 is Windows-1252."""
+    return "/".join(_decoded(part) for part in name.split("/"))
+
+
+def _decoded(name: str) -> str:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

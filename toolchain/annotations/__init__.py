@@ -37,13 +37,14 @@ __all__ = [
 
 READ = ("voc", "yolo", "coco", "cvat", "labelme")
 WRITTEN = ("coco", "cvat", "voc", "yolo")
+ONE_FILE = (".json", ".xml", ".yaml", ".yml", ".data")  # endings of a file that can be a source by itself
 DATUMARO = "datumaro:"  # begins the name of a format that datumaro reads
 
 
 def open_source(
     source: Path, format_: str = "", pictures: Path | None = None, origin: str = "", task: str = ""
 ) -> Collection:
-    """Return the annotated pictures in ``source``, a folder or one file of COCO or CVAT.
+    """Return the annotated pictures in ``source``, a folder, one file of COCO or CVAT, or a data.yaml.
 
     Args:
         source: Where the annotations are.
@@ -57,6 +58,7 @@ def open_source(
         DataError: there are no annotations, those of several formats, or files that are damaged.
     """
     from toolchain.annotations import coco, cvat, detection, labelme, voc, yolo
+    from toolchain.annotations.splits import with_splits
 
     if not source.exists():
         raise DataError(f"{source} is not there; give a folder of annotations")
@@ -72,12 +74,13 @@ def open_source(
         return rows.read(open_dataset(source))
     if found not in READ:
         raise ConfigError(f"format {found!r} is not known; it is one of {', '.join(READ)}, or datumaro:NAME")
-    if source.is_file() and found not in ("coco", "cvat"):
+    if source.is_file() and found not in ("coco", "cvat", "yolo"):
         raise DataError(f"{source} is a file; {found} needs the folder of all its files")
+    if found == "yolo":
+        return yolo.read(source, pictures, task)
     readers = {"coco": coco.read, "cvat": cvat.read, "labelme": labelme.read}
-    if found == "voc":
-        return voc.read(source, pictures, origin)
-    return yolo.read(source, pictures, task) if found == "yolo" else readers[found](source, pictures)
+    collection = voc.read(source, pictures, origin) if found == "voc" else readers[found](source, pictures)
+    return with_splits(collection, source, pictures)
 
 
 def write(folder: Path, collection: Collection, pictures: Iterator[Picture], format_: str, task: str = "") -> None:
@@ -134,7 +137,7 @@ def convert(
 
     with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
         path = local_path(source)
-        if path is None or not (path.is_file() and path.suffix.lower() in (".json", ".xml")):
+        if path is None or not (path.is_file() and path.suffix.lower() in ONE_FILE):
             path = fetch_folder(source, Path(scratch) / "source").path
         apart = fetch_folder(pictures, Path(scratch) / "pictures").path if pictures else None
         return convert_collection(open_source(path, source_format, apart, origin, task), target, format_, task, fix)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.annotations import masks
-from toolchain.annotations.files import first_inside, number, parse_json, tidy
+from toolchain.annotations.files import first_inside, kind_of_json, number, parse_json, tidy
+from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import (
     COCO,
     SUBSET,
@@ -26,10 +27,15 @@ from toolchain.annotations.model import (
     own,
     split_of,
 )
+from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
+from toolchain.image_files import child, files_in, files_under, readable
+from toolchain.split_names import split_in
 
 FLAGS = ("difficult", "truncated", "occluded")
 SUBSETS = {"validation": "val", "all": "default"}  # CVAT's and datumaro's words in names of files
+INSTANCES = "instances_"  # begins the name of a file of objects
+REPEATING = ("person_keypoints_", "captions_", "panoptic_", "stuff_", "image_info_")
 UNCOMPRESSED = "uncompressed"  # a mask that stood as plain counts, and is written so again
 MENDED = "repeated_ids"  # begins the rule of findings that make ids ambiguous
 
@@ -48,7 +54,8 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
         source: A JSON file, or a folder with some, or with "annotations" that has some.
         pictures: Where the pictures are, if apart.
     """
-    parts = [_Part.of(path, source if source.is_dir() else source.parent, pictures) for path in files_of(source)]
+    lookup = ImageLookup(source, pictures)
+    parts = [_Part.of(path, lookup.root, pictures, lookup) for path in files_of(source)]
     labels = tuple(dict.fromkeys(name for part in parts for name in part.labels.values()))
 
     def each() -> Iterator[Picture]:
@@ -70,14 +77,19 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
 
 
 def files_of(source: Path) -> list[Path]:
-    """Return the JSON files of objects in ``source``; those named instances_* alone when there are some."""
+    """Return the JSON files of objects in ``source``: in "annotations", else at its top, else in any folder.
+
+    Those that repeat the images of instances_SUBSET for another purpose, such as person_keypoints_SUBSET, are left out.
+    """
     if source.is_file():
         return [source]
-    folder = source / "annotations" if (source / "annotations").is_dir() else source
-    found = sorted(path for path in folder.glob("*.json"))
-    found = found or sorted(folder.glob("*/*.json"))  # one folder for each subset, as Roboflow exports
-    named = [path for path in found if path.name.startswith("instances_")]
-    return named or [path for path in found if is_coco(parse_json(path))]
+    inner = child(source, "annotations")
+    levels = (files_in(inner, ".json") if inner else [], files_in(source, ".json"), files_under(source, ".json"))
+    found = next((ours for files in levels if (ours := [path for path in files if kind_of_json(path) == "coco"])), [])
+    instances = {path.with_name(path.name.removeprefix(INSTANCES)) for path in found if path.name.startswith(INSTANCES)}
+    return [
+        path for path in found if not any(path.with_name(path.name.removeprefix(p)) in instances for p in REPEATING)
+    ]
 
 
 @dataclass
@@ -87,6 +99,7 @@ class _Part:
     path: Path
     root: Path
     apart: Path | None
+    lookup: ImageLookup
     subset: str | None
     images: list[dict[str, Any]]
     annotations: dict[Any, list[dict[str, Any]]]  # by the picture's id
@@ -96,7 +109,7 @@ class _Part:
     findings: list[Finding] = field(default_factory=list)
 
     @classmethod
-    def of(cls, path: Path, root: Path, apart: Path | None) -> "_Part":
+    def of(cls, path: Path, root: Path, apart: Path | None, lookup: ImageLookup) -> "_Part":
         value = parse_json(path)
         if not is_coco(value):
             raise DataError(f"{path} is not COCO's: it needs lists of images, annotations and categories")
@@ -111,7 +124,7 @@ class _Part:
         labels = {category["id"]: str(category["name"]) for category in reversed(categories)}
         rest = {key: part for key, part in value.items() if key not in ("images", "annotations", "categories")}
         ordered = {category["id"]: labels[category["id"]] for category in categories}
-        part = cls(path, root, apart, _subset(path), images, dict(by_image), categories, ordered, rest)
+        part = cls(path, root, apart, lookup, _subset(path), images, dict(by_image), categories, ordered, rest)
         part.findings = list(_findings(part, annotations))
         return part
 
@@ -124,7 +137,7 @@ class _Part:
 
     def _picture(self, image: dict[str, Any], annotations: list[dict[str, Any]]) -> Picture:
         given = str(image["file_name"])
-        name = tidy(given)
+        name = readable(tidy(given))
         if not name:
             raise DataError(f"{self.path}: the picture {image['id']!r} has no name")
         width, height = (int(number(image.get(side) or 0, str(self.path))) for side in ("width", "height"))
@@ -135,12 +148,13 @@ class _Part:
             about[SUBSET] = self.subset
         return Picture(
             name=name,
-            file=first_inside(self._places(), name),
+            file=first_inside(self._places(), name) or self.lookup.find(self.path, name, given),
             width=width,
             height=height,
             split=split,
             things=tuple(self._thing(entry, width, height) for entry in annotations),
             about=about,
+            folder=self.path.relative_to(self.root).parent.as_posix(),
         )
 
     def _places(self) -> list[Path]:
@@ -150,7 +164,7 @@ class _Part:
 
     def _thing(self, entry: dict[str, Any], width: int, height: int) -> Thing:
         where = f"{self.path}, annotation {entry.get('id')}"
-        attributes = dict(entry.get("attributes") or {})
+        attributes = _attributes(entry.get("attributes"))
         taken = {flag: attributes.pop(flag) for flag in FLAGS if attributes.get(flag) in (True, False)}
         rotation = attributes.pop("rotation") if isinstance(attributes.get("rotation"), int | float) else None
         outlines, mask, form = _segmentation(entry.get("segmentation"), (width, height), where)
@@ -187,6 +201,11 @@ class _Part:
         return next(id_ for id_, name in self.labels.items() if name == label)
 
 
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return CVAT's ``attributes`` of an object by their names; a list of names, as others write it, is kept as one."""
+    return dict(value) if isinstance(value, dict) else {"attributes": value} if value else {}
+
+
 def _entries(value: dict[str, Any], key: str, path: Path, *needed: str) -> list[dict[str, Any]]:
     entries = value.get(key) or []
     for entry in entries:
@@ -199,8 +218,10 @@ def _subset(path: Path) -> str | None:
     """Return the split's word in a name such as instances_train2017.json, or train/_annotations.coco.json."""
     if path.name.startswith("_annotations"):
         return path.parent.name
-    word = path.stem.removeprefix("instances_").removeprefix("person_keypoints_")
-    return word if path.stem != word or split_of(word) in ("train", "validation", "test") else None
+    word = path.stem.removeprefix(INSTANCES).removeprefix(REPEATING[0])
+    if path.stem != word or split_of(word) != UNSPLIT:
+        return word
+    return split_in(word)
 
 
 def _findings(part: _Part, annotations: list[dict[str, Any]]) -> Iterator[Finding]:

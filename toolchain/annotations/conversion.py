@@ -23,6 +23,7 @@ from toolchain.annotations.geometry import turned
 from toolchain.annotations.losses import Losses
 from toolchain.artifacts.folder import link_or_copy, new_folder, write_json
 from toolchain.errors import DataError
+from toolchain.image_files import is_hidden
 
 PLACES = {"coco": coco_writing.place, "cvat": cvat_writing.place, "voc": voc.place, "yolo": yolo.place}
 ONE_FILE_EACH = ("voc", "yolo")  # formats with an annotation file for each picture, named as it
@@ -137,14 +138,17 @@ class _Work:
 
     def _named(self, picture: Picture) -> Picture:
         """Return ``picture``, renamed where the target has its place, or that of its annotations, already."""
-        name, number = picture.name, 1
+        visible = "/".join(f"_{part}" if is_hidden(part) else part for part in picture.name.split("/"))
+        name, number = visible, 1
         while (place := self._place(replace(picture, name=name))) in self.taken:
             number += 1
-            path = PurePosixPath(picture.name)
+            path = PurePosixPath(visible)
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
         self.taken.add(place)
-        if name != picture.name:
+        if name != visible:
             self._note("picture renamed, since another has its place", f"{picture.name} becomes {name}")
+        elif name != picture.name:
+            self._note("picture renamed, since readers skip hidden files", f"{picture.name} becomes {name}")
         return replace(picture, name=name)
 
     def _place(self, picture: Picture) -> str:

@@ -7,11 +7,13 @@ of it.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain.annotations import masks
-from toolchain.annotations.files import files_under, first_inside, number, stream_xml, tidy
+from toolchain.annotations.files import first_inside, number, root_of, stream_xml, tidy
+from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import (
     CVAT,
     Collection,
@@ -25,6 +27,7 @@ from toolchain.annotations.model import (
     with_subset,
 )
 from toolchain.errors import DataError
+from toolchain.image_files import files_under
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -66,17 +69,17 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
     labels: dict[str, None] = {}
     metas = [_meta(path, labels) for path in files]
 
+    lookup = ImageLookup(source, pictures)
+
     def each() -> Iterator[Picture]:
         for path, meta in zip(files, metas, strict=True):
-            yield from _pictures(path, [*([pictures] if pictures else []), *_places(root), *_places(path.parent)], meta)
+            places = [*([pictures] if pictures else []), *_places(path.parent), *_places(root)]
+            for picture in _pictures(path, places, meta):
+                file = picture.file or lookup.find(path, picture.name)
+                yield replace(picture, file=file, folder=path.parent.relative_to(root).as_posix())
 
     said = clean(meta=metas[0] if metas and metas[0] else None)
     return Collection(format="cvat", labels=tuple(labels), pictures=each, about=clean(**{CVAT: said}))
-
-
-def root_of(path: Path) -> str:
-    """Return the name of the root element of the XML file ``path``."""
-    return next(stream_xml(path))[1].tag
 
 
 def _places(folder: Path) -> list[Path]:

@@ -1,11 +1,13 @@
 """Which format a source has, from its files."""
 
+from itertools import islice
 from pathlib import Path
 
-from toolchain.annotations.cvat import root_of
-from toolchain.annotations.files import files_under, lines_of, parse_yaml
-from toolchain.annotations.yolo_folders import CLASS_LISTS, is_yolo
+from toolchain.annotations.files import kind_of_json, root_of
+from toolchain.annotations.yolo_classes import DARKNET, YAML, class_lists, configs_of, is_config
+from toolchain.annotations.yolo_texts import holds_yolo
 from toolchain.errors import DataError
+from toolchain.image_files import files_in, files_under
 
 DATASET = "dataset"  # one of the toolchain's own
 FORMATS = ("voc", "yolo", "coco", "cvat", "labelme")
@@ -21,6 +23,8 @@ def detect(source: Path) -> str:
     if (source / "dataset.json").is_file():
         return DATASET
     evidence = _of_file(source) if source.is_file() else {**_of_xml(source), **_of_json(source), **_of_yolo(source)}
+    if not evidence and source.is_dir() and (configs := configs_of(source)):  # in folders below
+        evidence = {"yolo": configs[0].path}
     if not evidence:
         raise DataError(
             f"{source} has no annotations that are known: no VOC, CVAT or LabelImg XML, no COCO or labelme JSON, "
@@ -33,7 +37,7 @@ def detect(source: Path) -> str:
 
 
 def _of_file(path: Path) -> dict[str, Path]:
-    kinds = {".xml": _of_one_xml, ".json": _of_one_json}
+    kinds = {".xml": _of_one_xml, ".json": kind_of_json, **dict.fromkeys((*YAML, DARKNET), _of_one_config)}
     found = kinds[path.suffix.lower()](path) if path.suffix.lower() in kinds else None
     if found in ("voc", "labelme"):
         raise DataError(f"{path} tells of one picture only; give its folder")
@@ -52,36 +56,21 @@ def _of_one_xml(path: Path) -> str | None:
     return {"annotation": "voc", "annotations": "cvat"}.get(root_of(path))
 
 
+def _of_one_config(path: Path) -> str | None:
+    return "yolo" if is_config(path) else None
+
+
 def _of_json(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in files_under(folder, ".json")[:MOST_LOOKED_AT]:
-        if format_ := _of_one_json(path):
+        if format_ := kind_of_json(path):
             found.setdefault(format_, path)
     return found
 
 
-def _of_one_json(path: Path) -> str | None:
-    """Return the format by the keys that stand in the file; it is not parsed, for it can be large."""
-    data = path.read_bytes()
-    if b'"shapes"' in data and b'"imagePath"' in data:
-        return "labelme"
-    return "coco" if b'"images"' in data and b'"categories"' in data else None
-
-
 def _of_yolo(folder: Path) -> dict[str, Path]:
-    for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*.yml"))]:
-        if "names" in parse_yaml(path):
-            return {"yolo": path}
-    for path in sorted(folder.glob("*.data")):
-        if any(line.replace(" ", "").startswith("names=") for line in lines_of(path)):
-            return {"yolo": path}
-    lists = [path for path in files_under(folder, ".txt", ".names") if path.name in CLASS_LISTS]
-    return (
-        {"yolo": lists[0]}
-        if lists
-        and any(
-            p.name not in CLASS_LISTS and lines_of(p) and is_yolo(p)
-            for p in files_under(folder, ".txt")[:MOST_LOOKED_AT]
-        )
-        else {}
-    )
+    if config := next((path for path in files_in(folder, *YAML, DARKNET) if is_config(path)), None):
+        return {"yolo": config}
+    lists = class_lists(folder)
+    texts = (path for path in files_under(folder, ".txt") if path not in lists)
+    return {"yolo": lists[0]} if lists and any(holds_yolo(path) for path in islice(texts, MOST_LOOKED_AT)) else {}

@@ -1,22 +1,35 @@
 """Files of annotations: hostile XML is refused, names never lead out of their folder, errors name the file."""
 
+import codecs
+import io
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from toolchain.errors import DataError
+from toolchain.image_files import IMAGE_ENDINGS, descendant
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+    from defusedxml.ElementTree import DefusedXMLParser
+
+PICTURE_ENDINGS = IMAGE_ENDINGS
 MOST_BYTES = 2 * 1024**3  # of one annotation file that is read whole; COCO's largest has 0.5 GB
+DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([\w.:-]+)["']""")
+FIRST_ELEMENT = re.compile(rb"<([A-Za-z_][\w.-]*)")
+HEAD_BYTES = 4096  # of an XML file: its first element stands in them
+OF_EXPAT = ("utf-8", "utf-16", "iso8859-1", "ascii")  # encodings that XML is read in as it is
+SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}  # what programs write
+MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def parse_xml(path: Path) -> "Element":
-    """Return the root of the XML file ``path``.
+    """Return the root of the XML file ``path``, which can be in any encoding that Python knows.
 
     Raises:
         DataError: it is no XML, or has entities, which can read files or fill the memory.
@@ -28,7 +41,8 @@ def parse_xml(path: Path) -> "Element":
 
     _check_size(path)
     try:
-        root = parse(path, forbid_dtd=False).getroot()
+        with _opened_xml(path) as (file, parser):
+            root = parse(file, parser).getroot()
     except DefusedXmlException as error:
         raise DataError(f"{path} is refused: its XML declares entities, which annotations never need") from error
     except (ParseError, ValueError, LookupError) as error:
@@ -46,11 +60,39 @@ def stream_xml(path: Path) -> Iterator[tuple[str, "Element"]]:
     from defusedxml.ElementTree import iterparse
 
     try:
-        yield from iterparse(path, events=("start", "end"))
+        with _opened_xml(path) as (file, parser):
+            yield from iterparse(file, events=("start", "end"), parser=parser)
     except DefusedXmlException as error:
         raise DataError(f"{path} is refused: its XML declares entities, which annotations never need") from error
-    except (ParseError, LookupError) as error:
+    except (ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is not XML: {error}; export the annotations again") from error
+
+
+def root_of(path: Path) -> str:
+    """Return the name of the first element of the XML file ``path``, even if the rest is damaged; "": it has none."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        head = head.decode("utf-16", "replace").encode()
+    found = FIRST_ELEMENT.search(re.sub(rb"<!--.*?-->", b"", head, flags=re.DOTALL))
+    return found[1].decode() if found else ""
+
+
+@contextmanager
+def _opened_xml(path: Path) -> Iterator[tuple[IO[bytes], "DefusedXMLParser"]]:
+    """Yield the file ``path`` and a parser for it, recoded where expat does not know the encoding that it declares."""
+    from defusedxml.ElementTree import DefusedXMLParser
+
+    with path.open("rb") as file:
+        declared = DECLARED.match(file.read(HEAD_BYTES))
+        file.seek(0)
+        encoding = codecs.lookup(declared[1].decode()).name if declared else OF_EXPAT[0]
+        if encoding in OF_EXPAT:
+            yield file, DefusedXMLParser()
+            return
+        _check_size(path)
+        text = file.read().decode(SUPERSETS.get(encoding, encoding))
+        yield io.BytesIO(text.encode()), DefusedXMLParser(encoding="utf-8")
 
 
 def parse_json(path: Path) -> Any:
@@ -60,6 +102,14 @@ def parse_json(path: Path) -> Any:
         return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}; export the annotations again") from error
+
+
+def kind_of_json(path: Path) -> str | None:
+    """Return "labelme" or "coco" by the keys in the JSON file ``path``, which is not parsed, for it can be large."""
+    data = path.read_bytes()
+    if b'"shapes"' in data and b'"imagePath"' in data:
+        return "labelme"
+    return "coco" if b'"images"' in data and b'"categories"' in data else None
 
 
 def parse_yaml(path: Path) -> dict[str, Any]:
@@ -77,9 +127,10 @@ def parse_yaml(path: Path) -> dict[str, Any]:
 
 
 def text_of(path: Path) -> str:
-    """Return the text of ``path``, which is UTF-8; DataError when it is not."""
+    """Return the text of ``path``: UTF-8, or UTF-16 with its mark; DataError when it is neither."""
+    data = path.read_bytes()
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return data.decode(next((encoding for mark, encoding in MARKS if data.startswith(mark)), "utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
 
@@ -90,34 +141,30 @@ def lines_of(path: Path) -> list[str]:
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """Return the file ``name`` in ``folder``, or None when there is none or it would lie outside."""
-    relative = os.path.normpath(name.replace("\\", "/"))
-    if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
+    """Return the file ``name`` in ``folder``, or None when there is none or it would lie outside.
+
+    A file whose name differs only in capitals, in Unicode's form or in its encoding is found where there is one alone.
+    """
+    relative = _inner(name)
+    if relative is None:
         return None
-    return path if (path := folder / relative).is_file() else None
+    found = path if (path := folder / relative).is_file() else descendant(folder, relative)
+    return found if found and found.is_file() else None
 
 
 def first_inside(folders: list[Path], name: str) -> Path | None:
-    """Return the file ``name`` in the first of ``folders`` that has it."""
-    return next((found for folder in folders if (found := inside(folder, name))), None)
+    """Return the file ``name`` in the first of ``folders`` that has it; one that has exactly that name comes first."""
+    relative = _inner(name)
+    exact = (folder / relative for folder in folders) if relative is not None else ()
+    return next((path for path in exact if path.is_file()), None) or next(
+        (found for folder in folders if (found := inside(folder, name))), None
+    )
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def is_picture(path: Path) -> bool:
-    """Return whether the name of ``path`` ends as a picture's does."""
-    return path.suffix.lower() in PICTURE_ENDINGS
-
-
-def files_under(folder: Path, *endings: str) -> list[Path]:
-    """Return the files in ``folder`` and below whose names end so, in the order of their names.
-
-    Hidden folders, such as .git, are left out, and what macOS puts beside files under names that begin with "._".
-    """
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file()]
-    return sorted(path for path in found if not path.name.startswith("._") and not _is_hidden(path.parent, folder))
+def _inner(name: str) -> str | None:
+    """Return ``name`` as a path below a folder, None where it leads out of that."""
+    relative = os.path.normpath(name.replace("\\", "/"))
+    return None if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir else relative
 
 
 def real_size(path: Path) -> tuple[int, int]:

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 
 from toolchain.annotations import masks
-from toolchain.annotations.files import files_under, first_inside, number, parse_json, tidy
+from toolchain.annotations.files import kind_of_json, number, parse_json, tidy
+from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import LABELME, Box, Collection, Picture, Thing, clean, envelope
 from toolchain.errors import DataError
+from toolchain.image_files import files_under, is_image, readable
+
+KIND = "labelme"
 
 
 def is_labelme(value: object) -> bool:
@@ -27,38 +31,50 @@ def is_labelme(value: object) -> bool:
 def read(folder: Path, pictures: Path | None = None) -> Collection:
     """Return the annotations in the JSON files of ``folder`` and below; ``pictures`` is where these are, if apart."""
     labels: set[str] = set()
+    images = ImageLookup(folder, pictures)
     files = []
     for path in files_under(folder, ".json"):
-        if is_labelme(value := parse_json(path)):
+        if kind_of_json(path) == KIND and is_labelme(value := parse_json(path)):
             files.append(path)
             labels |= {str(shape.get("label", "")) for shape in value["shapes"]}
 
     def each() -> Iterator[Picture]:
         for path in files:
-            yield _picture(path, folder, pictures)
+            yield _picture(path, images)
 
-    return Collection(format="labelme", labels=tuple(sorted(labels)), pictures=each)
+    return Collection(format=KIND, labels=tuple(sorted(labels)), pictures=each)
 
 
-def _picture(path: Path, folder: Path, pictures: Path | None) -> Picture:
+def _picture(path: Path, images: ImageLookup) -> Picture:
     value = parse_json(path)
     given = str(value["imagePath"])
     base = PurePosixPath(given.replace("\\", "/")).name
-    inner = path.relative_to(folder).parent
+    inner = path.relative_to(images.root).parent
     width, height = (int(number(value.get(side) or 0, str(path))) for side in ("imageWidth", "imageHeight"))
-    places = [path.parent, *((pictures / inner, pictures) if pictures else ()), folder]
-    file = first_inside(places, base)
+    file = images.find(path, base, given) if is_image(Path(base)) or not value.get("imageData") else None
+    embedded = None if file or not value.get("imageData") else _bytes(value["imageData"], path)
+    shown = (
+        base
+        if is_image(Path(base)) or embedded is None
+        else f"{PurePosixPath(base or path.name).stem}{_ending(embedded)}"
+    )
     known = ("shapes", "imagePath", "imageData", "imageWidth", "imageHeight")
     said = {key: part for key, part in value.items() if key not in known}
     return Picture(
-        name=tidy((inner / base).as_posix()),
+        name=tidy(readable((inner / shown).as_posix())),
         file=file,
         width=width,
         height=height,
         things=tuple(_things(value["shapes"], (width, height), path)),
-        about=clean(**{LABELME: {**said, **clean(imagePath=given if given != base else None)}}),
-        embedded=None if file or not value.get("imageData") else _bytes(value["imageData"], path),
+        about=clean(**{LABELME: {**said, **clean(imagePath=given if given != shown else None)}}),
+        embedded=embedded,
+        folder=inner.as_posix(),
     )
+
+
+def _ending(data: bytes) -> str:
+    """Return the ending of the name of an image file that holds ``data``; labelme writes PNG where it has a choice."""
+    return ".jpg" if data.startswith(b"\xff\xd8") else ".png"
 
 
 def _things(shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> Iterator[Thing]:

@@ -5,19 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolchain import split_names
 from toolchain.artifacts.dataset import UNSPLIT
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom: pixels from the picture's left upper edge
 Outline = tuple[float, ...]  # x0, y0, x1, y1, ...: pixels
 
-SPLITS = ("train", "validation", "test")
-NAMES_OF_SPLITS = {
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "training": "train",
-    "testing": "test",
-}
 # What one format alone says stands under its name with this mark, apart from a user's own attributes:
 # {"colour": "red", "@coco": {"id": 5}}.
 VOC, YOLO, COCO, CVAT, LABELME = "@voc", "@yolo", "@coco", "@cvat", "@labelme"
@@ -53,6 +46,7 @@ class Picture:
     things: tuple[Thing, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)  # JSON values: all else that was said of the picture
     embedded: bytes | None = None  # the file itself, where the annotations carry it and there is no other
+    folder: str = field(default="", compare=False)  # of the annotations' file below the source; "": at its top
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +70,8 @@ class Finding:
 
 
 def split_of(subset: str | None) -> str:
-    """Return the split that a source's word for it means: "train", "validation" or "test"; any other word: "all".
-
-    A year or number behind it, as in train2017, says nothing of it.
-    """
-    word = (subset or "").lower().rstrip("0123456789_-")
-    word = NAMES_OF_SPLITS.get(word, word)
-    return word if word in SPLITS else UNSPLIT
+    """Return the split that a source's word for it means: "train", "validation" or "test"; any other word: "all"."""
+    return split_names.split_of(subset or "") or UNSPLIT
 
 
 def subset_of(picture: Picture, words: Mapping[str, str]) -> str:

@@ -10,17 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from toolchain.annotations.files import (
-    PICTURE_ENDINGS,
-    files_under,
-    first_inside,
-    lines_of,
-    number,
-    parse_xml,
-    plain,
-    stem_of,
-)
+from toolchain.annotations.files import lines_of, number, parse_xml, plain, root_of, stem_of
 from toolchain.annotations.geometry import covered
+from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import (
     VOC,
     Box,
@@ -31,11 +23,10 @@ from toolchain.annotations.model import (
     clean,
     of_format,
     own,
-    split_of,
     subset_of,
-    with_subset,
 )
 from toolchain.errors import DataError
+from toolchain.image_files import child, files_under, readable
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -49,36 +40,44 @@ ORIGINS = {
 FLAGS = ("truncated", "difficult", "occluded")
 SUBSETS = {"validation": "val", "all": "default"}  # the words of VOC and CVAT for splits
 LABEL_MAP = "labelmap.txt"  # CVAT's and datumaro's list of labels, "name:colour:parts:actions" in each line
-BOTH = "trainval"  # a list of VOC's that repeats two others
+ROOT = "annotation"  # the first element of each file
 
 
 def read(folder: Path, pictures: Path | None = None, origin: str = "") -> Collection:
     """Return the annotations in the XML files of ``folder``.
 
     Args:
-        folder: With the XML files, or with VOC's Annotations, JPEGImages and ImageSets.
+        folder: With the XML files, or with VOC's Annotations and JPEGImages.
         pictures: Where the pictures are, if apart.
         origin: "positions", "pixels" or "shifted"; "": as ``_evidence`` finds it.
     """
-    root = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
+    inner = child(folder, "Annotations")
+    root = inner if inner and inner.is_dir() and files_under(inner, ".xml") else folder
+    images = ImageLookup(folder, pictures)
     seen = _Seen()
-    files = [path for path in files_under(root, ".xml") if seen.see(path)]
+    files, others = _files(root, images)
+    for path in files:
+        seen.see(path, images)
     found, why = (origin, "as asked") if origin else seen.origin()
-    subsets = _subsets(folder)
-    places = [place for place in (pictures, folder / "JPEGImages", root, folder) if place]
 
     def each() -> Iterator[Picture]:
         for path in files:
-            yield _picture(path, root, places, found, subsets)
+            yield _picture(path, root, images, found)
 
-    apart = pictures or (folder / "JPEGImages" if (folder / "JPEGImages").is_dir() else root)
-    unannotated = _unannotated(files, root, apart)
+    unannotated = [path.relative_to(folder).as_posix() for path in images.images if path not in seen.images]
     return Collection(
         format="voc",
         labels=_labels(folder) or tuple(sorted(seen.labels)),
         pictures=each,
         about={"origin": found, "origin_because": why},
-        findings=(_finding(unannotated),) if unannotated else (),
+        findings=tuple(
+            Finding(rule=rule, count=len(names), examples=tuple(names[:5]))
+            for rule, names in (
+                ("picture without an annotation file (left out)", unannotated),
+                ("XML file that is no annotation (left out)", [str(path.relative_to(root)) for path in others]),
+            )
+            if names
+        ),
     )
 
 
@@ -116,13 +115,14 @@ class _Seen:
     smallest: float = float("inf")  # of left and top edges
     beyond: float = float("-inf")  # the most that a right or bottom edge exceeds its picture's size, where it is said
     database: str = ""
+    images: set[Path] = field(default_factory=set)  # that some file is of
 
-    def see(self, path: Path) -> bool:
-        """Take in the file ``path``; return whether it is one of VOC."""
+    def see(self, path: Path, images: ImageLookup) -> None:
+        """Take in the file ``path``."""
         root = parse_xml(path)
-        if root.tag != "annotation":
-            return False
         width, height = _size(root, path)
+        if image := _file(path, root, images):
+            self.images.add(image)
         self.database = self.database or (root.findtext("source/database") or "").strip()
         for thing in root.iterfind("object"):
             self.labels.add((thing.findtext("name") or "").strip())
@@ -130,7 +130,6 @@ class _Seen:
             self.smallest = min(self.smallest, left, top)
             if width and height:
                 self.beyond = max(self.beyond, right - width, bottom - height)
-        return True
 
     def origin(self) -> tuple[str, str]:
         """Return how coordinates are counted, and the evidence."""
@@ -143,15 +142,14 @@ class _Seen:
         return POSITIONS, "nothing says otherwise, and LabelImg writes positions"
 
 
-def _subsets(folder: Path) -> dict[str, str]:
-    """Return the subset of each stem, from ImageSets/Main/SUBSET.txt."""
-    found: dict[str, str] = {}
-    main = folder / "ImageSets" / "Main"
-    for path in sorted(main.glob("*.txt")) if main.is_dir() else []:
-        lines = lines_of(path)
-        if path.stem != BOTH and not any(line.rsplit(maxsplit=1)[-1] in ("1", "-1") for line in lines if " " in line):
-            found |= {line: path.stem for line in lines if line not in found}
-    return found
+def _files(root: Path, images: ImageLookup) -> tuple[list[Path], list[Path]]:
+    """Return the annotation files below ``root``, and XML files of another purpose.
+
+    A file that is no XML is an annotation that is damaged where an image has its name.
+    """
+    roots = {path: root_of(path) for path in files_under(root, ".xml")}
+    ours = [path for path, name in roots.items() if name == ROOT or (not name and images.find_stem(path, path.stem))]
+    return ours, [path for path in roots if path not in set(ours)]
 
 
 def _labels(folder: Path) -> tuple[str, ...]:
@@ -162,28 +160,14 @@ def _labels(folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name != "background"))
 
 
-def _unannotated(files: list[Path], root: Path, pictures: Path) -> list[str]:
-    """Return the pictures beside the XML files that none of these tells of."""
-    stems = {path.relative_to(root).with_suffix("") for path in files}
-    shown = files_under(pictures, *PICTURE_ENDINGS)
-    return [
-        str(path.relative_to(pictures)) for path in shown if path.relative_to(pictures).with_suffix("") not in stems
-    ]
-
-
-def _finding(names: list[str]) -> Finding:
-    return Finding(rule="picture without an annotation file (left out)", count=len(names), examples=tuple(names[:5]))
-
-
-def _picture(path: Path, root: Path, places: list[Path], origin: str, subsets: dict[str, str]) -> Picture:
+def _picture(path: Path, root: Path, images: ImageLookup, origin: str) -> Picture:
     tree = parse_xml(path)
     folder = path.relative_to(root).parent.as_posix()
     filename = (tree.findtext("filename") or "").strip()
-    file = _file(path, folder, filename, places)
-    base = file.name if file else PurePosixPath(filename.replace("\\", "/")).name or path.stem
-    name = base if folder == "." else f"{folder}/{base}"
+    file = _file(path, tree, images)
+    base = readable(file.name) if file else PurePosixPath(filename.replace("\\", "/")).name or path.stem
+    name = base if folder == "." else readable(f"{folder}/{base}")
     width, height = _size(tree, path)
-    subset = subsets.get(path.relative_to(root).with_suffix("").as_posix())
     said = clean(
         filename=filename if filename != base else None,
         depth=tree.findtext("size/depth"),
@@ -195,21 +179,18 @@ def _picture(path: Path, root: Path, places: list[Path], origin: str, subsets: d
         file=file,
         width=width,
         height=height,
-        split=split_of(subset),
         things=tuple(_thing(element, path, origin) for element in tree.iterfind("object")),
-        about=clean(**{VOC: said}, **with_subset(subset if subset != SUBSETS["all"] else None)),
+        about=clean(**{VOC: said}),
+        folder=path.relative_to(images.root).parent.as_posix(),
     )
 
 
-def _file(path: Path, folder: str, filename: str, places: list[Path]) -> Path | None:
-    """Return the picture of the XML file ``path``: by the name that it says, else by its own."""
-    near = [path.parent, *(place / folder for place in places), *places]
-    names = [PurePosixPath(filename.replace("\\", "/")).name, filename] if filename else []
-    stems = [PurePosixPath(name).stem for name in (*names[:1], path.stem)]
-    for name in [*names, *(f"{stem}{end}" for stem in stems for e in PICTURE_ENDINGS for end in (e, e.upper()))]:
-        if name and (found := first_inside(near, name)):
-            return found
-    return None
+def _file(path: Path, tree: "Element", images: ImageLookup) -> Path | None:
+    """Return the image of the XML file ``path``: by the name that it says, else by its own."""
+    filename = (tree.findtext("filename") or "").strip()
+    base = PurePosixPath(filename.replace("\\", "/")).name
+    found = images.find(path, base, filename) if base else None
+    return found or images.find_stem(path, *([PurePosixPath(base).stem] if base else []), path.stem)
 
 
 def _thing(element: "Element", path: Path, origin: str) -> Thing:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from toolchain import split_names
 from toolchain.annotations import geometry
-from toolchain.annotations.files import is_picture, lines_of, number, real_size, stem_of
+from toolchain.annotations.files import lines_of, number, real_size, stem_of
 from toolchain.annotations.model import (
     UNKNOWN_CLASS,
     YOLO,
@@ -29,9 +30,11 @@ from toolchain.annotations.model import (
     split_of,
     with_subset,
 )
+from toolchain.annotations.splits import with_splits
 from toolchain.annotations.yolo_folders import Entry, find
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
+from toolchain.image_files import is_image
 
 DETECT, SEGMENT, OBB, POSE = "detect", "segment", "obb", "pose"
 TASKS = (DETECT, SEGMENT, OBB, POSE)
@@ -40,29 +43,33 @@ EXACT = 1e-8  # of the larger side: corners that differ by more from the box mad
 CORNER_TOLERANCE = 1e-5  # of the picture's larger side: four corners that are a rectangle up to six written decimals
 
 
-def read(folder: Path, pictures: Path | None = None, task: str = "") -> Collection:
-    """Return the annotations in ``folder``, which has one of the three layouts.
+def read(source: Path, pictures: Path | None = None, task: str = "") -> Collection:
+    """Return the annotations in ``source``, which has one of the three layouts.
 
     Args:
-        folder: With data.yaml, obj.data, or a list of classes beside the text files.
+        source: A folder with data.yaml, obj.data, or lists of classes beside the text files; or a data.yaml itself.
         pictures: Where the pictures are, if apart.
         task: "detect", "segment", "obb" or "pose"; "": as data.yaml or the lines say.
     """
-    folders = find(folder, pictures)
-    labels, entries, config = folders.labels, folders.entries, folders.config
+    folders = find(source, pictures)
+    entries, config = folders.entries, folders.config
     found = task or (POSE if "kpt_shape" in config else str(config.get("task") or "")) or _task(entries)
     if found not in TASKS:
-        raise DataError(f"{folder}: task {found!r} is not known; it is one of {', '.join(TASKS)}")
+        raise DataError(f"{source}: task {found!r} is not known; it is one of {', '.join(TASKS)}")
 
     def each() -> Iterator[Picture]:
         for entry in entries:
-            yield _picture(entry, labels, found)
+            yield _picture(entry, found)
 
-    extra = {k: v for k, v in config.items() if k not in ("path", "train", "val", "test", "names", "nc", "task")}
-    about = {"task": found, **clean(**{YOLO: extra})}
-    return Collection(
-        format="yolo", labels=labels, pictures=each, about=about, findings=tuple(_findings(entries, folders.strays))
+    extra = {k: v for k, v in config.items() if k not in ("path", "names", "nc", "task", *split_names.WORDS)}
+    collection = Collection(
+        format="yolo",
+        labels=folders.labels,
+        pictures=each,
+        about={"task": found, **clean(**{YOLO: extra})},
+        findings=(*_findings(entries), *folders.findings),
     )
+    return collection if folders.has_splits else with_splits(collection, source, pictures)
 
 
 def write(folder: Path, collection: Collection, pictures: Iterator[Picture], task: str) -> None:
@@ -149,15 +156,12 @@ def joined(outlines: tuple[Outline, ...]) -> Outline:
     return (*whole, *first[:2]) if len(outlines) > 1 else whole
 
 
-def _findings(entries: list[Entry], strays: list[Path]) -> Iterator[Finding]:
+def _findings(entries: list[Entry]) -> Iterator[Finding]:
     """Yield what looks as if something were missing."""
     bare = [entry.name for entry in entries if entry.text is None]
-    for rule, names in (
-        ("picture without a text file (taken as empty)", bare),
-        ("text file that has no picture and is no YOLO (left out)", [path.name for path in strays]),
-    ):
-        if names:
-            yield Finding(rule=rule, count=len(names), examples=tuple(names[:5]))
+    if bare:
+        rule = "picture without a text file (taken as empty)"
+        yield Finding(rule=rule, count=len(bare), examples=tuple(bare[:5]))
 
 
 def _task(entries: list[Entry]) -> str:
@@ -170,11 +174,11 @@ def _task(entries: list[Entry]) -> str:
     return OBB if counts <= {5, 9} else SEGMENT
 
 
-def _picture(entry: Entry, labels: tuple[str, ...], task: str) -> Picture:
+def _picture(entry: Entry, task: str) -> Picture:
     width, height = _size(entry.file)
     lines = lines_of(entry.text) if entry.text else []
     things = tuple(
-        _thing(line, (width, height), labels, task, f"{entry.text}, line {n}") for n, line in enumerate(lines, 1)
+        _thing(line, (width, height), entry.labels, task, f"{entry.text}, line {n}") for n, line in enumerate(lines, 1)
     )
     subset = entry.subset
     about = {} if subset in (None, "val", "valid") else with_subset(subset)
@@ -185,7 +189,7 @@ def _picture(entry: Entry, labels: tuple[str, ...], task: str) -> Picture:
 
 def _size(file: Path | None) -> tuple[int, int]:
     """Return the size of the picture ``file``; 0 when there is none or it is no picture, which a check tells of."""
-    if file is None or not is_picture(file):
+    if file is None or not is_image(file):
         return 0, 0
     try:
         return real_size(file)

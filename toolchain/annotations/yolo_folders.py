@@ -1,192 +1,216 @@
-"""Where YOLO's pictures and text files are, in the layouts of Ultralytics, Darknet (CVAT) and LabelImg."""
+"""Where YOLO's images and text files are, in the layouts of Ultralytics, Darknet (CVAT) and LabelImg."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolchain.annotations.files import (
-    PICTURE_ENDINGS,
-    files_under,
-    first_inside,
-    inside,
-    lines_of,
-    parse_yaml,
-    stem_of,
-    tidy,
-)
+from toolchain.annotations.files import lines_of, stem_of, tidy
+from toolchain.annotations.model import Finding
+from toolchain.annotations.yolo_classes import ClassLists, Config, configs_of
+from toolchain.annotations.yolo_texts import IMAGES, LABELS, Texts, folder_of_texts, without_layout
 from toolchain.errors import DataError
+from toolchain.image_files import IMAGE_ENDINGS, descendant, files_under, readable
+from toolchain.split_names import SPLITS, TEST, TRAIN, VALIDATION, WORDS, split_of
 
-CLASS_LISTS = ("classes.txt", "obj.names", "predefined_classes.txt")
+MISSING = "missing_split"  # begins the rule of the finding that a named folder or list is not there
+NO_LISTS = ("classes", "names", "backup", "task", "eval", "results", "top", "map")  # keys of obj.data without images
+FIRST = (TEST, VALIDATION, TRAIN)  # of two splits of one image: it is not learned from if it is measured on
+SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture's name below its list's folder, its file if there is one, its text file if there is one."""
+    """An image's name below its list's folder, its file if there is one, its text file if there is one."""
 
     name: str
     file: Path | None
     text: Path | None
     subset: str | None
+    labels: tuple[str, ...] = ()  # that the numbers in its text stand for
 
 
-@dataclass(frozen=True)
+@dataclass
 class Found:
     """What a folder holds."""
 
-    labels: tuple[str, ...]
-    entries: list[Entry]
-    config: dict[str, Any]  # of data.yaml or obj.data
-    strays: list[Path]  # text files of another purpose
+    labels: tuple[str, ...] = ()
+    entries: list[Entry] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)  # of data.yaml or obj.data
+    findings: list[Finding] = field(default_factory=list)
+    has_splits: bool = False  # whether data.yaml or obj.data says which split an image is in
+
+    def note(self, rule: str, examples: list[str]) -> None:
+        if examples:
+            self.findings.append(Finding(rule=rule, count=len(examples), examples=tuple(examples[:SHOWN])))
 
 
-def find(folder: Path, pictures: Path | None) -> Found:
-    """Return the pictures and text files in ``folder``; ``pictures`` is where the pictures are, if apart.
+def find(source: Path, apart: Path | None) -> Found:
+    """Return the images and texts in ``source``, a folder or a data.yaml; ``apart`` is where the images are, if so.
 
     Raises:
-        DataError: there is no list of classes, or one that is none.
+        DataError: there is no list of classes, two of them differ, or no place of images that is named is there.
     """
-    if yamls := _yamls(folder):
-        config = parse_yaml(yamls[0])
-        return Found(_names(config, yamls[0]), _ultralytics(yamls[0].parent, config, pictures), config, [])
-    if darknet := sorted(folder.glob("*.data")):
-        config = _darknet_config(darknet[0])
-        return Found(*_darknet(folder, config, pictures), config, [])
-    labels, entries, strays = _beside(folder, pictures)
-    return Found(labels, entries, {}, strays)
+    configs = configs_of(source)
+    read = {config.path: _of_config(config, apart) for config in configs}
+    used = [config for config in configs if read[config.path].entries]
+    if len(configs) == 1 and not used:
+        gone = [example for finding in read[configs[0].path].findings for example in finding.examples]
+        raise DataError(f"{configs[0].path}: no image is where it says: {', '.join(gone) or 'it names no folder'}")
+    if not used:
+        return _beside(source, apart)
+    found = Found(config=used[0].values, has_splits=all(read[config.path].has_splits for config in used))
+    for config in used:
+        found.entries += read[config.path].entries
+        found.findings += [*config.findings, *read[config.path].findings]
+    found.labels = tuple(dict.fromkeys(label for config in used for label in config.labels))
+    found.entries, both = _once(found.entries)
+    found.note("image in two splits (kept for the test, else for validation)", both)
+    for config in used if apart is None else []:
+        found.note(f"image in no split of {config.path.name} (left out)", _unnamed(config.path, found.entries))
+    return found
 
 
-def is_yolo(path: Path) -> bool:
-    """Return whether the first lines of the text file ``path`` are YOLO's; an empty file has none that are not."""
-    return all(len(words) >= 5 and words[0].lstrip("-").isdigit() for words in map(str.split, lines_of(path)[:5]))
-
-
-def _yamls(folder: Path) -> list[Path]:
-    """Return the files that list classes and folders, data.yaml first."""
-    found = [path for ending in ("*.yaml", "*.yml") for path in sorted(folder.glob(ending))]
-    return sorted((path for path in found if "names" in parse_yaml(path)), key=lambda path: path.stem != "data")
-
-
-def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = config["names"]
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DataError(
-                f"{path}: the keys of names are {sorted(map(str, names))[:8]}, not 0, 1, 2, ... without a gap"
-            )
-        names = [names[position] for position in sorted(names)]
-    if not isinstance(names, list):
-        raise DataError(f"{path}: names is a {type(names).__name__}; give a list")
-    return tuple(str(name) for name in names)
-
-
-def _ultralytics(base: Path, config: dict[str, Any], pictures: Path | None) -> list[Entry]:
-    root = base / str(config.get("path") or ".")
-    root = root if root.is_dir() else base  # "path" is often that of another machine
-    places = {key: config.get(key) for key in ("train", "val", "test") if config.get(key)}
-    merged = places.get("train") == places.get("val")  # one folder for both: not split
-    entries: list[Entry] = []
-    for key, given in places.items():
-        if merged and key == "val":
+def _of_config(config: Config, apart: Path | None) -> Found:
+    """Return the images that ``config`` names; where it names no folder, those in the folders around it."""
+    given = _places(config)
+    if not given:
+        return _around(config, apart)
+    found = Found(has_splits=True)
+    missing: list[str] = []
+    located = {key: [str(_located(config, place) or place) for place in places] for key, places in given.items()}
+    train, validation = ([located[key] for key in given if split_of(key) == split] for split in (TRAIN, VALIDATION))
+    merged = bool(train) and train == validation  # one folder for both: not split
+    for key, places in given.items():
+        if merged and split_of(key) == VALIDATION:
             continue
-        subset = None if merged and key == "train" else key
-        for place in given if isinstance(given, list) else [given]:
-            entries += _listed_folder(root, base, str(place), subset, pictures)
-    return entries
+        for place in places:
+            entries = list(_of_place(config, place, None if merged and split_of(key) == TRAIN else key, apart))
+            if not entries and _located(config, place) is None:
+                missing.append(f"{place} ({key} in {config.path.name})")
+            found.entries += entries
+    found.note(f"{MISSING}: folder or list of images that is named and is not there", missing)
+    return found
 
 
-def _listed_folder(root: Path, base: Path, place: str, subset: str | None, pictures: Path | None) -> list[Entry]:
-    """Return the pictures of one place of data.yaml: a folder, or a text file that lists them."""
-    relative = place.removeprefix("./").removeprefix("../")  # Roboflow writes ../train/images for what is beside
-    path = next((p for p in (root / place, base / place, root / relative, base / relative) if p.exists()), None)
-    if path is None:
-        path = root / relative  # pictures that were not exported; their text files may be there
-    if path.is_file():
-        names = [line.removeprefix("./") for line in lines_of(path)]
-        return [_entry_of_list(root, path.parent, name, subset, pictures) for name in names]
-    labels = _labels_folder(path)
-    texts = (
-        {file.relative_to(labels).with_suffix(""): file for file in files_under(labels, ".txt")}
-        if labels.is_dir()
-        else {}
-    )
-    where = pictures or path
-    files = files_under(where, *PICTURE_ENDINGS) if where.is_dir() else []
-    found = {file.relative_to(where).with_suffix("") for file in files}
-    entries = [
-        Entry(file.relative_to(where).as_posix(), file, texts.get(file.relative_to(where).with_suffix("")), subset)
-        for file in files
-        if pictures is None or file.relative_to(where).with_suffix("") in texts
-    ]
-    return entries + [Entry(str(stem), None, texts[stem], subset) for stem in sorted(texts) if stem not in found]
+def _places(config: Config) -> dict[str, list[str]]:
+    """Return the folders and lists of images by the key that names them."""
+    found: dict[str, list[str]] = {}
+    for key, value in config.values.items():
+        is_named = key.lower() in WORDS or (config.is_darknet and key not in NO_LISTS and str(value).endswith(".txt"))
+        if is_named and value:
+            values = value if isinstance(value, list) else [value]
+            found[key] = [str(each).replace("\\", "/").removeprefix("./").rstrip("/") for each in values]
+    return found
 
 
-def _labels_folder(path: Path) -> Path:
-    """Return ``path`` with its last part "images" as "labels"."""
-    parts = list(path.parts)
-    for position in range(len(parts) - 1, -1, -1):
-        if parts[position] == "images":
-            return Path(*parts[:position], "labels", *parts[position + 1 :])
-    return path
+def _located(config: Config, place: str) -> Path | None:
+    """Return where ``place`` is: as it says, else, for a path of another machine, the longest end of it that is there.
+
+    What says the split (valid in /content/set/valid/images) must be in that end, for another split is not meant.
+    """
+    for root in config.roots:
+        if (exact := root / place).exists():
+            return exact
+    parts = [part for part in place.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
+    last = next((number for number, part in enumerate(parts) if split_of(part)), None)
+    if last is None:
+        last = len(parts) - 1 if len(parts) < len(place.split("/")) else 0
+    ends = ("/".join(parts[start:]) for start in range(last + 1))
+    return next((found for end in ends for root in config.roots if (found := descendant(root, end))), None)
 
 
-def _entry_of_list(root: Path, base: Path, name: str, subset: str | None, pictures: Path | None) -> Entry:
-    """Return the picture that is listed as ``name``, which CVAT begins with "data/" though there is no such folder."""
-    if tidy(name) != name:  # absolute, often of another machine: what is below "images" can be here too
-        name = tidy(f"images/{name.rpartition('/images/')[2]}" if "/images/" in name else name)
-    places = [place for place in (pictures, root, base) if place]
-    names = [name, name.removeprefix("data/")]
-    file = next((found for each in names if (found := first_inside(places, each))), None)
-    labels = [_labels_folder(root / each) for each in names]
-    texts = [path.with_name(f"{stem_of(path.name)}.txt") for path in labels]
-    shown = names[1].partition("images/")[2] or names[1]
-    return Entry(shown.removeprefix(f"{subset}/"), file, next((text for text in texts if text.is_file()), None), subset)
+def _of_place(config: Config, place: str, subset: str | None, apart: Path | None) -> Iterator[Entry]:
+    """Yield the images of one place: a folder, or a text file that lists them."""
+    path = _located(config, place)
+    if path and path.is_file():
+        yield from (_of_line(config, path.parent, line, subset, apart) for line in lines_of(path))
+        return
+    parts = [part for part in place.split("/") if part not in ("", ".", "..")]
+    folder = path or config.roots[-1].joinpath(*parts)  # images that were not exported; their text files may be there
+    texts = Texts.of(folder_of_texts(folder, len(parts)))
+    where = apart or folder
+    for file in files_under(where, *IMAGE_ENDINGS):
+        name = file.relative_to(where).as_posix()
+        text = texts.take(name)
+        if apart is None or text:
+            yield Entry(readable(without_layout(name)), file, text, subset, config.labels)
+    for name, text in texts.rest():
+        yield Entry(readable(name), None, text, subset, config.labels)
 
 
-def _darknet_config(path: Path) -> dict[str, Any]:
-    pairs = (line.split("=", 1) for line in lines_of(path) if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip() for key, value in pairs}
+def _of_line(config: Config, base: Path, line: str, subset: str | None, apart: Path | None) -> Entry:
+    """Return the image in a line of a list; CVAT begins it with "data/" though there is no such folder."""
+    parts = [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..") and part[-1:] != ":"]
+    roots = [root for root in (apart, *config.roots, base) if root]
+    last = next((number for number, part in enumerate(parts[:-1]) if split_of(part)), len(parts) - 1)
+    ends = ["/".join(parts[start:]) for start in range(last + 1)]
+    hits = ((end, path) for end in ends for root in roots if (path := descendant(root, end)) and path.is_file())
+    end, file = next(hits, (tidy(line.replace("\\", "/").removeprefix("./")), None))
+    texts = (text for each in (end, *ends) for root in roots if (text := Texts.beside(root, each)))
+    return Entry(readable(_shown(end, subset)), file, next(texts, None), subset, config.labels)
 
 
-def _darknet(folder: Path, config: dict[str, Any], pictures: Path | None) -> tuple[tuple[str, ...], list[Entry]]:
-    """Return labels and pictures of obj.data; its paths begin with "data/", which is ``folder`` itself."""
-    names = _darknet_file(folder, config.get("names", "obj.names"))
-    if names is None:
-        raise DataError(f"{folder}: its .data file names no list of labels that is there; add obj.names")
-    entries = []
-    for key, given in config.items():
-        if key in ("classes", "names", "backup", "task"):
-            continue
-        listed = _darknet_file(folder, given)
-        for line in lines_of(listed) if listed else []:
-            name = line.removeprefix("data/")
-            file = first_inside([place for place in (folder, pictures) if place], name) or (
-                first_inside([pictures], name.partition("/")[2]) if pictures else None
-            )
-            text = inside(folder, f"{stem_of(name)}.txt")
-            shown = name.partition("/")[2] if name.startswith("obj_") else name
-            entries.append(Entry(tidy(shown or name), file, text, key))
-    return tuple(lines_of(names)), entries
+def _shown(name: str, subset: str | None) -> str:
+    """Return ``name`` without the folders at its begin that only say what is in them, such as data/obj_train_data."""
+    parts = name.split("/")
+    split = split_of(subset or "")
+    while len(parts) > 1 and (parts[0] in ("data", IMAGES) or parts[0].startswith("obj_") or _means(parts[0], split)):
+        parts = parts[1:]
+    return "/".join(parts)
 
 
-def _darknet_file(folder: Path, given: str) -> Path | None:
-    return inside(folder, given.removeprefix("data/")) or inside(folder, given)
+def _means(folder: str, split: str | None) -> bool:
+    return split is not None and split_of(folder) == split
 
 
-def _beside(folder: Path, pictures: Path | None) -> tuple[tuple[str, ...], list[Entry], list[Path]]:
-    """Return labels, pictures and texts of another purpose in LabelImg's layout, pictures beside or apart."""
-    listed = first_inside([folder, folder / "labels"], CLASS_LISTS[0]) or next(
-        (path for name in CLASS_LISTS for path in files_under(folder, ".txt", ".names") if path.name == name), None
-    )
-    if listed is None:
-        raise DataError(f"{folder} has no list of classes for its YOLO lines; add data.yaml, or classes.txt")
-    root = folder / "labels" if (folder / "labels").is_dir() else folder
-    texts = {p.relative_to(root).with_suffix(""): p for p in files_under(root, ".txt") if p.name not in CLASS_LISTS}
-    where = pictures or (folder / "images" if (folder / "images").is_dir() else folder)
-    files = {path.relative_to(where).with_suffix(""): path for path in files_under(where, *PICTURE_ENDINGS)}
-    strays = [path for stem, path in texts.items() if stem not in files and not is_yolo(path)]
-    texts = {stem: path for stem, path in texts.items() if path not in strays}
-    entries = []
-    for stem in sorted(texts.keys() | files.keys()):
-        file = files.get(stem)
-        entries.append(Entry(file.relative_to(where).as_posix() if file else str(stem), file, texts.get(stem), None))
-    return tuple(lines_of(listed)), entries, strays
+def _once(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
+    """Return each image once, and the names of those in two splits."""
+    kept: dict[object, Entry] = {}
+    both: list[str] = []
+    for entry in entries:
+        key = entry.file or entry.text or (entry.subset, entry.name)
+        known = kept.setdefault(key, entry)
+        if known.subset != entry.subset:
+            both.append(f"{entry.name}: {known.subset} and {entry.subset}")
+            ranks = {split: rank for rank, split in enumerate(FIRST)}
+            rank = {each: ranks.get(split_of(each or "") or "", len(SPLITS)) for each in (known.subset, entry.subset)}
+            kept[key] = min(known, entry, key=lambda each: rank[each.subset])
+    return list(kept.values()), both
+
+
+def _unnamed(config: Path, entries: list[Entry]) -> list[str]:
+    used = {entry.file.resolve() for entry in entries if entry.file}
+    images = files_under(config.parent, *IMAGE_ENDINGS)
+    return [path.relative_to(config.parent).as_posix() for path in images if path.resolve() not in used]
+
+
+def _around(config: Config, apart: Path | None) -> Found:
+    """Return the images in the folder of ``config``, which names none, with their texts."""
+    found = Found()
+    _pair(found, config.path.parent, apart, lambda text: config.labels)
+    return found
+
+
+def _beside(folder: Path, apart: Path | None) -> Found:
+    """Return what is in LabelImg's layout: images beside their texts or apart, with lists of classes beside these."""
+    lists = ClassLists.of(folder)
+    found = Found()
+    _pair(found, folder, apart, lists.of_text)
+    found.labels = lists.used()
+    return found
+
+
+def _pair(found: Found, folder: Path, apart: Path | None, labels: Callable[[Path], tuple[str, ...]]) -> None:
+    """Add to ``found`` the images in ``folder`` or ``apart`` with their texts, and texts without an image."""
+    inner = descendant(folder, LABELS)
+    texts = Texts.of(inner if apart and inner else folder)
+    where = apart or folder
+    for file in files_under(where, *IMAGE_ENDINGS):
+        name = file.relative_to(where).as_posix()
+        text = texts.take(name)
+        found.entries.append(Entry(readable(without_layout(name)), file, text, None, labels(text) if text else ()))
+    for name, text in texts.rest():
+        found.entries.append(Entry(readable(name), None, text, None, labels(text)))
+    found.entries.sort(key=lambda entry: stem_of(entry.name))
+    found.note("text file that has no picture and is no YOLO (left out)", [path.name for path in texts.strays])

@@ -1,5 +1,8 @@
 """Folders: many files from one place (a folder, a package, an archive, an S3 prefix), with limits for archives."""
 
+import contextlib
+import os
+import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +13,8 @@ from typing import IO
 from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.errors import DataError
-from toolchain.progress import track
+from toolchain.image_files import is_hidden
+from toolchain.progress import say, track
 from toolchain.services import storage
 from toolchain.services.locations import files_in, local_path
 
@@ -18,7 +22,16 @@ MOST_FILES = 5_000_000  # of an archive: ImageNet has 1.3 million
 MOST_TIMES_LARGER = 100  # unpacked, than the archive; pictures hardly shrink, XML shrinks 20 times, a bomb 1,000 times
 SMALL_BYTES = 100 * 1024**2  # unpacked: up to here no archive is a bomb
 CHUNK_BYTES = 1024**2
-HIDDEN = ("__MACOSX/", ".DS_Store", "Thumbs.db")  # what systems add to folders and archives
+DOCUMENTS = (
+    ".md",
+    ".rst",
+    ".pdf",
+    ".html",
+    ".htm",
+    ".docx",
+)  # endings of what lies beside the one folder of an archive
+DOCUMENT_NAMES = ("readme", "license", "licence", "copying", "notice", "citation", "changelog", "authors", "terms")
+UTF8_FLAG = 0x800  # of a ZIP's entry: its name is UTF-8
 
 
 @dataclass(frozen=True)
@@ -93,34 +106,79 @@ def unpack(archive: Path, target: Path, uri: str) -> None:
     if members is None:
         raise DataError(f"{uri} is neither a folder nor a ZIP or tar archive; give one of these")
     room = max(SMALL_BYTES, MOST_TIMES_LARGER * archive.stat().st_size)
+    links: list[Link] = []
     try:
         for count, (name, file) in enumerate(track(members(archive), "unpack", unit="files")):
             if count >= MOST_FILES:
                 raise DataError(f"{uri} holds more than {MOST_FILES:,} files; give it in parts")
-            room -= _write(file, _inside(target, name, uri), room, uri)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
+            if isinstance(file, Link):
+                links.append(file)
+            else:
+                room -= _write(file, _inside(target, name, uri), room, uri)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, KeyError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{uri} is damaged or locked: {error}; make the archive again") from error
     target.mkdir(parents=True, exist_ok=True)
+    _link(target, links, uri)  # last, so that no file is written through a link
 
 
-def _members_of_zip(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link in an archive."""
+
+    name: str
+    leads_to: str  # from the folder that it is in
+
+
+def _members_of_zip(archive: Path) -> Iterator[tuple[str, "IO[bytes] | Link"]]:
     with zipfile.ZipFile(archive) as opened:
         for entry in opened.infolist():
-            if not entry.is_dir() and not _is_hidden(entry.filename):
-                with opened.open(entry) as file:
-                    yield entry.filename, file
+            name = _name_in_zip(entry)
+            if entry.is_dir() or name.endswith("/") or _is_hidden(name):
+                continue
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                yield name, Link(name, os.fsdecode(opened.read(entry)))
+                continue
+            with opened.open(entry) as file:
+                yield name, file
 
 
-def _members_of_tar(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _name_in_zip(entry: zipfile.ZipInfo) -> str:
+    """Return the name with "/" between folders, which programs of Windows write as a backslash, as unzip does."""
+    name = entry.filename
+    if not entry.flag_bits & UTF8_FLAG:  # zipfile reads code page 437 then; many programs write UTF-8 and do not say so
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
+def _members_of_tar(archive: Path) -> Iterator[tuple[str, "IO[bytes] | Link"]]:
     with tarfile.open(archive) as opened:
         for entry in opened:
-            file = opened.extractfile(entry) if entry.isreg() else None  # links could lead anywhere
-            if file and not _is_hidden(entry.name):
+            if _is_hidden(entry.name):
+                continue
+            if entry.issym():
+                yield entry.name, Link(entry.name, entry.linkname)
+            elif file := opened.extractfile(entry) if entry.isreg() or entry.islnk() else None:
                 yield entry.name, file
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(HIDDEN[0]) or PurePosixPath(name).name in HIDDEN[1:]
+    return any(is_hidden(part) for part in PurePosixPath(name).parts)
+
+
+def _link(target: Path, links: list[Link], uri: str) -> None:
+    """Make the ``links`` that stay in ``target``; others are left out with a message."""
+    left_out = []
+    for link in links:
+        path = _inside(target, link.name, uri)
+        leads_to = (path.parent / link.leads_to).resolve()
+        if leads_to.is_relative_to(target.resolve()) and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(os.path.relpath(leads_to, path.parent))
+        else:
+            left_out.append(link.name)
+    if left_out:
+        say(f"{uri}: links that lead out of the archive are left out: {len(left_out):,}, such as {left_out[0]}")
 
 
 def _inside(target: Path, name: str, uri: str) -> Path:
@@ -145,6 +203,11 @@ def _write(file: IO[bytes], path: Path, room: int, uri: str) -> int:
 
 
 def _only_folder(path: Path) -> Path:
-    """Return the folder that ``path`` holds when it holds nothing else: archives are often of one folder."""
-    inner = list(path.iterdir())
-    return inner[0] if len(inner) == 1 and inner[0].is_dir() else path
+    """Return the folder that ``path`` holds, with nothing beside it but documents: archives are often of one folder."""
+    beside = [file for file in path.iterdir() if not _is_document(file)]
+    return beside[0] if len(beside) == 1 and beside[0].is_dir() else path
+
+
+def _is_document(path: Path) -> bool:
+    name = path.name.lower()
+    return path.is_file() and (path.suffix.lower() in DOCUMENTS or name.startswith(DOCUMENT_NAMES))

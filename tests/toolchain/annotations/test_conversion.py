@@ -250,3 +250,10 @@ def test_a_split_that_is_no_name_is_not_written_as_one(tmp_path: Path, draw: Dra
     source = collection(picture(thing(), file=file, about={"subset": "../../evil"}))
     convert_collection(source, tmp_path / "out", target)
     assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_hidden_name_is_made_visible(tmp_path: Path, draw: Draw):
+    file = draw(tmp_path / "source" / ".a.png", 40, 30)
+    done = convert_collection(collection(picture(thing(), file=file, name=".day/.a.png")), tmp_path / "out", "yolo")
+    assert counts(done.findings) == {"picture renamed, since readers skip hidden files": 1}
+    assert [found.name for found in open_source(tmp_path / "out").pictures()] == ["_.day/_.a.png"]

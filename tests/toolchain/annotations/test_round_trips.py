@@ -22,8 +22,9 @@ LABELS = ("car", "traffic light", "Fußgänger <&> \"x'")
 SPLITS = ("train", "validation", "test")
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
 STEMS = st.lists(
-    # no blank comes first, nor stands alone before a last 1: VOC's lists of names mean something else by both
-    st.from_regex(r"[a-zA-Z0-9ä.-]([a-zA-Z0-9ä_ .-]{0,5}[a-zA-Z0-9])?", fullmatch=True).filter(
+    # no blank comes first, nor stands alone before a last 1: VOC's lists of names mean something else by both; nor does
+    # a dot come first, which hides a file
+    st.from_regex(r"[a-zA-Z0-9ä-]([a-zA-Z0-9ä_ .-]{0,5}[a-zA-Z0-9])?", fullmatch=True).filter(
         lambda stem: stem not in (".", "-") and not stem.startswith("._") and not stem.endswith((" 1", " -1"))
     ),
     min_size=1,

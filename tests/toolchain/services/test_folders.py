@@ -1,4 +1,5 @@
 import io
+import stat
 import tarfile
 import zipfile
 from pathlib import Path
@@ -57,6 +58,70 @@ def test_a_tar_is_unpacked_without_links(tmp_path: Path):
         archive.addfile(entry, io.BytesIO(b"b"))
     folder = fetch_folder(str(tmp_path / "a.tar.gz"), tmp_path / "scratch")
     assert names(folder.path) == ["cats/1.txt", "dogs/2.txt"]
+
+
+def test_links_that_stay_in_an_archive_are_made_and_others_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, kind, leads_to in (
+            ("set/linked", tarfile.SYMTYPE, "../real"),
+            ("real/a.txt", tarfile.REGTYPE, ""),
+            ("real/again.txt", tarfile.LNKTYPE, "real/a.txt"),
+            ("set/out", tarfile.SYMTYPE, "../../.."),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname, entry.size = kind, leads_to, 1 if kind == tarfile.REGTYPE else 0
+            archive.addfile(entry, io.BytesIO(b"a"))
+    folder = fetch_folder(str(tmp_path / "a.tar"), tmp_path / "scratch").path
+    assert (folder / "set/linked/a.txt").read_text() == (folder / "real/again.txt").read_text() == "a"
+    assert not (folder / "set/out").exists()
+    assert "links that lead out of the archive are left out: 1, such as set/out" in "".join(capsys.readouterr())
+
+
+def test_a_link_in_a_zip_is_no_file_that_holds_its_target(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("real/a.txt", b"a")
+        archive.writestr("other/b.txt", b"b")
+        link = zipfile.ZipInfo("other/linked")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "../real")
+    folder = fetch_folder(str(tmp_path / "a.zip"), tmp_path / "scratch").path
+    assert (folder / "other/linked/a.txt").read_text() == "a"
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("up")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        archive.addfile(link)
+        entry = tarfile.TarInfo("up/evil.txt")
+        entry.size = 1
+        archive.addfile(entry, io.BytesIO(b"a"))
+    fetch_folder(str(tmp_path / "a.tar"), tmp_path / "scratch")
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_a_zip_of_windows_has_folders(tmp_path: Path):
+    folder = fetch_folder(str(zipped(tmp_path / "a.zip", {"cats\\1.txt": b"a", "b.txt": b"b"})), tmp_path / "scratch")
+    assert names(folder.path) == ["b.txt", "cats/1.txt"]
+    with pytest.raises(DataError, match="outside its folder"):
+        fetch_folder(str(zipped(tmp_path / "b.zip", {"..\\..\\evil.txt": b"a"})), tmp_path / "other")
+
+
+def test_a_name_in_utf_8_that_a_zip_does_not_declare(tmp_path: Path):
+    archive = zipped(tmp_path / "a.zip", {"b.txt": b"", "X_.txt": b"a"})
+    archive.write_bytes(archive.read_bytes().replace(b"X_.txt", "ü.txt".encode()))
+    assert names(fetch_folder(str(archive), tmp_path / "scratch").path) == ["b.txt", "ü.txt"]
+
+
+@pytest.mark.parametrize("beside", ["README.txt", "LICENSE", "README.roboflow.txt", "paper.PDF", "about.md"])
+def test_documents_may_lie_beside_the_one_folder_of_an_archive(tmp_path: Path, beside: str):
+    archive = zipped(tmp_path / "a.zip", {"set/cats/1.txt": b"a", beside: b"x"})
+    assert names(fetch_folder(str(archive), tmp_path / "scratch").path) == ["cats/1.txt"]
+
+
+def test_other_files_may_not(tmp_path: Path):
+    archive = zipped(tmp_path / "a.zip", {"labels/1.txt": b"a", "classes.txt": b"x"})
+    assert names(fetch_folder(str(archive), tmp_path / "scratch").path) == ["classes.txt", "labels/1.txt"]
 
 
 def test_an_archive_that_would_write_elsewhere_is_refused(tmp_path: Path):

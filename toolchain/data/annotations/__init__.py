@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from toolchain.annotations import Collection, Picture, open_source
 from toolchain.annotations.checks import Checker
-from toolchain.annotations.model import SPLITS, UNKNOWN_CLASS
+from toolchain.annotations.model import UNKNOWN_CLASS
 from toolchain.annotations.rows import SCHEMA, to_row
 from toolchain.artifacts.dataset import UNSPLIT, DatasetWriter, new_dataset
 from toolchain.artifacts.provenance import Work
@@ -21,6 +21,7 @@ from toolchain.data.annotations.tiles import Cutter
 from toolchain.errors import DataError
 from toolchain.progress import Progress, say
 from toolchain.services.folders import Folder, fetch_folder
+from toolchain.split_names import SPLITS
 
 __all__ = ["Config", "Result", "read", "run"]
 

@@ -1,0 +1,137 @@
+"""Splits by folders, lists and fields are kept by one rule in every format."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from toolchain.annotations import open_source
+
+Draw = Callable[..., Path]
+
+
+def voc(folder: Path, name: str, inner: str = "") -> None:
+    path = folder / f"{name}.xml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = f"<filename>{Path(name).name}.png</filename>"
+    path.write_text(f"<annotation>{head}<size><width>40</width><height>30</height></size>{inner}</annotation>")
+
+
+def labelme(folder: Path, name: str, **fields: object) -> None:
+    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    base = f"{Path(name).name}.png"
+    path.write_text(json.dumps({"shapes": [], "imagePath": base, "imageWidth": 40, "imageHeight": 30, **fields}))
+
+
+def cvat(folder: Path, name: str) -> None:
+    path = folder / Path(name).parent / "annotations.xml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'<annotations><image name="{Path(name).name}.png" width="40" height="30"/></annotations>')
+
+
+def coco(folder: Path, name: str, **fields: object) -> None:
+    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = {"id": 1, "file_name": f"{Path(name).name}.png", "width": 40, "height": 30, **fields}
+    path.write_text(json.dumps({"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}))
+
+
+WRITERS = {"voc": voc, "labelme": labelme, "cvat": cvat, "coco": coco}
+
+
+def splits(folder: Path) -> dict[str, str]:
+    return {picture.name: picture.split for picture in open_source(folder).pictures()}
+
+
+def findings(folder: Path) -> dict[str, int]:
+    return {finding.rule: finding.count for finding in open_source(folder).findings}
+
+
+@pytest.mark.parametrize("format_", WRITERS)
+@pytest.mark.parametrize("layout", ["{}", "{}/annotations", "site/{}"])
+@pytest.mark.parametrize("with_images", [True, False])
+def test_a_folder_around_annotations_gives_their_split(
+    tmp_path: Path, draw: Draw, format_: str, layout: str, with_images: bool
+):
+    for number, folder in enumerate(("train", "valid", "Test_Set", "other")):
+        WRITERS[format_](tmp_path, f"{layout.format(folder)}/p{number}")
+        if with_images:
+            draw(tmp_path / layout.format(folder) / f"p{number}.png", 40, 30)
+    found = {Path(name).name: split for name, split in splits(tmp_path).items()}
+    assert found == {"p0.png": "train", "p1.png": "validation", "p2.png": "test", "p3.png": "all"}
+
+
+def test_the_folder_of_a_split_is_no_part_of_a_name(tmp_path: Path, draw: Draw):
+    for name in ("images/train/day 1/a", "images/test/a"):
+        voc(tmp_path, name)
+        draw(tmp_path / f"{name}.png", 40, 30)
+    assert splits(tmp_path) == {"day 1/a.png": "train", "a.png": "test"}
+
+
+@pytest.mark.parametrize("format_", WRITERS)
+@pytest.mark.parametrize("where", ["{}.txt", "ImageSets/Main/{}.txt", "ImageSets/{}.txt", "splits/{}_list.txt"])
+def test_a_list_gives_the_split_of_the_images_in_it(tmp_path: Path, draw: Draw, format_: str, where: str):
+    names = {"train": ("a", "b c"), "val": ("d",), "test": ("e",)}
+    for split, listed in names.items():
+        path = tmp_path / where.format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{name}\n" for name in listed))
+        for name in listed:
+            WRITERS[format_](tmp_path, f"set {name}/{name}" if format_ == "cvat" else name)
+            draw(tmp_path / f"{name}.png", 40, 30)
+    assert splits(tmp_path) == {"a.png": "train", "b c.png": "train", "d.png": "validation", "e.png": "test"}
+
+
+@pytest.mark.parametrize(
+    "line", ["JPEGImages/a.png Annotations/a.xml", "./JPEGImages/a.png", "D:\\set\\JPEGImages\\a.png"]
+)
+def test_a_list_of_paths_is_understood(tmp_path: Path, draw: Draw, line: str):
+    voc(tmp_path / "Annotations", "a")
+    draw(tmp_path / "JPEGImages" / "a.png", 40, 30)
+    (tmp_path / "test.txt").write_text(line)
+    assert splits(tmp_path) == {"a.png": "test"}
+    assert findings(tmp_path) == {}
+
+
+def test_what_lists_say_twice_or_in_vain_is_counted(tmp_path: Path, draw: Draw):
+    for name in ("a", "b"):
+        voc(tmp_path / "Annotations", name)
+        draw(tmp_path / "JPEGImages" / f"{name}.png", 40, 30)
+    main = tmp_path / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    (main / "train.txt").write_text("a\nb\n")
+    (main / "val.txt").write_text("b\n")
+    (main / "trainval.txt").write_text("a\nb\n")
+    (main / "test.txt").write_text("b\ngone\n")
+    (main / "cat_train.txt").write_text("a -1\nb 1\n")
+    assert splits(tmp_path) == {"a.png": "train", "b.png": "test"}
+    assert findings(tmp_path) == {
+        "image in a list, of which there is no annotation": 1,
+        "image in the lists of two splits (kept for the test, else for validation)": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("format_", "write"),
+    [
+        ("voc", lambda folder, split: voc(folder, split, f"<split>{split}</split>")),
+        ("labelme", lambda folder, split: labelme(folder, split, split=split)),
+        ("labelme", lambda folder, split: labelme(folder, split, flags={"train": False, split: True, "dark": True})),
+        ("coco", lambda folder, split: coco(folder, f"{split}-x" if split == "all" else "c", split=split)),
+    ],
+)
+def test_a_field_of_an_image_gives_its_split(tmp_path: Path, format_: str, write: Callable[[Path, str], None]):
+    write(tmp_path, "val")
+    assert list(splits(tmp_path).values()) == ["validation"]
+    assert open_source(tmp_path).format == format_
+
+
+def test_what_a_format_says_itself_counts_before_folders(tmp_path: Path):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    (folder / "annotations.xml").write_text(
+        '<annotations><image name="train/a.png" width="4" height="3" subset="Test"/></annotations>'
+    )
+    assert splits(tmp_path) == {"train/a.png": "test"}

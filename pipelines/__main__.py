@@ -228,6 +228,12 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         help="how VOC's coordinates count: positions from 0, pixels from 1, positions shifted by 1; default: as found",
     )
     command.add_argument("--fix", action="store_true", help="mend boxes that look wrong, rather than keep them")
+    command.add_argument(
+        "--broken-outline",
+        default="fix",
+        choices=["fix", "drop", "fail"],
+        help="an outline or box that cannot be read: keep the part that can be, drop the object, or fail; default: fix",
+    )
 
 
 def _add_images(command: argparse.ArgumentParser) -> None:

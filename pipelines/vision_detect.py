@@ -26,6 +26,7 @@ def vision_detect(
     labels: list[str] = [],
     rename: dict[str, Any] = {"Alive": "Tree", "Dead": "Tree"},
     unknown_label: str = "fail",
+    broken_outline: str = "fix",
     tile: int = 400,
     overlap: int = 0,
     validation: float = 0.15,
@@ -72,6 +73,7 @@ def vision_detect(
         labels: The classes allowed, in their order, after renaming; empty for those of the source.
         rename: Other names for classes: {"Alive": "Tree"}; several may become one.
         unknown_label: What happens to an object whose class is not allowed: fail or drop.
+        broken_outline: What happens where an outline or box cannot be read: fix (keep the rest), drop or fail.
         tile: Pixels; larger pictures are cut into squares of this side; 0: they stay whole.
         overlap: Pixels that neighbouring tiles share; with more than 0, set group_column to picture.
         validation: Share of the rows (pictures or tiles) for validation, where the source has no such split.
@@ -117,6 +119,7 @@ def vision_detect(
             labels=labels,
             rename=rename,
             unknown_label=unknown_label,
+            broken_outline=broken_outline,
             tile=tile,
             overlap=overlap,
         )

@@ -28,6 +28,7 @@ def annotations(
     rotated: str = "fix",
     offsets: str = "fix",
     unknown_label: str = "fail",
+    broken_outline: str = "fix",
     swapped: str = "fix",
     outside: str = "fix",
     no_area: str = "drop",
@@ -62,6 +63,7 @@ def annotations(
         rotated: When EXIF asks to turn a picture: "fix" (turn it, and its boxes where needed), "drop" or "fail".
         offsets: When VOC's coordinates count from 1: "fix" or "fail".
         unknown_label: When an object's label is not allowed or has no name: "fail" or "drop".
+        broken_outline: When an outline or box cannot be read: "fix" (keep the part that can be read), "drop" or "fail".
         swapped: When a box has its corners swapped: "fix", "drop", "fail" or "keep".
         outside: When a box reaches outside its picture: "fix" (clip), "drop", "fail" or "keep".
         no_area: When a box has no area: "drop", "fail" or "keep".
@@ -98,6 +100,7 @@ def annotations(
             rotated=rotated,
             offsets=offsets,
             unknown_label=unknown_label,
+            broken_outline=broken_outline,
             swapped=swapped,
             outside=outside,
             no_area=no_area,

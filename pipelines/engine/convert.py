@@ -29,6 +29,7 @@ def convert(given: argparse.Namespace) -> None:
             origin=given.origin,
             task=given.task,
             fix=given.fix,
+            broken_outline=given.broken_outline,
         )
     except (ArtifactError, DataError) as error:
         raise ConfigError(str(error)) from error

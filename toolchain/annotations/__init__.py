@@ -91,7 +91,7 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], for
     Raises:
         DataError: a label is not in the collection's list, or a text cannot stand in the format.
     """
-    from toolchain.annotations import coco_writing, cvat_writing, voc, yolo
+    from toolchain.annotations import coco_writing, cvat_writing, voc_writing, yolo
     from toolchain.annotations.files import tidy
 
     def safe() -> Iterator[Picture]:
@@ -101,7 +101,7 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], for
             yield picture
 
     folder.mkdir(parents=True, exist_ok=True)
-    writers = {"coco": coco_writing.write, "cvat": cvat_writing.write, "voc": voc.write}
+    writers = {"coco": coco_writing.write, "cvat": cvat_writing.write, "voc": voc_writing.write}
     if format_ == "yolo":
         yolo.write(folder, collection, safe(), task or yolo.task_of(collection.pictures()))
     else:
@@ -118,6 +118,7 @@ def convert(
     origin: str = "",
     task: str = "",
     fix: bool = False,
+    broken_outline: str = "fix",
 ) -> Conversion:
     """Write the annotated pictures at ``source`` to the folder ``target`` in ``format_``, whole or not at all.
 
@@ -128,6 +129,7 @@ def convert(
         source: A folder, one file of COCO or CVAT, package:NAME/FOLDER, or an archive at a path, s3:// or https://.
         pictures: Where the pictures are, as ``source`` says it, if apart.
         fix: Mend what looks wrong as the step data.annotations does by default, rather than keep it.
+        broken_outline: What to do with an object whose outline or box cannot be read: "fix", "drop" or "fail".
     """
     import tempfile
 
@@ -140,7 +142,8 @@ def convert(
         if path is None or not (path.is_file() and path.suffix.lower() in ONE_FILE):
             path = fetch_folder(source, Path(scratch) / "source").path
         apart = fetch_folder(pictures, Path(scratch) / "pictures").path if pictures else None
-        return convert_collection(open_source(path, source_format, apart, origin, task), target, format_, task, fix)
+        collection = open_source(path, source_format, apart, origin, task)
+        return convert_collection(collection, target, format_, task, fix, broken_outline)
 
 
 def losses_file(target: Path) -> Path:

@@ -41,6 +41,7 @@ CHECKS = {
     "rotated": Check("EXIF asks to turn the picture", (FIX, DROP, FAIL), "it is stored upright, boxes go with it"),
     "offsets": Check("VOC coordinates count from 1", (FIX, FAIL), "they are read as positions from 0"),
     "unknown_label": Check("label is not in the list", (FAIL, DROP)),
+    "broken_outline": Check("outline or box is broken", (FIX, DROP, FAIL), "the part that can be read stays"),
     "swapped": Check("box has its corners swapped", (FIX, DROP, FAIL, KEEP), "they are put in order"),
     "outside": Check("box reaches outside the picture", (FIX, DROP, FAIL, KEEP), "it is clipped"),
     "no_area": Check("box has no area", (DROP, FAIL, KEEP)),
@@ -238,6 +239,11 @@ class Checker:
         if thing.label not in self.labels:
             self._case("unknown_label", None, f"{picture.name}: {thing.label!r}")
             return None
+        if thing.broken:
+            action = self._case("broken_outline", None, f"{picture.name}: {thing.label}: {thing.broken}")
+            if action != FIX or thing.box[0] == thing.box[2] or thing.box[1] == thing.box[3]:
+                return None
+            thing = replace(thing, broken="")
         left, top, right, bottom = thing.box
         if right < left or bottom < top:
             action = self._case("swapped", None, _of(thing, picture))

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolchain.annotations import masks
+from toolchain.annotations.coco_shapes import shape_of, size_of_mask
 from toolchain.annotations.files import first_inside, kind_of_json, number, parse_json, tidy
 from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import (
     COCO,
+    KEYPOINTS,
     SUBSET,
     UNKNOWN_CLASS,
-    Box,
     Collection,
     Finding,
     Picture,
     Thing,
     clean,
-    envelope,
     own,
     split_of,
 )
+from toolchain.annotations.shapes import Shape, marked
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
 from toolchain.image_files import child, files_in, files_under, readable
@@ -36,7 +36,6 @@ FLAGS = ("difficult", "truncated", "occluded")
 SUBSETS = {"validation": "val", "all": "default"}  # CVAT's and datumaro's words in names of files
 INSTANCES = "instances_"  # begins the name of a file of objects
 REPEATING = ("person_keypoints_", "captions_", "panoptic_", "stuff_", "image_info_")
-UNCOMPRESSED = "uncompressed"  # a mask that stood as plain counts, and is written so again
 MENDED = "repeated_ids"  # begins the rule of findings that make ids ambiguous
 
 
@@ -71,9 +70,18 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
         format="coco",
         labels=labels,
         pictures=each,
-        about=clean(**{COCO: said}),
+        about=clean(**{COCO: said, KEYPOINTS: _points(categories)}),
         findings=tuple(finding for part in parts for finding in part.findings),
     )
+
+
+def _points(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the names of each category's key points, and which of them are connected."""
+    named = {name: each for name, each in categories.items() if isinstance(each.get("keypoints"), list)}
+    return {
+        name: {"names": [str(point) for point in each["keypoints"]], "edges": each.get("skeleton") or []}
+        for name, each in named.items()
+    }
 
 
 def files_of(source: Path) -> list[Path]:
@@ -106,6 +114,8 @@ class _Part:
     categories: list[dict[str, Any]]
     labels: dict[Any, str]  # by the category's id
     rest: dict[str, Any]
+    image_ids: dict[str, Any]  # by their text, where annotations write them as another type
+    category_ids: dict[str, Any]  # likewise
     findings: list[Finding] = field(default_factory=list)
 
     @classmethod
@@ -115,16 +125,19 @@ class _Part:
             raise DataError(f"{path} is not COCO's: it needs lists of images, annotations and categories")
         by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         annotations = _entries(value, "annotations", path, "image_id")
-        for entry in annotations:
-            by_image[entry["image_id"]].append(entry)
         images, categories = (
             _entries(value, "images", path, "id", "file_name"),
             _entries(value, "categories", path, "id", "name"),
         )
+        image_ids = _by_text([image["id"] for image in images], [entry["image_id"] for entry in annotations])
+        for entry in annotations:
+            by_image[image_ids.get(str(entry["image_id"]), entry["image_id"])].append(entry)
         labels = {category["id"]: str(category["name"]) for category in reversed(categories)}
         rest = {key: part for key, part in value.items() if key not in ("images", "annotations", "categories")}
         ordered = {category["id"]: labels[category["id"]] for category in categories}
-        part = cls(path, root, apart, lookup, _subset(path), images, dict(by_image), categories, ordered, rest)
+        category_ids = _by_text(list(ordered), [entry.get("category_id") for entry in annotations])
+        texts = (image_ids, category_ids)
+        part = cls(path, root, apart, lookup, _subset(path), images, dict(by_image), categories, ordered, rest, *texts)
         part.findings = list(_findings(part, annotations))
         return part
 
@@ -140,7 +153,7 @@ class _Part:
         name = readable(tidy(given))
         if not name:
             raise DataError(f"{self.path}: the picture {image['id']!r} has no name")
-        width, height = (int(number(image.get(side) or 0, str(self.path))) for side in ("width", "height"))
+        width, height = self._size(image, annotations)
         said = {key: part for key, part in image.items() if key not in ("file_name", "width", "height")}
         split = split_of(self.subset)
         about = clean(**{COCO: {**said, **clean(file_name=given if given != name else None)}})
@@ -157,24 +170,27 @@ class _Part:
             folder=self.path.relative_to(self.root).parent.as_posix(),
         )
 
+    def _size(self, image: dict[str, Any], annotations: list[dict[str, Any]]) -> tuple[int, int]:
+        """Return width and height of ``image``; where it says none, those of its masks."""
+        width, height = (int(number(image.get(side) or 0, str(self.path))) for side in ("width", "height"))
+        if width and height:
+            return width, height
+        sizes = [size_of_mask(entry.get("segmentation")) for entry in annotations]
+        return next((size for size in sizes if all(size)), (width, height))
+
     def _places(self) -> list[Path]:
         subset = self.subset or ""
         inner = [self.root / "images" / subset, self.root / "images", self.root / subset, self.root]
         return [*([self.apart] if self.apart else []), *inner, self.path.parent, self.path.parent.parent / "images"]
 
     def _thing(self, entry: dict[str, Any], width: int, height: int) -> Thing:
-        where = f"{self.path}, annotation {entry.get('id')}"
         attributes = _attributes(entry.get("attributes"))
         taken = {flag: attributes.pop(flag) for flag in FLAGS if attributes.get(flag) in (True, False)}
         rotation = attributes.pop("rotation") if isinstance(attributes.get("rotation"), int | float) else None
-        outlines, mask, form = _segmentation(entry.get("segmentation"), (width, height), where)
-        bbox = entry.get("bbox")
-        box = _box(bbox, where) if bbox else masks.box_of(mask, width, height) if mask else envelope(outlines)
-        known = ("image_id", "category_id", "bbox", "segmentation", "iscrowd", "attributes")
-        said = {key: part for key, part in entry.items() if key not in known}
-        if said.get("area") == (box[2] - box[0]) * (box[3] - box[1]) and not outlines and not mask:
-            del said["area"]
-        category = entry.get("category_id")
+        shape, form = shape_of(entry, (width, height))
+        broken = f"annotation {entry.get('id')}: {shape.broken}" if shape.broken else ""
+        said = self._said(entry, shape)
+        category = self.category_ids.get(str(entry.get("category_id")), entry.get("category_id"))
         label = self.labels.get(category, f"{UNKNOWN_CLASS}{category}")
         said |= clean(
             said=[
@@ -182,20 +198,31 @@ class _Part:
                 for name in (*taken, *(["rotation"] if rotation is not None else []))
                 if not taken.get(name, rotation)
             ],
-            bbox=bbox if bbox and [box[0], box[1], box[2] - box[0], box[3] - box[1]] != bbox else None,
             mask=form,
             category_id=category if label in self.labels.values() and self._first(label) != category else None,
         )
+        flags: dict[str, Any] = {flag: bool(value) for flag, value in taken.items()}
         return Thing(
             label=label,
-            box=box,
-            rotation=float(rotation or 0),
-            polygons=outlines,
-            mask=mask,
+            **{**vars(shape), "rotation": float(rotation or 0), "broken": broken},
             crowd=bool(entry.get("iscrowd")),
             attributes={**own(attributes), **clean(**{COCO: said})},
-            **{flag: bool(value) for flag, value in taken.items()},
+            **flags,
         )
+
+    @staticmethod
+    def _said(entry: dict[str, Any], shape: Shape) -> dict[str, Any]:
+        """Return what ``entry`` says besides what a Thing holds."""
+        known = {"image_id", "category_id", "bbox", "segmentation", "iscrowd", "attributes", "keypoints"}
+        said = {key: part for key, part in entry.items() if key not in known}
+        left, top, right, bottom = shape.box
+        if said.get("area") == (right - left) * (bottom - top) and not shape.polygons and not shape.mask:
+            del said["area"]
+        if said.get("num_keypoints") == marked(shape.keypoints):
+            del said["num_keypoints"]
+        bbox = entry.get("bbox")
+        is_exact = not bbox or shape.broken or [left, top, right - left, bottom - top] == bbox
+        return said if is_exact else {**said, "bbox": bbox}
 
     def _first(self, label: str) -> Any:
         return next(id_ for id_, name in self.labels.items() if name == label)
@@ -211,7 +238,21 @@ def _entries(value: dict[str, Any], key: str, path: Path, *needed: str) -> list[
     for entry in entries:
         if not isinstance(entry, dict) or any(part not in entry for part in needed):
             raise DataError(f"{path}: an entry of {key} lacks {' or '.join(needed)}: {str(entry)[:80]}")
+        odd = next((name for name in ("id", "image_id", "category_id") if isinstance(entry.get(name), list | dict)), "")
+        if odd:
+            raise DataError(f"{path}: {odd} of an entry of {key} is {str(entry[odd])[:40]}, not a number or a text")
     return list(entries)
+
+
+def _by_text(listed: list[Any], used: list[Any]) -> dict[str, Any]:
+    """Return the ``listed`` ids by their text when none of the ``used`` ones is listed but as another type: "0" for 0.
+
+    Where some are listed, others may be wrong on purpose, and nothing is guessed.
+    """
+    known = set(listed)
+    if not used or any(id_ in known for id_ in used):
+        return {}
+    return {str(id_): id_ for id_ in reversed(listed)}
 
 
 def _subset(path: Path) -> str | None:
@@ -240,37 +281,13 @@ def _findings(part: _Part, annotations: list[dict[str, Any]]) -> Iterator[Findin
         if repeated:
             examples = tuple(f"{name}: {value!r}, {found[value]} times" for value in repeated[:5])
             yield Finding(rule=rule, count=sum(found[value] - 1 for value in repeated), examples=examples)
+    for kind, others in (("picture", part.image_ids), ("category", part.category_ids)):
+        if others:
+            rule = f"COCO {kind} ids that are text in one place and numbers in another (taken as the same)"
+            yield Finding(rule=rule, count=len(others), examples=(name,))
     lost = [entry for id_, entries in part.annotations.items() if id_ not in images for entry in entries]
     if lost:
         examples = tuple(f"{name}: annotation {e.get('id')} of picture {e['image_id']!r}" for e in lost[:5])
         yield Finding(
             rule="COCO annotation of a picture that is not listed (left out)", count=len(lost), examples=examples
         )
-
-
-def _box(bbox: Any, where: str) -> Box:
-    if not isinstance(bbox, list) or len(bbox) != 4:
-        raise DataError(f"{where}: bbox {str(bbox)[:60]} is not left, top, width, height")
-    left, top, width, height = (number(value, where) for value in bbox)
-    return left, top, left + width, top + height
-
-
-def _segmentation(
-    value: Any, size: tuple[int, int], where: str
-) -> tuple[tuple[tuple[float, ...], ...], str, str | None]:
-    """Return outlines, the compressed mask, and how it was written if that was otherwise."""
-    if not value:
-        return (), "", None
-    if isinstance(value, list):
-        outlines = value if isinstance(value[0], list) else [value]
-        points = tuple(tuple(number(each, where) for each in outline) for outline in outlines)
-        if any(len(outline) < 6 or len(outline) % 2 for outline in points):
-            raise DataError(f"{where}: an outline has fewer than 3 points, or an x without its y")
-        return points, "", None
-    counts, shape = (value.get("counts"), value.get("size")) if isinstance(value, dict) else (None, None)
-    if counts is None or shape != [size[1], size[0]]:
-        raise DataError(f"{where}: its mask has size {shape}, its picture {[size[1], size[0]]} (height, width)")
-    text = masks.to_text([int(count) for count in counts]) if isinstance(counts, list) else str(counts)
-    if sum(masks.to_counts(text)) != size[0] * size[1]:
-        raise DataError(f"{where}: its mask's run lengths do not add up to its picture's pixels")
-    return (), text, UNCOMPRESSED if isinstance(counts, list) else None

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.annotations import masks
-from toolchain.annotations.coco import FLAGS, SUBSETS, UNCOMPRESSED
+from toolchain.annotations.coco import FLAGS, SUBSETS
+from toolchain.annotations.coco_shapes import UNCOMPRESSED
 from toolchain.annotations.files import slim
-from toolchain.annotations.model import COCO, Collection, Picture, Thing, of_format, own, subset_of
+from toolchain.annotations.model import COCO, KEYPOINTS, Collection, Picture, Thing, of_format, own, subset_of
+from toolchain.annotations.shapes import marked
 from toolchain.errors import DataError
 
 
 def write(folder: Path, collection: Collection, pictures: Iterator[Picture]) -> None:
     """Write ``pictures`` to ``folder`` as annotations/instances_SUBSET.json; their files are not copied."""
     said = of_format(collection.about, COCO)
-    categories = _categories(collection.labels, said.pop("categories", []))
+    categories = _categories(collection.labels, said.pop("categories", []), collection.about.get(KEYPOINTS) or {})
     ids = {category["name"]: category["id"] for category in categories}
     values: dict[str, _Written] = defaultdict(_Written)
     for picture in pictures:
@@ -68,6 +70,9 @@ class _Written:
         attributes |= {"rotation": slim(thing.rotation)} if thing.rotation else {}
         for name in said.pop("said", []):
             attributes.setdefault(name, 0.0 if name == "rotation" else False)
+        if thing.keypoints:
+            said |= {"keypoints": [slim(value) for value in thing.keypoints]}
+            said.setdefault("num_keypoints", marked(thing.keypoints))
         left, top, right, bottom = thing.box
         bbox, form = said.pop("bbox", None), said.pop("mask", None)
         if not bbox or (bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]) != thing.box:
@@ -92,14 +97,16 @@ def _free(start: int, taken: set[Any]) -> int:
     return start
 
 
-def _categories(labels: tuple[str, ...], known: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return COCO's categories for ``labels``, with the ids that ``known`` ones had."""
+def _categories(labels: tuple[str, ...], known: list[dict[str, Any]], points: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return COCO's categories for ``labels``, with the ids that ``known`` ones had, and the names of key points."""
     by_name = {str(category["name"]): category for category in known}
     taken = {by_name[label]["id"] for label in labels if label in by_name}
     found = []
     for label in labels:
         category = by_name.get(label) or {"id": _free(1, taken), "name": label, "supercategory": ""}
         taken.add(category["id"])
+        if label in points:
+            category = {"keypoints": points[label]["names"], "skeleton": points[label]["edges"], **category}
         found.append(category)
     return found
 

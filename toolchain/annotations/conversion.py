@@ -13,11 +13,11 @@ from toolchain.annotations import (
     coco_writing,
     cvat_writing,
     losses_file,
-    voc,
+    voc_writing,
     write,
     yolo,
 )
-from toolchain.annotations.checks import DROP, KEEP, Checker
+from toolchain.annotations.checks import DROP, FIX, KEEP, Checker
 from toolchain.annotations.files import stem_of
 from toolchain.annotations.geometry import turned
 from toolchain.annotations.losses import Losses
@@ -25,14 +25,19 @@ from toolchain.artifacts.folder import link_or_copy, new_folder, write_json
 from toolchain.errors import DataError
 from toolchain.image_files import is_hidden
 
-PLACES = {"coco": coco_writing.place, "cvat": cvat_writing.place, "voc": voc.place, "yolo": yolo.place}
+PLACES = {"coco": coco_writing.place, "cvat": cvat_writing.place, "voc": voc_writing.place, "yolo": yolo.place}
 ONE_FILE_EACH = ("voc", "yolo")  # formats with an annotation file for each picture, named as it
 THINGS = ("swapped", "outside", "no_area", "repeated")  # checks of things that a conversion tells of, and keeps
 LOSSES_FORMAT = "toolchain.losses"
 
 
 def convert_collection(
-    collection: Collection, target: Path, format_: str, task: str = "", fix: bool = False
+    collection: Collection,
+    target: Path,
+    format_: str,
+    task: str = "",
+    fix: bool = False,
+    broken_outline: str = FIX,
 ) -> Conversion:
     """Write ``collection`` to ``target`` in ``format_``, and to TARGET.losses.json what that cannot hold.
 
@@ -42,17 +47,18 @@ def convert_collection(
 
     Raises:
         ArtifactError: there is something at ``target``.
-        DataError: the source is damaged, or has no picture.
+        DataError: the source is damaged, has no picture, or has a broken outline and ``broken_outline`` is "fail".
         StorageFullError: the disk is full.
     """
     found = (task or yolo.task_of(collection.pictures())) if format_ == "yolo" else ""
     losses = Losses(format_, found)
     losses.see_source(collection)
     with new_folder(target) as folder:
-        work = _Work(folder, format_, losses, _checker(collection, fix))
+        work = _Work(folder, format_, losses, _checker(collection, fix, broken_outline))
         write(folder, collection, work.passed(collection), format_, found)
         if not work.written:
             raise DataError("the source has no picture that can be converted; look at what it holds")
+        work.checker.finish()
     result = Conversion(
         source_format=collection.format,
         target_format=format_,
@@ -66,9 +72,10 @@ def convert_collection(
     return result
 
 
-def _checker(collection: Collection, fix: bool) -> Checker:
+def _checker(collection: Collection, fix: bool, broken_outline: str) -> Checker:
     kept = {} if fix else dict.fromkeys(THINGS, KEEP)
-    return Checker({**kept, "unknown_label": DROP}, collection.labels, decoded=False)
+    actions = {**kept, "unknown_label": DROP, "broken_outline": broken_outline}
+    return Checker(actions, collection.labels, decoded=False)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import XMLGenerator
 
 from toolchain.annotations import masks
-from toolchain.annotations.cvat import FALSE, FLAGS, TRUE
+from toolchain.annotations.cvat_shapes import FALSE, FLAGS, TRUE
 from toolchain.annotations.files import plain
 from toolchain.annotations.model import CVAT, Collection, Picture, Thing, of_format, own, subset_of
 

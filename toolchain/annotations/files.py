@@ -96,10 +96,13 @@ def _opened_xml(path: Path) -> Iterator[tuple[IO[bytes], "DefusedXMLParser"]]:
 
 
 def parse_json(path: Path) -> Any:
-    """Return the value of the JSON file ``path``; DataError when it is none."""
+    """Return the value of the JSON file ``path``; DataError when it is none.
+
+    NaN and Infinity, which Python's json and pandas write though JSON has neither, are read as null.
+    """
     _check_size(path)
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=lambda name: None)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}; export the annotations again") from error
 
@@ -203,10 +206,6 @@ def slim(value: float) -> float | int:
 def _check_size(path: Path) -> None:
     if path.stat().st_size > MOST_BYTES:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} that are read whole")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
 
 
 def tidy(name: str) -> str:

@@ -10,13 +10,15 @@ import numpy as np
 from toolchain.annotations import masks
 from toolchain.annotations.model import Box, Outline, Thing, envelope
 
+XML_OF_POINTS = ("<part", "<polygon", "<point")  # elements of VOC with positions: no longer true when moved
 Point = tuple[float, float]
 MIRRORED = (2, 4, 5, 7)  # values of EXIF's orientation that show a picture in a mirror
+CORNER_TOLERANCE = 1e-5  # of the picture's larger side: four corners that are a rectangle up to six written decimals
 PLACES_OF_POINTS = (
     "bbox",
     "area",
     "points",
-    "keypoints",
+    "num_keypoints",
     "element",
     "corners",
 )  # in what formats say: no longer true when moved
@@ -29,6 +31,22 @@ def corners(thing: Thing) -> Outline:
     cos, sin = math.cos(angle), math.sin(angle)
     around = [(left - x, top - y), (right - x, top - y), (right - x, bottom - y), (left - x, bottom - y)]
     return tuple(value for dx, dy in around for value in (x + dx * cos - dy * sin, y + dx * sin + dy * cos))
+
+
+def oriented_box(points: Outline, tolerance: float) -> tuple[Box, float] | None:
+    """Return the box with the four corners ``points``, and its rotation in degrees clockwise.
+
+    None when they are no rectangle up to ``tolerance`` in pixels, or run counter-clockwise.
+    """
+    if len(points) != 8:
+        return None
+    x, y = sum(points[0::2]) / 4, sum(points[1::2]) / 4
+    across, down = (points[2] - points[0], points[3] - points[1]), (points[4] - points[2], points[5] - points[3])
+    width, height = math.hypot(*across), math.hypot(*down)
+    angle = math.degrees(math.atan2(across[1], across[0]))
+    box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    found = corners(Thing(label="", box=box, rotation=angle))
+    return (box, angle) if max(abs(a - b) for a, b in zip(found, points, strict=True)) <= tolerance else None
 
 
 def covered(thing: Thing) -> Box:
@@ -63,15 +81,30 @@ def clip(thing: Thing, window: Box, size: tuple[int, int] | None = None) -> Thin
     """
     around = reach(thing)
     if meet(around, window) == around and not (thing.mask and size):
-        return thing
+        keypoints = _points_inside(thing.keypoints, window)
+        return thing if keypoints == thing.keypoints else replace(thing, keypoints=keypoints)
     box = covered(thing)
     outlines = (corners(thing),) if thing.rotation and not thing.polygons else thing.polygons
     kept = tuple(part for outline in outlines if len(part := clip_outline(outline, window)) >= 6)
     mask = _cut_mask(thing.mask, window, size) if thing.mask and size else thing.mask
-    changed = replace(
-        thing, box=meet(box, window), rotation=0.0, polygons=kept, mask=mask, attributes=_stale_free(thing)
+    return replace(
+        thing,
+        box=meet(box, window),
+        rotation=0.0,
+        polygons=kept,
+        mask=mask,
+        keypoints=_points_inside(thing.keypoints, window),
+        attributes=_stale_free(thing),
     )
-    return changed
+
+
+def _points_inside(keypoints: tuple[float, ...], window: Box) -> tuple[float, ...]:
+    """Return ``keypoints`` with those beyond ``window`` as not marked: 0, 0, 0."""
+    left, top, right, bottom = window
+    triples = zip(keypoints[0::3], keypoints[1::3], keypoints[2::3], strict=True)
+    return tuple(
+        v for x, y, seen in triples for v in ((x, y, seen) if left <= x <= right and top <= y <= bottom else (0.0,) * 3)
+    )
 
 
 def clip_outline(outline: Outline, window: Box) -> Outline:
@@ -133,7 +166,14 @@ def _mapped(thing: Thing, where: Callable[[Point], Point]) -> Thing:
     (x0, y0), (x1, y1) = where((thing.box[0], thing.box[1])), where((thing.box[2], thing.box[3]))
     outlines = tuple(tuple(v for p in zip(o[0::2], o[1::2], strict=True) for v in where(p)) for o in thing.polygons)
     box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-    return replace(thing, box=box, polygons=outlines, attributes=_stale_free(thing))
+    keypoints = _mapped_points(thing.keypoints, where)
+    return replace(thing, box=box, polygons=outlines, keypoints=keypoints, attributes=_stale_free(thing))
+
+
+def _mapped_points(keypoints: tuple[float, ...], where: Callable[[Point], Point]) -> tuple[float, ...]:
+    """Return ``keypoints`` mapped by ``where``; those that are not marked are nowhere, and stay at 0, 0."""
+    triples = zip(keypoints[0::3], keypoints[1::3], keypoints[2::3], strict=True)
+    return tuple(v for x, y, seen in triples for v in (*(where((x, y)) if seen else (x, y)), seen))
 
 
 def _stale_free(thing: Thing) -> dict[str, Any]:
@@ -142,6 +182,10 @@ def _stale_free(thing: Thing) -> dict[str, Any]:
     for name, value in thing.attributes.items():
         if name.startswith("@") and isinstance(value, dict):
             value = {key: part for key, part in value.items() if key not in PLACES_OF_POINTS}
+            if texts := [text for text in value.get("xml", []) if not text.startswith(XML_OF_POINTS)]:
+                value["xml"] = texts
+            else:
+                value.pop("xml", None)
         if value != {} or not name.startswith("@"):
             kept[name] = value
     return kept

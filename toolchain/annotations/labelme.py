@@ -7,6 +7,7 @@ is kept as a box around it, with its own points among the attributes.
 import base64
 import binascii
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,12 +16,17 @@ import numpy as np
 
 from toolchain.annotations import masks
 from toolchain.annotations.files import kind_of_json, number, parse_json, tidy
+from toolchain.annotations.geometry import CORNER_TOLERANCE, oriented_box
 from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import LABELME, Box, Collection, Picture, Thing, clean, envelope
+from toolchain.annotations.shapes import Shape, attempt, from_polygons, is_pair, numbers
 from toolchain.errors import DataError
 from toolchain.image_files import files_under, is_image, readable
 
 KIND = "labelme"
+
+POLYGON, RECTANGLE, MASK = "polygon", "rectangle", "mask"
+ROTATION = "rotation"  # X-AnyLabeling's oriented box: four corners
 
 
 def is_labelme(value: object) -> bool:
@@ -81,35 +87,49 @@ def _things(shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> 
     fresh = count()
     groups: dict[object, list[dict[str, Any]]] = {}
     for shape in shapes:
-        together = shape.get("group_id") is not None and shape.get("shape_type", "polygon") == "polygon"
+        together = shape.get("group_id") is not None and (shape.get("shape_type") or POLYGON) == POLYGON
         groups.setdefault((shape.get("label"), shape["group_id"]) if together else next(fresh), []).append(shape)
     for group in groups.values():
         yield _thing(group, size, path)
 
 
 def _thing(shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> Thing:
-    kind = str(shapes[0].get("shape_type") or "polygon")
-    outlines = tuple(_points(shape, path) for shape in shapes)
+    kind = str(shapes[0].get("shape_type") or POLYGON)
+    shape = attempt(lambda: _shape(kind, shapes, size, path))
     said = {key: part for key, part in shapes[0].items() if key not in ("label", "points", "shape_type", "mask")}
-    mask = ""
-    if kind == "mask":
-        mask = _mask(shapes[0], envelope(outlines), size, path)
-    elif kind not in ("rectangle", "polygon"):
-        said |= {"shape_type": kind, "points": list(outlines[0])}
+    if kind not in (RECTANGLE, POLYGON, ROTATION, MASK):
+        points = shapes[0].get("points")
+        said |= {"shape_type": kind, "points": points if shape.broken else _flat(points)}
+    if kind == ROTATION:
+        said.pop("direction", None)  # the angle of the four corners, in radians
     return Thing(
         label=str(shapes[0].get("label", "")),
-        box=_circle(outlines[0]) if kind == "circle" else envelope(outlines),
-        polygons=outlines if kind == "polygon" else (),
-        mask=mask,
+        **vars(shape),
         attributes=clean(**{LABELME: clean(**said)}),
     )
 
 
-def _points(shape: dict[str, Any], path: Path) -> tuple[float, ...]:
-    points = shape.get("points")
-    if not isinstance(points, list) or not points or any(not isinstance(p, list) or len(p) != 2 for p in points):
-        raise DataError(f"{path}: a shape {shape.get('label')!r} has no points x, y")
-    return tuple(number(value, str(path)) for point in points for value in point)
+def _shape(kind: str, shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> Shape:
+    if kind == POLYGON and any(shape.get("points") for shape in shapes):
+        return from_polygons([shape.get("points") for shape in shapes])
+    points = numbers(_flat(shapes[0].get("points")), "points")
+    if not points:
+        raise DataError(f"a {kind} has no points")
+    if kind == ROTATION and (oriented := oriented_box(points, CORNER_TOLERANCE * max(*size, 1))):
+        return Shape(box=oriented[0], rotation=oriented[1])
+    if kind == ROTATION:
+        return from_polygons([points])
+    box = envelope((points,))
+    if kind == MASK:
+        return replace(attempt(lambda: Shape(mask=_mask(shapes[0], box, size, path))), box=box)
+    return Shape(box=_circle(points) if kind == "circle" else box)
+
+
+def _flat(points: Any) -> list[Any]:
+    """Return points x, y as one list of numbers."""
+    if not isinstance(points, list) or not all(is_pair(point) for point in points):
+        raise DataError(f"points {str(points)[:60]} are not pairs of x and y")
+    return [value for point in points for value in point]
 
 
 def _circle(points: tuple[float, ...]) -> Box:

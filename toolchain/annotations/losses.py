@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from toolchain.annotations.checks import Found
-from toolchain.annotations.cvat import TRACK
-from toolchain.annotations.model import SUBSET, Collection, Finding, Picture, Thing, envelope, own
+from toolchain.annotations.cvat_video import TRACK
+from toolchain.annotations.model import CVAT, SUBSET, VOC, Collection, Finding, Picture, Thing, envelope, of_format, own
+from toolchain.annotations.shapes import marked
 from toolchain.annotations.yolo import OBB, POSE, SEGMENT
+from toolchain.annotations.yolo_points import POINT_KEYS
 
 FORMATS = {"voc": "VOC", "yolo": "YOLO", "coco": "COCO", "cvat": "CVAT", "labelme": "labelme", "datumaro": "datumaro"}
 # What formats say where they have nothing to say.
@@ -23,9 +26,9 @@ SILENT = {
 WORDS = {
     "xml": "other elements",
     "element": "shape",
-    "keypoints": "key points",
     "bbox": "exact box",
     "mask": "form of a mask",
+    "root": "attributes of its element",
 }
 FLAGS = ("difficult", "truncated", "occluded")
 
@@ -41,19 +44,24 @@ class Losses:
     def see_source(self, collection: Collection) -> None:
         """Take in what ``collection`` says of itself as a whole."""
         for format_, said in _namespaces(dict(collection.about)):
-            for key in said if format_ != self.target else ():
+            held = POINT_KEYS[:2] if self._holds_points else ()  # as names of key points
+            for key in [key for key in said if key not in held] if format_ != self.target else ():
                 self._add(
                     f"{FORMATS.get(format_, format_)}'s own {_word(key)} of the whole source", f"{said[key]}"[:80]
                 )
 
     def see(self, picture: Picture) -> None:
         """Take in ``picture``."""
-        if self.target == "yolo" and (subset := picture.about.get(SUBSET)):
+        subset = picture.about.get(SUBSET)
+        if subset and (self.target == "yolo" or (self.target == "voc" and "_" in str(subset))):
             self._add("name of a split (it becomes train, val, test or all)", f"{picture.name}: {subset}")
         for name, value in own(picture.about).items():
             if name != SUBSET:
                 self._add(f"{name} of a picture", f"{picture.name}: {value}"[:160])
+        base = PurePosixPath(picture.name).name
         for what, said in self._of_others(dict(picture.about)):
+            if said == f"filename={base}":
+                continue  # VOC's, without the folder that the name has here
             self._add(f"{what} of a picture", f"{picture.name}: {said}"[:160])
         for thing in picture.things:
             for what, detail in self._of_thing(thing):
@@ -69,17 +77,21 @@ class Losses:
 
     def _of_thing(self, thing: Thing) -> Iterator[tuple[str, str]]:
         yield from self._of_shape(thing)
+        if marked(thing.keypoints) and not self._keeps_points(thing):
+            yield "key points", f", {marked(thing.keypoints)}"
         if thing.crowd and self.target != "coco":
             yield "crowd (it becomes one object)", ""
         if self.target == "yolo":
             yield from ((f"flag: {flag}", "") for flag in FLAGS if getattr(thing, flag))
         yield from self._of_attributes(own(thing.attributes))
-        for what, said in self._of_others(dict(thing.attributes)):
+        held = ("element",) if self._holds_points and thing.keypoints else ()  # CVAT's skeleton
+        held = (*held, "polygon") if self._holds_outlines and thing.polygons else held  # VOC's
+        for what, said in self._of_others(dict(thing.attributes), held):
             yield f"{what} of an object", f", {said}"
 
     def _of_shape(self, thing: Thing) -> Iterator[tuple[str, str]]:
-        holds_outlines = self.target in ("coco", "cvat") or (self.target == "yolo" and self.task == SEGMENT)
-        if thing.polygons and not holds_outlines and not self._is_corners(thing):
+        holds_outlines = self._holds_outlines
+        if thing.polygons and not holds_outlines and not self._is_corners(thing) and not self._is_in_xml(thing):
             yield "outline (its box stays)", f", {len(thing.polygons)} of {sum(map(len, thing.polygons)) // 2} points"
         if thing.polygons and holds_outlines and self.target != "coco":
             if len(thing.polygons) > 1:
@@ -98,6 +110,23 @@ class Losses:
         """Return whether oriented boxes hold the outline: it has four corners."""
         return self.task == OBB and len(thing.polygons) == 1 and len(thing.polygons[0]) == 8
 
+    @property
+    def _holds_outlines(self) -> bool:
+        return self.target in ("coco", "cvat") or (self.target == "yolo" and self.task == SEGMENT)
+
+    @property
+    def _holds_points(self) -> bool:
+        return self.target == "coco" or (self.target == "yolo" and self.task == POSE)
+
+    def _keeps_points(self, thing: Thing) -> bool:
+        """Return whether the key points of ``thing`` are written: as such, or as CVAT's own skeleton."""
+        return self._holds_points or (self.target == "cvat" and "element" in of_format(thing.attributes, CVAT))
+
+    def _is_in_xml(self, thing: Thing) -> bool:
+        """Return whether VOC's own <polygon> is written again."""
+        texts = of_format(thing.attributes, VOC).get("xml", [])
+        return self.target == "voc" and any(text.startswith("<polygon") for text in texts)
+
     def _of_attributes(self, attributes: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for name, value in attributes.items():
             if name == TRACK:
@@ -108,14 +137,12 @@ class Losses:
             elif self.target != "coco" and not isinstance(value, str):
                 yield f"type of an attribute (it becomes text): {name}", f", {value}"
 
-    def _of_others(self, said: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what formats other than the target alone said."""
+    def _of_others(self, said: dict[str, Any], held: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+        """Yield what other formats alone said, without the entries ``held``, which the target says otherwise."""
         for format_, entries in _namespaces(said):
             kept = format_ == self.target
             for key, value in _each(entries):
-                if kept and (self.target, key) != ("yolo", "keypoints"):
-                    continue
-                is_held = kept and self.task == POSE
+                is_held = kept or key in held
                 says_nothing = (format_, key) in SILENT and SILENT[format_, key] in (None, value)
                 if not is_held and not says_nothing:
                     yield f"{FORMATS.get(format_, format_)}'s own {_word(key)}", f"{key}={value}"

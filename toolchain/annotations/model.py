@@ -15,6 +15,7 @@ Outline = tuple[float, ...]  # x0, y0, x1, y1, ...: pixels
 # {"colour": "red", "@coco": {"id": 5}}.
 VOC, YOLO, COCO, CVAT, LABELME = "@voc", "@yolo", "@coco", "@cvat", "@labelme"
 UNKNOWN_CLASS = "@class "  # begins the label of an object whose class number has no name: "@class 7"
+KEYPOINTS = "keypoints"  # in ``about`` of a collection: {label: {"names": [...], "edges": [[1, 2], ...]}}, from 1
 SUBSET = "subset"  # in ``about``: the source's own word for the split, where it is another one
 
 
@@ -27,11 +28,13 @@ class Thing:
     rotation: float = 0.0  # degrees clockwise around the box's middle
     polygons: tuple[Outline, ...] = ()
     mask: str = ""  # COCO's compressed run lengths of a mask as large as the picture
+    keypoints: tuple[float, ...] = ()  # x, y, visibility, ... in pixels; 0: not marked, 1: hidden, 2: visible
     crowd: bool = False
     difficult: bool = False
     truncated: bool = False
     occluded: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)  # JSON values
+    broken: str = ""  # why a part of its shape could not be read; what could be is there
 
 
 @dataclass(frozen=True, kw_only=True)

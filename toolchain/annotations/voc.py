@@ -5,13 +5,13 @@ LabelImg has them (but it writes 1 for 0); "pixels" counted from 1, the last one
 says (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/index.html); and positions "shifted" by 1, up to width + 1.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from toolchain.annotations.files import lines_of, number, parse_xml, plain, root_of, stem_of
-from toolchain.annotations.geometry import covered
+from toolchain.annotations.files import lines_of, number, parse_xml, root_of
 from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import (
     VOC,
@@ -21,10 +21,9 @@ from toolchain.annotations.model import (
     Picture,
     Thing,
     clean,
-    of_format,
     own,
-    subset_of,
 )
+from toolchain.annotations.shapes import Shape, attempt, from_polygons, numbers, with_box
 from toolchain.errors import DataError
 from toolchain.image_files import child, files_under, readable
 
@@ -40,6 +39,7 @@ ORIGINS = {
 FLAGS = ("truncated", "difficult", "occluded")
 SUBSETS = {"validation": "val", "all": "default"}  # the words of VOC and CVAT for splits
 LABEL_MAP = "labelmap.txt"  # CVAT's and datumaro's list of labels, "name:colour:parts:actions" in each line
+BACKGROUND = ["background", "0,0,0"]  # the label and colour with which CVAT's lists begin: no class
 ROOT = "annotation"  # the first element of each file
 
 
@@ -67,7 +67,7 @@ def read(folder: Path, pictures: Path | None = None, origin: str = "") -> Collec
     unannotated = [path.relative_to(folder).as_posix() for path in images.images if path not in seen.images]
     return Collection(
         format="voc",
-        labels=_labels(folder) or tuple(sorted(seen.labels)),
+        labels=_labels(folder, seen.labels) or tuple(sorted(seen.labels)),
         pictures=each,
         about={"origin": found, "origin_because": why},
         findings=tuple(
@@ -79,32 +79,6 @@ def read(folder: Path, pictures: Path | None = None, origin: str = "") -> Collec
             if names
         ),
     )
-
-
-def write(folder: Path, collection: Collection, pictures: Iterator[Picture]) -> None:
-    """Write ``pictures`` to ``folder`` as Annotations/NAME.xml and lists in ImageSets/Main; no file is copied."""
-    from xml.etree.ElementTree import ElementTree, indent
-
-    lists: dict[str, list[str]] = {}
-    for picture in pictures:
-        stem = stem_of(picture.name)
-        target = folder / "Annotations" / f"{stem}.xml"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        root = _root(picture)
-        indent(root, "\t")
-        ElementTree(root).write(target, encoding="utf-8")
-        lists.setdefault(subset_of(picture, SUBSETS), []).append(stem)
-    main = folder / "ImageSets" / "Main"
-    main.mkdir(parents=True, exist_ok=True)
-    for subset, names in lists.items():
-        (main / f"{subset}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    header = "# label:color_rgb:parts:actions\n"
-    (folder / LABEL_MAP).write_text(header + "".join(f"{name}:::\n" for name in collection.labels), encoding="utf-8")
-
-
-def place(picture: Picture) -> str:
-    """Return where, below the target, the file of ``picture`` goes."""
-    return f"JPEGImages/{picture.name}"
 
 
 @dataclass
@@ -126,7 +100,10 @@ class _Seen:
         self.database = self.database or (root.findtext("source/database") or "").strip()
         for thing in root.iterfind("object"):
             self.labels.add((thing.findtext("name") or "").strip())
-            left, top, right, bottom = _numbers(thing, path)
+            try:
+                left, top, right, bottom = _numbers(thing)
+            except DataError:  # it is counted when it is read
+                continue
             self.smallest = min(self.smallest, left, top)
             if width and height:
                 self.beyond = max(self.beyond, right - width, bottom - height)
@@ -152,12 +129,13 @@ def _files(root: Path, images: ImageLookup) -> tuple[list[Path], list[Path]]:
     return ours, [path for path in roots if path not in set(ours)]
 
 
-def _labels(folder: Path) -> tuple[str, ...]:
+def _labels(folder: Path, used: set[str]) -> tuple[str, ...]:
     path = folder / LABEL_MAP
     if not path.is_file():
         return ()
-    names = [line.rsplit(":", 3)[0].strip() for line in lines_of(path) if not line.startswith("# ")]
-    return tuple(dict.fromkeys(name for name in names if name != "background"))
+    entries = [line.rsplit(":", 3) for line in lines_of(path) if not line.startswith("# ")]
+    names = [entry[0].strip() for entry in entries if entry[:2] != BACKGROUND]
+    return tuple(dict.fromkeys(name for name in names if name != BACKGROUND[0] or name in used))
 
 
 def _picture(path: Path, root: Path, images: ImageLookup, origin: str) -> Picture:
@@ -169,7 +147,8 @@ def _picture(path: Path, root: Path, images: ImageLookup, origin: str) -> Pictur
     name = base if folder == "." else readable(f"{folder}/{base}")
     width, height = _size(tree, path)
     said = clean(
-        filename=filename if filename != base else None,
+        filename=filename if filename not in ("", name) else None,
+        root=dict(tree.attrib),
         depth=tree.findtext("size/depth"),
         origin=origin if origin != POSITIONS else None,
         xml=[_text(e) for e in tree if e.tag not in ("object", "size", "filename")],
@@ -179,7 +158,7 @@ def _picture(path: Path, root: Path, images: ImageLookup, origin: str) -> Pictur
         file=file,
         width=width,
         height=height,
-        things=tuple(_thing(element, path, origin) for element in tree.iterfind("object")),
+        things=tuple(_thing(element, origin) for element in tree.iterfind("object")),
         about=clean(**{VOC: said}),
         folder=path.relative_to(images.root).parent.as_posix(),
     )
@@ -193,16 +172,18 @@ def _file(path: Path, tree: "Element", images: ImageLookup) -> Path | None:
     return found or images.find_stem(path, *([PurePosixPath(base).stem] if base else []), path.stem)
 
 
-def _thing(element: "Element", path: Path, origin: str) -> Thing:
-    low, high = ORIGINS[origin]
-    left, top, right, bottom = _numbers(element, path)
+def _thing(element: "Element", origin: str) -> Thing:
     flags = {flag: (element.findtext(flag) or "0").strip() for flag in FLAGS}
     known = {"name", "bndbox", "pose", "attributes", *(flag for flag in FLAGS if flags[flag] in ("0", "1"))}
-    said = clean(pose=element.findtext("pose"), xml=[_text(part) for part in element if part.tag not in known])
+    said = clean(
+        pose=element.findtext("pose"),
+        root=dict(element.attrib),
+        xml=[_text(part) for part in element if part.tag not in known],
+    )
     given = {a.findtext("name") or "": a.findtext("value") or "" for a in element.iterfind("attributes/attribute")}
     return Thing(
         label=(element.findtext("name") or "").strip(),
-        box=(left - low, top - low, right - high, bottom - high),
+        **vars(_shape(element, origin)),
         difficult=flags["difficult"] == "1",
         truncated=flags["truncated"] == "1",
         occluded=flags["occluded"] == "1",
@@ -210,11 +191,32 @@ def _thing(element: "Element", path: Path, origin: str) -> Thing:
     )
 
 
-def _numbers(element: "Element", path: Path) -> Box:
+def _shape(element: "Element", origin: str) -> Shape:
+    """Return the box of an object, and the polygon that Roboflow and Labelbox write beside it or in its stead."""
+    low, high = ORIGINS[origin]
+    polygon = element.find("polygon")
+    shape = Shape() if polygon is None else attempt(lambda: from_polygons([_points(polygon, low)]))
+    if element.find("bndbox") is None and shape.polygons:
+        return shape
+
+    def box() -> Box:
+        left, top, right, bottom = _numbers(element)
+        return left - low, top - low, right - high, bottom - high
+
+    return with_box(shape, box)
+
+
+def _points(polygon: "Element", low: int) -> list[float]:
+    """Return the positions in <x1> <y1> <x2> ..., or in <pt><x> <y></pt> ..., in their order."""
+    texts = [(part.text or "").strip() for part in polygon.iter() if re.fullmatch(r"[xy][0-9]*", part.tag)]
+    return [value - low for value in numbers(texts, "polygon")]
+
+
+def _numbers(element: "Element") -> Box:
     texts = [element.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
     if None in texts:
-        raise DataError(f"{path}: an object {element.findtext('name')!r} has no whole bndbox; mend or delete it")
-    left, top, right, bottom = (number(text, str(path)) for text in texts)
+        raise DataError("an object has no whole bndbox")
+    left, top, right, bottom = numbers(texts, "bndbox")
     return left, top, right, bottom
 
 
@@ -228,54 +230,3 @@ def _text(element: "Element") -> str:
 
     element.tail = None
     return tostring(element, encoding="unicode").strip()
-
-
-def _root(picture: Picture) -> "Element":
-    from xml.etree.ElementTree import Element, SubElement
-
-    from defusedxml.ElementTree import fromstring
-
-    said = of_format(picture.about, VOC)
-    root = Element("annotation")
-    _say(root, "filename", said.get("filename") or PurePosixPath(picture.name).name)
-    root.extend(fromstring(text) for text in said.get("xml", []))
-    size = SubElement(root, "size")
-    for name, value in (("width", picture.width), ("height", picture.height), ("depth", said.get("depth") or 3)):
-        _say(size, name, value)
-    for thing in picture.things:
-        root.append(_object(thing, ORIGINS[said.get("origin", POSITIONS)]))
-    return root
-
-
-def _object(thing: Thing, offsets: tuple[int, int]) -> "Element":
-    from xml.etree.ElementTree import Element, SubElement
-
-    from defusedxml.ElementTree import fromstring
-
-    said = of_format(thing.attributes, VOC)
-    element = Element("object")
-    _say(element, "name", thing.label)
-    _say(element, "pose", said.get("pose", "Unspecified"))
-    for flag in FLAGS:
-        _say(element, flag, int(getattr(thing, flag)))
-    box = SubElement(element, "bndbox")
-    low, high = offsets
-    for edge, value, above in zip(
-        ("xmin", "ymin", "xmax", "ymax"), covered(thing), (low, low, high, high), strict=True
-    ):
-        _say(box, edge, plain(value + above))
-    texts = {name: value for name, value in own(thing.attributes).items() if isinstance(value, str | int | float)}
-    if texts:
-        attributes = SubElement(element, "attributes")
-        for name, given in texts.items():
-            attribute = SubElement(attributes, "attribute")
-            _say(attribute, "name", name)
-            _say(attribute, "value", str(given).lower() if isinstance(given, bool) else given)
-    element.extend(fromstring(text) for text in said.get("xml", []))
-    return element
-
-
-def _say(parent: "Element", name: str, value: Any) -> None:
-    from xml.etree.ElementTree import SubElement
-
-    SubElement(parent, name).text = str(value)

@@ -7,7 +7,6 @@ corners for an oriented box. Nine numbers can be either: data.yaml's ``task`` de
 9.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from toolchain import split_names
 from toolchain.annotations import geometry
 from toolchain.annotations.files import lines_of, number, real_size, stem_of
 from toolchain.annotations.model import (
+    KEYPOINTS,
     UNKNOWN_CLASS,
     YOLO,
     Collection,
@@ -30,8 +30,10 @@ from toolchain.annotations.model import (
     split_of,
     with_subset,
 )
+from toolchain.annotations.shapes import NOWHERE, marked, numbers
 from toolchain.annotations.splits import with_splits
 from toolchain.annotations.yolo_folders import Entry, find
+from toolchain.annotations.yolo_points import POINT_KEYS, Points, keypoints_of, named_points, numbers_of_a_point
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
 from toolchain.image_files import is_image
@@ -40,7 +42,6 @@ DETECT, SEGMENT, OBB, POSE = "detect", "segment", "obb", "pose"
 TASKS = (DETECT, SEGMENT, OBB, POSE)
 SUBSETS = {"validation": "val"}
 EXACT = 1e-8  # of the larger side: corners that differ by more from the box made of them are kept beside it
-CORNER_TOLERANCE = 1e-5  # of the picture's larger side: four corners that are a rectangle up to six written decimals
 
 
 def read(source: Path, pictures: Path | None = None, task: str = "") -> Collection:
@@ -57,16 +58,18 @@ def read(source: Path, pictures: Path | None = None, task: str = "") -> Collecti
     if found not in TASKS:
         raise DataError(f"{source}: task {found!r} is not known; it is one of {', '.join(TASKS)}")
 
+    point_numbers = numbers_of_a_point(config.get("kpt_shape"))
+
     def each() -> Iterator[Picture]:
         for entry in entries:
-            yield _picture(entry, found)
+            yield _picture(entry, found, point_numbers)
 
     extra = {k: v for k, v in config.items() if k not in ("path", "names", "nc", "task", *split_names.WORDS)}
     collection = Collection(
         format="yolo",
         labels=folders.labels,
         pictures=each,
-        about={"task": found, **clean(**{YOLO: extra})},
+        about={"task": found, **clean(**{YOLO: extra, KEYPOINTS: named_points(config, folders.labels)})},
         findings=(*_findings(entries), *folders.findings),
     )
     return collection if folders.has_splits else with_splits(collection, source, pictures)
@@ -77,13 +80,14 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], tas
     import yaml
 
     positions = {label: position for position, label in enumerate(collection.labels)}
+    points = Points.of(collection) if task == POSE else None
     subsets = set()
     for picture in pictures:
         subset = SUBSETS.get(picture.split, picture.split)
         subsets.add(subset)
         target = folder / "labels" / subset / f"{stem_of(picture.name)}.txt"
         target.parent.mkdir(parents=True, exist_ok=True)
-        lines = [line_of(thing, picture, positions, task) for thing in picture.things]
+        lines = [line_of(thing, picture, positions, task, points) for thing in picture.things]
         target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     known: dict[str, Any] = {name: f"images/{name}" for name in ("train", "val", "test") if name in subsets}
     if not known:  # not split yet: Ultralytics insists on both
@@ -91,7 +95,9 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], tas
     elif UNSPLIT in subsets:
         known["train"] = [*([known["train"]] if "train" in known else []), "images/all"]
     names: dict[int, str] = dict(enumerate(collection.labels))
-    value: dict[str, Any] = {"path": ".", **known, "names": names, "task": task, **of_format(collection.about, YOLO)}
+    said = of_format(collection.about, YOLO)
+    said = said | points.config(collection) if points else {k: v for k, v in said.items() if k not in POINT_KEYS}
+    value: dict[str, Any] = {"path": ".", **known, "names": names, "task": task, **said}
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
 
@@ -108,14 +114,14 @@ def task_of(pictures: Iterator[Picture]) -> str:
         for thing in picture.things:
             if thing.rotation:
                 return OBB
-            if of_format(thing.attributes, YOLO).get("keypoints"):
+            if marked(thing.keypoints):
                 return POSE
             found = SEGMENT if thing.polygons else found
     return found
 
 
-def line_of(thing: Thing, picture: Picture, positions: dict[str, int], task: str) -> str:
-    """Return the line of ``thing`` in ``picture`` for ``task``.
+def line_of(thing: Thing, picture: Picture, positions: dict[str, int], task: str, points: Points | None = None) -> str:
+    """Return the line of ``thing`` in ``picture`` for ``task``, with its key points where ``points`` says their form.
 
     Raises:
         DataError: its label has no position, or the picture's size is not known.
@@ -128,7 +134,7 @@ def line_of(thing: Thing, picture: Picture, positions: dict[str, int], task: str
     left, top, right, bottom = geometry.covered(thing)
     if task == OBB:
         computed, given = corners(thing), tuple(of_format(thing.attributes, YOLO).get("corners", ()))
-        known = len(given) == 8 and _near(computed, given, CORNER_TOLERANCE * max(width, height))
+        known = len(given) == 8 and _near(computed, given, geometry.CORNER_TOLERANCE * max(width, height))
         values = _scaled(given if known else computed, 1 / width, 1 / height)
     elif task == SEGMENT:
         outline = joined(thing.polygons) if thing.polygons else geometry.corners(thing)
@@ -136,7 +142,7 @@ def line_of(thing: Thing, picture: Picture, positions: dict[str, int], task: str
     else:
         middle = ((left + right) / 2 / width, (top + bottom) / 2 / height)
         values = (*middle, (right - left) / width, (bottom - top) / height)
-        values = (*values, *of_format(thing.attributes, YOLO).get("keypoints", [])) if task == POSE else values
+        values = (*values, *points.numbers(thing, width, height)) if points else values
     return " ".join([str(positions[thing.label]), *(f"{value:.12g}" for value in values)])
 
 
@@ -174,11 +180,12 @@ def _task(entries: list[Entry]) -> str:
     return OBB if counts <= {5, 9} else SEGMENT
 
 
-def _picture(entry: Entry, task: str) -> Picture:
+def _picture(entry: Entry, task: str, point_numbers: int) -> Picture:
     width, height = _size(entry.file)
     lines = lines_of(entry.text) if entry.text else []
     things = tuple(
-        _thing(line, (width, height), entry.labels, task, f"{entry.text}, line {n}") for n, line in enumerate(lines, 1)
+        _thing(line, (width, height), entry.labels, task, point_numbers, f"{entry.text}, line {n}")
+        for n, line in enumerate(lines, 1)
     )
     subset = entry.subset
     about = {} if subset in (None, "val", "valid") else with_subset(subset)
@@ -197,19 +204,35 @@ def _size(file: Path | None) -> tuple[int, int]:
         return 0, 0
 
 
-def _thing(line: str, size: tuple[int, int], labels: tuple[str, ...], task: str, where: str) -> Thing:
+def _thing(
+    line: str, size: tuple[int, int], labels: tuple[str, ...], task: str, point_numbers: int, where: str
+) -> Thing:
     words = line.split()
-    index = number(words[0], where)
-    label = labels[int(index)] if index == int(index) and 0 <= index < len(labels) else f"{UNKNOWN_CLASS}{words[0]}"
-    values = tuple(number(word, where) for word in words[1:])
+    label = _label(words[0], labels)
+    try:
+        return _of_numbers(label, numbers(words[1:], "a number"), size, task, point_numbers)
+    except DataError as error:
+        return Thing(label=label, box=NOWHERE, broken=f"{where}: {error}")
+
+
+def _label(word: str, labels: tuple[str, ...]) -> str:
+    """Return the label that the number ``word`` stands for; numpy.savetxt writes it as 0.00e+00."""
+    try:
+        index = number(word, "a class")
+    except DataError:
+        return f"{UNKNOWN_CLASS}{word}"
+    return labels[int(index)] if index == int(index) and 0 <= index < len(labels) else f"{UNKNOWN_CLASS}{word}"
+
+
+def _of_numbers(label: str, values: Outline, size: tuple[int, int], task: str, point_numbers: int) -> Thing:
     if task == POSE and len(values) >= 4:
-        return _box(label, values[:4], size, clean(keypoints=list(values[4:])))
+        return replace(_box(label, values[:4], size, {}), keypoints=keypoints_of(values[4:], size, point_numbers))
     if len(values) == 4:
         return _box(label, values, size, {})
     if len(values) == 5 and task == DETECT:  # a prediction: the last is its score
         return _box(label, values[:4], size, {"score": values[4]})
     if len(values) < 6 or len(values) % 2:
-        raise DataError(f"{where}: {len(words)} numbers; a box has 5, an outline 7 or more, always an odd number")
+        raise DataError(f"{len(values) + 1} numbers; a box has 5, an outline 7 or more, always an odd number")
     points = _scaled(values, *size)
     if task == OBB and len(values) == 8 and (oriented := _oriented(label, points, max(size))):
         return oriented
@@ -224,14 +247,10 @@ def _box(label: str, values: Outline, size: tuple[int, int], said: dict[str, Any
 
 def _oriented(label: str, points: Outline, larger: int) -> Thing | None:
     """Return the oriented box with corners ``points``; None when they are no rectangle, or run the other way round."""
-    x, y = sum(points[0::2]) / 4, sum(points[1::2]) / 4
-    across, down = (points[2] - points[0], points[3] - points[1]), (points[4] - points[2], points[5] - points[3])
-    width, height = math.hypot(*across), math.hypot(*down)
-    angle = math.degrees(math.atan2(across[1], across[0]))
-    box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    thing = Thing(label=label, box=box, rotation=angle)
-    if not _near(corners(thing), points, CORNER_TOLERANCE * max(larger, 1)):
+    found = geometry.oriented_box(points, geometry.CORNER_TOLERANCE * max(larger, 1))
+    if not found:
         return None
+    thing = Thing(label=label, box=found[0], rotation=found[1])
     exact = _near(corners(thing), points, EXACT * max(larger, 1))
     return thing if exact else replace(thing, attributes={YOLO: {"corners": list(points)}})
 

@@ -21,6 +21,7 @@ OBJECT_TYPE = pa.struct(
         ("rotation", pa.float64()),  # degrees clockwise around the box's middle; 0 for a plain box
         ("polygons", pa.list_(pa.list_(pa.float64()))),  # outlines, each x0, y0, x1, y1, ...; none for a plain box
         ("mask", pa.string()),  # COCO's compressed run lengths of a mask as large as the picture; "" for none
+        ("keypoints", pa.list_(pa.float64())),  # x, y, visibility, ...; 0: not marked, 1: hidden, 2: visible
         ("crowd", pa.bool_()),  # many objects in one box: neither found nor missed counts
         ("difficult", pa.bool_()),  # as Pascal VOC says: not held against a model that misses it
         ("truncated", pa.bool_()),  # reaches beyond the picture

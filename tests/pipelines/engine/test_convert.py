@@ -75,6 +75,24 @@ def test_a_users_error_is_one_line_and_2(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("action", "status", "objects"), [("fix", 0, 2), ("drop", 0, 1), ("fail", 2, 0)])
+def test_a_broken_outline_does_not_end_the_conversion_unless_it_is_to(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str, status: int, objects: int
+):
+    value = json.loads((coco / "a.json").read_text())
+    broken = {"id": 2, "image_id": 2, "category_id": 1, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 6]]}
+    (coco / "a.json").write_text(json.dumps({**value, "annotations": [*value["annotations"], broken]}))
+    target = tmp_path / "out"
+    assert main(["convert", str(coco), str(target), "--to", "coco", "--broken-outline", action]) == status
+    printed = capsys.readouterr()
+    if status:
+        assert "broken_outline=fix|drop" in printed.err
+        assert not target.exists()
+    else:
+        assert f"2 pictures, {objects} objects" in printed.out
+        assert "annotation 2" in printed.out
+
+
 def test_an_unknown_target_format_is_bad_usage(coco: Path, tmp_path: Path):
     with pytest.raises(SystemExit) as raised:
         main(["convert", str(coco), str(tmp_path / "out"), "--to", "word"])

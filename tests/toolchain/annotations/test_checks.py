@@ -203,3 +203,16 @@ def test_an_outline_that_reaches_out_is_clipped_with_its_box():
     (found,) = made.check_things(picture(things=(thing,))).things
     assert max(found.polygons[0]) == 40
     assert made.found["outside"].count == 1
+
+
+def test_a_broken_outline_leaves_its_box_or_takes_the_object_with_it():
+    thing = Thing(label="dog", box=(0, 0, 5, 5), broken="a polygon has 2 points")
+    boxless = Thing(label="dog", box=(0, 0, 0, 0), broken="bbox: None is not a number")
+    for action, kept in (("fix", 1), ("drop", 0), ("fail", 0)):
+        made = checker(broken_outline=action)
+        found = made.check_things(picture(things=(thing, boxless))).things
+        assert [(t.box, t.broken) for t in found] == [((0, 0, 5, 5), "")] * kept
+        assert made.found["broken_outline"].examples[0] == "a.png: dog: a polygon has 2 points"
+        assert made.found["broken_outline"].count == 2
+    with pytest.raises(DataError, match="outline or box is broken"):
+        made.finish()

@@ -77,3 +77,20 @@ def test_scaling():
     assert scaled(Thing(label="a", box=(0.0, 0.0, 4.0, 2.0), rotation=90.0), 2.0, 1.0).box == pytest.approx(
         (2, -1, 6, 3)
     )
+
+
+def test_key_points_move_along_and_those_that_leave_are_not_marked():
+    points = (1.0, 2.0, 2.0, 8.0, 5.0, 1.0, 0.0, 0.0, 0.0)
+    thing = Thing(label="a", box=(0.0, 0.0, 9.0, 6.0), keypoints=points)
+    assert moved(thing, 1.0, 2.0).keypoints == (2, 4, 2, 9, 7, 1, 0, 0, 0)
+    assert scaled(thing, 2.0, 1.0).keypoints == (2, 2, 2, 16, 5, 1, 0, 0, 0)
+    assert turned(thing, 6, WIDTH, HEIGHT).keypoints == (4, 1, 2, 1, 8, 1, 0, 0, 0)  # clockwise: x is 6 less the old y
+    assert clip(thing, (0.0, 0.0, 7.0, 6.0)).keypoints == (1, 2, 2, 0, 0, 0, 0, 0, 0)
+    inside = Thing(label="a", box=(1.0, 1.0, 2.0, 2.0), keypoints=points)
+    assert clip(inside, (0.0, 0.0, 7.0, 6.0)).keypoints == (1, 2, 2, 0, 0, 0, 0, 0, 0)
+
+
+def test_elements_with_positions_that_hold_no_longer_are_forgotten():
+    texts = ["<part><bndbox /></part>", "<polygon><x1>1</x1></polygon>", "<actions><jumping>1</jumping></actions>"]
+    thing = Thing(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"@voc": {"xml": texts, "pose": "Left"}})
+    assert moved(thing, 1.0, 1.0).attributes == {"@voc": {"xml": texts[2:], "pose": "Left"}}

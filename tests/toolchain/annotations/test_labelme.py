@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from toolchain.annotations import Picture, open_source
+from toolchain.annotations import Picture, geometry, open_source
 from toolchain.annotations.masks import decode
-from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
 
@@ -90,11 +89,44 @@ def test_a_picture_inside_is_used_when_there_is_no_other(tmp_path: Path, draw: D
     [
         (shape("polygon"), "has no points"),
         (shape("polygon", (0, 0), (1, 1)) | {"points": [[0, "x"]]}, "'x' is not a number"),
+        (shape("rectangle", (0, 0)) | {"points": [[0, None], [1, 1]]}, "None is not a number"),
+        (shape("circle", (0, 0)) | {"points": [[0], [1, 1]]}, "not pairs of x and y"),
         (shape("mask", (7, 5), (8, 6), mask=png(Image.new("1", (4, 4)))), "leaves its picture"),
         (shape("mask", (0, 0), (1, 1), mask="%%"), "is not base64"),
     ],
 )
-def test_a_bad_shape_is_refused(tmp_path: Path, bad: dict[str, Any], words: str):
-    written(tmp_path, bad)
-    with pytest.raises(DataError, match=words):
-        only(tmp_path)
+def test_a_broken_shape_does_not_end_the_reading(tmp_path: Path, bad: dict[str, Any], words: str):
+    written(tmp_path, bad, shape("rectangle", (5, 4), (1, 2)))
+    broken, whole = only(tmp_path).things
+    assert words in broken.broken
+    assert (whole.broken, whole.box) == ("", (1, 2, 5, 4))
+
+
+def test_a_broken_mask_leaves_its_box(tmp_path: Path):
+    written(tmp_path, shape("mask", (1, 1), (3, 2), mask="%%"))
+    (found,) = only(tmp_path).things
+    assert (found.box, found.mask, bool(found.broken)) == ((1, 1, 3, 2), "", True)
+
+
+def test_a_polygon_of_two_points_is_the_box_between_them(tmp_path: Path):
+    written(tmp_path, shape("polygon", (5, 4), (1, 2)))
+    (found,) = only(tmp_path).things
+    assert (found.box, found.polygons) == ((1, 2, 5, 4), ())
+    assert "2 points" in found.broken
+
+
+def test_one_broken_polygon_of_a_group_leaves_the_others(tmp_path: Path):
+    written(tmp_path, shape("polygon", (0, 0), (2, 0), (2, 2), group_id=1), shape("polygon", (4, 0), group_id=1))
+    (found,) = only(tmp_path).things
+    assert found.polygons == ((0, 0, 2, 0, 2, 2),)
+    assert "1 points" in found.broken
+
+
+def test_four_corners_of_x_anylabeling_are_an_oriented_box(tmp_path: Path):
+    corners = ((3, 1), (5, 3), (4, 4), (2, 2))  # by hand: sides of 2 and 1 times the square root of 2, turned by 45
+    written(tmp_path, shape("rotation", *corners, direction=0.785398))
+    (found,) = only(tmp_path).things
+    assert found.rotation == pytest.approx(45)
+    width, height = found.box[2] - found.box[0], found.box[3] - found.box[1]
+    assert (width, height) == (pytest.approx(2 * 2**0.5), pytest.approx(2**0.5))
+    assert geometry.corners(found) == pytest.approx([v for corner in corners for v in corner])

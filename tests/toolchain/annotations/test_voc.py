@@ -6,7 +6,7 @@ from xml.etree.ElementTree import parse
 
 import pytest
 
-from toolchain.annotations import Picture, open_source, write
+from toolchain.annotations import Picture, convert, open_source, write
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -133,9 +133,6 @@ def test_splits_come_from_voc_lists_and_not_from_those_of_classes(tmp_path: Path
         ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares entities"),
         ('<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "declares entities"),
         ("<annotation><object>", "is not XML"),
-        ("<annotation><object><name>a</name></object></annotation>", "an object 'a' has no whole bndbox"),
-        (f"<annotation><object>{BOX.format('one', 2, 3, 4)}</object></annotation>", "'one' is not a number"),
-        (f"<annotation><object>{BOX.format('nan', 2, 3, 4)}</object></annotation>", "'nan' is not a finite number"),
     ],
 )
 def test_bad_xml_is_refused_by_its_name(tmp_path: Path, text: str, words: str):
@@ -150,3 +147,51 @@ def test_a_billion_laughs_are_refused_at_once(tmp_path: Path):
     (tmp_path / "a.xml").write_text(f'<!DOCTYPE a [<!ENTITY l0 "ha">{lines}]><annotation>&l9;</annotation>')
     with pytest.raises(DataError, match="declares entities"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        ("<name>a</name>", "no whole bndbox"),
+        (f"<name>a</name>{BOX.format('one', 2, 3, 4)}", "'one' is not a number"),
+        (f"<name>a</name>{BOX.format('nan', 2, 3, 4)}", "'nan' is not a finite number"),
+        ("<name>a</name><bndbox><xmin>1</xmin></bndbox>", "no whole bndbox"),
+    ],
+)
+def test_a_broken_box_does_not_end_the_reading(tmp_path: Path, inner: str, words: str):
+    whole = f"<object><name>b</name>{BOX.format(1, 2, 3, 4)}</object>"
+    (tmp_path / "a.xml").write_text(f"<annotation><object>{inner}</object>{whole}</annotation>")
+    ((broken, other),) = [picture.things for picture in open_source(tmp_path).pictures()]
+    assert words in broken.broken
+    assert (other.broken, other.box) == ("", (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("box", ["", BOX.format(2, 3, 6, 8)])
+@pytest.mark.parametrize(
+    "points",
+    [
+        "<x1>2</x1><y1>3</y1><x2>6</x2><y2>3</y2><x3>6</x3><y3>8</y3>",  # Roboflow, Labelbox
+        "<pt><x>2</x><y>3</y></pt><pt><x>6</x><y>3</y></pt><pt><x>6</x><y>8</y></pt>",  # LabelMe's XML
+    ],
+)
+def test_a_polygon_is_read_with_the_box_around_it(tmp_path: Path, box: str, points: str):
+    body = f"<object><name>a</name>{box}<polygon>{points}</polygon></object>"
+    (tmp_path / "a.xml").write_text(f"<annotation>{body}</annotation>")
+    ((found,),) = [picture.things for picture in open_source(tmp_path).pictures()]
+    assert (found.box, found.polygons, found.broken) == ((2, 3, 6, 8), ((2, 3, 6, 3, 6, 8),), "")
+
+
+def test_attributes_of_elements_are_written_again(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "one" / "a.png", 9, 9)
+    size = "<size><width>9</width><height>9</height></size>"
+    thing = f'<object id="7"><name>a</name>{BOX.format(1, 2, 3, 4)}</object>'
+    (tmp_path / "one" / "a.xml").write_text(f'<annotation verified="yes">{size}{thing}</annotation>')
+    assert convert(str(tmp_path / "one"), tmp_path / "two", "voc").losses == ()
+    text = (tmp_path / "two" / "Annotations" / "a.xml").read_text()
+    assert '<annotation verified="yes">' in text
+    assert '<object id="7">' in text
+    lost = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "coco").losses}
+    assert lost == {
+        "VOC's own attributes of its element of a picture",
+        "VOC's own attributes of its element of an object",
+    }

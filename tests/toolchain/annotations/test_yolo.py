@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -126,15 +127,35 @@ def test_four_corners_of_no_rectangle_stay_an_outline(labelimg: Path):
     assert len(thing.polygons[0]) == 8
 
 
-def test_key_points_are_kept(tmp_path: Path, draw: Draw):
+@pytest.mark.parametrize(
+    ("shape", "line", "points"),
+    [
+        ("[2, 3]", "0 0.5 0.5 0.5 1 0.1 0.2 2 0.3 0.4 1", (4, 4, 2, 12, 8, 1)),
+        ("[2, 2]", "0 0.5 0.5 0.5 1 0.1 0.2 0.3 0.4", (4, 4, 2, 12, 8, 2)),
+        ("[1, 3]", "0 0.5 0.5 0.5 1 0 0 0", (0, 0, 0)),
+    ],
+)
+def test_key_points_are_read_in_pixels_and_written_again(
+    tmp_path: Path, draw: Draw, shape: str, line: str, points: tuple[float, ...]
+):
     draw(tmp_path / "images" / "a.png", 40, 20)
-    text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 1.0 0.1 0.2 2 0.3 0.4 1")
-    text(tmp_path / "data.yaml", "train: images", "names: [dog]", "kpt_shape: [2, 3]")
+    text(tmp_path / "labels" / "a.txt", line)
+    text(tmp_path / "data.yaml", "train: images", "names: [dog]", f"kpt_shape: {shape}", "flip_idx: [0]")
     collection = open_source(tmp_path)
     (picture,) = collection.pictures()
-    assert picture.things[0].attributes == {"@yolo": {"keypoints": [0.1, 0.2, 2, 0.3, 0.4, 1]}}
-    write(tmp_path / "again", collection, collection.pictures(), "yolo")
-    assert (tmp_path / "again/labels/train/a.txt").read_text() == "0 0.5 0.5 0.5 1 0.1 0.2 2 0.3 0.4 1\n"
+    assert picture.things[0].keypoints == pytest.approx(points)
+    write(tmp_path / "again", collection, collection.pictures(), "yolo", "pose")
+    assert (tmp_path / "again/labels/train/a.txt").read_text() == f"{line}\n"
+    config = yaml.safe_load((tmp_path / "again/data.yaml").read_text())
+    assert (config["kpt_shape"], config["flip_idx"]) == (yaml.safe_load(shape), [0])
+
+
+def test_key_points_without_their_shape_have_visibilities_where_all_third_numbers_are(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "images" / "a.png", 40, 20)
+    text(tmp_path / "data.yaml", "train: images", "names: [dog]", "task: pose")
+    for line, points in (("0.1 0.2 2 0.3 0.4 1", (4, 4, 2, 12, 8, 1)), ("0.1 0.2 0.3 0.4", (4, 4, 2, 12, 8, 2))):
+        text(tmp_path / "labels" / "a.txt", f"0 0.5 0.5 0.5 1 {line}")
+        assert pictures(tmp_path)[0].things[0].keypoints == pytest.approx(points)
 
 
 def test_several_outlines_are_joined_without_area():
@@ -150,15 +171,20 @@ def test_several_outlines_are_joined_without_area():
     [
         ("0 0.5 0.5", "3 numbers; a box has 5"),
         ("0 0.5 0.5 0.5 0.5 0.5 0.5 0.5", "8 numbers"),
-        ("dog 0.5 0.5 0.5 0.5", "'dog' is not a number"),
         ("0 0.5 0.5 inf 0.5", "'inf' is not a finite number"),
     ],
 )
-def test_a_bad_line_is_refused_with_its_number(labelimg: Path, line: str, words: str):
+def test_a_broken_line_is_named_and_does_not_end_the_reading(labelimg: Path, line: str, words: str):
     text(labelimg / "a b.txt", "0 0.5 0.5 0.5 0.5", line)
-    with pytest.raises(DataError, match=words) as raised:
-        pictures(labelimg, format_="yolo")
-    assert "a b.txt, line 2" in str(raised.value)
+    whole, broken = pictures(labelimg, format_="yolo")[0].things
+    assert whole.broken == ""
+    assert words in broken.broken
+    assert "a b.txt, line 2" in broken.broken
+
+
+def test_a_class_is_a_number_however_it_is_written(labelimg: Path):
+    text(labelimg / "a b.txt", "0.000000000000000000e+00 0.5 0.5 0.5 0.5", "dog 0.5 0.5 0.5 0.5")
+    assert [thing.label for thing in pictures(labelimg, format_="yolo")[0].things] == ["dog", "@class dog"]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Config:
     rotated: str = "fix"  # EXIF asks to turn a picture: it is stored upright, and its boxes go with it
     offsets: str = "fix"  # VOC's coordinates count from 1: they are read as positions from 0
     unknown_label: str = "fail"  # an object's label is not in labels, or its class number has no name
+    broken_outline: str = "fix"  # an outline, mask or box cannot be read: the part that can be read stays
     swapped: str = "fix"  # right is left of left, or bottom above top: they are put in order
     outside: str = "fix"  # a box reaches outside its picture: it is clipped
     no_area: str = "drop"  # a box has no area (in its picture)

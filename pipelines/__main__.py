@@ -38,10 +38,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="RUN|MODEL|URL",
         help="a run's id, a registered model, or where one is served; default: the last run",
     )
+    _add_engine(command)
     command = commands.add_parser(
         "measure", help="measure and gate a registered model's variants again, on this machine"
     )
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
+    _add_engine(command)
     _add_run_options(command)
     _add_serve(commands.add_parser("serve", help="answer over HTTP with a registered model, on this machine"))
     command = commands.add_parser("openapi", help="a version's API, or what it breaks for callers of another")
@@ -49,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--version", default="", metavar="N", help="default: what serves, else the candidate")
     broken = "tell what callers of that version would lose; exits with 3 when there is anything"
     command.add_argument("--against", default="", metavar="M", help=broken)
+    _add_engine(command)
     _add_promote(commands.add_parser("promote", help="let a registered version serve, if it may"))
     command = commands.add_parser("rollback", help="let what served before serve again")
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
@@ -62,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("ledger", help="every promotion, canary, shadow, approval and rollback of a model")
     command.add_argument("model", metavar="MODEL", help="a registered model's name")
     command.add_argument("--json", action="store_true", help="all that is recorded, for programs")
+    _add_engine(command)
     _add_export(commands.add_parser("export-torchserve", help="write a registered model as TorchServe's archive"))
     _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
     _add_schedule(commands.add_parser("schedule", help="runs that start by the clock: manifests/schedules/"))
@@ -132,6 +136,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("--samples", default="", metavar="PLACE", help=place)
     command.add_argument("--sample-percent", type=float, default=10.0, metavar="N", help="of requests (10)")
     command.add_argument("--sample-rows", action="store_true", help="put texts and pictures themselves aside too")
+    _add_engine(command)
 
 
 def _add_promote(command: argparse.ArgumentParser) -> None:
@@ -204,6 +209,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--name", default="", help="of the model in TorchServe; default: as it is registered")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer; default: 1")
+    _add_engine(command)
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 
+from tests.machines import PROCESSORS, pretend
 from toolchain.artifacts.dataset import new_dataset
 from toolchain.artifacts.model import Signature, new_model
 from toolchain.artifacts.provenance import Work
@@ -25,6 +26,16 @@ LABELS = ("negative", "positive")
 
 settings.register_profile("toolchain", deadline=None)  # a busy machine breaks no law
 settings.load_profile("toolchain")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--processor", choices=sorted(PROCESSORS), help="pretend to run on this kind of processor")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    if kind := request.config.getoption("--processor"):
+        pretend(kind, tmp_path_factory.mktemp("machine"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,9 @@ Nothing waits in a pod: the run has ended, and each of its versions says which r
 """
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pipelines.engine.registry import registry_of
 from pipelines.engine.settings import Settings, open_registry
 from toolchain.errors import ConfigError
 
@@ -42,7 +41,7 @@ def _recorded(given: argparse.Namespace, settings: Settings, rejected: bool) -> 
 
     action = ledger.REJECTED if rejected else ledger.APPROVED
 
-    with _registry(given, settings) as found:
+    with registry_of(given.engine, settings) as found:
         tracker = open_registry(found)
         meant = _meant(tracker, given.run)
         model = meant[0].model
@@ -53,19 +52,6 @@ def _recorded(given: argparse.Namespace, settings: Settings, rejected: bool) -> 
         if tried and ledger.read(tracker, model).tried is None:
             _tell_servers(tracker, model, given, found)
     return model, "" if version.number == candidate else f" --version {version.number}"
-
-
-@contextmanager
-def _registry(given: argparse.Namespace, settings: Settings) -> Iterator[Settings]:
-    """Yield ``settings`` with the registry that is meant, which is reached while the block lasts."""
-    if (given.engine or settings.engine) != "cluster":
-        yield settings
-        return
-    from pipelines.engine.registry import registry_reached
-    from pipelines.engine.server import NAMESPACE
-
-    with registry_reached(settings, settings.namespace or NAMESPACE) as found:
-        yield found
 
 
 def _tell_servers(tracker: "Tracker", model: str, given: argparse.Namespace, settings: Settings) -> None:

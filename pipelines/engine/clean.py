@@ -9,6 +9,7 @@ from typing import Protocol
 from rich.table import Table
 
 from pipelines.engine.keeping import ARTIFACTS, LONG_AGO, Item, decide, period
+from pipelines.engine.registry import registry_of
 from pipelines.engine.settings import Settings, name_registry
 from pipelines.engine.tell import console
 from toolchain.progress import track
@@ -46,7 +47,8 @@ def _place(engine: str, settings: Settings, dry_run: bool) -> AbstractContextMan
     from pipelines.engine.leftovers import leftovers
     from pipelines.engine.stored import stored
 
-    needed = needed_by_models(settings)
+    with registry_of(engine, settings) as found:
+        needed = needed_by_models(found)
     return leftovers(settings, needed, dry_run) if engine == "local" else stored(settings, needed)
 
 

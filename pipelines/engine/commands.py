@@ -111,7 +111,7 @@ def report(given: argparse.Namespace, settings: Settings) -> int:
 def lineage(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.lineage import tell_lineage
 
-    tell_lineage(given.what, settings)
+    tell_lineage(given.what, settings, given.engine)
     return SUCCESS
 
 
@@ -124,8 +124,10 @@ def serve(given: argparse.Namespace, settings: Settings) -> int:
 
 def openapi(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.openapi import tell_openapi
+    from pipelines.engine.registry import registry_of
 
-    return SUCCESS if tell_openapi(given, settings) else NOT_PROMOTED
+    with registry_of(given.engine, settings) as found:
+        return SUCCESS if tell_openapi(given, found) else NOT_PROMOTED
 
 
 def promote(given: argparse.Namespace, settings: Settings) -> int:
@@ -150,15 +152,19 @@ def approve(given: argparse.Namespace, settings: Settings) -> int:
 
 def ledger(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine.promotion import tell_ledger
+    from pipelines.engine.registry import registry_of
 
-    tell_ledger(given, settings)
+    with registry_of(given.engine, settings) as found:
+        tell_ledger(given, found)
     return SUCCESS
 
 
 def export_torchserve(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.registry import registry_of
     from pipelines.engine.torchserve import export
 
-    export(given, settings)
+    with registry_of(given.engine, settings) as found:
+        export(given, found)
     return SUCCESS
 
 

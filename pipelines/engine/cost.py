@@ -142,16 +142,17 @@ def step_cost(step: StepRecord, run: Run) -> Cost:
 def log_cost(run: Run, prices: Prices, settings: Settings) -> None:
     """Log what ``run`` cost to its run in MLflow, where it has one and this machine reaches it."""
     own = [step for step in run.steps if step.step == "release.register" and step.state == runs.SUCCEEDED]
-    elsewhere = run.engine == runs.CLUSTER and settings.tracking_uri.startswith("sqlite")
-    if elsewhere or not own or own[0].cached:  # a cached registration is of another run, whose cost stands
+    if not own or own[0].cached:  # a cached registration is of another run, whose cost stands
         return
+    from pipelines.engine.registry import registry_of
     from toolchain.services.mlflow import Tracker
 
-    name_registry(settings)
     try:
-        tracker = Tracker()
-        for found in _in_mlflow(run, tracker):
-            tracker.log(found, metrics=_figures(cost_of(run), prices), tags={"toolchain.currency": prices.currency})
+        with registry_of(run.engine, settings) as found:
+            name_registry(found)
+            tracker = Tracker()
+            for one in _in_mlflow(run, tracker):
+                tracker.log(one, metrics=_figures(cost_of(run), prices), tags={"toolchain.currency": prices.currency})
     except ToolchainError as error:
         say(f"what the run cost is not in MLflow: {error}")
 

@@ -9,6 +9,7 @@ from urllib.request import urlopen
 from rich.tree import Tree
 
 from pipelines.engine import runs
+from pipelines.engine.registry import registry_of
 from pipelines.engine.runs import Run
 from pipelines.engine.settings import Settings, name_registry
 from pipelines.engine.tell import console
@@ -20,8 +21,10 @@ SHOWN_DIGITS = 12  # of a digest: enough to tell any two apart by eye
 SECONDS_TO_ANSWER = 10.0  # of a model server, which says at once what it serves
 
 
-def tell_lineage(what: str | None, settings: Settings) -> None:
+def tell_lineage(what: str | None, settings: Settings, engine: str | None = None) -> None:
     """Print the lineage of the run or registered model called ``what``, of what serves at that URL, or of the last run.
+
+    ``engine`` says whose registry is meant, "cluster" or "local"; None for that of the ``settings``.
 
     Raises:
         ConfigError: there is no such run, and no such registered model; or what serves is not registered.
@@ -31,10 +34,10 @@ def tell_lineage(what: str | None, settings: Settings) -> None:
     known = {run.id: run for run in runs.all_runs(settings.runs)}
     if what is None or what in known:
         name, lineages = _of_run(known[what] if what else runs.find_run(settings.runs))
-    elif what.startswith(("http://", "https://")):
-        name, lineages = _of_endpoint(what, settings)
     else:
-        name, lineages = _of_registered(what, settings)
+        find = _of_endpoint if what.startswith(("http://", "https://")) else _of_registered
+        with registry_of(engine, settings) as found:
+            name, lineages = find(what, found)
     tree = Tree(name)
     for variant, lineage in lineages.items():
         _grow(tree.add(variant), lineage, lineage[-1].digest)
@@ -79,6 +82,7 @@ def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tup
 
 
 def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+    from toolchain.services.patience import shown
     from toolchain.services.registry import find_digest
 
     digest, model = _answering(url)
@@ -86,8 +90,8 @@ def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[
     found = find_digest(digest, model)
     if found is None:
         raise ConfigError(
-            f"{url} answers with digest {digest[:SHOWN_DIGITS]}, which is not in the registry; name its MLflow server "
-            "in MLFLOW_TRACKING_URI"
+            f"{url} answers with digest {digest[:SHOWN_DIGITS]}, which is not in the registry at "
+            f"{shown(settings.tracking_uri)}; name its MLflow server in MLFLOW_TRACKING_URI, or give --engine cluster"
         )
     version, lineage = found
     title = f"{url} answers with version {version.number} of {version.model}, digest {digest[:SHOWN_DIGITS]}"

@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from pipelines.engine.bucket import OURS, inside
+from pipelines.engine.server import NAMESPACE
 from pipelines.engine.settings import Settings, doors_told
 from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
@@ -13,6 +14,20 @@ ADDRESS = "MLFLOW_TRACKING_URI"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 # Else MLflow sends its clients to S3 itself, by an address that only the inside of the cluster knows.
 THROUGH_MLFLOW = {"MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false"}
+
+
+@contextmanager
+def registry_of(engine: str | None, settings: Settings) -> Iterator[Settings]:
+    """Yield ``settings`` with the registry of ``engine``, by default theirs: the cluster's, or this machine's.
+
+    Raises:
+        ServiceError: the cluster's is not known, or cannot be reached.
+    """
+    if (engine or settings.engine) == "cluster":
+        with registry_reached(settings, settings.namespace or NAMESPACE) as found:
+            yield found
+    else:
+        yield settings
 
 
 @contextmanager
@@ -39,4 +54,4 @@ def registry_reached(settings: Settings, namespace: str) -> Iterator[Settings]:
         address = f"http://127.0.0.1:{port}" if place else told[ADDRESS]
         login = {name: told[name] for name in LOGIN if name in told}
         with doors_told({ADDRESS: address, **login, **THROUGH_MLFLOW}):
-            yield replace(settings, tracking_uri=address)
+            yield replace(settings, tracking_uri=address, registry=f"{namespace}.cluster")

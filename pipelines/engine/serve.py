@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.doctor import is_answering
 from pipelines.engine.records import read_record
+from pipelines.engine.registry import registry_of
 from pipelines.engine.settings import Settings, open_registry, step_environment
 from toolchain.artifacts.folder import write_json
 from toolchain.artifacts.model import open_model
@@ -46,7 +47,10 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
         ServiceError: the registry is away, and nothing of the model was served here before.
     """
     name, wanted = _wanted(given.model, given.alias)
-    words = _one_version(given, settings) if wanted else _what_is_promoted(name, settings)
+    with registry_of(given.engine, settings) as found:
+        words = _one_version(given, found) if wanted else _what_is_promoted(name, found)
+        if found.registry and not wanted:
+            print("later promotions on the cluster are not followed here: start it again for those", flush=True)
     command = [sys.executable, "-m", "toolchain.serve", *words, "--port", str(given.port), "--host", given.host]
     if given.grpc_port is not None:
         command += ["--grpc-port", str(given.grpc_port)]
@@ -92,7 +96,8 @@ def follow(name: str, settings: Settings) -> Traffic:
 
 def shelf(name: str, settings: Settings) -> Path:
     """Return the folder of what is, and was, served here of the model ``name``."""
-    return settings.runs / "served" / name
+    served = settings.runs / "served"
+    return served / f".{settings.registry}" / name if settings.registry else served / name  # no model begins with "."
 
 
 def _wanted(model: str, alias: str) -> tuple[str, str]:

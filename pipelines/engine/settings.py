@@ -29,6 +29,7 @@ class Settings:
     tracking_uri: str = field(repr=False)  # MLFLOW_TRACKING_URI, which may hold a password, else SQLite beside the runs
     owner: str = ""  # TOOLCHAIN_OWNER, else the name that this user has here: whose runs these are, on a cluster
     resources: str = ""  # TOOLCHAIN_RESOURCES: the size of steps on a cluster; "" for the usual one
+    registry: str = ""  # the cluster whose registry ``tracking_uri`` leads to; "" for the one that the user named
 
     @property
     def engine(self) -> str:

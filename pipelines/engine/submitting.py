@@ -21,9 +21,12 @@ def submit(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def measure(given: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.engine.registry import registry_of
+
     given.name, given.params = "measure", None
     given.parameters = [f"model={given.model}", *given.parameters]
-    return _run_here(given, settings)
+    with registry_of(given.engine, settings) as found:
+        return _run_here(given, found)
 
 
 def follow(given: argparse.Namespace, settings: Settings) -> int:

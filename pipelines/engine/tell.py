@@ -14,6 +14,7 @@ from pipelines.engine.records import read_record
 from pipelines.engine.runs import Run
 from pipelines.engine.server import NAMESPACE
 from pipelines.engine.settings import Settings
+from toolchain.services.patience import shown
 
 REGISTERING = "release.register"
 REPORT, DATA_REPORT = "release.report", "data.report"  # steps that write report.html and report.json
@@ -62,11 +63,11 @@ def summary(run: Run, settings: Settings) -> None:
 
 
 def _registry(run: Run, settings: Settings) -> str:
-    if run.engine == runs.CLUSTER:
+    if run.engine == runs.CLUSTER or settings.registry:
         namespace = settings.namespace or NAMESPACE
         return f"kubectl -n {namespace} port-forward service/toolchain-mlflow 5000, then http://127.0.0.1:5000"
     local = settings.tracking_uri.startswith("sqlite")
-    return "make mlflow, then http://127.0.0.1:5000" if local else settings.tracking_uri
+    return "make mlflow, then http://127.0.0.1:5000" if local else shown(settings.tracking_uri)
 
 
 def report_file(run: Run) -> Path | None:

@@ -17,6 +17,7 @@ from tests.toolchain.serve.conftest import LABELS, picture, problem, record, sav
 from toolchain.artifacts.expected import Expected, Row, read_expected, write_expected
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError, ConfigError
+from toolchain.processor import BASELINE, KINDS, describe
 from toolchain.serve.metrics import OBJECTIVE_S, buckets_for
 from toolchain.serve.parity import compare
 from toolchain.serve.program import serve
@@ -46,10 +47,12 @@ def test_answers_of_another_model_are_no_measure(serving: Serving, words: Path):
     assert "recorded from model abababababab" in problem(answer)["detail"]
 
 
-def test_another_kind_of_processor_is_named_when_answers_differ(words: Path):
-    other = Expected(open_model(words).digest, "amx", (Row(text="good", scores=(0.9, 0.1)),))
-    write_expected(words, other)
-    assert "recorded on amx" in load(Settings(model=words)).parity.reason
+@pytest.mark.parametrize("kind", [*KINDS.values(), BASELINE])
+def test_another_kind_of_processor_is_named_when_answers_differ(words: Path, kind: str):
+    write_expected(words, Expected(open_model(words).digest, kind, (Row(text="good", scores=(0.9, 0.1)),)))
+    here, reason = describe().kind, load(Settings(model=words)).parity.reason
+    assert reason.startswith("1 of 1 recorded rows are answered otherwise")
+    assert (f"they were recorded on {kind}, this is {here}" in reason) == (kind != here)
 
 
 def test_parity_is_asked_again_on_demand(serving: Serving, words: Path):

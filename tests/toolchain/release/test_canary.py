@@ -20,7 +20,7 @@ from tests.toolchain.serve.conftest import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.traffic import FILE, HEARTBEAT, parse
 from toolchain.errors import ConfigError, ServiceError
-from toolchain.release.promote import canary
+from toolchain.release.promote import canary, watcher
 from toolchain.release.promote.canary import Plan, Trial, shares
 from toolchain.release.promote.sequential import Hypotheses
 from toolchain.serve.exposition import Exposition
@@ -69,6 +69,7 @@ class Server:
     place: Path  # of the shelf
     models: list[Model]
     failing: float = 0.0  # share of the canary's requests
+    dying: float = 0.0  # share of the canary's requests on which the process dies; a new one counts from 0
     slow: float = 0.04  # share of requests that take 30 ms in place of 3, of both versions
     canary_slow: float = 0.04
     otherwise: float = 0.03
@@ -78,22 +79,31 @@ class Server:
     draw: Random = field(default_factory=lambda: Random(6))
 
     def __post_init__(self) -> None:
+        self.began = 1000.0
+        self._begin()
+
+    def _begin(self) -> None:
         self.metrics = [Metrics(model, self.model, str(n), 0.002) for n, model in enumerate(self.models, 1)]
+        self.began += 1
 
     def text(self) -> str:
         traffic = parse((self.place / FILE).read_bytes(), str(self.place))
         percent = traffic.percent if self.follows else 0.0
-        self.metrics[0].role("stable", 100 - percent)
-        self.metrics[1].role("canary", percent)
         for _ in range(self.requests):
             self._answer(percent)
+        self.metrics[0].role("stable", 100 - percent)
+        self.metrics[1].role("canary", percent)
         exposition = Exposition(self.model)
         exposition.refused({"2": self.refused} if self.refused else {})
-        return exposition.text(self.metrics if percent else self.metrics[:1]).decode()
+        lines = exposition.text(self.metrics if percent else self.metrics[:1]).decode().splitlines()
+        kept = [line for line in lines if not line.startswith("process_start_time_seconds ")]
+        return "\n".join([*kept, f"process_start_time_seconds {self.began}", ""])
 
     def _answer(self, percent: float) -> None:
         if self.draw.random() >= percent / 100:
             self.metrics[0].request("/predict", 200, 0.03 if self.draw.random() < self.slow else 0.003)
+        elif self.draw.random() < self.dying:
+            self._begin()
         elif self.draw.random() < self.failing:
             self.metrics[1].request("/predict", 500, 0.003)
         else:
@@ -170,6 +180,36 @@ def test_one_that_is_not_as_it_should_be_goes_back_to_nothing(said: dict, reason
     assert (last.action, last.version, last.reason) == ("canary ended", "2", outcome.reason)
     assert on_shelf(server) == ("1", 0)
     assert tracker.aliases(trial.model) == {"champion": "1"}
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
+def test_a_canary_whose_process_dies_is_rejected_although_no_metric_has_the_lost_requests(share: float, start: Start):
+    trial, server = start(dying=share)
+    outcome = trial.run()
+    assert not outcome.promoted
+    assert outcome.reason.startswith("a restarted during the trial: the requests that a process loses when it dies")
+    assert on_shelf(server) == ("1", 0)
+
+
+@pytest.mark.parametrize("expected", [None, {"a", "b"}], ids=["by address", "pods"])
+def test_a_server_that_stays_away_during_the_trial_ends_it(
+    expected: set[str] | None, start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(canary, "SECONDS_OF_SILENCE", 0.2)
+    trial, server = start()
+    first, looks = trial.texts, count()
+    trial.texts = lambda: {**first(), **({"b": server.text()} if next(looks) < 3 else {})}
+    trial.expected = lambda: expected
+    assert trial.run().reason == "b did not respond for 0.2 s during the trial"
+
+
+def test_a_pod_that_is_replaced_in_good_order_does_not_disturb_a_trial(start: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(canary, "SECONDS_OF_SILENCE", 0.0)
+    trial, server = start()
+    first, looks = trial.texts, count()
+    trial.texts = lambda: {**first(), ("old" if next(looks) < 3 else "new"): server.text()}
+    trial.expected = lambda: {"a", "new"}
+    assert trial.run().promoted
 
 
 def test_a_canary_that_is_as_slow_as_the_stable_version_is_not_to_blame(start: Start):
@@ -296,7 +336,7 @@ def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, trac
 def test_servers_hear_again_and_again_that_someone_watches_and_then_no_more(
     start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(canary, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(watcher, "BEAT_SECONDS", 0.01)
     trial, server = start()
     heartbeats, beat = list[bytes](), trial.beat
 

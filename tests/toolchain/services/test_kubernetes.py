@@ -79,6 +79,7 @@ def test_a_pod_is_described_and_the_services_settings_are_read(namespace: str):
     (pod,) = kubernetes.pods(namespace, "pipeline/runid=r1")
     assert (pod.name, pod.phase, pod.cpu, pod.memory_bytes) == ("p", "Pending", 0.01, 8 * 1024**2)
     assert kubernetes.pods(namespace, "pipeline/runid=r2") == []
+    assert kubernetes.living_pods(namespace, "pipeline/runid=r1") == {"p"}
     assert kubernetes.settings_of(namespace, "toolchain-steps") == {"TOOLCHAIN_BUCKET": "b", "AWS_ACCESS_KEY_ID": "k"}
     assert kubernetes.settings_of(namespace, "others") == {}
     assert not kubernetes.has_service(namespace, "ml-pipeline")

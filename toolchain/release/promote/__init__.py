@@ -164,13 +164,16 @@ def _trial(tracker: Tracker, push: Push, version: Version, decision: Decision, c
         pods = model_servers.selector(config.name)
         return kubernetes.pod_answers(config.namespace, pods, model_servers.HTTP, "metrics")
 
+    def expected() -> set[str] | None:
+        return None if config.servers else kubernetes.living_pods(config.namespace, model_servers.selector(config.name))
+
     def publish() -> None:
         shelf.publish(tracker, config.name, config.shelf)
 
     def beat() -> None:
         shelf.beat(config.shelf)
 
-    return Trial(tracker, config.name, version, entry, config.plan(first), publish, beat, texts)
+    return Trial(tracker, config.name, version, entry, config.plan(first), publish, beat, texts, expected)
 
 
 def _won(number: str, aliases: Mapping[str, str]) -> bool:

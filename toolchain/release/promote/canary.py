@@ -2,31 +2,28 @@
 
 Held against the stable version, from the counters of all servers, at each share anew: requests that failed by the
 server's fault; requests slower than nearly all of the stable version's; rows that get another label. Each by a
-sequential test, which needs no fixed number of requests. Whoever watches is no part of what serves: servers give a
+sequential test, which needs no fixed number of requests. A process that dies never reports the requests that it
+loses, so a server that restarts during the trial rejects the canary by itself, and none is promoted while a server that
+was seen before is missing. Whoever watches is no part of what serves: servers give a
 canary nothing when they have not heard of its watcher for a minute. Each entry in the ledger says until when someone
 watches, and a canary that nobody watches is ended, or gone on with, by the next promote.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from toolchain.errors import ConfigError, ConflictError, ServiceError, ToolchainError
 from toolchain.progress import say
 from toolchain.release.promote.figures import Figures, Seen
 from toolchain.release.promote.sequential import BAD, GOOD, Hypotheses, SequentialTest
+from toolchain.release.promote.watcher import NAP_SECONDS, beating, noted
 from toolchain.services import ledger
 from toolchain.services.ledger import Entry, Ledger
 from toolchain.services.mlflow import Tracker, Version
 
-NAP_SECONDS = 0.2  # until a wish to end is noticed
 LOOK_SECONDS = 2.0  # between two looks at the servers, who look at the traffic as often
-BEAT_SECONDS = 10.0  # between two heartbeats: servers wait for six of them
 SECONDS_TO_FOLLOW = 120.0  # for servers to load the version: seconds, a large one from S3 a minute
 SECONDS_OF_SILENCE = 30.0  # of servers that answered before; one that restarts is back by then
 SHARE_WITHIN = 0.95  # of the stable version's requests: what is slower than these is slow
@@ -71,11 +68,13 @@ class Trial:
     publish: Callable[[], object]  # puts what the ledger says where the servers look
     beat: Callable[[], object]  # tells servers that the canary is watched
     texts: Callable[[], Mapping[str, str]]  # of the servers' /metrics, by their names; raises ServiceError
+    expected: Callable[[], Set[str] | None] = lambda: None  # names of servers that should respond; None: those seen
     stages: list[dict[str, Any]] = field(default_factory=list)  # what was seen at each share, for the record
     figures: Figures = field(init=False)
     begun: bool = False  # whether the ledger has an entry of it
     bound: float | None = None  # seconds; what is slower is slow. None until the stable version told, at each share
     silent_since: float | None = None  # by the monotonic clock
+    missing_since: dict[str, float] = field(default_factory=dict)  # by server, by the monotonic clock
     signals: list[int] = field(default_factory=list)  # that asked this process to end
 
     def __post_init__(self) -> None:
@@ -84,7 +83,7 @@ class Trial:
     def run(self) -> Outcome:
         """Give one share after the other while nothing speaks against it, then promote it; else end it."""
         try:
-            with _noted(self.signals), _beating(self.beat):
+            with noted(self.signals), beating(self.beat):
                 return self._try()
         except DecidedElsewhere as decided:
             found = ledger.read(self.tracker, self.model)
@@ -137,7 +136,7 @@ class Trial:
             if bad := [name for name, decision in decisions.items() if decision == BAD]:
                 self._note(percent, counts)
                 raise AgainstIt("; ".join(self._told(name, tests[name]) for name in bad) + f" (at {percent:g} %)")
-            if all(decision == GOOD for decision in decisions.values()):
+            if all(decision == GOOD for decision in decisions.values()) and not self.figures.missing:
                 return self._note(percent, counts)
             if time.monotonic() > end:
                 self._note(percent, counts)
@@ -162,6 +161,7 @@ class Trial:
                 raise AgainstIt(f"servers were silent for {SECONDS_OF_SILENCE:g} s: {error}") from error
             return str(error)
         self.silent_since = None
+        self._check_processes()
         for server, state in self.figures.states.items():
             if final := [kind for kind in state.refused if kind in FINAL]:
                 raise AgainstIt(f"{server} refuses it: {', '.join(final)}; its log and /readyz say more")
@@ -169,6 +169,21 @@ class Trial:
         others = {server: state for server, state in states if abs(state.percent - percent) > 1e-9}
         told = [f"{name} gives {one.percent:g} %{_refused(one.refused)}" for name, one in others.items()]
         return "; ".join(told)
+
+    def _check_processes(self) -> None:
+        """Raise AgainstIt when a server restarted, or does not come back, although nobody ended it."""
+        if restarted := sorted(self.figures.restarted):
+            raise AgainstIt(
+                f"{', '.join(restarted)} restarted during the trial: the requests that a process loses when it dies "
+                "are in no metric. The log of its previous process has the cause"
+            )
+        expected = self.expected() if self.figures.missing else None
+        if expected is not None:
+            self.figures.forget(self.figures.missing - expected)
+        now = time.monotonic()
+        self.missing_since = {server: self.missing_since.get(server, now) for server in self.figures.missing}
+        if lost := sorted(server for server, since in self.missing_since.items() if now - since > SECONDS_OF_SILENCE):
+            raise AgainstIt(f"{', '.join(lost)} did not respond for {SECONDS_OF_SILENCE:g} s during the trial")
 
     def _seen(self) -> tuple[Seen, Seen]:
         """Return what was counted of the canary and of the stable version; raise DecidedElsewhere as ``_known``."""
@@ -249,52 +264,6 @@ class Trial:
             return
         except ToolchainError as error:
             say(f"the canary could not be ended ({error}); do it: python -m pipelines rollback {self.model}")
-
-
-@contextmanager
-def _noted(signals: list[int]) -> Iterator[None]:
-    """Note SIGINT and SIGTERM in ``signals`` while the block lasts; from the second on they interrupt as usual.
-
-    An exception at any place could come between an entry and the knowledge of it, or get lost where Python ignores it.
-    """
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if signals:
-            raise KeyboardInterrupt
-        signals.append(number)
-
-    if threading.current_thread() is not threading.main_thread():  # the only one that signals come to
-        yield
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _beating(beat: Callable[[], object]) -> Iterator[None]:
-    """Call ``beat`` again and again while the block lasts: in a thread, since storage that is away lets it wait."""
-    ended = threading.Event()
-
-    def work() -> None:
-        while True:
-            try:
-                beat()
-            except ToolchainError as error:
-                say(f"servers may not hear that the canary is watched: {error}")
-            if ended.wait(BEAT_SECONDS):
-                return
-
-    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(NAP_SECONDS)
 
 
 def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:

@@ -82,6 +82,8 @@ class Figures:
     def __init__(self, model: str) -> None:
         self.model = model
         self.states: dict[str, State] = {}  # by server, of the last look
+        self.restarted: set[str] = set()  # servers whose process ended and began again since the first look
+        self.missing: set[str] = set()  # servers that were seen before and are not part of the last look
         self._last: dict[str, tuple[float, dict[Series, float]]] = {}  # by server: when its process began, its counters
         self._sums: dict[Process, dict[Series, float]] = {}
 
@@ -92,11 +94,17 @@ class Figures:
             ServiceError: a text is none of a server's.
         """
         self.states = {}
+        self.missing = self._last.keys() - texts.keys()
         for server, text in texts.items():
             values = self._values(server, text)
             began = values.pop((BEGAN, frozenset()), 0.0)
             self.states[server] = _state(values, canary)
             self._add(server, began, {key: value for key, value in values.items() if key[0] in COUNTERS})
+
+    def forget(self, servers: set[str]) -> None:
+        """Take ``servers`` for ended: what they counted stays, and they are not missing any more."""
+        self._last = {server: seen for server, seen in self._last.items() if server not in servers}
+        self.missing = self.missing - servers
 
     def of(self, version: str) -> Seen:
         """Return what was counted of ``version`` since the first look."""
@@ -122,6 +130,8 @@ class Figures:
     def _add(self, server: str, began: float, values: dict[Series, float]) -> None:
         if server in self._last:
             before_began, before = self._last[server]
+            if began != before_began:
+                self.restarted.add(server)
             sums = self._sums.setdefault((server, began), {})
             for series, value in values.items():
                 known = before.get(series, 0.0) if began == before_began else 0.0

@@ -73,6 +73,17 @@ def pods(namespace: str, selector: str) -> list[Pod]:
     return sorted((_pod(item) for item in answer.items), key=lambda pod: (pod.created, pod.name))
 
 
+def living_pods(namespace: str, selector: str) -> set[str]:
+    """Return the names of pods whose labels match ``selector`` and that nobody is ending: not deleted, not evicted."""
+    answer = ask(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **patience()))
+    ended = ("Failed", "Succeeded")
+    return {
+        item.metadata.name
+        for item in answer.items
+        if item.metadata.deletion_timestamp is None and item.status.phase not in ended
+    }
+
+
 def log(namespace: str, pod: str, seconds: int | None = None) -> list[tuple[str, str]]:
     """Return (time, line) of what the main container of ``pod`` printed, in the last ``seconds`` when given."""
     text = ask(

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,13 +12,32 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 Item = TypeVar("Item")
+DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # hide what a text says
 WARNING = "warning: "  # begins a line that whoever follows the run is shown
 SECONDS_BETWEEN_LINES = 2.0  # often enough to see that it lives, seldom enough for a log
 
 
 def say(message: str) -> None:
     """Print one line that a person watching the step should see."""
-    print(message, flush=True)
+    print(printable(message), flush=True)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with its control characters written out, ``\\x1b`` for escape, so that a terminal shows them.
+
+    Names, reasons and tags come from services that others write to. Line breaks and tabs stay. Escaped are the
+    categories Cc (control) and the marks that change the direction of text (Unicode Standard Annex 9, table 4).
+    """
+    return "".join(_written_out(character) if _is_control(character) else character for character in text)
+
+
+def _is_control(character: str) -> bool:
+    kept = character in "\n\t"
+    return not kept and (unicodedata.category(character) == "Cc" or character in DIRECTION_MARKS)
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def warn(message: str) -> None:

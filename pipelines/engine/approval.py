@@ -27,17 +27,20 @@ def speak(given: argparse.Namespace, settings: Settings) -> None:
     rejected = given.command == "reject"
     if rejected and not given.reason.strip():
         raise ConfigError("reject without a reason: give one by --reason, it is recorded")
-    model, chosen = _recorded(given, settings, rejected)
+    model, chosen, serving = _recorded(given, settings, rejected)
     if rejected:
         print(f"rejected {given.run}: none of its versions of {model} will be promoted")
+        if serving:
+            print(f"version {serving} of {model} is one of them and still serves: python -m pipelines rollback {model}")
     else:
         print(f"approved {given.run}: python -m pipelines promote {model}{chosen} lets it serve")
 
 
-def _recorded(given: argparse.Namespace, settings: Settings, rejected: bool) -> tuple[str, str]:
-    """Record the word; return the model's name and the words that name one of its versions to ``promote``."""
+def _recorded(given: argparse.Namespace, settings: Settings, rejected: bool) -> tuple[str, str, str]:
+    """Record the word; return the model's name, the words that name one of its versions to ``promote``, and the number
+    of the version that serves if it is one of them, else ""."""
     from toolchain.services import ledger
-    from toolchain.services.registry import CANDIDATE
+    from toolchain.services.registry import CANDIDATE, TAG_DIGEST
 
     action = ledger.REJECTED if rejected else ledger.APPROVED
 
@@ -49,9 +52,12 @@ def _recorded(given: argparse.Namespace, settings: Settings, rejected: bool) -> 
         version = next((one for one in meant if one.number == candidate), meant[0])
         tried = ledger.read(tracker, model).tried
         ledger.speak(tracker, model, version, action, given.run, given.reason, settings.owner)
-        if tried and ledger.read(tracker, model).tried is None:
+        now = ledger.read(tracker, model)
+        if tried and now.tried is None:
             _tell_servers(tracker, model, given, found)
-    return model, "" if version.number == candidate else f" --version {version.number}"
+        digests = {one.tags.get(TAG_DIGEST) for one in meant}
+        serving = now.serving.version if now.serving and now.serving.digest in digests else ""
+    return model, "" if version.number == candidate else f" --version {version.number}", serving
 
 
 def _tell_servers(tracker: "Tracker", model: str, given: argparse.Namespace, settings: Settings) -> None:

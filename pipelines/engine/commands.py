@@ -48,7 +48,9 @@ def run(given: argparse.Namespace) -> int:
         sys.stdout.flush()
         return status
     except ToolchainError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from toolchain.progress import printable  # late: it imports rich, which --help does not need
+
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, ConfigError) else STEP_FAILED
     except KeyboardInterrupt:
         kept = "; what was finished is kept: the same command goes on from there" if given.command in RESUMED else ""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.engine.places import Place, place
 from pipelines.engine.settings import Settings, open_registry
 from pipelines.engine.tell import console
-from toolchain.errors import ConfigError, ServiceError, ToolchainError
+from toolchain.errors import ArtifactError, ConfigError, ServiceError, ToolchainError
+from toolchain.progress import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,14 +96,18 @@ def tell_ledger(given: argparse.Namespace, settings: Settings) -> None:
 
     tracker = _open(given.model, settings)
     aliases = _known(tracker, given.model)
-    found = ledger.read(tracker, given.model)
+    found, fault = ledger.inspect(tracker, given.model)
     if given.json:
         print(json.dumps([line.plain for line in found.lines], indent=1))
+    elif found.lines:
+        console().print(_table(found))
+    if fault:
+        raise ArtifactError(fault)
+    if given.json:
         return
     if not found.lines:
         print(f"nothing of {given.model} was promoted yet")
         return
-    console().print(_table(found))
     pointed = aliases.get(CHAMPION, "none")
     if found.serving and found.serving.version != pointed:
         print(
@@ -189,19 +194,23 @@ def _table(found: "Ledger") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
+    from toolchain.services.entries import DAMAGED
+
     table = Table(box=None, pad_edge=False)
     for name in ("", "when (UTC)", "who", "what", "version", "variant", "digest", "verdict", "reason"):
         folds = name in ("variant", "verdict", "reason")
         table.add_column(name, no_wrap=not folds, overflow="fold", min_width=12 if folds else None)
     for line in found.lines:
         entry = line.entry
-        at = datetime.fromtimestamp(entry.when / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        at = datetime.fromtimestamp(entry.when / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if entry.when else ""
         overrode = [f"by force, although {entry.overrode}"] if entry.overrode else []
-        void = [] if line.counts else ["void: another was first"]
+        void = [] if line.counts or entry.action == DAMAGED else ["void: another was first"]
         said = "; ".join(filter(None, [*void, entry.reason, *overrode]))
         share = f" {entry.percent:g} %" if entry.percent else ""
         what = (str(line.number), at, entry.who, f"{entry.action}{share}", entry.version, entry.variant)
         verdict = entry.verdict.partition(" (")[0]  # without its figures
         row = (*what, entry.digest[:SHOWN_DIGITS], verdict, said)
-        table.add_row(*map(escape, row))  # a person's words may hold what looks like Rich's marks
+        table.add_row(
+            *(escape(printable(cell)) for cell in row)
+        )  # a person's words may hold what looks like Rich's marks
     return table

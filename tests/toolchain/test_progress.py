@@ -1,7 +1,11 @@
+import unicodedata
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from toolchain import progress
-from toolchain.progress import Progress, say, track
+from toolchain.progress import DIRECTION_MARKS, Progress, printable, say, track
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +49,17 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         shown.advance(2, loss=1.0)
         assert shown._bar is not None
     assert "progress:" not in capsys.readouterr().out
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text())
+def test_what_is_printed_holds_no_control_character_but_breaks_and_tabs(text: str):
+    shown = printable(text)
+    assert not [c for c in shown if unicodedata.category(c) == "Cc" and c not in "\n\t"]
+    assert not set(shown) & set(DIRECTION_MARKS)
+    if text.isprintable():
+        assert shown == text
+
+
+def test_terminal_codes_are_written_out():
+    assert printable("red \x1b[31m\x07 and \u202etxet\r\n") == "red \\x1b[31m\\x07 and \\u202etxet\\r\n"

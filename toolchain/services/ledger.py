@@ -10,96 +10,41 @@ reason. The digests also show when an entry was changed or taken out. The alias 
 A canary is a version on trial: each entry gives it a share of the requests, until it is promoted or an entry ends it.
 A shadow answers nobody and is only compared; the next change of who answers ends it, so there is one of both at most.
 Approvals are entries too, so that what a person said of a version cannot be changed unseen either.
+
+Others share MLflow: a version of that model which is not an entry, or an entry that no writer of ours makes, is a
+damaged line. It is shown as such, does not count, and the rest is read. An entry that was changed, or one that follows
+an entry which is gone, makes the whole ledger untrustworthy: ``inspect`` shows it, ``read`` raises.
 """
 
 import json
-import time
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
-from uuid import uuid4
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from toolchain.artifacts.digest import sha256_of_json
-from toolchain.artifacts.traffic import Target, Traffic
+from toolchain.artifacts.traffic import Traffic
 from toolchain.errors import ArtifactError, ConfigError, ConflictError, ServiceError
 from toolchain.progress import say
+from toolchain.services.entries import APPROVED as APPROVED
+from toolchain.services.entries import CANARY as CANARY
+from toolchain.services.entries import CANARY_ENDED as CANARY_ENDED
+from toolchain.services.entries import CHANGED as CHANGED
+from toolchain.services.entries import DAMAGED as DAMAGED
+from toolchain.services.entries import PROMOTED as PROMOTED
+from toolchain.services.entries import REJECTED as REJECTED
+from toolchain.services.entries import ROLLED_BACK as ROLLED_BACK
+from toolchain.services.entries import SERVING as SERVING
+from toolchain.services.entries import SHADOW as SHADOW
+from toolchain.services.entries import SHADOW_ENDED as SHADOW_ENDED
+from toolchain.services.entries import SHOWN_DIGITS as SHOWN_DIGITS
+from toolchain.services.entries import TAG_SHA256 as TAG_SHA256
+from toolchain.services.entries import Entry as Entry
+from toolchain.services.entries import Line as Line
+from toolchain.services.entries import read_entry
 from toolchain.services.mlflow import Tracker, Version
 from toolchain.services.registry import CHAMPION, TAG_APPROVAL, TAG_DIGEST, TAG_ENTRY, TAG_VARIANT
 from toolchain.services.storage import bucket, s3
 
 SUFFIX = ".ledger"  # of the registered model that is a ledger, after the name of the model that it is about
 PREFIX = "ledger"  # in the bucket, of the copies
-TAG_SHA256 = "toolchain.sha256"  # of an entry, whose TAG_ENTRY is all that it says, as JSON: the digest of that
-PROMOTED, ROLLED_BACK = "promoted", "rolled back"
-CANARY, CANARY_ENDED = "canary", "canary ended"
-SHADOW, SHADOW_ENDED = "shadow", "shadow ended"
-APPROVED, REJECTED = "approved", "rejected"
-SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, SHADOW, SHADOW_ENDED)  # who is asked; the rest is said of one
-LATER = ("percent", "until", "run")  # fields that the first ledgers had not; no digest holds one that says nothing
-SHOWN_DIGITS = 12  # of a digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One change of what serves, or one word on what may."""
-
-    action: str  # one of SERVING, APPROVED or REJECTED
-    version: str  # of the model: that serves from then on, is on trial or was; one of those approved or not
-    digest: str  # of that version's files
-    variant: str
-    verdict: str  # the gate's, in words
-    reason: str = ""  # a person's, or the canary's own; "" for none
-    overrode: str = ""  # what spoke against it and was overridden by force, "" for nothing
-    who: str = ""
-    previous: str = ""  # the digest of the entry that this one follows, "" for the first
-    when: int = field(default_factory=lambda: int(time.time() * 1000))  # milliseconds since 1970, UTC
-    key: str = field(default_factory=lambda: uuid4().hex)  # tells two that say the same apart
-    percent: float = 0.0  # of a canary: the share of requests that it answers, 0..100
-    until: int = 0  # of a canary: when whoever watches it is done, milliseconds since 1970, UTC; later nobody watches
-    run: str = ""  # of an approval: the run whose versions are meant, all of them
-
-    @property
-    def said(self) -> dict[str, object]:
-        """All that it says, in the words of its time."""
-        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
-
-    @property
-    def sha256(self) -> str:
-        return sha256_of_json(self.said)
-
-    def again(self, **said: Any) -> "Entry":
-        """Return a new entry, of now, that is like this one but for ``said``."""
-        return Entry(**{**asdict(self), "when": int(time.time() * 1000), "key": uuid4().hex, **said})
-
-    @property
-    def target(self) -> Target:
-        return Target(version=self.version, digest=self.digest, variant=self.variant)
-
-    @property
-    def told(self) -> str:
-        """What happened, in a line."""
-        by = f" by {self.who}" if self.who else ""
-        why = f": {self.reason}" if self.reason else ""
-        what = f"version {self.version} ({self.variant}, digest {self.digest[:SHOWN_DIGITS]})"
-        words = {ROLLED_BACK: "rolled back to", CANARY: f"gave {self.percent:g} % to the canary"}
-        words |= {CANARY_ENDED: "ended the canary", SHADOW: "began the shadow", SHADOW_ENDED: "ended the shadow"}
-        return f"{words.get(self.action, self.action)} {what}{by}{why}"
-
-
-@dataclass(frozen=True)
-class Line:
-    """An entry where it stands in the ledger."""
-
-    number: int  # from 1
-    entry: Entry
-    counts: bool  # False for one that lost against another
-
-    @property
-    def plain(self) -> dict[str, object]:
-        """Everything in it, as JSON holds it."""
-        at = datetime.fromtimestamp(self.entry.when / 1000, UTC).isoformat(timespec="milliseconds")
-        said = {**self.entry.said, "when": at, "sha256": self.entry.sha256}
-        return {"number": self.number, "counts": self.counts, **said}
 
 
 @dataclass(frozen=True)
@@ -122,7 +67,7 @@ class Ledger:
             if line.counts and line.entry.action == PROMOTED:
                 standing.append(line.entry)
             elif line.counts and line.entry.action == ROLLED_BACK:
-                standing.pop()
+                standing = _up_to(standing[:-1], line.entry.digest)
         return standing
 
     @property
@@ -166,19 +111,33 @@ def read(tracker: Tracker, model: str) -> Ledger:
         ArtifactError: an entry was changed, or taken out.
         ServiceError: MLflow does not answer, or refuses.
     """
+    ledger, fault = inspect(tracker, model)
+    if fault:
+        raise ArtifactError(fault)
+    return ledger
+
+
+def inspect(tracker: Tracker, model: str) -> tuple[Ledger, str]:
+    """Return the ledger of ``model`` with all lines that can be shown, and why it must not be trusted, "" if it can be.
+
+    Raises:
+        ServiceError: MLflow does not answer, or refuses.
+    """
     lines: list[Line] = []
-    chain = [""]
+    chain, changed = [""], 0
     for place, version in enumerate(tracker.versions(model + SUFFIX), 1):
-        entry = _entry(version)
-        if entry is None or int(version.number) != place or entry.previous not in chain:
-            raise ArtifactError(
-                f"entry {place} of {model}{SUFFIX} in MLflow was changed or taken out; compare it with its copy in S3, "
-                f"and rename that registered model to begin a new ledger"
-            )
-        lines.append(Line(place, entry, counts=entry.previous == chain[-1]))
+        entry = read_entry(version)
+        ours = entry.action != DAMAGED
+        if int(version.number) != place or entry.reason == CHANGED or (ours and entry.previous not in chain):
+            changed = changed or place
+        lines.append(Line(int(version.number), entry, counts=ours and entry.previous == chain[-1]))
         if lines[-1].counts:
             chain.append(entry.sha256)
-    return Ledger(model, tuple(lines))
+    fault = (
+        f"entry {changed} of {model}{SUFFIX} in MLflow was changed or taken out; compare it with its copy in S3, and "
+        "rename that registered model to begin a new ledger"
+    )
+    return Ledger(model, tuple(lines)), fault if changed else ""
 
 
 def append(tracker: Tracker, model: str, version: Version, entry: Entry) -> Ledger:
@@ -209,18 +168,16 @@ def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
     A canary that is on trial, or a shadow, ends instead: what served before it is the stable version, which goes on.
 
     Raises:
-        ConfigError: nothing was promoted before what serves.
+        ConfigError: nothing was promoted before what serves, or a person has rejected all of it.
         ArtifactError: what served before is not in the registry any more, or another than it was.
         ConflictError, ServiceError: as ``append``.
     """
     ledger = read(tracker, model)
     if ledger.tried:
         return end_trial(tracker, ledger, reason or "rolled back", who)
-    if len(ledger.served) < 2:
-        serving = f"version {ledger.serving.version}" if ledger.serving else "anything was promoted"
-        raise ConfigError(f"nothing of {model} served before {serving}; promote another version instead")
-    target = ledger.served[-2]
-    version = next((one for one in tracker.versions(model) if one.number == target.version), None)
+    versions = {one.number: one for one in tracker.versions(model)}
+    target = _previous(ledger, versions)
+    version = versions.get(target.version)
     if version is None or version.tags.get(TAG_DIGEST) != target.digest:
         raise ArtifactError(
             f"version {target.version} of {model}, which served before, is gone from MLflow; promote one"
@@ -229,6 +186,25 @@ def rollback(tracker: Tracker, model: str, reason: str, who: str) -> Entry:
     entry = Entry(action=ROLLED_BACK, **kept, reason=reason, who=who, previous=ledger.head)
     append(tracker, model, version, entry)
     return entry
+
+
+def _previous(ledger: Ledger, versions: Mapping[str, Version]) -> Entry:
+    """Return the promotion before the one that serves, leaving out versions that a person has rejected since."""
+    if len(ledger.served) < 2:
+        serving = f"version {ledger.serving.version}" if ledger.serving else "anything was promoted"
+        raise ConfigError(f"nothing of {ledger.model} served before {serving}; promote another version instead")
+    rejected = []
+    for entry in reversed(ledger.served[:-1]):
+        run = versions[entry.version].tags.get(TAG_APPROVAL, "") if entry.version in versions else ""
+        word = ledger.word_on(run) if run else None
+        if word is None or word.action != REJECTED:
+            return entry
+        rejected.append(f"version {entry.version} (rejected by {word.who or 'a person'}: {word.reason})")
+        say(f"skipping {rejected[-1]}, which served before")
+    raise ConfigError(
+        f"no version of {ledger.model} that served before can serve again: {', '.join(rejected)}; approve one of their "
+        "runs, or promote another version"
+    )
 
 
 def speak(tracker: Tracker, model: str, version: Version, action: str, run: str, reason: str, who: str) -> Entry:
@@ -303,10 +279,7 @@ def _behind(tracker: Tracker, model: str, entry: Entry) -> Version:
     return next(one for one in reversed(known) if one.tags.get(TAG_DIGEST) == entry.digest)
 
 
-def _entry(version: Version) -> Entry | None:
-    """Return what ``version`` says, None when that is no entry or was changed."""
-    try:
-        entry = Entry(**json.loads(version.tags.get(TAG_ENTRY, "")))
-    except (ValueError, TypeError):
-        return None
-    return entry if entry.sha256 == version.tags.get(TAG_SHA256) else None
+def _up_to(standing: list[Entry], digest: str) -> list[Entry]:
+    """Return ``standing`` up to the last entry with ``digest``: rejected versions between are skipped by a rollback."""
+    places = [place for place, entry in enumerate(standing) if entry.digest == digest]
+    return standing[: places[-1] + 1] if places else standing

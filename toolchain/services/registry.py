@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from toolchain.artifacts.model import DESCRIPTION
 from toolchain.artifacts.provenance import Provenance, lineage_from_json
 from toolchain.errors import ConfigError
-from toolchain.services.mlflow import Tracker, Version
+from toolchain.services.mlflow import Run, Tracker, Version
 
 CANDIDATE = "candidate"  # the alias of the gate's winner; with "-" and the kind of processor, of the winner there
 CHAMPION = "champion"  # the alias of what serves, which follows the ledger
@@ -65,11 +65,27 @@ def find(tracker: Tracker, model: str) -> Registration | None:
         return None
     wanted = tracker.aliased(name, alias) if alias else number
     marked = [run for run in tracker.runs({TAG_MODEL: name}) if TAG_REGISTERED in run.tags]
-    for run in sorted(marked, key=lambda run: int(run.tags[TAG_REGISTERED]), reverse=True):
-        numbers = json.loads(run.tags[TAG_VERSIONS])
-        if set(numbers.values()) <= known.keys() and (not wanted or wanted in numbers.values()):
+    for run in sorted(marked, key=lambda run: _registered_at(run), reverse=True):
+        numbers = _registered_versions(run)
+        if numbers and set(numbers.values()) <= known.keys() and (not wanted or wanted in numbers.values()):
             return Registration(name, run.id, run.tags, {variant: known[one] for variant, one in numbers.items()})
     return None
+
+
+def _registered_at(run: Run) -> int:
+    """Return when ``run`` was registered, milliseconds since 1970; -1 where somebody else wrote the tag."""
+    at = run.tags[TAG_REGISTERED]
+    return int(at) if at.isascii() and at.isdigit() else -1
+
+
+def _registered_versions(run: Run) -> dict[str, str]:
+    """Return the version's number by variant, {} where somebody else wrote the tag."""
+    try:
+        numbers = json.loads(run.tags.get(TAG_VERSIONS, ""))
+    except ValueError:
+        return {}
+    sound = isinstance(numbers, dict) and all(isinstance(number, str) for number in numbers.values())
+    return dict(numbers) if sound else {}
 
 
 def split_name(model: str) -> tuple[str, str, str]:
@@ -93,7 +109,7 @@ def named(tracker: Tracker, model: str, *usual: str) -> Named:
     that the model has.
 
     Raises:
-        ConfigError: there is no such model, version or alias.
+        ConfigError: there is no such model, version or alias, or the version was registered by something else.
         ServiceError: the server does not answer, or refuses.
     """
     name, number, alias = split_name(model)
@@ -108,6 +124,11 @@ def named(tracker: Tracker, model: str, *usual: str) -> Named:
         number = aliases[alias]
     if number not in versions:
         raise ConfigError(f"{name} has no version {number}; it has {', '.join(versions)}")
+    if TAG_DIGEST not in versions[number].tags:
+        raise ConfigError(
+            f"version {number} of {name} has no tag {TAG_DIGEST!r}: it was not registered by a pipeline of this "
+            "toolchain; name another version"
+        )
     return Named(versions[number], alias, aliases, versions)
 
 

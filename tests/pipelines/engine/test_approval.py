@@ -96,6 +96,18 @@ def test_a_rejected_run_is_never_promoted_until_someone_approves_it_after_all(
     assert promote() == 0
 
 
+def test_rejecting_what_serves_says_that_it_still_serves(
+    model: str, promote: Promote, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["approve", f"{RUN}-{model}"]) == 0
+    assert promote("--version", "2") == 0
+    capsys.readouterr()
+    assert main(["reject", f"{RUN}-{model}", "--reason", "it is rude"]) == 0
+    assert (
+        f"version 2 of {model} is one of them and still serves: python -m pipelines rollback" in capsys.readouterr().out
+    )
+
+
 def test_what_asked_for_no_approval_waits_for_none(promote: Promote):
     assert promote("--version", "1") == 0
 

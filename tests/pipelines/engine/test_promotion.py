@@ -22,7 +22,7 @@ from toolchain.artifacts.dataset import new_dataset, open_dataset
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.services import patience
+from toolchain.services import ledger, patience
 from toolchain.services.mlflow import Tracker
 
 ROOT = Path(__file__).parents[3]
@@ -172,6 +172,32 @@ def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
     assert f"points at version 1, the ledger says 2: python -m pipelines promote {model} --version 2" in told
     assert main(["promote", model, "--version", "2"]) == 0
     assert champion(tracker, model) == "2"
+
+
+def test_a_ledger_with_versions_of_others_is_shown_without_their_terminal_codes(
+    model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
+):
+    main(["promote", model, "--reason", "better \x1b[2Jthan before"])
+    strange = tracker.versions(f"{model}.ledger")[0]
+    tracker.add_version(f"{model}.ledger", strange.run, strange.path, {ledger.TAG_ENTRY: "\x1b]0;mine\x07"}, "")
+    capsys.readouterr()
+    assert main(["ledger", model]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+    assert r"better \x1b[2Jthan" in printed
+    assert "damaged" in printed
+    assert main(["ledger", model, "--json"]) == 0
+    assert [line["action"] for line in json.loads(capsys.readouterr().out)] == ["promoted", "damaged"]
+
+
+def test_a_version_that_something_else_registered_is_refused_in_one_line(
+    model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
+):
+    known = tracker.versions(model)[0]
+    strange = tracker.add_version(model, known.run, known.path, {}, "")
+    assert main(["promote", model, "--version", strange.number]) == 2
+    assert f"version {strange.number} of {model} has no tag 'digest'" in capsys.readouterr().err
 
 
 def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]):

@@ -2,24 +2,31 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from toolchain.errors import ArtifactError, ConfigError, ConflictError
 from toolchain.services import ledger, patience
+from toolchain.services.entries import read_entry
 from toolchain.services.ledger import APPROVED, CANARY, CANARY_ENDED, PROMOTED, REJECTED, SHADOW, SHADOW_ENDED, Entry
 from toolchain.services.mlflow import Tracker, Version
 from toolchain.services.storage import s3
 
 ROOT = Path(__file__).parents[3]
+NUMBERS = count(1)  # of models: each test has its own
 DIGESTS = {"1": "1" * 64, "2": "2" * 64, "3": "3" * 64}
 PROMOTER = """
 import sys
@@ -66,7 +73,7 @@ def tracker(database: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
 @pytest.fixture
 def model(tracker: Tracker, request: pytest.FixtureRequest) -> str:
     """The name of a model of three versions that this test alone has."""
-    name = request.node.name[:60].partition("[")[0]
+    name = f"{request.node.name[:60].partition('[')[0]}-{next(NUMBERS)}"
     register(tracker, name)
     return name
 
@@ -134,6 +141,29 @@ def test_rolling_back_goes_the_whole_way_and_never_forward_again(tracker: Tracke
         ("rolled back", "2", "bob"),
         ("rolled back", "1", "bob"),
     ]
+
+
+def test_a_rollback_skips_what_a_person_has_rejected(tracker: Tracker, model: str, capsys: pytest.CaptureFixture[str]):
+    promote(tracker, model, "1", "2", "3")
+    second = version(tracker, model, "2")
+    tracker.tag_version(second, {"approval": "nightly-7"})
+    ledger.speak(tracker, model, second, REJECTED, "nightly-7", "it is rude", "ann")
+    assert ledger.rollback(tracker, model, "", "").version == "1"
+    assert "skipping version 2 (rejected by ann: it is rude)" in capsys.readouterr().out
+    assert [one.version for one in ledger.read(tracker, model).served] == ["1"]
+    with pytest.raises(ConfigError, match="served before version 1"):
+        ledger.rollback(tracker, model, "", "")
+
+
+def test_a_rollback_is_refused_where_all_that_served_before_is_rejected(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    first = version(tracker, model, "1")
+    tracker.tag_version(first, {"approval": "nightly-6"})
+    ledger.speak(tracker, model, first, REJECTED, "nightly-6", "it is rude", "ann")
+    with pytest.raises(ConfigError, match=r"version 1 \(rejected by ann: it is rude\); approve one"):
+        ledger.rollback(tracker, model, "", "")
+    ledger.speak(tracker, model, first, APPROVED, "nightly-6", "", "ann")
+    assert ledger.rollback(tracker, model, "", "").version == "1"
 
 
 def test_after_a_rollback_a_promotion_rolls_back_to_what_served_then(tracker: Tracker, model: str):
@@ -204,9 +234,74 @@ def test_an_entry_that_was_taken_out_is_found(tracker: Tracker, model: str):
         ledger.read(tracker, model)
 
 
-def test_what_is_no_entry_is_no_ledger(tracker: Tracker, model: str):
+def test_a_version_of_others_in_the_ledger_is_a_damaged_line_and_the_rest_is_read(tracker: Tracker, model: str):
     register(tracker, f"{model}.ledger")
-    with pytest.raises(ArtifactError, match="entry 1"):
+    found = promote(tracker, model, "1", "2")
+    lines = [(line.number, line.entry.action, line.counts) for line in found.lines]
+    assert lines[:3] == [(number, "damaged", False) for number in (1, 2, 3)]
+    assert lines[3:] == [(4, "promoted", True), (5, "promoted", True)]
+    assert found.lines[0].entry.reason == "it is not an entry"
+    assert json.loads(json.dumps(found.lines[0].plain))["action"] == "damaged"
+    assert ledger.rollback(tracker, model, "", "").version == "1"
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"percent": 900}, "percent is 900, not 0 to 100"),
+        ({"percent": True}, "percent is True"),
+        ({"percent": float("nan")}, "percent is nan"),
+        ({"version": "two"}, "version is 'two', not a number"),
+        ({"version": 2}, "version is 2, not text"),
+        ({"version": "²"}, "version is '²', not a number"),
+        ({"digest": "1234"}, "digest is '1234', not 64 hexadecimal digits"),
+        ({"action": "explode"}, "action is 'explode'"),
+        ({"action": ["promoted"]}, r"action is \['promoted'\], not text"),
+        ({"when": 10**18}, "when is 1000000000000000000, not milliseconds"),
+        ({"when": "yesterday"}, "when is 'yesterday'"),
+        ({"who": None}, "who is None, not text"),
+        ({"until": -1}, "until is -1"),
+    ],
+)
+def test_an_entry_that_no_writer_of_ours_makes_does_not_count(
+    said: dict[str, Any], fault: str, tracker: Tracker, model: str
+):
+    head = promote(tracker, model, "1").head
+    odd = replace(entry("2", head), **said)
+    first = version(tracker, model, "2")
+    tags = {ledger.TAG_ENTRY: json.dumps(odd.said), ledger.TAG_SHA256: odd.sha256}
+    tracker.add_version(f"{model}.ledger", first.run, first.path, tags, "")
+    found = promote(tracker, model, "3")
+    assert [line.counts for line in found.lines] == [True, False, True]
+    assert re.match(fault, found.lines[1].entry.reason)
+    assert [one.version for one in found.served] == ["1", "3"]
+
+
+def test_a_rollback_where_nothing_was_promoted_changes_nothing(tracker: Tracker, model: str):
+    first = version(tracker, model, "1")
+    odd = replace(entry("1", ""), action=ledger.ROLLED_BACK)
+    tags = {ledger.TAG_ENTRY: json.dumps(odd.said), ledger.TAG_SHA256: odd.sha256}
+    tracker.add_version(f"{model}.ledger", first.run, first.path, tags, "")
+    assert ledger.read(tracker, model).serving is None
+    assert promote(tracker, model, "2").serving.version == "2"
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists) | st.text())
+def test_whatever_an_entry_holds_it_is_read_or_damaged(value: object):
+    for text in (json.dumps(value), json.dumps({"action": "promoted", "version": value}), str(value)):
+        kept = Version("m.ledger", "1", "r", "p", {ledger.TAG_ENTRY: text, ledger.TAG_SHA256: ""})
+        assert read_entry(kept).action == "damaged"
+
+
+def test_a_changed_ledger_can_be_inspected(tracker: Tracker, model: str):
+    promote(tracker, model, "1", "2")
+    kept = tracker.versions(f"{model}.ledger")[1]
+    said = json.loads(kept.tags[ledger.TAG_ENTRY])
+    tracker.tag_version(kept, {ledger.TAG_ENTRY: json.dumps({**said, "who": "eve"})})
+    found, fault = ledger.inspect(tracker, model)
+    assert [line.entry.action for line in found.lines] == ["promoted", "damaged"]
+    assert "entry 2" in fault
+    with pytest.raises(ArtifactError, match="entry 2"):
         ledger.read(tracker, model)
 
 

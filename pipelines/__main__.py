@@ -132,6 +132,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
     command.add_argument("--host", default="127.0.0.1", help="the address it listens at; 0.0.0.0 for all")
     command.add_argument("--streams", type=int, default=0, metavar="N", help="answers at a time; default: one a core")
+    command.add_argument("--require-tokens", action="store_true", help="do not start without TOOLCHAIN_SERVE_TOKENS")
     place = "a folder or s3://BUCKET/PREFIX for samples of what is asked, as numbers and answers; default: none"
     command.add_argument("--samples", default="", metavar="PLACE", help=place)
     command.add_argument("--sample-percent", type=float, default=10.0, metavar="N", help="of requests (10)")
@@ -186,6 +187,12 @@ def _add_promote(command: argparse.ArgumentParser) -> None:
         type=float,
         metavar="N",
         help="on a cluster: of requests whose figures go to s3://BUCKET/samples; default: as it is, 0 for a new one",
+    )
+    command.add_argument(
+        "--require-tokens",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="on a cluster: pods do not start without the Secret serve-tokens; default: as it is, not for a new one",
     )
     _add_place(command)
 

@@ -50,6 +50,7 @@ class Cluster:
     size: str = ""  # of the pods; "": as they are
     gpus: int | None = None  # of each pod; None: as they are
     sample_percent: float | None = None  # of requests that samples are kept of; None: as it is
+    require_tokens: bool | None = None  # whether pods must not start without bearer tokens; None: as it is
     renewed: bool = True  # whether the pods get the image of this checkout; a rollback leaves theirs
     servers: Sequence[str] = field(default_factory=list)  # the pods are asked instead
 
@@ -75,7 +76,12 @@ class Cluster:
     def _apply(self, traffic: "Traffic", serving: "Entry") -> None:
         from pipelines.engine import model_server
 
-        how: dict[str, Any] = {"gpus": self.gpus, "sample_percent": self.sample_percent, "renewed": self.renewed}
+        how: dict[str, Any] = {
+            "gpus": self.gpus,
+            "sample_percent": self.sample_percent,
+            "require_tokens": self.require_tokens,
+            "renewed": self.renewed,
+        }
         model_server.apply(self.namespace, self.shelf, traffic, serving, size=self.size, **how)
 
 
@@ -121,7 +127,7 @@ def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     size = given.resources or settings.resources
     if given.sample_percent is not None and not 0 <= given.sample_percent <= 100:
         raise ConfigError(f"--sample-percent is {given.sample_percent:g}: give 0 (no samples) to 100")
-    named = {"gpus": given.gpus, "sample_percent": given.sample_percent}
+    named = {name: getattr(given, name) for name in ("gpus", "sample_percent", "require_tokens")}
     return {"size": cluster.size(size) if size else "", **named}
 
 

@@ -56,6 +56,7 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
         command += ["--grpc-port", str(given.grpc_port)]
     if given.streams:
         command += ["--streams", str(given.streams)]
+    command += ["--require-tokens"] if given.require_tokens else []
     if given.samples:
         command += ["--samples", given.samples, "--sample-percent", str(given.sample_percent)]
         command += ["--sample-rows"] if given.sample_rows else []

@@ -61,9 +61,15 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--name", default="model", help="what callers know it by; a shelf's traffic.json says it itself")
     top.add_argument("--version", default="", help="default: the first digits of its digest")
     top.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all addresses")
+    hosts = "names that callers may use for this server, with commas; .NAME for all below it, * for all; "
+    hosts += "default: all, but at an address of this machine alone localhost"
+    top.add_argument("--allowed-hosts", default="", metavar="NAMES", help=hosts)
     top.add_argument("--parity", type=Path, metavar="FOLDER", help="where expected.json is; default: in the model")
     grpc = "where gRPC listens too; 0 for any port that is free; default: nowhere"
     top.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
+    mounted = "a folder that a Secret with TOOLCHAIN_SERVE_TOKENS may be mounted at; else the environment has it"
+    top.add_argument("--tokens-dir", type=Path, metavar="FOLDER", help=mounted)
+    top.add_argument("--require-tokens", action="store_true", help="do not start without bearer tokens")
     top.add_argument("--certificate", type=Path, metavar="FILE", help="PEM; with --key, for TLS")
     top.add_argument("--key", type=Path, metavar="FILE", help="PEM")
     sampled = "a folder or s3://BUCKET/PREFIX for samples of what is asked, as numbers and answers; default: none"

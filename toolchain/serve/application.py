@@ -21,6 +21,7 @@ from toolchain.serve.fleet import Fleet
 from toolchain.serve.following import Follower
 from toolchain.serve.predict import JSON, predict
 from toolchain.serve.problems import respond, tell_problems
+from toolchain.serve.response_headers import DOCS_FILES, docs_page
 
 PREDICT = "/predict"
 
@@ -38,9 +39,15 @@ def build(fleet: Fleet, tokens: Sequence[str] = (), follower: Follower | None = 
         await fleet.close()
 
     app = FastAPIOffline(
-        redoc_url=None, static_url="/docs-files", title=fleet.name, lifespan=lifespan, redirect_slashes=False
+        docs_url=None,
+        redoc_url=None,
+        static_url=DOCS_FILES,
+        title=fleet.name,
+        lifespan=lifespan,
+        redirect_slashes=False,
     )
     door = Door(app, fleet, tokens)
+    _add_docs(app, fleet)
     _add_predict(app, fleet)
     _add_health(app, fleet, door)
     inference_protocol.add_routes(app, fleet)
@@ -48,6 +55,15 @@ def build(fleet: Fleet, tokens: Sequence[str] = (), follower: Follower | None = 
     tell_problems(app)
     door.direct = {route.path: route for route in app.routes if isinstance(route, APIRoute) and route.path == PREDICT}
     return door
+
+
+def _add_docs(app: FastAPI, fleet: Fleet) -> None:
+    page = docs_page(fleet.name)
+
+    async def docs(request: Request) -> Response:
+        return page
+
+    app.add_route("/docs", docs)
 
 
 def _add_predict(app: FastAPI, fleet: Fleet) -> None:
@@ -66,7 +82,7 @@ def _add_health(app: FastAPI, fleet: Fleet, door: Door) -> None:
     async def readyz() -> Response:
         if fleet.unready:
             return respond(503, fleet.unready)
-        return Response(orjson.dumps(_ready(fleet)), media_type=JSON)
+        return Response(orjson.dumps(_ready(fleet, door.authentication)), media_type=JSON)
 
     async def parity() -> Response:
         return Response(orjson.dumps(await _ask_recorded(fleet)), media_type=JSON)
@@ -78,18 +94,19 @@ def _add_health(app: FastAPI, fleet: Fleet, door: Door) -> None:
     tags: list[str | Enum] = ["health"]
     again = "Ask the recorded rows again, and tell whether the answers are alike"
     add = partial(app.add_api_route, tags=tags, response_class=Response)
-    add("/healthz", healthz, summary="Whether the server runs")
+    for path in ("/healthz", "/livez"):
+        add(path, healthz, summary="Whether the server runs")
     add("/readyz", readyz, summary="Whether the model may be asked")
     add("/parity", parity, methods=["POST"], summary=again)
     add("/metrics", metrics, summary="Figures for Prometheus")
 
 
-def _ready(fleet: Fleet) -> dict[str, Any]:
+def _ready(fleet: Fleet, authentication: str) -> dict[str, Any]:
     stable = fleet.stable
     versions = {role: {**served.identity, "parity": served.parity.told} for role, served in fleet.roles.items()}
     refused = {what: refusal.told for what, refusal in fleet.refused.items()}
     told = {"ready": True, "parity": stable.parity.told, **stable.identity}
-    return {**told, "versions": versions, "refused": refused}
+    return {**told, "versions": versions, "refused": refused, "authentication": authentication}
 
 
 async def _ask_recorded(fleet: Fleet) -> dict[str, Any]:

@@ -1,80 +1,212 @@
-"""Connection: what a client may do before a request is whole enough for the door, in size and in time.
+"""Connection: one client's connection, with a limit on every byte and every second before a request reaches the door.
 
-uvicorn alone would wait for ever for the head of a request, and hold as much of it as is sent.
+Requests are taken one at a time. While one is answered, at most one read of what follows it is kept and reading stops:
+the rest waits in the kernel. Everything that uvicorn would wait for without end has a deadline here.
 """
 
 import asyncio
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from toolchain.serve.admission import EXTRA_SECONDS, Admission
+from toolchain.serve.flow import Flow
+from toolchain.serve.framing import HEAD_BYTES, Framing, FramingError, HeadTooLargeError
 from toolchain.serve.problems import Problem
+from toolchain.serve.request_head import body_length, check_host, check_version, origin_form
 from toolchain.serve.settings import Settings
 
-HEAD_BYTES = 64 * 1024  # of a request line and headers; four times what common clients and balancers send at most
-FULL = "toolchain.full"  # in a request's state: whether too many connections are open
-TOO_LARGE = Problem(431, f"the request's head has more than the {HEAD_BYTES:,} bytes allowed; send fewer headers")
-NO_REQUEST = Problem(400, "this is no HTTP request")
+CONNECTION = "toolchain.connection"  # in a request's state: the Connection that it came by
+MAX_HEADERS = 200  # of a request; browsers send some 20, and proxies add a few
+MAX_EMPTY_BYTES = 64  # of empty lines before a request
+LINGER_SECONDS, LINGER_BYTES = 2.0, 64 * 1024**2  # to read on after a refusal: who still sends would not see it else
+TOO_LARGE = 431, f"the request's head has more than {HEAD_BYTES:,} bytes or {MAX_HEADERS} headers; send fewer headers"
+NO_REQUEST = 400, "this is no HTTP request"
+NO_TUNNEL = 501, "this server opens no tunnels"
+UPGRADE = (b"upgrade", b"http2-settings")
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection with an end to everything that it waits for. Its arguments are uvicorn's, but for:
+    """uvicorn's connection with limits. Its arguments are uvicorn's, but for:
 
     Args:
-        settings: The server's; ``body_seconds`` is the time for a head too, ``connections`` how many may be open.
+        settings: The server's; ``body_seconds`` is the time for a head too.
+        admission: How many connections may be open; shared by all of them.
     """
 
-    def __init__(self, settings: Settings, *args: Any, **named: Any) -> None:
+    flow: Flow
+
+    def __init__(self, settings: Settings, admission: Admission, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._settings = settings
-        self._in_head, self._begun, self._head_bytes = False, 0, 0  # begun: requests
-        self._waiting: asyncio.TimerHandle | None = None  # for a head, for the rest of a body, or to be read from
-        self._running: RequestResponseCycle | None = None  # what is answered, while others may have come after it
+        self._settings, self._admission = settings, admission
+        self.full = False  # whether it came when too many were open
+        self._framing, self._rest = Framing(), b""  # what came after the part that was parsed last
+        self._head_parsed, self._parsed = False, False  # as the parser sees it
+        self._length: int | None = 0  # of the body, None for one in chunks
+        self._start: tuple[RequestResponseCycle, Any] | None = None  # a request whose head was parsed just now
+        self._lingering, self._discarded = False, 0  # bytes
+        self._waiting: asyncio.TimerHandle | None = None  # for a head, or to be read from
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the request has come."""
+        return self._framing.done
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._wait(self.timeout_keep_alive)  # as one that is idle between requests
+        self.flow = Flow(transport)
+        self.full = len(self.connections) > self._admission.limit
+        self._wait(EXTRA_SECONDS if self.full else self.timeout_keep_alive)
+        if self.full:
+            self._admission.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
-        if self._running:  # uvicorn tells only the one that came last that nobody listens any more
-            self._running.disconnected = True
-            self._running.message_event.set()
+        self._rest = b""
+        self._admission.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        begun = self._begun
-        super().data_received(data)
-        if self.transport.is_closing():
+        if self._lingering:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self.abort()
             return
-        if self._in_head:
-            self._wait_for_head(0 if self._begun > begun else len(data))
-        elif not self._answering and not self.timeout_keep_alive_task and not self._waiting:
-            self._wait()  # the rest of a body whose request was answered already
+        self._unset_keepalive_if_required()
+        self._take(self._rest + data if self._rest else data)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
-        self._begun += 1
+    def _take(self, data: bytes) -> None:
+        """Parse ``data`` up to the end of a request that is not answered yet, and keep the rest."""
+        at = 0
+        try:
+            while at < len(data) and not (self._framing.done and self.busy):
+                end = self._part_end(data, at)
+                if end == at:
+                    break
+                at = end
+        except FramingError:
+            self._refuse(Problem(*NO_REQUEST))
+        except HeadTooLargeError:
+            self._refuse(Problem(*TOO_LARGE))
+        except Problem as problem:
+            self._refuse(problem)
+        else:
+            self._keep(data[at:])
+
+    def _part_end(self, data: bytes, at: int) -> int:
+        """Parse the part of a request that starts at ``at``, and return its end; ``at`` when more must come first."""
+        if self._framing.done:
+            self._framing.begin()
+            self._head_parsed = self._parsed = False
+        if not self._framing.begun:
+            if data[at] in b"\r\n":
+                return _end_of_empty_lines(data, at)
+            if not self.full:
+                self._wait()
+        end = self._framing.part_end(data, at)
+        if end > at:
+            self._parse(data[at:end])
+        return end
+
+    def _parse(self, part: bytes) -> None:
+        """Parse ``part``, which ends where the framing says that something ends; the parser must see it so too."""
+        try:
+            self.parser.feed_data(part)
+        except httptools.HttpParserUpgrade:
+            self._parse_without_upgrade()
+        except httptools.HttpParserError as error:
+            raise error.__context__ if isinstance(error.__context__, Problem) else FramingError() from error
+        if self._head_parsed == self._framing.in_head:
+            raise FramingError
+        start, self._start = self._start, None
+        if start:
+            self._framing.expect_body(self._length)
+        if self._parsed != self._framing.done:
+            raise FramingError
+        if start:
+            super()._start_asgi_task(*start)
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse the head again without its wish for another protocol, which may be ignored (RFC 9110 7.8)."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise Problem(*NO_TUNNEL)
+        lines = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] not in UPGRADE]
+        self.parser = httptools.HttpRequestParser(self)
+        self._head_parsed = self._parsed = False
+        try:
+            self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        except httptools.HttpParserError as error:
+            raise error.__context__ if isinstance(error.__context__, Problem) else FramingError() from error
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_parsed:  # a trailer: nothing here reads any (RFC 9110 6.5.1)
+            return
+        if len(self.headers) >= MAX_HEADERS:
+            raise Problem(*TOO_LARGE)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._head_parsed = True
+        if self.parser.should_upgrade():
+            return
         self._wait_no_more()
-        self.scope["state"][FULL] = len(self.connections) > self._settings.connections
+        version = self.parser.get_http_version()
+        check_version(version)
+        self.url = origin_form(self.url, self.headers)
+        check_host(self.headers, version)
+        self._length = body_length(self.headers, version)
+        self.expect_100_continue &= version != "1.0"
+        self.scope["state"][CONNECTION] = self
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        cycle.transport = Outgoing(self)  # type: ignore[assignment]  # what a response needs of one
+        self._start = cycle, app
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        if not self._answering:  # its answer came before its end; from now on the connection is idle
-            self._wait_no_more()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        self._parsed = True
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if not self.whole:
+            self.close_gently()
+        if self._lingering:
+            self.server_state.total_requests += 1
+            return
+        super().on_response_complete()
+        if self._rest:
+            self.loop.call_soon(self._resume)
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep ``rest`` until more comes, or until the request before it is answered."""
+        self._rest = rest
+        if rest and self.whole:
+            self.flow.hold()
+        elif not self.busy and not self._waiting:
+            self._wait()
+
+    def _resume(self) -> None:
+        """Go on with what came while a request was answered."""
+        if self._lingering or self.transport.is_closing() or not self._rest:
+            return
+        self._unset_keepalive_if_required()
+        rest, self._rest = self._rest, b""
+        self._take(rest)
+        if not (self._rest and self.whole):
+            self.flow.release()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -82,23 +214,8 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self._in_head:
+        if not self._lingering and not (self._framing.begun and self._framing.in_head):
             self._wait_no_more()
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(NO_REQUEST)
-
-    @property
-    def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _wait_for_head(self, size: int) -> None:
-        """Go on waiting for a head of which ``size`` more bytes came; 0: it has only begun."""
-        self._head_bytes += size
-        if not size:
-            self._wait()
-        elif self._head_bytes > HEAD_BYTES:
-            self._refuse(TOO_LARGE)
 
     def _wait(self, seconds: float = 0.0) -> None:
         self._wait_no_more()
@@ -112,16 +229,50 @@ class Connection(HttpToolsProtocol):
     def _give_up(self) -> None:
         """End a connection that nothing comes from, unless a request of it is being answered and can be written."""
         self._waiting = None
-        if not self._answering or self.flow.write_paused:
-            self.transport.abort()
+        if self._lingering or not self.busy or self.flow.write_paused:
+            self.abort()
         else:
             self._wait()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer with ``problem`` what never became a request, and close."""
-        response = problem.response()
-        response.headers["Connection"] = "close"
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
-        first = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n".encode()
-        self.transport.write(first + head + b"\r\n" + bytes(response.body))
-        self.transport.close()
+        """Answer with ``problem`` what is no whole request, and close."""
+        self._start = None
+        if self.busy:
+            self.cycle.disconnected = True  # whoever reads its body hears that no more comes
+            self.cycle.message_event.set()
+        if not self.busy or not self.cycle.response_started:
+            response = problem.response()
+            response.headers["Connection"] = "close"
+            head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+            first = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n".encode()
+            self.transport.write(first + head + b"\r\n" + bytes(response.body))
+        self.close_gently()
+
+    def close_gently(self) -> None:
+        """Close, but read and drop for a while what is still being sent: a reset would destroy the last response."""
+        if self._lingering or self.transport.is_closing():
+            return
+        if self.whole and not self._rest:
+            self.transport.close()
+            return
+        self._lingering, self._rest = True, b""
+        self._wait(LINGER_SECONDS)
+        self.flow.release()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+
+def _end_of_empty_lines(data: bytes, begin: int) -> int:
+    """Return the end of the empty lines before a request, of which a few are allowed (RFC 9112 2.2)."""
+    end = len(data) - len(data[begin:].lstrip(b"\r\n"))
+    if end - begin > MAX_EMPTY_BYTES:
+        raise FramingError
+    return end
+
+
+class Outgoing:
+    """The transport as a response sees it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.write, self.is_closing = connection.transport.write, connection.transport.is_closing
+        self.close = connection.close_gently

@@ -11,13 +11,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from toolchain.serve.connection import FULL
+from toolchain.serve.connection import CONNECTION, Connection
+from toolchain.serve.content_encoding import GZIP, Gunzip, check_encoding
 from toolchain.serve.fleet import STABLE, Fleet
 from toolchain.serve.metrics import Stopwatch
+from toolchain.serve.origins import Hosts, check_site
 from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.response_headers import security_headers
 from toolchain.serve.served import Served
 
-OPEN = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")  # what needs no token: no row passes
+OPEN = (  # what needs no token: no row passes
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/v2/health/live",
+    "/v2/health/ready",
+)
 REQUEST_ID, SERVED = "toolchain.request_id", "toolchain.served"  # in a request's scope: its id, and who answers it
 IDS = re.compile(rb"[!-~]{1,128}")  # of requests: what may stand in a header and in a log of the caller's
 
@@ -27,7 +37,10 @@ class Door:
 
     def __init__(self, app: ASGIApp, fleet: Fleet, tokens: Sequence[str] = ()) -> None:
         self._app, self._fleet, self._tokens = app, fleet, [token.encode() for token in tokens]
+        self._hosts = Hosts(fleet.settings.host_names, fleet.settings.host)
         self.in_flight, self.held = 0, 0  # requests, and bytes of their bodies
+        self.authentication = "tokens" if tokens else "none"  # what a caller must bring
+        fleet.exposition.authentication(bool(tokens))
         self.direct: Mapping[str, Route] = {}  # routes of ``app`` by path, whose endpoints take a request as it is
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,12 +48,14 @@ class Door:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        passage = Passage(self, send, request_id(headers))
+        passage = Passage(self, scope, send, request_id(headers))
+        if scope["method"] == "HEAD":  # answered as GET, without the body
+            scope = {**scope, "method": "GET"}
         scope[REQUEST_ID], scope[SERVED] = passage.id, None
         self.in_flight += 1
         try:
             self._check(scope, headers)
-            await self._pass(scope, passage.limited(receive), passage.send)
+            await self._pass(scope, passage.limited(receive, headers), passage.send)
         except Problem as problem:
             await passage.refuse(scope, receive, problem)
         except Exception as error:  # the application has told the caller; an operator needs the place, not the request
@@ -82,13 +97,17 @@ class Door:
         self.held += size
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        if scope.get("state", {}).get(FULL) and scope["path"] not in OPEN:
+        self._hosts.check(headers)
+        connection = _connection(scope)
+        if connection and connection.full and scope["path"] not in OPEN:
             raise Problem(429, "too many connections are open; come again in 1 s", retry_after=1)
         if scope["path"] not in OPEN and not self.admits(headers.get(b"authorization", b"")):
             raise Problem(401, "send a known token as Authorization: Bearer TOKEN")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self.most_body_bytes:
             raise Problem(413, too_large(self.most_body_bytes))
+        check_site(scope["method"], headers)
+        check_encoding(headers.get(b"content-encoding", b""))
 
     def admits(self, authorization: bytes) -> bool:
         """Return whether who brings ``authorization``, as HTTP spells it, may ask."""
@@ -107,13 +126,16 @@ class Door:
 class Passage:
     """One request on its way through the door."""
 
-    def __init__(self, door: Door, send: Send, id_: str) -> None:
+    def __init__(self, door: Door, scope: Scope, send: Send, id_: str) -> None:
         self._door, self._send, self.id = door, send, id_
+        self._connection, self._is_head = _connection(scope), scope["method"] == "HEAD"
+        self._security_headers = security_headers(scope["path"])
         self.watch, self.bytes, self.status = Stopwatch(), 0, 0
 
-    def limited(self, receive: Receive) -> Receive:
+    def limited(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
         """Return ``receive`` with an end to the body's size, chunked or not, and to the time that it may take."""
         whole = False
+        gunzip = Gunzip() if headers.get(b"content-encoding", b"").strip().lower() in GZIP else None
 
         async def limited() -> Message:
             nonlocal whole
@@ -129,7 +151,11 @@ class Passage:
             if message["type"] == "http.disconnect":
                 raise Problem(499, "the client has gone")
             whole = not message.get("more_body", False)
+            if gunzip:
+                message["body"] = gunzip.unpack(message.get("body", b""), self._door.most_body_bytes - self.bytes + 1)
             self._count(len(message.get("body", b"")))
+            if gunzip and whole:
+                gunzip.check_end()
             return message
 
         return limited
@@ -137,10 +163,18 @@ class Passage:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
-            if self._door.draining or self.status in (408, 413):
+            added = [(b"x-request-id", self.id.encode()), *self._security_headers]
+            message["headers"] = [*message.get("headers", []), *added]
+            if self._door.draining or self._is_last or self.status in (408, 413):
                 message["headers"].append((b"connection", b"close"))
+        elif self._is_head:
+            message["body"] = b""
         await self._send(message)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the connection must end: its place is for probes, or the rest of a body would come next."""
+        return self._connection is not None and (self._connection.full or not self._connection.whole)
 
     async def refuse(self, scope: Scope, receive: Receive, problem: Problem) -> None:
         """Answer with ``problem``, unless an answer is on its way already."""
@@ -174,6 +208,11 @@ def request_id(headers: Mapping[bytes, bytes]) -> str:
     """Return the id that the caller gave in X-Request-Id, if it is plain and short; a new one otherwise."""
     given = headers.get(b"x-request-id", b"")
     return given.decode() if IDS.fullmatch(given) else uuid4().hex
+
+
+def _connection(scope: Scope) -> Connection | None:
+    found: Connection | None = scope.get("state", {}).get(CONNECTION)
+    return found
 
 
 def _route(scope: Scope) -> str:

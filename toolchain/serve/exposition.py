@@ -46,7 +46,17 @@ class Exposition:
             ["model", "reason_kind"],
             registry=self._registry,
         )
+        self._authentication = Gauge(
+            f"{PREFIX}_authentication_required",
+            "1 when a caller must send a token, 0 when everyone may ask",
+            ["model"],
+            registry=self._registry,
+        )
         self.refused({})
+
+    def authentication(self, required: bool) -> None:
+        """Tell whether a caller must send a token."""
+        self._authentication.labels(model=self._name).set(required)
 
     def changed(self) -> None:
         """Count one change of who answers."""

@@ -77,6 +77,8 @@ async def answer(request: Request, fleet: Fleet) -> Response:
     _named(request, fleet)  # before the body is read
     if "inference-header-content-length" in request.headers:
         raise Problem(415, "tensors must be JSON; the binary extension is not spoken here")
+    if predict.content_type(request) != predict.JSON:
+        raise Problem(415, f"the body's Content-Type must be {predict.JSON}")
     content = await request.body()
     served = predict.chosen(request, fleet, request.path_params.get("version", ""))
     body = predict.read_json(content)

@@ -14,7 +14,7 @@ ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 MOST_CLASSES = 100  # that are counted one by one; the rest counts as "other"
 KINDS = {  # of errors, by the HTTP status that told of one; 0: the client was gone before there was any
-    **dict.fromkeys((400, 415, 422, 431), "bad_request"),
+    **dict.fromkeys((400, 403, 415, 421, 422, 431, 501, 505), "bad_request"),
     401: "unknown_token",
     **dict.fromkeys((404, 405), "unknown_address"),
     408: "slow_body",

@@ -94,6 +94,7 @@ def _operation(path: str, served: Served) -> Schema:
             "responses": _predicted(served),
         },
         "/healthz": {"operationId": "alive", "responses": text},
+        "/livez": {"operationId": "live", "responses": text},
         "/readyz": {"operationId": "ready", "responses": _answer(_ready_answer(served)) | _problems(503)},
         "/parity": {"operationId": "parity", "responses": _answer(_parity_answer()) | _problems(500)},
         "/metrics": {"operationId": "metrics", "responses": text},
@@ -304,7 +305,8 @@ def _ready_answer(served: Served) -> Schema:
     roles = {"type": "object", "additionalProperties": version, "description": "By stable, canary, shadow"}
     refused = {"type": "object", "additionalProperties": WORD, "description": "Why, by version"}
     told = {"ready": TRUTH, "parity": WORD, **dict.fromkeys(served.identity, WORD)}
-    return _object({**told, "versions": roles, "refused": refused})
+    authentication = {"type": "string", "enum": ["tokens", "none"], "description": "What a caller must send"}
+    return _object({**told, "versions": roles, "refused": refused, "authentication": authentication})
 
 
 def _parity_answer() -> Schema:

@@ -129,15 +129,23 @@ def count(served: Served, row: Prepared, answer: Any) -> None:
         served.metrics.answered(units, [label], score)
 
 
+def content_type(request: Request) -> str:
+    """Return the media type that the request names, without parameters; "" where it names none.
+
+    It must name one: a browser sends none, or one of a form, to any site without asking that site first.
+    """
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _values(request: Request, served: Served, content: bytes) -> tuple[list[Any], float]:
     """Return the rows in the request, and the score from which a detector's boxes are wanted."""
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    kind = content_type(request)
     usual = served.expected.threshold if served.expected else 0.5
     if not served.takes_texts and (kind.startswith("image/") or kind == "application/octet-stream"):
         return [_picture(content, "the picture", served, "")[0]], usual
     if kind != JSON:
         pictures = "" if served.takes_texts else ", or a picture as image/jpeg, image/png, ..."
-        raise Problem(415, f"the body must be {JSON}{pictures}")
+        raise Problem(415, f"the body's Content-Type must be {JSON}{pictures}")
     return _from_json(read_json(content), served, usual)
 
 

@@ -16,18 +16,22 @@ PACKAGE = Path(__file__).parents[1]
 TITLES = {
     400: "the request is not what this address understands",
     401: "a bearer token is needed",
+    403: "the request comes from another site",
     404: "there is nothing at this address",
     405: "this address has no such method",
     408: "the request came too slowly",
     413: "the request is too large",
     415: "the body is of a kind that is not understood",
+    421: "this server has another name",
     422: "the request does not fit the model",
     429: "too many requests wait",
     431: "the head of the request is too large",
     499: "the client has gone",
     500: "the server failed",
+    501: "this is not implemented",
     503: "the model is not ready",
     504: "the answer took too long",
+    505: "this version of HTTP is not spoken",
 }
 
 
@@ -39,14 +43,23 @@ class Problem(Exception):
         detail: One line for the caller: what was wrong, what is expected.
         pointer: Where in the body (RFC 6901), "" for all of it.
         retry_after: Seconds after which the caller may come again, 0 to say nothing.
+        headers: More of the response.
     """
 
-    def __init__(self, status: int, detail: str, pointer: str = "", retry_after: int = 0) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        pointer: str = "",
+        retry_after: int = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.pointer, self.retry_after = status, detail, pointer, retry_after
+        self._headers = dict(headers or {})
 
     def response(self) -> Response:
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
+        headers = {**self._headers, **({"Retry-After": str(self.retry_after)} if self.retry_after else {})}
         return respond(self.status, self.detail, self.pointer, headers)
 
 
@@ -74,7 +87,10 @@ async def _of_problem(request: Request, error: Exception) -> Response:
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = TITLES.get(error.status_code, "the request failed") + "; /docs shows what there is"
-    return respond(error.status_code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # the door turns one into the other
+    return respond(error.status_code, detail, headers=headers)
 
 
 async def _of_failure(request: Request, error: Exception) -> Response:

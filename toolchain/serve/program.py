@@ -6,12 +6,14 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from toolchain.errors import ConfigError
+from toolchain.serve.admission import Admission, connections_within, raise_open_files_limit
 from toolchain.serve.application import build
 from toolchain.serve.connection import Connection
 from toolchain.serve.door import Door
@@ -36,8 +38,9 @@ def serve(settings: Settings) -> None:
         ArtifactError: the model's folder is damaged, or nothing here runs it.
         ConfigError: the port is taken, or a file for HTTPS is not there.
     """
-    tokens, sampling = serving_tokens(), sampling_of(settings)
+    tokens, sampling = serving_tokens(settings.tokens_dir, settings.require_tokens), sampling_of(settings)
     _check_files(settings)
+    settings = _within_open_files(settings)
     with _bound(settings.host, settings.port, "--port") as listener:
         if settings.grpc_port:
             _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number
@@ -46,7 +49,7 @@ def serve(settings: Settings) -> None:
         fleet.sampler = Sampler(sampling) if sampling else None
         door = build(fleet, tokens, follower)
         listener.listen(BACKLOG)  # whoever reads the line and asks at once waits a moment, and is not refused
-        _tell(fleet, listener)
+        _tell(fleet, listener, door)
         DrainingServer(_config(door, settings), fleet, door).run(sockets=[listener])
     print("ended: every request that came was answered", flush=True)
     if follower and follower.is_at_work(SECONDS_FOR_THE_LOADER):
@@ -97,6 +100,16 @@ def _check_files(settings: Settings) -> None:
             raise ConfigError(f"{file} is not there; HTTPS needs a certificate and its key as PEM files")
 
 
+def _within_open_files(settings: Settings) -> Settings:
+    """Return ``settings`` with as many connections as this process may have open files for."""
+    open_files, listeners = raise_open_files_limit(), 1 if settings.grpc_port is None else 2
+    connections = connections_within(open_files, settings.connections, listeners)
+    if connections < settings.connections:
+        limited = f"connections is {connections}, not {settings.connections}"
+        print(f"{limited}: the limit of open files is {open_files}; raise `ulimit -n`", file=sys.stderr, flush=True)
+    return replace(settings, connections=connections)
+
+
 def _bound(host: str, port: int, option: str) -> socket.socket:
     """Return a socket at the address that ``option`` names, before the time of loading is spent."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -114,7 +127,7 @@ def _bound(host: str, port: int, option: str) -> socket.socket:
 def _config(door: Door, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         door,
-        http=partial(Connection, settings),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=partial(Connection, settings, Admission(settings.connections)),  # type: ignore[arg-type]  # uvicorn only calls it
         log_level="error",
         access_log=False,  # nothing of a request is logged
         lifespan="on",
@@ -137,10 +150,10 @@ def _shown(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host
 
 
-def _tell(fleet: Fleet, listener: socket.socket) -> None:
+def _tell(fleet: Fleet, listener: socket.socket, door: Door) -> None:
     host, port = listener.getsockname()[:2]
     scheme = "https" if fleet.settings.certificate else "http"
     what = told(fleet.traffic, fleet.roles) if fleet.traffic else fleet.name
-    state = f"{what}; {fleet.unready or fleet.stable.parity.told}"
+    state = f"{what}; {fleet.unready or fleet.stable.parity.told}; authentication: {door.authentication}"
     begins, stream = ("not ready", sys.stderr) if fleet.unready else ("ready", sys.stdout)
     print(f"{begins}: {scheme}://{_shown(host)}:{port}/docs  ({state})", file=stream, flush=True)

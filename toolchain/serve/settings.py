@@ -22,8 +22,11 @@ class Settings:
     version: str = ""  # as the registry numbers it; "": the first digits of its digest
     parity: Path | None = None  # a folder with expected.json; None: the model's own
     host: str = "127.0.0.1"  # the address to listen at; 0.0.0.0 for all
+    allowed_hosts: str = ""  # names in Host, with commas; "*": all; "": all, but of this machine alone where host is
     port: int = 8080  # 0 for any that is free
     grpc_port: int | None = None  # where gRPC listens too; 0 for any that is free; None: nowhere
+    tokens_dir: Path | None = None  # where a Secret with bearer tokens may be mounted
+    require_tokens: bool = False  # whether to refuse to start without bearer tokens
     certificate: Path | None = None  # PEM files, for HTTPS; both or neither
     key: Path | None = None
     threads: int = 1  # of one inference, as the gate measures: on shared cores more would wait for each other
@@ -75,6 +78,11 @@ class Settings:
             )
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("HTTPS needs a certificate and its key: give both files, or neither")
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """The names of ``allowed_hosts``."""
+        return tuple(filter(None, (name.strip() for name in self.allowed_hosts.split(","))))
 
     @property
     def inference_streams(self) -> int:

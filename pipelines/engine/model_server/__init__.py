@@ -42,6 +42,7 @@ def apply(
     size: str = "",
     gpus: int | None = None,
     sample_percent: float | None = None,
+    require_tokens: bool | None = None,
     renewed: bool = True,
 ) -> None:
     """Let ``namespace`` serve the model whose shelf is at ``place``, as ``traffic`` says, which is there already.
@@ -56,6 +57,7 @@ def apply(
         size: One of SIZES; "": as it is, "medium" for a new one.
         gpus: Of each pod; None: as it is, none for a new one.
         sample_percent: Of requests, 0 to 100, whose figures are put aside; None: as it is, none for a new one.
+        require_tokens: Whether pods must not start without bearer tokens; None: as it is, not for a new one.
         renewed: Whether the pods get the image of this checkout; without, theirs stays where it runs what it must.
 
     Raises:
@@ -68,6 +70,7 @@ def apply(
     before = present.get("metadata", {}).get("annotations", {})
     gpus = int(before.get("toolchain/gpus", 0)) if gpus is None else gpus
     sampled = float(before.get("toolchain/sample-percent", 0)) if sample_percent is None else sample_percent
+    required = before.get("toolchain/require-tokens") == "true" if require_tokens is None else require_tokens
     server = ModelServer(
         namespace=namespace,
         traffic=traffic,
@@ -78,6 +81,7 @@ def apply(
         size=size or before.get("toolchain/resources", DEFAULT_SIZE),
         gpus=gpus,
         sample_percent=sampled,
+        require_tokens=required,
     )
     applying.apply(documents(server))
 

@@ -18,7 +18,8 @@ Document = dict[str, Any]
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")  # with "serve-" before it, a Service's name: 63 characters
 GRPC = 8081  # port
 CALLERS = "toolchain/reaches-model-server"  # the label of pods, and of namespaces, that may call models
-TOKENS = "serve-tokens"  # an optional Secret with bearer tokens, under TOOLCHAIN_SERVE_TOKENS
+TOKENS = "serve-tokens"  # a Secret with bearer tokens, under TOOLCHAIN_SERVE_TOKENS
+TOKENS_DIR = "/etc/toolchain/serve-tokens"  # where it is mounted; a server refuses what is misspelt there
 STORAGE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 STORAGE_PLACE = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 NEEDS = Needs(cpu=1, memory=2, storage=4)  # a server, its model twice while it changes versions, requests of 256 MiB
@@ -45,6 +46,7 @@ class ModelServer:
     size: str  # one of SIZES
     gpus: int  # of a pod; 0: it computes on CPUs
     sample_percent: float = 0.0  # of requests whose figures are put aside, to look for drift; 0: none
+    require_tokens: bool = False  # whether pods must not start without bearer tokens
 
     @property
     def name(self) -> str:
@@ -185,6 +187,7 @@ def _version_annotations(server: ModelServer) -> dict[str, str]:
         "toolchain/resources": server.size,
         "toolchain/gpus": str(server.gpus),
         "toolchain/sample-percent": f"{server.sample_percent:g}",
+        "toolchain/require-tokens": str(server.require_tokens).lower(),
     }
     return {**found, **({"toolchain/canary-percent": f"{server.traffic.percent:g}"} if canary else {})}
 
@@ -210,19 +213,22 @@ def _pod(server: ModelServer) -> Document:
         },
         "topologySpreadConstraints": [spread],
         "containers": [_container(server, storage)],
-        "volumes": [{"name": "temporary", "emptyDir": {"sizeLimit": str(storage)}}],
+        "volumes": [
+            {"name": "temporary", "emptyDir": {"sizeLimit": str(storage)}},
+            {"name": "tokens", "secret": {"secretName": TOKENS, "optional": not server.require_tokens}},
+        ],
         **({"tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]} if server.gpus else {}),
     }
 
 
 def _container(server: ModelServer, storage: int) -> Document:
     """Return the server; it is ready until SIGTERM, so that it answers on while it is the only pod that does."""
-    shown = ["--host", "0.0.0.0", "--port", str(HTTP), "--grpc-port", str(GRPC)]
+    shown = ["--host", "0.0.0.0", "--port", str(HTTP), "--grpc-port", str(GRPC), "--drain-seconds", str(DRAIN_SECONDS)]
     return {
         "name": "server",
         "image": server.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["--traffic", server.shelf, *shown, "--drain-seconds", str(DRAIN_SECONDS), *_sampling(server)],
+        "args": ["--traffic", server.shelf, *shown, *_tokens(server), *_sampling(server)],
         "env": _environment(),
         "ports": [{"name": name, "containerPort": port} for name, port in (("http", HTTP), ("grpc", GRPC))],
         "resources": _resources(server, storage),
@@ -233,9 +239,17 @@ def _container(server: ModelServer, storage: int) -> Document:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "temporary", "mountPath": "/tmp"}],
+        "volumeMounts": [
+            {"name": "temporary", "mountPath": "/tmp"},
+            {"name": "tokens", "mountPath": TOKENS_DIR, "readOnly": True},
+        ],
         **_probes(),
     }
+
+
+def _tokens(server: ModelServer) -> list[str]:
+    """Return what lets pods find tokens. All keys of the Secret are mounted, so that a misspelt one is seen."""
+    return ["--tokens-dir", TOKENS_DIR, *(["--require-tokens"] if server.require_tokens else [])]
 
 
 def _sampling(server: ModelServer) -> list[str]:
@@ -247,7 +261,7 @@ def _sampling(server: ModelServer) -> list[str]:
 
 
 def _environment() -> list[Document]:
-    """Return where S3 is and who asks it, and who may ask the server; a cloud's roles need no keys."""
+    """Return where S3 is and who asks it; a cloud's roles need no keys."""
 
     def known(name: str, kind: str, source: str) -> Document:
         return {"name": name, "valueFrom": {kind: {"name": source, "key": name, "optional": True}}}
@@ -255,7 +269,6 @@ def _environment() -> list[Document]:
     return [
         *(known(name, "configMapKeyRef", OURS) for name in STORAGE_PLACE),
         *(known(name, "secretKeyRef", OURS) for name in STORAGE_KEYS),
-        known("TOOLCHAIN_SERVE_TOKENS", "secretKeyRef", TOKENS),
     ]
 
 

@@ -270,6 +270,27 @@ def test_samples_are_kept_in_the_bucket_once_asked_for_until_they_are_not(told: 
     assert "--samples" not in words()
 
 
+def test_tokens_are_mounted_with_all_keys_and_may_be_required_until_they_are_not(told: Cluster):
+    def pod_spec() -> tuple[bool, bool]:
+        spec = told.applied["Deployment"]["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        volume = next(volume["secret"] for volume in spec["volumes"] if volume["name"] == "tokens")
+        mount = next(mount for mount in container["volumeMounts"] if mount["name"] == "tokens")
+        parsed = server_parser().parse_args(container["args"])
+        assert (volume["secretName"], "items" in volume) == ("serve-tokens", False)
+        assert str(parsed.tokens_dir) == mount["mountPath"]
+        assert not any("TOKEN" in variable["name"] for variable in container["env"])
+        return parsed.require_tokens, volume["optional"]
+
+    promote()
+    assert pod_spec() == (False, True)
+    promote(require_tokens=True)
+    promote()
+    assert pod_spec() == (True, False)
+    promote(require_tokens=False)
+    assert pod_spec() == (False, True)
+
+
 def test_a_rollback_leaves_the_image_as_it_is(told: Cluster, monkeypatch: pytest.MonkeyPatch):
     promote()
     before = told.image

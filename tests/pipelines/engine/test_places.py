@@ -79,15 +79,19 @@ def settings(resources: str = "") -> Settings:
 @pytest.mark.parametrize(
     ("words", "resources", "how"),
     [
-        (["promote", "m"], "", {"size": "", "gpus": None, "sample_percent": None}),
-        (["promote", "m"], "small", {"size": "small", "gpus": None, "sample_percent": None}),
+        (["promote", "m"], "", {"size": "", "gpus": None, "sample_percent": None, "require_tokens": None}),
+        (["promote", "m"], "small", {"size": "small", "gpus": None, "sample_percent": None, "require_tokens": None}),
         (
             ["promote", "m", "--resources", "large", "--gpus", "1"],
             "small",
-            {"size": "large", "gpus": 1, "sample_percent": None},
+            {"size": "large", "gpus": 1, "sample_percent": None, "require_tokens": None},
         ),
-        (["promote", "m", "--gpus", "0"], "", {"size": "", "gpus": 0, "sample_percent": None}),
-        (["promote", "m", "--sample-percent", "5"], "", {"size": "", "gpus": None, "sample_percent": 5.0}),
+        (["promote", "m", "--gpus", "0"], "", {"size": "", "gpus": 0, "sample_percent": None, "require_tokens": None}),
+        (
+            ["promote", "m", "--sample-percent", "5"],
+            "",
+            {"size": "", "gpus": None, "sample_percent": 5.0, "require_tokens": None},
+        ),
         (["rollback", "m"], "small", {"renewed": False}),
     ],
 )

@@ -221,7 +221,7 @@ def serving() -> Iterator[Callable[..., TestClient]]:
 
     def start(folder: Path, tokens: tuple[str, ...] = (), **settings: Any) -> TestClient:
         served = load(Settings(model=folder, name="reviews", version="3", **settings))
-        client = TestClient(build(fixed(served), tokens), raise_server_exceptions=False)
+        client = TestClient(build(fixed(served), tokens), "http://127.0.0.1", raise_server_exceptions=False)
         client.__enter__()
         client.app_state["served"] = served
         clients.append(client)

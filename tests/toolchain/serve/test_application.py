@@ -231,3 +231,14 @@ def test_a_failure_inside_shows_and_logs_nothing_of_the_request(
     logged = capfd.readouterr()
     assert "private" not in answer.text + logged.out + logged.err
     assert "RuntimeError at serve/predict.py" in logged.err
+
+
+@pytest.mark.parametrize(
+    ("tokens", "state", "required"), [((), "none", 0.0), (("a-token-of-tests-only",), "tokens", 1.0)]
+)
+def test_whether_a_token_is_needed_is_told_by_readyz_and_metrics(
+    tokens: tuple[str, ...], state: str, required: float, serving: Callable[..., TestClient], words: Path
+):
+    client = serving(words, tokens=tokens)
+    assert client.get("/readyz").json()["authentication"] == state
+    assert f'toolchain_serving_authentication_required{{model="reviews"}} {required}' in client.get("/metrics").text

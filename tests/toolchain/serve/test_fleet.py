@@ -43,7 +43,7 @@ class Crew:
     def start(self, stable: str, **others: Any) -> TestClient:
         traffic = traffic_of(self.versions, stable, **others)
         self.fleet = Fleet(settings_of(self.versions, stable), traffic, self.roles(traffic))
-        self.client = TestClient(build(self.fleet), raise_server_exceptions=False)
+        self.client = TestClient(build(self.fleet), "http://127.0.0.1", raise_server_exceptions=False)
         self.client.__enter__()
         return self.client
 
@@ -265,7 +265,7 @@ def test_a_server_without_a_version_lives_and_says_what_it_waits_for(versions: d
     fleet.refuse({"traffic.json": Refusal("away", "s3://bucket cannot be read")})
     with pytest.raises(Problem, match="no version is loaded yet"):
         fleet.choose("any")
-    with TestClient(build(fleet), raise_server_exceptions=False) as client:
+    with TestClient(build(fleet), "http://127.0.0.1", raise_server_exceptions=False) as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/metrics").status_code == 200
         for answer in (client.get("/readyz"), client.post("/predict", json=GOOD), client.get("/openapi.json")):

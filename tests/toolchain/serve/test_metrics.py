@@ -112,7 +112,7 @@ def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Pa
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(b"content-type", b"application/json")]
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
     asyncio.run(door({**scope, "scheme": "http", "server": ("a", 1), "root_path": ""}, receive, send))
     found = read(fleet.metrics(0).decode())

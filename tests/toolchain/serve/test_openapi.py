@@ -47,7 +47,7 @@ def test_the_same_model_gives_the_same_document_to_the_byte(
 
 def test_each_operation_has_a_plain_name_of_its_own(client: TestClient):
     names = [operation["operationId"] for path in document(client)["paths"].values() for operation in path.values()]
-    assert len(set(names)) == len(names) == 14
+    assert len(set(names)) == len(names) == 15
     assert all("__" not in name for name in names)
 
 
@@ -98,7 +98,7 @@ def test_a_token_is_asked_for_wherever_one_is_needed(serving: Serving, words: Pa
     told = document(serving(words, tokens=(TOKEN,)))
     validate(told)
     open_ = {path for path, operations in told["paths"].items() for one in operations.values() if "security" not in one}
-    assert open_ == {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+    assert open_ == {"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
     assert "401" in told["paths"]["/predict"]["post"]["responses"]
     assert "401" not in document(serving(words))["paths"]["/predict"]["post"]["responses"]
 

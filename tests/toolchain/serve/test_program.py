@@ -47,6 +47,8 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
     ("environment", "words_", "code", "reason"),
     [
         ({"TOOLCHAIN_SERVE_TOKENS": "short"}, [], 2, "TOOLCHAIN_SERVE_TOKENS holds a token of fewer than 16"),
+        ({}, ["--require-tokens"], 2, "tokens are required, but there are none"),
+        ({"TOOLCHAIN_SERVE_TOKEN": "a-token-of-tests-only"}, [], 2, "the variable TOOLCHAIN_SERVE_TOKEN is not known"),
         ({}, ["--certificate", "nowhere.pem"], 2, "both files"),
         ({}, ["--certificate", "nowhere.pem", "--key", "nowhere.pem"], 2, "nowhere.pem is not there"),
         ({}, ["--request-rows", "0"], 2, "request_rows is 0"),

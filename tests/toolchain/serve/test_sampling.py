@@ -407,7 +407,7 @@ def test_bad_settings_are_refused(given_: dict[str, Any], reason: str):
 def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Start, tmp_path: Path):
     fleet = fixed(load(Settings(model=words, name="reviews", version="3")))
     fleet.sampler = start(rows=True)
-    with TestClient(build(fleet)) as client:
+    with TestClient(build(fleet), "http://127.0.0.1") as client:
         own = {"X-Request-Id": "r1"}
         assert client.post("/predict", json={"texts": [TEXT, "poor"]}, headers=own).status_code == 200
         tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["dull"]}
@@ -422,7 +422,7 @@ def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Star
 
 
 def test_without_a_place_nothing_is_put_aside(words: Path):
-    with TestClient(build(fixed(load(Settings(model=words, name="reviews"))))) as client:
+    with TestClient(build(fixed(load(Settings(model=words, name="reviews")))), "http://127.0.0.1") as client:
         client.post("/predict", json={"texts": [TEXT]})
         assert "toolchain_sampling" not in client.get("/metrics").text
 

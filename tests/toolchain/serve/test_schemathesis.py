@@ -34,7 +34,7 @@ def find(running: Running, folder: Path, examples: int, *words: str, seconds: in
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "Tested: 14" in found.stdout
+    assert "Tested: 15" in found.stdout
     code, said = running.end()
     assert code == 0
     assert "a request failed" not in said

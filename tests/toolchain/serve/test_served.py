@@ -191,7 +191,8 @@ def call(client: TestClient, messages: list[dict[str, Any] | float]) -> list[dic
     """Let a client that speaks as ``messages`` say (numbers are pauses) ask /predict, and return what it is sent."""
     sent: list[dict[str, Any]] = []
     scope = {"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b"",
-        "headers": [(b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http"}  # fmt: skip
+        "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
+        "http_version": "1.1", "scheme": "http"}  # fmt: skip
 
     async def ask() -> None:
         left = iter(messages)

@@ -1,0 +1,61 @@
+"""Request head: what RFC 9112 demands of a request's line and headers beyond their syntax."""
+
+import re
+
+import httptools
+
+from toolchain.serve.problems import Problem
+
+Headers = list[tuple[bytes, bytes]]
+HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+BAD_HOST = 400, "send exactly one Host header, with the name and the port of this server"
+BAD_TARGET = 400, "the request's target must be a path, or an http address with a host"
+BAD_LENGTH = 400, "give the length of the body once, by Content-Length or by Transfer-Encoding: chunked"
+NO_CODING = 501, "the body's Transfer-Encoding must be chunked and nothing else"
+NO_VERSION = 505, "this server speaks HTTP/1.1 and HTTP/1.0"
+
+
+def check_version(version: str) -> None:
+    """Raise Problem unless ``version`` is one that this server speaks."""
+    if version not in ("1.0", "1.1"):
+        raise Problem(*NO_VERSION)
+
+
+def origin_form(target: bytes, headers: Headers) -> bytes:
+    """Return ``target`` as a path and query; the host of an absolute one replaces that in ``headers``."""
+    if target.startswith(b"/") or target == b"*":
+        return target
+    try:
+        url = httptools.parse_url(target)
+    except httptools.HttpParserError as error:
+        raise Problem(*BAD_TARGET) from error
+    if (url.schema or b"").lower() not in (b"http", b"https") or not url.host:
+        raise Problem(*BAD_TARGET)
+    host = b"[%s]" % url.host if b":" in url.host else url.host
+    headers[:] = [header for header in headers if header[0] != b"host"]
+    headers.append((b"host", host + (b":%d" % url.port if url.port else b"")))
+    return (url.path or b"/") + (b"?" + url.query if url.query else b"")
+
+
+def check_host(headers: Headers, version: str) -> None:
+    """Raise Problem unless there is one valid Host; HTTP/1.0 needs none."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version != "1.0") or not all(map(HOST.fullmatch, hosts)):
+        raise Problem(*BAD_HOST)
+
+
+def body_length(headers: Headers, version: str) -> int | None:
+    """Return the length of the body in bytes; None for one in chunks."""
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    lengths = [value.strip() for name, value in headers if name == b"content-length"]
+    if codings:
+        if lengths or version == "1.0":
+            raise Problem(*BAD_LENGTH)
+        if codings != [b"chunked"]:
+            raise Problem(*NO_CODING)
+        return None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not lengths[0].isdigit():
+        raise Problem(*BAD_LENGTH)
+    return int(lengths[0])

@@ -38,7 +38,7 @@ def clean(
         query: Rows that stay, as pandas writes it ("label > 0"); "" for all.
         labels: Class name to list of raw labels, or to a query; {} makes each raw label a class.
         other_labels: refuse or drop raw labels that labels does not list.
-        duplicates: off, exact, normalized (case, punctuation and spaces aside) or similar.
+        duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
         duplicate_columns: Columns that are compared; [] for the text.
         similarity: Of "similar": the share of common three-word runs.
         drop_conflicts: Whether rows that say the same under different labels all fall.

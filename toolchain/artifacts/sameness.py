@@ -1,5 +1,6 @@
 """Sameness: when two texts or pictures are the same, and how such rows are found without holding them in memory."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -12,31 +13,61 @@ import pyarrow as pa
 Keys = npt.NDArray[np.uint64]
 Entries = npt.NDArray[np.void]
 
-ROWS_PER_BUCKET = 250_000  # entries sorted at once, 28 bytes each: 7 MB, however many rows there are
-ENTRY = np.dtype([("key", "u8"), ("exact", "u8"), ("group", "u4"), ("position", "i8")])
-IGNORED = "PZC"  # Unicode's major categories punctuation, separators (spaces) and others (control characters)
+ROWS_PER_BUCKET = 250_000  # entries sorted at once, 36 bytes each: 9 MB, however many rows there are
+ENTRY = np.dtype([("key", "u8"), ("exact", "u8"), ("spelling", "u8"), ("group", "u4"), ("position", "i8")])
+
+_QUOTES = dict.fromkeys("‘’‚‛´`′", "'") | dict.fromkeys("“”„‟«»″", '"')
+_DASHES = dict.fromkeys("‐‑‒–—―−﹣－", "-")  # U+2212, the minus sign, among them: −1.1 is -1.1
+_ELLIPSIS = re.compile(r"\.{2,}")
+_REPEATED = re.compile(r"([!?])\1+")
+_QUOTE = re.compile(r"(?<!\w)['\"]+|(?<=[^\W\d])['\"]+(?!\w)")  # around words; not in "it's", nor after a number (6'2")
+_STOP = re.compile(r"(?<![.,;])[.,;]+(?!\S)")  # at the end of a word: 1.1, .5, 10,000 and ;) have theirs inside
+_GAP = re.compile(r"\s+(?=[!?…])")
+_SHOUTED = re.compile(r"\b(?:[^\W\d_]){2,}\b")
 
 
-class _Kept(dict[int, int | None]):
-    """A table for ``str.translate`` that drops ``IGNORED`` characters, filled as characters are met."""
+class _Plain(dict[int, str]):
+    """A table for ``str.translate`` that writes one way what can be written in several, filled as characters are met.
 
-    def __missing__(self, code: int) -> int | None:
-        kept = None if unicodedata.category(chr(code))[0] in IGNORED else code
-        self[code] = kept
-        return kept
+    Digits above or below the line and fractions stay what they are: 10² is not 102, nor ½ the same as 12.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        kind = unicodedata.category(character)
+        plain = _QUOTES.get(character) or _DASHES.get(character) or character
+        if kind in ("Cc", "Cf") and not 0xE0020 <= code <= 0xE007F:  # those tell Scotland's flag from England's
+            plain = " " if character.isspace() else ""
+        elif plain == character and kind != "No":
+            plain = unicodedata.normalize("NFKC", character)
+        self[code] = plain
+        return plain
 
 
-_KEPT = _Kept()
+_PLAIN = _Plain()
 
 
 def comparable(text: str) -> str:
-    """Return what ``text`` says, without what readers overlook: case, punctuation, spaces, compatibility forms.
+    """Return what ``text`` says, without what readers overlook.
 
-    "It's GREAT!" and "its great" are the same; "great" and "greet" are not, nor are ":)" and ":(" (a text of
-    nothing but punctuation is compared as it stands).
+    That is case, runs of spaces, commas, semicolons and full stops after a word, quotation marks around it, and several
+    ways to write one character. "A film." and "a  FILM" are the same. Whatever may change the meaning stays: "ok :)"
+    and "ok :(", "1.1" and "-1.1", "10:30" and "1030", "C" and "C#", "good" and "good?" are not the same.
     """
-    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return plain.casefold().translate(_KEPT) or text.strip()
+    return _without_marks(text).lower().replace("ς", "σ") or text.strip()
+
+
+def spelling(text: str) -> str:
+    """Return what ``text`` says as ``comparable`` does, but with words in capitals told from others: US is not us."""
+    plain = _without_marks(text)
+    return _SHOUTED.sub(lambda word: word[0] if word[0].isupper() else word[0].lower(), plain) or text.strip()
+
+
+def _without_marks(text: str) -> str:
+    plain = text if text.isascii() else unicodedata.normalize("NFC", text)
+    plain = _ELLIPSIS.sub("…", plain.translate(_PLAIN))
+    plain = _STOP.sub("", _QUOTE.sub("", plain))
+    return " ".join(_REPEATED.sub(r"\1", _GAP.sub("", plain)).split())
 
 
 def keys_of(values: Iterable[object]) -> Keys:
@@ -55,6 +86,11 @@ def keys_of_texts(texts: Iterable[str | None]) -> Keys:
     return keys_of([comparable(text or "") for text in texts])
 
 
+def keys_of_spellings(texts: Iterable[str | None]) -> Keys:
+    """Return a key for each of ``texts``, equal where they are spelled alike (see ``spelling``); None counts as ""."""
+    return keys_of([spelling(text or "") for text in texts])
+
+
 def keys_of_pictures(pictures: "pa.StructArray") -> Keys:
     """Return a key for each of ``pictures``, an image column, equal where bytes are (BLAKE2b, cut to 64 bits)."""
     files = (file.as_buffer() for file in pictures.field("bytes"))
@@ -64,7 +100,7 @@ def keys_of_pictures(pictures: "pa.StructArray") -> Keys:
 class KeyFiles:
     """The keys of many rows, in files where equal keys end up together, each small enough to be sorted in memory.
 
-    Memory stays flat however many rows there are; the disk holds 28 bytes for each until the files are removed.
+    Memory stays flat however many rows there are; the disk holds 36 bytes for each until the files are removed.
     """
 
     def __init__(self, folder: Path, rows: int) -> None:
@@ -74,13 +110,19 @@ class KeyFiles:
         self._paths = [folder / f"{number:05d}.keys" for number in range(self._count)]
 
     def add(
-        self, keys: Keys, positions: npt.ArrayLike, groups: npt.ArrayLike = 0, exact: npt.ArrayLike | None = None
+        self,
+        keys: Keys,
+        positions: npt.ArrayLike,
+        groups: npt.ArrayLike = 0,
+        exact: npt.ArrayLike | None = None,
+        spellings: npt.ArrayLike | None = None,
     ) -> None:
-        """Append rows: the key that may repeat, the row's position, its group (a class, a split) as a number, and an
-        exact key that tells true repeats from those that only look alike."""
+        """Append rows: the key that may repeat, the row's position, its group (a class, a split) as a number, an exact
+        key that tells true repeats from those that only look alike, and a key of how they are spelled."""
         entries = np.empty(len(keys), ENTRY)
         entries["key"], entries["position"], entries["group"] = keys, positions, groups
         entries["exact"] = keys if exact is None else exact
+        entries["spelling"] = keys if spellings is None else spellings
         buckets = keys % np.uint64(self._count)
         for number in np.unique(buckets):
             with self._paths[int(number)].open("ab") as file:
@@ -101,3 +143,13 @@ def first_of_each(entries: Entries) -> npt.NDArray[np.int64]:
     begins = np.insert(entries["key"][1:] != entries["key"][:-1], 0, True)
     first: npt.NDArray[np.int64] = np.flatnonzero(begins)[np.cumsum(begins) - 1]
     return first
+
+
+def first_alike(entries: Entries, *names: str) -> npt.NDArray[np.int64]:
+    """Return, for each of ``entries`` (sorted by key), the index of the first one with the same key and ``names``."""
+    first = first_of_each(entries).astype(np.uint64)
+    for name in names:
+        both = np.stack([first, entries[name].astype(np.uint64)])
+        _, index, number = np.unique(both, axis=1, return_index=True, return_inverse=True)
+        first = index[number.reshape(-1)].astype(np.uint64)
+    return first.astype(np.int64)

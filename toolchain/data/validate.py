@@ -291,7 +291,7 @@ def _check_leaks(dataset: Dataset, folder: Path) -> Rule:
     """Find what is the same in two splits: a model would be measured on what it learned by heart."""
     column = _content(dataset)
     alike = {
-        TEXT: "no text is in two splits (case, punctuation and spaces aside)",
+        TEXT: "no text is in two splits (case, commas, full stops, quotation marks and spaces aside)",
         IMAGE: "no picture is in two splits",
     }
     rule = Rule(alike[column])

@@ -1,3 +1,4 @@
+import csv
 import html
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def dropped(dataset: Dataset) -> dict[str, int]:
     return {each.rule: each.rows for each in dataset.dropped if each.rows}
 
 
+CASES = Path(__file__).parents[2] / "cases" / "text"
 TEXTS = ["One good film", "Two bad films", "Three of them", "Four and more"]
 LABELS = ["good", "bad", "bad", "good"]
 
@@ -65,7 +67,7 @@ def test_every_rule_reports_even_when_no_row_fell(tmp_path: Path):
         "text is longer than 10,000 characters": 0,
         "says the same as another row that has another label": 0,
         "repeats an earlier row": 0,
-        "says the same as an earlier row, case, punctuation and spaces aside": 0,
+        "says the same as an earlier row, case, commas, full stops, quotation marks and spaces aside": 0,
     }
 
 
@@ -232,7 +234,7 @@ def test_repeats_fall_and_the_first_stays(tmp_path: Path):
     assert dataset.table("all")["row"].to_pylist() == [0, 1]
     assert dropped(dataset) == {
         "repeats an earlier row": 2,  # runs of spaces were mended before
-        "says the same as an earlier row, case, punctuation and spaces aside": 1,
+        "says the same as an earlier row, case, commas, full stops, quotation marks and spaces aside": 1,
     }
 
 
@@ -248,11 +250,30 @@ def test_off_spares_all(tmp_path: Path):
 
 
 def test_texts_under_two_labels_teach_nothing_and_fall(tmp_path: Path):
-    columns = {"text": ["Good!", "good", "bad", "bad"], "label": ["x", "y", "y", "y"]}
+    columns = {"text": ["Good.", "good", "bad", "bad"], "label": ["x", "y", "y", "y"]}
     (tmp_path / "kept").mkdir()
     assert cleaned(tmp_path, **columns).table("all")["row"].to_pylist() == [2]
     kept = cleaned(tmp_path / "kept", {"drop_conflicts": False}, **columns)
     assert kept.table("all")["row"].to_pylist() == [0, 2]
+
+
+def test_rows_whose_difference_is_what_the_labels_are_about_are_all_kept(tmp_path: Path):
+    columns = {"text": ["made in the US", "made in the us", "Made in the us.", "b"], "label": ["x", "y", "y", "x"]}
+    dataset = cleaned(tmp_path, {}, **columns)
+    assert dataset.table("all")["row"].to_pylist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("name", ["emoticons.csv", "minus-sign.csv"])
+@pytest.mark.parametrize("mode", ["normalized", "similar"])
+def test_signs_and_emoticons_make_no_repeats(tmp_path: Path, name: str, mode: str):
+    with (CASES / name).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {key: [row[key] for row in rows] for key in ("text", "label")}
+    assert len(set(columns["text"])) == len(rows)
+    dataset = cleaned(tmp_path, {"duplicates": mode}, **columns)
+    assert dropped(dataset).get("says the same as another row that has another label", 0) == 0
+    if mode == "normalized":
+        assert dataset.rows("all") == len(rows)
 
 
 LONG = "the film is a gem from its first scene to its very last one and nobody who sees it will leave without a smile"
@@ -264,6 +285,12 @@ def test_similar_finds_an_edited_copy_and_spares_strangers(tmp_path: Path):
     dataset = cleaned(tmp_path, {"duplicates": "similar"}, text=texts, label=["x", "y", "x", "y", "x", "x"])
     assert dropped(dataset) == {"is similar to an earlier row": 1}
     assert dataset.table("all")["row"].to_pylist() == [0, 1, 2, 3, 5]
+
+
+def test_similar_rows_of_different_classes_are_kept(tmp_path: Path):
+    texts = [LONG, LONG.replace("gem", "mess"), LONG + " indeed", "something else"]
+    dataset = cleaned(tmp_path, {"duplicates": "similar", "similarity": 0.6}, text=texts, label=["x", "y", "x", "y"])
+    assert dataset.table("all")["row"].to_pylist() == [0, 1, 3]
 
 
 def test_signatures_estimate_the_share_of_common_runs():

@@ -26,7 +26,7 @@ __all__ = ["Config", "Result", "clean", "run"]
 FATES = {
     CONFLICT: "says the same as another row that has another label",
     REPEAT: "repeats an earlier row",
-    LOOKALIKE: "says the same as an earlier row, case, punctuation and spaces aside",
+    LOOKALIKE: "says the same as an earlier row, case, commas, full stops, quotation marks and spaces aside",
     SIMILAR: "is similar to an earlier row",
 }
 

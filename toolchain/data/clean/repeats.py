@@ -1,5 +1,7 @@
 """Repeats: which rows say what an earlier row says already, found with flat memory."""
 
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import LABEL, TEXT
-from toolchain.artifacts.sameness import Entries, KeyFiles, Keys, comparable, first_of_each, keys_of, keys_of_texts
+from toolchain.artifacts.sameness import (
+    Entries,
+    KeyFiles,
+    Keys,
+    first_alike,
+    keys_of,
+    keys_of_spellings,
+    keys_of_texts,
+)
 
 KEPT, REPEAT, LOOKALIKE, CONFLICT, SIMILAR = range(5)  # a row's fate, 1 byte of memory for each row
 MODES = ("off", "exact", "normalized", "similar")
 
+IGNORED = "PZC"  # in words of shingles: Unicode's categories of punctuation, spaces and control characters
 SHINGLE = 3  # words: "the film is" and "film is good" overlap, so order counts and a changed word costs three shingles
 HASHES = 32  # values of a signature: the similarity is estimated with a standard error of at most 0.09
 ROWS_PER_BAND = (
@@ -26,10 +37,11 @@ Signatures = npt.NDArray[np.uint32]
 class Repeats:
     """Takes rows in batch by batch, then says which of them repeat others.
 
-    "normalized" finds texts that are equal once case, punctuation and spaces are set aside; a changed word makes
-    another text. "similar" finds, besides, texts that share most of their three-word runs (MinHash with banding:
-    Broder, 1997; Leskovec et al., Mining of Massive Datasets, 3.4); it compares each row with the first of its band,
-    so that it stays linear, and may miss a row that is like a later one of the band only.
+    "normalized" finds texts that are equal once case, commas, full stops, quotation marks and runs of spaces are set
+    aside; a changed word, sign or emoticon makes another text. "similar" finds, besides, texts of one class that share
+    most of their three-word runs (MinHash with banding: Broder, 1997; Leskovec et al., Mining of Massive Datasets,
+    3.4); it compares each row with the first of its band, so that it stays linear, and may miss a row that is like a
+    later one of the band only.
     """
 
     def __init__(self, folder: Path, rows: int, mode: str, columns: list[str], similarity: float) -> None:
@@ -47,16 +59,21 @@ class Repeats:
         self._seen += batch.num_rows
         if self.mode == "off" or not batch.num_rows:
             return
-        exact = _keys_of_rows(batch, self.columns, normalized=False)
-        keys = exact if self.mode == "exact" else _keys_of_rows(batch, self.columns, normalized=True)
-        self._keys.add(keys, positions, _groups(batch), exact)
+        exact = _keys_of_rows(batch, self.columns, keys_of)
+        if self.mode == "exact":
+            self._keys.add(exact, positions, _groups(batch))
+            return
+        keys = _keys_of_rows(batch, self.columns, keys_of_texts)
+        self._keys.add(keys, positions, _groups(batch), exact, _keys_of_rows(batch, self.columns, keys_of_spellings))
         if self.mode == "similar":
-            self._see_signatures(signatures([text or "" for text in batch.column(TEXT).to_pylist()]), positions)
+            found = signatures([text or "" for text in batch.column(TEXT).to_pylist()])
+            self._see_signatures(found, positions, _groups(batch))
 
     def fates(self, drop_conflicts: bool) -> Fates:
         """Return the fate of each row, by position; of rows that repeat each other the first is kept.
 
-        With ``drop_conflicts`` none is kept of rows that say the same and carry different labels.
+        With ``drop_conflicts`` none is kept of rows that are spelled alike and carry different labels. Rows of
+        different labels that only look alike are all kept: what tells them apart may be what the labels are about.
         """
         fates = np.zeros(self._seen, np.uint8)
         for entries in self._keys.repeated():
@@ -65,7 +82,9 @@ class Repeats:
             self._mark_similar(fates)
         return fates
 
-    def _see_signatures(self, found: Signatures, positions: npt.NDArray[np.int64]) -> None:
+    def _see_signatures(
+        self, found: Signatures, positions: npt.NDArray[np.int64], groups: npt.NDArray[np.uint32]
+    ) -> None:
         with self._signatures.open("ab") as file:
             file.write(found.tobytes())
         for number, band in enumerate(self._bands):
@@ -73,7 +92,7 @@ class Repeats:
             key = np.zeros(len(found), np.uint64)
             for value in values.T:
                 key = _mixed(key ^ value)
-            band.add(key, positions)
+            band.add(key, positions, groups)
 
     def _mark_similar(self, fates: Fates) -> None:
         for band in self._bands:
@@ -81,20 +100,22 @@ class Repeats:
                 # Opened anew each time, so that the pages that were looked at do not add up.
                 stored = np.memmap(self._signatures, np.uint32, "r", shape=(self._seen, HASHES))
                 alive = entries[fates[entries["position"]] == KEPT]
-                position, first = alive["position"], alive["position"][first_of_each(alive)] if len(alive) else []
+                if not len(alive):
+                    continue
+                position, first = alive["position"], alive["position"][first_alike(alive, "group")]
                 shared = (stored[position] == stored[first]).mean(axis=1)
                 fates[position[(position != first) & (shared >= self.similarity)]] = SIMILAR
 
 
-def _keys_of_rows(batch: pa.RecordBatch, columns: list[str], normalized: bool) -> Keys:
-    """Return a key for each row of ``batch``, made of its ``columns``."""
+def _keys_of_rows(batch: pa.RecordBatch, columns: list[str], keys_of_values: Callable[[list[str]], Keys]) -> Keys:
+    """Return a key for each row of ``batch``, made of its ``columns``; ``keys_of_values`` gives those of texts."""
     from pandas.util import hash_array
 
     combined = np.zeros(batch.num_rows, np.uint64)
     for name in columns:
         values = batch.column(name)
         if pa.types.is_string(values.type):
-            keys = keys_of_texts(values.to_pylist()) if normalized else keys_of(values.fill_null("").to_pylist())
+            keys = keys_of_values(values.fill_null("").to_pylist())
         else:
             keys = hash_array(values.to_pandas().to_numpy())
         combined = _mixed(combined ^ keys)
@@ -108,16 +129,26 @@ def _groups(batch: pa.RecordBatch) -> npt.NDArray[np.uint32]:
 
 
 def _fates_of(entries: Entries, drop_conflicts: bool) -> Fates:
+    fates = np.zeros(len(entries), np.uint8)
     if not len(entries):
-        return np.zeros(0, np.uint8)
-    first = first_of_each(entries)
-    itself = first == np.arange(len(entries))
-    fates = np.where(entries["exact"] == entries["exact"][first], REPEAT, LOOKALIKE).astype(np.uint8)
-    fates[itself] = KEPT
+        return fates
+    spelled = first_alike(entries, "spelling")
+    differs = entries["group"] != entries["group"][spelled]
+    conflicts = np.isin(spelled, spelled[differs])
     if drop_conflicts:
-        differs = np.logical_or.reduceat(entries["group"] != entries["group"][first], np.flatnonzero(itself))
-        fates[differs[np.cumsum(itself) - 1]] = CONFLICT
+        fates[conflicts] = CONFLICT
+    alive = np.flatnonzero(fates == KEPT)
+    for names in (("spelling",), ("group",)):
+        left = alive[fates[alive] == KEPT]
+        _mark_repeats(entries[left], first_alike(entries[left], *names) if len(left) else left, fates, left)
     return fates
+
+
+def _mark_repeats(entries: Entries, first: npt.NDArray[np.int64], fates: Fates, places: npt.NDArray[np.int64]) -> None:
+    """Note in ``fates``, at ``places``, which of ``entries`` repeat their ``first``."""
+    later = first != np.arange(len(entries))
+    alike = np.where(entries["exact"] == entries["exact"][first], REPEAT, LOOKALIKE)
+    fates[places[later]] = alike[later]
 
 
 def signatures(texts: list[str]) -> Signatures:
@@ -125,7 +156,7 @@ def signatures(texts: list[str]) -> Signatures:
 
     Two signatures agree in a share of their values that estimates the Jaccard similarity of the two sets of runs.
     """
-    words = [[comparable(word) for word in text.split()] for text in texts]
+    words = [[_bare(word) for word in text.split()] for text in texts]
     lengths = np.array([max(len(each), 1) for each in words])
     hashes = keys_of([word for each in words for word in (each or [""])])
     starts = np.cumsum(lengths) - lengths
@@ -135,6 +166,11 @@ def signatures(texts: list[str]) -> Signatures:
         values = _mixed(runs ^ np.uint64(number * 0x9E3779B97F4A7C15 % 2**64)) >> np.uint64(32)
         found[:, number] = np.minimum.reduceat(values, starts)
     return found
+
+
+def _bare(word: str) -> str:
+    """Return ``word`` in lower case and without punctuation, unless it holds nothing else."""
+    return "".join(each for each in word.lower() if unicodedata.category(each)[0] not in IGNORED) or word
 
 
 def _runs(hashes: Keys, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Keys:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain import text_repair
 from toolchain.artifacts.model import Model
 from toolchain.errors import ArtifactError, ServiceError
 from toolchain.services import nvidia
@@ -122,7 +123,10 @@ def _faults_named(weights: Path, runtime: str) -> Iterator[None]:
 
 
 class Tokenizer:
-    """Turns texts into a model's input; the tokenizer that travels in the model's folder."""
+    """Turns texts into a model's input; the tokenizer that travels in the model's folder.
+
+    A model that learned from repaired texts reads repaired texts: they are repaired here, whoever sends them.
+    """
 
     def __init__(self, model: Model) -> None:
         from tokenizers import Tokenizer as Encoder
@@ -133,11 +137,19 @@ class Tokenizer:
         self._encoder = Encoder.from_file(str(file))
         self._encoder.enable_truncation(model.signature.max_tokens)
         self._encoder.no_padding()
+        if model.signature.text_repair not in ("", text_repair.VERSION):
+            found, known = model.signature.text_repair, text_repair.VERSION
+            raise ArtifactError(f"{model.path} needs text repair {found!r}, this release has {known!r}; use its own")
+        self._repairs = bool(model.signature.text_repair)
         self.pad_id = self._encoder.token_to_id("[PAD]") or 0
+
+    def read(self, text: str) -> str:
+        """Return ``text`` as the model reads it: repaired, where the texts were that it learned from."""
+        return text_repair.repair(text)[0] if self._repairs else text
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, special tokens included, cut to the model's length."""
-        return [encoding.ids for encoding in self._encoder.encode_batch(list(texts))]
+        return [encoding.ids for encoding in self._encoder.encode_batch([self.read(text) for text in texts])]
 
     def feeds(self, texts: Sequence[str], tokens: int | None = None) -> dict[str, Ids]:
         """Return int64 input_ids, attention_mask and token_type_ids of shape (rows, tokens), padded to the longest."""

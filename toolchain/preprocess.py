@@ -64,6 +64,10 @@ class Texts:
     def stack(self, prepared: Sequence[list[int]], tokens: int | None = None) -> Feeds:
         return pad(prepared, self._tokenizer.pad_id, tokens)
 
+    def read(self, text: str) -> str:
+        """Return ``text`` as the model reads it."""
+        return self._tokenizer.read(text)
+
     def length(self, prepared: list[int]) -> int:
         return len(prepared)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from onnx import TensorProto, helper
 from tokenizers import Tokenizer as Encoder
 from tokenizers import models, pre_tokenizers
 
+from toolchain import text_repair
 from toolchain.artifacts.model import Model, Signature, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, ServiceError
@@ -92,6 +94,26 @@ def test_the_tokenizer_knows_the_models_padding_and_length(model: Model):
     assert tokenizer.pad_id == 1
     assert tokenizer.ids(["good film", "film " * 20]) == [[2, 4], [4] * 6]
     assert tokenizer.feeds(["good film", "bad"])["input_ids"].tolist() == [[2, 4], [3, 1]]
+
+
+def repairing(folder: Path, version: str) -> Model:
+    """Return a copy of the counter's model that needs its texts repaired."""
+    counter(folder / "plain")
+    signature = replace(open_model(folder / "plain").signature, text_repair=version)
+    with new_model(folder / "repairing", signature, Work("export.onnx", None)) as writer:
+        writer.keep(open_model(folder / "plain"), "model.onnx", "model.bin", "tokenizer.json")
+    return open_model(folder / "repairing")
+
+
+def test_texts_are_repaired_for_a_model_that_learned_from_repaired_ones(model: Model, tmp_path: Path):
+    damaged = ["go&#111;d<br />film"]
+    assert Tokenizer(repairing(tmp_path, text_repair.VERSION)).ids(damaged) == Tokenizer(model).ids(["good film"])
+    assert Tokenizer(model).ids(damaged) != Tokenizer(model).ids(["good film"])
+
+
+def test_a_repair_of_another_release_is_refused(tmp_path: Path):
+    with pytest.raises(ArtifactError, match="needs text repair '0'"):
+        Tokenizer(repairing(tmp_path, "0"))
 
 
 @given(st.lists(st.lists(st.sampled_from(WORDS[2:]), max_size=6), min_size=1, max_size=12), st.integers(1, 5))

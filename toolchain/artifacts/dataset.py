@@ -31,6 +31,7 @@ PICTURES_PER_BATCH = 64  # of 5 MB each: 320 MB
 ROWS_PER_SHARD = 500_000  # about 50 MB of review text compressed: a few shards for each worker of a large read
 BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: pictures reach it long before they are that many rows
 EXAMPLES_PER_RULE = 5  # dropped rows that are shown to a person for each rule
+CLEAN = "data.clean"  # the step whose note says whether texts were repaired
 UNSPLIT = "all"  # the one split of a dataset that has not been split yet
 
 
@@ -65,6 +66,11 @@ class Dataset:
     dropped: tuple[Dropped, ...] = ()  # by this step and all before it
     notes: dict[str, Any] = field(default_factory=dict)  # what steps tell the report, by step; inherited
     lineage: tuple[Provenance, ...] = ()
+
+    @property
+    def text_repair(self) -> str:
+        """The repair that its texts went through, as toolchain.text_repair.VERSION; "" for none."""
+        return str(self.notes.get(CLEAN, {}).get("text_repair", ""))
 
     def rows(self, split: str) -> int:
         """Return the number of rows in ``split``."""

@@ -39,6 +39,7 @@ class Signature:
     )
     labels: tuple[str, ...] = ()  # class names by output position
     max_tokens: int = 128  # longer texts are cut there, special tokens included
+    text_repair: str = ""  # what texts go through before the tokenizer, as toolchain.text_repair.VERSION; "": nothing
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
 
@@ -156,7 +157,7 @@ def require(model: Model, task: str, framework: str) -> None:
 
 
 def _signature(description: dict[str, Any]) -> Signature:
-    known = {key: description[key] for key in Signature.__dataclass_fields__}
+    known = {key: description[key] for key in Signature.__dataclass_fields__ if key in description}
     for side in ("inputs", "outputs"):
         known[side] = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in description[side])
     return Signature(**{**known, "labels": tuple(description["labels"])})

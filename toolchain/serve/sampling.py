@@ -22,6 +22,7 @@ from toolchain.answering import Prepared, upright_size
 from toolchain.artifacts.profile import Profile, read_profile
 from toolchain.descriptors import Vocabulary, describe, describe_answer
 from toolchain.errors import ArtifactError, ConfigError, ToolchainError
+from toolchain.preprocess import Texts
 from toolchain.serve.sampled import KEPT, LOST, OVERRUN, UNDESCRIBED, Verdict, exposed, read_verdict
 from toolchain.serve.served import Served
 from toolchain.serve.settings import Settings
@@ -292,15 +293,16 @@ class Sampler:
 
 def _line(waiting: Waiting, version: Version, rows: bool) -> bytes:
     """Return a row as a line of JSON."""
-    value = waiting.value
+    value, preprocessor = waiting.value, waiting.served.answerer.preprocessor
     text = value if isinstance(value, str) else None
+    read = preprocessor.read(text) if text is not None and isinstance(preprocessor, Texts) else text
     size = upright_size(value) if value is not None and text is None else None
     answer = describe_answer(waiting.answer, version.labels, version.threshold)
     told: dict[str, Any] = {
         "time": round(waiting.at, 3),
         "request": waiting.request,
         "label": answer.label,
-        "numbers": {**describe(waiting.row, text, size, version.vocabulary), **answer.numbers},
+        "numbers": {**describe(waiting.row, read, size, version.vocabulary), **answer.numbers},
     }
     if rows and text is not None:
         told["text"] = text

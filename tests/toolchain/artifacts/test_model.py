@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from toolchain.artifacts.digest import digest_of_content
 from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model, require
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError
@@ -44,6 +45,17 @@ def test_what_was_written_comes_back(tmp_path: Path):
     assert set(model.files) == {"model.onnx", "tokenizer.json"}
     assert model.lineage[-1].kind == "model"
     assert model.lineage[-1].digest == model.digest
+
+
+def test_a_model_that_was_recorded_before_texts_were_repaired_is_read(tmp_path: Path):
+    write(tmp_path / "model")
+    file = tmp_path / "model" / "model.json"
+    description = json.loads(file.read_text())
+    del description["text_repair"]
+    said = {key: description[key] for key in Signature.__dataclass_fields__ if key in description}
+    description["digest"] = digest_of_content(description["files"], said)  # as it was computed then
+    file.write_text(json.dumps(description))
+    assert open_model(tmp_path / "model").signature == SIGNATURE
 
 
 def test_the_same_model_has_the_same_digest_wherever_it_is(tmp_path: Path):

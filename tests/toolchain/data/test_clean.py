@@ -1,21 +1,18 @@
 import csv
-import html
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
 from toolchain.artifacts.provenance import Work
 from toolchain.data.clean import Config, run
 from toolchain.data.clean import conditions as conditions_module
 from toolchain.data.clean.outliers import Usual
-from toolchain.data.clean.repair import repair
 from toolchain.data.clean.repeats import signatures
 from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.text_repair import VERSION
 
 
 def raw(path: Path, **columns: list[object]) -> Path:
@@ -85,44 +82,6 @@ def test_other_columns_need_a_value_only_when_required(tmp_path: Path):
     assert dropped(cleaned(tmp_path, {"required": ["stars"]}, **columns)) == {"stars is missing": 2}
 
 
-@pytest.mark.parametrize(
-    ("text", "mended", "kinds"),
-    [
-        ("plain", "plain", []),
-        ("Lovely &amp; Amazing", "Lovely & Amazing", ["HTML"]),
-        ("&amp;quot;x&amp;quot;", '"x"', ["HTML"]),
-        ("one<br />two<BR>three", "one two three", ["HTML"]),
-        ("AT&T and a < b", "AT&T and a < b", []),
-        ("R&D;", "R&D;", []),
-        ("cafÃ©", "café", ["encoding"]),
-        ("itâ€™s â€œfineâ€\x9d", "it’s “fine”", ["encoding"]),
-        ("it’s cafÃ©", "it’s café", ["encoding"]),
-        ("cafÃƒÂ©", "café", ["encoding"]),
-        ("Ã la carte, São, Ångström, naïve", "Ã la carte, São, Ångström, naïve", []),
-        ("日本語 👩‍👩‍👧 कि", "日本語 👩‍👩‍👧 कि", []),
-        ("a\x00b\u200bc\ufeff", "abc", ["control characters"]),
-        ("e\u0301", "é", ["composition"]),
-        ("  a \t\n b\u00a0 c ", "a b c", ["control characters", "spaces"]),
-    ],
-)
-def test_repairs_what_transport_did(text: str, mended: str, kinds: list[str]):
-    assert repair(text) == (mended, kinds)
-
-
-@given(st.text())
-def test_a_repaired_text_has_no_control_characters_nor_runs_of_spaces(text: str):
-    mended, _ = repair(text)
-    assert mended == " ".join(mended.split())
-    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in mended)
-
-
-@given(st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc", "Cf"])))
-@example("é à la ’")
-def test_escaped_text_comes_back(text: str):
-    sound = repair(text)[0]
-    assert repair(html.escape(sound))[0] == sound
-
-
 def test_repairs_are_counted_and_shown(tmp_path: Path):
     dataset = cleaned(tmp_path, text=["a  b", "c &amp; d", "e"], label=["x", "y", "x"])
     repaired = dataset.notes["data.clean"]["repaired"]
@@ -131,8 +90,13 @@ def test_repairs_are_counted_and_shown(tmp_path: Path):
     assert repaired["examples"][1] == {"row": 1, "before": "c &amp; d", "after": "c & d"}
 
 
+def test_the_dataset_says_whether_its_texts_were_repaired(tmp_path: Path):
+    assert cleaned(tmp_path, text=TEXTS, label=LABELS).text_repair == VERSION
+
+
 def test_text_stays_as_it_is_when_repair_is_off(tmp_path: Path):
     dataset = cleaned(tmp_path, {"repair_text": False}, text=["a  b", "c"], label=["x", "y"])
+    assert dataset.text_repair == ""
     assert dataset.table("all")["text"].to_pylist() == ["a  b", "c"]
 
 

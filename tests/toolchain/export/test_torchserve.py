@@ -17,7 +17,15 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from tests.toolchain.serve.conftest import LABELS, brightness, picture, write_model, write_words
+from tests.toolchain.serve.conftest import (
+    DAMAGED,
+    LABELS,
+    brightness,
+    picture,
+    write_model,
+    write_repaired,
+    write_words,
+)
 from toolchain.artifacts.expected import read_expected
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import Signature, new_model, open_model
@@ -114,6 +122,16 @@ def test_the_handler_needs_nothing_of_ours_but_what_the_archive_holds(unpacked: 
         assert answer["score"] == answer["scores"][answer["label"]] == max(answer["scores"].values())
     assert found["answers"][1]["answers"] == found["answers"][0]["answers"][:1]
     assert found["answers"][0]["model"]["digest"] == due.model
+
+
+def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp_path: Path):
+    run(write_repaired(tmp_path / "model"), tmp_path / "exported", Config(name="reviews"))
+    with zipfile.ZipFile(archive_in(tmp_path / "exported")) as file:
+        file.extractall(tmp_path / "unpacked")
+    found = asked(tmp_path / "unpacked", (JSON, {"texts": list(DAMAGED)}), (JSON, {"texts": list(DAMAGED.values())}))
+    assert found["answers"][0]["answers"] == found["answers"][1]["answers"]
+    assert all(answer["score"] > 0.7 for answer in found["answers"][0]["answers"])
+    assert "ftfy==" in (tmp_path / "unpacked" / "requirements.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 The server's own messages must not be imported here: a process knows one definition of the protocol, here the client's.
 """
 
+import json
 import os
 import re
 import signal
@@ -24,7 +25,15 @@ import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from tests.toolchain.serve.conftest import brightness, one_box, slow_counter, word_counter, write_model
+from tests.toolchain.serve.conftest import (
+    DAMAGED,
+    brightness,
+    one_box,
+    slow_counter,
+    word_counter,
+    write_model,
+    write_repaired,
+)
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes
 
@@ -158,6 +167,28 @@ def test_texts_as_a_list_are_answered_as_lists(words: Running):
     assert np.reshape(scores.contents.fp32_contents, (2, 2)).sum(axis=1) == pytest.approx([1, 1])
     assert not told.raw_output_contents
     assert len(told.id) == 32
+
+
+def predicted(http: str, *rows: str) -> list[dict[str, float]]:
+    body = json.dumps({"texts": rows}).encode()
+    request = Request(f"{http}/predict", body, {"Content-Type": "application/json"})
+    return [answer["scores"] for answer in json.loads(urlopen(request, timeout=20).read())["answers"]]
+
+
+def test_damaged_texts_are_answered_as_repaired_ones_by_http_and_grpc(start: Start, tmp_path: Path):
+    server = start(str(write_repaired(tmp_path / "model")), "--version", "3")
+    damaged, whole = list(DAMAGED), list(DAMAGED.values())
+    assert predicted(server.http, *damaged) == predicted(server.http, *whole)
+    assert all(max(scores.values()) > 0.7 for scores in predicted(server.http, *damaged))  # each has a word it knows
+    answers = [server.client.infer("reviews", [texts(*rows)]).as_numpy("scores").tolist() for rows in (damaged, whole)]
+    assert answers[0] == answers[1]
+    by_http = [list(scores.values()) for scores in predicted(server.http, *whole)]
+    assert np.array(answers[0]) == pytest.approx(np.array(by_http))
+
+
+def test_a_model_that_records_no_repair_reads_texts_as_they_come(start: Start, tmp_path: Path):
+    server = start(str(write_repaired(tmp_path / "model", text_repair="")), "--version", "3")
+    assert all(scores == {"negative": 0.5, "positive": 0.5} for scores in predicted(server.http, *list(DAMAGED)[:3]))
 
 
 def test_only_the_outputs_that_are_wanted_come(words: Running):

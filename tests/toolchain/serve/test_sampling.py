@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import picture
+from tests.toolchain.serve.conftest import DAMAGED, picture, write_repaired
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.profile import FILE, Profile, write_profile
 from toolchain.descriptors import BUCKETS
@@ -101,6 +101,17 @@ def until(what: Callable[[], Any]) -> Any:
         assert time.monotonic() < end
         time.sleep(0.01)
     return found
+
+
+def test_a_text_is_described_as_its_model_reads_it(start: Start, tmp_path: Path):
+    served = load(Settings(model=write_repaired(tmp_path / "model"), name="reviews", version="3"))
+    sampler = start(rows=True)
+    offer(sampler, served, list(DAMAGED))
+    sampler.close()
+    served.close()
+    rows = kept(tmp_path / "samples")
+    assert [row["numbers"]["characters"] for row in rows] == [len(text) for text in DAMAGED.values()]
+    assert [row["text"] for row in rows] == list(DAMAGED)  # what came
 
 
 def test_by_default_numbers_and_answers_are_kept_and_no_text(served: Served, start: Start, tmp_path: Path):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from toolchain.artifacts.dataset import new_dataset
+from toolchain.artifacts.dataset import CLEAN, UNSPLIT, new_dataset, open_dataset
 from toolchain.artifacts.provenance import Work
+from toolchain.text_repair import VERSION, repair
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "movie_reviews.csv.gz"
 LABELS = ("negative", "positive")
@@ -20,7 +21,7 @@ def reviews(rows: int) -> dict[str, list]:
     """Return the first ``rows`` labelled reviews of the sample."""
     with gzip.open(SAMPLE, "rt", encoding="utf-8") as file:
         found = [(line["text"], LABELS.index(line["label"])) for line in csv.DictReader(file) if line["label"]][:rows]
-    return {"text": [text for text, _ in found], "label": [label for _, label in found]}
+    return {"text": [repair(text)[0] for text, _ in found], "label": [label for _, label in found]}
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,11 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
     def make(train: dict[str, list], validation: dict[str, list], labels: tuple[str, ...] = LABELS) -> Path:
         path = tmp_path_factory.mktemp("dataset") / "dataset"
         schema = pa.schema({"text": pa.string(), "label": pa.int64()})
-        with new_dataset(path, schema, Work("data.split", None), labels) as writer:
+        with new_dataset(path.with_name("cleaned"), schema, Work(CLEAN, None), labels) as writer:
+            writer.write(UNSPLIT, pa.table({"text": [], "label": []}, schema))
+            writer.note({"text_repair": VERSION})
+        cleaned = open_dataset(path.with_name("cleaned"))
+        with new_dataset(path, schema, Work("data.split", None), labels, cleaned) as writer:
             for name, rows in (("train", train), ("validation", validation), ("test", validation)):
                 writer.write(name, pa.table(rows, schema))
         return path

@@ -19,6 +19,7 @@ from toolchain.artifacts.model import open_model, require
 from toolchain.checkpoint import Checkpoint
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, TrainingError
 from toolchain.inference import Tokenizer
+from toolchain.text_repair import VERSION
 from toolchain.train.transformers import Config, run
 from toolchain.train.transformers.base import DEFAULT, PINNED, find_base, load_base, load_tokenizer, read_tokens
 from toolchain.train.transformers.loop import Training, ramp
@@ -47,6 +48,7 @@ def test_learns_and_writes_a_model_that_the_next_steps_take(dataset: Path, tiny:
     assert note["history"][-1]["loss"] < 0.3 < note["history"][0]["loss"], "45 reviews can be learned by heart"
     assert model.signature.labels == ("negative", "positive")
     assert (model.variant, model.signature.max_tokens) == ("fp32", 32)
+    assert model.signature.text_repair == VERSION  # that its texts went through
     assert model.lineage[-1].parents == {"dataset": open_dataset(dataset).digest}
     assert model.lineage[-1].source["sha256"] == find_base(str(tiny)).sha256
     assert result.validation_accuracy == max(epoch["validation_accuracy"] for epoch in note["history"])

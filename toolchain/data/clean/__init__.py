@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset, new_dataset, open_dataset
+from toolchain.artifacts.dataset import CLEAN, LABEL, ROW, TEXT, Dataset, new_dataset, open_dataset
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.provenance import Work
 from toolchain.data.clean.conditions import MAX_CLASSES, are_no_classes, in_order, no_classes
@@ -20,6 +20,7 @@ from toolchain.data.clean.settings import Config
 from toolchain.data.clean.tally import Tally
 from toolchain.errors import DataError
 from toolchain.progress import Progress
+from toolchain.text_repair import VERSION
 
 __all__ = ["Config", "Result", "clean", "run"]
 
@@ -52,7 +53,7 @@ def run(raw: Path, dataset: Path, config: Config) -> Result:
     """
     source = open_dataset(raw)
     source.require(*_named(config))
-    work = Work("data.clean", config, raw=source)
+    work = Work(CLEAN, config, raw=source)
     dataset.parent.mkdir(parents=True, exist_ok=True)
     with disk_space_reported(dataset), tempfile.TemporaryDirectory(prefix=".clean-", dir=dataset.parent) as folder:
         first = _FirstPass(source, Path(folder), config)
@@ -154,7 +155,7 @@ def _write(dataset: Path, source: Dataset, first: _FirstPass, work: Work) -> int
         if not rows:
             raise DataError(f"no row is left of {total:,}: {_worst(first.tally)}; loosen that rule")
         work.metrics["rows_out"] = float(rows)
-        writer.note(_note(classes, first.tally))
+        writer.note(_note(classes, first.tally, first.config))
     return rows
 
 
@@ -203,6 +204,6 @@ def _worst(tally: Tally) -> str:
     return f"{rows:,} fell because {rule!r}"
 
 
-def _note(classes: Counter[str], tally: Tally) -> dict[str, object]:
+def _note(classes: Counter[str], tally: Tally, config: Config) -> dict[str, object]:
     repaired = {"rows": tally.repaired_rows, "by": dict(tally.repaired), "examples": tally.repairs}
-    return {"classes": dict(classes), "repaired": repaired}
+    return {"classes": dict(classes), "repaired": repaired, "text_repair": VERSION if config.repair_text else ""}

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from toolchain.artifacts.dataset import LABEL, ROW, TEXT
 from toolchain.data.clean.conditions import class_names, classify, holds
-from toolchain.data.clean.repair import repair
 from toolchain.data.clean.settings import Config, has_queries
 from toolchain.data.clean.tally import Tally
 from toolchain.errors import DataError
+from toolchain.text_repair import repair
 
 REPAIRS_SHOWN = 5  # repaired texts that a person is shown
 

@@ -19,7 +19,7 @@ from toolchain.descriptors import Described, Numbers, Vocabulary, columns, count
 from toolchain.detections.table import read_table
 from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
 from toolchain.evaluate.accuracy.recording import FOLDER
-from toolchain.preprocess import Preprocessor, preprocessor_of
+from toolchain.preprocess import Preprocessor, Texts, preprocessor_of
 
 ROWS = 4_000  # described at most: more would hardly sharpen a comparison with a window of some hundred rows
 LEARNED = "train"  # the split whose tokens are counted
@@ -82,8 +82,8 @@ def _values(data: Dataset, split: str, column: str, places: list[int]) -> Iterat
 def _described(value: Any, preprocessor: Preprocessor, vocabulary: Vocabulary | None) -> Numbers:
     (prepared,) = preprocessor.prepare([value])
     row = Prepared(prepared, preprocessor.length(prepared))
-    if preprocessor.column == TEXT:
-        return describe(row, value, None, vocabulary)
+    if isinstance(preprocessor, Texts):
+        return describe(row, preprocessor.read(value), None, vocabulary)
     return describe(row, None, upright_size(value))
 
 

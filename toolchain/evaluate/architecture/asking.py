@@ -14,7 +14,7 @@ from toolchain.detections import Answer
 from toolchain.errors import ArtifactError
 from toolchain.processor import describe
 
-RUNTIMES = ("onnxruntime", "openvino", "tokenizers", "numpy", "pillow")  # packages that decide what is answered
+RUNTIMES = ("onnxruntime", "openvino", "tokenizers", "ftfy", "numpy", "pillow")  # packages that decide what is answered
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,7 @@ def _describe(graph: "onnx.ModelProto", model: Model, signature: Signature) -> N
         "variant": signature.variant,
         "labels": json.dumps(signature.labels, ensure_ascii=False),
         "max_tokens": str(signature.max_tokens),
+        "text_repair": signature.text_repair,
         "inputs": json.dumps({tensor.name: [tensor.dtype, *tensor.shape] for tensor in signature.inputs}),
         "outputs": json.dumps({tensor.name: [tensor.dtype, *tensor.shape] for tensor in signature.outputs}),
         "source_digest": model.digest,

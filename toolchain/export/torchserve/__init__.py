@@ -134,5 +134,6 @@ def _configuration(config: Config) -> str:
 
 def _requirements(model: Model) -> str:
     """Return what the workers' Python must have, pinned to what is installed here, one package a line."""
-    names = sorted({"numpy", "pillow", "tokenizers", RUNTIMES[model.signature.backend]})
+    repair = {"ftfy"} if model.signature.text_repair else set()
+    names = sorted({"numpy", "pillow", "tokenizers", RUNTIMES[model.signature.backend], *repair})
     return "".join(f"{name}=={installed(name)}\n" for name in names)

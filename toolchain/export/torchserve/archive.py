@@ -22,7 +22,7 @@ MODEL = "model"  # the folder of the model within the archive
 SOURCES = Path(toolchain.__file__).parent
 # What toolchain.answering imports of ours, all told.
 OURS = (
-    *("__init__.py", "answering.py", "errors.py", "inference.py", "pictures.py", "preprocess.py"),
+    *("__init__.py", "answering.py", "errors.py", "inference.py", "pictures.py", "preprocess.py", "text_repair.py"),
     *("artifacts/*.py", "detections/__init__.py", "services/__init__.py", "services/nvidia.py"),
 )
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, the earliest that zip knows: the same model makes the same archive

@@ -203,6 +203,7 @@ def _signature(rows: Dataset, config: Config) -> Signature:
         weights=WEIGHTS,
         labels=rows.labels,
         max_tokens=config.max_tokens,
+        text_repair=rows.text_repair,
         inputs=tuple(ids),
         outputs=(Tensor("logits", "float32", ("batch", len(rows.labels))),),
     )

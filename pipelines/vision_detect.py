@@ -24,10 +24,28 @@ def vision_detect(
     format: str = "",
     pictures: str = "",
     labels: list[str] = [],
-    rename: dict[str, Any] = {"Alive": "Tree", "Dead": "Tree"},
+    rename: dict[str, Any] = {},
+    keep_splits: bool = True,
+    origin: str = "",
+    task: str = "",
+    missing: str = "fail",
+    missing_split: str = "fail",
+    unreadable: str = "fail",
+    too_large: str = "fail",
+    animated: str = "fix",
+    same_name: str = "fail",
+    repeated_ids: str = "fail",
+    wrong_size: str = "fail",
+    rotated: str = "fix",
+    offsets: str = "fix",
     unknown_label: str = "fail",
     broken_outline: str = "fix",
-    tile: int = 400,
+    swapped: str = "fix",
+    outside: str = "fix",
+    no_area: str = "drop",
+    repeated: str = "drop",
+    most_pixels: int = 100_000_000,
+    tile: int = 0,
     overlap: int = 0,
     validation: float = 0.15,
     test: float = 0.2,
@@ -66,14 +84,33 @@ def vision_detect(
     """Train a detector on annotated pictures; promote its fastest variant that still finds what the float one finds.
 
     Args:
-        source: A folder, package:NAME/FOLDER, or an archive, of pictures and annotations in any common format.
+        source: A folder, package:NAME/FOLDER, or an archive, of pictures and annotations in any common format. The
+            default is a sample of four aerial images, which has settings of its own: one class, Tree, and tile=400.
         digest: SHA-256 that the source must have; empty for any.
         format: voc, yolo, coco, cvat, labelme or datumaro:NAME; empty: found from the files.
         pictures: Where the pictures are, if apart.
         labels: The classes allowed, in their order, after renaming; empty for those of the source.
-        rename: Other names for classes: {"Alive": "Tree"}; several may become one.
-        unknown_label: What happens to an object whose class is not allowed: fail or drop.
-        broken_outline: What happens where an outline or box cannot be read: fix (keep the rest), drop or fail.
+        rename: Other names for classes, {"Alive": "Tree"}; several may become one.
+        keep_splits: Keep train, validation and test as the source has them.
+        origin: How VOC's coordinates count: positions, pixels or shifted; empty: from evidence.
+        task: What YOLO's lines are: detect, segment, obb or pose; empty: from evidence.
+        missing: What happens when a picture is not there: fail or drop.
+        missing_split: When a folder or list of a split is named and is not there: fail or drop (do without it).
+        unreadable: When a file is no picture, or is damaged: fail or drop.
+        too_large: When a picture has more than most_pixels: fail or drop.
+        animated: When a picture moves: fix (keep its first frame), drop or fail.
+        same_name: When two pictures have one name: fail, fix (rename) or drop.
+        repeated_ids: When COCO's ids are not unique: fail, fix (the first has it) or drop.
+        wrong_size: When the size in the annotations is not the picture's: fail, fix (scale), drop or keep.
+        rotated: When EXIF asks to turn a picture: fix (turn it, and its boxes where needed), drop or fail.
+        offsets: When VOC's coordinates count from 1: fix or fail.
+        unknown_label: When an object's class is not allowed or has no name: fail or drop.
+        broken_outline: When an outline or box cannot be read: fix (keep the rest), drop or fail.
+        swapped: When a box has its corners swapped: fix, drop, fail or keep.
+        outside: When a box reaches outside its picture: fix (clip), drop, fail or keep.
+        no_area: When a box has no area: drop, fail or keep.
+        repeated: When an object is there twice: drop, fail or keep.
+        most_pixels: Of a picture; larger ones are too_large.
         tile: Pixels; larger pictures are cut into squares of this side; 0: they stay whole.
         overlap: Pixels that neighbouring tiles share; with more than 0, set group_column to picture.
         validation: Share of the rows (pictures or tiles) for validation, where the source has no such split.
@@ -118,8 +155,26 @@ def vision_detect(
             pictures=pictures,
             labels=labels,
             rename=rename,
+            keep_splits=keep_splits,
+            origin=origin,
+            task=task,
+            missing=missing,
+            missing_split=missing_split,
+            unreadable=unreadable,
+            too_large=too_large,
+            animated=animated,
+            same_name=same_name,
+            repeated_ids=repeated_ids,
+            wrong_size=wrong_size,
+            rotated=rotated,
+            offsets=offsets,
             unknown_label=unknown_label,
             broken_outline=broken_outline,
+            swapped=swapped,
+            outside=outside,
+            no_area=no_area,
+            repeated=repeated,
+            most_pixels=most_pixels,
             tile=tile,
             overlap=overlap,
         )

@@ -19,6 +19,7 @@ def annotations(
     origin: str = "",
     task: str = "",
     missing: str = "fail",
+    missing_split: str = "fail",
     unreadable: str = "fail",
     too_large: str = "fail",
     animated: str = "fix",
@@ -54,6 +55,7 @@ def annotations(
         origin: How VOC's coordinates count: "positions", "pixels" or "shifted"; "": from evidence.
         task: What YOLO's lines are: "detect", "segment", "obb" or "pose"; "": from evidence.
         missing: What to do when a picture is not there: "fail" or "drop".
+        missing_split: When a folder or list of a split is named and is not there: "fail" or "drop" (do without it).
         unreadable: When a file is no picture, or is damaged: "fail" or "drop".
         too_large: When a picture has more than most_pixels: "fail" or "drop".
         animated: When a picture moves: "fix" (keep its first frame), "drop" or "fail".
@@ -91,6 +93,7 @@ def annotations(
             origin=origin,
             task=task,
             missing=missing,
+            missing_split=missing_split,
             unreadable=unreadable,
             too_large=too_large,
             animated=animated,

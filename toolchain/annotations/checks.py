@@ -30,6 +30,7 @@ class Check:
 
 CHECKS = {
     "missing": Check("picture is missing", (FAIL, DROP)),
+    "missing_split": Check("folder or list of a split is named and is not there", (FAIL, DROP)),
     "unreadable": Check("picture is not one, or is damaged", (FAIL, DROP)),
     "too_large": Check("picture has more pixels than allowed", (FAIL, DROP)),
     "animated": Check("picture is an animation", (FIX, DROP, FAIL), "its first frame stays"),

@@ -132,6 +132,7 @@ class _Part:
         image_ids = _by_text([image["id"] for image in images], [entry["image_id"] for entry in annotations])
         for entry in annotations:
             by_image[image_ids.get(str(entry["image_id"]), entry["image_id"])].append(entry)
+        _check_names(categories, path)
         labels = {category["id"]: str(category["name"]) for category in reversed(categories)}
         rest = {key: part for key, part in value.items() if key not in ("images", "annotations", "categories")}
         ordered = {category["id"]: labels[category["id"]] for category in categories}
@@ -226,6 +227,11 @@ class _Part:
 
     def _first(self, label: str) -> Any:
         return next(id_ for id_, name in self.labels.items() if name == label)
+
+
+def _check_names(categories: list[dict[str, Any]], path: Path) -> None:
+    if nameless := next((category for category in categories if category["name"] in (None, "")), None):
+        raise DataError(f"{path}: the category {nameless['id']!r} has no name; give it one")
 
 
 def _attributes(value: Any) -> dict[str, Any]:

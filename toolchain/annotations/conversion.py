@@ -21,6 +21,7 @@ from toolchain.annotations.checks import DROP, FIX, KEEP, Checker
 from toolchain.annotations.files import stem_of
 from toolchain.annotations.geometry import turned
 from toolchain.annotations.losses import Losses
+from toolchain.annotations.model import in_words
 from toolchain.artifacts.folder import link_or_copy, new_folder, write_json
 from toolchain.errors import DataError
 from toolchain.image_files import is_hidden
@@ -57,7 +58,8 @@ def convert_collection(
         work = _Work(folder, format_, losses, _checker(collection, fix, broken_outline))
         write(folder, collection, work.passed(collection), format_, found)
         if not work.written:
-            raise DataError("the source has no picture that can be converted; look at what it holds")
+            findings = (*collection.findings, *work.told(), *work.checker.findings())
+            raise DataError(f"the source has no picture that can be converted{in_words(findings)}")
         work.checker.finish()
     result = Conversion(
         source_format=collection.format,

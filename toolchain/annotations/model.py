@@ -72,6 +72,12 @@ class Finding:
     examples: tuple[str, ...] = ()
 
 
+def in_words(findings: tuple[Finding, ...]) -> str:
+    """Return ``findings`` as they follow in an error's line, each with an example; "" when there are none."""
+    found = "; ".join(f"{f.rule}: {f.count:,}{f', such as {f.examples[0]}' if f.examples else ''}" for f in findings)
+    return f" ({found})" if found else ""
+
+
 def split_of(subset: str | None) -> str:
     """Return the split that a source's word for it means: "train", "validation" or "test"; any other word: "all"."""
     return split_names.split_of(subset or "") or UNSPLIT

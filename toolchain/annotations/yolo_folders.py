@@ -14,6 +14,7 @@ from toolchain.image_files import IMAGE_ENDINGS, descendant, files_under, readab
 from toolchain.split_names import SPLITS, TEST, TRAIN, VALIDATION, WORDS, split_of
 
 MISSING = "missing_split"  # begins the rule of the finding that a named folder or list is not there
+GONE = "folder or list of images that is named and is not there"
 NO_LISTS = ("classes", "names", "backup", "task", "eval", "results", "top", "map")  # keys of obj.data without images
 FIRST = (TEST, VALIDATION, TRAIN)  # of two splits of one image: it is not learned from if it is measured on
 SHOWN = 5
@@ -77,7 +78,7 @@ def _of_config(config: Config, apart: Path | None) -> Found:
     if not given:
         return _around(config, apart)
     found = Found(has_splits=True)
-    missing: list[str] = []
+    missing: dict[bool, list[str]] = {True: [], False: []}  # by whether it is for a test
     located = {key: [str(_located(config, place) or place) for place in places] for key, places in given.items()}
     train, validation = ([located[key] for key in given if split_of(key) == split] for split in (TRAIN, VALIDATION))
     merged = bool(train) and train == validation  # one folder for both: not split
@@ -87,9 +88,10 @@ def _of_config(config: Config, apart: Path | None) -> Found:
         for place in places:
             entries = list(_of_place(config, place, None if merged and split_of(key) == TRAIN else key, apart))
             if not entries and _located(config, place) is None:
-                missing.append(f"{place} ({key} in {config.path.name})")
+                missing[split_of(key) == TEST].append(f"{place} ({key} in {config.path.name})")
             found.entries += entries
-    found.note(f"{MISSING}: folder or list of images that is named and is not there", missing)
+    found.note(f"{MISSING}: {GONE}", missing[False])
+    found.note(f"{GONE} (there is no test then)", missing[True])  # Roboflow names one whether there is one or not
     return found
 
 

@@ -59,3 +59,27 @@ def test_nothing_known_nothing_there_and_no_such_format(tmp_path: Path):
         open_source(tmp_path / "gone")
     with pytest.raises(ConfigError, match="format 'kitti' is not known"):
         open_source(tmp_path, "kitti")
+
+
+def test_a_strangers_dataset_json_is_no_dataset(tmp_path: Path):
+    (tmp_path / "dataset.json").write_text('{"name": "my photos"}')
+    (tmp_path / "a.xml").write_text(FILES["voc"][1])
+    assert detect(tmp_path) == "voc"
+
+
+def test_what_is_almost_coco_is_told_what_it_lacks(tmp_path: Path):
+    (tmp_path / "c.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(DataError, match="has no list of categories"):
+        detect(tmp_path)
+
+
+def test_yolo_in_a_folder_below_is_found(tmp_path: Path):
+    (tmp_path / "set" / "v1").mkdir(parents=True)
+    (tmp_path / "set" / "v1" / "data.yaml").write_text("names: [a]\ntrain: images")
+    assert detect(tmp_path) == "yolo"
+
+
+def test_a_damaged_data_yaml_is_named(tmp_path: Path):
+    (tmp_path / "data.yaml").write_text("names: [a")
+    with pytest.raises(DataError, match=r"data\.yaml is not YAML"):
+        detect(tmp_path)

@@ -209,7 +209,7 @@ def test_tiles_cover_the_picture_and_overlap_as_asked(width: int, height: int):
 @HAS_DEEPFOREST
 @pytest.mark.slow
 def test_deepforest_has_951_boxes_and_all_of_them_stay(tmp_path: Path):
-    dataset = made(Path("package:deepforest/data"), tmp_path, tile=400)
+    dataset = made(Path("package:deepforest/data"), tmp_path, rename={"Tree": "Tree"})
     note = dataset.notes["data.annotations"]
     assert dataset.labels == ("Alive", "Dead", "Tree")
     assert all(found["count"] == 0 for found in note["checks"])
@@ -220,6 +220,51 @@ def test_deepforest_has_951_boxes_and_all_of_them_stay(tmp_path: Path):
         "OSBS_029.tif",
         "SOAP_061.png",
     }
+
+
+def test_the_samples_settings_are_the_samples_alone(source: Path, tmp_path: Path):
+    voc(source, "a", ("Alive", 0, 0, 10, 10), ("Dead", 5, 5, 40, 30))
+    assert made(source, tmp_path).labels == ("Alive", "Dead")
+    settings = Config().with_sample_settings()
+    assert (settings.rename, settings.tile) == ({"Alive": "Tree", "Dead": "Tree"}, 400)
+    assert Config(tile=640).with_sample_settings().tile == 640
+    assert Config(rename={"Dead": "Snag"}).with_sample_settings().rename == {"Dead": "Snag"}
+    assert Config(source=str(source)).with_sample_settings() == Config(source=str(source))
+
+
+def test_an_image_in_two_splits_is_told(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for split in ("train", "test"):
+        picture(source / split / f"{split}.png", 12, 10)
+        voc(source / split, split, ("cat", 0, 0, 10, 10), size=(12, 10))
+    (finding,) = made(source, tmp_path).notes["data.annotations"]["findings"]
+    assert (finding["rule"], finding["count"]) == ("the same image is in two splits", 1)
+    assert "test.png in test is train.png in train" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("key", ["val", "test"])
+def test_a_split_that_is_named_and_not_there_fails_or_is_done_without(tmp_path: Path, key: str):
+    source = tmp_path / "source"
+    picture(source / "images" / "train" / "a.png")
+    (source / "labels" / "train").mkdir(parents=True)
+    (source / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (source / "data.yaml").write_text(f"train: images/train\n{key}: images/gone\nnames: [cat]\n")
+    if key == "val":
+        with pytest.raises(
+            DataError, match=r"images/gone \(val in data\.yaml\)\); mend them, or choose missing_split=drop"
+        ):
+            made(source, tmp_path)
+    dataset = made(source, tmp_path, missing_split="drop")
+    assert dataset.rows("train") == 1
+    assert "images/gone" in dataset.notes["data.annotations"]["findings"][0]["examples"][0]
+
+
+def test_what_reading_found_is_said_where_nothing_is_left(tmp_path: Path):
+    picture(tmp_path / "source" / "a.png")
+    (tmp_path / "source" / "b.xml").write_text("<annotation/>")
+    with pytest.raises(
+        DataError, match=r"no label at all \(picture without an annotation file \(left out\): 1, such as a"
+    ):
+        made(tmp_path / "source", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Annotations: take pictures and the objects marked in them, in any common format, into a dataset, checked."""
 
+import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from toolchain.annotations import Collection, Picture, open_source
-from toolchain.annotations.checks import Checker
-from toolchain.annotations.model import UNKNOWN_CLASS
+from toolchain.annotations import Collection, Finding, Picture, open_source
+from toolchain.annotations.checks import Checker, Found
+from toolchain.annotations.model import UNKNOWN_CLASS, in_words
 from toolchain.annotations.rows import SCHEMA, to_row
 from toolchain.artifacts.dataset import UNSPLIT, DatasetWriter, new_dataset
 from toolchain.artifacts.provenance import Work
@@ -26,6 +27,7 @@ from toolchain.split_names import SPLITS
 __all__ = ["Config", "Result", "read", "run"]
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 64, 256 * 1024**2  # that are held before they are written
+SHARED = "the same image is in two splits"
 LOST = "object is in no tile by enough of its area"
 
 
@@ -48,6 +50,7 @@ def run(dataset: Path, config: Config) -> Result:
         DataError: the source is missing, is not the one whose digest was given, is damaged, or has what is to fail.
         ServiceError: the service that holds it is down or refuses.
     """
+    config = config.with_sample_settings()
     work = Work("data.annotations", config)
     with tempfile.TemporaryDirectory(prefix="annotations-") as scratch:
         folder = fetch_folder(config.source, Path(scratch) / "source")
@@ -87,10 +90,11 @@ def renamed(collection: Collection, names: Mapping[str, str]) -> Collection:
 def _write(dataset: Path, collection: Collection, config: Config, work: Work) -> Result:
     labels = tuple(config.labels) or tuple(name for name in collection.labels if not name.startswith(UNKNOWN_CLASS))
     if not labels:
-        raise DataError(f"{config.source} has no label at all; mark some objects, or give labels")
+        found_instead = in_words(collection.findings)
+        raise DataError(f"{config.source} has no label at all{found_instead}; mark some objects, or give labels")
     found = Counter(picture.split for picture in collection.pictures())
     if not found:
-        raise DataError(f"{config.source} has annotations but no picture; look at what it holds")
+        raise DataError(f"{config.source} has annotations but no picture{in_words(collection.findings)}")
     checker = Checker(config.actions(), labels, config.most_pixels)
     checker.see_source(collection)
     made = _Made(collection, checker, config, found)
@@ -135,6 +139,8 @@ class _Made:
         self.cutter = Cutter(config.tile, config.overlap, config.kept_area)
         self.statistics = Statistics()
         self.pictures = self.rows = self.objects = self.without_objects = 0
+        self.seen: dict[bytes, tuple[str, str]] = {}  # split and name of each image, by its digest of 16 bytes
+        self.shared = Found()  # images in two splits
 
     def pieces(self) -> Iterator[tuple[str, str, Picture, bytes]]:
         """Yield split, the source's name, and each picture or tile with its file."""
@@ -145,12 +151,20 @@ class _Made:
                 found = self.checker.check(given)
                 if found is None:
                     continue
+                self._see(found[0], found[1])
                 picture = self.checker.check_things(found[0])
                 for tile, data in self.cutter.tiles_of(picture, found[1], self.config.most_pixels):
                     if tile.things or self.config.empty:
                         yield self._counted(tile, picture, data)
                     else:
                         self.without_objects += 1
+
+    def _see(self, picture: Picture, data: bytes) -> None:
+        """Count an image that was in another split before, under any name."""
+        split, key = self.splits[picture.split], hashlib.blake2b(data, digest_size=16).digest()
+        before, name = self.seen.setdefault(key, (split, picture.name))
+        if before != split:
+            self.shared.add(f"{name} in {before} is {picture.name} in {split}")
 
     def _counted(self, tile: Picture, picture: Picture, data: bytes) -> tuple[str, str, Picture, bytes]:
         split = self.splits[picture.split]
@@ -170,10 +184,15 @@ class _Made:
             writer.drop("picture or tile has no object in it", self.without_objects)
         collection = self.collection
         source = {"format": collection.format, "labels": list(collection.labels), "about": dict(collection.about)}
+        findings = list(collection.findings)
+        if self.shared.count:
+            examples = tuple(self.shared.examples)
+            findings.append(Finding(rule=SHARED, count=self.shared.count, examples=examples))
+            say(f"{SHARED}: {self.shared.count:,}, such as {examples[0]}; what is measured on them is too good")
         note: dict[str, Any] = {
             "source": source,
             "checks": self.checker.report(),
-            "findings": [asdict(finding) for finding in collection.findings],
+            "findings": [asdict(finding) for finding in findings],
             "statistics": self.statistics.note(labels),
         }
         if self.unsplit:

@@ -1,6 +1,7 @@
 """What a user can set about reading annotations."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from toolchain.annotations import DATUMARO, READ
 from toolchain.annotations.checks import CHECKS
@@ -10,11 +11,16 @@ from toolchain.errors import ConfigError
 from toolchain.pictures import MOST_PIXELS
 
 SHA256_DIGITS = 64
+SAMPLE = "package:deepforest/data"  # four aerial images with 951 trees, comes with the Python package
+SAMPLE_SETTINGS: dict[str, Any] = {  # of SAMPLE alone, where a user gives no others
+    "rename": {"Alive": "Tree", "Dead": "Tree"},  # each image has its own words for the one class
+    "tile": 400,  # pixels: trees of 40 pixels in images of up to 2,500
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    source: str = "package:deepforest/data"  # folder, package:NAME/FOLDER, or archive at a path, s3:// or https://
+    source: str = SAMPLE  # folder, package:NAME/FOLDER, or archive at a path, s3:// or https://
     digest: str = ""  # SHA-256 that the source must have, 64 hexadecimal digits; "": any
     format: str = ""  # "voc", "yolo", "coco", "cvat", "labelme" or "datumaro:NAME"; "": found from the files
     pictures: str = ""  # where the pictures are, as source says it, if apart; "": with the annotations
@@ -25,6 +31,7 @@ class Config:
     task: str = ""  # of YOLO's lines: "detect", "segment", "obb" or "pose"; "": from evidence
     # What to do about each thing that can be wrong: "fix", "drop", "fail" or "keep", as far as it can be done.
     missing: str = "fail"  # a picture is not there
+    missing_split: str = "fail"  # a folder or list of a split that the source names is not there: "drop" does without
     unreadable: str = "fail"  # a file is no picture, or is damaged
     too_large: str = "fail"  # a picture has more than most_pixels
     animated: str = "fix"  # a picture moves: its first frame stays
@@ -69,6 +76,13 @@ class Config:
             raise ConfigError(f"overlap={self.overlap} is out of range; give 0 to half of tile={self.tile}")
         if not 0 < self.kept_area <= 1:
             raise ConfigError(f"kept_area={self.kept_area} is out of range; give a share above 0, up to 1")
+
+    def with_sample_settings(self) -> "Config":
+        """Return these settings, with SAMPLE_SETTINGS in place of defaults if the source is the sample."""
+        defaults = Config()
+        given = {name for name in SAMPLE_SETTINGS if getattr(self, name) != getattr(defaults, name)}
+        sample = {name: value for name, value in SAMPLE_SETTINGS.items() if name not in given}
+        return replace(self, **sample) if self.source == SAMPLE else self
 
     def actions(self) -> dict[str, str]:
         """Return what is to be done about each of annotations.checks.CHECKS."""

@@ -67,8 +67,8 @@ torchserve: $(READY)  ## Make .venv-torchserve, in which archives for TorchServe
 	@.venv-torchserve/bin/python -m pip install --quiet --no-deps $(TORCHSERVE)
 	@$(PY) $(PACKAGES) > "$$(.venv-torchserve/bin/python $(PACKAGES))/beside.pth"  # searched behind its own
 
-deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=
-	@$(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)")
+deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=, FORCE=1 over changes by hand
+	@$(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)") $(if $(FORCE),--force-conflicts)
 
 helm:  ## Build helm 4 into .venv, unless one is on the PATH
 	@helm version --short 2>/dev/null | grep -q '^v4' || $(MAKE) --no-print-directory $(HELM)

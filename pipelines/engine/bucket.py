@@ -15,28 +15,32 @@ from toolchain.progress import say
 from toolchain.services import kubernetes, packages, storage
 from toolchain.services.folders import digest_of_folder
 
+PROMOTER = (
+    "toolchain-promoter"  # the Secret of those who promote: its keys may write what is served, the steps' may not
+)
 OURS = "toolchain-steps"  # the ConfigMap and Secret that tell steps of S3; they tell us too, where we may read them
 FETCHED = ("source", "pictures", "weights", "base", "model")  # arguments whose file or folder a step can take from S3
 TEXT = ("policy",)  # arguments whose file a step takes as text
 
 
 @contextmanager
-def reached(settings: Settings, namespace: str) -> Iterator[str]:
+def reached(settings: Settings, namespace: str, secret: str = OURS) -> Iterator[str]:
     """Yield the name of the cluster's bucket; while the block lasts, the door to S3 leads there.
 
-    The environment's AWS_* and TOOLCHAIN_BUCKET come first, then what the cluster tells its steps, where the kubeconfig
-    may read that. An address inside the cluster is reached by a forwarded port.
+    The keys are those of ``secret``, where there is one. The environment's AWS_* and TOOLCHAIN_BUCKET come first, then
+    what the cluster tells its steps, where the kubeconfig may read that. An address inside the cluster is reached by a
+    forwarded port.
 
     Raises:
         ServiceError: neither says where S3 is, or it cannot be reached.
     """
     said = said_of_storage()
-    told = kubernetes.settings_of(namespace, OURS) if kubernetes.is_configured() else {}
+    told = settings_told(namespace, secret)
     values = {**{name: value for name, value in told.items() if name.startswith(("AWS_", "TOOLCHAIN_BUCKET"))}, **said}
     if "TOOLCHAIN_BUCKET" not in values:
         raise ServiceError(
             f"the cluster's bucket is not known: set TOOLCHAIN_BUCKET and AWS_*, or let the kubeconfig's user read the "
-            f"Secret and ConfigMap {OURS} of namespace {namespace}"
+            f"Secret {secret} and the ConfigMap {OURS} of namespace {namespace}"
         )
     place = None if "AWS_ENDPOINT_URL" in said else inside(values.get("AWS_ENDPOINT_URL", ""), namespace)
     forwarding = kubernetes.forwarded(*place) if place else nullcontext(0)
@@ -45,6 +49,13 @@ def reached(settings: Settings, namespace: str) -> Iterator[str]:
             values["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
         with doors_told({name: value for name, value in values.items() if name.startswith("AWS_")}):
             yield values["TOOLCHAIN_BUCKET"]
+
+
+def settings_told(namespace: str, secret: str) -> dict[str, str]:
+    """Return what the cluster tells its steps, but for the keys and the login of ``secret``; {} without a cluster."""
+    if not kubernetes.is_configured():
+        return {}
+    return kubernetes.settings_of(namespace, OURS) | kubernetes.settings_of(namespace, secret)
 
 
 def bring(spec: Specification, values: Mapping[str, Any], bucket: str) -> dict[str, Any]:

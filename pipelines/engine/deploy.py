@@ -20,6 +20,7 @@ from toolchain.progress import say
 CHART = images.ROOT / "charts" / "toolchain"
 RELEASE = "toolchain"
 OURS = ("base", "mlflow")  # the images of this checkout that services run in
+CONFLICT = "Apply failed with"  # what helm says when another field manager owns a field: its server-side apply
 POLL_SECONDS = 3.0
 POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
 
@@ -30,18 +31,25 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--namespace", default="toolchain")
     parser.add_argument("--values", type=Path, action="append", default=[], metavar="FILE", help="one or more")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="over the values of files")
+    parser.add_argument(
+        "--force-conflicts", action="store_true", help="take back what was changed by hand, with kubectl for example"
+    )
     parser.add_argument("--timeout-minutes", type=int, default=15, metavar="N", help="default: 15")
     given = parser.parse_args(words)
     try:
-        deploy(given.namespace, given.values, given.set, given.timeout_minutes)
+        deploy(given.namespace, given.values, given.set, given.timeout_minutes, force=given.force_conflicts)
     except ToolchainError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def deploy(namespace: str, values: list[Path], settings: list[str], timeout_minutes: int) -> None:
+def deploy(
+    namespace: str, values: list[Path], settings: list[str], timeout_minutes: int, *, force: bool = False
+) -> None:
     """Install or upgrade the release in ``namespace`` and wait until everything is ready.
+
+    With ``force`` it takes back the fields that others set meanwhile; without, helm refuses to overwrite them.
 
     Raises:
         ConfigError: helm, kubectl or a file of values is missing.
@@ -53,7 +61,8 @@ def deploy(namespace: str, values: list[Path], settings: list[str], timeout_minu
     _kubectl("create", "namespace", namespace, allowed="AlreadyExists")
     _kubectl("label", "namespace", namespace, POD_SECURITY, "--overwrite")
     say(f"installing {CHART.relative_to(images.ROOT)} in namespace {namespace}")
-    _upgrade(namespace, _options(values, settings, timeout_minutes), began)
+    options = _options(values, settings, timeout_minutes)
+    _upgrade(namespace, [*options, *(["--force-conflicts"] if force else [])], began)
     say(f"ready after {time.monotonic() - began:.0f} s\n")
     say(_kubectl("get", "deployments,statefulsets,cronjobs", "--namespace", namespace, "--selector", _selector()))
     say(_run(_program("helm"), "get", "notes", RELEASE, "--namespace", namespace))
@@ -81,7 +90,10 @@ def _upgrade(namespace: str, options: list[str], began: float) -> None:
         said = output.read().strip()
     if helm.returncode:
         left = ", ".join(_waiting(namespace))
-        raise ServiceError(f"helm could not finish: {said}" + (f"\nnot ready: {left}" if left else ""))
+        hints = [f"\nnot ready: {left}"] if left else []
+        if CONFLICT in said:
+            hints.append("\nsomebody changed these fields by hand: make deploy FORCE=1 takes them back")
+        raise ServiceError("".join([f"helm could not finish: {said}", *hints]))
 
 
 def _waiting(namespace: str) -> list[str]:

@@ -7,6 +7,7 @@ ends them with itself. What they keep, and what they print, is in the folder of 
 import argparse
 import json
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -141,6 +142,9 @@ def grafana(folder: Path, port: int, source: str, seconds: int) -> list[Program]
         "GF_SERVER_HTTP_PORT": str(port),
         "GF_AUTH_ANONYMOUS_ENABLED": "true",  # it listens on this machine only, and the role may only look
         "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
+        "GF_AUTH_BASIC_ENABLED": "false",  # nobody logs in: Grafana's own password would be "admin"
+        "GF_AUTH_DISABLE_LOGIN_FORM": "true",
+        "GF_SECURITY_ADMIN_PASSWORD": secrets.token_urlsafe(24),
         "GF_ANALYTICS_REPORTING_ENABLED": "false",
         "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
         "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",

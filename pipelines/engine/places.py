@@ -51,6 +51,7 @@ class Cluster:
     gpus: int | None = None  # of each pod; None: as they are
     sample_percent: float | None = None  # of requests that samples are kept of; None: as it is
     require_tokens: bool | None = None  # whether pods must not start without bearer tokens; None: as it is
+    secret: str = ""  # that with the pods' keys of S3; "": the chart's
     renewed: bool = True  # whether the pods get the image of this checkout; a rollback leaves theirs
     servers: Sequence[str] = field(default_factory=list)  # the pods are asked instead
 
@@ -82,6 +83,7 @@ class Cluster:
             "require_tokens": self.require_tokens,
             "renewed": self.renewed,
         }
+        how |= {"secret": self.secret} if self.secret else {}
         model_server.apply(self.namespace, self.shelf, traffic, serving, size=self.size, **how)
 
 
@@ -112,10 +114,11 @@ def _cluster(given: argparse.Namespace, settings: Settings) -> Iterator[Cluster]
 
     namespace = settings.namespace or NAMESPACE
     with ExitStack() as stack:
-        name = stack.enter_context(bucket.reached(settings, namespace))
+        name = stack.enter_context(bucket.reached(settings, namespace, bucket.PROMOTER))
         stack.enter_context(doors_told({"TOOLCHAIN_BUCKET": name}))
-        found = stack.enter_context(registry_reached(settings, namespace))
-        yield Cluster(found, model_server.shelf(name, given.model), namespace, **_how(given, settings))
+        found = stack.enter_context(registry_reached(settings, namespace, bucket.PROMOTER))
+        secret = bucket.settings_told(namespace, bucket.PROMOTER).get("TOOLCHAIN_SERVING_SECRET", "")
+        yield Cluster(found, model_server.shelf(name, given.model), namespace, secret=secret, **_how(given, settings))
 
 
 def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from pipelines.engine.bucket import OURS, inside
+from pipelines.engine.bucket import OURS, PROMOTER, inside, settings_told
 from pipelines.engine.server import NAMESPACE
 from pipelines.engine.settings import Settings, doors_told
 from toolchain.errors import ServiceError
@@ -24,18 +24,19 @@ def registry_of(engine: str | None, settings: Settings) -> Iterator[Settings]:
         ServiceError: the cluster's is not known, or cannot be reached.
     """
     if (engine or settings.engine) == "cluster":
-        with registry_reached(settings, settings.namespace or NAMESPACE) as found:
+        with registry_reached(settings, settings.namespace or NAMESPACE, PROMOTER) as found:
             yield found
     else:
         yield settings
 
 
 @contextmanager
-def registry_reached(settings: Settings, namespace: str) -> Iterator[Settings]:
+def registry_reached(settings: Settings, namespace: str, secret: str = OURS) -> Iterator[Settings]:
     """Yield ``settings`` with the cluster's registry; while the block lasts, the door to MLflow leads there.
 
     A server that the environment names (MLFLOW_TRACKING_URI) comes first, then the one that the cluster tells its steps
-    of, where the kubeconfig may read that. An address inside the cluster is reached by a forwarded port.
+    of, where the kubeconfig may read that, with the login of ``secret``. An address inside the cluster is reached by a
+    forwarded port.
 
     Raises:
         ServiceError: neither says where MLflow is, or it cannot be reached.
@@ -43,7 +44,7 @@ def registry_reached(settings: Settings, namespace: str) -> Iterator[Settings]:
     if not settings.tracking_uri.startswith("sqlite"):
         yield settings
         return
-    told = kubernetes.settings_of(namespace, OURS) if kubernetes.is_configured() else {}
+    told = settings_told(namespace, secret)
     if not told.get(ADDRESS):
         raise ServiceError(
             f"the cluster's MLflow is not known: set {ADDRESS}, or let the kubeconfig's user read the Secret and "

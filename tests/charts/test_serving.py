@@ -27,10 +27,37 @@ def test_a_promoter_may_make_change_and_remove_each_resource_of_a_model_server(
     assert granted == [["get", "list", "create", "patch", "delete"]]
 
 
-def test_of_secrets_a_promoter_may_read_that_of_the_steps_alone(render: Callable[..., Resources]) -> None:
+def test_of_secrets_a_promoter_may_read_its_own_alone(render: Callable[..., Resources]) -> None:
     rules = resource(render(), "Role", "toolchain-promoter")["rules"]
     readable = [(rule["resourceNames"], rule["verbs"]) for rule in rules if "secrets" in rule["resources"]]
-    assert readable == [(["toolchain-steps"], ["get"])]
+    assert readable == [(["toolchain-promoter"], ["get"])]
+
+
+def test_a_promoter_is_held_to_model_servers_unless_the_values_say_otherwise(render: Callable[..., Resources]) -> None:
+    """What the policy lets through is tried on a real API server: tests/cluster/test_permissions.py."""
+
+    def kinds(value: str) -> set[str]:
+        resources = render(f"--set=serving.promoter={value}")
+        return {one["kind"] for one in resources if "promoter" in one["metadata"]["name"] and one["kind"] != "Secret"}
+
+    policy = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    assert kinds("restricted") == {"Role"} | policy
+    assert kinds("unrestricted") == {"Role"}
+    assert kinds("none") == set()
+
+
+def test_the_policy_holds_whoever_has_the_roles_own_right(render: Callable[..., Resources]) -> None:
+    resources = render()
+    (own,) = [
+        rule
+        for rule in resource(resources, "Role", "toolchain-promoter")["rules"]
+        if rule["apiGroups"] == ["toolchain"]
+    ]
+    policy = resource(resources, "ValidatingAdmissionPolicy", "charttest-promoter")["spec"]
+    first = policy["matchConditions"][0]["expression"]
+    assert f"group('{own['apiGroups'][0]}').resource('{own['resources'][0]}')" in first
+    assert f"check('{own['verbs'][0]}')" in first
+    assert policy["failurePolicy"] == "Fail"
 
 
 def test_nobody_is_a_promoter_until_somebody_is_bound(render: Callable[..., Resources]) -> None:

@@ -48,8 +48,8 @@ def mlflow(release: Cluster) -> Iterator[Any]:
 
 
 @contextmanager
-def s3(release: Cluster) -> Iterator[Any]:
-    """Yield boto3's client with the keys of the steps."""
+def s3(release: Cluster, secret: str = "toolchain-steps") -> Iterator[Any]:
+    """Yield boto3's client with the keys of ``secret``."""
     import boto3
     from botocore.config import Config
 
@@ -58,8 +58,8 @@ def s3(release: Cluster) -> Iterator[Any]:
             "s3",
             endpoint_url=f"http://{address}",
             region_name="us-east-1",
-            aws_access_key_id=release.secret("toolchain-steps", "AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=release.secret("toolchain-steps", "AWS_SECRET_ACCESS_KEY"),
+            aws_access_key_id=release.secret(secret, "AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=release.secret(secret, "AWS_SECRET_ACCESS_KEY"),
             config=Config(s3={"addressing_style": "path"}),
         )
 
@@ -116,14 +116,14 @@ def test_a_client_logs_a_run_whose_files_are_in_s3_and_registers_its_model(relea
         client.create_registered_model(MODEL)
         client.create_model_version(MODEL, f"{run.info.artifact_uri}/model", run.info.run_id)
         assert client.get_run(run.info.run_id).data.metrics == {"accuracy": 0.86}
-    with s3(release) as client:
+    with s3(release, "toolchain-storage-mlflow") as client:
         key = f"mlflow/{run.info.experiment_id}/{run.info.run_id}/artifacts/model/model.json"
         assert client.get_object(Bucket="toolchain", Key=key)["Body"].read() == b'{"weights": [1, 2]}'
     assert len(versions(release)) == 1
 
 
 def test_old_artifacts_and_abandoned_checkpoints_expire_and_nothing_else_does(release: Cluster) -> None:
-    with s3(release) as client:
+    with s3(release, "toolchain-storage") as client:
         rules = client.get_bucket_lifecycle_configuration(Bucket="toolchain")["Rules"]
     expiring = {rule["Filter"]["Prefix"]: rule["Expiration"]["Days"] for rule in rules}
     assert expiring == {"v2/artifacts/": 180, "checkpoints/": 14}
@@ -156,6 +156,55 @@ def test_an_upgrade_keeps_passwords_and_data(release: Cluster) -> None:
     assert versions(release) == models
 
 
+def test_rotated_passwords_hold_after_an_upgrade_and_after_a_rollback(release: Cluster) -> None:
+    """As docs/upgrade-and-restore.md says it: the Secrets are changed by kubectl, then deployed."""
+    kind, models = release.namespace.removeprefix("chart-"), versions(release)
+    revision = json.loads(helm("status", "toolchain", "--namespace", release.namespace, "--output=json"))["version"]
+    rotated = {
+        ("toolchain-mysql", "mlflow-password"): "rotated-for-mysql",
+        ("toolchain-steps", "AWS_SECRET_ACCESS_KEY"): "rotated-for-s3-of-steps",
+        ("toolchain-storage-mlflow", "AWS_SECRET_ACCESS_KEY"): "rotated-for-s3-of-mlflow",
+        ("toolchain-steps", "MLFLOW_TRACKING_PASSWORD"): "rotated-for-mlflow",
+    }
+    for (name, key), value in rotated.items():
+        release.kubectl("patch", "secret", name, f"--patch={json.dumps({'stringData': {key: value}})}")
+    deploy.deploy(release.namespace, [SMALL], [*OURS, f"storage.kind={kind}"], timeout_minutes=6)
+    works(release, rotated, models)
+    helm("rollback", "toolchain", str(revision), "--namespace", release.namespace, "--wait", "--timeout=6m")
+    works(release, rotated, models)
+
+
+def works(release: Cluster, passwords: dict[tuple[str, str], str], models: list[str]) -> None:
+    """Check that ``passwords`` are those of the Secrets and of the services."""
+    assert {names: release.secret(*names) for names in passwords} == passwords
+    release.kubectl("rollout", "status", "deployment/toolchain-mlflow", "--timeout=180s")
+    assert versions(release) == models
+    with s3(release) as client:
+        client.put_object(Bucket="toolchain", Key="v2/rotated", Body=b"x")
+
+
+def test_what_was_changed_by_hand_is_named_and_taken_back_when_told(release: Cluster) -> None:
+    """What ``kubectl scale`` set, as docs/upgrade-and-restore.md stops what writes, comes back by itself."""
+    kind = release.namespace.removeprefix("chart-")
+    settings = [*OURS, f"storage.kind={kind}"]
+    release.kubectl("scale", "deployment", "--all", "--replicas=0")
+    deploy.deploy(release.namespace, [SMALL], settings, timeout_minutes=6)
+    release.kubectl("patch", "configmap", "toolchain-steps", '--patch={"data": {"TOOLCHAIN_BUCKET": "mine"}}')
+    with pytest.raises(ServiceError, match=r"data\.TOOLCHAIN_BUCKET(.|\n)*make deploy FORCE=1"):
+        deploy.deploy(release.namespace, [SMALL], settings, timeout_minutes=6)
+    deploy.deploy(release.namespace, [SMALL], settings, timeout_minutes=6, force=True)
+    found = release.kubectl("get", "configmap", "toolchain-steps", "--output=jsonpath={.data.TOOLCHAIN_BUCKET}")
+    assert found == "toolchain"
+    assert release.kubectl("get", "deployment/toolchain-mlflow", "--output=jsonpath={.status.readyReplicas}") == "1"
+
+
+def test_a_key_of_steps_changes_neither_what_serves_nor_backups(release: Cluster) -> None:
+    with s3(release) as client:
+        for key in ("served/reviews/traffic.json", "backups/mysql/x/complete", "mlflow/1/x", "ledger/reviews/1.json"):
+            with pytest.raises(client.exceptions.ClientError, match=r"AccessDenied|Access Denied"):
+                client.put_object(Bucket="toolchain", Key=key, Body=b"x")
+
+
 def test_helm_tests_what_it_installed(release: Cluster) -> None:
     said = helm("test", "toolchain", "--namespace", release.namespace, "--logs")
     assert "nobody gets in without a password" in said
@@ -184,7 +233,8 @@ def test_uninstalling_leaves_the_data_and_its_passwords_and_nothing_else(release
     listed = release.kubectl("get", ",".join(kind for kind in kinds if kind not in passing), "--output=name").split()
     left = {name for name in listed if name not in {"configmap/kube-root-ca.crt", "serviceaccount/default"}}
     claims = {f"persistentvolumeclaim/data-toolchain-{name}-0" for name in ("mysql", release.namespace[6:])}
-    assert left == claims | {f"secret/toolchain-{name}" for name in ("mlflow", "mysql", "steps")}
+    kept = {"mlflow", "mysql", "steps", "storage", "storage-mlflow", "storage-backup", "serving", "promoter"}
+    assert left == claims | {f"secret/toolchain-{name}" for name in kept}
 
 
 def test_a_server_takes_what_each_option_renders(cluster: Callable[[str], Cluster]) -> None:

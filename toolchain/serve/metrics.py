@@ -24,15 +24,8 @@ KINDS = {  # of errors, by the HTTP status that told of one; 0: the client was g
     503: "not_ready",
     504: "deadline",
 }
-OBJECTIVE_S = (
-    1.0  # within which 99 % of the predictions are to succeed: a bucket of every model, so that rules can count them
-)
-FAULTS = (
-    429,
-    500,
-    503,
-    504,
-)  # the statuses that are the server's fault, counted from a route's first request on: a rate sees the first
+OBJECTIVE_S = 1.0  # in which 99 % of predictions are to succeed: a bucket of every model, for the alerts on latency
+FAULTS = (429, 500, 503, 504)  # statuses that are the server's fault, at 0 from a route's first request: rates need it
 READINESS = ("/readyz", "/ready")  # how the routes end that ask whether the model is ready: "no" is an answer
 OTHER_ERROR = "failure"  # 500, and whatever has no name above
 OTHER_CLIENT_ERROR = "bad_request"  # a 4xx without a name above

@@ -2,7 +2,8 @@
 
 A file, since the address of a database holds its password, which must not stand among a process's arguments.
 Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_PASSWORD, MLFLOW_AUTH_ADMIN_USERNAME; to migrate MLFLOW_AUTH_ADMIN_PASSWORD,
-MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD too; to serve what MLflow's server and boto3 read.
+MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD too, and of a promoter, if there is one, PROMOTER_USERNAME and
+PROMOTER_PASSWORD; to serve what MLflow's server and boto3 read.
 """
 
 import os
@@ -79,7 +80,7 @@ def migrate_logins() -> None:
 
 
 def keep_users() -> None:
-    """Make the administrator and the user of the steps, or give them the password of today's Secret."""
+    """Make the administrator and the users of steps and promoters, or give them the passwords of today's Secrets."""
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore()
@@ -87,7 +88,10 @@ def keep_users() -> None:
     for name, password, administrator in (
         (os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"], True),
         (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"], False),
+        (os.environ.get("PROMOTER_USERNAME", ""), os.environ.get("PROMOTER_PASSWORD", ""), False),
     ):
+        if not name:  # an S3 of one's own may have no promoter's Secret
+            continue
         if store.has_user(name):
             store.update_user(name, password=password, is_admin=administrator)
         else:

@@ -62,7 +62,7 @@ spec:
   {{- include "toolchain.container" (dict "root" .root "image" "base") | nindent 2 }}
   command: {{ concat (list "python" "-m" "toolchain.services.storage.backups") .words | toJson }}
   env:
-    {{- include "toolchain.storage.environment" .root | nindent 4 }}
+    {{- include "toolchain.storage.environment" (dict "root" .root "role" "backup") | nindent 4 }}
     - name: TOOLCHAIN_BACKUP
       value: ""
   resources:

@@ -1,13 +1,14 @@
 {{/*
-A Job that runs once for each version of its pod: a Job cannot be changed, so its name carries its content.
-dict "root" $ "component" "databases" "pod" the template of the pod's spec "reaches" (list "mysql").
+A Job that runs once for each version of its pod and of the Secrets that it applies: a Job cannot be changed, so its name carries both.
+dict "root" $ "component" "databases" "pod" the template of the pod's spec "reaches" (list "mysql") "secrets" as of toolchain.secret.checksum.
 */}}
 {{- define "toolchain.job" -}}
 {{- $pod := include .pod .root -}}
+{{- $version := printf "%s%s" $pod (include "toolchain.secret.checksum" .) -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  name: toolchain-{{ .component }}-{{ $pod | sha256sum | trunc 8 }}
+  name: toolchain-{{ .component }}-{{ $version | sha256sum | trunc 8 }}
   labels:
     {{- include "toolchain.labels" . | nindent 4 }}
 spec:

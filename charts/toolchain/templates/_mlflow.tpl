@@ -12,12 +12,18 @@ http://toolchain-mlflow.{{ .Release.Namespace }}:5000
 {{ .Values.mlflow.existingSecret | default "toolchain-mlflow" }}
 {{- end }}
 
-{{/* By which names the server lets itself be called: inside the cluster, through kubectl port-forward, and those of the values. */}}
+{{/*
+By which names the server may be called: inside the cluster, through kubectl port-forward at any port, and those of the values. No name of the
+cluster has a wildcard: `toolchain-mlflow.toolchain.svc.*` would let in a page of toolchain-mlflow.toolchain.svc.example.com.
+*/}}
 {{- define "toolchain.mlflow.allowedHosts" -}}
-{{- $name := "toolchain-mlflow" -}}
-{{- $inside := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) (printf "%s.%s.svc.*" $name .Release.Namespace) -}}
+{{- $name := printf "toolchain-mlflow.%s" .Release.Namespace -}}
+{{- $inside := list "toolchain-mlflow" $name (printf "%s.svc" $name) (printf "%s.svc.%s" $name .Values.clusterDomain) -}}
 {{- $hosts := list -}}
-{{- range concat $inside (list "localhost" "127.0.0.1") -}}
+{{- range $inside -}}
+{{- $hosts = concat $hosts (list . (printf "%s:5000" .)) -}}
+{{- end -}}
+{{- range list "localhost" "127.0.0.1" -}}
 {{- $hosts = concat $hosts (list . (printf "%s:*" .)) -}}
 {{- end -}}
 {{ concat $hosts .Values.mlflow.allowedHosts | join "," }}

@@ -29,18 +29,33 @@ volumeClaimTemplates:
           storage: {{ $wanted.size }}
 {{- end }}
 
-{{/* The keys of S3 that the steps have too. */}}
+{{/* The S3 keys of a role: dict "root" $ "role" "mlflow", "steps" where there is none. */}}
 {{- define "toolchain.storage.keys" -}}
+{{- $secret := include "toolchain.storage.secret" (dict "root" .root "role" (.role | default "steps")) -}}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: toolchain-steps
+      name: {{ $secret }}
       key: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* What boto3 needs: the endpoint, the region, the keys; and the bucket's name. */}}
+{{/* The S3 keys of every role, as toolchain.services.storage.users reads them. */}}
+{{- define "toolchain.storage.roles" -}}
+{{- $root := . -}}
+{{- range $role := list "steps" "mlflow" "backup" "serving" "promoter" }}
+{{- range list "ACCESS_KEY_ID" "SECRET_ACCESS_KEY" }}
+- name: {{ upper $role }}_{{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "toolchain.storage.secret" (dict "root" $root "role" $role) }}
+      key: AWS_{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What boto3 needs: the endpoint, the region, a role's keys; and the bucket's name: dict "root" $ "role" "mlflow". */}}
 {{- define "toolchain.storage.environment" -}}
 {{- include "toolchain.storage.keys" . | trim }}
 {{- range list "AWS_ENDPOINT_URL" "AWS_DEFAULT_REGION" "TOOLCHAIN_BUCKET" }}

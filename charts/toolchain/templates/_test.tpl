@@ -21,7 +21,7 @@ spec:
       {{- include "toolchain.container" . | nindent 6 }}
       command: {{ list "python" "-c" (.root.Files.Get .program) | toJson }}
       env:
-        {{- include .environment .root | nindent 8 }}
+        {{- include .environment (.arguments | default .root) | nindent 8 }}
       resources:
         {{- include "toolchain.resources.small" .root | nindent 8 }}
       volumeMounts:

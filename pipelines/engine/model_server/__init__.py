@@ -11,7 +11,7 @@ from typing import Any
 
 from components import images
 from pipelines._placing import DEFAULT_SIZE
-from pipelines.engine.model_server.resources import ModelServer, documents, name_of
+from pipelines.engine.model_server.resources import SERVING, ModelServer, documents, name_of
 from toolchain.artifacts.model import DESCRIPTION
 from toolchain.artifacts.traffic import Traffic
 from toolchain.errors import ConfigError, ServiceError
@@ -44,6 +44,7 @@ def apply(
     sample_percent: float | None = None,
     require_tokens: bool | None = None,
     renewed: bool = True,
+    secret: str = SERVING,
 ) -> None:
     """Let ``namespace`` serve the model whose shelf is at ``place``, as ``traffic`` says, which is there already.
 
@@ -58,6 +59,7 @@ def apply(
         gpus: Of each pod; None: as it is, none for a new one.
         sample_percent: Of requests, 0 to 100, whose figures are put aside; None: as it is, none for a new one.
         require_tokens: Whether pods must not start without bearer tokens; None: as it is, not for a new one.
+        secret: That with the pods' keys of S3.
         renewed: Whether the pods get the image of this checkout; without, theirs stays where it runs what it must.
 
     Raises:
@@ -80,6 +82,7 @@ def apply(
         image=_image(_image_of(present), set(_backends(place, traffic)), gpus, renewed),
         size=size or before.get("toolchain/resources", DEFAULT_SIZE),
         gpus=gpus,
+        secret=secret,
         sample_percent=sampled,
         require_tokens=required,
     )

@@ -18,6 +18,7 @@ Document = dict[str, Any]
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")  # with "serve-" before it, a Service's name: 63 characters
 GRPC = 8081  # port
 CALLERS = "toolchain/reaches-model-server"  # the label of pods, and of namespaces, that may call models
+SERVING = "toolchain-serving"  # the chart's Secret with keys of S3 that may read what is served and write samples
 TOKENS = "serve-tokens"  # a Secret with bearer tokens, under TOOLCHAIN_SERVE_TOKENS
 TOKENS_DIR = "/etc/toolchain/serve-tokens"  # where it is mounted; a server refuses what is misspelt there
 STORAGE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -45,6 +46,7 @@ class ModelServer:
     image: str  # full name
     size: str  # one of SIZES
     gpus: int  # of a pod; 0: it computes on CPUs
+    secret: str = SERVING  # with the pods' keys of S3
     sample_percent: float = 0.0  # of requests whose figures are put aside, to look for drift; 0: none
     require_tokens: bool = False  # whether pods must not start without bearer tokens
 
@@ -229,7 +231,7 @@ def _container(server: ModelServer, storage: int) -> Document:
         "image": server.image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["--traffic", server.shelf, *shown, *_tokens(server), *_sampling(server)],
-        "env": _environment(),
+        "env": _environment(server.secret),
         "ports": [{"name": name, "containerPort": port} for name, port in (("http", HTTP), ("grpc", GRPC))],
         "resources": _resources(server, storage),
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
@@ -260,7 +262,7 @@ def _sampling(server: ModelServer) -> list[str]:
     return ["--samples", f"s3://{bucket}/samples", "--sample-percent", f"{server.sample_percent:g}"]
 
 
-def _environment() -> list[Document]:
+def _environment(secret: str) -> list[Document]:
     """Return where S3 is and who asks it; a cloud's roles need no keys."""
 
     def known(name: str, kind: str, source: str) -> Document:
@@ -268,7 +270,7 @@ def _environment() -> list[Document]:
 
     return [
         *(known(name, "configMapKeyRef", OURS) for name in STORAGE_PLACE),
-        *(known(name, "secretKeyRef", OURS) for name in STORAGE_KEYS),
+        *(known(name, "secretKeyRef", secret) for name in STORAGE_KEYS),
     ]
 
 

@@ -94,6 +94,26 @@ def test_what_the_cluster_tells_its_steps_holds_for_the_block_only(monkeypatch: 
     assert "AWS_ACCESS_KEY_ID" not in os.environ
 
 
+def test_whoever_promotes_has_the_promoters_keys(monkeypatch: pytest.MonkeyPatch):
+    import os
+
+    told = {
+        bucket.OURS: {
+            "TOOLCHAIN_BUCKET": "b",
+            "AWS_ENDPOINT_URL": "https://s3.example.org",
+            "AWS_ACCESS_KEY_ID": "steps",
+        },
+        bucket.PROMOTER: {"AWS_ACCESS_KEY_ID": "promoter"},
+    }
+    monkeypatch.setattr(kubernetes, "is_configured", lambda: True)
+    monkeypatch.setattr(kubernetes, "settings_of", lambda namespace, name: told[name])
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "TOOLCHAIN_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+    for secret, key in ((bucket.PROMOTER, "promoter"), (bucket.OURS, "steps")):
+        with bucket.reached(NOWHERE, "toolchain", secret):
+            assert os.environ["AWS_ACCESS_KEY_ID"] == key
+
+
 @pytest.mark.parametrize(
     ("address", "place"),
     [

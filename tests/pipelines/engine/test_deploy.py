@@ -43,3 +43,22 @@ def test_the_images_of_this_checkout_are_named_and_settings_come_after_files() -
 )
 def test_a_pod_that_waits_for_more_than_time_has_its_reason(status: dict[str, object], said: str) -> None:
     assert deploy._reason(status) == said
+
+
+def test_a_field_that_somebody_changed_is_taken_back_only_when_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stand-ins for helm and kubectl: helm refuses as 4.3.1 does, unless it may force conflicts."""
+    refused = 'conflict occurred: Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas'
+    write(tmp_path / "helm", f"case \"$*\" in *--force-conflicts*|get*) ;; *) echo '{refused}' >&2; exit 1;; esac")
+    write(tmp_path / "kubectl", """case "$*" in *pods*) echo '{"items": []}';; esac""")
+    monkeypatch.setattr(deploy, "_program", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(deploy, "POLL_SECONDS", 0.05)
+    assert deploy.main([]) == 1
+    assert "make deploy FORCE=1" in capsys.readouterr().err
+    assert deploy.main(["--force-conflicts"]) == 0
+
+
+def write(program: Path, script: str) -> None:
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)

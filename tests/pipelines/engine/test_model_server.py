@@ -82,7 +82,7 @@ def test_the_pods_meet_the_restricted_pod_security_standard_and_write_to_tmp_onl
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+    assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/tmp"]
     assert not found["automountServiceAccountToken"]
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(found)
 
@@ -289,6 +289,17 @@ def test_tokens_are_mounted_with_all_keys_and_may_be_required_until_they_are_not
     assert pod_spec() == (True, False)
     promote(require_tokens=False)
     assert pod_spec() == (False, True)
+
+
+def test_pods_have_the_keys_that_may_only_read_what_is_served_or_those_that_are_named(told: Cluster):
+    def secrets() -> set[str]:
+        env = told.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        return {one["valueFrom"]["secretKeyRef"]["name"] for one in env if "secretKeyRef" in one["valueFrom"]}
+
+    promote()
+    assert secrets() == {"toolchain-serving"}
+    promote(secret="toolchain-steps")  # an S3 outside the cluster with one pair of keys
+    assert secrets() == {"toolchain-steps"}
 
 
 def test_a_rollback_leaves_the_image_as_it_is(told: Cluster, monkeypatch: pytest.MonkeyPatch):

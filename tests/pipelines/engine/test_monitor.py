@@ -108,6 +108,16 @@ def test_grafana_gets_all_that_its_provisioning_asks_for(tmp_path: Path, monkeyp
     assert program.environment["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
 
 
+def test_nobody_logs_in_to_the_grafana_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its database may still hold the administrator that an older start made, with Grafana's own password."""
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    first, second = (monitor.grafana(tmp_path, 3000, "http://127.0.0.1:9090", 5)[0].environment for _ in range(2))
+    assert (first["GF_AUTH_BASIC_ENABLED"], first["GF_AUTH_DISABLE_LOGIN_FORM"]) == ("false", "true")
+    assert first["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert len(first["GF_SECURITY_ADMIN_PASSWORD"]) >= 32
+    assert first["GF_SECURITY_ADMIN_PASSWORD"] != second["GF_SECURITY_ADMIN_PASSWORD"]
+
+
 def test_without_grafana_nothing_of_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert monitor.grafana(tmp_path, 3000, "http://127.0.0.1:9090", 5) == []

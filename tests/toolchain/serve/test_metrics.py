@@ -77,7 +77,7 @@ def test_the_servers_faults_are_there_from_a_routes_first_request(serving: Servi
 
 def test_a_4xx_without_a_name_is_the_callers_fault(words: Path):
     metrics = Metrics(open_model(words), "reviews", "1", 0.01)
-    for status in (411, 421, 501, 505):
+    for status in (418, 451, 502, 507):
         metrics.request("/predict", status, 0.0)
     found = read(generate_latest(metrics.registry).decode())
     assert found["toolchain_serving_errors_total", "bad_request"] == 2

@@ -31,7 +31,8 @@ from toolchain.inference import pad
 from toolchain.place import joined_place
 from toolchain.rows import Rows
 from toolchain.train.transformers import Config, train
-from toolchain.train.transformers.base import Base, find_base, load_base, load_tokenizer, quiet, read_tokens
+from toolchain.train.transformers.base import Base, find_base, load_base, quiet
+from toolchain.train.transformers.tokenizer import load_tokenizer, read_tokens
 
 ROWS, SEEDS, EPOCHS = 600, 3, 3  # about 8 minutes on 2 cores with AVX2; 3 epochs are the Trainer's default
 PADDED_TO = 128  # tokens; what tutorials pad to

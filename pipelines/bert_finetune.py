@@ -41,6 +41,7 @@ def bert_finetune(
     learning_rate: float = 2e-4,
     max_tokens: int = 64,
     prune_method: str = "structured",
+    unprunable: str = "skip",
     heads_kept: float = 0.5,
     neurons_kept: float = 0.34,
     recovery_epochs: int = 2,
@@ -86,6 +87,7 @@ def bert_finetune(
         learning_rate: Its peak.
         max_tokens: Longer texts are cut there.
         prune_method: "structured", "unstructured" or "none".
+        unprunable: What happens to a model that the method cannot prune: "skip" (go on without pruning) or "fail".
         heads_kept: Share of each layer's attention heads that structured pruning keeps, 0..1.
         neurons_kept: Share of each layer's feed-forward neurons that it keeps, 0..1.
         recovery_epochs: Passes over the training rows in which the pruned model learns from the unpruned one.
@@ -149,6 +151,7 @@ def bert_finetune(
             model=trained.outputs["model"],
             dataset=dataset,
             method=prune_method,
+            unprunable=unprunable,
             heads_kept=heads_kept,
             neurons_kept=neurons_kept,
             epochs=recovery_epochs,

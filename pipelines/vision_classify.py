@@ -45,6 +45,7 @@ def vision_classify(
     mixup: float = 0.0,
     cutmix: float = 0.0,
     prune_method: str = "structured",
+    unprunable: str = "skip",
     channels_kept: float = 0.5,
     recovery_epochs: int = 2,
     recovery_rate: float = 2e-3,
@@ -94,6 +95,7 @@ def vision_classify(
         mixup: Strength of blending pictures; 0 none, usual 0.2.
         cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
         prune_method: "structured" or "none".
+        unprunable: What happens to a model that the method cannot prune: "skip" (go on without pruning) or "fail".
         channels_kept: Share of each layer's channels that pruning keeps, 0..1.
         recovery_epochs: Passes over the training rows in which the pruned network learns from the unpruned one.
         recovery_rate: Learning rate of these passes, at its peak.
@@ -165,6 +167,7 @@ def vision_classify(
             model=trained.outputs["model"],
             dataset=dataset,
             method=prune_method,
+            unprunable=unprunable,
             channels_kept=channels_kept,
             epochs=recovery_epochs,
             batch_rows=batch_rows,

@@ -104,8 +104,9 @@ def classifier(make_classifier: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a dataset of 60 reviews to train on, 20 to validate and 10 to test."""
-    path, schema = tmp_path_factory.mktemp("reviews") / "dataset", pa.schema({"text": pa.string(), "label": pa.int64()})
-    rows = pa.table(_reviews(), schema)
+    path = tmp_path_factory.mktemp("reviews") / "dataset"
+    schema = pa.schema({"text": pa.string(), "label": pa.int64(), "row": pa.int64()})
+    rows = pa.table({**_reviews(), "row": range(90)}, schema)
     with new_dataset(path, schema, Work("data.split", None), LABELS) as writer:
         for split, start, count in (("train", 0, 60), ("validation", 60, 20), ("test", 80, 10)):
             writer.write(split, rows.slice(start, count))

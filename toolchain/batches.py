@@ -1,8 +1,11 @@
-"""Batches of rows of like length, so that training computes on tokens and hardly on padding."""
+"""Batches of rows: of like length, so that training computes on tokens and hardly on padding, or of like size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+
+from toolchain.errors import ConfigError
 
 POOL = 50  # batches whose rows are sorted together: enough that lengths match, few enough that batches stay mixed
 
@@ -19,3 +22,37 @@ def batches_by_length(lengths: Sequence[int], rows: int, seed: int) -> list[list
     sorted_order = np.concatenate([pool[np.argsort(known[pool], kind="stable")] for pool in pools] or [order])
     batches = [sorted_order[start : start + rows].tolist() for start in range(0, len(order), rows)]
     return [batches[position] for position in random.permutation(len(batches))]
+
+
+def count_batches(count: int, rows: int) -> int:
+    """Return into how many batches ``even_batches`` divides ``count`` rows, at least 1."""
+    batches = -(-count // rows)
+    return max(1, batches if rows == 1 else min(batches, count // 2))
+
+
+def even_batches(order: Sequence[int], rows: int) -> list[list[int]]:
+    """Return ``order`` in batches of like size, of at most ``rows``; none of a single row where there are two.
+
+    Batch normalisation cannot take a batch of one where a layer has one value of it left. So an odd number of rows by
+    twos has one batch of three.
+    """
+    parts = np.array_split(np.asarray(order, np.int64), count_batches(len(order), rows))
+    return [part.tolist() for part in parts]
+
+
+@contextmanager
+def single_refused(name: str) -> Iterator[None]:
+    """Say in words what PyTorch means where the architecture ``name`` cannot normalise a batch of one row.
+
+    Raises:
+        ConfigError: that is so.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"{name} has a layer with one value a row left, which a batch of one row cannot normalise; set batch_rows "
+            f"to 2 or more, and train on 2 rows or more"
+        ) from error

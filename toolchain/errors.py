@@ -17,6 +17,10 @@ class ArtifactError(ToolchainError):
     """A folder that should be a dataset, a model or a report is missing, foreign, incomplete or changed."""
 
 
+class UnprunableError(ArtifactError):
+    """A model has parts that pruning cannot remove."""
+
+
 class ServiceError(ToolchainError):
     """An outside service (S3, HTTP, a hub, MLflow, Kubernetes) is down, or refuses."""
 

@@ -1,10 +1,11 @@
 """Inference with any variant of a model: the same call for ONNX Runtime and OpenVINO, threads pinned."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from toolchain.artifacts.model import Model
 from toolchain.errors import ArtifactError, ServiceError
 from toolchain.services import nvidia
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Encoder
+
+PADDING = ("[PAD]", "<pad>")  # what padding tokens are called, in the order of how often
 CUDA = "CUDAExecutionProvider"  # of onnxruntime-gpu; the package for CPUs does not know it
 
 Ids = NDArray[np.int64]
@@ -141,7 +146,7 @@ class Tokenizer:
             found, known = model.signature.text_repair, text_repair.VERSION
             raise ArtifactError(f"{model.path} needs text repair {found!r}, this release has {known!r}; use its own")
         self._repairs = bool(model.signature.text_repair)
-        self.pad_id = self._encoder.token_to_id("[PAD]") or 0
+        self.pad_id = _pad_id(self._encoder, model.path / "tokenizer_config.json")
 
     def read(self, text: str) -> str:
         """Return ``text`` as the model reads it: repaired, where the texts were that it learned from."""
@@ -156,10 +161,21 @@ class Tokenizer:
         return pad(self.ids(texts), self.pad_id, tokens)
 
 
+def _pad_id(encoder: "Encoder", settings: Path) -> int:
+    """Return the id of the padding token that ``settings`` names, or else of the one that is usually named so.
+
+    It is not always 0: RoBERTa counts positions from its padding token's id, which is 1.
+    """
+    named = json.loads(settings.read_text(encoding="utf-8")).get("pad_token") if settings.is_file() else None
+    name = named.get("content") if isinstance(named, dict) else named
+    found = [encoder.token_to_id(token) for token in (name, *PADDING) if token]
+    return next((token for token in found if token is not None), 0)
+
+
 def pad(rows: Sequence[Sequence[int]], pad_id: int = 0, tokens: int | None = None) -> dict[str, Ids]:
     """Return ``rows`` of token ids as a model's input: int64 of shape (rows, tokens or the longest row), 1 in the mask
     where a token is; rows longer than ``tokens`` are cut."""
-    width = tokens or max(len(row) for row in rows)
+    width = tokens or max(1, *map(len, rows))  # 1: some tokenizers make nothing of an empty text
     ids, mask = np.full((len(rows), width), pad_id, np.int64), np.zeros((len(rows), width), np.int64)
     for position, row in enumerate(rows):
         cut = row[:width]

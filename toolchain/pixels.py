@@ -17,6 +17,7 @@ from toolchain import pictures, processor
 from toolchain.artifacts.dataset import IMAGE, LABEL, Dataset
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.picture import HEIGHT, WIDTH
+from toolchain.batches import even_batches
 from toolchain.errors import DataError
 from toolchain.progress import Progress
 from toolchain.services.storage import scratch
@@ -73,11 +74,11 @@ class Pixels:
     def batches(self, rows: int, seed: int | None, device: "torch.device") -> Iterator[Batch]:
         """Yield every row once, at most ``rows`` at a time, in an order that ``seed`` decides; for None in their own.
 
-        Batches are of like size: a last one of a single picture could not be normalised by its batch.
+        They are ``even_batches``.
         """
-        order = np.arange(len(self)) if seed is None else np.array(self.order(seed))
-        for positions in np.array_split(order, -(-len(self) // rows)):
-            yield self.batch(positions.tolist(), device)
+        order = list(range(len(self))) if seed is None else self.order(seed)
+        for positions in even_batches(order, rows):
+            yield self.batch(positions, device)
 
 
 def find_shape(dataset: Dataset, split: str, height: int = 0, width: int = 0, channels: int = 0) -> Shape:

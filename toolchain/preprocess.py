@@ -14,7 +14,7 @@ from toolchain.inference import Feeds, Logits, Session, Tokenizer, pad
 from toolchain.pictures import Pixels, crop_middle, decode, squeeze
 
 ROWS_PER_BATCH = 32  # rows of like length that are run at once when only the answers count
-FIXED = 128  # tokens of a padded request: what BERT is usually timed at, and what a server that pads sends
+FIXED = 128  # tokens of a padded request: what BERT is usually timed at; fewer where a model has fewer positions
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,14 @@ class Texts:
     """Texts for a model that brings its tokenizer."""
 
     column = TEXT
-    scenarios: Mapping[str, Scenario] = {
-        "batch1-fixed128": Scenario(1, FIXED),
-        "batch1-real": Scenario(1),
-        "batch8-fixed128": Scenario(8, FIXED),
-        "batch8-real": Scenario(8),
-    }
 
     def __init__(self, model: Model) -> None:
         self._tokenizer = Tokenizer(model)
+        fixed = min(FIXED, model.signature.positions or FIXED)
+        lengths = {f"fixed{fixed}": fixed, "real": None}
+        self.scenarios: Mapping[str, Scenario] = {
+            f"batch{rows}-{name}": Scenario(rows, tokens) for rows in (1, 8) for name, tokens in lengths.items()
+        }
 
     def prepare(self, values: Sequence[str]) -> list[list[int]]:
         return self._tokenizer.ids(values)

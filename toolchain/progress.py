@@ -53,6 +53,26 @@ def track(items: Iterable[Item], description: str, total: int | None = None, uni
             progress.advance()
 
 
+class Pace:
+    """Decides after which steps of a loop its progress is worth the time that a look at its figures costs.
+
+    After the first, whose duration tells how long all will take; then every ``steps`` steps, and whenever ``seconds``
+    have passed since the last time, so that slow steps are not silent for minutes.
+    """
+
+    def __init__(self, steps: int, seconds: float = SECONDS_BETWEEN_LINES) -> None:
+        self.steps, self.seconds = steps, seconds
+        self._left, self._due = 1, 0.0
+
+    def is_due(self) -> bool:
+        """Count a step; return whether to look after it."""
+        self._left -= 1
+        if self._left > 0 and time.monotonic() < self._due:
+            return False
+        self._left, self._due = self.steps, time.monotonic() + self.seconds
+        return True
+
+
 class Progress:
     """Shows how far a piece of work has come; use it in a ``with`` block and call ``advance``.
 

@@ -11,6 +11,7 @@ from toolchain.artifacts.dataset import LABEL, TEXT, Dataset
 from toolchain.batches import batches_by_length
 from toolchain.errors import DataError
 from toolchain.inference import pad
+from toolchain.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -74,9 +75,11 @@ def read_rows(dataset: Dataset, split: str, encode: Encode, pad_id: int) -> Rows
     dataset.require(TEXT, LABEL)
     ids: list[NDArray[np.int32]] = []
     labels: list[NDArray[np.int64]] = []
-    for texts, classes in _checked(dataset, split):
-        ids += [np.asarray(row, np.int32) for row in encode(texts)]
-        labels.append(classes)
+    with Progress(f"read {split}", dataset.rows(split), "rows") as progress:
+        for texts, classes in _checked(dataset, split):
+            ids += [np.asarray(row, np.int32) for row in encode(texts)]
+            labels.append(classes)
+            progress.advance(len(texts))
     if not ids:
         raise DataError(f"{dataset.path} has no rows in its {split} split; this step needs some")
     return Rows.of(ids, np.concatenate(labels), pad_id)  # type: ignore[arg-type]  # arrays of ids, as above

@@ -12,6 +12,7 @@ def prune(
     pruned: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     method: str = "structured",
+    unprunable: str = "fail",
     heads_kept: float = 0.5,
     neurons_kept: float = 0.34,
     channels_kept: float = 0.5,
@@ -35,6 +36,7 @@ def prune(
         pruned: The smaller model; with the method "none" the model itself.
         metrics: sparsity, latency_ratio, accuracy_before, accuracy_cut and accuracy_after.
         method: "structured" removes whole parts, "unstructured" zeroes weights (texts only), "none" does nothing.
+        unprunable: What happens to a model that the method cannot prune: "fail", or "skip" to go on without pruning.
         heads_kept: Share of each layer's attention heads, for texts.
         neurons_kept: Share of each layer's feed-forward neurons, for texts.
         channels_kept: Share of each layer's channels, for pictures.
@@ -56,6 +58,7 @@ def prune(
 
     config = Config(
         method=method,
+        unprunable=unprunable,
         heads_kept=heads_kept,
         neurons_kept=neurons_kept,
         channels_kept=channels_kept,

@@ -40,6 +40,7 @@ class Signature:
     labels: tuple[str, ...] = ()  # class names by output position
     max_tokens: int = 128  # longer texts are cut there, special tokens included
     text_repair: str = ""  # what texts go through before the tokenizer, as toolchain.text_repair.VERSION; "": nothing
+    positions: int = 0  # tokens that the weights have positions for, max_tokens or more; 0: no such limit
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
 

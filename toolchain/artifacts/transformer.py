@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.model import Model
-from toolchain.errors import ArtifactError
+from toolchain.artifacts.tensors import load_tensors
+from toolchain.errors import ArtifactError, UnprunableError
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,9 @@ BERT_LIKE = (
     "roberta",
     "xlm-roberta",
 )  # model types whose layers name their parts alike
+PRUNABLE = (*BERT_LIKE, "distilbert")  # model types whose heads and neurons can be removed
+KINDS = (*PRUNABLE, "albert", "deberta", "deberta-v2", "modernbert", "mpnet")  # model types that are known here
+OFFSET = ("camembert", "mpnet", "roberta", "xlm-roberta")  # their positions start after the padding token's id
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,12 @@ class Layer:
         return self.widening.out_features
 
 
-def load_classifier(model: Model, attention: str = "sdpa") -> Any:  # Transformers' classes are untyped
+def load_classifier(model: Model, attention: str | None = None) -> Any:  # Transformers' classes are untyped
     """Return the sequence classifier in ``model``'s folder, in evaluation mode, on the CPU, float32.
 
     It maps input_ids and attention_mask, int64 of shape (rows, tokens), to an output whose ``logits`` are float32 of
-    shape (rows, labels). ``attention`` is Transformers' name of an implementation: "sdpa" is the fast one, "eager" the
-    one that exporters can read.
+    shape (rows, labels). ``attention`` is Transformers' name of an implementation: "eager" is the one that exporters
+    can read; None takes the fastest that the model has.
 
     Raises:
         ArtifactError: the configuration or the weights are not those of one text classifier.
@@ -67,7 +71,7 @@ def load_classifier(model: Model, attention: str = "sdpa") -> Any:  # Transforme
         module = make(config, attn_implementation=attention)
         weights = load_file(model.weights)
         _resize(module, weights)
-        module.load_state_dict(weights)
+        load_tensors(module, weights)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArtifactError(f"{model.path} holds no text classifier that PyTorch can load: {reason}") from error
@@ -85,12 +89,23 @@ def save_classifier(module: Any, folder: Path) -> None:
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
+def check_prunable(module: Any) -> None:
+    """Raise UnprunableError unless heads and neurons of ``module``, a classifier of Transformers, can be removed."""
+    kind = module.config.model_type
+    if kind not in PRUNABLE:
+        raise UnprunableError(
+            f"the parts of a model of type {kind!r} are not known here; known are those of {', '.join(PRUNABLE)}; "
+            f"it cannot be pruned: take method none"
+        )
+
+
 def layers(module: Any) -> list[Layer]:
     """Return the layers of ``module``, a classifier of Transformers, from the first to the last.
 
     Raises:
-        ArtifactError: it is a kind of model whose parts are not known here.
+        UnprunableError: its heads and neurons cannot be removed.
     """
+    check_prunable(module)
     make = _distilbert_layer if module.config.model_type == "distilbert" else _bert_layer
     return [make(block) for block in blocks(module)]
 
@@ -98,16 +113,29 @@ def layers(module: Any) -> list[Layer]:
 def blocks(module: Any) -> list[Any]:
     """Return the modules of ``module``'s layers, from the first to the last; each gives hidden states.
 
+    ALBERT has one group of layers, with weights that all its layers share.
+
     Raises:
         ArtifactError: it is a kind of model whose parts are not known here.
     """
-    kind = module.config.model_type
-    if kind in BERT_LIKE:
-        return list(module.base_model.encoder.layer)
-    if kind == "distilbert":
-        return list(module.base_model.transformer.layer)
-    known = ", ".join((*BERT_LIKE, "distilbert"))
-    raise ArtifactError(f"the parts of a model of type {kind!r} are not known here; known are those of {known}")
+    kind, body = module.config.model_type, module.base_model
+    if kind not in KINDS:
+        raise ArtifactError(
+            f"the parts of a model of type {kind!r} are not known here; known are those of {', '.join(KINDS)}"
+        )
+    if kind == "albert":
+        return list(body.encoder.albert_layer_groups)
+    if kind == "modernbert":
+        return list(body.layers)
+    return list((body.transformer if kind == "distilbert" else body.encoder).layer)
+
+
+def positions(config: Any) -> int:
+    """Return how many tokens a model of ``config``, Transformers' configuration, takes at most; 0 for any number."""
+    if not getattr(config, "position_biased_input", True):  # DeBERTa-v3 has distances between tokens only
+        return 0
+    first = config.pad_token_id + 1 if config.model_type in OFFSET else 0
+    return int(config.max_position_embeddings) - first
 
 
 def resize_linear(layer: "torch.nn.Linear", weight: "torch.Tensor", bias: "torch.Tensor | None") -> None:

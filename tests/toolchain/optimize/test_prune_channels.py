@@ -18,7 +18,7 @@ from toolchain.artifacts.network import (
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, ConfigError, DataError, TrainingError
 from toolchain.optimize.prune import Config, run
-from toolchain.optimize.prune.channels import check_prunable, count_multiplications, normalise_again, remove
+from toolchain.optimize.prune.channels import check_layers, count_multiplications, normalise_again, remove
 from toolchain.pixels import Pixels
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_rows": 16}
@@ -149,7 +149,7 @@ def test_normalisation_is_that_of_the_batches_that_were_seen():
 
 def test_a_network_with_other_kinds_of_layers_is_refused():
     with pytest.raises(ArtifactError, match="only networks of convolutions, linear layers and batch normalisation"):
-        check_prunable(network_of("timm:vit_tiny_patch16_224"))
+        check_layers(network_of("timm:vit_tiny_patch16_224"))
 
 
 def test_a_network_is_refused_before_pictures_are_read(digits: Path, tmp_path: Path):

@@ -15,7 +15,8 @@ from toolchain.export.onnx import Config as ExportConfig
 from toolchain.export.onnx import run as export
 from toolchain.inference import Logits, open_session
 from toolchain.optimize.quantize import PICTURE_METHODS, Config, run
-from toolchain.optimize.quantize.convolutional import between_weights, name_constants_directly, quantize
+from toolchain.optimize.quantize.convolutional import between_weights, quantize
+from toolchain.optimize.quantize.graph import name_constants_directly
 from toolchain.preprocess import predict, preprocessor_of
 
 

@@ -21,8 +21,9 @@ from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError
 from toolchain.inference import Tokenizer
 from toolchain.text_repair import VERSION
 from toolchain.train.transformers import Config, run
-from toolchain.train.transformers.base import DEFAULT, PINNED, find_base, load_base, load_tokenizer, read_tokens
+from toolchain.train.transformers.base import DEFAULT, PINNED, find_base, load_base
 from toolchain.train.transformers.loop import Training, ramp
+from toolchain.train.transformers.tokenizer import load_tokenizer, read_tokens
 
 ROOT = Path(__file__).parents[3]
 

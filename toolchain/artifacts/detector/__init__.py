@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.artifacts.folder import disk_space_reported, read_json, write_json
 from toolchain.artifacts.model import Model, Tensor
+from toolchain.artifacts.tensors import load_tensors
 from toolchain.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -76,10 +77,19 @@ def build_detector(architecture: Architecture) -> "Detector":
     """Return the detector in evaluation mode, on the CPU, float32, with random weights.
 
     It maps uint8 (1, size, size, 3) to boxes float32 (n, 4), scores float32 (n,) and labels int64 (n,), best first.
+
+    Raises:
+        ConfigError: nothing would be left of pictures of that size after its convolutions.
     """
     from toolchain.artifacts.detector import parts
 
-    return parts.Detector(parts.network(architecture), architecture).eval()
+    try:
+        return parts.Detector(parts.network(architecture), architecture).eval()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{architecture.base} cannot take pictures of {architecture.size} x {architecture.size} pixels "
+            f"({_first_line(error)}); set a larger size, 320 is usual"
+        ) from error
 
 
 def save_detector(detector: "Detector", folder: Path) -> None:
@@ -123,7 +133,7 @@ def load_detector(model: Model) -> "Detector":
     architecture = read_architecture(model)
     try:
         detector = build_detector(architecture)
-        detector.network.load_state_dict(load_file(model.weights))
+        load_tensors(detector.network, load_file(model.weights))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ArtifactError(f"{model.path} holds no detector that PyTorch can load: {_first_line(error)}") from error
     return detector.float().eval()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.folder import disk_space_reported, read_json, write_json
 from toolchain.artifacts.model import Model
+from toolchain.artifacts.tensors import load_tensors
 from toolchain.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def load_network(model: Model) -> "torch.nn.Module":
         module = build_network(architecture)
         weights = load_file(model.weights)
         resize(module, weights)
-        module.load_state_dict(weights)
+        load_tensors(module, weights)
     except (OSError, ValueError, RuntimeError, KeyError, ConfigError, SafetensorError) as error:
         raise ArtifactError(f"{model.path} holds no network that PyTorch can load: {_first_line(error)}") from error
     return module.float().eval()

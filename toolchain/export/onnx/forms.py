@@ -31,6 +31,8 @@ class Form:
     answer: str  # what is compared, in words
     files: tuple[str, ...]  # of the model's folder, kept beside the graph
     rows: int = 8  # compared at once: several, and padded, so that the mask and the free batch are tried too
+    others: "tuple[torch.nn.Module, ...]" = ()  # traced in turn where the graph of ``module`` answers otherwise
+    positions: int = 0  # tokens that the weights have positions for; 0: no limit
 
 
 def form_of(model: Model) -> Form:
@@ -54,5 +56,7 @@ def form_of(model: Model) -> Form:
 
 
 def largest_gap(ours: Answers, theirs: Answers) -> float:
-    """Return the largest absolute difference of the first answers, logits say."""
-    return float(np.max(np.abs(ours[0] - theirs[0]), initial=0.0))
+    """Return the largest difference of the first answers, logits say: of large ones as a share of the largest, since
+    float32 rounds in proportion."""
+    scale = max(1.0, float(np.max(np.abs(theirs[0]), initial=0.0)))
+    return float(np.max(np.abs(ours[0] - theirs[0]), initial=0.0)) / scale

@@ -7,8 +7,9 @@ in INT8 (MiniLM, AVX2, 1 x 128 tokens, ONNX Runtime 1.32), so the default leaves
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolchain.artifacts.graph import needs_two_files
 from toolchain.artifacts.model import TOKENIZER_FILES, Model, Tensor
-from toolchain.artifacts.transformer import layers, load_classifier
+from toolchain.artifacts.transformer import layers, load_classifier, positions
 from toolchain.errors import ConfigError
 from toolchain.export.onnx.forms import Answers, Form, largest_gap
 from toolchain.inference import Feeds
@@ -20,13 +21,15 @@ INPUTS = (Tensor("input_ids", "int64", ("batch", "tokens")), Tensor("attention_m
 # Added to the attention scores of padding. exp(-60) = 9e-27 vanishes beside 1 in float32, and an INT8 scale that has to
 # reach the usual -3.4e38 is worth nothing (measured on AVX512-VNNI: dynamic INT8 1.69x with that, 2.29x with -60).
 SCORE_OF_PADDING = -60.0
+LOW_SCORE = -1e4  # where the scores themselves reach that far, as ELECTRA's can
+OWN_MASK = ("deberta", "deberta-v2", "modernbert")  # need to know which tokens are there besides adding to their scores
 
 
 def form(model: Model) -> Form:
     """Return a classifier that takes int64 ids and mask (batch, tokens) and gives float32 logits (batch, labels)."""
     import torch
 
-    reference = load_classifier(model)
+    reference, traced = load_classifier(model), load_classifier(model, attention="eager")
     ids = torch.ones(2, 8, dtype=torch.int64)
 
     def answer(feeds: Feeds) -> Answers:
@@ -34,8 +37,10 @@ def form(model: Model) -> Form:
             inputs = {tensor.name: torch.from_numpy(feeds[tensor.name]) for tensor in INPUTS}
             return [reference(**inputs).logits.numpy()]
 
+    own = reference.config.model_type in OWN_MASK
+    modules = [_with_mask(traced, score) for score in ([None] if own else [SCORE_OF_PADDING, LOW_SCORE])]
     return Form(
-        module=_with_plain_mask(load_classifier(model, attention="eager")),
+        module=modules[0],
         example=(ids, torch.ones_like(ids)),
         inputs=INPUTS,
         outputs=(Tensor("logits", "float32", ("batch", len(model.signature.labels))),),
@@ -43,6 +48,8 @@ def form(model: Model) -> Form:
         difference=largest_gap,
         answer="logits",
         files=(*TOKENIZER_FILES, "config.json"),
+        others=tuple(modules[1:]),
+        positions=positions(reference.config),
     )
 
 
@@ -62,11 +69,14 @@ def fuse(model: Model, plain: Path, target: Path) -> None:
     )
     if not fused.get_fused_operator_statistics().get("Attention"):
         raise ConfigError(f"ONNX Runtime finds no attention to fuse in {model.path}; export it without fuse_attention")
-    fused.save_model_to_file(str(target))
+    fused.save_model_to_file(str(target), use_external_data_format=needs_two_files(fused.model))
 
 
-def _with_plain_mask(classifier: "torch.nn.Module") -> "torch.nn.Module":
-    """Return ``classifier`` as a module of two tensors that makes its mask itself, in a form that fusions recognize."""
+def _with_mask(classifier: "torch.nn.Module", score: float | None) -> "torch.nn.Module":
+    """Return ``classifier`` as a module of two tensors that makes its mask itself, in a form that fusions recognize.
+
+    ``score`` is added to the attention scores of padding; for None the classifier makes its mask its own way.
+    """
     import torch
 
     class Exported(torch.nn.Module):
@@ -75,11 +85,13 @@ def _with_plain_mask(classifier: "torch.nn.Module") -> "torch.nn.Module":
             self.classifier = classifier
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            absent = 1.0 - attention_mask[:, None, None, :].expand(-1, 1, 1, -1).to(torch.float32)
-            scores = absent.masked_fill(
-                absent.to(torch.bool), SCORE_OF_PADDING
-            )  # added, of shape (batch, 1, 1, tokens)
-            logits: torch.Tensor = self.classifier(input_ids=input_ids, attention_mask=scores).logits
+            mask = attention_mask if score is None else scores(attention_mask, score)
+            logits: torch.Tensor = self.classifier(input_ids=input_ids, attention_mask=mask).logits
             return logits
+
+    def scores(mask: torch.Tensor, score: float) -> torch.Tensor:
+        """Return what is added to the attention scores, float32 of shape (batch, 1, 1, tokens)."""
+        absent = 1.0 - mask[:, None, None, :].expand(-1, 1, 1, -1).to(torch.float32)
+        return absent.masked_fill(absent.to(torch.bool), score)
 
     return Exported().eval()

@@ -15,7 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.network import Architecture, build_network, head_name, resize
-from toolchain.errors import ArtifactError
+from toolchain.artifacts.tensors import load_tensors
+from toolchain.errors import ToolchainError, UnprunableError
 from toolchain.optimize.prune.distillation import ANSWERING_ROWS, Epoch, answer_loss, distil
 from toolchain.optimize.prune.size import Latency, compare, count_weights, speed_in_words
 from toolchain.pixels import Batch, Pixels
@@ -58,14 +59,14 @@ class ChannelReport:
         return 1 - self.weights_after / self.weights_before
 
 
-def check_prunable(network: "Module") -> None:
-    """Raise ArtifactError unless ``network`` is made of layers whose channels can be removed and loaded again."""
+def check_layers(network: "Module") -> None:
+    """Raise UnprunableError unless ``network`` is made of layers whose channels can be removed and loaded again."""
     import torch
 
     known = (torch.nn.Conv2d, torch.nn.Linear, torch.nn.BatchNorm2d)
     for name, layer in network.named_modules():
         if list(layer.parameters(recurse=False)) and not isinstance(layer, known):
-            raise ArtifactError(
+            raise UnprunableError(
                 f"{name} is a {type(layer).__name__}: only networks of convolutions, linear layers and batch "
                 f"normalisation are pruned; take method none"
             )
@@ -77,7 +78,7 @@ def prune_channels(
     """Return a copy of ``teacher`` with fewer channels, after its recovery, on the CPU, and what that did.
 
     Raises:
-        ArtifactError: the network cannot be pruned.
+        UnprunableError: the network cannot be pruned.
         TrainingError: the loss of the recovery is no number any more.
     """
     student = copy.deepcopy(teacher.eval())
@@ -98,7 +99,7 @@ def remove(network: "Module", architecture: Architecture, kept: float) -> None:
     The last layer keeps its classes. A group of layers that hang together keeps the same channels.
 
     Raises:
-        ArtifactError: the network does not work without them, or could not be loaded again.
+        UnprunableError: the network does not work without them, or could not be loaded again.
     """
     import torch_pruning
 
@@ -113,9 +114,11 @@ def remove(network: "Module", architecture: Architecture, kept: float) -> None:
             ignored_layers=[network.get_submodule(head_name(network, architecture.classes))],
         ).step()
         _check_loadable(network, architecture)
-    except (RuntimeError, ValueError, IndexError, KeyError, AttributeError) as error:  # of a graph it cannot follow
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ArtifactError(f"{architecture.name} cannot be pruned: {reason}; take method none") from error
+    except ToolchainError:
+        raise
+    except Exception as error:  # torch-pruning raises whatever its parts raise at a graph that it cannot follow
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise UnprunableError(f"{architecture.name} cannot be pruned: {reason}; take method none") from error
 
 
 def count_multiplications(network: "Module", architecture: Architecture) -> int:
@@ -186,7 +189,7 @@ def _check_loadable(network: "Module", architecture: Architecture) -> None:
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     again = build_network(architecture)
     resize(again, state)
-    again.load_state_dict(state)
+    load_tensors(again, state)
     picture = _picture(architecture)
     with torch.inference_mode():
         given = network.eval()(picture.to(next(network.parameters()).device)).cpu()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from toolchain.artifacts.transformer import blocks
 from toolchain.errors import TrainingError
 from toolchain.pixels import Pixels
-from toolchain.progress import Progress
+from toolchain.progress import Pace, Progress
 from toolchain.rows import Batch, Rows
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ WARM_UP = 0.1  # share of the steps in which the learning rate rises from 0
 WEIGHT_DECAY = 0.01  # of all weights, as in fine-tuning
 LARGEST_GRADIENT = 1.0  # norm over all weights; larger ones are scaled down to it
 LossOf = Callable[[Any], "Tensor"]  # a batch of Rows or of Pixels to a scalar in nats, mean over its rows
-BATCHES_BETWEEN_LOOKS = 10  # at the loss: each look makes a GPU wait; NaN spreads, so none is missed
+STEPS_BETWEEN_LOOKS = 10  # at the loss: each look makes a GPU wait; NaN spreads, so none is missed
 SEEDS_PER_RUN = 1_000_003  # a prime that keeps the orders of different seeds and epochs apart
 
 
@@ -194,13 +194,16 @@ def _epoch(learner: _Learner, training: "Rows | Pixels", epoch: int) -> float:
     config, device, total = learner.config, learner.weights[0].device, 0.0
     batches = training.batches(config.batch_rows, config.seed * SEEDS_PER_RUN + epoch, device)
     pending: list[Any] = []
+    pace, rows = Pace(STEPS_BETWEEN_LOOKS), 0
     with Progress(f"distil, epoch {epoch}", -(-len(training) // config.batch_rows), "batches") as progress:
         for batch in batches:
             pending.append(learner.learn(batch) * len(batch.positions))
-            progress.advance()
-            if len(pending) == BATCHES_BETWEEN_LOOKS:
+            rows += len(batch.positions)
+            figures = {}
+            if pace.is_due():
                 total += _looked_at(pending, learner.step)
-                pending = []
+                pending, figures = [], {"loss": total / rows}
+            progress.advance(1, **figures)
     return (total + _looked_at(pending, learner.step)) / len(training)
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from toolchain.artifacts.graph import load_graph, needs_two_files, save_graph
 from toolchain.errors import ArtifactError
 from toolchain.inference import Feeds
-from toolchain.optimize.quantize.graph import load, replace, save
+from toolchain.optimize.quantize.graph import name_constants_directly
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Besides the weighted ones: those that ONNX Runtime computes on 8-bit integers, so that none breaks the chain. Concat
@@ -42,7 +43,7 @@ def quantize(
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    model = load(source)
+    model = load_graph(source)
     name_constants_directly(model)
     nodes = between_weights(model)
     if not nodes:
@@ -51,7 +52,8 @@ def quantize(
     _keep_quiet()
     with TemporaryDirectory(prefix="quantize-") as folder:
         named, quantized = Path(folder) / "named.onnx", Path(folder) / "int8.onnx"
-        save(model, named, {})
+        large = needs_two_files(model)
+        save_graph(model, named, {})
         try:
             with redirect_stdout(io.StringIO()):  # its calibrators print what they do
                 quantize_static(
@@ -62,6 +64,7 @@ def quantize(
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     per_channel=True,
+                    use_external_data_format=large,
                     reduce_range=bits == 7,
                     calibrate_method=methods[calibration],
                     nodes_to_quantize=nodes,
@@ -69,7 +72,7 @@ def quantize(
                 )
         except Exception as error:  # ONNX Runtime's tools raise whatever their parts raise
             raise ArtifactError(f"ONNX Runtime cannot quantize {source}: {_first_line(error)}") from error
-        save(load(quantized), target, properties)
+        save_graph(load_graph(quantized), target, properties)
 
 
 class Requests:
@@ -82,25 +85,6 @@ class Requests:
         """Return the next request, None after the last."""
         feed = next(self._feeds, None)
         return None if feed is None else dict(feed)
-
-
-def name_constants_directly(model: Any) -> None:
-    """Let nodes read constants themselves where they read copies, in place: PyTorch's exporter keeps equal biases once,
-    behind Identity, where ONNX Runtime's tool does not find them.
-    """
-    constant = {tensor.name for tensor in model.graph.initializer}
-    copies = {
-        node.output[0]: node.input[0]
-        for node in model.graph.node
-        if node.op_type == "Identity" and node.input[0] in constant
-    }
-    for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = copies.get(name, name)
-    results = {value.name for value in model.graph.output}
-    replace(
-        model.graph.node, [n for n in model.graph.node if n.output[0] not in copies or results.intersection(n.output)]
-    )
 
 
 def between_weights(model: Any) -> list[str]:

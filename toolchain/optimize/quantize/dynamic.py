@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from toolchain.artifacts.graph import load_graph, needs_two_files, save_graph
 from toolchain.errors import ArtifactError
 from toolchain.inference import OnnxRuntimeSession
-from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layers, load, save
+from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layers, name_constants_directly
 
 
 def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: int) -> None:
@@ -21,7 +22,8 @@ def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: in
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-    model = load(source)
+    model = load_graph(source)
+    name_constants_directly(model)
     if not linear_layers(model):
         raise ArtifactError(f"{source} has no linear layer with constant weights, so INT8 has nothing to gain in it")
     keep_residuals_apart(model)
@@ -34,8 +36,9 @@ def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: in
             Path(folder) / "model.onnx",
             weight_type=QuantType.QInt8,
             per_channel=True,
+            use_external_data_format=needs_two_files(model),
             reduce_range=bits == 7,
             extra_options={"MatMulConstBOnly": True},
         )
-        save(load(Path(folder) / "model.onnx"), target, properties)
+        save_graph(load_graph(Path(folder) / "model.onnx"), target, properties)
     OnnxRuntimeSession(target, threads=1)  # no calibration has run this graph: that it loads is not known yet

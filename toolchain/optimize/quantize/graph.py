@@ -1,12 +1,8 @@
-"""Graph: what INT8 needs to know of an ONNX graph, and how a new one is written."""
+"""Graph: what INT8 needs to know of an ONNX graph."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from toolchain.errors import ArtifactError
 
 MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
@@ -21,30 +17,6 @@ class Linear:
     product: str  # what the MatMul makes
     output: str  # after the bias; the product itself where there is none
     bias: str = ""  # an initializer, float32 (outputs,)
-
-
-def load(source: Path) -> Any:
-    """Return the ONNX graph at ``source`` as a protobuf.
-
-    Raises:
-        ArtifactError: it is not one.
-    """
-    import onnx
-
-    try:
-        return onnx.load(source)
-    except Exception as error:  # protobuf's DecodeError and onnx's own share no base
-        raise ArtifactError(f"{source} is not an ONNX graph; export the model again") from error
-
-
-def save(model: Any, target: Path, properties: Mapping[str, str]) -> None:
-    """Write ``model`` to ``target`` as one file; ``properties`` are added to its metadata, or replace what is there."""
-    import onnx
-
-    known = {entry.key: entry.value for entry in model.metadata_props}
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {**known, **properties})
-    onnx.save(model, target)
 
 
 def linear_layers(model: Any) -> list[Linear]:
@@ -67,6 +39,25 @@ def constants(model: Any) -> dict[str, Any]:
     from onnx import numpy_helper
 
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def name_constants_directly(model: Any) -> None:
+    """Let nodes read constants themselves where they read copies, in place: PyTorch's exporter keeps equal ones once,
+    behind Identity, such as ALBERT's weights, which all its layers share; ONNX Runtime's tool does not look there.
+    """
+    constant = {tensor.name for tensor in model.graph.initializer}
+    copies = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Identity" and node.input[0] in constant
+    }
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = copies.get(name, name)
+    results = {value.name for value in model.graph.output}
+    replace(
+        model.graph.node, [n for n in model.graph.node if n.output[0] not in copies or results.intersection(n.output)]
+    )
 
 
 def keep_residuals_apart(model: Any) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.artifacts.graph import save_graph
 from toolchain.errors import ArtifactError
 from toolchain.inference import Feeds
 from toolchain.optimize.quantize.graph import linear_layers
@@ -59,7 +61,9 @@ def _measure(model: Any, names: list[str], feeds: Sequence[Feeds]) -> dict[str, 
     shown = type(model)()
     shown.CopyFrom(model)
     shown.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    session = onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
+    with TemporaryDirectory(prefix="ranges-") as folder:
+        save_graph(shown, Path(folder) / "shown.onnx", {})
+        session = onnxruntime.InferenceSession(Path(folder) / "shown.onnx", providers=["CPUExecutionProvider"])
     inputs = [value.name for value in session.get_inputs()]
     low: dict[str, list[Floats]] = {name: [] for name in names}
     high: dict[str, list[Floats]] = {name: [] for name in names}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.artifacts.graph import load_graph, save_graph
 from toolchain.errors import ArtifactError
 from toolchain.inference import Feeds
 from toolchain.optimize.quantize.embeddings import shrink_embeddings
@@ -20,9 +21,8 @@ from toolchain.optimize.quantize.graph import (
     constants,
     keep_residuals_apart,
     linear_layers,
-    load,
+    name_constants_directly,
     replace,
-    save,
 )
 from toolchain.optimize.quantize.ranges import Extremes, measure
 from toolchain.optimize.quantize.smoothing import smooth
@@ -43,14 +43,15 @@ def quantize(
     Raises:
         ArtifactError: no linear layer with constant weights is in the graph.
     """
-    model = load(source)
+    model = load_graph(source)
+    name_constants_directly(model)
     if not linear_layers(model):
         raise ArtifactError(f"{source} has no linear layer with constant weights, so INT8 has nothing to gain in it")
     keep_residuals_apart(model)
     extremes = smooth(model, measure(model, source, feeds), alpha)
     replace_linear_layers(model, extremes, bits)
     shrink_embeddings(model)
-    save(model, target, properties)
+    save_graph(model, target, properties)
 
 
 def replace_linear_layers(model: Any, extremes: Mapping[str, Extremes], bits: int) -> None:

@@ -11,6 +11,7 @@ from toolchain.artifacts.detector import LITE0, WEIGHTS, Architecture, build_det
 from toolchain.artifacts.model import Signature, new_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.weights import Weights
+from toolchain.batches import count_batches, single_refused
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
 from toolchain.place import Place, check_gpus, joined_place, require_gpus
@@ -98,12 +99,14 @@ def train(
     on from its ``checkpoint``. ``watch`` is told how far it has come.
 
     Raises:
+        ConfigError: batches are of one picture, and the architecture cannot normalise a single one.
         TrainingError: the loss is no number any more, or the GPU's memory is full.
     """
     import torch
 
     try:
-        return Training(detector, training, validation, config, place).run(watch, checkpoint)
+        with single_refused(config.base):
+            return Training(detector, training, validation, config, place).run(watch, checkpoint)
     except torch.OutOfMemoryError as error:
         size = f"{config.size} x {config.size}"
         raise TrainingError(
@@ -139,14 +142,14 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
 def _train(rows: Dataset, weights: Weights, target: Path, config: Config, place: Place, work: Work) -> Result:
     import torch
 
-    training, validation = (read_pictures(rows, split, config.size) for split in ("train", "validation"))
-    if not sum((~picture.objects.crowd).sum() for picture in training.pictures):
-        raise DataError(f"{rows.path}: no picture of the training split has an object; there is nothing to learn")
     torch.manual_seed(config.seed)  # draws new layers
-    detector = build_detector(config.architecture(len(rows.labels)))
+    detector = build_detector(config.architecture(len(rows.labels)))  # before pictures are read: it may be refused
     new = load_weights(detector.network, weights)
     if weights.tensors:
         freeze(detector, config.freeze)
+    training, validation = (read_pictures(rows, split, config.size) for split in ("train", "validation"))
+    if not sum((~picture.objects.crowd).sum() for picture in training.pictures):
+        raise DataError(f"{rows.path}: no picture of the training split has an object; there is nothing to learn")
     untrained, _ = validate(detector.to(place.device), validation, place)
     say(f"before training, mAP50 on {len(validation)} validation pictures is {untrained:.4f}")
     checkpoint = checkpoint_of(
@@ -157,7 +160,7 @@ def _train(rows: Dataset, weights: Weights, target: Path, config: Config, place:
         place=place.identity(),
         torch=torch.__version__,
     )
-    with _watched(config, len(training)) as watch:
+    with _watched(config, len(training), place) as watch:
         state = train(detector, training, validation, config, place, watch, checkpoint)
     note = {**_figures(state, detector, place), "untrained_accuracy": untrained, "new_layers": new}
     _save(detector, target, _signature(rows, detector), work, note)
@@ -187,9 +190,10 @@ def freeze(detector: "Detector", count: int) -> None:
 
 
 @contextmanager
-def _watched(config: Config, pictures: int) -> Iterator[Watch]:
+def _watched(config: Config, pictures: int, place: Place) -> Iterator[Watch]:
     """Yield what shows training to people: by a bar or lines, and in MLflow."""
-    batches = -(-pictures // config.batch_rows) * config.epochs
+    batches = count_batches(pictures, config.batch_rows) * config.epochs
+    say(f"training on {pictures:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
     with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
 
         def watch(state: State, figures: Mapping[str, float]) -> None:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from toolchain.artifacts.tensors import load_tensors
+from toolchain.batches import count_batches, even_batches
 from toolchain.checkpoint import Checkpoint
 from toolchain.detections import Answer, answer_of, stretch
 from toolchain.detections.matching import ALL, OVERLAPS, average_precision, best_threshold, match, mean
 from toolchain.errors import TrainingError
 from toolchain.place import Place
+from toolchain.progress import Pace, track
 from toolchain.train.detection.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from toolchain.artifacts.detector.parts import Detector
     from toolchain.train.detection import Config
 
-BATCHES_BETWEEN_LOOKS = 5  # at the loss: each look makes a GPU wait, and a NaN is not missed: it stays in the sum
+STEPS_BETWEEN_LOOKS = 5  # at the loss: each look makes a GPU wait, and a NaN is not missed: it stays in the sum
 EPOCH_SEEDS = 1_000_003  # a prime far above any number of epochs, so that two seeds share no epoch's order
 
 
@@ -68,13 +71,14 @@ class Training:
 
         self.detector, self.training, self.validation = detector.to(place.device), training, validation
         self.config, self.place, self.state = config, place, State()
-        self.per_epoch = -(-len(training) // config.batch_rows)
+        self.per_epoch = count_batches(len(training), config.batch_rows)
         self.steps = self.per_epoch * config.epochs
         self.trained = {name: weight for name, weight in detector.named_parameters() if weight.requires_grad}
         self.optimizer = torch.optim.AdamW(_groups(self.trained, config.weight_decay), lr=config.learning_rate)
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.half == torch.float16)
         self.loss = torch.zeros((), device=place.device)
         self.best: dict[str, torch.Tensor] = {}
+        self.pace = Pace(STEPS_BETWEEN_LOOKS)
 
     def run(self, watch: Watch, checkpoint: Checkpoint | None = None) -> State:
         """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's weights in place.
@@ -88,24 +92,23 @@ class Training:
             position = self.state.step % self.per_epoch
             if position == 0:
                 watch(self.state, self._end_epoch())
-            elif position % BATCHES_BETWEEN_LOOKS == 0:
+            elif self.pace.is_due():
                 watch(self.state, self._look(position))
             if checkpoint and self.state.step % self.config.checkpoint_batches == 0 and self.state.step < self.steps:
                 self._save(checkpoint)
             if position == 0 and len(self.state.history) - self.state.best["epoch"] >= self.config.patience:
                 break
-        self.detector.load_state_dict(self.best)
+        load_tensors(self.detector, self.best)
         self.detector.eval()
         return self.state
 
     def _batches(self) -> Iterator[tuple[int, list[int]]]:
         """Yield the batches that are still to do; an epoch's order depends on the seed and the epoch alone."""
-        rows = self.config.batch_rows
         for epoch in range(self.state.step // self.per_epoch, self.config.epochs):
             random = np.random.default_rng(self.config.seed * EPOCH_SEEDS + epoch)
             order = random.permutation(len(self.training)).tolist()
-            for batch in range(self.state.step - epoch * self.per_epoch, self.per_epoch):
-                yield epoch, order[batch * rows : (batch + 1) * rows]
+            batches = even_batches(order, self.config.batch_rows)
+            yield from ((epoch, batch) for batch in batches[self.state.step - epoch * self.per_epoch :])
 
     def _learn(self, epoch: int, positions: list[int]) -> None:
         import torch
@@ -172,7 +175,7 @@ class Training:
         saved = checkpoint.load(self.place.device) if checkpoint else None
         if saved is None:
             return
-        self.detector.load_state_dict(saved["weights"])
+        load_tensors(self.detector, saved["weights"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.best, self.state = saved["best"], State(**saved["state"])
@@ -181,7 +184,8 @@ class Training:
 
 def validate(detector: "Detector", pictures: Pictures, place: Place) -> tuple[float, float]:
     """Return mAP50 of ``detector`` on ``pictures``, 0..1, and the score at which its F1 is highest."""
-    answers = [_answer(detector, pictures, position, place) for position in range(len(pictures))]
+    positions = track(range(len(pictures)), "validate", len(pictures), "pictures")
+    answers = [_answer(detector, pictures, position, place) for position in positions]
     truth = [picture.objects for picture in pictures.pictures]
     found = match(answers, truth, detector.architecture.classes, OVERLAPS[:1])[ALL]
     value = float(mean(average_precision(found, np.ones((1, len(truth)))))[0])

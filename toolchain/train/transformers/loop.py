@@ -1,5 +1,6 @@
 """The loop: batches of like length in, better weights out, the best of them kept."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,6 +10,7 @@ from toolchain.batches import batches_by_length
 from toolchain.checkpoint import Checkpoint
 from toolchain.errors import TrainingError
 from toolchain.place import Place
+from toolchain.progress import Pace, track
 from toolchain.rows import Rows
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
     from toolchain.train.transformers import Config
 
-BATCHES_BETWEEN_LOOKS = 10  # at the loss: each look makes a GPU wait, and a NaN is not missed: it stays in the sum
+STEPS_BETWEEN_LOOKS = 10  # at the loss: each look makes a GPU wait, and a NaN is not missed: it stays in the sum
+SECONDS_BETWEEN_LOOKS = 2.0  # at most, where steps are slow; several processes must look after the same steps
 VALIDATION_FACTOR = 4  # validation rows at once for each row of a training batch: no gradients are held
 EPOCH_SEEDS = 1_000_003  # a prime far above any number of epochs, so that two seeds share no epoch's order
 
@@ -70,6 +73,7 @@ class Training:
         self.state = State()
         self.best: dict[str, torch.Tensor] = {}
         self.loss = torch.zeros((), dtype=torch.float64, device=place.device)
+        self.pace = Pace(STEPS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS if place.world == 1 else math.inf)
 
     def run(self, watch: Watch, checkpoint: Checkpoint | None = None) -> State:
         """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's weights in the model.
@@ -85,7 +89,7 @@ class Training:
             position = self.state.step % self.per_epoch
             if position == 0:
                 watch(self.state, self._end_epoch())
-            elif position % BATCHES_BETWEEN_LOOKS == 0:
+            elif self.pace.is_due():
                 watch(self.state, self._look(position))
             if checkpoint and position % self.config.checkpoint_batches == 0 and self.state.step < self.steps:
                 self._save(checkpoint)
@@ -134,8 +138,6 @@ class Training:
 
     def _look(self, position: int) -> dict[str, float]:
         """Return this epoch's figures so far, after ``position`` batches, once it is sure that they are numbers."""
-        import math
-
         rows = min(position * self.config.batch_rows, len(self.training))
         mean = self.place.add_up(self.loss.clone()).item() / rows
         if not math.isfinite(mean):
@@ -172,7 +174,8 @@ class Training:
         batches = batches_by_length(
             self.validation.lengths.tolist(), self.config.batch_rows * VALIDATION_FACTOR, seed=0
         )
-        for batch in self.place.share(batches):
+        mine = self.place.share(batches)
+        for batch in track(mine, "validate", len(mine), "batches") if self.place.first else mine:
             rows = self.validation.batch(batch, self.place.device)
             with torch.inference_mode(), self.place.precision():
                 logits = self.model(**rows.inputs).logits.float()

@@ -13,7 +13,6 @@ from toolchain.artifacts.model import Signature, Tensor, new_model
 from toolchain.artifacts.network import (
     WEIGHTS,
     Architecture,
-    build_network,
     check_name,
     head_name,
     normalisation,
@@ -21,13 +20,14 @@ from toolchain.artifacts.network import (
 )
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.weights import Weights
+from toolchain.batches import count_batches, single_refused
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
 from toolchain.pixels import Pixels, Shape, find_shape, read_pixels
 from toolchain.place import Place, check_gpus, joined_place, require_gpus
 from toolchain.progress import Progress, say
 from toolchain.services.mlflow import live_run
-from toolchain.train.vision.base import find_weights, load_weights
+from toolchain.train.vision.base import build, find_weights, load_weights
 from toolchain.train.vision.loop import State, Training, Watch
 
 if TYPE_CHECKING:
@@ -117,13 +117,15 @@ def train(
     from its ``checkpoint``. ``watch`` is told how far it has come.
 
     Raises:
+        ConfigError: batches are of one picture, and the architecture cannot normalise a single one.
         TrainingError: the loss is no number any more, or the GPU's memory is full.
     """
     import torch
 
     head = head_name(network, classes)
     try:
-        return Training(network, head, training, validation, config, place).run(watch, checkpoint)
+        with single_refused(config.base):
+            return Training(network, head, training, validation, config, place).run(watch, checkpoint)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"the GPU's memory does not hold {config.batch_rows} pictures of a step; lower batch_rows"
@@ -157,7 +159,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
         work.gpus = place.gpus
         network, architecture, head = _begin(config, weights, training, shape, rows)
         checkpoint = _checkpoint(rows, weights, config, place)
-        with _watched(config, len(training)) as watch:
+        with _watched(config, len(training), place) as watch:
             state = train(network, architecture.classes, training, validation, config, place, watch, checkpoint)
     note = {**_figures(state, network, place), "architecture": asdict(architecture), "new_head": head, **unseen}
     _save(network, architecture, model, rows, work, note)
@@ -176,25 +178,8 @@ def _begin(
     classes = len(rows.labels)
     architecture = Architecture(config.base, classes, shape.channels, shape.height, shape.width, mean, deviation)
     torch.manual_seed(config.seed)  # draws the weights
-    network = _built(architecture)
+    network = build(architecture)
     return network, architecture, load_weights(network, weights, classes)
-
-
-def _built(architecture: Architecture) -> "torch.nn.Module":
-    """Return the network once it has answered to a picture: some take pictures of certain sizes only."""
-    import torch
-
-    size = (architecture.height, architecture.width)
-    try:
-        network = build_network(architecture)
-        with torch.inference_mode():
-            network.eval()(torch.zeros(1, *size, architecture.channels, dtype=torch.uint8))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ConfigError(
-            f"{architecture.name} cannot take pictures of {size[0]} x {size[1]} pixels ({reason}); set height and width"
-        ) from error
-    return network
 
 
 def _measured(training: Pixels, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -219,9 +204,10 @@ def _checkpoint(rows: Dataset, weights: Weights, config: Config, place: Place) -
 
 
 @contextmanager
-def _watched(config: Config, rows: int) -> Iterator[Watch]:
+def _watched(config: Config, rows: int, place: Place) -> Iterator[Watch]:
     """Yield what shows training to people: by a bar or lines, and in MLflow."""
-    batches = -(-rows // config.batch_rows) * config.epochs
+    batches = count_batches(rows, config.batch_rows) * config.epochs
+    say(f"training on {rows:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
     with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
 
         def watch(state: State, figures: Mapping[str, float]) -> None:

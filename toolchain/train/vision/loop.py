@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from toolchain.artifacts.tensors import load_tensors
+from toolchain.batches import count_batches, even_batches
 from toolchain.checkpoint import Checkpoint
 from toolchain.errors import TrainingError
 from toolchain.pixels import Batch, Pixels
 from toolchain.place import Place
+from toolchain.progress import Pace, track
 from toolchain.train.vision.mixing import mirrored, mix
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from toolchain.train.vision import Config
 
-BATCHES_BETWEEN_LOOKS = 10  # at the loss: each look makes a GPU wait, and a NaN is not missed: it stays in the sum
+STEPS_BETWEEN_LOOKS = 10  # at the loss: each look makes a GPU wait, and a NaN is not missed: it stays in the sum
 VALIDATION_FACTOR = 4  # validation rows at once for each row of a training batch: no gradients are held
 EPOCH_SEEDS = 1_000_003  # a prime far above any number of epochs, so that two seeds share no epoch's order
 
@@ -82,11 +85,12 @@ class Training:
         last: Any = network.get_submodule(head)
         self.weights = _class_weights(training, len(last.weight), place) if config.class_weights == "balanced" else None
         self.norms = [] if config.weights else _norms(self.network)
-        self.per_epoch = -(-len(training) // config.batch_rows)  # batches
+        self.per_epoch = count_batches(len(training), config.batch_rows)
         self.steps = self.per_epoch * config.epochs
         self.state = State()
         self.best: dict[str, torch.Tensor] = {}
         self.loss = torch.zeros((), dtype=torch.float64, device=place.device)
+        self.pace = Pace(STEPS_BETWEEN_LOOKS)
 
     def run(self, watch: Watch, checkpoint: Checkpoint | None = None) -> State:
         """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's in the network.
@@ -100,23 +104,22 @@ class Training:
             done = self.state.step % self.per_epoch
             if done == 0:
                 watch(self.state, self._end_epoch())
-            elif done % BATCHES_BETWEEN_LOOKS == 0:
+            elif self.pace.is_due():
                 watch(self.state, self._look(done))
             if checkpoint and done % self.config.checkpoint_batches == 0 and self.state.step < self.steps:
                 self._save(checkpoint)
             if done == 0 and self._is_stale():
                 break
-        self.network.load_state_dict(self.best)
+        load_tensors(self.network, self.best)
         self.network.requires_grad_(True)
         return self.state
 
     def _batches(self) -> Iterator[list[int]]:
-        """Yield the batches that are still to do, of like size: a last one of one picture could not be normalised."""
+        """Yield the batches that are still to do."""
         for epoch in range(self.state.step // self.per_epoch, self.config.epochs):
             self._free(epoch >= self.config.frozen_epochs)
             order = self.training.order(self.config.seed * EPOCH_SEEDS + epoch)
-            batches = np.array_split(np.array(order), self.per_epoch)
-            yield from (batch.tolist() for batch in batches[self.state.step - epoch * self.per_epoch :])
+            yield from even_batches(order, self.config.batch_rows)[self.state.step - epoch * self.per_epoch :]
 
     def _free(self, everything: bool) -> None:
         """Let the whole network learn, or its head only: then the rest normalises as it did where it comes from."""
@@ -225,7 +228,9 @@ class Training:
 
         self.judged.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.place.device)
-        for batch in self.validation.batches(self.config.batch_rows * VALIDATION_FACTOR, None, self.place.device):
+        rows = self.config.batch_rows * VALIDATION_FACTOR
+        batches = self.validation.batches(rows, None, self.place.device)
+        for batch in track(batches, "validate", -(-len(self.validation) // rows), "batches"):
             with torch.inference_mode(), self.place.precision():
                 logits = self.judged(batch.images)
             right = (logits.argmax(1) == batch.labels).sum()
@@ -246,9 +251,10 @@ class Training:
         saved = checkpoint.load(self.place.device) if checkpoint else None
         if saved is None:
             return
-        parts: dict[str, Any] = {"network": self.network, "judged": self.judged}
-        for name, part in {**parts, "optimizer": self.optimizer, "scaler": self.scaler}.items():
-            part.load_state_dict(saved[name])
+        load_tensors(self.network, saved["network"])
+        load_tensors(self.judged, saved["judged"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
         self.best, self.state = saved["best"], State(**saved["state"])
         self.loss += self.state.loss
 

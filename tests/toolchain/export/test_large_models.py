@@ -1,0 +1,127 @@
+"""Models whose weights are more than one file of protobuf holds; here they are tiny, and so is what a file may hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolchain.artifacts import graph
+from toolchain.artifacts.dataset import open_dataset
+from toolchain.artifacts.graph import load_graph, save_graph
+from toolchain.artifacts.model import Model, open_model
+from toolchain.artifacts.variants import Variants, open_variants
+from toolchain.coldstart import cold_start
+from toolchain.errors import ArtifactError
+from toolchain.export.onnx import Config, run
+from toolchain.export.torchserve import Config as Archive
+from toolchain.export.torchserve import run as archive
+from toolchain.inference import open_session
+from toolchain.optimize.quantize import METHODS, PICTURE_METHODS
+from toolchain.optimize.quantize import Config as Quantization
+from toolchain.optimize.quantize import run as quantize
+from toolchain.preprocess import predict, preprocessor_of
+
+DATA = "model.onnx.data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_file_holds_little() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "MAX_FILE_BYTES", 10_000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def large(classifier: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Variants:
+    target = tmp_path_factory.mktemp("large") / "variants"
+    run([classifier], reviews, target, Config())
+    return open_variants(target)
+
+
+@pytest.fixture(scope="module")
+def quantized(large: Variants, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Variants:
+    target = tmp_path_factory.mktemp("large") / "quantized"
+    quantize(large.path, reviews, target, Quantization(methods=list(METHODS), calibration_rows=16))
+    return open_variants(target)
+
+
+def answers(model: Model, dataset: Path) -> np.ndarray:
+    preprocessor = preprocessor_of(model)
+    values = open_dataset(dataset).table("test").column(preprocessor.column).to_pylist()
+    return predict(open_session(model), preprocessor, values)
+
+
+def test_weights_stand_beside_the_graph_and_count(large: Variants, classifier: Path):
+    model = large.reference
+    sizes = {name: (model.path / name).stat().st_size for name in ("model.onnx", DATA)}
+    assert sizes[DATA] > sizes["model.onnx"]
+    assert model.size_bytes == sum(sizes.values())
+    assert DATA in model.files
+    assert model.notes["export.onnx"]["largest_difference"] < 1e-4
+
+
+def test_two_files_answer_as_one(large: Variants, classifier: Path, reviews: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(graph, "MAX_FILE_BYTES", 2**30)
+    run([classifier], reviews, tmp_path / "one", Config())
+    one = open_variants(tmp_path / "one").reference
+    assert not (one.path / DATA).exists()
+    np.testing.assert_array_equal(answers(large.reference, reviews), answers(one, reviews))
+
+
+def test_every_conversion_makes_the_same_of_two_files_as_of_one(
+    quantized: Variants, classifier: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(graph, "MAX_FILE_BYTES", 2**30)
+    run([classifier], reviews, tmp_path / "one", Config())
+    quantize(tmp_path / "one", reviews, tmp_path / "int8", Quantization(methods=list(METHODS), calibration_rows=16))
+    for name, model in open_variants(tmp_path / "int8").models.items():
+        assert DATA not in model.files
+        np.testing.assert_allclose(answers(quantized.models[name], reviews), answers(model, reviews), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["int8-dynamic", "int8-static"])
+def test_what_is_still_large_afterwards_is_two_files_again(method: str, quantized: Variants):
+    assert DATA in quantized.models[method].files
+
+
+def test_a_convolutional_network_takes_two_files_all_the_way(digit_network: Path, digits: Path, tmp_path: Path):
+    run([digit_network], digits, tmp_path / "large", Config())
+    quantize(tmp_path / "large", digits, tmp_path / "int8", Quantization(methods=list(PICTURE_METHODS)))
+    models = open_variants(tmp_path / "int8").models
+    assert DATA in models["fp32"].files
+    expected = answers(models["fp32"], digits).argmax(1)
+    assert all((answers(model, digits).argmax(1) == expected).mean() > 0.9 for model in models.values())
+
+
+def test_fused_attention_takes_two_files(classifier: Path, reviews: Path, tmp_path: Path):
+    assert run([classifier], reviews, tmp_path / "out", Config(fuse_attention=True)).largest_difference < 1e-4
+    assert {DATA, "plain.onnx.data"} <= set(open_variants(tmp_path / "out").reference.files)
+
+
+def test_it_starts_cold_and_travels_to_torchserve(large: Variants, tmp_path: Path):
+    import zipfile
+
+    assert cold_start(large.reference, "a fine film", 1).milliseconds > 0
+    archive(large.path, tmp_path / "archive", Archive(name="large", variant="fp32"))
+    (found,) = (tmp_path / "archive").rglob("*.mar")
+    assert any(name.endswith(DATA) for name in zipfile.ZipFile(found).namelist())
+
+
+def test_a_changed_file_of_weights_is_noticed(large: Variants, tmp_path: Path):
+    import shutil
+
+    copied = Path(shutil.copytree(large.reference.path, tmp_path / "copied"))
+    content = bytearray((copied / DATA).read_bytes())
+    content[1000] ^= 1
+    (copied / DATA).write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"was changed after it was written: {DATA}"):
+        open_model(copied)
+
+
+def test_a_graph_is_written_over_another_one(large: Variants, tmp_path: Path):
+    for _ in range(2):
+        save_graph(load_graph(large.reference.weights), tmp_path / "model.onnx", {"variant": "again"})
+    assert (tmp_path / DATA).stat().st_size == (large.reference.path / DATA).stat().st_size
+    assert {entry.key: entry.value for entry in load_graph(tmp_path / "model.onnx").metadata_props}[
+        "variant"
+    ] == "again"

@@ -1,0 +1,77 @@
+"""ONNX graphs on disk: one file, or two where the weights are more than one file can hold.
+
+Protobuf, in which ONNX is written, ends at 2 GiB. Larger weights stand in a second file beside the graph ("external
+data"), which ONNX Runtime and OpenVINO find by the name in the first one.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from toolchain.errors import ArtifactError
+
+DATA = ".data"  # added to a graph's name: the file of its weights
+MAX_FILE_BYTES = 2**31 - 2**26  # of weights in one file: protobuf's limit, less 64 MiB for the graph itself
+MIN_TENSOR_BYTES = 1024  # smaller ones stay in the graph, where runtimes want to see shapes and scalars
+
+
+def load_graph(source: Path) -> Any:
+    """Return the ONNX graph at ``source`` as a protobuf, with its weights.
+
+    Raises:
+        ArtifactError: it is not one, or its weights are not beside it.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(source, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError and onnx's own share no base
+        raise ArtifactError(f"{source} is not an ONNX graph; export the model again") from error
+    try:
+        for tensor in model.graph.initializer:
+            if onnx.external_data_helper.uses_external_data(tensor):
+                _read(tensor, source.parent)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"the weights of {source} cannot be read: {error}; export the model again") from error
+    return model
+
+
+def _read(tensor: Any, folder: Path) -> None:
+    """Give ``tensor`` its values from the file in ``folder`` that it names.
+
+    onnx's own loader refuses files with more than one hard link, and artifacts share their files by links.
+    """
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    if Path(place["location"]).name != place["location"]:
+        raise ValueError(f"{place['location']} is outside of its folder")
+    with (folder / place["location"]).open("rb") as file:
+        file.seek(int(place.get("offset", 0)))
+        tensor.raw_data = file.read(int(place.get("length", -1)))
+    tensor.ClearField("data_location")
+    tensor.ClearField("external_data")
+
+
+def save_graph(model: Any, target: Path, properties: Mapping[str, str]) -> None:
+    """Write ``model`` to ``target``; ``properties`` are added to its metadata, or replace what is there.
+
+    Of a graph that needs a second file, ``model`` itself has no weights any more afterwards.
+    """
+    import onnx
+
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {**known, **properties})
+    data = target.with_name(target.name + DATA)
+    data.unlink(missing_ok=True)  # weights are appended to it
+    onnx.save(
+        model,
+        target,
+        save_as_external_data=needs_two_files(model),
+        location=data.name,
+        size_threshold=MIN_TENSOR_BYTES,
+    )
+
+
+def needs_two_files(model: Any) -> bool:
+    """Return whether the weights of ``model`` are more than one file can hold."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > MAX_FILE_BYTES

@@ -1,0 +1,24 @@
+"""Tensors by name, as files hold them, and the modules of PyTorch that they belong to."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+
+def load_tensors(module: "Module", tensors: "Mapping[str, Tensor]", strict: bool = True) -> None:
+    """Give ``module`` the ``tensors`` of a module like it, in place.
+
+    PyTorch keeps the versions of layers beside a module's state, where a plain dict and safetensors have no place for
+    them. Without them some layers (MNASNet's) refuse to be loaded and others take the tensors for those of an older
+    version.
+
+    Raises:
+        RuntimeError: shapes differ; or, where ``strict``, names do.
+    """
+    state: OrderedDict[str, Tensor] = OrderedDict(tensors)
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # PyTorch sets it on a plain OrderedDict
+    module.load_state_dict(state, strict=strict)

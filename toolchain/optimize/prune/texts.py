@@ -1,0 +1,116 @@
+"""Text classifiers: cut, recovered by distillation, and compared with what they were."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from toolchain.artifacts.first_token import read_every_token, read_first_token_only
+from toolchain.artifacts.transformer import layers
+from toolchain.optimize.prune.distillation import Epoch, accuracy, distil, freeze_embeddings, lesson_loss, lesson_of
+from toolchain.optimize.prune.importance import measure_importance
+from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, measure_latency, speed_in_words
+from toolchain.optimize.prune.structured import remove
+from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
+from toolchain.progress import say, track
+from toolchain.rows import Batch, Rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from toolchain.optimize.prune import Config
+
+
+@dataclass(frozen=True)
+class Report:
+    """What pruning did, for the report; accuracies on the validation split, 0..1."""
+
+    method: str
+    heads: int  # of each layer, after
+    neurons: int  # of each layer, after
+    weights_before: int
+    weights_after: int  # not 0
+    layer_sparsity: float  # share of the weights of the layers' matrices that are gone or zero, 0..1
+    latency: Latency
+    accuracy_before: float
+    accuracy_cut: float  # before the recovery
+    accuracy_after: float
+    history: list[Epoch]
+    speed: str  # in words: what it bought
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.weights_after / self.weights_before
+
+
+def prune(teacher: Any, training: Rows, validation: Rows, config: "Config") -> tuple[Any, Report]:
+    """Return a pruned copy of ``teacher``, a classifier of Transformers, after its recovery, and what that did.
+
+    Raises:
+        UnprunableError: it is a kind of model whose parts are not known.
+        TrainingError: the loss of the recovery is no number any more.
+    """
+    student = copy.deepcopy(teacher)
+    for classifier in (teacher, student):
+        read_first_token_only(classifier)
+    _cut(student, teacher, training, config)
+    before, cut = (accuracy(classifier, validation, "validate") for classifier in (teacher, student))
+    say(f"validation accuracy {before:.3f}, {cut:.3f} after the cut")
+    history = _recover(student, teacher, training, validation, config) if config.epochs else []
+    if config.method == "unstructured":
+        make_permanent(student)
+    for classifier in (teacher, student):
+        read_every_token(classifier.cpu())
+    return student.eval(), _report(teacher, student, (before, cut), history, config)
+
+
+def _cut(student: Any, teacher: Any, training: Rows, config: "Config") -> None:
+    if config.method == "unstructured":
+        mask_smallest(student, config.sparsity)
+        return
+    batches = islice(_batches(teacher, training, config), config.importance_batches)
+    importance = measure_importance(teacher, track(batches, "importance", config.importance_batches, "batches"))
+    remove(student, importance, config.heads_kept, config.neurons_kept)
+
+
+def _batches(teacher: Any, training: Rows, config: "Config") -> Iterator[Batch]:
+    device: torch.device = next(teacher.parameters()).device
+    return training.batches(config.batch_rows, config.seed, device)
+
+
+def _recover(student: Any, teacher: Any, training: Rows, validation: Rows, config: "Config") -> list[Epoch]:
+    lesson = lesson_of(teacher, training, features=config.features > 0)
+    freeze_embeddings(student)
+    return distil(
+        student,
+        lambda batch: lesson_loss(student, lesson, batch, config),
+        training,
+        lambda: accuracy(student, validation, "validate"),
+        config,
+    )
+
+
+def _report(
+    teacher: Any, student: Any, accuracies: tuple[float, float], history: list[Epoch], config: "Config"
+) -> Report:
+    before, cut = accuracies
+    latency = measure_latency(teacher, student)
+    layer_sparsity = 1 - count_layer_weights(student) / count_layer_weights(teacher)
+    first = layers(student)[0]
+    report = Report(
+        method=config.method,
+        heads=first.heads,
+        neurons=first.neurons,
+        weights_before=sum(weight.numel() for weight in teacher.parameters()),
+        weights_after=count_weights(student),
+        layer_sparsity=layer_sparsity,
+        latency=latency,
+        accuracy_before=before,
+        accuracy_cut=cut,
+        accuracy_after=history[-1].validation_accuracy if history else cut,
+        history=history,
+        speed=speed_in_words(config.method, layer_sparsity, latency),
+    )
+    say(f"validation accuracy {report.accuracy_after:.3f} after the recovery; {report.speed}")
+    return report

@@ -9,7 +9,7 @@ from pipelines.engine import runs
 from pipelines.engine.bucket import bring, local_files, reached
 from pipelines.engine.catalog import suggestion
 from pipelines.engine.keys import arguments, cluster_keys
-from pipelines.engine.outgoing import outgoing
+from pipelines.engine.outgoing import labels_of, outgoing
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.server import Server
 from pipelines.engine.settings import Settings
@@ -17,13 +17,20 @@ from pipelines.engine.specification import Specification
 from pipelines.engine.worker import check
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
-RUN_LABEL, OWNER_LABEL = "toolchain/run", "toolchain/owner"
-
 
 def submit(
-    pipeline: str, compiled: str, spec: Specification, values: Mapping[str, Any], settings: Settings, cached: bool
+    pipeline: str,
+    compiled: str,
+    spec: Specification,
+    values: Mapping[str, Any],
+    settings: Settings,
+    cached: bool,
+    owner: str = "",
+    schedule: str = "",
 ) -> Run:
     """Start ``pipeline`` on the cluster of ``settings`` and return its record, which the runs of this machine keep.
+
+    ``owner`` says whose run it is, by default that of ``settings``; ``schedule`` which schedule asked for it, if any.
 
     Raises:
         ConfigError: a step refuses its settings; nothing was sent.
@@ -43,7 +50,7 @@ def submit(
     run = runs.new_run(pipeline, settings.runs, sent, steps)
     run.engine = runs.CLUSTER
     try:
-        labels = {RUN_LABEL: run.id, OWNER_LABEL: settings.owner}
+        labels = labels_of(run.id, owner or settings.owner, schedule)
         run.kfp = server.start(pipeline, run.id, outgoing(compiled, labels, keys), sent, cached)
     except ToolchainError:
         run.forget()

@@ -10,7 +10,17 @@ import yaml
 from pipelines.engine.specification import documents
 
 LABEL_LENGTH = 63  # characters that Kubernetes takes
+RUN, OWNER, SCHEDULE = "toolchain/run", "toolchain/owner", "toolchain/schedule"
 Parts = list[dict[str, Any]]  # of a compiled pipeline
+
+
+def labels_of(run: str, owner: str, schedule: str = "") -> dict[str, str]:
+    """Return what the pods of all steps of a run are labelled with, however it was started.
+
+    A recurring run of Kubeflow Pipelines has one set of labels for all its runs: there ``run`` is the schedule's name,
+    and the label pipeline/runid, which Kubeflow Pipelines gives every pod, tells its runs apart.
+    """
+    return {RUN: run, OWNER: owner, SCHEDULE: schedule}
 
 
 def outgoing(compiled: str, labels: Mapping[str, str], keys: Mapping[str, str] | None = None) -> str:
@@ -34,10 +44,14 @@ def label(text: str) -> str:
 
 
 def _label(parts: Parts, labels: Mapping[str, str]) -> None:
-    for platform in parts[1:]:
-        for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
-            known = executor.setdefault("podMetadata", {}).setdefault("labels", {})
-            known.update({name: label(value) for name, value in labels.items()})
+    """Label the pods of every step, also of one that its pipeline did not place and that has no labels yet."""
+    steps = parts[0].get("deploymentSpec", {}).get("executors", {})
+    if steps and len(parts) == 1:
+        parts.append({"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}})
+    for name in steps:
+        executors = parts[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        known = executors.setdefault(name, {}).setdefault("podMetadata", {}).setdefault("labels", {})
+        known.update({name: label(value) for name, value in labels.items()})
 
 
 def _key(parts: Parts, keys: Mapping[str, str]) -> None:

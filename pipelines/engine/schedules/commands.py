@@ -112,7 +112,8 @@ def _switch_on_cluster(one: Schedule, settings: Settings, on: bool) -> int:
 def _run_on_cluster(one: Schedule, settings: Settings) -> int:
     text = compile_pipeline(catalog.find(one.pipeline), cluster.size(one.resources))
     spec = read(text)
-    run = cluster.submit(one.pipeline, text, spec, values_of(one, spec), settings, cached=True)
+    of = {"owner": one.owner, "schedule": one.name}
+    run = cluster.submit(one.pipeline, text, spec, values_of(one, spec), settings, cached=True, **of)
     print(f"submitted: {run.id} (in Kubeflow Pipelines {run.kfp})")
     return 0
 

@@ -16,7 +16,7 @@ import yaml
 
 from pipelines.engine import catalog, cluster
 from pipelines.engine.bucket import arrivals, bring, local_files, reached
-from pipelines.engine.outgoing import outgoing
+from pipelines.engine.outgoing import labels_of, outgoing
 from pipelines.engine.schedules.files import Schedule, values_of
 from pipelines.engine.schedules.times import utc_cron
 from pipelines.engine.server import Server
@@ -24,7 +24,6 @@ from pipelines.engine.specification import compile_pipeline, read
 from toolchain.errors import ServiceError
 
 MARK = re.compile(r"toolchain schedule ([\w.-]+), content ([0-9a-f]{12})")
-SCHEDULE_LABEL = "toolchain/schedule"
 ADD, REPLACE, PAUSE, RESUME, REMOVE, ORPHAN, SAME = "add", "replace", "pause", "resume", "remove", "orphan", "same"
 
 
@@ -80,7 +79,7 @@ def wanted_of(schedule: Schedule, now: datetime | None = None) -> Wanted:
     """Return what the recurring run of ``schedule`` must be now; compiles its pipeline."""
     text = compile_pipeline(catalog.find(schedule.pipeline), cluster.size(schedule.resources))
     spec = read(text)
-    labels = {SCHEDULE_LABEL: schedule.name, **({cluster.OWNER_LABEL: schedule.owner} if schedule.owner else {})}
+    labels = labels_of(schedule.name, schedule.owner, schedule.name)
     cron = utc_cron(schedule.cron, schedule.zone, now or datetime.now(UTC))
     return Wanted(schedule, outgoing(text, labels), arrivals(spec, values_of(schedule, spec)), cron)
 
@@ -152,7 +151,8 @@ def _change(wanted: Wanted, own: list[Kept]) -> Change:
     """Return what sets ``wanted`` apart from its recurring runs, newest first."""
     name, on = wanted.schedule.name, wanted.schedule.enabled
     if not own:
-        return Change(ADD, name, (f"{wanted.cron} UTC, {'enabled' if on else 'disabled'}",), wanted, ())
+        state = "enabled" if on else "disabled"
+        return Change(ADD, name, (f"{wanted.schedule.cron} in {wanted.schedule.zone}, {state}",), wanted, ())
     newest, stale = own[0], tuple(one for one in own[1:] if one.enabled)
     if newest.digest != wanted.digest:
         return Change(REPLACE, name, tuple(_differences(wanted, newest)), wanted, tuple(own))

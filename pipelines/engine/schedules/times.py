@@ -81,8 +81,8 @@ def utc_cron(cron: str, zone: str, now: datetime) -> str:
         )
     if _restricted(weekdays, 7):
         weekdays = {(day + min(shifts)) % 7 for day in weekdays}
-    fields = [(minutes, 60), (hours, 24), (parts.days, 31), (parts.months, 12), (weekdays, 7)]
-    return " ".join(["0", *(_field(values, count) for values, count in fields)])
+    fields = [(minutes, 0, 60), (hours, 0, 24), (parts.days, 1, 31), (parts.months, 1, 12), (weekdays, 0, 7)]
+    return " ".join(["0", *(_field(values, least, count) for values, least, count in fields)])
 
 
 def _days(parts: CronSim) -> set[int]:
@@ -93,5 +93,26 @@ def _restricted(values: set[int], count: int) -> bool:
     return len(values) < count
 
 
-def _field(values: set[int], count: int) -> str:
-    return ",".join(str(value) for value in sorted(values)) if _restricted(values, count) else "*"
+def _field(values: set[int], least: int, count: int) -> str:
+    """Return ``values`` as a field of cron, of the ``count`` values from ``least``: the shortest way to write them."""
+    if not _restricted(values, count):
+        return "*"
+    ordered = sorted(values)
+    written = [",".join(map(str, ordered)), ",".join(_ranges(ordered))]
+    steps = {later - earlier for earlier, later in itertools.pairwise(ordered)}
+    if len(steps) == 1:
+        step = steps.pop()
+        whole = ordered[0] == least and ordered[-1] + step >= least + count
+        written.append(f"*/{step}" if whole else f"{ordered[0]}-{ordered[-1]}/{step}")
+    return min(written, key=len)
+
+
+def _ranges(ordered: list[int]) -> list[str]:
+    """Return ``ordered`` with values that follow one another as ranges."""
+    groups: list[list[int]] = []
+    for value in ordered:
+        if groups and value == groups[-1][-1] + 1:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    return [f"{group[0]}-{group[-1]}" if len(group) > 1 else str(group[0]) for group in groups]

@@ -140,7 +140,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 def rows_in(folder: Path) -> None:
-    texts = "".join(f"{mood} film number {n},{mood}\n" for n in range(60) for mood in ("good", "bad"))
+    texts = "".join(f"{mood} film number {n},{mood}\n" for n in range(120) for mood in ("good", "bad"))
     (folder / "rows.csv").write_text(f"text,label\n{texts}")
 
 

@@ -160,7 +160,7 @@ def test_a_killed_run_is_not_under_way_whoever_has_its_number_now(tmp_path: Path
 @pytest.mark.slow
 def test_a_run_is_submitted_for_real_and_its_words_are_kept(tmp_path: Path):
     source = tmp_path / "rows.csv"
-    source.write_text("text,label\n" + "".join(f"text number {i},{'ab'[i % 2]}\n" for i in range(60)))
+    source.write_text("text,label\n" + "".join(f"text number {i},{'ab'[i % 2]}\n" for i in range(400)))
     settings = Settings(tmp_path / "runs", "", "", "", "")
     schedule = Schedule("now", "prepare", "0 0 * * *", "UTC", {"source": str(source)})
     run = submit(schedule, settings)

@@ -1,8 +1,16 @@
 """What goes wrong, each with one line that a user can act on."""
 
+from toolchain.redaction import redact
+
 
 class ToolchainError(Exception):
-    """Base of every error that the toolchain raises on purpose; its text is one line that says what to do."""
+    """Base of every error that the toolchain raises on purpose; its text is one line that says what to do.
+
+    The secrets of a URL in it are removed: errors are printed, logged and recorded.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(redact(str(message)))
 
 
 class ConfigError(ToolchainError):

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from toolchain.redaction import redact
+
 Item = TypeVar("Item")
 DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # hide what a text says
 WARNING = "warning: "  # begins a line that whoever follows the run is shown
@@ -19,7 +21,7 @@ SECONDS_BETWEEN_LINES = 2.0  # often enough to see that it lives, seldom enough 
 
 def say(message: str) -> None:
     """Print one line that a person watching the step should see."""
-    print(printable(message), flush=True)
+    print(printable(redact(message)), flush=True)
 
 
 def printable(text: str) -> str:

@@ -23,6 +23,7 @@ from pipelines.engine.settings import Settings, step_environment
 from pipelines.engine.worker import EVENT
 from toolchain.artifacts.folder import write_file, write_reported
 from toolchain.errors import ConfigError, ToolchainError
+from toolchain.redaction import redact
 
 PLACEHOLDERS = ("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}")  # KFP's words for the run's own name
 # Runs a step's command, then says how it ended: Kubeflow Pipelines' runner tells only whether it failed.
@@ -169,7 +170,7 @@ class Observer:
     def _log(self, text: str) -> None:
         assert self._current
         with self.log_file(self._current).open("a", encoding="utf-8") as log:
-            log.write(text + "\n")
+            log.write(redact(text) + "\n")
         self.watcher.said(self._current, text)
 
 

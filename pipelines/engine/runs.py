@@ -16,6 +16,7 @@ from pipelines.engine.catalog import suggestion
 from pipelines.engine.records import read_record, warn_damaged
 from toolchain.artifacts.folder import write_json, write_reported
 from toolchain.errors import ConfigError, ToolchainError
+from toolchain.redaction import redacted
 
 RECORD = "run.json"
 LOCK = ".lock"
@@ -87,7 +88,7 @@ def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[S
     now = datetime.now(UTC)
     name = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = runs / name
-    run = Run(name, pipeline, folder, parameters, steps, RUNNING, now.isoformat(timespec="microseconds"))
+    run = Run(name, pipeline, folder, redacted(parameters), steps, RUNNING, now.isoformat(timespec="microseconds"))
     try:
         with write_reported(folder):
             (folder / "logs").mkdir(parents=True)

@@ -28,6 +28,7 @@ CACHED = re.compile(r"Task (\S+) cache hit")
 def main(job_file: Path) -> int:
     """Run the job described in ``job_file``: {"spec", "arguments", "configs", "root", "cache"}."""
     job = json.loads(job_file.read_text(encoding="utf-8"))
+    job_file.unlink()  # its arguments may hold the secrets of URLs, which no file of a run keeps
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for step, values in job["configs"]:

@@ -24,6 +24,7 @@ from toolchain.artifacts.folder import disk_space_reported, new_folder, read_jso
 from toolchain.artifacts.picture import IMAGE_TYPE
 from toolchain.artifacts.provenance import Provenance, Work, lineage_from_json, lineage_to_json
 from toolchain.errors import ArtifactError, DataError
+from toolchain.redaction import redacted
 
 FORMAT = "toolchain.dataset"
 ROWS_PER_BATCH = 10_000  # about 2 MB of review text: large enough to be fast, small enough to forget
@@ -181,7 +182,7 @@ class DatasetWriter:
 
     def note(self, value: object) -> None:
         """Record ``value`` (JSON) under this step's name, for the report."""
-        self._notes[self.work.step] = value
+        self._notes[self.work.step] = redacted(value)
 
     def close(self) -> None:
         """End the shards that are open."""

@@ -10,6 +10,7 @@ from toolchain.artifacts.digest import digest_files, digest_of_content
 from toolchain.artifacts.folder import link_or_copy, new_folder, read_json, write_json
 from toolchain.artifacts.provenance import Provenance, Work, lineage_from_json, lineage_to_json
 from toolchain.errors import ArtifactError
+from toolchain.redaction import redacted
 
 FORMAT = "toolchain.model"
 DESCRIPTION = "model.json"
@@ -78,7 +79,7 @@ class ModelWriter:
 
     def note(self, value: object) -> None:
         """Record ``value`` (JSON) under this step's name, for the report."""
-        self.notes[self.work.step] = value
+        self.notes[self.work.step] = redacted(value)
 
     def keep(self, model: Model, *names: str) -> None:
         """Take those of ``names`` that ``model`` has as they are: its tokenizer, say."""

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from toolchain.redaction import redacted
+
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
 
 
@@ -19,7 +21,7 @@ class Provenance:
     kind: str  # what it made: "dataset", "model", "variants" or "measurement"
     digest: str  # of what it made
     parents: dict[str, str]  # the digest of each input, by the input's name
-    config: dict[str, Any]  # the step's settings
+    config: dict[str, Any]  # the step's settings, without the secrets of URLs
     source: dict[str, Any] = field(default_factory=dict)  # where rows or weights came from outside: uri, sha256, ...
     metrics: dict[str, float] = field(default_factory=dict)  # what the step counted or measured
     started: str = ""  # UTC, ISO 8601
@@ -63,8 +65,8 @@ class Work:
             kind=kind,
             digest=digest,
             parents={name: parent.digest for name, parent in self.parents.items()},
-            config=self.config,
-            source=self.source,
+            config=redacted(self.config),
+            source=redacted(self.source),
             metrics=dict(self.metrics),
             started=self._started.isoformat(timespec="seconds"),
             seconds=round(seconds, 3),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from toolchain.artifacts.digest import sha256_of_json
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.progress import say
+from toolchain.redaction import redact, redacted
 from toolchain.services.patience import ask, shown
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class LiveRun:
     """Work in progress as MLflow shows it; made by ``live_run``."""
 
     def __init__(self, name: str, params: Mapping[str, object]) -> None:
-        self.name, self.params, self.started = name, params, _now()
+        self.name, self.params, self.started = name, redacted(params), _now()
         self._queue: SimpleQueue[tuple[int, int, dict[str, float]] | str] = SimpleQueue()
 
     def log(self, step: int, **metrics: float) -> None:
@@ -244,8 +245,8 @@ class Tracker:
 
         when = _now() if at is None else at
         numbers = [Metric(name, float(value), when, step) for name, value in (metrics or {}).items()]
-        words = [Param(name, _short(value)) for name, value in (params or {}).items()]
-        marks = [RunTag(name, value) for name, value in (tags or {}).items()]
+        words = [Param(name, _short(redacted(value))) for name, value in (params or {}).items()]
+        marks = [RunTag(name, redact(value)) for name, value in (tags or {}).items()]
         for start in range(0, max(len(numbers), len(words), len(marks)), 100):  # a batch holds at most 100 of each kind
             part = slice(start, start + 100)
             self._ask(partial(self._client.log_batch, run, numbers[part], words[part], marks[part]))

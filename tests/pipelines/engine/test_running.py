@@ -4,7 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -122,6 +126,45 @@ def test_no_cache_runs_all_and_leaves_the_earlier_result(place: Path):
     assert not any(cached for _, cached in steps(place).values())
     assert first != second
     assert open_dataset(first).digest == open_dataset(second).digest
+
+
+class PrivateFiles(SimpleHTTPRequestHandler):
+    """Serves a folder to ann, whose password is hunter2, whatever parameters the address has."""
+
+    def do_HEAD(self) -> None:
+        if self._allowed():
+            super().do_HEAD()
+
+    def do_GET(self) -> None:
+        if self._allowed():
+            super().do_GET()
+
+    def _allowed(self) -> bool:
+        allowed = self.headers.get("Authorization") == "Basic YW5uOmh1bnRlcjI="  # RFC 7617 of ann:hunter2
+        if not allowed:
+            self.send_error(401)
+        return allowed
+
+
+@pytest.fixture
+def private(place: Path) -> Iterator[str]:
+    """The address of ``place`` on a server that requires a password, with a signature among its parameters."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(PrivateFiles, directory=str(place))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://ann:hunter2@127.0.0.1:{server.server_port}/rows.csv?X-Amz-Signature=5ec7e7"
+        server.shutdown()
+
+
+def test_no_file_of_a_run_holds_the_secrets_of_its_sources_address(place: Path, private: str):
+    succeeded = submit(place, "-p", f"source={private}")
+    assert succeeded.returncode == 0, succeeded.stdout + succeeded.stderr
+    failed = submit(place, "-p", f"source={private}", "-p", "text_column=body")
+    assert failed.returncode == 1
+    kept = [path for path in (place / "runs").rglob("*") if path.is_file()]
+    assert len(kept) > 20
+    for secret in ("hunter2", "5ec7e7"):
+        assert secret not in succeeded.stdout + failed.stdout + failed.stderr
+        assert not [path for path in kept if secret.encode() in path.read_bytes()]
 
 
 def test_a_failing_step_gives_its_name_its_own_words_and_its_log(place: Path):

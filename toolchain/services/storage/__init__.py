@@ -4,6 +4,7 @@ Environment: TOOLCHAIN_SCRATCH (where a step keeps what must outlive a killed at
 otherwise), TOOLCHAIN_CHECKPOINTS (where in S3 it keeps what must outlive the machine), and what ``s3`` reads.
 """
 
+import base64
 import hashlib
 import http.client
 import os
@@ -201,8 +202,20 @@ def _passes(error: BaseException) -> bool:
 
 
 def _open_web(uri: str, method: str = "GET") -> Any:
-    request = urllib.request.Request(uri, method=method, headers={"User-Agent": "dl-toolchain"})
+    address, authorization = _without_user(uri)
+    headers = {"User-Agent": "dl-toolchain", **authorization}
+    request = urllib.request.Request(address, method=method, headers=headers)
     return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+
+
+def _without_user(uri: str) -> tuple[str, dict[str, str]]:
+    """Return ``uri`` without "user:password@", and the header that carries these (RFC 7617)."""
+    parts = urllib.parse.urlsplit(uri)
+    user, found, host = parts.netloc.rpartition("@")
+    if not found:
+        return uri, {}
+    plain = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {plain}"}
 
 
 def _download_from_web(uri: str, copy: Path) -> str:

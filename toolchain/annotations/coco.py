@@ -66,13 +66,18 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
         for category in part.categories:
             categories.setdefault(str(category["name"]), category)
     said = clean(categories=list(categories.values()), **(parts[0].rest if parts else {}))
-    return Collection(
-        format="coco",
-        labels=labels,
-        pictures=each,
-        about=clean(**{COCO: said, KEYPOINTS: _points(categories)}),
-        findings=tuple(finding for part in parts for finding in part.findings),
-    )
+    findings = [*(finding for part in parts for finding in part.findings), *_left_out(parts)]
+    about = clean(**{COCO: said, KEYPOINTS: _points(categories)})
+    return Collection(format="coco", labels=labels, pictures=each, about=about, findings=tuple(findings))
+
+
+def _left_out(parts: "list[_Part]") -> Iterator[Finding]:
+    """Yield what further files say of themselves, such as info and licenses: those of the first file hold for all."""
+    first = parts[0].rest if parts else {}
+    others = [f"{part.path.name}: {key}" for part in parts[1:] for key in part.rest if part.rest[key] != first.get(key)]
+    if others:
+        rule = "info, licenses or other entries of a further COCO file (left out; the first file's are kept)"
+        yield Finding(rule=rule, count=len(others), examples=tuple(others[:5]))
 
 
 def _points(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:

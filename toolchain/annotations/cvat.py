@@ -14,11 +14,13 @@ from toolchain.annotations.cvat_frames import Videos, named
 from toolchain.annotations.cvat_meta import Meta, connections, read_meta
 from toolchain.annotations.cvat_shapes import SHAPES, text_of, thing_of
 from toolchain.annotations.cvat_video import Tracks, is_video
-from toolchain.annotations.files import number, root_of, stream_xml, tidy
+from toolchain.annotations.files import number, root_of, stem_of, stream_xml, tidy
 from toolchain.annotations.image_lookup import ImageLookup
-from toolchain.annotations.model import CVAT, KEYPOINTS, Collection, Picture, clean, split_of, with_subset
+from toolchain.annotations.model import CVAT, KEYPOINTS, Collection, Finding, Picture, clean, split_of, with_subset
 from toolchain.errors import DataError
 from toolchain.image_files import files_under
+
+DEFAULT = "default"  # CVAT's name of the subset of images that have none
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -54,7 +56,10 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
     said = clean(meta=metas[0].text if metas else None)
     points = {label: value for meta in metas for label, value in connections(meta)}
     about = clean(**{CVAT: said, KEYPOINTS: points})
-    return Collection(format="cvat", labels=tuple(labels), pictures=each, about=about)
+    others = [meta.path.name for meta in metas if meta.text not in ("", metas[0].text)]
+    rule = "<meta> of a further CVAT file (left out but for its labels)"
+    findings = (Finding(rule=rule, count=len(others), examples=tuple(others[:5])),) if others else ()
+    return Collection(format="cvat", labels=tuple(labels), pictures=each, about=about, findings=findings)
 
 
 def _places(folder: Path) -> list[Path]:
@@ -78,6 +83,7 @@ def _pictures(meta: Meta, places: Sequence[Path], videos: Videos, lookup: ImageL
 
 def _picture(element: "Element", meta: Meta, places: Sequence[Path], lookup: ImageLookup) -> Picture:
     given, subset, task = element.get("name", ""), element.get("subset"), element.get("task_id")
+    is_named = subset not in (None, "", DEFAULT)
     if not given:
         raise DataError(f"{meta.path}: an <image> has no name")
     name = tidy(given)
@@ -86,6 +92,7 @@ def _picture(element: "Element", meta: Meta, places: Sequence[Path], lookup: Ima
     near = [folder / each for folder in near for each in (str(task), f"task_{task}")] if is_repeated else near
     file = named(near, name) or (None if is_repeated else lookup.find(meta.path, name))
     name = f"{name.rpartition('/')[0]}/{file.name}".lstrip("/") if file else name
+    is_plain = given in (name, stem_of(name))  # a frame of a video stands without the ending of its file
     width, height = (int(number(element.get(side) or 0, str(meta.path))) for side in ("width", "height"))
     known = ("name", "width", "height", "subset")
     said = {key: value for key, value in element.attrib.items() if key not in known}
@@ -98,7 +105,7 @@ def _picture(element: "Element", meta: Meta, places: Sequence[Path], lookup: Ima
         split=split_of(subset),
         things=tuple(thing_of(part, (width, height), meta.points) for part in element if part.tag in SHAPES),
         about={
-            **clean(**{CVAT: {**said, **clean(name=given if given != name else None, xml=extra)}}),
-            **with_subset(subset or None),
+            **clean(**{CVAT: {**said, **clean(name=None if is_plain else given, xml=extra)}}),
+            **with_subset(subset if is_named else None),
         },
     )

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import XMLGenerator
 
 from toolchain.annotations import masks
-from toolchain.annotations.cvat_shapes import FALSE, FLAGS, TRUE
+from toolchain.annotations.cvat import DEFAULT
+from toolchain.annotations.cvat_shapes import FLAGS, TRUE
+from toolchain.annotations.cvat_writing_meta import written_meta
 from toolchain.annotations.files import plain
 from toolchain.annotations.model import CVAT, Collection, Picture, Thing, of_format, own, subset_of
 
@@ -18,17 +19,21 @@ if TYPE_CHECKING:
 def write(folder: Path, collection: Collection, pictures: Iterator[Picture]) -> None:
     """Write ``pictures`` to ``folder`` as annotations.xml, one after the other; the files are not copied."""
     attributes: dict[str, set[str]] = defaultdict(set)
+    subsets: dict[str, None] = {}  # in their order
+    ids: set[str] = set()
     body = folder / ".images.xml"
     with body.open("w", encoding="utf-8") as file:
-        for position, picture in enumerate(pictures):
-            file.write(_text_of_picture(picture, position))
+        for picture in pictures:
+            subsets.setdefault(subset_of(picture, {"all": ""}), None)
+            file.write(_text_of_picture(picture, _free(of_format(picture.about, CVAT).get("id"), ids)))
             for thing in picture.things:
                 attributes[thing.label] |= set(_attributes(thing))
     with (folder / "annotations.xml").open("w", encoding="utf-8") as file, body.open(encoding="utf-8") as images:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
-        file.write(_written_meta(collection, attributes))
+        file.write(written_meta(collection, attributes, list(subsets)) + "\n")
         for line in images:
-            file.write(line)
+            is_bare = len(subsets) > 1 and line.startswith("<image ") and ' subset="' not in line
+            file.write(line.replace("<image ", f'<image subset="{DEFAULT}" ', 1) if is_bare else line)
         file.write("</annotations>\n")
     body.unlink()
 
@@ -39,7 +44,17 @@ def place(picture: Picture) -> str:
     return f"images/{subset}/{picture.name}" if subset else f"images/{picture.name}"
 
 
-def _text_of_picture(picture: Picture, position: int) -> str:
+def _free(id_: object, taken: set[str]) -> str:
+    """Return ``id_``, or another number where it is ``taken``: importers take images of one id for one image."""
+    found = str(id_) if id_ is not None else str(len(taken))
+    number = len(taken)
+    while found in taken:
+        found, number = str(number), number + 1
+    taken.add(found)
+    return found
+
+
+def _text_of_picture(picture: Picture, id_: str) -> str:
     from xml.etree.ElementTree import Element, indent, tostring
 
     from defusedxml.ElementTree import fromstring
@@ -47,7 +62,8 @@ def _text_of_picture(picture: Picture, position: int) -> str:
     said = of_format(picture.about, CVAT)
     subset = subset_of(picture, {"all": ""})
     extra = said.pop("xml", [])
-    root = Element("image", {"id": str(said.pop("id", position)), "name": said.pop("name", picture.name)})
+    root = Element("image", {"id": id_, "name": said.pop("name", picture.name)})
+    said.pop("id", None)
     root.attrib |= {**({"subset": subset} if subset else {}), **{key: str(value) for key, value in said.items()}}
     root.attrib |= {"width": str(picture.width), "height": str(picture.height)}
     for thing in picture.things:
@@ -94,42 +110,3 @@ def _attributes(thing: Thing) -> dict[str, str]:
     given = {name: value for name, value in own(thing.attributes).items() if isinstance(value, str | int | float)}
     texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
     return texts | {flag: TRUE for flag in FLAGS if getattr(thing, flag)}
-
-
-def _written_meta(collection: Collection, attributes: dict[str, set[str]]) -> str:
-    """Return <meta>: the source's own when it was CVAT's, or one that names the labels and their attributes."""
-    said = of_format(collection.about, CVAT).get("meta")
-    if said:
-        return f"{said}\n"
-    from io import StringIO
-
-    out = StringIO()
-    xml = XMLGenerator(out, encoding="utf-8", short_empty_elements=True)
-    for tag in ("meta", "task", "labels"):
-        xml.startElement(tag, {})  # type: ignore[arg-type]
-    for label in collection.labels:
-        _write_label(xml, label, sorted(attributes.get(label, ())))
-    for tag in ("labels", "task", "meta"):
-        xml.endElement(tag)
-    return f"{out.getvalue()}\n"
-
-
-def _write_label(xml: XMLGenerator, label: str, attributes: list[str]) -> None:
-    def element(name: str, text: str) -> None:
-        xml.startElement(name, {})  # type: ignore[arg-type]
-        xml.characters(text)
-        xml.endElement(name)
-
-    xml.startElement("label", {})  # type: ignore[arg-type]
-    element("name", label)
-    xml.startElement("attributes", {})  # type: ignore[arg-type]
-    for name in attributes:
-        xml.startElement("attribute", {})  # type: ignore[arg-type]
-        element("name", name)
-        element("mutable", "False")
-        element("input_type", "checkbox" if name in FLAGS else "text")
-        element("default_value", FALSE if name in FLAGS else "")
-        element("values", FALSE if name in FLAGS else "")
-        xml.endElement("attribute")
-    xml.endElement("attributes")
-    xml.endElement("label")

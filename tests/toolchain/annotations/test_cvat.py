@@ -263,7 +263,7 @@ def test_images_of_a_video_are_found_without_the_ending_in_their_names(tmp_path:
     xml(tmp_path, image("", "frame_000007", 'subset="Train"'))
     picture = only(tmp_path)
     assert (picture.name, picture.file) == ("frame_000007.PNG", tmp_path / "images/Train/frame_000007.PNG")
-    assert picture.about["@cvat"]["name"] == "frame_000007"
+    assert picture.about["@cvat"] == {"id": "3"}
 
 
 def test_images_that_two_tasks_have_by_one_name_are_two_pictures(tmp_path: Path, draw: Draw):

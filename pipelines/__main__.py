@@ -220,15 +220,19 @@ def _add_export(command: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", metavar="SOURCE", help="a folder, an archive, or one file of COCO or CVAT")
+    command.add_argument(
+        "source", metavar="SOURCE", help="a folder, an archive, or one file of COCO, CVAT, VIA or Create ML"
+    )
     command.add_argument("target", type=Path, metavar="TARGET", help="a folder that is not there yet")
-    command.add_argument("--to", required=True, choices=["coco", "yolo", "voc", "cvat"], help="the format to write")
+    command.add_argument(
+        "--to", required=True, choices=["coco", "yolo", "voc", "cvat", "createml"], help="the format to write"
+    )
     command.add_argument(
         "--from",
         dest="from_",
         default="",
         metavar="FORMAT",
-        help="coco, yolo, voc, cvat, labelme or datumaro:NAME; default: found from the files",
+        help="coco, yolo, voc, cvat, labelme, via, createml or datumaro:NAME; default: found from the files",
     )
     command.add_argument("--pictures", default="", metavar="FOLDER", help="where the pictures are, if apart")
     command.add_argument(

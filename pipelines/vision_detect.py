@@ -87,7 +87,7 @@ def vision_detect(
         source: A folder, package:NAME/FOLDER, or an archive, of pictures and annotations in any common format. The
             default is a sample of four aerial images, which has settings of its own: one class, Tree, and tile=400.
         digest: SHA-256 that the source must have; empty for any.
-        format: voc, yolo, coco, cvat, labelme or datumaro:NAME; empty: found from the files.
+        format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; empty: found from the files.
         pictures: Where the pictures are, if apart.
         labels: The classes allowed, in their order, after renaming; empty for those of the source.
         rename: Other names for classes, {"Alive": "Tree"}; several may become one.

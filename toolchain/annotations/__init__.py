@@ -1,4 +1,4 @@
-"""Annotations of pictures: Pascal VOC, YOLO, COCO and CVAT read, written, checked and converted; labelme's JSON read.
+"""Annotations of images: Pascal VOC, YOLO, COCO, CVAT, Create ML read, written and converted; labelme and VIA read.
 
 The files are read with defusedxml, json and PyYAML here, not with datumaro or supervision, which tests read the same
 files with as independent witnesses. What they lose of what is to be kept or told (datumaro 1.13, supervision 0.31):
@@ -35,8 +35,8 @@ __all__ = [
     "write",
 ]
 
-READ = ("voc", "yolo", "coco", "cvat", "labelme")
-WRITTEN = ("coco", "cvat", "voc", "yolo")
+READ = ("voc", "yolo", "coco", "cvat", "labelme", "via", "createml")
+WRITTEN = ("coco", "cvat", "voc", "yolo", "createml")
 ONE_FILE = (".json", ".xml", ".yaml", ".yml", ".data")  # endings of a file that can be a source by itself
 DATUMARO = "datumaro:"  # begins the name of a format that datumaro reads
 
@@ -44,7 +44,7 @@ DATUMARO = "datumaro:"  # begins the name of a format that datumaro reads
 def open_source(
     source: Path, format_: str = "", pictures: Path | None = None, origin: str = "", task: str = ""
 ) -> Collection:
-    """Return the annotated pictures in ``source``, a folder, one file of COCO or CVAT, or a data.yaml.
+    """Return the annotated pictures in ``source``, a folder, one file of COCO, CVAT, VIA or Create ML, or a data.yaml.
 
     Args:
         source: Where the annotations are.
@@ -57,7 +57,7 @@ def open_source(
         ConfigError: the format is not known.
         DataError: there are no annotations, those of several formats, or files that are damaged.
     """
-    from toolchain.annotations import coco, cvat, detection, labelme, voc, yolo
+    from toolchain.annotations import coco, createml, cvat, detection, labelme, via, voc, yolo
     from toolchain.annotations.splits import with_splits
 
     if not source.exists():
@@ -74,11 +74,17 @@ def open_source(
         return rows.read(open_dataset(source))
     if found not in READ:
         raise ConfigError(f"format {found!r} is not known; it is one of {', '.join(READ)}, or datumaro:NAME")
-    if source.is_file() and found not in ("coco", "cvat", "yolo"):
+    if source.is_file() and found not in ("coco", "cvat", "yolo", "via", "createml"):
         raise DataError(f"{source} is a file; {found} needs the folder of all its files")
     if found == "yolo":
         return yolo.read(source, pictures, task)
-    readers = {"coco": coco.read, "cvat": cvat.read, "labelme": labelme.read}
+    readers = {
+        "coco": coco.read,
+        "cvat": cvat.read,
+        "labelme": labelme.read,
+        "via": via.read,
+        "createml": createml.read,
+    }
     collection = voc.read(source, pictures, origin) if found == "voc" else readers[found](source, pictures)
     return with_splits(collection, source, pictures)
 
@@ -91,7 +97,7 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], for
     Raises:
         DataError: a label is not in the collection's list, or a text cannot stand in the format.
     """
-    from toolchain.annotations import coco_writing, cvat_writing, voc_writing, yolo
+    from toolchain.annotations import coco_writing, createml, cvat_writing, voc_writing, yolo
     from toolchain.annotations.files import tidy
 
     def safe() -> Iterator[Picture]:
@@ -101,7 +107,12 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture], for
             yield picture
 
     folder.mkdir(parents=True, exist_ok=True)
-    writers = {"coco": coco_writing.write, "cvat": cvat_writing.write, "voc": voc_writing.write}
+    writers = {
+        "coco": coco_writing.write,
+        "cvat": cvat_writing.write,
+        "voc": voc_writing.write,
+        "createml": createml.write,
+    }
     if format_ == "yolo":
         yolo.write(folder, collection, safe(), task or yolo.task_of(collection.pictures()))
     else:

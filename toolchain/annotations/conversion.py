@@ -11,6 +11,7 @@ from toolchain.annotations import (
     Finding,
     Picture,
     coco_writing,
+    createml,
     cvat_writing,
     losses_file,
     voc_writing,
@@ -26,7 +27,13 @@ from toolchain.artifacts.folder import link_or_copy, new_folder, write_json
 from toolchain.errors import DataError
 from toolchain.image_files import is_hidden
 
-PLACES = {"coco": coco_writing.place, "cvat": cvat_writing.place, "voc": voc_writing.place, "yolo": yolo.place}
+PLACES = {
+    "coco": coco_writing.place,
+    "createml": createml.place,
+    "cvat": cvat_writing.place,
+    "voc": voc_writing.place,
+    "yolo": yolo.place,
+}
 ONE_FILE_EACH = ("voc", "yolo")  # formats with an annotation file for each picture, named as it
 THINGS = ("swapped", "outside", "no_area", "repeated")  # checks of things that a conversion tells of, and keeps
 LOSSES_FORMAT = "toolchain.losses"

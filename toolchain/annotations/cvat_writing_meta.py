@@ -52,16 +52,16 @@ def _project(meta: "Element", subsets: Sequence[str]) -> "Element":
     project = meta.find("project")
     if project is None:
         project = Element("project")
-        tasks = _added(project, "tasks")
+        inner = _added(project, "tasks")
         for task in [task for tag in ("task", "job") for task in meta.findall(tag)]:
             meta.remove(task)
             for labels in task.findall("labels"):
                 task.remove(labels)
                 project.append(labels)
-            tasks.append(task)
+            inner.append(task)
         meta.insert(0, project)
-    tasks = project.find("tasks")
-    tasks = _added(project, "tasks") if tasks is None else tasks
+    found = project.find("tasks")
+    tasks = _added(project, "tasks") if found is None else found
     declared = {subset.text for subset in project.iter("subset")}
     for subset in (subset for subset in subsets if subset not in declared):
         _added(_added(tasks, "task"), "subset").text = subset

@@ -13,7 +13,7 @@ from toolchain.image_files import files_in, files_under
 DESCRIPTION = "dataset.json"  # of a dataset of the toolchain; others call files so, too
 DATASET = "dataset"  # one of the toolchain's own
 COCO_PARTS = ("images", "annotations", "categories")
-FORMATS = ("voc", "yolo", "coco", "cvat", "labelme")
+FORMATS = ("voc", "yolo", "coco", "cvat", "labelme", "via", "createml")
 MOST_LOOKED_AT = 200  # files of one ending: among so many of another purpose, one of annotations would have turned up
 
 
@@ -31,8 +31,8 @@ def detect(source: Path) -> str:
     if not evidence:
         _check_almost_coco([source] if source.is_file() else files_under(source, ".json")[:MOST_LOOKED_AT])
         raise DataError(
-            f"{source} has no annotations that are known: no VOC, CVAT or LabelImg XML, no COCO or labelme JSON, "
-            f"and no YOLO with data.yaml, obj.data or classes.txt; give the folder that holds them"
+            f"{source} has no annotations that are known: no VOC, CVAT or LabelImg XML, no JSON of COCO, labelme, VIA "
+            f"or Create ML, and no YOLO with data.yaml, obj.data or classes.txt; give the folder that holds them"
         )
     if len(evidence) > 1:
         seen = ", ".join(f"{format_} ({file.name})" for format_, file in sorted(evidence.items()))

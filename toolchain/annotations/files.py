@@ -27,6 +27,13 @@ OF_EXPAT = ("utf-8", "utf-16", "iso8859-1", "ascii")  # encodings that XML is re
 SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}  # what programs write
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
+KEYS = {  # that stand in a JSON file of each format
+    "labelme": (b'"shapes"', b'"imagePath"'),
+    "coco": (b'"images"', b'"categories"'),
+    "via": (b'"shape_attributes"', b'"filename"'),
+    "createml": (b'"annotations"', b'"image'),  # in a list, which no other is
+}
+
 
 def parse_xml(path: Path) -> "Element":
     """Return the root of the XML file ``path``, which can be in any encoding that Python knows.
@@ -108,11 +115,10 @@ def parse_json(path: Path) -> Any:
 
 
 def kind_of_json(path: Path) -> str | None:
-    """Return "labelme" or "coco" by the keys in the JSON file ``path``, which is not parsed, for it can be large."""
+    """Return the format of the JSON file ``path`` by its keys: one of KEYS; it is not parsed, for it can be large."""
     data = path.read_bytes()
-    if b'"shapes"' in data and b'"imagePath"' in data:
-        return "labelme"
-    return "coco" if b'"images"' in data and b'"categories"' in data else None
+    found = next((kind for kind, keys in KEYS.items() if all(key in data for key in keys)), None)
+    return None if found == "createml" and not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") else found
 
 
 def parse_yaml(path: Path) -> dict[str, Any]:

@@ -6,14 +6,37 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from toolchain.annotations import masks
 from toolchain.annotations.checks import Found
 from toolchain.annotations.cvat_video import TRACK
-from toolchain.annotations.model import CVAT, SUBSET, VOC, Collection, Finding, Picture, Thing, envelope, of_format, own
+from toolchain.annotations.model import (
+    CVAT,
+    SUBSET,
+    VOC,
+    Box,
+    Collection,
+    Finding,
+    Picture,
+    Thing,
+    envelope,
+    of_format,
+    own,
+)
 from toolchain.annotations.shapes import marked
 from toolchain.annotations.yolo import OBB, POSE, SEGMENT
 from toolchain.annotations.yolo_points import POINT_KEYS
 
-FORMATS = {"voc": "VOC", "yolo": "YOLO", "coco": "COCO", "cvat": "CVAT", "labelme": "labelme", "datumaro": "datumaro"}
+FORMATS = {
+    "voc": "VOC",
+    "yolo": "YOLO",
+    "coco": "COCO",
+    "cvat": "CVAT",
+    "labelme": "labelme",
+    "via": "VIA",
+    "createml": "Create ML",
+    "datumaro": "datumaro",
+}
+NO_ATTRIBUTES = ("yolo", "createml")  # targets that hold neither flags nor attributes
 # What formats say where they have nothing to say.
 SILENT = {
     ("voc", "pose"): "Unspecified",
@@ -40,6 +63,8 @@ class Losses:
     target: str  # one of WRITTEN
     task: str = ""  # of YOLO
     found: dict[str, Found] = field(default_factory=dict)
+    _unused: set[str] = field(default_factory=set)  # labels of which no object was seen yet
+    _size: tuple[int, int] = (0, 0)  # width and height of the picture that is looked at
 
     def see_source(self, collection: Collection) -> None:
         """Take in what ``collection`` says of itself as a whole."""
@@ -48,6 +73,13 @@ class Losses:
             for key in [key for key in said if key not in held] if format_ != self.target else ():
                 self._add(
                     f"{FORMATS.get(format_, format_)}'s own {_word(key)} of the whole source", f"{said[key]}"[:80]
+                )
+
+        self._unused = set(collection.labels)
+        for label in collection.labels if self.target == "voc" else ():
+            if ":" in label or label.startswith("#"):
+                self._add(
+                    "label that CVAT and datumaro cannot read in labelmap.txt, since it has : or begins with #", label
                 )
 
     def see(self, picture: Picture) -> None:
@@ -63,12 +95,17 @@ class Losses:
             if said == f"filename={base}":
                 continue  # VOC's, without the folder that the name has here
             self._add(f"{what} of a picture", f"{picture.name}: {said}"[:160])
+        self._size = (picture.width, picture.height)
         for thing in picture.things:
+            self._unused.discard(thing.label)
             for what, detail in self._of_thing(thing):
                 self._add(what, f"{picture.name}: {thing.label}{detail}"[:160])
 
     def findings(self) -> tuple[Finding, ...]:
         """Return the losses, the most frequent first."""
+        for label in sorted(self._unused) if self.target == "createml" else ():
+            self._add("label of no object", label)
+        self._unused = set()
         ordered = sorted(self.found.items(), key=lambda entry: -entry[1].count)
         return tuple(Finding(rule=what, count=f.count, examples=tuple(f.examples)) for what, f in ordered)
 
@@ -81,7 +118,7 @@ class Losses:
             yield "key points", f", {marked(thing.keypoints)}"
         if thing.crowd and self.target != "coco":
             yield "crowd (it becomes one object)", ""
-        if self.target == "yolo":
+        if self.target in NO_ATTRIBUTES:
             yield from ((f"flag: {flag}", "") for flag in FLAGS if getattr(thing, flag))
         yield from self._of_attributes(own(thing.attributes))
         held = ("element",) if self._holds_points and thing.keypoints else ()  # CVAT's skeleton
@@ -99,12 +136,20 @@ class Losses:
                 yield f"several outlines of one object ({kept})", f", {len(thing.polygons)}"
             if _differ(thing.box, envelope(thing.polygons)):
                 yield "box that is not the one around its outline (which stays)", ""
-        if thing.mask and self.target in ("voc", "yolo"):
+        if thing.mask and self.target == "yolo" and self.task == SEGMENT:
+            yield "mask (it becomes an outline along its pixels)", ""
+        elif thing.mask and self.target not in ("coco", "cvat"):
             yield "mask (its box stays)", ""
-        if thing.rotation and (self.target == "voc" or (self.target == "yolo" and self.task != OBB)):
+        if thing.mask and self.target != "coco" and self._holds_outlines and _differ(thing.box, self._around(thing)):
+            yield "box that is not the one around its mask (which stays)", ""
+        if thing.rotation and (self.target in ("voc", "createml") or (self.target == "yolo" and self.task != OBB)):
             yield "rotation of a box (the upright box around it stays)", f", {thing.rotation:g} degrees"
-        if self.target == "yolo" and self.task == SEGMENT and not thing.polygons:
+        if self.target == "yolo" and self.task == SEGMENT and not thing.polygons and not thing.mask:
             yield "box that becomes an outline (YOLO's segments have no boxes)", ""
+
+    def _around(self, thing: Thing) -> Box:
+        """Return the box around the mask of ``thing``."""
+        return masks.box_of(thing.mask, *self._size)
 
     def _is_corners(self, thing: Thing) -> bool:
         """Return whether oriented boxes hold the outline: it has four corners."""
@@ -130,9 +175,9 @@ class Losses:
     def _of_attributes(self, attributes: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for name, value in attributes.items():
             if name == TRACK:
-                stays = "" if self.target == "yolo" else " (its number stays, as an attribute)"
+                stays = "" if self.target in NO_ATTRIBUTES else " (its number stays, as an attribute)"
                 yield f"track{stays}", f" {value}"
-            elif self.target == "yolo" or (self.target != "coco" and not isinstance(value, str | int | float)):
+            elif self.target in NO_ATTRIBUTES or (self.target != "coco" and not isinstance(value, str | int | float)):
                 yield f"attribute: {name}", f", {value}"
             elif self.target != "coco" and not isinstance(value, str):
                 yield f"type of an attribute (it becomes text): {name}", f", {value}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from toolchain.errors import DataError
 
 Mask = NDArray[np.uint8]  # (height, width), 0 or 1
+Corner = tuple[int, int]  # x, y of a corner of pixels
 
 
 def to_text(counts: Sequence[int]) -> str:
@@ -93,6 +94,61 @@ def to_window(text: str, width: int, height: int) -> tuple[list[int], tuple[int,
     left, top, right, bottom = (int(edge) for edge in box_of(text, width, height))
     part = decode(text, width, height)[top:bottom, left:right]
     return _runs(part.ravel()), (left, top, right - left, bottom - top)
+
+
+def outlines(text: str, width: int, height: int) -> tuple[tuple[float, ...], ...]:
+    """Return the outlines of the mask ``text`` along the edges of its pixels.
+
+    Each runs clockwise around pixels that share edges, and counter-clockwise around a hole in them, so that together
+    they enclose the pixels of the mask and no others, by the even-odd rule as by the winding number.
+    """
+    ends = _edges(np.pad(decode(text, width, height), 1).astype(bool))
+    found = []
+    while ends:
+        start = next(iter(ends))
+        found.append(_walked(ends, start))
+    return tuple(found)
+
+
+def _edges(mask: NDArray[np.bool_]) -> dict[Corner, list[Corner]]:
+    """Return where edges between a pixel of ``mask``, on their right, and none go to, by where they begin.
+
+    ``mask`` has a margin of one pixel, which corners do not count.
+    """
+    inner = mask[1:-1, 1:-1]
+    sides = (
+        (inner & ~mask[:-2, 1:-1], (0, 0), (1, 0)),  # the upper edge, to the right
+        (inner & ~mask[1:-1, 2:], (1, 0), (1, 1)),
+        (inner & ~mask[2:, 1:-1], (1, 1), (0, 1)),
+        (inner & ~mask[1:-1, :-2], (0, 1), (0, 0)),
+    )
+    ends: dict[Corner, list[Corner]] = {}
+    for where, (x0, y0), (x1, y1) in sides:
+        rows, columns = (axis.tolist() for axis in np.nonzero(where))
+        for row, column in zip(rows, columns, strict=True):
+            ends.setdefault((column + x0, row + y0), []).append((column + x1, row + y1))
+    return ends
+
+
+def _walked(ends: dict[Corner, list[Corner]], start: Corner) -> tuple[float, ...]:
+    """Return the corners of the outline from ``start``, and take its edges out of ``ends``.
+
+    Where two pixels touch at a corner, the way goes right, around the pixel that it came along.
+    """
+    points: list[Corner] = []
+    point, way = start, (0, 0)
+    while point in ends:
+        right = (point[0] - way[1], point[1] + way[0])
+        choices = ends[point]
+        following = right if right in choices else choices[0]
+        choices.remove(following)
+        if not choices:
+            del ends[point]
+        step = (following[0] - point[0], following[1] - point[1])
+        if step != way:
+            points.append(point)
+        point, way = following, step
+    return tuple(float(value) for corner in points for value in corner)
 
 
 def _pixels(counts: Sequence[int], pixels: int) -> Mask:

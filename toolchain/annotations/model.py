@@ -14,6 +14,7 @@ Outline = tuple[float, ...]  # x0, y0, x1, y1, ...: pixels
 # What one format alone says stands under its name with this mark, apart from a user's own attributes:
 # {"colour": "red", "@coco": {"id": 5}}.
 VOC, YOLO, COCO, CVAT, LABELME = "@voc", "@yolo", "@coco", "@cvat", "@labelme"
+VIA, CREATEML = "@via", "@createml"
 UNKNOWN_CLASS = "@class "  # begins the label of an object whose class number has no name: "@class 7"
 KEYPOINTS = "keypoints"  # in ``about`` of a collection: {label: {"names": [...], "edges": [[1, 2], ...]}}, from 1
 SUBSET = "subset"  # in ``about``: the source's own word for the split, where it is another one

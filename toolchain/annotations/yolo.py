@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain import split_names
-from toolchain.annotations import geometry
+from toolchain.annotations import geometry, masks
 from toolchain.annotations.files import lines_of, number, real_size, stem_of
 from toolchain.annotations.model import (
     KEYPOINTS,
@@ -108,7 +108,7 @@ def place(picture: Picture) -> str:
 
 
 def task_of(pictures: Iterator[Picture]) -> str:
-    """Return the task that holds most of ``pictures``: "obb" with any oriented box, "segment" with any outline."""
+    """Return the task that holds most of ``pictures``: "obb" with an oriented box, "segment" with any outline."""
     found = DETECT
     for picture in pictures:
         for thing in picture.things:
@@ -116,7 +116,7 @@ def task_of(pictures: Iterator[Picture]) -> str:
                 return OBB
             if marked(thing.keypoints):
                 return POSE
-            found = SEGMENT if thing.polygons else found
+            found = SEGMENT if thing.polygons or thing.mask else found
     return found
 
 
@@ -137,7 +137,8 @@ def line_of(thing: Thing, picture: Picture, positions: dict[str, int], task: str
         known = len(given) == 8 and _near(computed, given, geometry.CORNER_TOLERANCE * max(width, height))
         values = _scaled(given if known else computed, 1 / width, 1 / height)
     elif task == SEGMENT:
-        outline = joined(thing.polygons) if thing.polygons else geometry.corners(thing)
+        outlines = thing.polygons or (masks.outlines(thing.mask, width, height) if thing.mask else ())
+        outline = joined(outlines) if outlines else geometry.corners(thing)
         values = _scaled(outline, 1 / width, 1 / height)
     else:
         middle = ((left + right) / 2 / width, (top + bottom) / 2 / height)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
-from toolchain.annotations import Picture, open_source, write
-from toolchain.annotations.masks import decode
+from toolchain.annotations import Picture, convert, open_source, write
+from toolchain.annotations.masks import decode, encode
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -197,3 +199,119 @@ def test_the_order_of_categories_is_kept(tmp_path: Path):
     found = again(tmp_path, tmp_path / "two")
     assert found["categories"] == categories
     assert found["annotations"][0]["category_id"] == 2
+
+
+def test_what_a_second_file_says_of_itself_is_listed(tmp_path: Path):
+    for subset, licence in (("train", "L1"), ("val", "L2")):
+        value = {"images": [], "annotations": [], "categories": [], "licenses": [licence], "info": {"year": 1}}
+        (tmp_path / f"instances_{subset}.json").write_text(json.dumps(value))
+    (finding,) = open_source(tmp_path).findings
+    assert (finding.count, finding.examples) == (1, ("instances_val.json: licenses",))
+
+
+@pytest.mark.parametrize(
+    ("used", "labels", "told"),
+    [(["0", "0"], ["dog", "dog"], 1), (["0", 0], ["dog"], 0)],  # where one fits, the other may be wrong on purpose
+)
+def test_ids_that_are_text_throughout_are_those_of_the_numbers(
+    tmp_path: Path, used: list[Any], labels: list[str], told: int
+):
+    annotations = [entry(id=at, image_id=id_) for at, id_ in enumerate(used)]
+    written(tmp_path, *annotations, images=[{**IMAGE, "id": 0}])
+    collection = open_source(tmp_path)
+    (picture,) = collection.pictures()
+    assert [thing.label for thing in picture.things] == labels
+    assert sum("taken as the same" in finding.rule for finding in collection.findings) == told
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "polygons"),
+    [
+        ([1, 1, 3, 1, 3, 2], ((1, 1, 3, 1, 3, 2),)),
+        ([[1, 1], [3, 1], [3, 2]], ((1, 1, 3, 1, 3, 2),)),
+        ([[[1, 1], [3, 1], [3, 2]]], ((1, 1, 3, 1, 3, 2),)),
+        ([[]], ()),
+        ([[], None, [1, 1, 3, 1, 3, 2]], ((1, 1, 3, 1, 3, 2),)),
+    ],
+)
+def test_polygons_are_read_however_their_lists_are_nested(
+    tmp_path: Path, segmentation: Any, polygons: tuple[tuple[float, ...], ...]
+):
+    written(tmp_path, entry(segmentation=segmentation))
+    (found,) = only(tmp_path).things
+    assert (found.polygons, found.broken) == (polygons, "")
+
+
+def test_a_mask_says_the_size_of_a_picture_that_says_none(tmp_path: Path):
+    written(
+        tmp_path, entry(segmentation={"size": [3, 4], "counts": [2, 2, 8]}), images=[{"id": 7, "file_name": "a.png"}]
+    )
+    picture = only(tmp_path)
+    assert (picture.width, picture.height) == (4, 3)
+    assert decode(picture.things[0].mask, 4, 3).sum() == 2
+
+
+def test_run_lengths_of_pythons_bytes_are_read(tmp_path: Path):
+    counts = "b'" + encode(np.eye(3, 4, dtype=np.uint8)) + "'"
+    written(tmp_path, entry(segmentation={"size": [3, 4], "counts": counts}))
+    assert decode(only(tmp_path).things[0].mask, 4, 3).tolist() == np.eye(3, 4).tolist()
+
+
+def test_nan_is_null(tmp_path: Path):
+    written(tmp_path, entry(score=float("nan")))
+    assert only(tmp_path).things[0].attributes["@coco"]["score"] is None
+
+
+def test_key_points_become_yolos_pose_and_come_back(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "one" / "a b.png", 100, 80)
+    person = {**CATEGORY, "keypoints": ["left_eye", "right_eye"], "skeleton": [[1, 2]]}
+    points = {"keypoints": [30, 40, 2, 60, 40, 1], "num_keypoints": 2}
+    image = {**IMAGE, "width": 100, "height": 80}
+    posed = entry(bbox=[30, 20, 40, 40], area=1600, segmentation=[], **points)
+    written(tmp_path / "one", posed, entry(id=2), images=[image], categories=[person])
+    done = convert(str(tmp_path / "one"), tmp_path / "two", "yolo")
+    assert done.task == "pose"
+    assert not [loss for loss in done.losses if "point" in loss.rule]
+    lines = (tmp_path / "two/labels/train/a b.txt").read_text().splitlines()
+    # as Ultralytics' convert_coco(use_keypoints=True) writes them: fractions, and the visibility as it is
+    assert lines == ["0 0.5 0.5 0.4 0.5 0.3 0.5 2 0.6 0.5 1", "0 0.02 0.01875 0.02 0.0125 0 0 0 0 0 0"]
+    config = yaml.safe_load((tmp_path / "two" / "data.yaml").read_text())
+    assert (config["kpt_shape"], config["flip_idx"]) == ([2, 3], [1, 0])
+    assert config["kpt_names"] == {0: ["left_eye", "right_eye"]}
+    back = again(tmp_path / "two", tmp_path / "three")
+    assert {key: back["annotations"][0][key] for key in points} == points
+    assert back["categories"][0]["keypoints"] == ["left_eye", "right_eye"]
+
+
+def test_key_points_are_written_again_as_they_were(tmp_path: Path):
+    points = entry(keypoints=[1, 2, 2, 0, 0, 0], num_keypoints=1, area=2, segmentation=[])
+    categories = [{**CATEGORY, "keypoints": ["a", "b"], "skeleton": []}]
+    written(tmp_path / "one", points, categories=categories)
+    found = again(tmp_path / "one", tmp_path / "two")
+    assert (found["annotations"], found["categories"]) == ([points], categories)
+
+
+@pytest.mark.parametrize("target", ["voc", "cvat", "createml"])
+def test_key_points_that_a_target_has_no_place_for_are_listed(tmp_path: Path, draw: Draw, target: str):
+    draw(tmp_path / "one" / "a b.png", 4, 3)
+    written(tmp_path / "one", entry(keypoints=[1, 2, 2]))
+    losses = {loss.rule: loss.count for loss in convert(str(tmp_path / "one"), tmp_path / "two", target).losses}
+    assert losses["key points"] == 1
+
+
+def test_a_mask_becomes_an_outline_of_yolo_and_its_box_that_differs_is_listed(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "one" / "a b.png", 4, 3)
+    mask = np.zeros((3, 4), np.uint8)
+    mask[1:3, 1:3] = 1
+    written(tmp_path / "one", entry(segmentation={"size": [3, 4], "counts": encode(mask)}, bbox=[0, 0, 4, 3]))
+    done = convert(str(tmp_path / "one"), tmp_path / "two", "yolo")
+    rules = {loss.rule for loss in done.losses}
+    assert {
+        "mask (it becomes an outline along its pixels)",
+        "box that is not the one around its mask (which stays)",
+    } < rules
+    values = [float(word) for word in (tmp_path / "two/labels/train/a b.txt").read_text().split()]
+    corners = np.array(sorted(zip(values[1::2], values[2::2], strict=True)))
+    assert corners == pytest.approx(np.array([(0.25, 1 / 3), (0.25, 1), (0.75, 1 / 3), (0.75, 1)]))
+    cvat = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "cvat").losses}
+    assert "box that is not the one around its mask (which stays)" in cvat

@@ -79,7 +79,22 @@ LOSSES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
             "cvat": "box that is not the one around its outline (which stays)",
         },
     ),
-    ("mask", {"mask": to_text([3, 2, 1195])}, {"voc": "mask (its box stays)", "yolo detect": "mask (its box stays)"}),
+    (
+        "mask",
+        {"mask": to_text([3, 2, 1195]), "box": (0.0, 3.0, 1.0, 5.0)},
+        {
+            **dict.fromkeys(("voc", "yolo detect"), "mask (its box stays)"),
+            "yolo segment": "mask (it becomes an outline along its pixels)",
+        },
+    ),
+    (
+        "another box than the mask's",
+        {"mask": to_text([3, 2, 1195])},
+        {
+            **dict.fromkeys(("voc", "yolo detect"), "mask (its box stays)"),
+            "cvat": "box that is not the one around its mask (which stays)",
+        },
+    ),
     (
         "rotation",
         {"rotation": 30.0},
@@ -161,13 +176,18 @@ def test_what_pictures_and_sources_say_is_counted_too(tmp_path: Path):
     }
 
 
-@pytest.mark.parametrize("target", WRITTEN)
+@pytest.mark.parametrize("target", [target for target in WRITTEN if target != "createml"])
 def test_pictures_without_objects_and_labels_without_any_stay(tmp_path: Path, target: str):
     done = convert_collection(collection(picture()), tmp_path / "out", target)
     assert (done.pictures, done.objects, done.losses) == (1, 0, ())
     again = open_source(tmp_path / "out", target)
     assert again.labels == ("dog", "cat")
     assert [p.things for p in again.pictures()] == [()]
+
+
+def test_create_ml_has_no_list_of_labels_and_those_of_no_object_are_listed(tmp_path: Path):
+    done = convert_collection(collection(picture(thing())), tmp_path / "out", "createml")
+    assert [(loss.rule, loss.examples) for loss in done.losses] == [("label of no object", ("cat",))]
 
 
 @pytest.mark.parametrize("target", WRITTEN)

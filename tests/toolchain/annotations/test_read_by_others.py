@@ -1,4 +1,4 @@
-"""What we write is read by the libraries with which others import it: datumaro (CVAT's), pycocotools and supervision."""
+"""What we write is read by the libraries that others import it with: datumaro (CVAT's), pycocotools and supervision."""
 
 import logging
 import tempfile

@@ -22,7 +22,9 @@ SAMPLE_SETTINGS: dict[str, Any] = {  # of SAMPLE alone, where a user gives no ot
 class Config:
     source: str = SAMPLE  # folder, package:NAME/FOLDER, or archive at a path, s3:// or https://
     digest: str = ""  # SHA-256 that the source must have, 64 hexadecimal digits; "": any
-    format: str = ""  # "voc", "yolo", "coco", "cvat", "labelme" or "datumaro:NAME"; "": found from the files
+    format: str = (
+        ""  # "voc", "yolo", "coco", "cvat", "labelme", "via", "createml" or "datumaro:NAME"; "": found from the files
+    )
     pictures: str = ""  # where the pictures are, as source says it, if apart; "": with the annotations
     labels: list[str] = field(default_factory=list)  # the classes allowed, in their order; []: those of the source
     rename: dict[str, str] = field(default_factory=dict)  # other names of classes, {"Dead": "Tree"}; may be one

@@ -47,7 +47,7 @@ def annotations(
         metrics: pictures (read), rows (written: pictures or tiles), objects and labels.
         source: A folder, package:NAME/FOLDER, or an archive at a path, s3:// or https://.
         digest: SHA-256 that the source must have; "" for any.
-        format: "voc", "yolo", "coco", "cvat", "labelme", "via", "createml" or "datumaro:NAME"; "": found from the files.
+        format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; "": found from the files.
         pictures: Where the pictures are, if apart.
         labels: The classes allowed, in their order, after renaming; [] for those of the source.
         rename: Other names for classes, {"Dead": "Tree"}; several may become one.

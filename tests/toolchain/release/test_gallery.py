@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
 from toolchain.artifacts.picture import OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.data.pictures import SCHEMA
 from toolchain.pictures import encode
+from toolchain.release.report import gallery
+from toolchain.release.report.fonts import font_for
 from toolchain.release.report.gallery import (
     ANSWERED,
     TRUE,
@@ -115,3 +117,34 @@ def test_a_contact_sheet_of_scenes_has_their_boxes(tmp_path: Path):
     assert shown == 2
     left, right = sheet[30:200, : sheet.shape[1] // 2], sheet[30:200, sheet.shape[1] // 2 :]
     assert right.max() > 120 > left[:, 10:-10].max(), "the second scene alone has a box"
+
+
+def drawn(text: str, font: ImageFont.FreeTypeFont) -> bytes:
+    picture = Image.new("L", (60, 60))
+    ImageDraw.Draw(picture).text((5, 5), text, 255, font)
+    return picture.tobytes()
+
+
+@pytest.mark.parametrize("letter", ["é", "ß", "Ж", "Ω", "ع", "中", "한", "カ"])
+def test_letters_of_many_scripts_are_drawn_and_not_the_box_of_a_missing_one(letter: str):
+    if letter in "中한カ" and not has_font("NotoSansCJK-Regular.ttc"):
+        pytest.skip("Debian's fonts-noto-cjk is not installed here")
+    font = font_for(letter, 40)
+    assert drawn(letter, font) not in (drawn("\u0378", font), drawn(" ", font)), "U+0378 is not assigned: the box"
+
+
+def has_font(name: str) -> bool:
+    try:
+        return bool(ImageFont.truetype(name))
+    except OSError:
+        return False
+
+
+def test_a_long_class_name_is_cut_to_the_width_of_its_cell():
+    font = font_for("W", gallery.TYPE)
+    for name in ("W" * 40, "illilli" * 9, "中文类别名称很长很长很长很长"):
+        cut = gallery._fitting(name, 108)
+        assert cut.endswith("…")
+        assert font_for(cut, gallery.TYPE).getlength(cut) <= 108
+    assert gallery._fitting("short", 108) == "short"
+    assert font.getlength("short") < 108

@@ -4,6 +4,7 @@ Every colour here is a stand-in for a variable of the page's style sheet, so tha
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -60,7 +61,9 @@ def drawing(size: tuple[float, float]) -> "Iterator[tuple[Figure, Axes]]":
 def svg(figure: "Figure", name: str) -> str:
     """Return ``figure`` as an SVG element for a page, its ids made unlike those of any other picture there."""
     buffer = StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser's own fonts draw the letters
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, OBJECTS, ROW, Dataset
 from toolchain.pictures import decode
+from toolchain.release.report.fonts import font_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +23,6 @@ HOT = (230, 60, 30)  # of a part that an answer rests on
 SMALL, LARGE = 112, 420  # pixels of the longer side: of one among many, and of one whose boxes are looked at
 WIDE = 1392  # pixels of a contact sheet, twice the page's width
 MOST_CELLS, MOST_SCENES = 60, 12  # on a contact sheet: pictures of one thing each, and pictures full of objects
-LETTERS = 11  # of a label under a cell
 CAPTION, TYPE = 24, 19  # pixels: of the strip under a cell, and of its letters, which a page shows at half size
 SIGHT = 96  # objects drawn in one picture: more are a carpet
 
@@ -124,14 +124,15 @@ def _rows(dataset: Dataset, split: str, wanted: set[int]) -> Iterator[dict[str, 
 
 
 def _cell(row: Mapping[str, Any], labels: Sequence[str], side: int) -> "Image":
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     marks = objects_marked(row, labels) if OBJECTS in row else []
     picture = _drawn(row, side, marks, words=False)
     cell = Image.new("RGB", (side, side + CAPTION), PAPER)
     cell.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     told = labels[row[LABEL]] if LABEL in row else f"{len(row.get(OBJECTS, []))} objects"
-    ImageDraw.Draw(cell).text((4, side), _shorter(told), INK, ImageFont.load_default(TYPE))
+    told = _fitting(told, side - 4)
+    ImageDraw.Draw(cell).text((4, side), told, INK, font_for(told, TYPE))
     return cell
 
 
@@ -149,18 +150,21 @@ def _drawn(row: Mapping[str, Any], side: int, marks: Sequence[Mark], words: bool
 
 
 def _draw(draw: "ImageDraw", mark: Mark, scale: float, words: bool) -> None:
-    from PIL import ImageFont
-
     left, top, right, bottom = (value * scale for value in mark.box)
     draw.rectangle(
         (left, top, max(right, left + 1), max(bottom, top + 1)), outline=mark.colour, width=2 if words else 1
     )
     if words and right - left > 40:  # of a smaller box the word would hide the object
-        draw.text((left + 3, top + 1), mark.text, mark.colour, ImageFont.load_default(10))
+        draw.text((left + 3, top + 1), mark.text, mark.colour, font_for(mark.text, 10))
 
 
-def _shorter(text: str) -> str:
-    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+def _fitting(text: str, width: int) -> str:
+    """Return ``text``, cut where it would be wider than ``width`` pixels."""
+    font = font_for(text, TYPE)
+    if font.getlength(text) <= width:
+        return text
+    cuts = (text[:letters] + "…" for letters in range(len(text) - 1, 0, -1))
+    return next((cut for cut in cuts if font.getlength(cut) <= width), "…")
 
 
 def _jpeg(picture: "Image") -> bytes:

@@ -8,6 +8,7 @@ from toolchain.release.report.drawing import ACCENT, MUTED, PAPER, SECOND, WARN,
 Data = Mapping[str, Any]
 SMALL = (4.0, 3.0)  # inches; a phone's width, where 9 point type is read without zooming
 FEW = 5  # classes of a confusion matrix whose fields have room for a share beside the count
+LETTERS_ACROSS = 36  # that stand beside each other below a matrix without meeting
 LINES = ((ACCENT, "-"), (SECOND, "--"))  # of the two variants that are compared: colour and dashes
 
 
@@ -29,8 +30,9 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], name: str)
                     axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8)
         ticks, words = range(len(labels)), [_shorter(label) for label in labels]
         axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), xlabel="answered", ylabel="true")
-        axes.set_xticks(ticks, words, rotation=0 if len(labels) < 4 else 90)
-        axes.set_yticks(ticks, words, rotation=90 if len(labels) < 4 else 0, va="center")
+        level = len(labels) < 4 and max(map(len, words)) * len(words) <= LETTERS_ACROSS
+        axes.set_xticks(ticks, words, rotation=0 if level else 90)
+        axes.set_yticks(ticks, words, rotation=90 if level else 0, va="center")
         axes.tick_params(length=0)
         return svg(figure, f"confusion-{name}")
 
@@ -139,7 +141,9 @@ def _rectangle(left: float, top: float, look: Mapping[str, Any]) -> Any:
 
 
 def _shorter(label: str, letters: int = 16) -> str:
-    return label if len(label) <= letters else label[: letters - 1] + "…"
+    """Return ``label`` with its middle left out where it is long: names often differ at their ends only."""
+    half = letters // 2
+    return label if len(label) <= letters else f"{label[:half]}…{label[1 - half :]}"
 
 
 def _brief(slice_name: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from toolchain.errors import ConfigError
+from toolchain.errors import ConfigError, ServiceError
+from toolchain.services import storage
 from toolchain.services.storage import users
 from toolchain.services.storage.users import ROLES, Key
 
@@ -148,6 +149,27 @@ def test_a_role_writes_reads_and_deletes_where_it_may_and_nowhere_else(server: s
     denied = EVERYTHING - MAY_WRITE[role] - deeper
     assert not any(allowed(own.delete_object, Key=key) for key in denied)
     assert allowed(own.list_objects_v2, Prefix="v2/")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("role", "place"), [("steps", "tests"), ("backup", "backups/mysql"), ("promoter", "served/x")])
+def test_the_door_to_s3_uploads_lists_and_deletes_by_a_roles_key(
+    server: str, role: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It deletes many at once, which SeaweedFS grants for whole buckets only."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS[role].identifier)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS[role].secret)
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        storage.upload(tmp_path / name, f"s3://{BUCKET}/{place}/door/{name}")
+    uris = [stored.uri for stored in storage.listing(f"s3://{BUCKET}/{place}/door/")]
+    assert len(uris) == 2
+    storage.delete(uris)
+    assert storage.listing(f"s3://{BUCKET}/{place}/door/") == []
+    with pytest.raises(ServiceError, match="denied access"):
+        storage.delete([f"s3://{BUCKET}/mlflow/a"])
 
 
 @pytest.mark.slow

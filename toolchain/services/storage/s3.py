@@ -26,6 +26,7 @@ LONGEST_WAIT_SECONDS = 10.0  # between two tries: at most so much is lost when t
 KEYS_OF_A_REQUEST = 1000  # S3 deletes no more at once
 SHA256 = "sha256"  # the mark that ``upload`` leaves on what it stored: the digest of the file
 ABSENT = {"404", "NoSuchKey", "NoSuchBucket"}
+DENIED = {"403", "AccessDenied", "Forbidden"}
 BUSY = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "TooManyRequests"}
 RIGHTS = {  # that each deed needs
     "read": "read it (s3:GetObject)",
@@ -114,7 +115,8 @@ def _head(uri: str, done: str) -> dict[str, Any] | None:
         except ClientError as error:
             if _code(error) not in ABSENT:
                 raise
-            client().head_bucket(Bucket=bucket)  # S3 says the same of a bucket that is not there
+            # S3 says the same of a bucket that is not there. SeaweedFS grants no HeadBucket to a key of a prefix.
+            client().list_objects_v2(Bucket=bucket, MaxKeys=1)
             return None
 
     return _patiently(uri, done, attempt)
@@ -206,9 +208,21 @@ def delete(uris: Iterable[str]) -> None:
 
 
 def _delete(bucket: str, keys: list[str]) -> None:
+    from botocore.exceptions import ClientError
+
     wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-    uri = f"s3://{bucket}/{keys[0]}"
-    answer = _patiently(uri, "deleted", lambda: client().delete_objects(Bucket=bucket, Delete=wanted))
+
+    def attempt() -> Any:
+        try:
+            return client().delete_objects(Bucket=bucket, Delete=wanted)
+        except ClientError as error:
+            if _code(error) not in DENIED:
+                raise
+        for key in keys:  # SeaweedFS grants the deletion of many to keys of a whole bucket only
+            client().delete_object(Bucket=bucket, Key=key)
+        return {}
+
+    answer = _patiently(f"s3://{bucket}/{keys[0]}", "deleted", attempt)
     for fault in answer.get("Errors", []):
         raise ServiceError(_refusal(f"s3://{bucket}/{fault['Key']}", "deleted", str(fault.get("Code", ""))))
 
@@ -308,7 +322,7 @@ def _refusal(uri: str, done: str, code: str) -> str:
         return f"{uri}: S3 does not know the key in AWS_ACCESS_KEY_ID; set that of this endpoint"
     if code == "SignatureDoesNotMatch":
         return f"{uri}: S3 refused the signature; AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID"
-    if code in {"403", "AccessDenied", "Forbidden"}:
+    if code in DENIED:
         return f"{uri}: S3 denied access; give the owner of AWS_ACCESS_KEY_ID the right to {RIGHTS[done]}"
     return f"{uri} cannot be {done}: S3 answered {code}; try again later"
 

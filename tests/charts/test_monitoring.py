@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.engine.model_server.resources import documents
 from tests.charts.conftest import CHART, helm
+from tests.pipelines.engine.test_model_server import SERVER
 
 Resources = tuple[dict[str, Any], ...]
 MONITORING = Path(__file__).parents[2] / "monitoring"
@@ -129,6 +131,27 @@ def test_only_prometheus_may_ask_for_figures(render: Callable[..., Resources]):
         pod["app.kubernetes.io/component"] for pod in pods if any(labels.items() <= pod.items() for labels in asking)
     }
     assert allowed == {"prometheus"}
+
+
+def test_prometheus_reaches_the_metrics_of_a_model_and_not_its_predictions(render: Callable[..., Resources]):
+    pod = next(one for one in documents(SERVER) if one["kind"] == "Deployment")["spec"]["template"]
+    ports = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
+    assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
+    for options in ((), with_operator):
+        policy = resource(render(*options), "NetworkPolicy", "toolchain-metrics")["spec"]
+        opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+        assert ports["metrics"] in opened
+        assert not opened & {ports["http"], ports["grpc"]}
+    monitor = resource(render(*with_operator), "PodMonitor", "toolchain-serving")["spec"]
+    assert [one["port"] for one in monitor["podMetricsEndpoints"]] == ["metrics"]
+    calling = next(one for one in documents(SERVER) if one["kind"] == "NetworkPolicy")["spec"]["ingress"]
+    assert ports["metrics"] not in {port["port"] for rule in calling for port in rule["ports"]}
+
+
+def test_metrics_are_for_the_operators_namespace_alone_where_it_is_named(render: Callable[..., Resources]):
+    resources = render(*with_operator, "--set=prometheus.operator.namespace=monitoring")
+    (asking,) = resource(resources, "NetworkPolicy", "toolchain-metrics")["spec"]["ingress"][0]["from"]
+    assert asking["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
 
 
 def test_no_way_out_is_opened_for_an_alertmanager_that_is_not_there(render: Callable[..., Resources]):

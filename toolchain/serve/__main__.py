@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--parity", type=Path, metavar="FOLDER", help="where expected.json is; default: in the model")
     grpc = "where gRPC listens too; 0 for any port that is free; default: nowhere"
     top.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
+    metrics = (
+        "where /metrics is served alone, for a network policy to open; 0 for any port that is free; default: nowhere"
+    )
+    top.add_argument("--metrics-port", type=int, metavar="N", help=metrics)
     mounted = "a folder that a Secret with TOOLCHAIN_SERVE_TOKENS may be mounted at; else the environment has it"
     top.add_argument("--tokens-dir", type=Path, metavar="FOLDER", help=mounted)
     top.add_argument("--require-tokens", action="store_true", help="do not start without bearer tokens")

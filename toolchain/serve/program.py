@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from toolchain.errors import ConfigError
+from toolchain.serve import metrics_listener
 from toolchain.serve.admission import Admission, connections_within, raise_open_files_limit
 from toolchain.serve.application import build
 from toolchain.serve.connection import Connection
@@ -44,6 +45,8 @@ def serve(settings: Settings) -> None:
     with _bound(settings.host, settings.port, "--port") as listener:
         if settings.grpc_port:
             _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number
+        if settings.metrics_port:
+            _bound(settings.host, settings.metrics_port, "--metrics-port").close()  # refused before the time of loading
         follower = Follower(settings) if settings.traffic else None
         fleet = follower.fleet if follower else fixed(load(settings))
         fleet.sampler = Sampler(sampling) if sampling else None
@@ -64,6 +67,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._fleet, self._door = fleet, door
         self._stop_grpc: Callable[[float], Awaitable[None]] | None = None
+        self._metrics: asyncio.Server | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -73,10 +77,15 @@ class DrainingServer(uvicorn.Server):
             server, port = await listen(self._fleet, self._door)
             self._stop_grpc = server.stop
             print(f"gRPC at {_shown(self._fleet.settings.host)}:{port}", flush=True)
+        if self._fleet.settings.metrics_port is not None:
+            self._metrics, port = await metrics_listener.listen(self._fleet, self._door)
+            print(f"metrics at {_shown(self._fleet.settings.host)}:{port}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._stop_grpc:
             await self._stop_grpc(_seconds_to_finish(self._fleet.settings))
+        if self._metrics:
+            self._metrics.close()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -103,6 +112,7 @@ def _check_files(settings: Settings) -> None:
 def _within_open_files(settings: Settings) -> Settings:
     """Return ``settings`` with as many connections as this process may have open files for."""
     open_files, listeners = raise_open_files_limit(), 1 if settings.grpc_port is None else 2
+    listeners += 0 if settings.metrics_port is None else 1
     connections = connections_within(open_files, settings.connections, listeners)
     if connections < settings.connections:
         limited = f"connections is {connections}, not {settings.connections}"

@@ -25,6 +25,9 @@ class Settings:
     allowed_hosts: str = ""  # names in Host, with commas; "*": all; "": all, but of this machine alone where host is
     port: int = 8080  # 0 for any that is free
     grpc_port: int | None = None  # where gRPC listens too; 0 for any that is free; None: nowhere
+    metrics_port: int | None = (
+        None  # where /metrics is served alone, besides at port; 0: any that is free; None: nowhere
+    )
     tokens_dir: Path | None = None  # where a Secret with bearer tokens may be mounted
     require_tokens: bool = False  # whether to refuse to start without bearer tokens
     certificate: Path | None = None  # PEM files, for HTTPS; both or neither
@@ -65,13 +68,15 @@ class Settings:
         for name in ("streams", "batch_wait_ms", "drain_seconds"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}: give 0 or more")
-        for name in ("port", "grpc_port"):
+        for name in ("port", "grpc_port", "metrics_port"):
             if not 0 <= (getattr(self, name) or 0) <= 65535:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}: give one from 1 to 65535, or 0 for any that is free"
                 )
-        if self.port and self.port == self.grpc_port:
-            raise ConfigError(f"port and grpc_port are both {self.port}: HTTP and gRPC need a port each")
+        ports = [port for port in (self.port, self.grpc_port, self.metrics_port) if port]
+        if len(set(ports)) < len(ports):
+            named = f"port {self.port}, grpc_port {self.grpc_port}, metrics_port {self.metrics_port}"
+            raise ConfigError(f"{named}: HTTP, gRPC and metrics need a port each")
         if self.request_rows > self.queue_rows:
             raise ConfigError(
                 f"request_rows is {self.request_rows}, but the queue holds {self.queue_rows} (queue_rows)"

@@ -17,6 +17,8 @@ from toolchain.services.model_servers import HTTP
 Document = dict[str, Any]
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")  # with "serve-" before it, a Service's name: 63 characters
 GRPC = 8081  # port
+METRICS = 8082  # port, to which the chart's policy lets Prometheus alone: it cannot call the model
+PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
 CALLERS = "toolchain/reaches-model-server"  # the label of pods, and of namespaces, that may call models
 SERVING = "toolchain-serving"  # the chart's Secret with keys of S3 that may read what is served and write samples
 TOKENS = "serve-tokens"  # a Secret with bearer tokens, under TOOLCHAIN_SERVE_TOKENS
@@ -142,7 +144,7 @@ def deployment(server: ModelServer) -> Document:
                 "labels": {**server.labels, "toolchain/reaches-storage": "true"},
                 "annotations": {
                     "prometheus.io/scrape": "true",
-                    "prometheus.io/port": str(HTTP),
+                    "prometheus.io/port": str(METRICS),
                     "prometheus.io/path": "/metrics",
                 },
             },
@@ -225,14 +227,25 @@ def _pod(server: ModelServer) -> Document:
 
 def _container(server: ModelServer, storage: int) -> Document:
     """Return the server; it is ready until SIGTERM, so that it answers on while it is the only pod that does."""
-    shown = ["--host", "0.0.0.0", "--port", str(HTTP), "--grpc-port", str(GRPC), "--drain-seconds", str(DRAIN_SECONDS)]
+    shown = [
+        "--host",
+        "0.0.0.0",
+        "--port",
+        str(HTTP),
+        "--grpc-port",
+        str(GRPC),
+        "--metrics-port",
+        str(METRICS),
+        "--drain-seconds",
+        str(DRAIN_SECONDS),
+    ]
     return {
         "name": "server",
         "image": server.image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["--traffic", server.shelf, *shown, *_tokens(server), *_sampling(server)],
         "env": _environment(server.secret),
-        "ports": [{"name": name, "containerPort": port} for name, port in (("http", HTTP), ("grpc", GRPC))],
+        "ports": [{"name": name, "containerPort": port} for name, port in PORTS.items()],
         "resources": _resources(server, storage),
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -154,6 +154,7 @@ def test_the_server_takes_the_arguments_of_the_container():
 
     settings = Settings(**vars(parser().parse_args(pod(SERVER)["containers"][0]["args"])))
     assert (settings.traffic, settings.host, settings.port, settings.grpc_port) == (SHELF, "0.0.0.0", 8080, 8081)
+    assert settings.metrics_port == 8082
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,11 @@ HIDDEN_NAMES = (  # what systems and editors add; names that begin with a dot ar
     "@eadir",
     "lost+found",
 )
-HIDDEN, BROKEN_LINK, LOOP, OTHER_ENDING = (
+HIDDEN, BROKEN_LINK, LOOP, FORBIDDEN, OTHER_ENDING = (
     "hidden file or folder",
     "link to a file that is not there",
     "link to a folder that it is in",
+    "folder that must not be read",
     "file with another ending",
 )
 
@@ -142,7 +143,12 @@ def _is_escaped(name: str) -> bool:
 
 
 def _walk(folder: Path, above: tuple[str, ...], endings: tuple[str, ...], found: Listing) -> None:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else ():
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
+    except PermissionError:
+        found.skip(FORBIDDEN, folder)
+        return
+    for entry in entries:
         path = folder / entry.name
         if is_hidden(entry.name):
             found.skip(HIDDEN, path)

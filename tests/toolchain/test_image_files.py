@@ -8,6 +8,7 @@ import pytest
 
 from toolchain.image_files import (
     BROKEN_LINK,
+    FORBIDDEN,
     HIDDEN,
     IMAGE_ENDINGS,
     LOOP,
@@ -102,3 +103,17 @@ def test_a_name_that_is_not_utf_8_becomes_text():
 def test_the_endings_of_photos(tmp_path: Path):
     assert all(is_image(tmp_path / name) for name in ("a.JPG", "a.jfif", "a.mpo", "a.TIF", "a.pbm"))
     assert not is_image(tmp_path / "a.txt")
+
+
+def test_a_folder_that_must_not_be_read_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(tmp_path, "open/a.jpg", "closed/b.jpg")
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # a test that runs as root could read it
+    found = list_files(tmp_path)
+    assert names(tmp_path, *found.files, *found.skipped[FORBIDDEN]) == ["open/a.jpg", "closed"]

@@ -77,7 +77,7 @@ def open_source(
     if source.is_file() and found not in ("coco", "cvat", "yolo", "via", "createml"):
         raise DataError(f"{source} is a file; {found} needs the folder of all its files")
     if found == "yolo":
-        return yolo.read(source, pictures, task)
+        return _with_links(yolo.read(source, pictures, task), source, pictures)
     readers = {
         "coco": coco.read,
         "cvat": cvat.read,
@@ -86,7 +86,23 @@ def open_source(
         "createml": createml.read,
     }
     collection = voc.read(source, pictures, origin) if found == "voc" else readers[found](source, pictures)
-    return with_splits(collection, source, pictures)
+    return _with_links(with_splits(collection, source, pictures), source, pictures)
+
+
+def _with_links(collection: Collection, source: Path, pictures: Path | None) -> Collection:
+    """Return ``collection`` with a finding of the links and folders that could not be followed."""
+    from dataclasses import replace
+
+    from toolchain.image_files import BROKEN_LINK, FORBIDDEN, list_files
+
+    skipped = [list_files(folder).skipped for folder in (source, pictures) if folder]
+    found = {reason: [p for each in skipped for p in each.get(reason, [])] for reason in (BROKEN_LINK, FORBIDDEN)}
+    findings = (
+        Finding(rule=f"{reason} (left out)", count=len(paths), examples=tuple(str(path) for path in paths[:5]))
+        for reason, paths in found.items()
+        if paths
+    )
+    return replace(collection, findings=(*collection.findings, *findings))
 
 
 def write(folder: Path, collection: Collection, pictures: Iterator[Picture], format_: str, task: str = "") -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolchain.annotations.coco_files import files_of, subset_of
 from toolchain.annotations.coco_shapes import shape_of, size_of_mask
-from toolchain.annotations.files import first_inside, kind_of_json, number, parse_json, tidy
+from toolchain.annotations.files import first_inside, number, parse_json, tidy
 from toolchain.annotations.image_lookup import ImageLookup
 from toolchain.annotations.model import (
     COCO,
@@ -27,15 +28,11 @@ from toolchain.annotations.model import (
     split_of,
 )
 from toolchain.annotations.shapes import Shape, marked
-from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
-from toolchain.image_files import child, files_in, files_under, readable
-from toolchain.split_names import split_in
+from toolchain.image_files import readable
 
 FLAGS = ("difficult", "truncated", "occluded")
 SUBSETS = {"validation": "val", "all": "default"}  # CVAT's and datumaro's words in names of files
-INSTANCES = "instances_"  # begins the name of a file of objects
-REPEATING = ("person_keypoints_", "captions_", "panoptic_", "stuff_", "image_info_")
 MENDED = "repeated_ids"  # begins the rule of findings that make ids ambiguous
 
 
@@ -62,11 +59,15 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
             yield from part.pictures()
 
     categories: dict[str, dict[str, Any]] = {}
+    others: list[dict[str, Any]] = []  # that a further file describes in another way
     for part in parts:
+        known = dict(categories)
         for category in part.categories:
-            categories.setdefault(str(category["name"]), category)
+            name = str(category["name"])
+            categories.setdefault(name, category)
+            others += [category] if name in known and not _is_same(category, known[name]) else []
     said = clean(categories=list(categories.values()), **(parts[0].rest if parts else {}))
-    findings = [*(finding for part in parts for finding in part.findings), *_left_out(parts)]
+    findings = [*(finding for part in parts for finding in part.findings), *_left_out(parts), *_described_twice(others)]
     about = clean(**{COCO: said, KEYPOINTS: _points(categories)})
     return Collection(format="coco", labels=labels, pictures=each, about=about, findings=tuple(findings))
 
@@ -80,6 +81,17 @@ def _left_out(parts: "list[_Part]") -> Iterator[Finding]:
         yield Finding(rule=rule, count=len(others), examples=tuple(others[:5]))
 
 
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return {**one, "id": 0} == {**other, "id": 0}
+
+
+def _described_twice(categories: list[dict[str, Any]]) -> Iterator[Finding]:
+    if categories:
+        names = tuple(dict.fromkeys(str(category["name"]) for category in categories))
+        rule = "category that files describe in two ways (the first file's counts)"
+        yield Finding(rule=rule, count=len(names), examples=names[:5])
+
+
 def _points(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the names of each category's key points, and which of them are connected."""
     named = {name: each for name, each in categories.items() if isinstance(each.get("keypoints"), list)}
@@ -87,22 +99,6 @@ def _points(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
         name: {"names": [str(point) for point in each["keypoints"]], "edges": each.get("skeleton") or []}
         for name, each in named.items()
     }
-
-
-def files_of(source: Path) -> list[Path]:
-    """Return the JSON files of objects in ``source``: in "annotations", else at its top, else in any folder.
-
-    Those that repeat the images of instances_SUBSET for another purpose, such as person_keypoints_SUBSET, are left out.
-    """
-    if source.is_file():
-        return [source]
-    inner = child(source, "annotations")
-    levels = (files_in(inner, ".json") if inner else [], files_in(source, ".json"), files_under(source, ".json"))
-    found = next((ours for files in levels if (ours := [path for path in files if kind_of_json(path) == "coco"])), [])
-    instances = {path.with_name(path.name.removeprefix(INSTANCES)) for path in found if path.name.startswith(INSTANCES)}
-    return [
-        path for path in found if not any(path.with_name(path.name.removeprefix(p)) in instances for p in REPEATING)
-    ]
 
 
 @dataclass
@@ -143,7 +139,9 @@ class _Part:
         ordered = {category["id"]: labels[category["id"]] for category in categories}
         category_ids = _by_text(list(ordered), [entry.get("category_id") for entry in annotations])
         texts = (image_ids, category_ids)
-        part = cls(path, root, apart, lookup, _subset(path), images, dict(by_image), categories, ordered, rest, *texts)
+        part = cls(
+            path, root, apart, lookup, subset_of(path), images, dict(by_image), categories, ordered, rest, *texts
+        )
         part.findings = list(_findings(part, annotations))
         return part
 
@@ -264,16 +262,6 @@ def _by_text(listed: list[Any], used: list[Any]) -> dict[str, Any]:
     if not used or any(id_ in known for id_ in used):
         return {}
     return {str(id_): id_ for id_ in reversed(listed)}
-
-
-def _subset(path: Path) -> str | None:
-    """Return the split's word in a name such as instances_train2017.json, or train/_annotations.coco.json."""
-    if path.name.startswith("_annotations"):
-        return path.parent.name
-    word = path.stem.removeprefix(INSTANCES).removeprefix(REPEATING[0])
-    if path.stem != word or split_of(word) != UNSPLIT:
-        return word
-    return split_in(word)
 
 
 def _findings(part: _Part, annotations: list[dict[str, Any]]) -> Iterator[Finding]:

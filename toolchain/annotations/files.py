@@ -127,7 +127,7 @@ def parse_yaml(path: Path) -> dict[str, Any]:
 
     try:
         value = yaml.safe_load(text_of(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date of month 13
         reason = str(error).replace("\n", " ")
         raise DataError(f"{path} is not YAML: {reason}") from error
     if not isinstance(value, dict):

@@ -126,7 +126,7 @@ def _files(root: Path, images: ImageLookup) -> tuple[list[Path], list[Path]]:
     """
     roots = {path: root_of(path) for path in files_under(root, ".xml")}
     ours = [path for path, name in roots.items() if name == ROOT or (not name and images.find_stem(path, path.stem))]
-    return ours, [path for path in roots if path not in set(ours)]
+    return ours, sorted(roots.keys() - set(ours))
 
 
 def _labels(folder: Path, used: set[str]) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ def read(source: Path, pictures: Path | None = None, task: str = "") -> Collecti
     """
     folders = find(source, pictures)
     entries, config = folders.entries, folders.config
+    _check_texts(source, entries)
     found = task or (POSE if "kpt_shape" in config else str(config.get("task") or "")) or _task(entries)
     if found not in TASKS:
         raise DataError(f"{source}: task {found!r} is not known; it is one of {', '.join(TASKS)}")
@@ -163,12 +164,26 @@ def joined(outlines: tuple[Outline, ...]) -> Outline:
     return (*whole, *first[:2]) if len(outlines) > 1 else whole
 
 
+def _check_texts(source: Path, entries: list[Entry]) -> None:
+    """Raise DataError when no image at all has a text file: they are somewhere else then, for a model needs some."""
+    images = [entry for entry in entries if entry.file]
+    if images and all(entry.text is None for entry in entries):
+        raise DataError(
+            f"{source}: none of its {len(images):,} images has a text file, {images[0].name} neither; put the text "
+            f"files into a folder labels beside images, or beside the images"
+        )
+
+
 def _findings(entries: list[Entry]) -> Iterator[Finding]:
     """Yield what looks as if something were missing."""
     bare = [entry.name for entry in entries if entry.text is None]
     if bare:
         rule = "picture without a text file (taken as empty)"
         yield Finding(rule=rule, count=len(bare), examples=tuple(bare[:5]))
+    subsets = {entry.subset or UNSPLIT for entry in entries} - {e.subset or UNSPLIT for e in entries if e.text}
+    if subsets:
+        rule = "split of which no picture has a text file (taken as empty)"
+        yield Finding(rule=rule, count=len(subsets), examples=tuple(sorted(subsets)))
 
 
 def _task(entries: list[Entry]) -> str:

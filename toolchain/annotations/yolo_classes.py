@@ -164,7 +164,9 @@ def _names(values: dict[str, Any], path: Path) -> tuple[str, ...]:
     import yaml
 
     if "names" not in values:
-        return tuple(f"class_{number}" for number in range(int(values["nc"])))  # as Ultralytics calls them
+        if not isinstance(values["nc"], int):
+            raise DataError(f"{path}: nc is {values['nc']!r}; give the number of classes, or better their names")
+        return tuple(f"class_{number}" for number in range(values["nc"]))  # as Ultralytics calls them
     names = yaml.load(text_of(path), yaml.BaseLoader)["names"]  # makes nothing but texts
     if isinstance(names, dict):
         if sorted(names) != sorted(map(str, range(len(names)))):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def _of_config(config: Config, apart: Path | None) -> Found:
 def _places(config: Config) -> dict[str, list[str]]:
     """Return the folders and lists of images by the key that names them."""
     found: dict[str, list[str]] = {}
-    for key, value in config.values.items():
+    for given, value in config.values.items():
+        key = str(given)  # YAML can make a number or a truth of a key
         is_named = key.lower() in WORDS or (config.is_darknet and key not in NO_LISTS and str(value).endswith(".txt"))
         if is_named and value:
             values = value if isinstance(value, list) else [value]
@@ -126,7 +128,8 @@ def _of_place(config: Config, place: str, subset: str | None, apart: Path | None
     """Yield the images of one place: a folder, or a text file that lists them."""
     path = _located(config, place)
     if path and path.is_file():
-        yield from (_of_line(config, path.parent, line, subset, apart) for line in lines_of(path))
+        roots = [root for root in (apart, *config.roots, path.parent) if root]
+        yield from (_of_line(config, roots, line, subset) for line in lines_of(path))
         return
     parts = [part for part in place.split("/") if part not in ("", ".", "..")]
     folder = path or config.roots[-1].joinpath(*parts)  # images that were not exported; their text files may be there
@@ -141,14 +144,14 @@ def _of_place(config: Config, place: str, subset: str | None, apart: Path | None
         yield Entry(readable(name), None, text, subset, config.labels)
 
 
-def _of_line(config: Config, base: Path, line: str, subset: str | None, apart: Path | None) -> Entry:
+def _of_line(config: Config, roots: list[Path], line: str, subset: str | None) -> Entry:
     """Return the image in a line of a list; CVAT begins it with "data/" though there is no such folder."""
     parts = [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..") and part[-1:] != ":"]
-    roots = [root for root in (apart, *config.roots, base) if root]
     last = next((number for number, part in enumerate(parts[:-1]) if split_of(part)), len(parts) - 1)
     ends = ["/".join(parts[start:]) for start in range(last + 1)]
-    hits = ((end, path) for end in ends for root in roots if (path := descendant(root, end)) and path.is_file())
-    end, file = next(hits, (tidy(line.replace("\\", "/").removeprefix("./")), None))
+    exact = ((end, path) for end in ends for root in roots if (path := root / end).is_file())
+    loose = ((end, hit) for end in ends for root in roots if (hit := descendant(root, end)) and hit.is_file())
+    end, file = next(chain(exact, loose), (tidy(line.replace("\\", "/").removeprefix("./")), None))
     texts = (text for each in (end, *ends) for root in roots if (text := Texts.beside(root, each)))
     return Entry(readable(_shown(end, subset)), file, next(texts, None), subset, config.labels)
 

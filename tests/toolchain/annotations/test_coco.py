@@ -315,3 +315,43 @@ def test_a_mask_becomes_an_outline_of_yolo_and_its_box_that_differs_is_listed(tm
     assert corners == pytest.approx(np.array([(0.25, 1 / 3), (0.25, 1), (0.75, 1 / 3), (0.75, 1)]))
     cvat = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "cvat").losses}
     assert "box that is not the one around its mask (which stays)" in cvat
+
+
+def test_files_that_describe_a_category_in_two_ways_are_merged_by_name_and_told(tmp_path: Path):
+    written(tmp_path, entry(), name="instances_train.json")
+    other = [{"id": 3, "name": "dog", "supercategory": "pet"}, {"id": 0, "name": "cat"}]
+    written(tmp_path, entry(category_id=3), entry(category_id=0), name="instances_val.json", categories=other)
+    collection = open_source(tmp_path)
+    assert collection.labels == ("dog", "cat")
+    labels = {picture.split: [thing.label for thing in picture.things] for picture in collection.pictures()}
+    assert labels == {"train": ["dog"], "validation": ["dog", "cat"]}
+    rules = {finding.rule: finding.examples for finding in collection.findings if "two ways" in finding.rule}
+    assert rules == {"category that files describe in two ways (the first file's counts)": ("dog",)}
+
+
+@pytest.mark.parametrize("companion", ["person_keypoints_train.json", "panoptic_train.json"])
+def test_a_file_of_the_same_images_for_another_purpose_is_not_read_twice(tmp_path: Path, companion: str):
+    for name in ("instances_train.json", companion, "holiday_val.json"):
+        written(tmp_path, entry(), name=name)
+    assert [picture.split for picture in open_source(tmp_path).pictures()] == ["validation", "train"]
+
+
+def test_a_damaged_file_of_coco_is_named_and_one_of_another_purpose_left_out(tmp_path: Path):
+    path = written(tmp_path, entry())
+    (path.parent / "notes.json").write_text("{")
+    assert only(tmp_path).things
+    (path.parent / "more.json").write_text('{"images": [], "categories": [')
+    with pytest.raises(DataError, match=r"more\.json is not JSON"):
+        open_source(tmp_path)
+
+
+def test_attributes_as_a_list_of_names_are_kept(tmp_path: Path):
+    written(tmp_path, entry(attributes=["red", "old"]))
+    assert only(tmp_path).things[0].attributes["attributes"] == ["red", "old"]
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_category_without_a_name_is_refused(tmp_path: Path, name: str | None):
+    written(tmp_path, categories=[{"id": 4, "name": name}])
+    with pytest.raises(DataError, match="the category 4 has no name"):
+        open_source(tmp_path)

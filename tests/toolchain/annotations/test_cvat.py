@@ -307,3 +307,15 @@ def test_a_video_that_cannot_be_read_is_refused(tmp_path: Path):
     xml(tmp_path, track(box(0, 1)), VIDEO.format("<size>1</size>"))
     with pytest.raises(DataError, match="cannot be read as a video"):
         list(open_source(tmp_path).pictures())
+
+
+def test_the_meta_of_a_second_task_is_told(tmp_path: Path):
+    for number, label in enumerate(("car", "bus")):
+        folder = tmp_path / f"task {number}"
+        folder.mkdir()
+        meta = f"<meta><task><labels><label><name>{label}</name></label></labels></task></meta>"
+        (folder / "annotations.xml").write_text(f'<annotations>{meta}<image name="{number}.png"/></annotations>')
+    collection = open_source(tmp_path)
+    assert collection.labels == ("car", "bus")
+    (finding,) = collection.findings
+    assert finding.examples == ("annotations.xml",)

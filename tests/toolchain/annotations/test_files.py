@@ -107,7 +107,9 @@ STRAYS = {
 
 @pytest.fixture(params=["voc", "coco", "labelme", "cvat", "yolo", "labelimg"])
 def annotated(request: pytest.FixtureRequest, tmp_path: Path, draw: Draw) -> Path:
-    draw(tmp_path / "images" / "a.png", 40, 30)
+    """A source of one image in each format, with one box of a cat."""
+    source = tmp_path / "source"
+    draw(source / "images" / "a.png", 40, 30)
     texts = {
         "voc": {"a.xml": f"<annotation>{BOX}</annotation>"},
         "coco": {
@@ -126,9 +128,9 @@ def annotated(request: pytest.FixtureRequest, tmp_path: Path, draw: Draw) -> Pat
         "labelimg": {"labels/classes.txt": "cat", "labels/a.txt": "0 0.125 0.16666667 0.2 0.2"},
     }[request.param]
     for name, text in texts.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return tmp_path
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text(text)
+    return source
 
 
 def test_files_of_another_purpose_stop_nothing(annotated: Path):
@@ -148,3 +150,30 @@ def test_an_annotation_that_is_damaged_is_no_stray(tmp_path: Path, draw: Draw):
         (tmp_path / "a.xml").write_text(content)
         with pytest.raises(DataError, match=r"a\.xml is not XML"):
             open_source(tmp_path)
+
+
+def test_a_link_that_leads_nowhere_is_counted(annotated: Path):
+    (annotated / "more").symlink_to("gone")
+    (finding,) = open_source(annotated).findings
+    assert (finding.rule, finding.examples) == (
+        "link to a file that is not there (left out)",
+        (str(annotated / "more"),),
+    )
+
+
+def test_names_in_capitals_are_the_same(annotated: Path):
+    for path in sorted(annotated.rglob("*"), reverse=True):
+        path.rename(path.with_name(path.name.upper()))
+    collection = open_source(annotated)
+    (picture,) = collection.pictures()
+    assert (collection.labels, picture.file) == (("cat",), annotated / "IMAGES" / "A.PNG")
+    assert picture.things[0].box == pytest.approx((1, 2, 9, 8))
+
+
+def test_linked_folders_are_the_same(annotated: Path):
+    for path in list(annotated.iterdir()):
+        target = annotated.parent / f"real-{path.name}"
+        path.rename(target)
+        path.symlink_to(target)
+    (picture,) = open_source(annotated).pictures()
+    assert (picture.file, len(picture.things)) == (annotated / "images" / "a.png", 1)

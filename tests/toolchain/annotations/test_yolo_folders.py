@@ -285,3 +285,36 @@ def test_other_lines_are_not(tmp_path: Path, line: str):
     text(tmp_path / "classes.txt", "ant")
     with pytest.raises(DataError, match="no annotations that are known"):
         open_source(tmp_path)
+
+
+def test_where_no_image_has_a_text_file_they_are_not_taken_as_empty(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "images" / "a.png", 40, 20)
+    text(tmp_path / "label" / "a.csv", LINE)
+    text(tmp_path / "data.yaml", "train: images", "names: [ant]")
+    with pytest.raises(DataError, match=r"none of its 1 images has a text file, a\.png neither"):
+        open_source(tmp_path)
+
+
+def test_a_split_without_any_text_file_is_counted(tmp_path: Path, pair: Callable[..., None], draw: Draw):
+    pair("images/train/a.png", "labels/train/a.txt")
+    draw(tmp_path / "images" / "test" / "b.png", 40, 20)
+    text(tmp_path / "data.yaml", "train: images/train", "test: images/test", "names: [ant]")
+    findings = {finding.rule: finding.examples for finding in open_source(tmp_path).findings}
+    assert findings["split of which no picture has a text file (taken as empty)"] == ("test",)
+
+
+@pytest.mark.parametrize("extra", ["1: x", "on: y", "? [1, 2]\n: z"])
+def test_odd_keys_do_no_harm(tmp_path: Path, pair: Callable[..., None], extra: str):
+    pair("images/a.png", "labels/a.txt")
+    text(tmp_path / "data.yaml", "train: images", "names: [ant]")
+    text(tmp_path / "other.yaml", extra)
+    assert found(tmp_path) == [("a.png", "train", ["ant"])]
+
+
+@pytest.mark.parametrize("config", ["nc: two\ntrain: images", "names: 2023-13-45\ntrain: images", "names: {a: 0}"])
+def test_a_data_yaml_that_makes_no_sense_is_refused_in_a_line(tmp_path: Path, pair: Callable[..., None], config: str):
+    pair("images/a.png", "labels/a.txt")
+    text(tmp_path / "data.yaml", config)
+    with pytest.raises(DataError, match=r"data\.yaml") as raised:
+        open_source(tmp_path)
+    assert "\n" not in str(raised.value)

@@ -11,7 +11,7 @@ def validate(
     checks: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     minimum_rows: int = 20,
-    minimum_share: float = 0.05,
+    minimum_share: float = -1.0,
     gate_rows: int = 100,
     types: dict[str, str] = {},
     ranges: dict[str, list[float]] = {},
@@ -23,7 +23,7 @@ def validate(
         checks: The rules that were checked, all of which hold.
         metrics: rules, rows and smallest_share, that of the rarest class among the training rows.
         minimum_rows: In each split.
-        minimum_share: Of the rarest class among the training rows.
+        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
         gate_rows: Test rows (of detection: boxes) that the gate needs; with fewer, a warning is printed.
         types: Column to "text", "integer", "number" or "boolean".
         ranges: Column to [lowest, highest].

@@ -238,7 +238,8 @@ def _check_enough(parts: Parts, classes: Integers, source: Dataset, given: list[
             if split_name not in given and not (mine == part).any():
                 raise DataError(
                     f"too few rows for a split: {len(mine):,} rows of {name!r} leave none for {split_name}; each split "
-                    "needs one of each class at least: give more rows, or larger shares"
+                    "needs one of each class at least: give more rows, larger shares for validation and test, or join "
+                    "classes"
                 )
 
 

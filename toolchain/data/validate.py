@@ -4,6 +4,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pandera.pandas import Check, DataFrameSchema
 
 SPLITS = ("train", "validation", "test")
+AUTOMATIC = -1.0  # of a share: by the number of classes
+PART_OF_EVEN = 0.1  # of the share that each class would have if all had as many rows
 ROWS_NAMED = 10  # of those that break a rule
 TYPES = {  # what a rule may say of a column, and the function of pandas.api.types that tells
     "text": "is_object_dtype",
@@ -35,7 +38,9 @@ TYPES = {  # what a rule may say of a column, and the function of pandas.api.typ
 @dataclass(frozen=True, kw_only=True)
 class Config:
     minimum_rows: int = 20  # in each split: of fewer, one row is worth more than 5 points of accuracy
-    minimum_share: float = 0.05  # of the rarest class among the training rows; below, a model does well to ignore it
+    # Of the rarest class among the training rows: below, a model does well to ignore it. -1: a tenth of an even share,
+    # which is 5 % of two classes and 0.5 % of twenty; 0: any.
+    minimum_share: float = -1.0
     gate_rows: int = 100  # in the test split: with fewer (of objects, for boxes) the gate can select no variant
     types: dict[str, str] = field(default_factory=dict)  # column -> "text", "integer", "number" or "boolean"
     ranges: dict[str, list[float]] = field(default_factory=dict)  # column -> [lowest, highest], both allowed
@@ -43,8 +48,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.minimum_rows < 1:
             raise ConfigError(f"minimum_rows={self.minimum_rows} is out of range; give 1 or more")
-        if not 0 <= self.minimum_share <= 0.5:
-            raise ConfigError(f"minimum_share={self.minimum_share} is out of range; give 0 to 0.5")
+        if self.minimum_share != AUTOMATIC and not 0 <= self.minimum_share <= 0.5:
+            raise ConfigError(f"minimum_share={self.minimum_share} is out of range; give 0 to 0.5, or -1 for the usual")
         for column, kind in self.types.items():
             if kind not in TYPES:
                 raise ConfigError(f"types[{column!r}]={kind!r} is not known; give one of {', '.join(TYPES)}")
@@ -68,6 +73,7 @@ class Rule:
     faults: int = 0
     rows: list[str] = field(default_factory=list)  # a few of those that break it: "row 17 of test"
     found: str = ""  # what was seen, whether or not it holds
+    advice: str = ""  # what to do where it is broken
 
     def broken_by(self, rows: list[str]) -> None:
         self.faults += len(rows)
@@ -77,6 +83,11 @@ class Rule:
     def detail(self) -> str:
         more = f" and {self.faults - len(self.rows):,} more" if self.faults > len(self.rows) else ""
         return ", ".join(self.rows) + more if self.rows else self.found
+
+    @property
+    def fault(self) -> str:
+        """What broke the rule, and what to do, in one line."""
+        return f"{self.text}: broken by {self.detail}" + (f"; {self.advice}" if self.advice else "")
 
 
 def validate(dataset: Dataset, config: Config, folder: Path) -> list[Rule]:
@@ -107,7 +118,7 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
         rules = validate(source, config, Path(folder))
     broken = [rule for rule in rules if rule.faults]
     if broken:
-        lines = [f"{rule.text}: broken by {rule.detail}" for rule in broken]
+        lines = [rule.fault for rule in broken]
         raise DataError("\n".join([f"{dataset} breaks {len(broken)} of {len(rules)} rules", *lines]))
     _warn_of_few_test_rows(source, config)
     shares = _shares(balance(source)[_splits(source)[0]])
@@ -227,6 +238,7 @@ def _frames(dataset: Dataset) -> Iterator[tuple[str, "pd.DataFrame"]]:
 
 def _check_counts(dataset: Dataset, counts: dict[str, dict[str, int]], config: Config) -> list[Rule]:
     rows = Rule(f"each split has {config.minimum_rows} rows or more")
+    rows.advice = "give more rows or larger shares for validation and test, or set minimum_rows"
     rows.found = ", ".join(f"{split} {dataset.rows(split):,}" for split in _splits(dataset))
     rows.broken_by([f"{s} with {dataset.rows(s):,}" for s in _splits(dataset) if dataset.rows(s) < config.minimum_rows])
     if not dataset.labels:
@@ -242,14 +254,23 @@ def _check_classes(counts: dict[str, dict[str, int]], config: Config) -> list[Ru
         several.broken_by(
             [f"one class only in training: {', '.join(n for n, share in shares.items() if share) or 'none'}"]
         )
-    rare = Rule(f"each class is {config.minimum_share:.0%} or more of the training rows")
+    least = _least_share(config, len(shares))
+    rare = Rule(f"each class is {least * 100:.2g}% or more of the training rows")
     rare.found = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-    rare.broken_by([f"{name} with {share:.1%}" for name, share in shares.items() if share < config.minimum_share])
+    rare.broken_by([f"{name} with {share:.1%}" for name, share in shares.items() if share < least])
+    lower = floor(min(shares.values()) * 1000) / 1000
+    rare.advice = f"add rows of rare classes, join them with others, or set minimum_share={lower:g}"
     everywhere = Rule("each class is in each split")
+    everywhere.advice = "give more rows of it or larger shares for validation and test, or join classes"
     everywhere.broken_by(
         [f"{name} not in {split}" for split in counts for name, rows in counts[split].items() if not rows]
     )
-    return [several, *([rare] if config.minimum_share else []), everywhere]
+    return [several, *([rare] if least else []), everywhere]
+
+
+def _least_share(config: Config, classes: int) -> float:
+    """Return the share of the training rows that each of ``classes`` needs, 0..1."""
+    return PART_OF_EVEN / classes if config.minimum_share == AUTOMATIC else config.minimum_share
 
 
 def _shares(counts: dict[str, int]) -> dict[str, float]:

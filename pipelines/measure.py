@@ -15,6 +15,11 @@ NAME = "measure"
 @dsl.pipeline(name="measure")
 def measure(
     model: str,
+    minimum_rows: int = 1,
+    minimum_share: float = 0.0,
+    gate_rows: int = 100,
+    types: dict[str, Any] = {},
+    ranges: dict[str, Any] = {},
     accuracy_drop: float = 0.01,
     worst_class_drop: float = 0.02,
     agreement: float = 0.97,
@@ -27,6 +32,12 @@ def measure(
 
     Args:
         model: A registered model, as name (its last registration), name@alias or name:version.
+        minimum_rows: The fewest test rows.
+        minimum_share: Of the rarest class among the test rows; -1: a tenth of an even share; 0: any.
+        gate_rows: Test rows (of a detector: boxes) that the gate needs to select a variant; with fewer, a warning is
+            printed.
+        types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
+        ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
         worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
@@ -37,7 +48,16 @@ def measure(
     """
     fetched = placed(fetch(model=model).set_caching_options(False))
     variants, dataset = fetched.outputs["variants"], fetched.outputs["dataset"]
-    checked = placed(validate(dataset=dataset))
+    checked = placed(
+        validate(
+            dataset=dataset,
+            minimum_rows=minimum_rows,
+            minimum_share=minimum_share,
+            gate_rows=gate_rows,
+            types=types,
+            ranges=ranges,
+        )
+    )
     measured = measure_and_gate(
         variants,
         dataset,
@@ -48,6 +68,7 @@ def measure(
         agreement=agreement,
         ratio=ratio,
         scenario=scenario,
+        minimum_rows=gate_rows,
     )
     report_and_register(
         variants,

@@ -24,11 +24,29 @@ def prepare(
     encoding: str = "",
     delimiter: str = "",
     quoting: str = "",
+    required: list[str] = [],
+    repair_text: bool = True,
+    minimum_characters: int = 1,
+    maximum_characters: int = 10_000,
     query: str = "",
     labels: dict[str, Any] = {},
+    other_labels: str = "drop",
+    duplicates: str = "normalized",
+    duplicate_columns: list[str] = [],
+    similarity: float = 0.8,
+    drop_conflicts: bool = True,
+    outlier_columns: list[str] = [],
+    outlier_method: str = "zscore",
+    outlier_limit: float = 3.0,
     validation: float = 0.1,
     test: float = 0.1,
+    group_column: str = "",
     rows: int = 0,
+    minimum_rows: int = 20,
+    minimum_share: float = -1.0,
+    gate_rows: int = 100,
+    types: dict[str, Any] = {},
+    ranges: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Prepare the rows of source for training.
@@ -45,11 +63,29 @@ def prepare(
         encoding: Of text files, as Python names it: cp1252, utf-16; empty is UTF-8, or what byte order marks say.
         delimiter: Between the fields of a CSV or TSV; empty finds it in the first rows.
         quoting: How quotation marks are read: standard, backslash (before those inside) or none; empty finds it.
+        required: Columns that need a value, besides text and label.
+        repair_text: Whether to undo HTML, wrong encoding, control characters and runs of spaces.
+        minimum_characters: Shorter texts are dropped.
+        maximum_characters: Longer texts are dropped.
         query: Rows to keep, as pandas' query has it: "rating > 0.5 or rating < -0.5".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
+        other_labels: drop or refuse rows of raw labels that labels does not list.
+        duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
+        duplicate_columns: Columns that are compared; [] for the text.
+        similarity: Of "similar": the share of common three-word runs.
+        drop_conflicts: Whether rows that say the same under different labels all fall.
+        outlier_columns: Numeric columns whose outliers fall.
+        outlier_method: zscore or iqr.
+        outlier_limit: Standard deviations, or interquartile ranges beyond the quartiles.
         validation: Share of the rows for validation, 0..1.
         test: Share of the rows for the test, 0..1.
+        group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
         rows: Training rows to use at most, evenly from all classes; 0 uses all.
+        minimum_rows: The fewest rows of each split.
+        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
+        gate_rows: Test rows that the gate of a training pipeline needs; with fewer, a warning is printed.
+        types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
+        ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         seed: Of the split.
     """
     raw = placed(
@@ -66,7 +102,43 @@ def prepare(
             quoting=quoting,
         )
     )
-    cleaned = placed(clean(raw=raw.outputs["dataset"], query=query, labels=labels))
-    splits = placed(split(dataset=cleaned.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed))
-    checked = placed(validate(dataset=splits.outputs["splits"]))
+    cleaned = placed(
+        clean(
+            raw=raw.outputs["dataset"],
+            query=query,
+            labels=labels,
+            other_labels=other_labels,
+            duplicates=duplicates,
+            duplicate_columns=duplicate_columns,
+            similarity=similarity,
+            drop_conflicts=drop_conflicts,
+            outlier_columns=outlier_columns,
+            outlier_method=outlier_method,
+            outlier_limit=outlier_limit,
+            required=required,
+            repair_text=repair_text,
+            minimum_characters=minimum_characters,
+            maximum_characters=maximum_characters,
+        )
+    )
+    splits = placed(
+        split(
+            dataset=cleaned.outputs["dataset"],
+            validation=validation,
+            test=test,
+            rows=rows,
+            seed=seed,
+            group_column=group_column,
+        )
+    )
+    checked = placed(
+        validate(
+            dataset=splits.outputs["splits"],
+            minimum_rows=minimum_rows,
+            minimum_share=minimum_share,
+            gate_rows=gate_rows,
+            types=types,
+            ranges=ranges,
+        )
+    )
     placed(report(dataset=splits.outputs["splits"], checks=checked.outputs["checks"]))

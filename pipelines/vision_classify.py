@@ -26,13 +26,24 @@ def vision_classify(
     label_column: str = "label",
     labels: list[str] = [],
     unreadable: str = "fail",
+    animated: str = "fail",
+    repeated: str = "drop",
+    most_pixels: int = 100_000_000,
     validation: float = 0.1,
     test: float = 0.2,
+    group_column: str = "",
     rows: int = 0,
-    minimum_share: float = 0.01,
+    minimum_rows: int = 20,
+    minimum_share: float = -1.0,
+    gate_rows: int = 100,
+    types: dict[str, Any] = {},
+    ranges: dict[str, Any] = {},
     policy: str = "upright",
     augment_share: float = 0.25,
+    copies: int = 1,
+    copy_size: int = 0,
     mirror_changes_label: bool = True,
+    workers: int = 0,
     base: str = "cnn",
     weights: str = "",
     weights_digest: str = "",
@@ -41,6 +52,8 @@ def vision_classify(
     epochs: int = 4,
     batch_rows: int = 128,
     learning_rate: float = 3e-3,
+    warmup: float = 0.2,
+    gradient_norm: float = 1.0,
     frozen_epochs: int = 0,
     mixup: float = 0.0,
     cutmix: float = 0.0,
@@ -49,6 +62,7 @@ def vision_classify(
     channels_kept: float = 0.5,
     recovery_epochs: int = 2,
     recovery_rate: float = 2e-3,
+    opset: int = 17,
     methods: list[str] = ["int8-minmax", "int8-entropy", "openvino", "int8-openvino"],
     accuracy_drop: float = 0.01,
     worst_class_drop: float = 0.02,
@@ -76,13 +90,24 @@ def vision_classify(
         label_column: Of Parquet: where the classes are.
         labels: Names of classes that are numbers, of 0, 1, ... in this order.
         unreadable: What happens to a file that is no picture, cut off or too large: drop or fail.
+        animated: What happens to an animation: drop or fail.
+        repeated: What happens to a picture whose very bytes came before: drop or fail.
+        most_pixels: Of one picture; a larger one is unreadable.
         validation: Share of the rows for validation, where the source has no such split.
         test: Share of the rows for the test, where the source has no such split.
+        group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
         rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
-        minimum_share: Of the rarest class among the training rows, 0..1.
+        minimum_rows: The fewest rows of each split.
+        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
+        gate_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
+        types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
+        ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
         policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
         augment_share: Share of the training rows that get a changed copy, 0..1.
+        copies: Changed copies of each chosen row, 0 to 20.
+        copy_size: Pixels of each side of copies; 0: as large as their originals.
         mirror_changes_label: Refuse transforms that mirror or turn, as for digits and letters.
+        workers: Processes that augment; 0: one for each processor.
         base: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
         weights: To begin from: empty for random ones, "pretrained", or a file.
         weights_digest: SHA-256 of that file.
@@ -91,6 +116,8 @@ def vision_classify(
         epochs: Passes over the training rows.
         batch_rows: Pictures of one training step.
         learning_rate: Its peak.
+        warmup: Share of all steps in which the learning rate rises, 0..1.
+        gradient_norm: Longer gradients are cut to this length.
         frozen_epochs: First epochs in which the head alone learns.
         mixup: Strength of blending pictures; 0 none, usual 0.2.
         cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
@@ -99,6 +126,7 @@ def vision_classify(
         channels_kept: Share of each layer's channels that pruning keeps, 0..1.
         recovery_epochs: Passes over the training rows in which the pruned network learns from the unpruned one.
         recovery_rate: Learning rate of these passes, at its peak.
+        opset: Version of ONNX's operators, 17 to 20.
         methods: How each float variant is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
         accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
         worst_class_drop: What the recall of the worst class may lose, 0..1.
@@ -125,17 +153,39 @@ def vision_classify(
             label_column=label_column,
             labels=labels,
             unreadable=unreadable,
+            animated=animated,
+            repeated=repeated,
+            most_pixels=most_pixels,
         )
     )
-    splits = split(dataset=raw.outputs["dataset"], validation=validation, test=test, rows=rows, seed=seed)
+    splits = split(
+        dataset=raw.outputs["dataset"],
+        validation=validation,
+        test=test,
+        rows=rows,
+        seed=seed,
+        group_column=group_column,
+    )
     placed(splits)
-    checked = placed(validate(dataset=splits.outputs["splits"], minimum_share=minimum_share))
+    checked = placed(
+        validate(
+            dataset=splits.outputs["splits"],
+            minimum_share=minimum_share,
+            minimum_rows=minimum_rows,
+            gate_rows=gate_rows,
+            types=types,
+            ranges=ranges,
+        )
+    )
     augmented = augment_images(
         dataset=splits.outputs["splits"],
         policy=policy,
         share=augment_share,
         mirror_changes_label=mirror_changes_label,
         seed=seed,
+        workers=workers,
+        copies=copies,
+        size=copy_size,
     )
     placed(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
@@ -157,6 +207,8 @@ def vision_classify(
             gpus=gpus,
             cpu_allowed=cpu_allowed,
             seed=seed,
+            warmup=warmup,
+            gradient_norm=gradient_norm,
         ),
         gpus,
         gpu_type,
@@ -180,7 +232,9 @@ def vision_classify(
         gpu_type,
         training_nodes,
     )
-    exported = export_onnx(model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset)
+    exported = export_onnx(
+        model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset, opset=opset
+    )
     placed(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
     variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
@@ -194,6 +248,7 @@ def vision_classify(
         agreement=agreement,
         ratio=ratio,
         scenario=scenario,
+        minimum_rows=gate_rows,
     )
     report_and_register(
         variants,

@@ -47,14 +47,25 @@ def vision_detect(
     most_pixels: int = 100_000_000,
     tile: int = 0,
     overlap: int = 0,
+    kept_area: float = 0.5,
+    empty: bool = True,
     validation: float = 0.15,
     test: float = 0.2,
     group_column: str = "",
     rows: int = 0,
     minimum_rows: int = 5,
+    minimum_share: float = 0.0,
+    gate_rows: int = 100,
+    types: dict[str, Any] = {},
+    ranges: dict[str, Any] = {},
     policy: str = "light",
     augment_share: float = 0.5,
+    copies: int = 1,
+    copy_size: int = 0,
     mirror_changes_label: bool = False,
+    minimum_visibility: float = 0.3,
+    most_boxes_lost: float = 0.2,
+    workers: int = 0,
     base: str = "fcos:efficientnet-lite0",
     weights: str = "backbone",
     weights_digest: str = "",
@@ -62,7 +73,10 @@ def vision_detect(
     epochs: int = 14,
     batch_rows: int = 4,
     learning_rate: float = 1e-3,
+    warmup: float = 0.1,
+    gradient_norm: float = 1.0,
     freeze: int = 2,
+    opset: int = 17,
     methods: list[str] = ["int8-minmax", "openvino", "int8-openvino"],
     accuracy_drop: float = 0.01,
     worst_class_drop: float = 0.02,
@@ -113,14 +127,25 @@ def vision_detect(
         most_pixels: Of a picture; larger ones are too_large.
         tile: Pixels; larger pictures are cut into squares of this side; 0: they stay whole.
         overlap: Pixels that neighbouring tiles share; with more than 0, set group_column to picture.
+        kept_area: Share of a box that must be in a tile for it to stay there.
+        empty: Keep pictures and tiles without an object.
         validation: Share of the rows (pictures or tiles) for validation, where the source has no such split.
         test: Share of the rows for the test, where the source has no such split.
         group_column: "picture" keeps all tiles of a picture in one split; it takes more than a few pictures.
         rows: Training rows to use at most; 0 uses all. The test rows stay the same.
         minimum_rows: The fewest rows of each split.
+        minimum_share: Of the rarest class among the training objects; -1: a tenth of an even share; 0: any.
+        gate_rows: Boxes in the test rows that the gate needs to select a variant; with fewer, a warning is printed.
+        types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
+        ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
         policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
         augment_share: Share of the training rows that get a changed copy, 0..1.
+        copies: Changed copies of each chosen row, 0 to 20.
+        copy_size: Pixels of each side of copies; 0: as large as their originals.
         mirror_changes_label: Refuse transforms that mirror or turn.
+        minimum_visibility: Share of a box that must be left in a copy, 0 to 1.
+        most_boxes_lost: Share of boxes that a policy may lose before it is warned of.
+        workers: Processes that augment; 0: one for each processor.
         base: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
         weights: Empty for none; backbone for ImageNet's; pretrained for COCO's; or a file.
         weights_digest: SHA-256 of that file.
@@ -128,7 +153,10 @@ def vision_detect(
         epochs: Passes over the training pictures.
         batch_rows: Pictures of one training step.
         learning_rate: Its peak.
+        warmup: Share of all steps in which the learning rate rises, 0..1.
+        gradient_norm: Longer gradients are cut to this length.
         freeze: Lowest stages of a backbone with given weights that stay as they are.
+        opset: Version of ONNX's operators, 17 to 20.
         methods: How the float detector is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
         accuracy_drop: Share of mAP50 that a safe variant may lose, 0..1.
         worst_class_drop: What the AP50 of the worst class may lose, 0..1.
@@ -177,6 +205,8 @@ def vision_detect(
             most_pixels=most_pixels,
             tile=tile,
             overlap=overlap,
+            kept_area=kept_area,
+            empty=empty,
         )
     )
     splits = placed(
@@ -189,7 +219,14 @@ def vision_detect(
             seed=seed,
         )
     )
-    checked = validate(dataset=splits.outputs["splits"], minimum_rows=minimum_rows, minimum_share=0.0)
+    checked = validate(
+        dataset=splits.outputs["splits"],
+        minimum_rows=minimum_rows,
+        minimum_share=minimum_share,
+        gate_rows=gate_rows,
+        types=types,
+        ranges=ranges,
+    )
     placed(checked)
     augmented = augment_images(
         dataset=splits.outputs["splits"],
@@ -197,6 +234,11 @@ def vision_detect(
         share=augment_share,
         mirror_changes_label=mirror_changes_label,
         seed=seed,
+        minimum_visibility=minimum_visibility,
+        most_boxes_lost=most_boxes_lost,
+        workers=workers,
+        copies=copies,
+        size=copy_size,
     )
     placed(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
@@ -215,13 +257,15 @@ def vision_detect(
             gpus=gpus,
             cpu_allowed=cpu_allowed,
             seed=seed,
+            warmup=warmup,
+            gradient_norm=gradient_norm,
         ),
         gpus,
         gpu_type,
         training_nodes,
     )
     model = trained.outputs["model"]
-    exported = placed(export_onnx(model=model, pruned=model, dataset=dataset))
+    exported = placed(export_onnx(model=model, pruned=model, dataset=dataset, opset=opset))
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
     variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
 
@@ -234,6 +278,7 @@ def vision_detect(
         agreement=agreement,
         ratio=ratio,
         scenario=scenario,
+        minimum_rows=gate_rows,
     )
     report_and_register(
         variants,

@@ -16,7 +16,7 @@ def clean(
     maximum_characters: int = 10_000,
     query: str = "",
     labels: dict[str, object] = {},
-    other_labels: str = "refuse",
+    other_labels: str = "drop",
     duplicates: str = "normalized",
     duplicate_columns: list[str] = [],
     similarity: float = 0.8,
@@ -37,7 +37,7 @@ def clean(
         maximum_characters: Of a text.
         query: Rows that stay, as pandas writes it ("label > 0"); "" for all.
         labels: Class name to list of raw labels, or to a query; {} makes each raw label a class.
-        other_labels: refuse or drop raw labels that labels does not list.
+        other_labels: drop or refuse rows of raw labels that labels does not list.
         duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
         duplicate_columns: Columns that are compared; [] for the text.
         similarity: Of "similar": the share of common three-word runs.

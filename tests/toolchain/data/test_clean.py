@@ -142,9 +142,25 @@ def test_raw_labels_are_gathered_into_classes(tmp_path: Path):
     assert dropped(dataset) == {"label is in no class": 1}
 
 
+def test_stars_are_gathered_as_the_docs_have_it_and_other_labels_dropped_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with (CASES / "stars-1-to-5.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    stars = [int(row["stars"]) for row in rows]
+    labels = {"negative": ["1", "2"], "positive": ["4", "5"]}
+    dataset = cleaned(tmp_path, {"labels": labels}, text=[row["body"] for row in rows], label=stars)
+    assert dataset.labels == ("negative", "positive")
+    assert dropped(dataset)["label is in no class"] == stars.count(3) > 0
+    assert dataset.notes["data.clean"]["other_labels"] == {"3": stars.count(3)}
+    assert f"{stars.count(3)} rows dropped, their labels are in no class: 3" in capsys.readouterr().out
+
+
 def test_a_label_that_no_class_lists_is_refused(tmp_path: Path):
     classes = {"bad": ["bad"], "good": ["godo"]}
-    assert "label 'good' of row 0 is in no class" in fault(tmp_path, {"labels": classes}, text=TEXTS, label=LABELS)
+    assert "label 'good' of row 0 is in no class" in fault(
+        tmp_path, {"labels": classes, "other_labels": "refuse"}, text=TEXTS, label=LABELS
+    )
 
 
 def test_queries_make_classes_of_a_column_that_is_no_label(tmp_path: Path):

@@ -19,10 +19,12 @@ from toolchain.data.clean.rules import clean
 from toolchain.data.clean.settings import Config
 from toolchain.data.clean.tally import Tally
 from toolchain.errors import DataError
-from toolchain.progress import Progress
+from toolchain.progress import Progress, say
 from toolchain.text_repair import VERSION
 
 __all__ = ["Config", "Result", "clean", "run"]
+
+OTHERS_SHOWN = 10  # raw labels that are in no class
 
 FATES = {
     CONFLICT: "says the same as another row that has another label",
@@ -57,6 +59,7 @@ def run(raw: Path, dataset: Path, config: Config) -> Result:
     dataset.parent.mkdir(parents=True, exist_ok=True)
     with disk_space_reported(dataset), tempfile.TemporaryDirectory(prefix=".clean-", dir=dataset.parent) as folder:
         first = _FirstPass(source, Path(folder), config)
+        _print_other_labels(first.tally)
         rows = _write(dataset, source, first, work)
     return Result(_total(source), rows, first.tally.repaired_rows, len(first.classes))
 
@@ -206,4 +209,14 @@ def _worst(tally: Tally) -> str:
 
 def _note(classes: Counter[str], tally: Tally, config: Config) -> dict[str, object]:
     repaired = {"rows": tally.repaired_rows, "by": dict(tally.repaired), "examples": tally.repairs}
-    return {"classes": dict(classes), "repaired": repaired, "text_repair": VERSION if config.repair_text else ""}
+    version = VERSION if config.repair_text else ""
+    others = dict(tally.other_labels.most_common(OTHERS_SHOWN))
+    return {"classes": dict(classes), "repaired": repaired, "text_repair": version, "other_labels": others}
+
+
+def _print_other_labels(tally: Tally) -> None:
+    """Print which raw labels are in no class: one of them may be a misspelt one."""
+    others = tally.other_labels
+    if others:
+        shown = ", ".join(f"{label} ({rows:,})" for label, rows in others.most_common(OTHERS_SHOWN))
+        say(f"clean: {others.total():,} rows dropped, their labels are in no class: {shown}")

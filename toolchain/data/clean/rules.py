@@ -76,6 +76,9 @@ def _with_classes(batch: pa.RecordBatch, config: Config, tally: Tally) -> pa.Rec
         classes = classify(batch, config.labels)
         if config.other_labels == "refuse" and not has_queries(config.labels):
             _refuse_others(batch, classes)
+        if LABEL in batch.schema.names and not has_queries(config.labels):
+            others = class_names(batch.column(LABEL).filter(classes.is_null()), tally.spellings)
+            tally.other_labels.update(others.to_pylist())
         batch = _set_column(batch, LABEL, classes)
         return tally.keep("label is in no class", batch, classes.is_valid().to_numpy(zero_copy_only=False))
     return (

@@ -21,7 +21,7 @@ class Config:
     labels: dict[str, object] = field(
         default_factory=dict
     )  # class -> list of raw labels, or a query; {}: each raw label
-    other_labels: str = "refuse"  # raw labels that labels does not list: "refuse" (a typing error, often) or "drop"
+    other_labels: str = "drop"  # rows of raw labels that labels does not list: "drop" or "refuse" (a typing error?)
     duplicates: str = "normalized"  # "off", "exact", "normalized" (case, punctuation, spaces aside) or "similar"
     duplicate_columns: list[str] = field(
         default_factory=list

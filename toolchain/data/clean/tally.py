@@ -20,6 +20,7 @@ class Tally:
     examples: dict[str, list[str]] = field(default_factory=dict)
     repaired: Counter[str] = field(default_factory=Counter)  # rows, by kind of damage
     repaired_rows: int = 0
+    other_labels: Counter[str] = field(default_factory=Counter)  # rows, by raw label that is in no class
     spellings: dict[str, str] = field(default_factory=dict)  # of classes: the first one, by what is equal for all
     repairs: list[dict[str, object]] = field(default_factory=list)  # examples: row, before, after
 

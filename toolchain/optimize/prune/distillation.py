@@ -210,7 +210,10 @@ def _epoch(learner: _Learner, training: "Rows | Pixels", epoch: int) -> float:
 def _looked_at(losses: list[Any], step: int) -> float:
     total = float(sum(losses))
     if not math.isfinite(total):
-        raise TrainingError(f"the loss became {total} by batch {step} of the recovery; try a lower learning_rate")
+        raise TrainingError(
+            f"the loss became {total} by batch {step} of the recovery; try a lower recovery_rate (the learning_rate of "
+            "this step)"
+        )
     return total
 
 

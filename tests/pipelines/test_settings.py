@@ -1,0 +1,107 @@
+"""What a message or a page of docs tells a person to set can be set, in every pipeline that runs the step."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from pipelines.engine.catalog import entries, find
+from pipelines.engine.settings import ROOT
+from pipelines.engine.specification import Task, compile_pipeline, read
+
+PIPELINES = [entry.name for entry in entries()]
+# Settings that a pipeline calls otherwise, since two of its steps have one of that name.
+ALIASES = {
+    ("augment.text", "share"): "augment_share",
+    ("augment.images", "share"): "augment_share",
+    ("augment.images", "size"): "copy_size",
+    ("evaluate.gate", "minimum_rows"): "gate_rows",
+    ("optimize.prune", "epochs"): "recovery_epochs",
+    ("optimize.prune", "learning_rate"): "recovery_rate",
+    ("optimize.prune", "method"): "prune_method",
+    ("release.register", "name"): "model",
+    ("train.transformers", "base"): "model",
+}
+# Advice: "set X", "a lower X", "X=drop"; a message that a value is out of range names what was set already.
+ADVICE = r"(?:\b(?:set|lower|raise|smaller|larger|longer|another|without|loosen|or) {name}\b)|(?:\b{name}=[\w\[{{])"
+
+
+@cache
+def steps_of(pipeline: str) -> tuple[Task, ...]:
+    return tuple(task for task in read(compile_pipeline(find(pipeline))).tasks if task.ours)
+
+
+def settings_of(step: str) -> list[str]:
+    return [field.name for field in fields(import_module(f"toolchain.{step}").Config)]
+
+
+def source_of(module: str) -> list[Path]:
+    path = ROOT / module.replace(".", "/")
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+@cache
+def messages_of(step: str) -> tuple[str, ...]:
+    """Return the texts that ``step``, and what it imports of ours besides other stages' steps, raises or prints."""
+    files, left = set[Path](), [*source_of(f"toolchain.{step}")]
+    while left:
+        file = left.pop()
+        if file in files or not file.is_file() or "services" in file.parts:  # their settings are environment variables
+            continue
+        files.add(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("toolchain."):
+                left += [ROOT / f"{str(node.module).replace('.', '/')}{end}" for end in (".py", "/__init__.py")]
+    return tuple(text for file in sorted(files) for text in _messages(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+def _messages(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        named = isinstance(node, ast.Call) and getattr(node.func, "id", "")
+        if named == "say" or str(named).endswith("Error"):
+            parts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+            yield " ".join(part for part in parts if isinstance(part, str))
+
+
+def is_settable(task: Task, setting: str) -> bool:
+    return task.parameters.get(setting) in (setting, ALIASES.get((task.step, setting)))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_setting_of_a_step_that_reads_data_is_a_parameter(pipeline: str):
+    reading = [task for task in steps_of(pipeline) if task.step.startswith("data.")]
+    missing = [
+        f"{task.step}: {name}" for task in reading for name in settings_of(task.step) if not is_settable(task, name)
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_setting_that_a_message_names_is_a_parameter(pipeline: str):
+    missing = [
+        f"{task.step}: {name}, in {message!r}"
+        for task in steps_of(pipeline)
+        for name in settings_of(task.step)
+        for message in messages_of(task.step)
+        if re.search(ADVICE.format(name=name), message) and not is_settable(task, name)
+    ]
+    assert not missing
+
+
+def test_messages_are_found():
+    assert any("other_labels=drop" in message for message in messages_of("data.clean"))
+    assert any("minimum_visibility" in message for message in messages_of("augment.images"))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_every_setting_that_docs_name_with_a_value_is_a_parameter(page: Path):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+)=[^`]*`", text)) | set(re.findall(r"-p '?([a-z_]+)=", text))
+    known = {name for pipeline in PIPELINES for task in steps_of(pipeline) for name in settings_of(task.step)}
+    parameters = {name for pipeline in PIPELINES for task in steps_of(pipeline) for name in task.parameters.values()}
+    assert not (named & known) - parameters

@@ -38,7 +38,7 @@ export TOOLCHAIN_REGISTRY := $(REGISTRY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup submit schedule compile images arm64 torchserve mlflow report doctor helm deploy cluster monitor test lint bench clean
+.PHONY: help setup submit schedule compile images arm64 torchserve mlflow report doctor helm deploy cluster monitor test lint scan bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,18 +103,21 @@ lint: $(READY)  ## Check style, types, the import laws, shell, Dockerfiles and w
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/shellcheck .ci/run charts/toolchain/files/*.sh
+	$(VENV)/bin/shellcheck .ci/run .ci/scan charts/toolchain/files/*.sh
 	$(VENV)/bin/hadolint images/*/Dockerfile
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory $(ACTIONLINT) && echo actionlint && \
 		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" actionlint; \
 	else echo "workflows were not checked: actionlint is built with Go, which is not installed"; fi
+
+scan: $(READY) helm  ## Run the security scanners, in .venv-scan: bandit, checkov, kube-score, zizmor; needs Go
+	@.ci/scan
 
 bench: $(READY)  ## Measure each bar of docs/benchmarks.md on this machine (long)
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(PY) $$script || failed="$$failed $$script"; done; \
 		[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 clean:  ## Remove environments and caches; runs/ with its results stays
-	rm -rf $(VENV) .venv-arm64 .venv-torchserve build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis *.egg-info
+	rm -rf $(VENV) .venv-arm64 .venv-scan .venv-torchserve build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis *.egg-info
 
 # PARAMS is split as a shell would split it (quotes keep a value with spaces together), but nothing in it is run or expanded.
 define SUBMIT

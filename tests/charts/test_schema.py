@@ -73,6 +73,17 @@ def test_values_that_do_not_go_together_are_refused(refusal: Callable[..., str],
     assert named in refusal("--set", settings)
 
 
+def test_an_image_without_a_digest_is_refused_where_digests_are_required(
+    refusal: Callable[..., str], render: Callable[..., tuple[dict[str, object], ...]]
+) -> None:
+    """Of others' images: the tags of ours are digests of their content."""
+    assert "without a digest, and requireDigests is true" in refusal("--set=requireDigests=true")
+    images = yaml.safe_load((CHART / "values.yaml").read_text())["images"]
+    pinned = [f"--set-string=images.{name}={value}@sha256:{'0' * 64}" for name, value in images.items() if value]
+    found = json.dumps(render("--set=requireDigests=true", *pinned))
+    assert all(value not in found.replace(f"{value}@sha256:", "") for value in images.values() if value)
+
+
 def test_every_value_has_its_place_in_the_schema() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())

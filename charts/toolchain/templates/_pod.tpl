@@ -49,9 +49,16 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{/* An image's full reference, refused when it is not given: dict "root" $ "image" "mysql". */}}
+{{/*
+An image's full reference, refused when it is not given, or has no digest where the values ask for one: dict "root" $ "image" "mysql". The tags
+of ours are digests of what they hold.
+*/}}
 {{- define "toolchain.image" -}}
-{{- index .root.Values.images .image | required (printf "images.%s is not set: give its full reference, or use `make deploy`, which sets the images of this checkout" .image) -}}
+{{- $reference := index .root.Values.images .image | required (printf "images.%s is not set: give its full reference, or use `make deploy`, which sets the images of this checkout" .image) -}}
+{{- if and .root.Values.requireDigests (not (has .image (list "base" "mlflow"))) (not (regexMatch "@sha256:[0-9a-f]{64}$" $reference)) -}}
+{{- fail (printf "images.%s is %s, without a digest, and requireDigests is true: give NAME:TAG@sha256:... (docs/images.md)" .image $reference) -}}
+{{- end -}}
+{{ $reference }}
 {{- end }}
 
 {{/* Cluster-wide, so it carries the namespace. */}}

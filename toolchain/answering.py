@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain import pictures
 from toolchain.artifacts.model import Model
 from toolchain.detections import Answer, answer_of, stretch
 from toolchain.errors import ArtifactError
 from toolchain.inference import Logits, open_session
-from toolchain.pictures import TURNED, inspect
 from toolchain.preprocess import Pictures, preprocessor_of
 
 Scores = NDArray[np.float64]  # of a classifier: (labels,), in the order of the class names, their sum is 1
@@ -79,8 +79,7 @@ def softmax(logits: Logits) -> NDArray[np.float64]:
 
 def upright_size(value: Mapping[str, Any]) -> tuple[int, int]:
     """Return width and height, in pixels, of the picture file in ``value`` when it is turned as its EXIF data asks."""
-    facts = inspect(value["bytes"], value["path"])
-    return (facts.height, facts.width) if facts.orientation in TURNED else (facts.width, facts.height)
+    return pictures.upright_size(value["bytes"], value["path"])
 
 
 def _checked(model: Model, numbers: NDArray[Any]) -> NDArray[Any]:

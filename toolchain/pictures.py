@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import DataError
+from toolchain.image_limits import decoding_cost
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +20,15 @@ MOST_PIXELS = 100_000_000  # 10,000 x 10,000: decoded 300 MB; larger ones are ti
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what is opened; Pillow knows 40 more, seldom and risky
 ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
 TURNED = (5, 6, 7, 8)  # its values that swap width and height
+UPRIGHT = {  # its values, and Pillow's name of what turns such a picture upright
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 JPEG_QUALITY = 95  # of pictures that are written: differences from the original that no model notices
 
 
@@ -42,22 +52,32 @@ def inspect(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Facts:
     """
     with _opened(data, name, most_pixels) as image:
         frames = int(getattr(image, "n_frames", 1))
-        orientation = int(image.getexif().get(ORIENTATION, 1))
         width, height = image.size
-        return Facts(str(image.format), width, height, image.mode, frames, orientation if 1 <= orientation <= 8 else 1)
+        return Facts(str(image.format), width, height, image.mode, frames, _orientation(image))
 
 
-def stored_size(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> tuple[int, int]:
-    """Return width and height in pixels, as stored, of the file ``data``, called ``name`` in errors, in no time.
-
-    ``inspect`` counts an animation's frames and may decode a PNG for its EXIF data: a file can be made so that this
-    takes seconds.
+def cost_in_pixels(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> int:
+    """Return how many pixels of a common file cost as much to decode as all of ``data``; nothing is decoded for that.
 
     Raises:
-        DataError: it is no picture of a known kind, or has more than ``most_pixels``.
+        DataError: it is no picture of a known kind, has more than ``most_pixels``, or is built to cost far more than
+            its size.
     """
     with _opened(data, name, most_pixels) as image:
-        return image.width, image.height
+        return round(image.width * image.height * decoding_cost(data, name))
+
+
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """Return width and height of the file ``data`` in pixels once it is turned as EXIF asks.
+
+    ``inspect`` counts an animation's frames too, which can take seconds.
+
+    Raises:
+        DataError: it is no picture of a known kind, or has too many pixels.
+    """
+    with _opened(data, name, MOST_PIXELS) as image:
+        turned = _orientation(image) in TURNED
+        return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, most_pixels: int = MOST_PIXELS) -> Pixels:
@@ -69,12 +89,13 @@ def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, most
     Raises:
         DataError: it is no picture, is cut off or damaged, or has more than ``most_pixels``.
     """
-    from PIL import ImageOps
+    from PIL.Image import Transpose
 
     with _opened(data, name, most_pixels) as image:
-        if upright:
-            ImageOps.exif_transpose(image, in_place=True)
         plain = _in_mode(image, "RGB" if channels == 3 else "L")
+        turn = UPRIGHT.get(_orientation(image)) if upright else None
+        if turn:  # not by Pillow's exif_transpose, which reads and writes all other EXIF data too
+            plain = plain.transpose(Transpose[turn])
         pixels = np.asarray(plain, np.uint8)
     return pixels if channels == 3 else pixels[:, :, None]
 
@@ -114,6 +135,7 @@ def _opened(data: bytes, name: str, most_pixels: int) -> Iterator["Image"]:
     """Yield the file as Pillow's image, its pixels not read yet; what Pillow raises in the block becomes one line."""
     from PIL import Image, UnidentifiedImageError
 
+    decoding_cost(data, name)
     try:
         image = Image.open(io.BytesIO(data), formats=KINDS)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -126,6 +148,14 @@ def _opened(data: bytes, name: str, most_pixels: int) -> Iterator["Image"]:
             yield image
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
             raise DataError(f"{name} is cut off or damaged: {_first_line(error)}; get the file again") from error
+
+
+def _orientation(image: "Image") -> int:
+    """Return how the camera was held, by EXIF's numbers: 1 upright, and where nothing or nonsense is said."""
+    if image.format == "TIFF":  # Pillow turns these by itself, and gives the size that they then have
+        return 1
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if found in UPRIGHT else 1
 
 
 def _instead(data: bytes, error: Exception) -> str:

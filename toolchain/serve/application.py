@@ -76,6 +76,8 @@ def _add_predict(app: FastAPI, fleet: Fleet) -> None:
 
 
 def _add_health(app: FastAPI, fleet: Fleet, door: Door) -> None:
+    recorded = Recorded(fleet)
+
     async def healthz() -> Response:
         return PlainTextResponse("alive")
 
@@ -85,7 +87,7 @@ def _add_health(app: FastAPI, fleet: Fleet, door: Door) -> None:
         return Response(orjson.dumps(_ready(fleet, door.authentication)), media_type=JSON)
 
     async def parity() -> Response:
-        return Response(orjson.dumps(await _ask_recorded(fleet)), media_type=JSON)
+        return Response(orjson.dumps(await recorded.ask()), media_type=JSON)
 
     async def metrics() -> Response:
         others = door.in_flight - 1  # without this request
@@ -107,6 +109,19 @@ def _ready(fleet: Fleet, authentication: str) -> dict[str, Any]:
     refused = {what: refusal.told for what, refusal in fleet.refused.items()}
     told = {"ready": True, "parity": stable.parity.told, **stable.identity}
     return {**told, "versions": versions, "refused": refused, "authentication": authentication}
+
+
+class Recorded:
+    """The recorded rows, asked again; who comes meanwhile gets the same answer."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._running: asyncio.Task[dict[str, Any]] | None = None
+
+    async def ask(self) -> dict[str, Any]:
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(_ask_recorded(self._fleet))
+        return await asyncio.shield(self._running)
 
 
 async def _ask_recorded(fleet: Fleet) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from toolchain.answering import Prepared
 SHARE_OF_NEWEST = 0.1  # in the running means of seconds: the last ten batches decide
 INSTANT_SECONDS = 0.005  # for which the event loop may stand still: a refusal under overload may take ten times that
 MOST_RETRY_SECONDS = 60
+CLOSE_SECONDS = 5.0  # for batches that are under way when a version is closed; longer than a batch that is answered
 
 
 class QueueFullError(Exception):
@@ -166,13 +167,19 @@ class Batcher:
         if self._lanes.rows + rows > self._queue_rows:
             raise QueueFullError(self._retry_after())
 
-    def close(self) -> None:
-        """Answer what waits, then end the threads."""
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Answer what waits, then end the threads; wait for that no longer than ``seconds``."""
+        until = time.monotonic() + seconds
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether threads still run after ``close``."""
+        return self._closed and any(thread.is_alive() for thread in self._threads)
 
     def _retry_after(self) -> int:
         seconds = self._lanes.rows * self._pace.seconds_a_row / self._streams

@@ -162,6 +162,11 @@ class Fleet:
         if self.sampler:
             await asyncio.to_thread(self.sampler.close)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether threads of a version still run after ``close``."""
+        return any(served.is_at_work for served in {*self.roles.values(), *self._leaving})
+
     def _named(self, version: str) -> Served:
         for served in self.roles.values():
             if served.version == version:

@@ -1,6 +1,5 @@
 """Predict: texts or pictures in, labels and scores or boxes out, in the model's own terms."""
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from starlette.responses import Response
 from toolchain.answering import Prepared
 from toolchain.detections import Answer
 from toolchain.errors import DataError
-from toolchain.pictures import stored_size
+from toolchain.pictures import cost_in_pixels
 from toolchain.preprocess import Pictures
 from toolchain.serve.door import REQUEST_ID, SERVED, soon
 from toolchain.serve.fleet import Fleet
@@ -63,17 +62,12 @@ async def gone(request: Request) -> None:
 
 async def prepare(served: Served, values: Sequence[Any]) -> list[Prepared]:
     """Return ``values`` as the model takes them; whatever takes longer than an instant happens in a thread."""
-    seconds = served.settings.deadline_seconds
     try:
-        with served.preparing(len(values)):
-            if served.takes_texts and sum(map(len, values)) <= BRIEF_CHARACTERS:
-                return served.answerer.prepare(values)
-            async with asyncio.timeout(seconds):
-                return await asyncio.to_thread(served.answerer.prepare, values)
+        if served.takes_texts and sum(map(len, values)) <= BRIEF_CHARACTERS:
+            return served.prepare_now(values)
+        return await served.prepare(values)
     except DataError as error:
         raise Problem(422, str(error), "/pictures") from error
-    except TimeoutError as error:
-        raise Problem(504, f"no answer within {seconds:g} s; send fewer rows, or come again later") from error
 
 
 def read_json(content: bytes) -> dict[str, Any]:
@@ -192,12 +186,14 @@ def _decoded(row: Any, place: int, served: Served) -> tuple[dict[str, Any], int]
 
 
 def _picture(content: bytes, name: str, served: Served, pointer: str) -> tuple[dict[str, Any], int]:
-    """Return a picture as a dataset's column holds it, and how many pixels it has."""
+    """Return a picture as a dataset's column holds it, and what decoding it costs, in pixels."""
     try:
-        width, height = stored_size(content, name, served.settings.picture_pixels)
+        cost = cost_in_pixels(content, name, served.settings.picture_pixels)
     except DataError as error:
         raise Problem(422, str(error), pointer) from error
-    return {"bytes": content, "path": name}, width * height
+    if cost > served.settings.request_pixels:
+        raise Problem(422, f"{name} takes as long to decode as {cost:,} pixels; save it as a baseline JPEG", pointer)
+    return {"bytes": content, "path": name}, cost
 
 
 def _told(served: Served, row: Prepared, answer: Any, threshold: float) -> dict[str, Any]:

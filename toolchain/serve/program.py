@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from toolchain.errors import ConfigError
 from toolchain.serve import metrics_listener
 from toolchain.serve.admission import Admission, connections_within, raise_open_files_limit
 from toolchain.serve.application import build
+from toolchain.serve.batching import CLOSE_SECONDS
 from toolchain.serve.connection import Connection
 from toolchain.serve.door import Door
 from toolchain.serve.fleet import Fleet, fixed
@@ -55,9 +57,9 @@ def serve(settings: Settings) -> None:
         _tell(fleet, listener, door)
         DrainingServer(_config(door, settings), fleet, door).run(sockets=[listener])
     print("ended: every request that came was answered", flush=True)
-    if follower and follower.is_at_work(SECONDS_FOR_THE_LOADER):
+    if fleet.is_at_work or (follower and follower.is_at_work(SECONDS_FOR_THE_LOADER)):
         sys.stderr.flush()
-        os._exit(0)  # a thread within ONNX Runtime cannot be ended otherwise, and what it loads nobody wants any more
+        os._exit(0)  # a thread within a library cannot be ended otherwise, and nobody wants what it makes any more
 
 
 class DrainingServer(uvicorn.Server):
@@ -82,6 +84,9 @@ class DrainingServer(uvicorn.Server):
             print(f"metrics at {_shown(self._fleet.settings.host)}:{port}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        clock = threading.Timer(_seconds_to_finish(self._fleet.settings) + CLOSE_SECONDS + SECONDS_TO_FINISH, _give_up)
+        clock.daemon = True
+        clock.start()
         if self._stop_grpc:
             await self._stop_grpc(_seconds_to_finish(self._fleet.settings))
         if self._metrics:
@@ -101,6 +106,12 @@ class DrainingServer(uvicorn.Server):
 
     def _end(self) -> None:
         self.should_exit = True
+
+
+def _give_up() -> None:
+    """End the process although something of it has not ended."""
+    os.write(2, b"ended: something still ran when its time was over\n")  # print may be under way in another thread
+    os._exit(1)
 
 
 def _check_files(settings: Settings) -> None:

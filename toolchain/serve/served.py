@@ -13,9 +13,11 @@ from toolchain.artifacts.expected import Expected, Row, read_expected
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ArtifactError
 from toolchain.preprocess import Pictures
+from toolchain.processor import usable_cores
 from toolchain.serve.batching import Batcher, QueueFullError
 from toolchain.serve.metrics import Metrics, Stopwatch
 from toolchain.serve.parity import Parity, compare
+from toolchain.serve.preparation import Preparation
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
 
@@ -34,8 +36,8 @@ class Served:
     parity: Parity
     metrics: Metrics
     batcher: Batcher
+    preparation: Preparation
     users: int = 0  # requests, and comparisons, that have chosen it and are not done
-    unprepared: int = 0  # rows that are being made ready for it
 
     @property
     def name(self) -> str:
@@ -73,18 +75,33 @@ class Served:
         finally:
             self.users -= 1
 
-    @contextmanager
-    def preparing(self, rows: int) -> Iterator[None]:
-        """Let ``rows`` take room in the queue within the block: to decode a picture takes longer than many a model."""
+    def prepare_now(self, values: Sequence[Any]) -> list[Prepared]:
+        """Return ``values`` as the model takes them, in the event loop's own thread."""
+        self._check_room(len(values))
+        return self.answerer.prepare(values)
+
+    async def prepare(self, values: Sequence[Any]) -> list[Prepared]:
+        """Return ``values`` as the model takes them, made so in a thread.
+
+        Their rows take room in the queue meanwhile: to decode an image takes longer than many a model.
+
+        Raises:
+            DataError: a file is no image, or is damaged.
+            Problem: the queue is full, or it took too long.
+        """
+        self._check_room(len(values))
+        seconds = self.settings.deadline_seconds
         try:
-            self.batcher.check_room(self.unprepared + rows)
+            at_once = len(values) if self.takes_texts else 1  # images one by one, so that the work can be given up
+            return await self.preparation.run(self.answerer.prepare, values, seconds, at_once)
+        except TimeoutError as error:
+            raise _overdue(seconds) from error
+
+    def _check_room(self, rows: int) -> None:
+        try:
+            self.batcher.check_room(self.preparation.rows + rows)
         except QueueFullError as full:
             raise _overload(full) from full
-        self.unprepared += rows
-        try:
-            yield
-        finally:
-            self.unprepared -= rows
 
     async def ask(
         self, rows: Sequence[Prepared], gone: Callable[[], Awaitable[object]], seconds: float = math.inf
@@ -121,7 +138,7 @@ class Served:
         except QueueFullError as full:
             raise _overload(full) from full
         except TimeoutError as error:
-            raise Problem(504, f"no answer within {seconds:g} s; send fewer rows, or come again later") from error
+            raise _overdue(seconds) from error
         finally:
             left.cancel()
 
@@ -132,12 +149,22 @@ class Served:
         return self.parity
 
     def close(self) -> None:
-        """Answer what waits and end the threads; called from any thread."""
+        """Answer what waits and end the threads, as far as they end; called from any thread."""
+        self.preparation.close()
         self.batcher.close()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a thread still runs, which nothing can end but the end of the process."""
+        return bool(self.preparation.rows) or self.batcher.is_at_work
 
 
 def _overload(full: QueueFullError) -> Problem:
     return Problem(429, f"the queue is full: {full}", retry_after=full.retry_after)
+
+
+def _overdue(seconds: float) -> Problem:
+    return Problem(504, f"no answer within {seconds:g} s; send fewer rows, or come again later")
 
 
 def load(settings: Settings) -> Served:
@@ -162,7 +189,8 @@ def load(settings: Settings) -> Served:
         wait_seconds=settings.batch_wait_ms / 1000,
         observe=metrics.batch,
     )
-    served = Served(settings, model, answerer, expected, Parity(0, 0), metrics, batcher)
+    preparation = Preparation(usable_cores())
+    served = Served(settings, model, answerer, expected, Parity(0, 0), metrics, batcher, preparation)
     served.check_parity()
     return served
 

@@ -2,6 +2,7 @@
 stack and no path, and goes on answering others."""
 
 import base64
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.toolchain.serve.conftest import (
     LABELS,
@@ -257,6 +259,18 @@ def test_pictures_that_are_too_large_together_are_refused_before_one_is_decoded(
     answer = post(bright.port, body)
     assert answer.status == 422
     assert "more than 100,000,000 pixels" in answer.problem["detail"]
+
+
+def test_a_picture_of_many_scans_is_refused_by_what_it_costs_not_by_its_size(bright: Running):
+    """A progressive JPEG of 150 KB and 25 million pixels, over which a decoder would go 60 times."""
+    file = io.BytesIO()
+    Image.new("RGB", (4990, 4990)).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    assert post(bright.port, content, headers=b"Content-Type: image/jpeg\r\n").status == 200
+    last = content[content.rindex(b"\xff\xda") : -2]
+    answer = post(bright.port, content[:-2] + last * 50 + b"\xff\xd9", headers=b"Content-Type: image/jpeg\r\n")
+    assert answer.status == 422
+    assert "takes as long to decode as 149,400,600 pixels" in answer.problem["detail"]
 
 
 def test_a_large_picture_holds_up_nobody_else(bright: Running):

@@ -4,6 +4,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.toolchain.serve.conftest import record, write_model
-from tests.toolchain.serve.running import ROOT, Running, command, refused
+from tests.toolchain.serve.conftest import picture, record, write_model
+from tests.toolchain.serve.running import ROOT, Running, command, ready, refused
 from toolchain.artifacts.expected import Row
 from toolchain.processor import usable_cores
 from toolchain.serve.settings import Settings
@@ -140,6 +141,41 @@ def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Callable
     caller.join()
     assert answers == [200]
     assert code == 0
+
+
+STUCK = {"decoding": "Pictures, 'prepare'", "inference": "found.batcher, '_answer'"}
+
+
+@pytest.mark.parametrize("stuck", STUCK)
+def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str, pictures: Path):
+    """A thread sleeps for ten minutes; its request is told so after the deadline, and SIGTERM is obeyed."""
+    program = (
+        "import time\n"
+        "from toolchain.preprocess import Pictures\n"
+        "from toolchain.serve import __main__, batching, program\n"
+        "batching.INSTANT_SECONDS = 0\n"
+        "load = program.load\n"
+        "def loaded(settings):\n"
+        "    found = load(settings)\n"
+        f"    setattr({STUCK[stuck]}, lambda *values: time.sleep(600))\n"
+        "    return found\n"
+        "program.load = loaded\n"
+        "__main__.main()\n"
+    )
+    given = ["--port", "0", "--drain-seconds", "0", "--deadline-seconds", "0.3", "--streams", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(pictures), *given], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        connection = HTTPConnection("127.0.0.1", ready(process).port, timeout=20)
+        connection.request("POST", "/predict", picture(9), {"Content-Type": "image/png"})
+        assert connection.getresponse().status == 504
+        connection.close()
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_https_works_with_a_certificate(start: Callable[..., Running], words: Path, tmp_path: Path):

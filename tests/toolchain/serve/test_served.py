@@ -155,7 +155,7 @@ def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving
     codes: list[int] = []
     caller = threading.Thread(target=lambda: codes.append(client.post("/predict", json=body).status_code))
     caller.start()
-    while served_by(client).unprepared < 3:
+    while served_by(client).preparation.rows < 3:
         time.sleep(0.01)
     answer = client.post("/predict", json=body)
     assert answer.status_code == 429
@@ -164,7 +164,7 @@ def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving
     free.set()
     caller.join()
     assert codes == [200]
-    assert served_by(client).unprepared == 0
+    assert served_by(client).preparation.rows == 0
     assert client.post("/predict", json=body).status_code == 200
 
 
@@ -172,10 +172,12 @@ def test_pictures_that_take_too_long_to_decode_are_504(serving: Serving, picture
     client = serving(pictures, deadline_seconds=0.3)
     free = hold_up_decoding(client)
     answer = client.post("/predict", json={"pictures": [base64.b64encode(picture(255)).decode()]})
-    free.set()
     assert answer.status_code == 504
     assert "no answer within 0.3 s" in problem(answer)["detail"]
-    assert served_by(client).unprepared == 0
+    assert served_by(client).preparation.rows == 1, "a thread is still at it"
+    free.set()
+    while served_by(client).preparation.rows:
+        time.sleep(0.01)
 
 
 def test_an_answer_that_comes_too_late_is_504(serving: Serving, words: Path):

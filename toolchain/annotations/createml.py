@@ -83,7 +83,7 @@ def _picture(path: Path, entry: dict[str, Any], lookup: ImageLookup) -> Picture:
         height=0,
         things=tuple(_thing(each) for each in _annotations(entry)),
         about=clean(**{CREATEML: said}),
-        folder=path.relative_to(lookup.root).parent.as_posix(),
+        folder=path.relative_to(lookup.root).with_suffix("").as_posix(),
     )
 
 

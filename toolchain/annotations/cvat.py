@@ -51,7 +51,7 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
             path = meta.path
             places = [*apart, *_places(path.parent), *_places(root)]
             for picture in _pictures(meta, places, videos, lookup):
-                yield replace(picture, folder=path.parent.relative_to(root).as_posix())
+                yield replace(picture, folder=path.relative_to(root).with_suffix("").as_posix())
 
     said = clean(meta=metas[0].text if metas else None)
     points = {label: value for meta in metas for label, value in connections(meta)}

@@ -50,7 +50,7 @@ class Picture:
     things: tuple[Thing, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)  # JSON values: all else that was said of the picture
     embedded: bytes | None = None  # the file itself, where the annotations carry it and there is no other
-    folder: str = field(default="", compare=False)  # of the annotations' file below the source; "": at its top
+    folder: str = field(default="", compare=False)  # of the annotations' file below the source, perhaps with its name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,7 +169,8 @@ def _without(name: str, folder: str) -> str:
 
 def _word_in(about: Mapping[str, Any]) -> str | None:
     """Return what a field of the image called split or subset says, or the one flag of labelme that is a split's."""
-    for said in (value for key, value in about.items() if key.startswith("@") and isinstance(value, dict)):
+    own = [value for key, value in about.items() if key.startswith("@") and isinstance(value, dict)]
+    for said in [*own, *(value for each in own for value in each.values() if isinstance(value, dict))]:
         word = next((said[name] for name in FIELDS if isinstance(said.get(name), str) and said[name]), None)
         if word and split_meant(word):
             return str(word)

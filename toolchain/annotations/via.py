@@ -93,7 +93,7 @@ def _picture(path: Path, entry: dict[str, Any], key: str, lookup: ImageLookup) -
         height=0,
         things=tuple(_thing(region, key) for region in _regions(entry)),
         about=clean(**{VIA: clean(**said)}),
-        folder=path.relative_to(lookup.root).parent.as_posix(),
+        folder=path.relative_to(lookup.root).with_suffix("").as_posix(),
     )
 
 

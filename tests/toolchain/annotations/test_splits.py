@@ -38,7 +38,22 @@ def coco(folder: Path, name: str, **fields: object) -> None:
     path.write_text(json.dumps({"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}))
 
 
-WRITERS = {"voc": voc, "labelme": labelme, "cvat": cvat, "coco": coco}
+def via(folder: Path, name: str, **fields: object) -> None:
+    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = {"name": "rect", "x": 1, "y": 2, "width": 3, "height": 4}
+    regions = [{"shape_attributes": shape, "region_attributes": {"label": "cat"}}]
+    entry = {"filename": f"{Path(name).name}.png", "size": 1, "regions": regions, "file_attributes": fields}
+    path.write_text(json.dumps({"a": entry}))
+
+
+def createml(folder: Path, name: str) -> None:
+    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([{"image": f"{Path(name).name}.png", "annotations": []}]))
+
+
+WRITERS = {"voc": voc, "labelme": labelme, "cvat": cvat, "coco": coco, "via": via, "createml": createml}
 
 
 def splits(folder: Path) -> dict[str, str]:
@@ -119,6 +134,7 @@ def test_what_lists_say_twice_or_in_vain_is_counted(tmp_path: Path, draw: Draw):
         ("voc", lambda folder, split: voc(folder, split, f"<split>{split}</split>")),
         ("labelme", lambda folder, split: labelme(folder, split, split=split)),
         ("labelme", lambda folder, split: labelme(folder, split, flags={"train": False, split: True, "dark": True})),
+        ("via", lambda folder, split: via(folder, "c", split=split)),
         ("coco", lambda folder, split: coco(folder, f"{split}-x" if split == "all" else "c", split=split)),
     ],
 )
@@ -135,3 +151,15 @@ def test_what_a_format_says_itself_counts_before_folders(tmp_path: Path):
         '<annotations><image name="train/a.png" width="4" height="3" subset="Test"/></annotations>'
     )
     assert splits(tmp_path) == {"train/a.png": "test"}
+
+
+@pytest.mark.parametrize("format_", ["cvat", "coco", "via", "createml"])
+def test_the_name_of_a_file_of_many_images_gives_their_split(tmp_path: Path, format_: str):
+    for split in ("train", "val"):
+        WRITERS[format_](tmp_path / split, "x")
+        (file,) = (tmp_path / split).iterdir()
+        file.rename(tmp_path / f"{split}_annotations{file.suffix}")
+        (tmp_path / split).rmdir()
+        text = (tmp_path / f"{split}_annotations{file.suffix}").read_text()
+        (tmp_path / f"{split}_annotations{file.suffix}").write_text(text.replace("x.png", f"{split}-1.png"))
+    assert splits(tmp_path) == {"train-1.png": "train", "val-1.png": "validation"}

@@ -17,7 +17,7 @@ from toolchain import pictures, processor
 from toolchain.artifacts.dataset import IMAGE, LABEL, Dataset
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.picture import HEIGHT, WIDTH
-from toolchain.batches import even_batches
+from toolchain.batches import count_batches, even_batches
 from toolchain.errors import DataError
 from toolchain.progress import Progress
 from toolchain.services.storage import scratch
@@ -70,6 +70,10 @@ class Pixels:
         chosen = list(positions)
         images, labels = torch.from_numpy(self.images[chosen]), torch.from_numpy(self.labels[chosen])
         return Batch(chosen, images.to(device), labels.to(device))
+
+    def count_batches(self, rows: int) -> int:
+        """Return how many ``batches`` there are."""
+        return count_batches(len(self), rows)
 
     def batches(self, rows: int, seed: int | None, device: "torch.device") -> Iterator[Batch]:
         """Yield every row once, at most ``rows`` at a time, in an order that ``seed`` decides; for None in their own.

@@ -51,6 +51,10 @@ class Rows:
         """Tokens of each row, special ones included."""
         return np.diff(self.starts)
 
+    def count_batches(self, rows: int) -> int:
+        """Return how many ``batches`` there are."""
+        return -(-len(self) // rows)
+
     def batches(self, rows: int, seed: int, device: "torch.device") -> Iterator[Batch]:
         """Yield every row once, at most ``rows`` at a time, in an order that ``seed`` decides."""
         for positions in batches_by_length(self.lengths.tolist(), rows, seed):

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.batches import batches_by_length
+from toolchain.batches import batches_by_length, count_batches, even_batches
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=300)
 
@@ -34,3 +34,14 @@ def test_batches_do_not_come_in_order_of_length():
     lengths = list(range(1, 401))
     longest = [max(batch) for batch in batches_by_length(lengths, 8, 0)]
     assert longest != sorted(longest)
+
+
+@given(st.integers(1, 300), st.integers(1, 40))
+def test_even_batches_have_every_row_once_and_none_of_one_row_where_there_are_two(count: int, rows: int):
+    batches = even_batches(list(range(count)), rows)
+    sizes = [len(batch) for batch in batches]
+    assert [position for batch in batches for position in batch] == list(range(count))
+    assert len(batches) == count_batches(count, rows)
+    assert max(sizes) <= (3 if rows == 2 else rows)
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(2, rows, count)

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from toolchain import progress
-from toolchain.progress import DIRECTION_MARKS, Progress, printable, say, track
+from toolchain.progress import DIRECTION_MARKS, Pace, Progress, printable, say, track
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +63,15 @@ def test_what_is_printed_holds_no_control_character_but_breaks_and_tabs(text: st
 
 def test_terminal_codes_are_written_out():
     assert printable("red \x1b[31m\x07 and \u202etxet\r\n") == "red \\x1b[31m\\x07 and \\u202etxet\\r\n"
+
+
+def test_a_loop_is_looked_at_after_its_first_step_and_then_by_steps():
+    pace = Pace(steps=10, seconds=1e9)
+    assert [step for step in range(1, 32) if pace.is_due()] == [1, 11, 21, 31]
+
+
+def test_slow_steps_are_looked_at_by_time(monkeypatch: pytest.MonkeyPatch):
+    now = iter(range(0, 1000, 3))  # a step takes three seconds at least
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
+    pace = Pace(steps=10, seconds=2.0)
+    assert all(pace.is_due() for _ in range(8))

@@ -11,19 +11,20 @@ import pyarrow as pa
 import pytest
 
 from toolchain.artifacts.dataset import new_dataset, open_dataset
-from toolchain.artifacts.detector import LITE0, Architecture, build_detector, load_detector
+from toolchain.artifacts.detector import BASES, LITE0, Architecture, build_detector, load_detector
 from toolchain.artifacts.model import open_model, require
 from toolchain.artifacts.picture import IMAGE_TYPE, OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.weights import Weights, fetch_weights
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, TrainingError
-from toolchain.pictures import encode
+from toolchain.pictures import encode, inspect
 from toolchain.place import Place
 from toolchain.train.detection import Config, run
 from toolchain.train.detection.loop import Training, learn, validate
 from toolchain.train.detection.pictures import read_pictures
 from toolchain.train.detection.weights import LITE_WEIGHTS, PINNED, find_weights, load_weights
 
+CASES = Path(__file__).parents[2] / "cases" / "vision"
 SIDE = 64  # pixels of a picture, and of the detector's input: the least it takes
 LABELS = ("red", "blue")
 SCHEMA = pa.schema(
@@ -79,6 +80,65 @@ def small(**settings: Any) -> Config:
     """Return settings under which training takes seconds."""
     own = {"size": SIDE, "epochs": 1, "batch_rows": 8, "weights": "", "lowest_score": 0.02}
     return Config(**{**own, **settings})
+
+
+# --- every architecture ---
+
+
+@pytest.fixture(scope="session")
+def five_cats(make: Callable[..., Path]) -> Path:
+    """Return the case det_ssdlite_last_batch: 5 pictures to train on, 2 to validate, a cat in the middle of each."""
+    folder = CASES / "det_ssdlite_last_batch" / "input"
+
+    def read(file: Path, number: int) -> dict[str, Any]:
+        height, width = inspect(file.read_bytes(), file.name).height, inspect(file.read_bytes(), file.name).width
+        lines = (folder / "labels" / file.parent.name / f"{file.stem}.txt").read_text().split()
+        x, y, w, h = (float(value) for value in lines[1:])
+        box = [(x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height]
+        picture = {"bytes": file.read_bytes(), "path": file.name}
+        return {"row": number, "image": picture, "width": width, "height": height, "objects": [entry(box)]}
+
+    splits = [
+        [read(file, number) for number, file in enumerate(sorted((folder / "images" / split).glob("*.jpg")))]
+        for split in ("train", "val")
+    ]
+    return make(*splits, labels=("cat",))
+
+
+SIZES = {name: 288 if name == "ssd300_vgg16" else SIDE for name in BASES}  # the least that each takes
+DETECTORS = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("ssd300") else []) for name in BASES]
+
+
+@pytest.mark.parametrize("base", DETECTORS)
+def test_every_detector_learns_from_five_pictures_in_batches_of_four(base: str, five_cats: Path, tmp_path: Path):
+    run(five_cats, tmp_path / "model", small(base=base, size=SIZES[base], batch_rows=4))
+    found = load_detector(open_model(tmp_path / "model"))
+    assert found.architecture.base == base
+
+
+def test_a_batch_of_one_that_cannot_be_normalised_is_refused_in_one_line(five_cats: Path, tmp_path: Path):
+    config = small(base="ssdlite320_mobilenet_v3_large", batch_rows=1)
+    with pytest.raises(ConfigError, match=r"ssdlite320_mobilenet_v3_large has a layer .*set batch_rows to 2"):
+        run(five_cats, tmp_path / "model", config)
+
+
+def test_a_size_that_leaves_nothing_of_a_picture_is_refused_before_pictures_are_read(
+    five_cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("toolchain.train.detection.read_pictures", lambda *words: pytest.fail("pictures were read"))
+    with pytest.raises(ConfigError, match=r"ssd300_vgg16 cannot take pictures of 64 x 64 pixels .*set a larger size"):
+        run(five_cats, tmp_path / "model", small(base="ssd300_vgg16"))
+
+
+def test_progress_is_shown_from_the_first_batch_on(
+    five_cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("toolchain.progress.SECONDS_BETWEEN_LINES", 0.0)
+    run(five_cats, tmp_path / "model", small(batch_rows=2))
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("training on 5 pictures: 2 batches"))
+    assert lines[start + 1].startswith("progress: train 1/2 batches (50 %)")
+    assert any(line.startswith("progress: validate 1/2 pictures") for line in lines[:start]), "before training, too"
 
 
 # --- what comes out ---

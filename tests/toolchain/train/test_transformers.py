@@ -231,6 +231,30 @@ def test_the_rate_rises_to_its_peak_once_and_falls_to_nearly_nothing(steps: int,
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
 
 
+# --- what is seen while it goes on ---
+
+
+def test_progress_is_shown_from_the_first_batch_on(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("toolchain.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(Training, "_validate", lambda self: (0.5, 1.0))
+    run(dataset, tmp_path / "model", small(tiny, batch_rows=3, epochs=1))  # 15 batches: before, silence up to the tenth
+    lines = capsys.readouterr().out.splitlines()
+    start = next(position for position, line in enumerate(lines) if line.startswith("training on 45 rows: 15 batches"))
+    assert lines[start + 1].startswith("progress: train 1/15 batches (6 %)")
+    assert "loss" in lines[start + 1]
+    assert any(line.startswith("progress: read train 45/45 rows") for line in lines[:start])
+
+
+def test_validation_shows_progress_too(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("toolchain.progress.SECONDS_BETWEEN_LINES", 0.0)
+    run(dataset, tmp_path / "model", small(tiny, epochs=1))
+    assert "progress: validate 1/1 batches" in capsys.readouterr().out
+
+
 # --- bad input ---
 
 

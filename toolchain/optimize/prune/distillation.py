@@ -118,7 +118,7 @@ def distil(
     import torch
 
     torch.manual_seed(config.seed)
-    learner = _Learner(student, loss_of, config, steps=config.epochs * -(-len(training) // config.batch_rows))
+    learner = _Learner(student, loss_of, config, steps=config.epochs * training.count_batches(config.batch_rows))
     history: list[Epoch] = []
     for epoch in range(1, config.epochs + 1):
         began = time.monotonic()
@@ -195,7 +195,7 @@ def _epoch(learner: _Learner, training: "Rows | Pixels", epoch: int) -> float:
     batches = training.batches(config.batch_rows, config.seed * SEEDS_PER_RUN + epoch, device)
     pending: list[Any] = []
     pace, rows = Pace(STEPS_BETWEEN_LOOKS), 0
-    with Progress(f"distil, epoch {epoch}", -(-len(training) // config.batch_rows), "batches") as progress:
+    with Progress(f"distil, epoch {epoch}", training.count_batches(config.batch_rows), "batches") as progress:
         for batch in batches:
             pending.append(learner.learn(batch) * len(batch.positions))
             rows += len(batch.positions)

@@ -20,7 +20,7 @@ from toolchain.artifacts.network import (
 )
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.weights import Weights
-from toolchain.batches import count_batches, single_refused
+from toolchain.batches import count_batches
 from toolchain.checkpoint import Checkpoint, checkpoint_of
 from toolchain.errors import ConfigError, DataError, TrainingError
 from toolchain.pixels import Pixels, Shape, find_shape, read_pixels
@@ -117,15 +117,13 @@ def train(
     from its ``checkpoint``. ``watch`` is told how far it has come.
 
     Raises:
-        ConfigError: batches are of one picture, and the architecture cannot normalise a single one.
         TrainingError: the loss is no number any more, or the GPU's memory is full.
     """
     import torch
 
     head = head_name(network, classes)
     try:
-        with single_refused(config.base):
-            return Training(network, head, training, validation, config, place).run(watch, checkpoint)
+        return Training(network, head, training, validation, config, place).run(watch, checkpoint)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"the GPU's memory does not hold {config.batch_rows} pictures of a step; lower batch_rows"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from toolchain.artifacts.tensors import load_tensors
-from toolchain.batches import count_batches, even_batches
+from toolchain.batches import even_batches
 from toolchain.checkpoint import Checkpoint
 from toolchain.errors import TrainingError
 from toolchain.pixels import Batch, Pixels
@@ -85,7 +85,7 @@ class Training:
         last: Any = network.get_submodule(head)
         self.weights = _class_weights(training, len(last.weight), place) if config.class_weights == "balanced" else None
         self.norms = [] if config.weights else _norms(self.network)
-        self.per_epoch = count_batches(len(training), config.batch_rows)
+        self.per_epoch = training.count_batches(config.batch_rows)
         self.steps = self.per_epoch * config.epochs
         self.state = State()
         self.best: dict[str, torch.Tensor] = {}
@@ -230,7 +230,7 @@ class Training:
         sums = torch.zeros(2, dtype=torch.float64, device=self.place.device)
         rows = self.config.batch_rows * VALIDATION_FACTOR
         batches = self.validation.batches(rows, None, self.place.device)
-        for batch in track(batches, "validate", -(-len(self.validation) // rows), "batches"):
+        for batch in track(batches, "validate", self.validation.count_batches(rows), "batches"):
             with torch.inference_mode(), self.place.precision():
                 logits = self.judged(batch.images)
             right = (logits.argmax(1) == batch.labels).sum()

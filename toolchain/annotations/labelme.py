@@ -26,6 +26,7 @@ from toolchain.image_files import files_under, is_image, readable
 KIND = "labelme"
 
 POLYGON, RECTANGLE, MASK = "polygon", "rectangle", "mask"
+KNOWN = ("label", "points", "shape_type", "mask")
 ROTATION = "rotation"  # X-AnyLabeling's oriented box: four corners
 
 
@@ -96,7 +97,10 @@ def _things(shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> 
 def _thing(shapes: list[dict[str, Any]], size: tuple[int, int], path: Path) -> Thing:
     kind = str(shapes[0].get("shape_type") or POLYGON)
     shape = attempt(lambda: _shape(kind, shapes, size, path))
-    said = {key: part for key, part in shapes[0].items() if key not in ("label", "points", "shape_type", "mask")}
+    said = {key: part for key, part in shapes[0].items() if key not in KNOWN}
+    others = [{key: part for key, part in other.items() if key not in KNOWN} for other in shapes[1:]]
+    if any(other != said for other in others):
+        said["others"] = others  # of the group's other polygons
     if kind not in (RECTANGLE, POLYGON, ROTATION, MASK):
         points = shapes[0].get("points")
         said |= {"shape_type": kind, "points": points if shape.broken else _flat(points)}

@@ -121,7 +121,7 @@ class Losses:
         if self.target in NO_ATTRIBUTES:
             yield from ((f"flag: {flag}", "") for flag in FLAGS if getattr(thing, flag))
         yield from self._of_attributes(own(thing.attributes))
-        held = ("element",) if self._holds_points and thing.keypoints else ()  # CVAT's skeleton
+        held = ("element",) if self._holds_points and _is_plain_skeleton(thing) else ()
         held = (*held, "polygon") if self._holds_outlines and thing.polygons else held  # VOC's
         for what, said in self._of_others(dict(thing.attributes), held):
             yield f"{what} of an object", f", {said}"
@@ -204,6 +204,12 @@ def _each(entries: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((re.split(r"[\s/>]", text[1:], maxsplit=1)[0], text) for text in value)
         else:
             yield key, value
+
+
+def _is_plain_skeleton(thing: Thing) -> bool:
+    """Return whether key points say all of CVAT's skeleton: its points have no attributes of their own."""
+    text = str(of_format(thing.attributes, CVAT).get("element", ""))
+    return bool(thing.keypoints) and not re.search(r"<points[^>]*[^/]>\s*<attribute", text)
 
 
 def _word(key: str) -> str:

@@ -20,7 +20,7 @@ from toolchain.image_files import files_under, readable
 
 KIND = "via"
 CLASS_NAMES = ("label", "class", "name", "type", "category", "object")  # of the attribute that is the class
-PROJECT = "_via_img_metadata"
+PROJECT, ATTRIBUTES = "_via_img_metadata", "_via_attributes"
 UNNAMED = "object"  # the class of regions without any attribute
 
 
@@ -28,7 +28,8 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
     """Return the annotations in ``source``, a JSON file or a folder with some; ``pictures`` is where these are."""
     lookup = ImageLookup(source, pictures)
     files = [source] if source.is_file() else [p for p in files_under(source, ".json") if kind_of_json(p) == KIND]
-    entries = [(path, entry) for path in files for entry in _entries(parse_json(path), path)]
+    values = {path: parse_json(path) for path in files}
+    entries = [(path, entry) for path, value in values.items() for entry in _entries(value, path)]
     key = _class_key([region for _, entry in entries for region in _regions(entry)])
     labels = sorted({_label(region, key) for _, entry in entries for region in _regions(entry)})
     unnamed = sum(not region.get("region_attributes") for _, entry in entries for region in _regions(entry))
@@ -39,7 +40,9 @@ def read(source: Path, pictures: Path | None = None) -> Collection:
 
     rule = f"VIA region without an attribute (its class is called {UNNAMED!r})"
     findings = (Finding(rule=rule, count=unnamed),) if unnamed else ()
-    return Collection(format=KIND, labels=tuple(labels), pictures=each, findings=findings)
+    said = [value[ATTRIBUTES] for value in values.values() if isinstance(value, dict) and value.get(ATTRIBUTES)]
+    about = clean(**{VIA: clean(attributes=said)})
+    return Collection(format=KIND, labels=tuple(labels), pictures=each, about=about, findings=findings)
 
 
 def _entries(value: Any, path: Path) -> list[dict[str, Any]]:

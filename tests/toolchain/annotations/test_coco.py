@@ -11,6 +11,9 @@ import yaml
 
 from toolchain.annotations import Picture, convert, open_source, write
 from toolchain.annotations.masks import decode, encode
+from toolchain.annotations.rows import read as read_rows
+from toolchain.artifacts.dataset import open_dataset
+from toolchain.data.annotations import Config, run
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -281,6 +284,16 @@ def test_key_points_become_yolos_pose_and_come_back(tmp_path: Path, draw: Draw):
     back = again(tmp_path / "two", tmp_path / "three")
     assert {key: back["annotations"][0][key] for key in points} == points
     assert back["categories"][0]["keypoints"] == ["left_eye", "right_eye"]
+
+
+def test_key_points_and_their_names_go_through_a_dataset_with_classes_renamed(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "one" / "a b.png", 4, 3)
+    categories = [{**CATEGORY, "keypoints": ["nose"], "skeleton": []}]
+    written(tmp_path / "one", entry(keypoints=[1, 2, 2]), categories=categories)
+    run(tmp_path / "dataset", Config(source=str(tmp_path / "one"), rename={"dog": "cat"}))
+    collection = read_rows(open_dataset(tmp_path / "dataset"))
+    assert collection.about["keypoints"] == {"cat": {"names": ["nose"], "edges": []}}
+    assert [thing.keypoints for image in collection.pictures() for thing in image.things] == [(1, 2, 2)]
 
 
 def test_key_points_are_written_again_as_they_were(tmp_path: Path):

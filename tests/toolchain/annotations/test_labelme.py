@@ -130,3 +130,11 @@ def test_four_corners_of_x_anylabeling_are_an_oriented_box(tmp_path: Path):
     width, height = found.box[2] - found.box[0], found.box[3] - found.box[1]
     assert (width, height) == (pytest.approx(2 * 2**0.5), pytest.approx(2**0.5))
     assert geometry.corners(found) == pytest.approx([v for corner in corners for v in corner])
+
+
+def test_what_each_polygon_of_a_group_says_is_kept(tmp_path: Path):
+    triangle = ((0, 0), (2, 0), (2, 2))
+    written(tmp_path, *(shape("polygon", *triangle, group_id=1, description=text) for text in ("one", "two")))
+    (found,) = only(tmp_path).things
+    said = found.attributes["@labelme"]
+    assert (said["description"], said["others"][0]["description"]) == ("one", "two")

@@ -62,6 +62,14 @@ def masks(draw: Any, width: int, height: int) -> str:
 
 
 @st.composite
+def keypoints(draw: Any, width: int, height: int) -> tuple[float, ...]:
+    """Three points, some of which are not marked."""
+    marked = st.tuples(st.integers(0, width), st.integers(0, height), st.sampled_from([1.0, 2.0]))
+    points = draw(st.lists(marked | st.just((0.0, 0.0, 0.0)), min_size=3, max_size=3))
+    return tuple(float(value) for point in points for value in point)
+
+
+@st.composite
 def things(draw: Any, format_: str, task: str, width: int, height: int) -> Thing:
     flags = {flag: draw(st.booleans()) for flag in ("difficult", "truncated", "occluded")} if format_ != "yolo" else {}
     label, box = draw(st.sampled_from(LABELS)), draw(boxes(width, height, draw(st.booleans()) or format_ == "voc"))
@@ -80,13 +88,14 @@ def things(draw: Any, format_: str, task: str, width: int, height: int) -> Thing
         thing["crowd"] = draw(st.booleans()) if format_ == "coco" else False
     elif shape == "turned":
         thing["rotation"] = draw(st.integers(-180, 179)) + 0.5
+    elif shape == "posed" or task == "pose":
+        thing["keypoints"] = draw(keypoints(width, height))
     return Thing(**thing)
 
 
 def shapes_of(format_: str, task: str) -> list[str]:
-    return {"coco": ["outline", "mask", "turned"], "cvat": ["outline", "mask", "turned"], "obb": ["turned"]}.get(
-        format_ if format_ != "yolo" else task, []
-    )
+    kinds = {"coco": ["outline", "mask", "turned", "posed"], "cvat": ["outline", "mask", "turned"], "obb": ["turned"]}
+    return kinds.get(format_ if format_ != "yolo" else task, [])
 
 
 @st.composite
@@ -133,7 +142,12 @@ def bare(pictures: Iterator[Picture] | list[Picture]) -> dict[tuple[str, str], d
 
 def close(one: Any, other: Any, picture: Picture) -> bool:
     """Return whether two things are the same up to 1e-6 of the picture."""
-    near = {"box": picture.width + picture.height, "polygons": picture.width + picture.height, "rotation": 1e3}
+    near = {
+        "box": picture.width + picture.height,
+        "keypoints": picture.width + picture.height,
+        "polygons": picture.width + picture.height,
+        "rotation": 1e3,
+    }
     for name in ("label", "attributes", "mask", "crowd", "difficult", "truncated", "occluded"):
         if getattr(one, name) != getattr(other, name):
             return False
@@ -221,3 +235,9 @@ def test_yolo_outlines_go_around(pictures: list[Picture]):
 @given(collections("yolo", "obb"))
 def test_yolo_oriented_boxes_go_around(pictures: list[Picture]):
     around(pictures, "yolo", "obb")
+
+
+@FEW
+@given(collections("yolo", "pose"))
+def test_yolo_key_points_go_around(pictures: list[Picture]):
+    around(pictures, "yolo", "pose")

@@ -78,6 +78,7 @@ def written(objects: Sequence[Object]) -> list[dict[str, Any]]:
             "rotation": 0.0,
             "polygons": [outline.ravel().tolist() for outline in item.outlines],
             "mask": "" if item.mask is None else _encoded(item.mask),
+            "keypoints": [],  # a mirror makes a left eye a right one, and nothing here knows their names
         }
         for item in objects
     ]

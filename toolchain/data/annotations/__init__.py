@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from toolchain.annotations import Collection, Finding, Picture, open_source
 from toolchain.annotations.checks import Checker, Found
-from toolchain.annotations.model import UNKNOWN_CLASS, in_words
+from toolchain.annotations.model import KEYPOINTS, UNKNOWN_CLASS, in_words
 from toolchain.annotations.rows import SCHEMA, to_row
 from toolchain.artifacts.dataset import UNSPLIT, DatasetWriter, new_dataset
 from toolchain.artifacts.provenance import Work
@@ -84,7 +84,9 @@ def renamed(collection: Collection, names: Mapping[str, str]) -> Collection:
             yield replace(picture, things=things)
 
     labels = tuple(dict.fromkeys(names.get(label, label) for label in collection.labels))
-    return replace(collection, labels=labels, pictures=pictures)
+    points = {names.get(label, label): value for label, value in (collection.about.get(KEYPOINTS) or {}).items()}
+    about = {**collection.about, **({KEYPOINTS: points} if points else {})}
+    return replace(collection, labels=labels, pictures=pictures, about=about)
 
 
 def _write(dataset: Path, collection: Collection, config: Config, work: Work) -> Result:

@@ -41,7 +41,7 @@ class Statistics:
             self.positions[_cell(row), _cell(column)] += 1
             self.flags.update(
                 name
-                for name in ("polygons", "mask", "rotation", "crowd", "difficult", "truncated", "occluded")
+                for name in ("polygons", "mask", "keypoints", "rotation", "crowd", "difficult", "truncated", "occluded")
                 if getattr(thing, name)
             )
 

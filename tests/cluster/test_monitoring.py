@@ -34,6 +34,11 @@ def release(cluster: Callable[[str], Cluster]) -> Cluster:
     if not on_the_node("prometheus"):
         pytest.skip("no node has the chart's image of Prometheus")
     found = cluster("monitoring")
+    found.kubectl("create", "namespace", found.namespace)
+    keys = ("--from-literal=AWS_ACCESS_KEY_ID=any", "--from-literal=AWS_SECRET_ACCESS_KEY=any")
+    found.kubectl(
+        "create", "secret", "generic", "toolchain-steps", *keys
+    )  # the exporter has it, for an S3 that is nowhere
     deploy.deploy(found.namespace, [SMALL], ALONE, timeout_minutes=4)
     return found
 
@@ -88,11 +93,12 @@ def test_it_asks_the_pods_that_say_so_and_no_others(release: Cluster) -> None:
     release.kubectl("create", "--filename=-", given=pod("other", "something", scrape="true", port="9090"))
     end = time.monotonic() + SECONDS
     with prometheus(release) as ask:
-        while [target["health"] for target in ask("targets")["activeTargets"]] != ["up"]:
+        while [target["health"] for target in ask("targets")["activeTargets"]] != ["up", "up"]:
             assert time.monotonic() < end, ask("targets")["activeTargets"]
             time.sleep(1)
-        (target,) = ask("targets")["activeTargets"]
-    assert target["labels"] == {"instance": "model", "job": "toolchain-serving"}
+        exporter, target = sorted(ask("targets")["activeTargets"], key=lambda one: str(one["labels"]["job"]))
+    assert target["labels"] == {"instance": "model", "job": "toolchain-serving", "namespace": release.namespace}
+    assert exporter["labels"]["job"] == "toolchain-services"
     assert target["scrapeUrl"].endswith(":9090/metrics")
 
 
@@ -107,7 +113,7 @@ def test_helm_tests_it(release: Cluster) -> None:
 
 
 def test_figures_outlive_its_pod(release: Cluster) -> None:
-    query = "query?query=min_over_time(timestamp(up)[1h:1s])"
+    query = "query?query=min_over_time(timestamp(up{instance=%22model%22})[1h:1s])"
     with prometheus(release) as ask:
         (before,) = ask(query)["result"]
     release.kubectl("delete", "pod", "toolchain-prometheus-0")

@@ -1,4 +1,4 @@
-"""What the step that reads annotations can be told, a user of the pipeline can set."""
+"""Every setting of the step that reads annotations is a parameter of the pipeline."""
 
 import inspect
 from dataclasses import MISSING, fields

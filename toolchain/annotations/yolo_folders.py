@@ -51,14 +51,14 @@ def find(source: Path, apart: Path | None) -> Found:
     """Return the images and texts in ``source``, a folder or a data.yaml; ``apart`` is where the images are, if so.
 
     Raises:
-        DataError: there is no list of classes, two of them differ, or no place of images that is named is there.
+        DataError: there is no list of classes, two of them differ, or none of the images that are named exists.
     """
     configs = configs_of(source)
     read = {config.path: _of_config(config, apart) for config in configs}
     used = [config for config in configs if read[config.path].entries]
     if len(configs) == 1 and not used:
         gone = [example for finding in read[configs[0].path].findings for example in finding.examples]
-        raise DataError(f"{configs[0].path}: no image is where it says: {', '.join(gone) or 'it names no folder'}")
+        raise DataError(f"{configs[0].path} names images that do not exist: {', '.join(gone) or 'it names no folder'}")
     if not used:
         return _beside(source, apart)
     found = Found(config=used[0].values, has_splits=all(read[config.path].has_splits for config in used))
@@ -75,28 +75,30 @@ def find(source: Path, apart: Path | None) -> Found:
 
 def _of_config(config: Config, apart: Path | None) -> Found:
     """Return the images that ``config`` names; where it names no folder, those in the folders around it."""
-    given = _places(config)
+    given = _locations(config)
     if not given:
         return _around(config, apart)
     found = Found(has_splits=True)
     missing: dict[bool, list[str]] = {True: [], False: []}  # by whether it is for a test
-    located = {key: [str(_located(config, place) or place) for place in places] for key, places in given.items()}
+    located = {
+        key: [str(_located(config, location) or location) for location in locations] for key, locations in given.items()
+    }
     train, validation = ([located[key] for key in given if split_of(key) == split] for split in (TRAIN, VALIDATION))
     merged = bool(train) and train == validation  # one folder for both: not split
-    for key, places in given.items():
+    for key, locations in given.items():
         if merged and split_of(key) == VALIDATION:
             continue
-        for place in places:
-            entries = list(_of_place(config, place, None if merged and split_of(key) == TRAIN else key, apart))
-            if not entries and _located(config, place) is None:
-                missing[split_of(key) == TEST].append(f"{place} ({key} in {config.path.name})")
+        for location in locations:
+            entries = list(_of_location(config, location, None if merged and split_of(key) == TRAIN else key, apart))
+            if not entries and _located(config, location) is None:
+                missing[split_of(key) == TEST].append(f"{location} ({key} in {config.path.name})")
             found.entries += entries
     found.note(f"{MISSING}: {GONE}", missing[False])
     found.note(f"{GONE} (there is no test then)", missing[True])  # Roboflow names one whether there is one or not
     return found
 
 
-def _places(config: Config) -> dict[str, list[str]]:
+def _locations(config: Config) -> dict[str, list[str]]:
     """Return the folders and lists of images by the key that names them."""
     found: dict[str, list[str]] = {}
     for given, value in config.values.items():
@@ -108,30 +110,30 @@ def _places(config: Config) -> dict[str, list[str]]:
     return found
 
 
-def _located(config: Config, place: str) -> Path | None:
-    """Return where ``place`` is: as it says, else, for a path of another machine, the longest end of it that is there.
+def _located(config: Config, location: str) -> Path | None:
+    """Return the path at ``location``; for a path of another machine, that at the longest end of it that exists.
 
     What says the split (valid in /content/set/valid/images) must be in that end, for another split is not meant.
     """
     for root in config.roots:
-        if (exact := root / place).exists():
+        if (exact := root / location).exists():
             return exact
-    parts = [part for part in place.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
+    parts = [part for part in location.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
     last = next((number for number, part in enumerate(parts) if split_of(part)), None)
     if last is None:
-        last = len(parts) - 1 if len(parts) < len(place.split("/")) else 0
+        last = len(parts) - 1 if len(parts) < len(location.split("/")) else 0
     ends = ("/".join(parts[start:]) for start in range(last + 1))
     return next((found for end in ends for root in config.roots if (found := descendant(root, end))), None)
 
 
-def _of_place(config: Config, place: str, subset: str | None, apart: Path | None) -> Iterator[Entry]:
-    """Yield the images of one place: a folder, or a text file that lists them."""
-    path = _located(config, place)
+def _of_location(config: Config, location: str, subset: str | None, apart: Path | None) -> Iterator[Entry]:
+    """Yield the images of one location: a folder, or a text file that lists them."""
+    path = _located(config, location)
     if path and path.is_file():
         roots = [root for root in (apart, *config.roots, path.parent) if root]
         yield from (_of_line(config, roots, line, subset) for line in lines_of(path))
         return
-    parts = [part for part in place.split("/") if part not in ("", ".", "..")]
+    parts = [part for part in location.split("/") if part not in ("", ".", "..")]
     folder = path or config.roots[-1].joinpath(*parts)  # images that were not exported; their text files may be there
     texts = Texts.of(folder_of_texts(folder, len(parts)))
     where = apart or folder

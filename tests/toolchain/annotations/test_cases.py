@@ -35,7 +35,7 @@ class Right:
     fix: bool = False
     objects: Objects | None = None  # by the image's name: its split, and label and box of each object
     labels: tuple[str, ...] | None = None
-    tells: tuple[str, ...] = ()  # words in the findings or losses
+    reports: tuple[str, ...] = ()  # words in the findings or losses
     refused: str = ""  # words in the error
     missing: bool = False  # images cannot be found
     also: Callable[["Case"], None] | None = None
@@ -125,17 +125,17 @@ def frames(*numbers: int) -> Objects:
 
 RIGHT = {
     "coco_annotation_without_category_name": Right(to="voc", refused="name"),
-    "coco_attributes_list": Right(to="cvat", objects=one("a.jpg", BOX), tells=("attributes",)),
+    "coco_attributes_list": Right(to="cvat", objects=one("a.jpg", BOX), reports=("attributes",)),
     "coco_category_id_text": Right(to="voc", objects=one("a.jpg", BOX)),
     "coco_flat_polygon": Right(objects=one("a.jpg", BOX)),
-    "coco_iscrowd_rle_to_yolo": Right(to="yolo", tells=("crowd", "mask")),
+    "coco_iscrowd_rle_to_yolo": Right(to="yolo", reports=("crowd", "mask")),
     "coco_keypoints_to_yolo": Right(
         to="yolo",
         task="pose",
         objects=one("a.jpg", ("person", (30.0, 20.0, 70.0, 60.0)), split="train"),
         also=writes_line("a", "0 0.5 0.5 0.4 0.5 0.3 0.5 2 0.6 0.5 1"),
     ),
-    "coco_mask_box_to_cvat": Right(to="cvat", tells=("box that is not the one around its",)),
+    "coco_mask_box_to_cvat": Right(to="cvat", reports=("box that is not the one around its",)),
     "coco_nan": Right(to="voc", objects=one("a.jpg", BOX)),
     "coco_no_categories_key": Right(to="voc", refused="categories"),
     "coco_nulls": Right(to="voc", objects=one("a.jpg", BOX)),
@@ -147,7 +147,7 @@ RIGHT = {
         to="voc", objects={**one("p1.jpg", BOX, split="train"), **one("p2.jpg", BOX, split="validation")}
     ),
     "coco_string_ids": Right(to="voc"),
-    "coco_two_licenses": Right(tells=("licenses",)),
+    "coco_two_licenses": Right(reports=("licenses",)),
     "coco_upper_json": Right(to="voc", objects=one("a.jpg", BOX)),
     "coco_via_export": Right(to="yolo", also=goes_back(2)),
     "coco_windows_paths": Right(to="voc", objects={**one("a.jpg", BOX), **one("images/b.jpg", BOX)}),
@@ -175,9 +175,9 @@ RIGHT = {
     "labelme_split_folders": Right(
         objects={**one("p1.jpg", CAT, split="train"), **one("p2.jpg", CAT, split="validation")}
     ),
-    "labelme_two_point_polygon": Right(to="yolo", tells=("outline",), also=goes_back(2)),
-    "labelme_two_point_polygon_coco": Right(tells=("outline",), also=goes_back(2)),
-    "stray_xml_broken": Right(objects=one("a.jpg", CAT), tells=("XML file that is no annotation", "notes.xml")),
+    "labelme_two_point_polygon": Right(to="yolo", reports=("outline",), also=goes_back(2)),
+    "labelme_two_point_polygon_coco": Right(reports=("outline",), also=goes_back(2)),
+    "stray_xml_broken": Right(objects=one("a.jpg", CAT), reports=("XML file that is no annotation", "notes.xml")),
     "stray_yaml_list": Right(objects=one("a.jpg", CAT)),
     "via_json": Right(objects=one("a.jpg", BOX)),
     "voc_annotations_images": Right(objects=one("a.png", ("mask", CAT[1]))),
@@ -188,7 +188,7 @@ RIGHT = {
     "voc_gb2312": Right(objects=one("a.jpg", ("汽车", CAT[1]))),
     "voc_parts": Right(objects=one("a.jpg", ("person", (10.0, 5.0, 90.0, 75.0)))),
     "voc_polygon_only": Right(objects=one("a.jpg", ("dog", CAT[1]), ("cat", (1.0, 1.0, 50.0, 50.0)))),
-    "voc_size_zero_bad_boxes": Right(tells=("box has no area", "head at 40, 40, 40, 60"), also=goes_back(2)),
+    "voc_size_zero_bad_boxes": Right(reports=("box has no area", "head at 40, 40, 40, 60"), also=goes_back(2)),
     "voc_split_folders": Right(
         objects={
             f"p{n}.jpg": (split, [("cat", (10.0 + n, 20.0, 60.0, 70.0))])
@@ -202,15 +202,15 @@ RIGHT = {
         objects={**one("p0.jpg", MIDDLE, split="train"), **one("p1.jpg", MIDDLE, split="validation")}
     ),
     "yolo_beyond_one": Right(
-        to="voc", fix=True, tells=("box reaches outside",), also=lambda case: assert_box(case, (0, 0, 100, 80))
+        to="voc", fix=True, reports=("box reaches outside",), also=lambda case: assert_box(case, (0, 0, 100, 80))
     ),
-    "yolo_darknet_missing_list": Right(objects=one("a.jpg", MIDDLE, split="train"), tells=("data/valid.txt",)),
-    "yolo_duplicate_names": Right(labels=("cat",), tells=("two classes with one name",), also=goes_back(2)),
+    "yolo_darknet_missing_list": Right(objects=one("a.jpg", MIDDLE, split="train"), reports=("data/valid.txt",)),
+    "yolo_duplicate_names": Right(labels=("cat",), reports=("two classes with one name",), also=goes_back(2)),
     "yolo_images_symlink": Right(
         objects={**one("p1.jpg", MIDDLE, split="train"), **one("p2.jpg", MIDDLE, split="validation")}
     ),
     "yolo_jfif": Right(objects=one("a.jfif", MIDDLE)),
-    "yolo_missing_split_folder": Right(tells=("images/valid", "images/val/p1.jpg")),
+    "yolo_missing_split_folder": Right(reports=("images/valid", "images/val/p1.jpg")),
     "yolo_names_string_keys": Right(labels=("cat", "dog"), objects=one("p0.jpg", MIDDLE)),
     "yolo_nc_only": Right(labels=("class_0", "class_1"), objects=one("p0.jpg", ("class_0", MIDDLE[1]))),
     "yolo_negatives_crlf_bom": Right(objects={**one("p0.jpg", MIDDLE), **one("p1.jpg"), **one("p2.jpg")}),
@@ -278,9 +278,9 @@ def test_a_case_comes_out_right(case: Case) -> None:
         assert "\n" not in str(raised.value)
         return
     case.done = convert(str(case.source), case.out, right.to, task=right.task, fix=right.fix)
-    told = " ".join(" ".join((f.rule, *f.examples)) for f in (*case.done.findings, *case.done.losses))
-    assert all(words in told for words in right.tells), told
-    assert ("missing (" in told) == right.missing, "every image is there"
+    reported = " ".join(" ".join((f.rule, *f.examples)) for f in (*case.done.findings, *case.done.losses))
+    assert all(words in reported for words in right.reports), reported
+    assert ("missing (" in reported) == right.missing, "every image is there"
     if case.source.is_dir():
         collection = open_source(case.source)
         if right.labels:
@@ -316,7 +316,7 @@ def test_folders_around_voc_are_splits_of_the_dataset(tmp_path: Path):
     assert {split: made.rows(split) for split in made.splits} == {"train": 2, "validation": 1, "test": 1}
 
 
-def test_the_same_image_in_two_splits_is_told(tmp_path: Path):
+def test_the_same_image_in_two_splits_is_reported(tmp_path: Path):
     (finding,) = dataset("ann_same_picture_in_two_splits", tmp_path).notes["data.annotations"]["findings"]
     assert (finding["rule"], finding["count"]) == ("the same image is in two splits", 1)
 

@@ -330,7 +330,7 @@ def test_a_mask_becomes_an_outline_of_yolo_and_its_box_that_differs_is_listed(tm
     assert "box that is not the one around its mask (which stays)" in cvat
 
 
-def test_files_that_describe_a_category_in_two_ways_are_merged_by_name_and_told(tmp_path: Path):
+def test_files_that_describe_a_category_in_two_ways_are_merged_by_name_and_reported(tmp_path: Path):
     written(tmp_path, entry(), name="instances_train.json")
     other = [{"id": 3, "name": "dog", "supercategory": "pet"}, {"id": 0, "name": "cat"}]
     written(tmp_path, entry(category_id=3), entry(category_id=0), name="instances_val.json", categories=other)

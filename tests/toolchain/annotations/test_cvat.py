@@ -309,7 +309,7 @@ def test_a_video_that_cannot_be_read_is_refused(tmp_path: Path):
         list(open_source(tmp_path).pictures())
 
 
-def test_the_meta_of_a_second_task_is_told(tmp_path: Path):
+def test_the_meta_of_a_second_task_is_reported(tmp_path: Path):
     for number, label in enumerate(("car", "bus")):
         folder = tmp_path / f"task {number}"
         folder.mkdir()

@@ -67,7 +67,7 @@ def test_a_strangers_dataset_json_is_no_dataset(tmp_path: Path):
     assert detect(tmp_path) == "voc"
 
 
-def test_what_is_almost_coco_is_told_what_it_lacks(tmp_path: Path):
+def test_the_part_that_almost_coco_lacks_is_named(tmp_path: Path):
     (tmp_path / "c.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(DataError, match="has no list of categories"):
         detect(tmp_path)

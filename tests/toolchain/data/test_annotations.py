@@ -232,7 +232,7 @@ def test_the_samples_settings_are_the_samples_alone(source: Path, tmp_path: Path
     assert Config(source=str(source)).with_sample_settings() == Config(source=str(source))
 
 
-def test_an_image_in_two_splits_is_told(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_image_in_two_splits_is_reported(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for split in ("train", "test"):
         picture(source / split / f"{split}.png", 12, 10)
         voc(source / split, split, ("cat", 0, 0, 10, 10), size=(12, 10))
@@ -258,7 +258,7 @@ def test_a_split_that_is_named_and_not_there_fails_or_is_done_without(tmp_path: 
     assert "images/gone" in dataset.notes["data.annotations"]["findings"][0]["examples"][0]
 
 
-def test_what_reading_found_is_said_where_nothing_is_left(tmp_path: Path):
+def test_findings_are_in_the_error_when_nothing_is_left(tmp_path: Path):
     picture(tmp_path / "source" / "a.png")
     (tmp_path / "source" / "b.xml").write_text("<annotation/>")
     with pytest.raises(

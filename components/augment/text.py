@@ -25,7 +25,7 @@ def text(
     Args:
         dataset: Texts in splits.
         augmented: The same with copies in the training split, told apart by a column `augmented`.
-        metrics: copies, unchanged, held_out.
+        metrics: copies, unchanged, held_out, not_english.
         copies: Rewritten copies of each chosen row, 0 to 20.
         share: Share of the training rows that are chosen, 0 to 1.
         synonyms: Chance that a word with a good synonym is replaced.
@@ -55,3 +55,4 @@ def text(
     metrics.log_metric("copies", result.copies)
     metrics.log_metric("unchanged", result.unchanged)
     metrics.log_metric("held_out", result.held_out)
+    metrics.log_metric("not_english", result.not_english)

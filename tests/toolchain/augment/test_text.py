@@ -1,5 +1,6 @@
 import csv
 import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
 from toolchain.artifacts.provenance import Work
 from toolchain.augment import text as step
-from toolchain.augment.text import Config, augment, run
+from toolchain.augment.text import Config, Copy, augment, language, run
 from toolchain.augment.text.operations import NEGATIONS
 from toolchain.errors import ConfigError, DataError
 
+LANGUAGES = json.loads((Path(__file__).parents[2] / "cases/text/languages.json").read_text(encoding="utf-8"))
 SAMPLE = Path(__file__).parents[3] / "samples/movie_reviews.csv.gz"
 SCHEMA = pa.schema({"text": pa.string(), "label": pa.int64(), "row": pa.int64()})
 
@@ -129,6 +131,38 @@ def negations(text: str) -> list[str]:
 def test_a_copy_depends_on_its_row_and_not_on_its_neighbours():
     together = augment(range(20), TEXTS[:20], Config())
     assert augment([7], [TEXTS[7]], Config()) == [together[7]]
+
+
+def german() -> list[str]:
+    with (Path(__file__).parents[2] / "cases/text/german.csv").open(encoding="utf-8", newline="") as file:
+        return [row["text"] for row in csv.DictReader(file)][:120]
+
+
+def test_texts_in_another_language_are_left_alone_with_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = written(tmp_path / "source", train=[*german(), *snippets(40)], validation=[], test=[])
+    result = run(source, tmp_path / "augmented", Config(share=1.0))
+    copies = [row for row in open_dataset(tmp_path / "augmented").table("train").to_pylist() if row["augmented"]]
+    assert result.not_english >= 120
+    assert result.copies == len(copies) > 25
+    assert min(row["row"] for row in copies) >= 120
+    assert f"augment: {result.not_english} of the chosen rows are not in English and get no copy: de (120)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_texts_in_another_language_do_not_load_the_tagger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(language, "load_tagger", lambda: pytest.fail("the tagger was loaded"))
+    assert augment(range(3), german()[:3], Config()) == [[Copy(text, (), "de")] for text in german()[:3]]
+
+
+@pytest.mark.parametrize("name", sorted(LANGUAGES))
+def test_other_languages_are_not_taken_for_english(name: str):
+    assert all(language.language_of(text) != "en" for text in LANGUAGES[name]["sentences"])
+
+
+def test_reviews_are_taken_for_english():
+    found = [language.language_of(text) for text in snippets(300)]
+    assert found.count("en") >= 0.98 * len(found)
 
 
 def test_protected_words_stay():

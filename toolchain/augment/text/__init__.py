@@ -30,7 +30,7 @@ from toolchain.augment.text.operations import (
     swap_words,
 )
 from toolchain.errors import ConfigError, DataError, ToolchainError
-from toolchain.progress import Progress
+from toolchain.progress import Progress, say
 
 AUGMENTED = "augmented"  # the column that is true for rewritten rows
 TRAIN = "train"  # the one split that is rewritten
@@ -71,6 +71,7 @@ class Result:
     copies: int  # rows added
     unchanged: int  # copies not added: nothing was done to them, or the same as another copy of their row
     held_out: int  # copies not added: they say what a row of another split says
+    not_english: int  # chosen rows without copies: the dictionary and the tagger are of English alone
 
 
 @dataclass(frozen=True)
@@ -79,22 +80,31 @@ class Copy:
 
     text: str
     operations: tuple[str, ...]  # what was done, in order: "synonym: film → movie"; empty when nothing was
+    language: str = ""  # of a text that was left as it is because it is not in English
 
 
 def augment(rows: Iterable[int], texts: Iterable[str], config: Config) -> list[list[Copy]]:
-    """Return ``config.copies`` copies of each of ``texts``, some perhaps unchanged.
+    """Return ``config.copies`` copies of each of ``texts``, some perhaps unchanged; of one that is not in English one
+    that says so.
 
     What is done to a text depends on it, its row number and the seed alone.
 
     Raises:
         DataError: a package that carries the dictionary or the tagger is missing.
     """
-    from toolchain.augment.text.language import read
+    from toolchain.augment.text.language import ENGLISH, language_of, read
 
+    given = [(row, text, language_of(text)) for row, text in zip(rows, texts, strict=True)]
+    english = [text for _, text, language in given if language == ENGLISH]
+    words = iter(list(read(english, config.protected)) if english else [])  # without any, nothing is loaded
     return [
-        [_rewrite(words, Random(f"{config.seed}/{row}/{copy}"), config) for copy in range(config.copies)]
-        for row, words in zip(rows, read(texts, config.protected), strict=True)
+        _copies(next(words), row, config) if language == ENGLISH else [Copy(text, (), language)]
+        for row, text, language in given
     ]
+
+
+def _copies(words: list[Word], row: int, config: Config) -> list[Copy]:
+    return [_rewrite(words, Random(f"{config.seed}/{row}/{copy}"), config) for copy in range(config.copies)]
 
 
 def run(dataset: Path, augmented: Path, config: Config) -> Result:
@@ -115,8 +125,10 @@ def run(dataset: Path, augmented: Path, config: Config) -> Result:
         for split in _others(source):
             for batch in source.batches(split):
                 writer.write(split, _marked(batch, False))
-        result = Result(source.rows(TRAIN), tally.copies, tally.unchanged, tally.held_out)
+        result = Result(source.rows(TRAIN), tally.copies, tally.unchanged, tally.held_out, tally.languages.total())
+        _print_languages(tally)
         work.metrics |= {"copies": result.copies, "unchanged": result.unchanged, "held_out": result.held_out}
+        work.metrics["not_english"] = result.not_english
         writer.note({"examples": tally.examples, "counts": asdict(result) | tally.operations})
     return result
 
@@ -127,12 +139,15 @@ class _Tally:
     def __init__(self, forbidden: Texts) -> None:
         self.copies = self.unchanged = self.held_out = 0
         self.operations: Counter[str] = Counter()
+        self.languages: Counter[str] = Counter()  # rows that are not in English
         self.examples: list[dict[str, Any]] = []
         self._forbidden = forbidden
 
     def takes(self, row: int, before: str, copy: Copy, others: set[str]) -> bool:
         """Return whether ``copy`` is to be written, and count it."""
-        if copy.text in others:
+        if copy.language:
+            self.languages[copy.language] += 1
+        elif copy.text in others:
             self.unchanged += 1
         elif copy.text in self._forbidden:
             self.held_out += 1
@@ -144,6 +159,13 @@ class _Tally:
                 self.examples.append(shown)
             return True
         return False
+
+
+def _print_languages(tally: _Tally) -> None:
+    rows = tally.languages.total()
+    if rows:
+        most = ", ".join(f"{language} ({count:,})" for language, count in tally.languages.most_common(3))
+        say(f"augment: {rows:,} of the chosen rows are not in English and get no copy: {most}")
 
 
 def _check(source: Dataset) -> None:

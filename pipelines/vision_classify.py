@@ -29,6 +29,7 @@ def vision_classify(
     animated: str = "fail",
     repeated: str = "drop",
     most_pixels: int = 100_000_000,
+    split_folders: str = "auto",
     validation: float = 0.1,
     test: float = 0.2,
     group_column: str = "",
@@ -93,6 +94,7 @@ def vision_classify(
         animated: What happens to an animation: drop or fail.
         repeated: What happens to a picture whose very bytes came before: drop or fail.
         most_pixels: Of one picture; a larger one is unreadable.
+        split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
         validation: Share of the rows for validation, where the source has no such split.
         test: Share of the rows for the test, where the source has no such split.
         group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
@@ -156,6 +158,7 @@ def vision_classify(
             animated=animated,
             repeated=repeated,
             most_pixels=most_pixels,
+            split_folders=split_folders,
         )
     )
     splits = split(

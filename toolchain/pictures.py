@@ -51,7 +51,8 @@ def inspect(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Facts:
         DataError: it is no picture of a known kind, or has more than ``most_pixels``.
     """
     with _opened(data, name, most_pixels) as image:
-        frames = int(getattr(image, "n_frames", 1))
+        stereo = image.format == "MPO"  # a JPEG with further views of the same scene behind it, as phones save
+        frames = 1 if stereo else int(getattr(image, "n_frames", 1))
         width, height = image.size
         return Facts(str(image.format), width, height, image.mode, frames, _orientation(image))
 
@@ -92,12 +93,22 @@ def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, most
     from PIL.Image import Transpose
 
     with _opened(data, name, most_pixels) as image:
-        plain = _in_mode(image, "RGB" if channels == 3 else "L")
+        plain = _in_mode(image, "RGB" if channels == 3 else "L", name)
         turn = UPRIGHT.get(_orientation(image)) if upright else None
         if turn:  # not by Pillow's exif_transpose, which reads and writes all other EXIF data too
             plain = plain.transpose(Transpose[turn])
         pixels = np.asarray(plain, np.uint8)
     return pixels if channels == 3 else pixels[:, :, None]
+
+
+def brightest(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> int:
+    """Return the largest value in the file ``data``, called ``name`` in errors: of 16 bits up to 65,535.
+
+    Raises:
+        DataError: as ``decode``.
+    """
+    with _opened(data, name, most_pixels) as image:
+        return int(np.asarray(image).max(initial=0))
 
 
 def encode(pixels: Pixels, kind: str = "PNG") -> bytes:
@@ -164,13 +175,16 @@ def _instead(data: bytes, error: Exception) -> str:
     return f"too large ({_first_line(error)})" if "decompression bomb" in str(error) else "not a picture"
 
 
-def _in_mode(image: "Image", mode: str) -> "Image":
+def _in_mode(image: "Image", mode: str, name: str) -> "Image":
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits: Pillow's own conversion would clip them at 255
         deep = np.asarray(image)
         if deep.dtype.kind == "f" or deep.max(initial=0) > np.iinfo(np.uint16).max or deep.min(initial=0) < 0:
-            raise ValueError(f"pixels from {deep.min():g} to {deep.max():g}, 8 or 16 bits are understood")
+            raise DataError(
+                f"{name} has pixels from {deep.min():g} to {deep.max():g}; whole numbers of 8 or 16 bits, 0 to 65535, "
+                "are supported: shift and scale them, and likewise in requests"
+            )
         image = Image.fromarray((deep >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         clear = image.convert("RGBA")

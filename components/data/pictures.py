@@ -17,6 +17,7 @@ def pictures(
     unreadable: str = "fail",
     animated: str = "fail",
     repeated: str = "drop",
+    split_folders: str = "auto",
     most_pixels: int = 100_000_000,
 ):
     """Take pictures and their classes from wherever they are into a dataset, each one looked at.
@@ -32,6 +33,7 @@ def pictures(
         unreadable: What happens to a file that is no picture, cut off or too large: drop or fail.
         animated: What happens to an animation: drop or fail.
         repeated: What happens to a picture whose very bytes came before: drop or fail.
+        split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
         most_pixels: Of one picture; a larger one is unreadable.
     """
     from pathlib import Path
@@ -47,6 +49,7 @@ def pictures(
         unreadable=unreadable,
         animated=animated,
         repeated=repeated,
+        split_folders=split_folders,
         most_pixels=most_pixels,
     )
     result = run(Path(dataset.path), config)

@@ -106,7 +106,13 @@ def _wanted(model: str, alias: str) -> tuple[str, str]:
     from toolchain.services.registry import split_name
 
     name, number, own = split_name(model)
-    if not name or "'" in model or "/" in name or name.startswith(".") or (number and not number.isdigit()):
+    if (
+        not name
+        or "'" in model
+        or "/" in name
+        or name.startswith(".")
+        or (number and not (number.isascii() and number.isdigit()))
+    ):
         raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
     if sum(map(bool, (number, own, alias))) > 1:
         raise ConfigError(f"{model} names a version already; leave --alias, or the part after the name, out")
@@ -166,7 +172,7 @@ def _ask(tracker: "Tracker", name: str, wanted: str, settings: Settings) -> Chos
     """Return what the registry says stands for ``wanted``, after its files were fetched and remembered."""
     from toolchain.services.registry import CANDIDATE, CHAMPION, TAG_DIGEST, named
 
-    which = f":{wanted}" if wanted.isdigit() else f"@{wanted}"
+    which = f":{wanted}" if wanted.isascii() and wanted.isdigit() else f"@{wanted}"
     found = named(tracker, f"{name}{which if wanted else ''}", CHAMPION, CANDIDATE)
     if not wanted and found.alias == CANDIDATE:
         print(f"{name} has no champion yet: its candidate is served", flush=True)

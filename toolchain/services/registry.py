@@ -100,7 +100,7 @@ def check_name(model: str) -> None:
     name, number, alias = split_name(model)
     if not name or "'" in model or (number and alias):
         raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
-    if number and not number.isdigit():
+    if number and not (number.isascii() and number.isdigit()):
         raise ConfigError(f"model is {model!r}: a version is a number, as in {name}:3")
 
 

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,53 @@ def test_boxes_move_with_the_picture(boxes: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "policy", [FLIP, "- ElasticTransform: {p: 1, alpha: 1}"], ids=["our own", "Albumentations' own"]
+)
+def test_what_would_lie_where_an_object_was_leaves_a_moved_copy(policy: str, tmp_path: Path):
+    said = {"color": "red", "@coco": {"id": 7, "area": 500.0, "segmentation": [[5, 5, 25, 5, 25, 30]]}}
+    row = picture(0) | {
+        "objects": [thing([5, 5, 25, 30], keypoints=[6, 7, 2], attributes=json.dumps(said))],
+        "about": json.dumps({"weather": "rain", "@coco": {"id": 3}}),
+    }
+    written(tmp_path / "in", BOXES, train=[row])
+    original, copy = made(tmp_path, policy=policy).table("train").to_pylist()
+    assert (original["objects"][0]["keypoints"], json.loads(original["objects"][0]["attributes"])) == ([6, 7, 2], said)
+    assert copy["objects"][0]["keypoints"] == []
+    assert json.loads(copy["objects"][0]["attributes"]) == {"color": "red"}
+    assert json.loads(copy["about"]) == {"weather": "rain"}
+
+
+def test_colours_alone_leave_key_points_and_attributes(tmp_path: Path):
+    said = {"@coco": {"area": 500.0}}
+    row = picture(0) | {"objects": [thing([5, 5, 25, 30], keypoints=[6, 7, 2], attributes=json.dumps(said))]}
+    written(tmp_path / "in", BOXES, train=[row])
+    copy = made(tmp_path, policy="- RandomBrightnessContrast: {p: 1}").table("train").to_pylist()[1]
+    assert (copy["objects"][0]["keypoints"], json.loads(copy["objects"][0]["attributes"])) == ([6, 7, 2], said)
+
+
+NATIVE = "ShiftScaleRotate: {p: 1, shift_limit_x: [-0.18, -0.18], shift_limit_y: 0, scale_limit: 0, rotate_limit: 0}"
+
+
+@pytest.mark.parametrize(
+    ("transform", "least", "left"),
+    [  # the box 0, 10, 20, 30 moves 18 of its 20 pixels to the left: 10 % of it is left
+        (NATIVE, 0.3, 0),
+        (NATIVE, 0.05, 1),
+        ("Affine: {p: 1, translate_percent: {x: [-0.18, -0.18], y: [0, 0]}}", 0.3, 0),
+        ("Affine: {p: 1, translate_percent: {x: [-0.18, -0.18], y: [0, 0]}}", 0.05, 1),
+        ("Crop: {p: 1, x_min: 18, y_min: 0, x_max: 100, y_max: 100}", 0.3, 0),
+        ("Crop: {p: 1, x_min: 18, y_min: 0, x_max: 100, y_max: 100}", 0.05, 1),
+    ],
+)  # fmt: skip
+def test_too_little_of_a_box_is_none_whichever_way_it_is_moved(transform: str, least: float, left: int, tmp_path: Path):
+    stays = thing([60, 60, 90, 90])
+    row = picture(0, 100, 100) | {"objects": [thing([0, 10, 20, 30]), stays]}
+    written(tmp_path / "in", BOXES, train=[row])
+    copy = made(tmp_path, policy=f"- {transform}", minimum_visibility=least).table("train").to_pylist()[1]
+    assert len(copy["objects"]) == 1 + left
+
+
 def test_the_number_of_workers_changes_nothing(tmp_path: Path):
     rows = [picture(row, 16, 24) | {"objects": [thing([5, 5, 15, 12])]} for row in range(200)]
     written(tmp_path / "in", BOXES, train=rows, test=rows[:2])

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, OBJECTS, ROW
-from toolchain.artifacts.picture import HEIGHT, WIDTH
+from toolchain.artifacts.picture import ABOUT, HEIGHT, WIDTH
 from toolchain.augment.images.engine import Copy, Engine
 from toolchain.augment.images.files import File, encoded, name_of_copy, open_file
-from toolchain.augment.images.objects import Object, Retention, read, written
+from toolchain.augment.images.objects import Object, Retention, read, without_format, written
 from toolchain.augment.images.policy import text_of
 from toolchain.augment.images.settings import Config
 from toolchain.pictures import Pixels
@@ -138,11 +138,14 @@ class _Batch:
         path = self.batch.column(IMAGE)[place].as_py()["path"]
         image = {"bytes": encoded(copy.pixels, file.kind), "path": name_of_copy(path, number, file.kind)}
         height, width = copy.pixels.shape[:2]
-        return {IMAGE: image, WIDTH: width, HEIGHT: height, OBJECTS: written(copy.objects)}
+        made = {IMAGE: image, WIDTH: width, HEIGHT: height, OBJECTS: written(copy.objects)}
+        if ABOUT in self.batch.schema.names:  # what a format says of the original (its id, its size) is not the copy's
+            made[ABOUT] = without_format(self.batch.column(ABOUT)[place].as_py())
+        return made
 
     def _written(self, sources: list[int], copies: list[dict[str, Any]]) -> pa.RecordBatch:
         rows = self.batch.take(pa.array(sources, pa.int64()))
-        for name in (IMAGE, WIDTH, HEIGHT, OBJECTS):
+        for name in (IMAGE, WIDTH, HEIGHT, OBJECTS, ABOUT):
             if name in rows.schema.names:
                 place = rows.schema.get_field_index(name)
                 values = pa.array([copy[name] for copy in copies], rows.schema.field(name).type)

@@ -20,6 +20,7 @@ from toolchain.augment.images.objects import (
     area,
     clipped,
     corners,
+    displaced,
     envelope,
     inside,
     move,
@@ -230,7 +231,7 @@ class _Work:
             edges = (box[0], box[1], box[2], box[3])
             left = min(area(edges) / area(whole), 1.0) if area(whole) else 1.0
             cut = left < 1 - _ROUNDING
-            row = item.row | {"truncated": True} if cut else item.row
+            row = displaced(item.row) | ({"truncated": True} if cut else {})
             seen = Object(row, edges, inside(mine, self.shape), mask, item.visible * (left if cut else 1.0))
             found, fate = clipped(seen, self.shape, self._minimum)
             self._count(name, CLIPPED if found and cut else fate)

@@ -1,5 +1,6 @@
 """Objects of a picture as it is changed: boxes, outlines and masks move along, and what leaves it is counted."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -78,7 +79,6 @@ def written(objects: Sequence[Object]) -> list[dict[str, Any]]:
             "rotation": 0.0,
             "polygons": [outline.ravel().tolist() for outline in item.outlines],
             "mask": "" if item.mask is None else _encoded(item.mask),
-            "keypoints": [],  # a mirror makes a left eye a right one, and nothing here knows their names
         }
         for item in objects
     ]
@@ -107,6 +107,21 @@ def move(
     return [item for item, _ in ends if item]
 
 
+def displaced(row: dict[str, Any]) -> dict[str, Any]:
+    """Return ``row`` without what would still lie where the object was before it moved.
+
+    Key points go, since a mirrored left eye is a right one and nothing says which point is which; so do the attributes
+    of formats (area, segmentation, ids), which begin with "@". A user's own attributes stay.
+    """
+    return row | {"keypoints": [], "attributes": without_format(row.get("attributes"))}
+
+
+def without_format(attributes: str | None) -> str:
+    """Return a JSON object without the fields of formats, whose names begin with "@"."""
+    found = json.loads(attributes or "{}")
+    return json.dumps({name: value for name, value in found.items() if not name.startswith("@")}, ensure_ascii=False)
+
+
 def clipped(item: Object, shape: Shape, minimum: float) -> tuple[Object | None, str]:
     """Return what of ``item`` lies in a picture of ``shape``, None where it leaves, and its fate.
 
@@ -115,7 +130,8 @@ def clipped(item: Object, shape: Shape, minimum: float) -> tuple[Object | None, 
     box = _within(item.box, shape)
     gone = item.mask is not None and not item.mask.any()
     if box == item.box:
-        return (None, HIDDEN) if gone or min(_sides(box)) < LEAST_SIDE else (item, KEPT)
+        hidden = gone or min(_sides(box)) < LEAST_SIDE or item.visible < minimum  # a transform may have cut it already
+        return (None, HIDDEN) if hidden else (item, KEPT)
     outlines = inside(item.outlines, shape)
     if outlines:
         left, top, right, bottom = envelope(np.concatenate(outlines))
@@ -199,7 +215,8 @@ def _moved(item: Object, operation: Moving, shape: Shape, minimum: float) -> tup
     points = corners(item.box) @ matrix[:, :2].T + matrix[:, 2]
     box = envelope(points if upright or not outlines else np.concatenate(outlines))
     mask = None if item.mask is None else operation.mask(item.mask)
-    return clipped(replace(item, box=box, outlines=outlines, mask=mask), operation.shape(shape), minimum)
+    moved = replace(item, row=displaced(item.row), box=box, outlines=outlines, mask=mask)
+    return clipped(moved, operation.shape(shape), minimum)
 
 
 def _covered(item: Object, covered: NDArray[np.bool_], minimum: float) -> tuple[Object | None, str]:

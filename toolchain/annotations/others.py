@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from toolchain.annotations import masks
-from toolchain.annotations.model import Collection, Finding, Picture, Thing, envelope, split_of, with_subset
+from toolchain.annotations.model import Collection, Finding, Picture, Thing, split_of, with_subset
+from toolchain.annotations.shapes import from_polygons
 from toolchain.errors import ConfigError, DataError
 
 FLAGS = ("difficult", "truncated", "occluded")
@@ -77,8 +78,8 @@ def _thing(annotation: Any, labels: tuple[str, ...], size: tuple[int, int]) -> T
     box = (left, top, left + width, top + height)
     thing = Thing(label=labels[annotation.label], box=box, crowd=crowd, attributes=attributes, **flags)
     if kind == "polygon":
-        outline = tuple(float(value) for value in annotation.points)
-        return replace(thing, polygons=(outline,), box=envelope((outline,)))
+        shape = from_polygons([list(annotation.points)])
+        return replace(thing, polygons=shape.polygons, box=shape.box, broken=shape.broken)
     if kind == "rotated_bbox":
         x, y, width, height, angle = (float(value) for value in annotation.points)
         return replace(thing, box=(x - width / 2, y - height / 2, x + width / 2, y + height / 2), rotation=angle)

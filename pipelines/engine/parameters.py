@@ -1,6 +1,5 @@
 """What a person gives on the command line, checked against what the pipeline takes."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import yaml
 from pipelines.engine.catalog import suggestion
 from pipelines.engine.specification import Parameter
 from toolchain.errors import ConfigError
+from toolchain.json_text import loads
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 WORDS = {
@@ -79,7 +79,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
         if parameter.kind is bool:
             return TRUTHS[text.lower()]
         if parameter.kind in (list, dict):
-            return _typed(parameter, json.loads(text))
+            return _typed(parameter, loads(text))
         return parameter.kind(text)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{parameter.name} takes {WORDS[parameter.kind]}, got {text!r}") from error

@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from toolchain.errors import DataError
 from toolchain.image_files import IMAGE_ENDINGS, descendant
+from toolchain.json_text import loads
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -109,7 +109,7 @@ def parse_json(path: Path) -> Any:
     """
     _check_size(path)
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=lambda name: None)
+        return loads(path.read_bytes().decode("utf-8-sig"), parse_constant=lambda name: None)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}; export the annotations again") from error
 

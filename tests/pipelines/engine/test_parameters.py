@@ -76,3 +76,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str):
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         gather([], tmp_path / "none.yaml", KNOWN)
+
+
+def test_half_of_a_surrogate_pair_becomes_the_replacement_character():
+    assert gather([r'methods=["\ud83d"]'], None, KNOWN)["methods"] == ["\ufffd"]

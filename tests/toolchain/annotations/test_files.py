@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.annotations import convert, open_source
-from toolchain.annotations.files import parse_xml, root_of, text_of
+from toolchain.annotations.files import parse_json, parse_xml, root_of, text_of
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -177,3 +177,8 @@ def test_linked_folders_are_the_same(annotated: Path):
         path.symlink_to(target)
     (picture,) = open_source(annotated).pictures()
     assert (picture.file, len(picture.things)) == (annotated / "images" / "a.png", 1)
+
+
+def test_half_of_a_surrogate_pair_in_json_becomes_the_replacement_character(tmp_path: Path):
+    (tmp_path / "a.json").write_text(r'{"categories": [{"id": 1, "name": "cat \ud83d"}]}', "utf-8")
+    assert parse_json(tmp_path / "a.json")["categories"][0]["name"] == "cat \ufffd"

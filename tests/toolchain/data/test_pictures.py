@@ -80,6 +80,26 @@ def test_the_hub_s_parquet_is_read_with_its_class_names(tmp_path: Path):
     assert dataset.table("all")["label"].to_pylist() == [0, 1, 1, 0]
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (pa.array([b"cat", b"dog"]), ("cat", "dog")),
+        (pa.array([0.0, 1.0]), ("0", "1")),
+        (pa.array(["007", "7"]), ("007", "7")),
+    ],
+    ids=["bytes", "floats", "codes"],
+)
+def test_a_class_of_parquet_is_the_text_of_its_label(tmp_path: Path, labels: pa.Array, expected: tuple[str, ...]):
+    pq.write_table(pa.table({"image": [picture(1), picture(2)], "label": labels}), tmp_path / "a.parquet")
+    assert read(tmp_path, tmp_path / "a.parquet")[0].labels == expected
+
+
+def test_a_label_of_parquet_that_is_a_list_is_refused_with_its_row(tmp_path: Path):
+    pq.write_table(pa.table({"image": [picture(1)], "label": [["cat"]]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column 'label' holds list.*row 0.*set label_column"):
+        read(tmp_path, tmp_path / "a.parquet")
+
+
 def test_the_real_digits_are_read_as_their_maker_reads_them(tmp_path: Path):
     dataset, result = read(tmp_path, Config().source)
     assert result == Result(rows=5000, classes=10, dropped=0)

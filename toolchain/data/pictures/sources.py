@@ -1,13 +1,12 @@
 """Sources: pictures with their classes as they lie in folders, in arrays (IDX, rows of pixels) and in Parquet."""
 
 import csv
-import gzip
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +14,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from toolchain.artifacts.dataset import UNSPLIT
+from toolchain.artifacts.texts import as_text
 from toolchain.data.pictures.class_folders import AUTO, ORDER, Found, Opened, open_class_folders
 from toolchain.errors import DataError
 from toolchain.image_files import files_in, files_under
+from toolchain.json_text import loads
 from toolchain.pictures import encode
+from toolchain.services.compression import damage_reported, open_uncompressed
 from toolchain.split_names import TEST, split_in
 
 IDX_PICTURES, IDX_CLASSES = 0x803, 0x801  # first four bytes: unsigned bytes in three dimensions, and in one
-GZIP = b"\x1f\x8b"
 PARQUET_ROWS = 64  # read at once: pictures may be large
 COLUMNS = ("image", "label")  # of Parquet, as the hub's data sets call them
 
@@ -150,10 +151,10 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.replace(".", "", 1).isdigit()
 
 
-def _unzipped(file: Path) -> IO[bytes]:
-    with file.open("rb") as opened:
-        zipped = opened.read(2) == GZIP
-    return cast("IO[bytes]", gzip.open(file)) if zipped else file.open("rb")
+@contextmanager
+def _unzipped(file: Path) -> Iterator[IO[bytes]]:
+    with damage_reported(file.name), open_uncompressed(file, file.name) as opened:
+        yield opened
 
 
 # --- Parquet ---
@@ -183,8 +184,9 @@ def _parquet_rows(
             _check_columns(opened.schema_arrow, uri, image_column, label_column)
             names = _class_names(opened.schema_arrow, label_column)
             for batch in opened.iter_batches(PARQUET_ROWS, columns=[image_column, label_column]):
-                for picture, label in zip(*(batch.column(i).to_pylist() for i in (0, 1)), strict=True):
-                    yield _from_row(picture, label, names, number, split)
+                labels = _labels(batch.column(1), names, f"{uri}: column {label_column!r}", number)
+                for picture, label in zip(batch.column(0).to_pylist(), labels, strict=True):
+                    yield _from_row(picture, label, number, split)
                     number += 1
 
 
@@ -199,13 +201,20 @@ def _check_columns(schema: pa.Schema, uri: str, image_column: str, label_column:
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str]:
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    metadata = loads((schema.metadata or {}).get(b"huggingface", b"{}").decode("utf-8", "replace"))
     return list(metadata.get("info", {}).get("features", {}).get(column, {}).get("names") or [])
 
 
-def _from_row(picture: Any, label: Any, names: list[str], number: int, split: str) -> Found:
+def _labels(values: pa.Array, names: list[str], what: str, first: int) -> list[str | None]:
+    """Return the class of each row as its text, or as the name that the file gives its number."""
+    texts: list[str | None] = as_text(values, what, first, "set label_column to another").to_pylist()
+    if not names or not pa.types.is_integer(values.type):
+        return texts
+    known = {str(number): name for number, name in enumerate(names)}
+    return [None if text is None else known.get(text, text) for text in texts]
+
+
+def _from_row(picture: Any, label: str | None, number: int, split: str) -> Found:
     told = isinstance(picture, dict)
     data, path = (picture.get("bytes"), picture.get("path")) if told else (picture, None)
-    if names and isinstance(label, int) and 0 <= label < len(names):
-        label = names[label]
-    return Found(split, "" if label is None else str(label), path or f"row {number}", lambda: data or b"")
+    return Found(split, label or "", path or f"row {number}", lambda: data or b"")

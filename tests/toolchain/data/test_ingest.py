@@ -167,7 +167,7 @@ def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: 
         ("a.csv", b"<!DOCTYPE html><html>", "looks like a web page"),
         ("a.csv", b'{"text": "x", "label": 1}\n', "looks like jsonl, csv is expected"),
         ("a.csv", "text,label\ncafé,1\n".encode("latin-1"), "not utf-8 text (byte 0xe9 in line 2; set encoding=cp1252"),
-        ("a.csv", b"text,label\na,b,c\n", "Expected 2 columns, got 3"),
+        ("a.csv", b"text,label\na,b,c\n", "line 2 has 3 fields, not 2: a,b,c; mend it"),
         ("a.csv", b"text:label\nx:1\n", "set delimiter"),
         ("a.csv", b"text,text\nx,1\n", "two columns 'text'"),
         ("a.csv", b'text,label\n"' + b"x" * (3 << 20), "quotation mark may never be closed"),

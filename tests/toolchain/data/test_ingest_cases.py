@@ -1,4 +1,4 @@
-"""Files as people have them, each read by the steps and by a reader of its own that is told how the file is written."""
+"""Files as people have them, each read by the steps and by another reader that is given how the file is written."""
 
 import csv
 import json
@@ -153,7 +153,7 @@ def test_classes_are_named_by_the_labels_of_the_file_or_by_numbers(name: str, la
         ("label-as-list.jsonl", r"line 1: column 'label' holds list \[\"neg\"\].*set label_column"),
         ("text-as-list.jsonl", r"line 1: column 'text' holds dict .*set text_column"),
         ("windows-1252.csv", r"byte 0x92 in line 2; set encoding=cp1252 .*it’s 5€ – “really” faulty"),
-        ("no-header.csv", r"first row looks like data.*set column_names to the names of its 6 columns"),
+        ("no-header.csv", r"first row seems to be data.*set column_names to the names of its 6 columns"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_with_the_row_and_the_setting(name: str, message: str, tmp_path: Path):

@@ -111,7 +111,7 @@ def _write(dataset: Path, parts: Parts, config: Config, work: Work, reading: Rea
 
 
 def _open(file: Path, config: Config, reading: Reading) -> Table:
-    kind = config.format or format_of(config.source, file, config.encoding)
+    kind = config.format or format_of(file, config.source, config.encoding)
     check_content(file, kind, config.source, config.encoding)
     if config.column_names and kind not in ("csv", "tsv"):
         raise DataError(f"{config.source} is {kind}, whose columns have names of their own; leave column_names empty")

@@ -1,8 +1,11 @@
 """CSV and TSV as batches of rows, parsed block by block."""
 
+import csv
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,6 +35,29 @@ class Source:
     dialect: Dialect
     config: Config
     quoting: str  # as the settings name it; "": standard, and checked
+
+    def odd_row(self) -> str:
+        """Return where the first row stands that has more or fewer fields than the header; "" where none has."""
+        chunks = utf8_chunks(self.file, self.config.source, self.dialect.encoding, BLOCK_BYTES)
+        text = io.TextIOWrapper(io.BufferedReader(ByteStream(chunks)), "utf-8", errors="replace", newline="")
+        lines = (line.replace("\0", "") for line in islice(text, int(self.dialect.marked), None))
+        none = self.quoting == "none"
+        escape = "\\" if self.quoting == "backslash" else None
+        rows = csv.reader(
+            lines,
+            delimiter=self.dialect.delimiter,
+            quoting=csv.QUOTE_NONE if none else csv.QUOTE_MINIMAL,
+            escapechar=escape,
+        )
+        expected, before = len(self.dialect.names), 0
+        with suppress(csv.Error):  # a field of more than 128 KB
+            for row in rows:
+                if row and len(row) != expected:
+                    line = before + 1 + int(self.dialect.marked)
+                    shown = short(self.dialect.delimiter.join(row))
+                    return f"line {line:,} has {len(row)} fields, not {expected}: {shown}"
+                before = rows.line_num
+        return ""
 
     def open(self, wanted: list[str], types: Types) -> pcsv.CSVStreamingReader:
         chunks = utf8_chunks(self.file, self.config.source, self.dialect.encoding, BLOCK_BYTES)
@@ -68,10 +94,10 @@ def open_delimited(file: Path, kind: str, config: Config, types: Types, quoting:
         DataError: the file is damaged, no table, or not in its encoding (also while its rows are read).
         WrongTypeError, QuotingError: it must be read otherwise (while its rows are read).
     """
-    with _reported(file, config, config.encoding or "utf-8"):
+    with damage_reported(file, config.source, config.encoding or "utf-8"):
         source = Source(file, dialect_of(file, kind, config), config, quoting)
-        with source.open([], {}) as reader:
-            found, raw = [column.type for column in reader.schema], list(reader.schema.names)
+    with _reported(source), source.open([], {}) as reader:
+        found, raw = [column.type for column in reader.schema], list(reader.schema.names)
     names = [name.strip() for name in raw]
     known = {name: _read_as(name, kind, config) for name, kind in zip(names, found, strict=True)} | types
     numeric = {name for name, kind in zip(names, found, strict=True) if not pa.types.is_string(kind)}
@@ -79,7 +105,7 @@ def open_delimited(file: Path, kind: str, config: Config, types: Types, quoting:
     def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
         columns = [raw[names.index(name)] for name in wanted]
         as_text = {column: pa.string() for column in columns}
-        with _reported(file, config, source.dialect.encoding), source.open(columns, as_text) as reader:
+        with _reported(source), source.open(columns, as_text) as reader:
             for batch in reader:
                 yield from _in_pieces(_typed(batch, wanted, known, numeric, config.label_column))
 
@@ -131,22 +157,22 @@ def _has_codes(values: pa.Array) -> bool:
 
 
 @contextmanager
-def _reported(file: Path, config: Config, encoding: str) -> Iterator[None]:
+def _reported(source: Source) -> Iterator[None]:
+    name, encoding = source.config.source, source.dialect.encoding
     try:
-        with damage_reported(file, config.source, encoding):
+        with damage_reported(source.file, name, encoding):
             yield
     except pa.ArrowInvalid as error:
         message = str(error)
         if "invalid UTF8" in message:
-            raise DataError(
-                f"{config.source} is not {encoding} text ({advice(file, config.source, encoding)})"
-            ) from error
+            raise DataError(f"{name} is not {encoding} text ({advice(source.file, name, encoding)})") from error
         if "straddling" in message:
             raise DataError(
-                f"{config.source} has a row of more than {BLOCK_BYTES >> 20} MB; a quotation mark may never be closed"
+                f"{name} has a row of more than {BLOCK_BYTES >> 20} MB; a quotation mark may never be closed"
             ) from error
+        where = source.odd_row() if "Expected" in message else ""
         raise DataError(
-            f"{config.source} is not a well-formed table: {short(message)}; mend it, or set delimiter or quoting"
+            f"{name} is not a well-formed table: {where or short(message)}; mend it, or set delimiter or quoting"
         ) from error
 
 

@@ -104,16 +104,16 @@ def _names(header: Row, config: Config) -> tuple[str, ...]:
         )
     if given and given == found:
         raise DataError(f"{config.source} has these names in its first row; leave column_names empty")
-    if not given and not set(config.wanted) <= set(found) and _looks_like_data(found):
+    if not given and not set(config.wanted) <= set(found) and _seems_data(found):
         missing = next(name for name in config.wanted if name not in found)
         raise DataError(
-            f"{config.source} has no column {missing!r}; its first row looks like data, not names ({_shown(found)}): "
+            f"{config.source} has no column {missing!r}; its first row seems to be data, not names ({_shown(found)}): "
             f"set column_names to the names of its {len(found)} columns"
         )
     return tuple(given or found)
 
 
-def _looks_like_data(header: Row) -> bool:
+def _seems_data(header: Row) -> bool:
     """Whether a first row is no header: names are short, are no sentences and no numbers."""
     return len(header) > 1 and any(
         len(name) > MAX_NAME_CHARACTERS or len(name.split()) > MAX_NAME_WORDS or _is_number(name) for name in header
@@ -136,9 +136,9 @@ def _shown(row: Row) -> str:
 
 
 def _labels(rows: list[Row], fields: int, label: int | None) -> frozenset[str]:
-    """Return the labels of ``rows``, of those whose fields hold no line breaks; none where they are no classes."""
+    """Return the labels of ``rows``; none where they are no classes."""
     if label is None:
         return frozenset()
-    whole = [row for row in rows if len(row) == fields and not any("\n" in field for field in row)]
+    whole = [row for row in rows if len(row) == fields and "\n" not in row[label]]
     found = frozenset(row[label].strip() for row in whole) - {""}
     return found if len(found) <= min(MAX_LABELS, max(len(whole) // 2, 2)) else frozenset()

@@ -135,8 +135,13 @@ def detected(sample: bytes) -> str:
 
     if _reads_western(sample):
         return "cp1252"
-    best = from_bytes(sample, cp_isolation=USUAL).best()
-    return best.encoding if best else ""
+    found = list(from_bytes(sample, cp_isolation=USUAL))
+    return min(found, key=lambda match: _is_capitals(str(match))).encoding if found else ""
+
+
+def _is_capitals(text: str) -> bool:
+    """Whether most letters of ``text`` are capitals, as where KOI8-R and Windows-1251 are taken for each other."""
+    return sum(map(str.isupper, text)) > sum(map(str.islower, text))
 
 
 def _reads_western(sample: bytes) -> bool:

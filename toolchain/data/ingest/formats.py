@@ -33,22 +33,23 @@ MAX_MESSAGE_CHARACTERS = 160  # of a library's message inside ours
 HEAD_BYTES = 4096  # that show what a file is
 
 
-def format_of(source: str, file: Path, config_encoding: str) -> str:
+def format_of(file: Path, source: str, encoding: str) -> str:
     """Return the format of ``file``: by the ending of its name, else by its content; a table of text is "csv".
 
     Raises:
         DataError: neither shows it.
     """
-    for name in (source, file.name):
-        ending = compression.without_ending(name.lower().split("?")[0]).rpartition(".")[2]
-        if ending in ENDINGS:
-            return ENDINGS[ending]
+    ending = compression.without_ending(file.name.lower()).rpartition(".")[2]
+    if ending in ENDINGS:
+        return ENDINGS[ending]
     head = first_bytes(file, source)
-    found = _kind_of(head, config_encoding)
+    found = _kind_of(head, encoding)
     if found in FORMATS:
         return found
-    lines = head.decode(config_encoding or encoding_of(head), "replace").splitlines()
-    if found or not lines or not re.search(r"[,;\t|]", lines[0]):
+    if found:
+        raise DataError(f"{source} is not a table but {found}")
+    lines = head.decode(encoding or encoding_of(head), "replace").splitlines()
+    if not lines or not re.search(r"[,;\t|]", lines[0]):
         raise DataError(f"{source}: the name does not say the format; set format to one of {', '.join(FORMATS)}")
     return "csv"
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 QUOTE = b'"'
 MAX_LABELS = 1_000  # different ones; more are no classes
 MAX_FIELD_BYTES = 1 << 20  # of a quoted field: the reader takes no longer row
-ROWLIKE_FIELDS = 4  # three commas in a line are rarely a sentence's; used where no labels are known
+ROWLIKE_FIELDS = 4  # three delimiters in a line are rarely a sentence's; used where no labels are known
 EXCERPT_BYTES = 60
 
 Positions = npt.NDArray[np.int64]
-Spans = Iterator[tuple[int, int, int]]  # of quoted fields with line breaks: both marks, and the column
+Spans = Iterator[tuple[int, int, int]]  # of quoted fields with line breaks: start of the row, and both marks
 
 
 class QuotingError(Exception):
@@ -50,6 +50,13 @@ class Shape:
         return re.compile(rb"(?:" + quoted + rb"|" + plain + rb")(?P<end>" + delimiter + rb"|\r\n|\r|\n|\Z)", re.DOTALL)
 
     @cached_property
+    def known_label(self) -> re.Pattern[bytes] | None:
+        """Matches a label that is a whole field; None where none are known."""
+        between = b"[" + re.escape(self.delimiter) + rb"\r\n]"
+        labels = b"|".join(map(re.escape, sorted(self.labels)))
+        return re.compile(b'(?:^|%b)"?(?:%b)"?(?=%b|$)' % (between, labels, between)) if self.labels else None
+
+    @cached_property
     def outer(self) -> npt.NDArray[np.bool_]:
         """Which bytes (0..255) may stand beside a quoted field; a quotation mark there is half of a doubled one."""
         allowed = np.zeros(256, bool)
@@ -73,34 +80,39 @@ class QuoteChecker:
         self._check(self._rest, final=True)
 
     def _check(self, data: bytes, final: bool = False) -> None:
+        held = b"" if final or not data.endswith(b"\r") else b"\r"  # half of a line break, perhaps
+        data = data[: len(data) - len(held)]
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if QUOTE in data:
-            strict = None if self.shape.escaped else self._strict(data)
+            strict = None if self.shape.escaped else self._strict(data, final)
             end = self._lexed(data, final) if strict is None else strict
         self._line += self._lines(data, end)
-        self._rest = data[end:]
+        self._rest = data[end:] + held
         if len(self._rest) > MAX_FIELD_BYTES and QUOTE in self._rest:
             self._unclosed(data, end)
 
-    def _strict(self, data: bytes) -> int | None:
+    def _strict(self, data: bytes, final: bool) -> int | None:
         """Return where the last whole row of ``data`` ends; None where marks stand elsewhere than around fields."""
         values = np.frombuffer(data, np.uint8)
         marks = np.flatnonzero(values == QUOTE[0])
+        if final and len(marks) % 2:
+            return None
         before = values[marks[0::2] - 1] if marks[0] else values[marks[2::2] - 1]
         after = values[np.minimum(marks[1::2] + 1, len(values) - 1)]
         if not (self.shape.outer[before].all() and self.shape.outer[after].all()):
             return None
-        breaks = np.flatnonzero(values == (b"\n" if b"\n" in data else b"\r")[0])
+        line_feeds = values == b"\n"[0]
+        breaks = np.flatnonzero(line_feeds | (values == b"\r"[0]) if b"\r" in data else line_feeds)
         inside = np.searchsorted(marks, breaks) % 2 == 1
         outside = breaks[~inside]
         end = int(outside[-1]) + 1 if len(outside) else 0
         if inside.any():
-            self._check_fields(data, _spans(data[:end], marks, breaks[inside], outside, self.shape.delimiter))
+            self._check_fields(data, _spans(end, marks, breaks[inside], outside))
         return end
 
     def _lexed(self, data: bytes, final: bool) -> int:
         """Return where the last whole row of ``data`` ends, having parsed each field."""
-        end = column = 0
+        end = 0
         for match in self.shape.lexer.finditer(data):
             if match["open"] is not None:
                 if final:
@@ -109,9 +121,8 @@ class QuoteChecker:
             if match["after"] and (final or match["end"]):
                 self._closed_early(data, match)
             if match["inside"] and (b"\n" in match["inside"] or b"\r" in match["inside"]):
-                self._check_fields(data, iter([(match.start(), match.end("inside"), column)]))
-            column = column + 1 if match["end"] == self.shape.delimiter else 0
-            end = end if column or not match["end"] else match.end()
+                self._check_fields(data, iter([(end, match.start(), match.end("inside"))]))
+            end = end if match["end"] in (b"", self.shape.delimiter) else match.end()
         return end
 
     def _closed_early(self, data: bytes, match: re.Match[bytes]) -> None:
@@ -127,22 +138,25 @@ class QuoteChecker:
         raise QuotingError(self._line + self._lines(data, position), fault, self._unquoted(data))
 
     def _check_fields(self, data: bytes, spans: Spans) -> None:
-        for begin, end, column in spans:
-            if self._holds_row(data[begin + 1 : end], column):
+        for row, begin, end in spans:
+            if self._may_hold_row(data[begin + 1 : end]) and self._holds_row(data, row, begin, end):
                 fault = f"a quoted field holds line breaks and whole rows: {_excerpt(data, begin)}"
                 raise QuotingError(self._line + self._lines(data, begin), fault, self._unquoted(data))
 
-    def _holds_row(self, content: bytes, column: int) -> bool:
-        """Whether a line of ``content``, a field in ``column``, is a row, or part of one, with a known label."""
+    def _may_hold_row(self, content: bytes) -> bool:
+        known = self.shape.known_label
+        return self.shape.delimiter in content and (known is None or known.search(content) is not None)
+
+    def _holds_row(self, data: bytes, row: int, begin: int, end: int) -> bool:
+        """Whether a line of the field from ``begin`` to ``end`` is a row, or part of one, with a known label."""
         shape = self.shape
-        first, *inner, last = re.split(rb"\r\n|\n|\r", content)
+        column = re.sub(rb'"[^"]*"', b"", data[row:begin]).count(shape.delimiter)
+        first, *inner, last = re.split(rb"\r\n|\n|\r", data[begin + 1 : end])
         parts = [(first, column, shape.fields - 1 - column), (last, 0, column)]
         parts += [(line, 0, shape.fields - 1) for line in inner]
         if not shape.labels:
-            rowlike = shape.delimiter != b"," or shape.fields >= ROWLIKE_FIELDS
-            return (
-                rowlike and shape.fields > 1 and all(line.count(shape.delimiter) == count for line, _, count in parts)
-            )
+            rowlike = shape.fields >= ROWLIKE_FIELDS
+            return rowlike and all(line.count(shape.delimiter) == count for line, _, count in parts)
         return any(self._has_label(line, start, count) for line, start, count in parts)
 
     def _has_label(self, line: bytes, start: int, delimiters: int) -> bool:
@@ -166,22 +180,19 @@ class QuoteChecker:
 
     @staticmethod
     def _lines(data: bytes, end: int) -> int:
-        return data.count(b"\n", 0, end) or data.count(b"\r", 0, end)
+        feeds, returns = data.count(b"\n", 0, end), data.count(b"\r", 0, end)
+        return feeds + returns - (data.count(b"\r\n", 0, end) if returns else 0)
 
 
-def _spans(data: bytes, marks: Positions, breaks: Positions, outside: Positions, delimiter: bytes) -> Spans:
-    """Yield the quoted fields of ``data`` that hold one of ``breaks``; rows end at ``outside``."""
-    opens, closes = marks[0::2], marks[1::2]
-    closes = closes[closes < len(data)]
-    opens = opens[: len(closes)]
+def _spans(end: int, marks: Positions, breaks: Positions, outside: Positions) -> Spans:
+    """Yield the quoted fields up to ``end`` that hold one of ``breaks``; rows end at ``outside``."""
+    closes = marks[1::2][marks[1::2] < end]
+    opens = marks[0::2][: len(closes)]
     doubled = opens[1:] == closes[:-1] + 1  # a mark and the next are one doubled mark inside a field
-    begins = opens[np.concatenate([[True], ~doubled])] if len(opens) else opens
-    ends = closes[np.concatenate([~doubled, [True]])] if len(closes) else closes
-    for index in np.unique(np.searchsorted(begins, breaks[breaks < len(data)]) - 1):
-        begin, end = int(begins[index]), int(ends[index])
-        row = int(np.searchsorted(outside, begin))
-        before = data[int(outside[row - 1]) + 1 if row else 0 : begin]
-        yield begin, end, re.sub(rb'"[^"]*"', b"", before).count(delimiter)
+    begins, ends = opens[np.append(True, ~doubled)[: len(opens)]], closes[np.append(~doubled, True)[: len(closes)]]
+    found = np.unique(np.searchsorted(begins, breaks[breaks < end]) - 1)
+    rows = np.append(0, outside + 1)[np.searchsorted(outside, begins[found])]
+    yield from zip(rows.tolist(), begins[found].tolist(), ends[found].tolist(), strict=True)
 
 
 def _excerpt(data: bytes, position: int) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -272,7 +272,7 @@ def aligned(found: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dates(when: np.ndarray) -> list[datetime]:
-    return [datetime.fromtimestamp(second) for second in when]
+    return [datetime.fromtimestamp(second, UTC) for second in when]
 
 
 def unit_of(panel: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from toolchain import doctor
 from toolchain.errors import ServiceError
 from toolchain.services import nvidia
 
+pytestmark = pytest.mark.machine
 H100 = nvidia.Driver("580.65.06", (13, 2), (nvidia.Gpu("NVIDIA H100", 80 * 2**30),))
 
 

@@ -6,6 +6,7 @@ import pytest
 from toolchain import processor
 from toolchain.processor import describe, from_flags, parse_cpuinfo, parse_sysctl, usable_cores
 
+pytestmark = pytest.mark.machine
 # What /proc/cpuinfo says on real machines, cut to the lines that count.
 AMD_EPYC_MILAN = """\
 processor\t: 0

@@ -10,6 +10,7 @@ from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.settings import Settings
 from toolchain.errors import ConfigError
 
+pytestmark = pytest.mark.machine
 PRICES = Prices("EUR", 0.04, 0.005, {"nvidia.com/gpu": 2.5})
 
 

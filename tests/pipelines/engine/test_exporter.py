@@ -12,6 +12,7 @@ from pipelines.engine import exporter, runs
 from pipelines.engine.cost import Prices
 from pipelines.engine.runs import Run, StepRecord, new_run, only_run
 
+pytestmark = pytest.mark.machine
 LINE = "progress: train 1,120/4,480 batches (25 %), 35 s left, loss 0.312, tokens_per_second 2e+03, shift -0.5\n"
 Read = Callable[..., dict[str, float]]
 

@@ -14,6 +14,7 @@ from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
 from toolchain.services.kubernetes import Node, Pod
 
+pytestmark = pytest.mark.machine
 NOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
 POD = Pod(
     name="tidy-1",

@@ -9,6 +9,8 @@ from pipelines.engine import keys
 from pipelines.engine.settings import Settings
 from pipelines.engine.specification import Specification, Task
 
+pytestmark = pytest.mark.machine
+
 
 def task(name: str, step: str = "data.one", **changes: object) -> Task:
     blank = {

@@ -6,6 +6,8 @@ from pipelines.engine import runs
 from pipelines.engine.runs import Busy, StepRecord, all_runs, find_run, new_run, only_run
 from toolchain.errors import ConfigError
 
+pytestmark = pytest.mark.machine
+
 
 def started(folder: Path) -> runs.Run:
     return new_run("tidy", folder, {"a": 1}, [StepRecord("clean", "data.clean", "k")])

@@ -129,7 +129,7 @@ def test_a_version_is_served_by_its_number_and_again_without_the_registry(
     assert label(port, "good") == "good"
     began = time.monotonic()
     port, lines = start("words:1", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < patience.MOST_SECONDS / 2, "a registry that is away is not waited for"
     assert "does not answer; serving version 1 as it was fetched before" in lines[0]
     assert label(port, "good") == "good"
 
@@ -144,7 +144,7 @@ def test_a_server_by_the_name_alone_follows_what_is_promoted_and_starts_again_wi
     Folder(shelf("words", read_settings())).tell(as_bytes(traffic))
     began = time.monotonic()
     while label(port, "good") == "positive":
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         time.sleep(0.2)
     assert label(port, "good") == "good"
     port, lines = start("words", MLFLOW_TRACKING_URI="http://127.0.0.1:9")

@@ -12,6 +12,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.gate import Config, judge, run
 
+pytestmark = pytest.mark.machine
 SCENARIOS = ("batch1-fixed128", "batch8-fixed128")
 
 

@@ -9,6 +9,7 @@ import pytest
 from toolchain.monitor.drift.window import read_window
 from toolchain.services.samples import Place, Subject, head_of, new_name, open_place
 
+pytestmark = pytest.mark.machine
 SUBJECT = Subject(model="reviews", model_version="3", variant="int8", digest="ab" * 32)
 OTHER = Subject(model="reviews", model_version="2", variant="fp32", digest="cd" * 32)
 NOW = time.time()

@@ -11,6 +11,7 @@ from toolchain.release.promote.check import Check
 from toolchain.release.promote.decision import KEEP, PROMOTE, REFUSE, SHADOW, TRY, Push, Verdict, decide
 from toolchain.services.ledger import CANARY, PROMOTED, Entry
 
+pytestmark = pytest.mark.machine
 SAFE, UNSAFE, UNGATED = Verdict(True, "winner on avx2"), Verdict(False, "refused on avx2"), Verdict(False, "not gated")
 PASSED, FAILED, NOTHING_RECORDED = Check(4, 4), Check(4, 3, "1 of 4 recorded rows are answered otherwise"), Check(0, 0)
 SERVING = Entry(action=PROMOTED, version="2", digest="a" * 64, variant="fp32", verdict="winner on avx2")

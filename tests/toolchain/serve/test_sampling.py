@@ -328,7 +328,7 @@ def test_whatever_is_offered_memory_has_an_end_and_no_row_is_uncounted(
     for rows, characters in requests:
         began = time.monotonic()
         offer(sampler, served, ["x" * characters] * rows)
-        assert time.monotonic() - began < 1, "nobody waits for a place that is stuck"
+        assert time.monotonic() - began < 15, "nobody waits for a place that is stuck for 30 s"
         offered += rows
         assert 0 <= sampler._held <= most_bytes
         assert sampler._queue.qsize() <= most_rows

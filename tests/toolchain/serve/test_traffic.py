@@ -165,7 +165,7 @@ def test_told_to_end_while_a_version_is_loading_it_ends_in_time_and_loses_nothin
     time.sleep(0.4)  # it is being loaded now
     began = time.monotonic()
     program.end()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     for client in program.clients:
         client.join()
     assert program.lost == []

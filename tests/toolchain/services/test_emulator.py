@@ -8,6 +8,8 @@ from toolchain.errors import ServiceError
 from toolchain.processor import from_flags, parse_cpuinfo
 from toolchain.services import emulator
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -10,6 +10,7 @@ from pipelines.engine.schedules.files import Schedule
 from pipelines.engine.schedules.here import Memory, Scheduler, is_under_way, submit
 from pipelines.engine.settings import Settings
 
+pytestmark = pytest.mark.machine
 NIGHTLY = Schedule("nightly", "prepare", "30 2 * * *", "UTC")
 HOURLY = Schedule("hourly", "prepare", "0 * * * *", "UTC")
 

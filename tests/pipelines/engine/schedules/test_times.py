@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipelines.engine.schedules.times import _field, check_cron, next_time, utc_cron, zone_of
 from toolchain.errors import ConfigError
 
+pytestmark = pytest.mark.machine
 BERLIN = "Europe/Berlin"
 
 
@@ -28,7 +29,7 @@ def searched(hour: int, minute: int, weekdays: set[int], zone: str, after: datet
     minute=st.integers(0, 59),
     weekdays=st.sets(st.integers(0, 6), min_size=1),
     zone=st.sampled_from([BERLIN, "America/New_York", "Asia/Kolkata", "UTC"]),
-    after=st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),
+    after=st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - it takes naive ones
 )
 def test_the_next_time_is_the_first_minute_that_the_clock_of_the_zone_shows(hour, minute, weekdays, zone, after):
     cron = f"{minute} {hour} * * {','.join(map(str, sorted(weekdays)))}"

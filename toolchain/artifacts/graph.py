@@ -4,7 +4,7 @@ Protobuf, in which ONNX is written, ends at 2 GiB. Larger weights stand in a sec
 data"), which ONNX Runtime and OpenVINO find by the name in the first one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def load_graph(source: Path) -> Any:
     except Exception as error:  # protobuf's DecodeError and onnx's own share no base
         raise ArtifactError(f"{source} is not an ONNX graph; export the model again") from error
     try:
-        for tensor in model.graph.initializer:
+        for tensor in _tensors(model.graph):
             if onnx.external_data_helper.uses_external_data(tensor):
                 _read(tensor, source.parent)
     except (OSError, ValueError, KeyError) as error:
@@ -74,4 +74,13 @@ def save_graph(model: Any, target: Path, properties: Mapping[str, str]) -> None:
 
 def needs_two_files(model: Any) -> bool:
     """Return whether the weights of ``model`` are more than one file can hold."""
-    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > MAX_FILE_BYTES
+    return sum(len(tensor.raw_data) for tensor in _tensors(model.graph)) > MAX_FILE_BYTES
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Yield every tensor in ``graph``: initializers, constants of nodes, and those of graphs within nodes."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from [attribute.t] if attribute.HasField("t") else attribute.tensors
+        for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            yield from _tensors(inner)

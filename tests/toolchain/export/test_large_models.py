@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from toolchain.artifacts import graph
@@ -15,7 +16,7 @@ from toolchain.errors import ArtifactError
 from toolchain.export.onnx import Config, run
 from toolchain.export.torchserve import Config as Archive
 from toolchain.export.torchserve import run as archive
-from toolchain.inference import open_session
+from toolchain.inference import OnnxRuntimeSession, open_session
 from toolchain.optimize.quantize import METHODS, PICTURE_METHODS
 from toolchain.optimize.quantize import Config as Quantization
 from toolchain.optimize.quantize import run as quantize
@@ -122,6 +123,34 @@ def test_a_graph_is_written_over_another_one(large: Variants, tmp_path: Path):
     for _ in range(2):
         save_graph(load_graph(large.reference.weights), tmp_path / "model.onnx", {"variant": "again"})
     assert (tmp_path / DATA).stat().st_size == (large.reference.path / DATA).stat().st_size
-    assert {entry.key: entry.value for entry in load_graph(tmp_path / "model.onnx").metadata_props}[
-        "variant"
-    ] == "again"
+    about = {entry.key: entry.value for entry in load_graph(tmp_path / "model.onnx").metadata_props}
+    assert about["variant"] == "again"
+
+
+def test_constants_of_nodes_are_read_from_the_second_file_too(large: Variants, tmp_path: Path):
+    model = load_graph(large.reference.weights)  # ONNX Runtime's tools write constants of nodes there, we do not
+    onnx.save(
+        model,
+        tmp_path / "theirs.onnx",
+        save_as_external_data=True,
+        location="theirs.data",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    save_graph(load_graph(tmp_path / "theirs.onnx"), tmp_path / "ours.onnx", {})
+    (tmp_path / "theirs.data").unlink()
+    preprocessor = preprocessor_of(large.reference)
+    feeds = preprocessor.stack(preprocessor.prepare(["a fine film", "a dull and endless one"]))
+    graphs = (tmp_path / "ours.onnx", large.reference.weights)
+    ours, expected = (OnnxRuntimeSession(file, threads=1).run(feeds) for file in graphs)
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_weights_that_are_not_there_or_elsewhere_are_refused(large: Variants, tmp_path: Path):
+    lone = tmp_path / "model.onnx"
+    lone.write_bytes(large.reference.weights.read_bytes())
+    with pytest.raises(ArtifactError, match=r"the weights of .* cannot be read: .*No such file"):
+        load_graph(lone)
+    lone.write_bytes(lone.read_bytes().replace(DATA.encode(), b"../" + DATA.encode()[3:]))
+    with pytest.raises(ArtifactError, match="is outside of its folder"):
+        load_graph(lone)

@@ -21,6 +21,7 @@ from toolchain.errors import ConfigError
 from toolchain.serve.door import Door, too_large
 from toolchain.serve.fleet import Fleet
 from toolchain.serve.grpc_messages import answer_of, body_of, metadata_of
+from toolchain.serve.grpc_reading import Reading
 from toolchain.serve.inference_protocol import SERVER, describe, infer, named
 from toolchain.serve.metrics import Stopwatch
 from toolchain.serve.problems import Problem, tell_place
@@ -30,6 +31,15 @@ from toolchain.serve.settings import Settings
 INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 OPEN = ("ServerLive", "ServerReady", "Check")  # what needs no token: no row passes
 IDENTITY_ONLY = 1  # the bit of "not compressed": a small message that grows to gigabytes is not unpacked
+MAX_STREAMS = 100  # requests of one connection at a time; clients wait with more (RFC 9113 10.5)
+IDLE_SECONDS = 75.0  # for which a connection may have no request, as over HTTP
+PING_SECONDS, PONG_SECONDS = 60.0, 20.0  # between signs of life of a client, and for one to come
+LEAST_MESSAGE_BYTES = 64 * 1024  # that gRPC takes in; what is larger than a body may be is refused with a word
+SLOTS = 16  # messages that are read at once at least
+PROBE_SLOTS, PROBE_SECONDS = (
+    4,
+    0.1,
+)  # messages of probes at once; without one, the whole server is meant
 CONNECTION_SECONDS = 300.0  # then a client connects anew, and meets the pods that have come meanwhile; no call is lost
 ON_THE_WAY_SECONDS = (
     0.05  # a client's deadline ends before the server's count of it, which begins when the call arrives
@@ -38,6 +48,7 @@ CODES = {  # by the HTTP status that means the same
     **dict.fromkeys((400, 415, 422), grpc.StatusCode.INVALID_ARGUMENT),
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     **dict.fromkeys((413, 429), grpc.StatusCode.RESOURCE_EXHAUSTED),
     499: grpc.StatusCode.CANCELLED,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -54,20 +65,33 @@ async def listen(fleet: Fleet, door: Door) -> tuple[grpc.aio.Server, int]:
         ConfigError: the port is taken, or the certificate is none.
     """
     settings = fleet.settings
-    server = grpc.aio.server(
-        handlers=Protocol(fleet, door).handlers(),
-        options=(
-            ("grpc.max_receive_message_length", settings.body_bytes),
-            ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
-            ("grpc.so_reuseport", 0),  # else two servers share a port, unnoticed
-            ("grpc.max_connection_age_ms", int(1000 * CONNECTION_SECONDS)),
-        ),
-        maximum_concurrent_rpcs=settings.connections,
-    )
+    most = max(LEAST_MESSAGE_BYTES, door.most_body_bytes)
+    reading = Reading(max(SLOTS, settings.held_bytes // most), settings.body_seconds)
+    server = grpc.aio.server(handlers=Protocol(fleet, door, reading).handlers(), options=_options(settings, most))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
     await server.start()
     return server, port
+
+
+def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
+    """Return what bounds a connection, of which a message may have ``most`` bytes."""
+    seconds = {
+        "grpc.server_handshake_timeout_ms": settings.body_seconds,
+        "grpc.max_connection_idle_ms": IDLE_SECONDS,
+        "grpc.max_connection_age_ms": CONNECTION_SECONDS,
+        "grpc.max_connection_age_grace_ms": settings.body_seconds + settings.deadline_seconds,
+        "grpc.keepalive_time_ms": PING_SECONDS,
+        "grpc.keepalive_timeout_ms": PONG_SECONDS,
+    }
+    return [
+        *((name, int(1000 * value)) for name, value in seconds.items()),
+        ("grpc.max_receive_message_length", most),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.max_allowed_incoming_connections", settings.connections),
+        ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
+        ("grpc.so_reuseport", 0),  # else two servers share a port, unnoticed
+    ]
 
 
 @dataclass
@@ -93,8 +117,9 @@ Answer = Callable[[Any, Call], Awaitable[Message]]
 class Protocol:
     """The methods of the protocol, answered for ``fleet`` as ``door`` lets in."""
 
-    def __init__(self, fleet: Fleet, door: Door) -> None:
-        self._fleet, self._door = fleet, door
+    def __init__(self, fleet: Fleet, door: Door, reading: Reading) -> None:
+        self._fleet, self._door, self._reading = fleet, door, reading
+        self._probes = 0  # whose message is being read
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return what a server of gRPC takes."""
@@ -115,14 +140,18 @@ class Protocol:
         )
 
     def _handler(self, route: str, kind: type[Message], answer: Answer) -> "grpc.RpcMethodHandler[bytes, Message]":
-        """Return the handler of one method. It takes bytes, so that a message which is none is told as any problem."""
+        """Return the handler of one method. It takes bytes, so that a message which is none is told as any problem.
 
-        async def handle(content: bytes, context: Context) -> Message:
+        It is called before the message has come, as that of a stream of messages: a token is looked at first.
+        """
+
+        async def handle(messages: object, context: Context) -> Message:
             call = Call(context, _request_id(context))
             watch = Stopwatch()
             self._door.in_flight += 1
             try:
-                self._admit(route, content, call)
+                self._check_token(route, call)
+                content = await self._content(route, kind, call)
                 response = await answer(_parsed(kind, content), call)
                 call.status = 200
                 return response
@@ -134,16 +163,41 @@ class Protocol:
             finally:
                 self._leave(route, call, watch.seconds)
 
-        return grpc.unary_unary_rpc_method_handler(handle, None, _serialized)
+        return grpc.stream_unary_rpc_method_handler(handle, None, _serialized)
 
-    def _admit(self, route: str, content: bytes, call: Call) -> None:
+    def _check_token(self, route: str, call: Call) -> None:
         given = _metadata(call.context).get("authorization", "")
-        if route.rpartition("/")[2] not in OPEN and not self._door.admits(given.encode()):
+        if not _is_open(route) and not self._door.admits(given.encode()):
             raise Problem(401, "send a known token as metadata authorization: Bearer TOKEN")
+
+    async def _content(self, route: str, kind: type[Message], call: Call) -> bytes:
+        """Return the message as it came."""
+        if not kind.DESCRIPTOR.fields:  # it says nothing: whoever asks is answered at once
+            return b""
+        if _is_open(route):
+            return await self._probe_content(call)
+        content = await self._reading.read(call.context.read)
+        if not isinstance(content, bytes):
+            raise Problem(400, "the request holds no message")
         if len(content) > self._door.most_body_bytes:
             raise Problem(413, too_large(self._door.most_body_bytes))
         self._door.take(len(content))
         call.bytes = len(content)
+        return content
+
+    async def _probe_content(self, call: Call) -> bytes:
+        """Return the message of a probe, b"" where it does not come at once: no probe waits for others."""
+        if self._probes >= PROBE_SLOTS:
+            return b""
+        self._probes += 1
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                content = await call.context.read()
+            return content if isinstance(content, bytes) else b""
+        except TimeoutError:
+            return b""
+        finally:
+            self._probes -= 1
 
     def _leave(self, route: str, call: Call, seconds: float) -> None:
         self._door.in_flight -= 1
@@ -201,6 +255,10 @@ def _add_port(server: grpc.aio.Server, address: str, settings: Settings) -> int:
         return int(server.add_insecure_port(address))
     except RuntimeError as error:
         raise ConfigError(f"cannot listen for gRPC at {address}: name another with --grpc-port") from error
+
+
+def _is_open(route: str) -> bool:
+    return route.rpartition("/")[2] in OPEN
 
 
 def _request_id(context: Context) -> str:

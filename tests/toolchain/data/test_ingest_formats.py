@@ -150,10 +150,17 @@ def test_a_country_is_no_missing_label(read: Read):
 
 
 def test_codes_in_other_columns_keep_their_digits(tmp_path: Path):
-    (tmp_path / "a.csv").write_text("text,zip,account,size\nx,01067,12345678901234567890,5\n")
+    (tmp_path / "a.csv").write_text("text,zip,account,post,size\nx,01067,12345678901234567890,1234567890123456789,5\n")
     run(tmp_path / "out", Config(source=str(tmp_path / "a.csv"), label_column="", columns=["*"]))
     assert open_dataset(tmp_path / "out").table("all").to_pylist() == [
-        {"text": "x", "zip": "01067", "account": "12345678901234567890", "size": 5, "row": 0}
+        {
+            "text": "x",
+            "zip": "01067",
+            "account": "12345678901234567890",
+            "post": 1234567890123456789,
+            "size": 5,
+            "row": 0,
+        }
     ]
 
 

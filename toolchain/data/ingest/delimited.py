@@ -24,7 +24,8 @@ from toolchain.errors import DataError
 BLOCK_BYTES = 1 << 20  # of CSV parsed at once, 8 of them in memory; no row may be longer
 # What stands for a missing number; the same word in a column of words is one ("NA" is Namibia).
 NULLS = pa.array(["NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan", "-nan", "None", r"\N", "<NA>"])
-CODE = r"^\s*[+-]?(0\d|\d{16})"  # digits of which a number would lose some, or the zeros before them
+CODE_DIGITS = 16  # of which a float keeps 15 for sure
+ZEROS, ZEROS_OR_LONG = r"^\s*[+-]?0\d", rf"^\s*[+-]?(0\d|\d{{{CODE_DIGITS}}})"  # codes that a number would cut
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,20 @@ def _converted(values: pa.Array, name: str, kind: pa.DataType) -> pa.Array:
     try:
         converted = pc.utf8_trim_whitespace(values).cast(kind)
     except pa.ArrowInvalid as error:
-        raise WrongTypeError(name, kind, pa.string() if _has_codes(values) else None) from error
-    if not pa.types.is_boolean(kind) and _has_codes(values):
+        raise WrongTypeError(name, kind, pa.string() if _has_codes(values, pa.float64()) else None) from error
+    if not pa.types.is_boolean(kind) and _has_codes(values, kind):
         raise WrongTypeError(name, kind, pa.string())
     return converted
 
 
-def _has_codes(values: pa.Array) -> bool:
-    return bool(pc.any(pc.match_substring_regex(values, CODE)).as_py())
+def _has_codes(values: pa.Array, kind: pa.DataType) -> bool:
+    """Whether one of ``values`` begins with zeros, or has more digits than a float ``kind`` keeps."""
+    lengths = pc.binary_length(values)
+    short_enough = pa.types.is_integer(kind) or (pc.max(lengths).as_py() or 0) < CODE_DIGITS
+    plain = pc.and_(pc.greater(values, "1"), pc.less(values, ":"))  # begins with 1 to 9, as text is ordered
+    if short_enough and pc.all(pc.or_(plain, pc.equal(lengths, 1))).as_py():
+        return False  # of most columns of numbers, without a search in each value
+    return bool(pc.any(pc.match_substring_regex(values, ZEROS if pa.types.is_integer(kind) else ZEROS_OR_LONG)).as_py())
 
 
 @contextmanager

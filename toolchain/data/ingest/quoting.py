@@ -82,16 +82,17 @@ class QuoteChecker:
     def _check(self, data: bytes, final: bool = False) -> None:
         held = b"" if final or not data.endswith(b"\r") else b"\r"  # half of a line break, perhaps
         data = data[: len(data) - len(held)]
-        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        breaks = _line_ends(data)
+        end = int(breaks[-1]) + 1 if len(breaks) else 0
         if QUOTE in data:
-            strict = None if self.shape.escaped else self._strict(data, final)
+            strict = None if self.shape.escaped else self._strict(data, breaks, final)
             end = self._lexed(data, final) if strict is None else strict
-        self._line += self._lines(data, end)
+        self._line += int(np.searchsorted(breaks, end))
         self._rest = data[end:] + held
         if len(self._rest) > MAX_FIELD_BYTES and QUOTE in self._rest:
             self._unclosed(data, end)
 
-    def _strict(self, data: bytes, final: bool) -> int | None:
+    def _strict(self, data: bytes, breaks: Positions, final: bool) -> int | None:
         """Return where the last whole row of ``data`` ends; None where marks stand elsewhere than around fields."""
         values = np.frombuffer(data, np.uint8)
         marks = np.flatnonzero(values == QUOTE[0])
@@ -101,8 +102,6 @@ class QuoteChecker:
         after = values[np.minimum(marks[1::2] + 1, len(values) - 1)]
         if not (self.shape.outer[before].all() and self.shape.outer[after].all()):
             return None
-        line_feeds = values == b"\n"[0]
-        breaks = np.flatnonzero(line_feeds | (values == b"\r"[0]) if b"\r" in data else line_feeds)
         inside = np.searchsorted(marks, breaks) % 2 == 1
         outside = breaks[~inside]
         end = int(outside[-1]) + 1 if len(outside) else 0
@@ -131,17 +130,19 @@ class QuoteChecker:
             instead, fault = "backslash", "a backslash precedes a quotation mark inside a field"
         else:
             instead, fault = self._unquoted(data), "a quoted field goes on after its closing quotation mark"
-        raise QuotingError(self._line + self._lines(data, match.start()), f"{fault}: {_excerpt(data, close)}", instead)
+        raise QuotingError(
+            self._line + len(_line_ends(data[: match.start()])), f"{fault}: {_excerpt(data, close)}", instead
+        )
 
     def _unclosed(self, data: bytes, position: int) -> None:
         fault = f"a quotation mark may never be closed: {_excerpt(data, data.find(QUOTE, position))}"
-        raise QuotingError(self._line + self._lines(data, position), fault, self._unquoted(data))
+        raise QuotingError(self._line + len(_line_ends(data[:position])), fault, self._unquoted(data))
 
     def _check_fields(self, data: bytes, spans: Spans) -> None:
         for row, begin, end in spans:
             if self._may_hold_row(data[begin + 1 : end]) and self._holds_row(data, row, begin, end):
                 fault = f"a quoted field holds line breaks and whole rows: {_excerpt(data, begin)}"
-                raise QuotingError(self._line + self._lines(data, begin), fault, self._unquoted(data))
+                raise QuotingError(self._line + len(_line_ends(data[:begin])), fault, self._unquoted(data))
 
     def _may_hold_row(self, content: bytes) -> bool:
         known = self.shape.known_label
@@ -178,10 +179,16 @@ class QuoteChecker:
         halves = sum(field.startswith(QUOTE) != field.endswith(QUOTE) or field == QUOTE for field in fields)
         return "none" if halves >= quoted else ""
 
-    @staticmethod
-    def _lines(data: bytes, end: int) -> int:
-        feeds, returns = data.count(b"\n", 0, end), data.count(b"\r", 0, end)
-        return feeds + returns - (data.count(b"\r\n", 0, end) if returns else 0)
+
+def _line_ends(data: bytes) -> Positions:
+    """Return where the lines of ``data`` end: at \\n, and at \\r where no \\n follows."""
+    values = np.frombuffer(data, np.uint8)
+    ends = values == b"\n"[0]
+    if b"\r" in data:
+        returns = values == b"\r"[0]
+        returns[:-1] &= ~ends[1:]
+        ends |= returns
+    return np.flatnonzero(ends)
 
 
 def _spans(end: int, marks: Positions, breaks: Positions, outside: Positions) -> Spans:

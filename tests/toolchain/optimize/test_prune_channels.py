@@ -16,7 +16,7 @@ from toolchain.artifacts.network import (
     save_network,
 )
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ArtifactError, ConfigError, DataError, TrainingError
+from toolchain.errors import ArtifactError, ConfigError, DataError, TrainingError, UnprunableError
 from toolchain.optimize.prune import Config, run
 from toolchain.optimize.prune.channels import check_layers, count_multiplications, normalise_again, remove
 from toolchain.pixels import Pixels
@@ -150,6 +150,12 @@ def test_normalisation_is_that_of_the_batches_that_were_seen():
 def test_a_network_with_other_kinds_of_layers_is_refused():
     with pytest.raises(ArtifactError, match="only networks of convolutions, linear layers and batch normalisation"):
         check_layers(network_of("timm:vit_tiny_patch16_224"))
+
+
+def test_a_network_whose_groups_have_no_end_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("toolchain.optimize.prune.channels.MAX_ANALYSIS_S", 0.5)
+    with pytest.raises(UnprunableError, match=r"rexnet_100 cannot be pruned: .*was not found in 0\.5 s; take"):
+        remove(network_of("timm:rexnet_100"), architecture("timm:rexnet_100"), 0.5)
 
 
 def test_a_network_is_refused_before_pictures_are_read(digits: Path, tmp_path: Path):

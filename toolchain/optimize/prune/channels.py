@@ -8,7 +8,10 @@ First-order Taylor importance was tried and left out: with half of its channels 
 """
 
 import copy
-from collections.abc import Iterable
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 # Channels are kept in multiples of this: AVX2 takes 8 float32 at once, and a remainder costs as much.
 CHANNELS_AT_ONCE = 8
 MOMENTUM = 0.1  # of batch normalisation while it learns again: PyTorch's own
+# DenseNet-121 takes 5 s on a busy core; the groups of ReXNet and ResNeSt, whose sums cover parts of tensors, grow
+# without an end in sight.
+MAX_ANALYSIS_S = 300.0
 TOLERANCE = 1e-3  # of logits, between the pruned network in memory and the one that is built anew from its weights
 
 
@@ -105,20 +111,40 @@ def remove(network: "Module", architecture: Architecture, kept: float) -> None:
 
     device = next(network.parameters()).device
     try:
-        torch_pruning.pruner.BasePruner(
-            network,
-            _picture(architecture).to(device),
-            importance=torch_pruning.importance.GroupMagnitudeImportance(),
-            pruning_ratio=1 - kept,
-            round_to=CHANNELS_AT_ONCE,
-            ignored_layers=[network.get_submodule(head_name(network, architecture.classes))],
-        ).step()
+        with _deadline(MAX_ANALYSIS_S):
+            torch_pruning.pruner.BasePruner(
+                network,
+                _picture(architecture).to(device),
+                importance=torch_pruning.importance.GroupMagnitudeImportance(),
+                pruning_ratio=1 - kept,
+                round_to=CHANNELS_AT_ONCE,
+                ignored_layers=[network.get_submodule(head_name(network, architecture.classes))],
+            ).step()
         _check_loadable(network, architecture)
     except ToolchainError:
         raise
     except Exception as error:  # torch-pruning raises whatever its parts raise at a graph that it cannot follow
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise UnprunableError(f"{architecture.name} cannot be pruned: {reason}; take method none") from error
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block after ``seconds``; in the main thread only, where Python delivers signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"which channels hang together was not found in {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def count_multiplications(network: "Module", architecture: Architecture) -> int:

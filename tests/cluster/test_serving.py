@@ -276,7 +276,7 @@ def test_a_rolling_update_loses_no_request(release: Cluster, caller: Callable[[]
 def test_a_rollback_takes_seconds_and_loses_no_request(
     release: Cluster, models: dict[str, str], caller: Callable[[], dict[str, Any]]
 ) -> None:
-    before, pods = caller(), release.kubectl("get", "pods", "--output=name")
+    before, pods = caller(), set(release.kubectl("get", "pods", "--output=name").split())
     _, seconds = pipelines("rollback", WORDS, "--engine", "cluster", "--reason", "to see how long it takes")
     print(f"a rollback took {seconds:.1f} s")
     assert seconds < 60  # most of it starts Python and reaches MLflow; the pods follow in 3 s
@@ -284,7 +284,8 @@ def test_a_rollback_takes_seconds_and_loses_no_request(
     told = none_lost(caller, before)
     assert told["answered"]["1"] > before["answered"]["1"]
     assert columns(release, "version", "digest") == ["1", models["1"][:12]]
-    assert release.kubectl("get", "pods", "--output=name") == pods, "no pod was started for it"
+    started = set(release.kubectl("get", "pods", "--output=name").split()) - pods
+    assert not started, "no pod was started for it"  # one that an earlier update replaced may have ended meanwhile
 
 
 def test_a_pod_that_is_deleted_is_replaced_and_loses_no_request(

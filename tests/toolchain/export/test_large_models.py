@@ -154,3 +154,27 @@ def test_weights_that_are_not_there_or_elsewhere_are_refused(large: Variants, tm
     lone.write_bytes(lone.read_bytes().replace(DATA.encode(), b"../" + DATA.encode()[3:]))
     with pytest.raises(ArtifactError, match="is outside of its folder"):
         load_graph(lone)
+
+
+def test_it_travels_through_mlflow_and_is_served(
+    large: Variants, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from fastapi.testclient import TestClient
+
+    from toolchain.serve.application import build
+    from toolchain.serve.fleet import fixed
+    from toolchain.serve.served import load
+    from toolchain.serve.settings import Settings
+    from toolchain.services.mlflow import Tracker
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    tracker = Tracker()
+    run_id = tracker.create_run("large", "large", {}, 0)
+    tracker.upload(run_id, large.reference.path, "variants/fp32")
+    fetched = tracker.download(run_id, "variants/fp32", tmp_path / "fetched")
+    assert open_model(fetched).digest == large.reference.digest
+    served = load(Settings(model=fetched, name="large", version="1"))
+    with TestClient(build(fixed(served)), "http://127.0.0.1") as client:
+        answer = client.post("/predict", json={"texts": ["a fine film"]})
+    assert answer.status_code == 200, answer.text

@@ -1,18 +1,22 @@
 """Redaction: addresses as they may be recorded, printed and logged, without the secrets that URLs can hold.
 
 A URL can hold a password before its host (RFC 3986, 3.2.1) and a signature or token among its parameters: presigned
-addresses of S3 (X-Amz-Signature), Google Cloud Storage (X-Goog-Signature), Azure (sig) and CloudFront (Signature).
+addresses of S3 (X-Amz-Signature), Google Cloud Storage (X-Goog-Signature), Azure (sig), CloudFront (Signature),
+Tencent (q-signature) and Akamai (hdnts); Oracle Cloud's have it in the path.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>\\^`{|}]+", re.IGNORECASE)
 USER = re.compile(r"(?<=://)[^/?#]*@")  # up to the last @ before the path: a password may hold one
+PREAUTHENTICATED = re.compile(r"(?<=/p/)[^/?#]+(?=/n/[^/]+/b/)")  # Oracle Cloud's token, which is part of the path
 PARAMETER = re.compile(r"(?P<name>[^=&;?#]+)=(?P<value>[^&;#]*)")
 SECRET = re.compile(
-    r"sig|token|key|secret|credential|passw|pwd|auth|session|policy|jwt|sas|code|access|acl|^x-(amz|goog|ms)-|^s[eiprtv]$",
+    r"sig|token|key|secret|credential|pass|pwd|^pw$|auth|session|policy|jwt|sas|code|access|acl|hmac|^hdn|bearer|ticket"
+    r"|^otp$|^x-(amz|goog|ms)-|^q-ak$|^s[eiprtv]$",
     re.IGNORECASE,
 )
 LONGEST_PLAIN = 40  # characters of a value that identifies a file rather than proves a right: no signature is as short
@@ -38,10 +42,12 @@ def redacted(value: Any) -> Any:
 def _redact_url(url: str) -> str:
     address, mark, fragment = url.partition("#")
     address, question, query = USER.sub("", address).partition("?")
+    address = PREAUTHENTICATED.sub(REMOVED, address)
     parts = [address, question, PARAMETER.sub(_redact_parameter, query)]
     return "".join([*parts, mark, PARAMETER.sub(_redact_parameter, fragment)])
 
 
 def _redact_parameter(found: re.Match[str]) -> str:
-    secret = SECRET.search(found["name"]) or len(found["value"]) > LONGEST_PLAIN
+    value = unquote(found["value"])  # perhaps a URL in its turn
+    secret = SECRET.search(unquote(found["name"])) or len(found["value"]) > LONGEST_PLAIN or redact(value) != value
     return f"{found['name']}={REMOVED}" if secret else found[0]

@@ -28,6 +28,9 @@ PRESIGNED = {
     "https://user:hunter2@example.com/rows.csv": ("hunter2", "user"),
     "https://ghp_0123456789@example.com/rows.csv": ("ghp_0123456789",),
     "https://example.com/rows.csv?access_token=abc123#token=xyz789": ("abc123", "xyz789"),
+    "https://b.cos.ap-guangzhou.myqcloud.com/rows.csv?q-ak=AKIDEXAMPLE&q-signature=57a8b1": ("AKIDEXAMPLE", "57a8b1"),
+    "https://example.com/rows.csv?hdnts=exp=1~acl=/*~hmac=a9f1&pw=hunter2&pass=hunter3": ("a9f1", "hunter2", "hunter3"),
+    "https://example.com/get?url=https%3A%2F%2Fuser%3Ahunter2%40example.com%2F": ("hunter2",),
     "https://example.com/download?id=0123456789012345678901234567890123456789012345": ("0123456789012345",),
 }
 
@@ -64,6 +67,14 @@ def test_redacting_twice_changes_nothing_more(text: str):
 def test_no_password_and_no_signature_survives(secret: str):
     url = f"https://ann:{secret}@example.com/a?X-Amz-Signature={secret}&sig={secret}"
     assert secret not in redact(url).replace("REDACTED", "")
+
+
+def test_the_token_in_the_path_of_oracles_preauthenticated_requests_is_removed():
+    base = "https://objectstorage.us-ashburn-1.oraclecloud.com"
+    assert (
+        redact(f"{base}/p/Xa9_secret/n/space/b/bucket/o/rows.csv") == f"{base}/p/REDACTED/n/space/b/bucket/o/rows.csv"
+    )
+    assert redact(f"{base}/p/rows.csv") == f"{base}/p/rows.csv"
 
 
 def test_settings_are_redacted_at_any_depth():

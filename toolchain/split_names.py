@@ -36,6 +36,11 @@ def split_in(name: str) -> str | None:
     return _joint(_words(name))
 
 
+def without_split(name: str) -> str:
+    """Return the words of ``name`` without those that mean a split, and without fillers."""
+    return " ".join(word for word in _words(name) if word not in WORDS and word not in FILLERS)
+
+
 def _words(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # trainImages
     return [_bare(word) for word in WORD.findall(spaced.casefold())]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.data.pictures import Config, run
@@ -115,3 +116,31 @@ def test_a_folder_of_parquet_parts_is_read_by_the_splits_in_their_names(tmp_path
     run(tmp_path / "dataset", Config(source=str(tmp_path / "set")))
     dataset = open_dataset(tmp_path / "dataset")
     assert {split: dataset.rows(split) for split in dataset.splits} == {"test": 1, "train": 2}
+
+
+def drawn(root: Path, *folders: str) -> Path:
+    for number, folder in enumerate(folders):
+        (root / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(root / folder / "a.png")
+    return root
+
+
+@pytest.mark.parametrize("name", ["seg_{0}/seg_{0}", "seg_{0}", "{0} flowers", "{0}/{0}"])
+def test_folders_that_differ_in_the_word_for_a_split_are_splits(tmp_path: Path, name: str):
+    folders = [f"{name.format(split)}/{label}" for split in ("train", "test") for label in ("cat", "dog")]
+    run(tmp_path / "dataset", Config(source=str(drawn(tmp_path / "set", *folders))))
+    dataset = open_dataset(tmp_path / "dataset")
+    assert (dataset.labels, dataset.rows("train"), dataset.rows("test")) == (("cat", "dog"), 2, 2)
+
+
+def test_classes_whose_names_hold_a_split_beside_other_words_stay_classes(tmp_path: Path):
+    run(tmp_path / "dataset", Config(source=str(drawn(tmp_path / "set", "train station", "test strip", "tower"))))
+    assert open_dataset(tmp_path / "dataset").labels == ("test strip", "tower", "train station")
+
+
+def test_splits_inside_class_folders_are_asked_about(tmp_path: Path):
+    source = str(drawn(tmp_path / "set", "cat/train", "cat/test", "dog/train", "dog/test"))
+    with pytest.raises(DataError, match=r"'test', 'train'\) inside the class folder 'cat'.*split_folders=no"):
+        run(tmp_path / "dataset", Config(source=source))
+    run(tmp_path / "dataset", Config(source=source, split_folders="no"))
+    assert open_dataset(tmp_path / "dataset").rows("all") == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
 from toolchain.image_files import IMAGE_ENDINGS, files_in, files_under, folders_in, list_files, readable
-from toolchain.split_names import TEST, TRAIN, VALIDATION, split_of
+from toolchain.split_names import TEST, TRAIN, VALIDATION, split_in, split_of, without_split
 
 AUTO, YES, NO = "auto", "yes", "no"  # whether folders with names of splits are splits
 ORDER = (TEST, VALIDATION, TRAIN, UNSPLIT)  # the test's first: of two pictures that are the same it stays
@@ -56,7 +56,10 @@ def open_class_folders(folder: Path, uri: str, split_folders: str = AUTO) -> Ope
     splits = {} if split_folders == NO else _split_folders(root, uri, split_folders)
     skipped: dict[str, list[str]] = {}
     parts = []
-    for split, place in (splits or {UNSPLIT: root}).items():
+    if not splits and split_folders == AUTO:
+        _check_inner(root, uri)
+    for split, outer in (splits or {UNSPLIT: root}).items():
+        place = _without_same(outer, split)
         loose = files_in(place, *IMAGE_ENDINGS)
         flat = split not in (TRAIN, UNSPLIT) and loose and not folders_in(place)
         _note(skipped, UNLABELLED if flat else OUTSIDE, loose, folder)
@@ -77,7 +80,7 @@ def _without_wrappers(folder: Path) -> Path:
 
 def _split_folders(root: Path, uri: str, split_folders: str) -> dict[str, Path]:
     """Return the folders of splits in ``root``, by split; {} where its folders are classes."""
-    named = [(split_of(path.name), path) for path in folders_in(root)]
+    named = _named(folders_in(root))
     splits: dict[str, Path] = {}
     for split, path in named:
         if split in splits:
@@ -92,6 +95,44 @@ def _split_folders(root: Path, uri: str, split_folders: str) -> dict[str, Path]:
     elif split_folders == YES:
         raise DataError(f"{uri} has no folder that is called train; rename one, or set split_folders=auto")
     return {split: splits[split] for split in ORDER if split in splits}
+
+
+def _named(folders: list[Path]) -> list[tuple[str | None, Path]]:
+    """Return ``folders``, each with the split that its name means.
+
+    Names that mean none as a whole, such as seg_train and seg_test, do where they differ in the split's word alone.
+    """
+    named = [(split_of(path.name), path) for path in folders]
+    within: dict[str, dict[str, Path]] = {}
+    for split, path in named:
+        word = None if split else split_in(path.name)
+        if word:
+            within.setdefault(without_split(path.name), {})[word] = path
+    for alike in within.values():
+        if TRAIN in alike and len(alike) > 1:
+            found = {path: word for word, path in alike.items()}
+            named = [(split or found.get(path), path) for split, path in named]
+    return named
+
+
+def _without_same(folder: Path, split: str) -> Path:
+    """Return the folder of classes in ``folder`` of ``split``: archives unpack to seg_train/seg_train/cat."""
+    inner = folders_in(folder)
+    while split != UNSPLIT and len(inner) == 1 and split_in(inner[0].name) == split and folders_in(inner[0]):
+        folder, inner = inner[0], folders_in(inner[0])
+    return folder
+
+
+def _check_inner(root: Path, uri: str) -> None:
+    """Raise DataError where each class has folders of splits: read as one, test images would be learned from."""
+    for path in folders_in(root):
+        splits = {split: inner.name for inner in folders_in(path) if (split := split_of(inner.name))}
+        if TRAIN in splits and len(splits) > 1:
+            names = ", ".join(repr(name) for name in splits.values())
+            raise DataError(
+                f"{uri} has folders named as splits ({names}) inside the class folder {path.name!r}; move the classes "
+                "into folders of splits, or set split_folders=no to read each class as one"
+            )
 
 
 def _check_splits(splits: dict[str, Path], others: list[Path], uri: str, split_folders: str) -> None:

@@ -258,7 +258,7 @@ def _by_text(listed: list[Any], used: list[Any]) -> dict[str, Any]:
 
     Where some are listed, others may be wrong on purpose, and nothing is guessed.
     """
-    known = set(listed)
+    known, used = set(listed), [id_ for id_ in used if id_ is not None]
     if not used or any(id_ in known for id_ in used):
         return {}
     return {str(id_): id_ for id_ in reversed(listed)}

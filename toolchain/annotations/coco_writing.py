@@ -20,7 +20,7 @@ def write(folder: Path, collection: Collection, pictures: Iterator[Picture]) -> 
     """Write ``pictures`` to ``folder`` as annotations/instances_SUBSET.json; their files are not copied."""
     said = of_format(collection.about, COCO)
     categories = _categories(collection.labels, said.pop("categories", []), collection.about.get(KEYPOINTS) or {})
-    ids = {category["name"]: category["id"] for category in categories}
+    ids = {str(category["name"]): category["id"] for category in categories}
     values: dict[str, _Written] = defaultdict(_Written)
     for picture in pictures:
         values[subset_of(picture, SUBSETS)].add(picture, ids)

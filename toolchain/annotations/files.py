@@ -56,6 +56,9 @@ def parse_xml(path: Path) -> "Element":
         raise DataError(f"{path} is not XML: {error}; export the annotations again") from error
     if root is None:
         raise DataError(f"{path} is empty; export the annotations again")
+    if root.tag.startswith("{"):  # a namespace, which no format of annotations has
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]
     return root
 
 

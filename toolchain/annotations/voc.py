@@ -99,7 +99,8 @@ class _Seen:
             self.images.add(image)
         self.database = self.database or (root.findtext("source/database") or "").strip()
         for thing in root.iterfind("object"):
-            self.labels.add((thing.findtext("name") or "").strip())
+            if name := (thing.findtext("name") or "").strip():  # without one, it is no class
+                self.labels.add(name)
             try:
                 left, top, right, bottom = _numbers(thing)
             except DataError:  # it is counted when it is read

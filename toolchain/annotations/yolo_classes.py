@@ -16,6 +16,7 @@ from toolchain.image_files import descendant, files_in, files_under
 from toolchain.split_names import WORDS
 
 YAML, DARKNET = (".yaml", ".yml"), ".data"
+MAX_CLASSES = 100_000  # without names: a wrong nc must not fill the memory with made-up ones
 
 
 @dataclass
@@ -164,7 +165,7 @@ def _names(values: dict[str, Any], path: Path) -> tuple[str, ...]:
     import yaml
 
     if "names" not in values:
-        if not isinstance(values["nc"], int):
+        if type(values["nc"]) is not int or not 0 < values["nc"] <= MAX_CLASSES:
             raise DataError(f"{path}: nc is {values['nc']!r}; give the number of classes, or better their names")
         return tuple(f"class_{number}" for number in range(values["nc"]))  # as Ultralytics calls them
     names = yaml.load(text_of(path), yaml.BaseLoader)["names"]  # makes nothing but texts

@@ -368,3 +368,15 @@ def test_a_category_without_a_name_is_refused(tmp_path: Path, name: str | None):
     written(tmp_path, categories=[{"id": 4, "name": name}])
     with pytest.raises(DataError, match="the category 4 has no name"):
         open_source(tmp_path)
+
+
+def test_names_of_categories_that_are_numbers_are_written(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "a b.png", 4, 3)
+    written(tmp_path, entry(), categories=[{"id": 0, "name": 7}])
+    result = convert(str(tmp_path), tmp_path.parent / f"{tmp_path.name}-coco", "coco")
+    assert (result.objects, result.findings) == (1, ())
+
+
+def test_an_annotation_without_a_category_says_nothing_of_how_ids_are_written(tmp_path: Path):
+    written(tmp_path, entry(category_id=None))
+    assert open_source(tmp_path).findings == ()

@@ -195,3 +195,19 @@ def test_attributes_of_elements_are_written_again(tmp_path: Path, draw: Draw):
         "VOC's own attributes of its element of a picture",
         "VOC's own attributes of its element of an object",
     }
+
+
+def test_an_object_without_a_name_is_of_no_class(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "a.png", 40, 30)
+    path = xml(tmp_path, "a", (1, 2, 3, 4), (5, 6, 7, 8))
+    path.write_text(path.read_text().replace("<name>car</name>", "<name/>", 1))
+    assert open_source(tmp_path).labels == ("car",)
+    result = convert(str(tmp_path), tmp_path.parent / f"{tmp_path.name}-coco", "coco")
+    assert [(each.rule, each.count) for each in result.findings] == [("label is not in the list", 1)]
+
+
+def test_a_namespace_hides_no_object(tmp_path: Path, draw: Draw):
+    draw(tmp_path / "a.png", 40, 30)
+    path = xml(tmp_path, "a", (1, 2, 3, 4))
+    path.write_text(path.read_text().replace("<annotation>", "<annotation xmlns='http://example.com/voc'>"))
+    assert [thing.box for thing in only(tmp_path).things] == [(1, 2, 3, 4)]

@@ -262,3 +262,18 @@ def test_a_list_of_another_machine_is_understood(tmp_path: Path, draw: Draw):
     text(tmp_path / "data.yaml", "train: train.txt", "names: [dog]")
     (picture,) = pictures(tmp_path)
     assert (picture.name, len(picture.things), picture.file is not None) == ("a.png", 1, True)
+
+
+def test_predictions_with_scores_are_boxes(labelimg: Path):
+    text(labelimg / "a b.txt", "1 0.5 0.5 0.5 1.0 0.9", "0 0.5 0.5 0.5 0.5 0.8")
+    assert [(thing.label, thing.box) for thing in pictures(labelimg)[0].things] == [
+        ("big cat", (10, 0, 30, 20)),
+        ("dog", (10, 5, 30, 15)),
+    ]
+
+
+@pytest.mark.parametrize("count", ["1000000000000", "true", "-1", "0"])
+def test_a_number_of_classes_that_cannot_be_is_refused(tmp_path: Path, count: str):
+    text(tmp_path / "data.yaml", "train: images", f"nc: {count}")
+    with pytest.raises(DataError, match=r"nc is .*; give the number of classes"):
+        open_source(tmp_path)

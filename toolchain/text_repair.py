@@ -49,6 +49,14 @@ def repair(text: str) -> tuple[str, list[str]]:
     return text, [kind for kind in STEPS if kind in found]
 
 
+def tidy(name: str) -> str:
+    """Return ``name``, of a class, without what nobody sees: control and zero-width characters, runs of spaces.
+
+    Accents are composed, so that two spellings of one name that look the same are the same.
+    """
+    return name if _is_plain(name) else _join_words(_compose(_drop_controls(name)))
+
+
 def _is_plain(text: str) -> bool:
     """Whether ``text`` has nothing that any step would touch; true of most, and 20 times quicker than the steps."""
     return (

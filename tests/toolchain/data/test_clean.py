@@ -373,3 +373,10 @@ def test_the_same_rows_give_the_same_digest(tmp_path: Path):
 def test_refuses_settings_that_cannot_work(settings: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):
         Config(**settings)
+
+
+def test_names_of_classes_that_look_the_same_are_the_same(tmp_path: Path):
+    labels = ["caf\u00e9", "\ufeffcafe\u0301", "bar\u200b", "\u00a0bar\x07"]
+    dataset = cleaned(tmp_path, text=TEXTS, label=labels)
+    assert dataset.labels == ("bar", "café")
+    assert dataset.table("all", ["label"])["label"].to_pylist() == [1, 1, 0, 0]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from toolchain.artifacts.dataset import LABEL, ROW
 from toolchain.errors import ConfigError, DataError
+from toolchain.text_repair import tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,7 @@ def class_name(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    return tidy(str(value))
 
 
 def are_no_classes(counts: Mapping[str, int]) -> bool:

@@ -281,3 +281,45 @@ def test_comes_in_from_the_web(site: str, tmp_path: Path):
 def test_refuses_settings_that_cannot_work(config: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message.replace("|", r"\|")):
         Config(**config)
+
+
+def pairs(dataset: Dataset) -> list[tuple[str, str | None]]:
+    table = dataset.table("all", ["text", "label"])
+    return list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("line", ['b two,"neg', '"b two,neg'])
+def test_a_quotation_mark_that_is_never_closed_swallows_no_rows(write: Write, line: str):
+    rows = ["a one,pos", line, "c three,pos", "d four,neg"]
+    source = write("a.csv", "\n".join(["text,label", *rows, ""]))
+    assert pairs(ingested(source)) == [tuple(row.split(",")) for row in rows]
+
+
+def test_a_header_that_is_repeated_is_no_row(write: Write, capsys: pytest.CaptureFixture[str]):
+    part = "text,label\na b,pos\nc d,neg\n"
+    source = write("a.csv", part + "\ufeff" + part.replace("a b", "e f"))
+    assert pairs(ingested(source)) == [("a b", "pos"), ("c d", "neg"), ("e f", "pos"), ("c d", "neg")]
+    assert "1 rows that repeat the header" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["None", "NaN", "NULL", r"\N", "<NA>", ""])
+def test_the_words_for_a_missing_number_are_missing_among_labels_that_are_numbers(write: Write, missing: str):
+    source = write("a.csv", f"text,label\na b,0\nc d,{missing}\ne f,1\n")
+    assert [label for _, label in pairs(ingested(source))] == ["0", None, "1"]
+
+
+def test_excels_separator_line_is_read_whatever_ends_it(write: Write):
+    assert pairs(ingested(write("a.csv", "sep=;\rtext;label\ra, b;pos\rc d;neg\r"))) == [
+        ("a, b", "pos"),
+        ("c d", "neg"),
+    ]
+
+
+def test_a_number_of_too_many_digits_is_named_by_its_row(write: Write):
+    source = write("a.jsonl", '{"text": "a", "label": %s}\n{"text": "b", "label": 1}\n' % ("9" * 5_000))
+    assert "row 0: not JSON (Exceeds the limit (4300 digits)" in fault(source)
+
+
+def test_only_a_delimited_file_is_said_to_need_another_delimiter(write: Write):
+    assert "set delimiter" not in fault(write("a.json", '{"data": {"items": [{"text": "a", "label": "b"}]}}'))
+    assert "set delimiter" in fault(write("b.csv", "text\na\n"))

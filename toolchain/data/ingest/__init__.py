@@ -126,7 +126,8 @@ def _rows(tables: list[tuple[str, Table]], config: Config) -> Iterator[tuple[str
     first = 0
     for split, table in tables:
         names = tables[0][1].names if "*" in config.columns else table.names  # of all parts those of the first one
-        chosen = choose(names, config.text_column, config.label_column, config.columns, config.source)
+        is_delimited = "delimiter" in table.how
+        chosen = choose(names, config.text_column, config.label_column, config.columns, config.source, is_delimited)
         missing = next((name for name in chosen.names if name not in table.names), None)
         if missing is not None:
             raise DataError(

@@ -26,7 +26,9 @@ class Chosen:
         return list(self.sources.values())
 
 
-def choose(there: list[str], text: str, label: str, others: list[str], source: str) -> Chosen:
+def choose(
+    there: list[str], text: str, label: str, others: list[str], source: str, is_delimited: bool = False
+) -> Chosen:
     """Return the choice of ``text``, ``label`` ("" for none) and ``others`` (["*"]: all) among the columns ``there``.
 
     Raises:
@@ -41,17 +43,17 @@ def choose(there: list[str], text: str, label: str, others: list[str], source: s
         if name in (*sources, ROW):
             raise DataError(f"{source}: column {name!r} would stand beside the standard column {name!r}; rename it")
         sources[name] = name
-    _check_there(there, sources, source)
+    _check_there(there, sources, source, is_delimited)
     return Chosen(sources, source)
 
 
-def _check_there(there: list[str], sources: dict[str, str], source: str) -> None:
+def _check_there(there: list[str], sources: dict[str, str], source: str, is_delimited: bool) -> None:
     if not sources:
         raise DataError(f"no column of {source} is chosen; set text_column, label_column or columns")
     for name, column in sources.items():
         if column not in there:
             setting = {TEXT: "text_column", LABEL: "label_column"}.get(name, "columns")
-            hint = "; its fields may be separated otherwise: set delimiter" if len(there) == 1 else ""
+            hint = "; its fields may be separated otherwise: set delimiter" if is_delimited and len(there) == 1 else ""
             raise DataError(f"{source} has no column {column!r}; it has {', '.join(there)}: set {setting}{hint}")
 
 

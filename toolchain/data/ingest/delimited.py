@@ -20,6 +20,7 @@ from toolchain.data.ingest.quoting import QuoteChecker
 from toolchain.data.ingest.settings import Config
 from toolchain.data.ingest.tables import Table, Types, WrongTypeError
 from toolchain.errors import DataError
+from toolchain.progress import say
 
 BLOCK_BYTES = 1 << 20  # of CSV parsed at once, 8 of them in memory; no row may be longer
 # What stands for a missing number; the same word in a column of words is one ("NA" is Namibia).
@@ -77,7 +78,9 @@ class Source:
                 escape_char="\\" if self.quoting == "backslash" else False,
                 newlines_in_values=quoted,
             ),
-            convert_options=pcsv.ConvertOptions(include_columns=wanted, column_types=types),
+            convert_options=pcsv.ConvertOptions(
+                include_columns=wanted, column_types=types, null_values=["", *NULLS.to_pylist()]
+            ),
         )
 
 
@@ -106,12 +109,30 @@ def open_delimited(file: Path, kind: str, config: Config, types: Types, quoting:
     def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
         columns = [raw[names.index(name)] for name in wanted]
         as_text = {column: pa.string() for column in columns}
+        repeats = 0
         with _reported(source), source.open(columns, as_text) as reader:
-            for batch in reader:
+            for whole in reader:
+                batch = whole if config.column_names else _without_headers(whole)
+                repeats += whole.num_rows - batch.num_rows
                 yield from _in_pieces(_typed(batch, wanted, known, numeric, config.label_column))
+        if repeats:
+            say(f"{config.source}: {repeats:,} rows that repeat the header are left out; they are of files joined")
 
     how = {"encoding": source.dialect.encoding, "delimiter": source.dialect.delimiter, "quoting": quoting or "standard"}
     return Table(names, batches, how)
+
+
+def _without_headers(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return ``batch``, all of it text, without rows that repeat the header: files were joined with theirs."""
+    if batch.num_columns < 2:  # one word, such as "text", may be a text
+        return batch
+    repeats = None
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        same = pc.equal(pc.utf8_trim(values, " \ufeff"), name.strip(" \ufeff"))
+        repeats = same if repeats is None else pc.and_(repeats, same)
+        if not pc.any(repeats).as_py():
+            return batch
+    return batch.filter(pc.invert(pc.fill_null(repeats, False)))
 
 
 def _read_as(name: str, found: pa.DataType, config: Config) -> pa.DataType:

@@ -51,7 +51,7 @@ def dialect_of(file: Path, kind: str, config: Config) -> Dialect:
     if len(head) == HEAD_BYTES:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
     marked = _marked_delimiter(text)
-    text = text.partition("\n")[2] if marked else text
+    text = text[len(_first_line(text)) :].lstrip("\r\n") if marked else text
     usual = "\t" if kind == "tsv" else ","
     delimiter = config.delimiter or marked or _delimiter(text, usual, config)
     header, *rows = _rows(text, delimiter) or [[]]
@@ -63,8 +63,12 @@ def dialect_of(file: Path, kind: str, config: Config) -> Dialect:
 
 def _marked_delimiter(text: str) -> str:
     """Return the delimiter that a first line "sep=;" names for Excel, "" where there is none."""
-    line = text.partition("\n")[0].rstrip("\r").strip('"')
+    line = _first_line(text).strip('"')
     return line[4:] if line.lower().startswith("sep=") and len(line) == 5 else ""
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].partition("\r")[0]
 
 
 def _delimiter(text: str, usual: str, config: Config) -> str:

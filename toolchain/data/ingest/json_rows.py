@@ -145,7 +145,7 @@ def _values(chunks: Iterator[str], config: Config, array: bool = False) -> Itera
         closed, begin = (text[begin:start].rstrip(" \t\r\n,").endswith("]") if start > begin else closed), start
         try:
             value, end = decoder.raw_decode(text, begin)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             rest = len(text) - begin
             more = "" if rest and not _is_cut(error, text) else "".join(islice(chunks, 1 + rest // CHUNK_CHARACTERS))
             if not more and not rest and (closed or not array):
@@ -158,9 +158,9 @@ def _values(chunks: Iterator[str], config: Config, array: bool = False) -> Itera
         begin, number = end, number + 1
 
 
-def _is_cut(error: json.JSONDecodeError | RecursionError, text: str) -> bool:
+def _is_cut(error: ValueError | RecursionError, text: str) -> bool:
     """Whether a value may only lack its end: its fault lies where ``text`` ends, in its last escape or word."""
-    if isinstance(error, RecursionError):
+    if not isinstance(error, json.JSONDecodeError):  # nested too deeply, or a number of too many digits
         return False
     return error.msg.startswith("Unterminated string") or error.pos >= len(text) - len(r"\ud83d\ude00")
 

@@ -158,7 +158,7 @@ def _labels(source: Source, config: Config) -> tuple[str, ...]:
             odd = ", ".join(sorted(found - set(config.labels))[:5])
             raise DataError(f"{config.source} has the classes {odd}, which labels does not name; add them to labels")
         return tuple(config.labels) or tuple(sorted(found))
-    numbers = sorted(found, key=int)
+    numbers = sorted(found, key=lambda name: (int(name), name))  # 007 before 7
     if config.labels and int(numbers[-1]) >= len(config.labels):
         raise DataError(f"{config.source} has the class {numbers[-1]}, but labels names {len(config.labels)} classes")
     return tuple(config.labels) or tuple(numbers)

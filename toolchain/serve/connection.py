@@ -15,7 +15,7 @@ from toolchain.serve.admission import EXTRA_SECONDS, Admission
 from toolchain.serve.flow import Flow
 from toolchain.serve.framing import HEAD_BYTES, Framing, FramingError, HeadTooLargeError
 from toolchain.serve.problems import Problem
-from toolchain.serve.request_head import body_length, check_host, check_version, origin_form
+from toolchain.serve.request_head import body_length, check_version, origin_form
 from toolchain.serve.settings import Settings
 
 CONNECTION = "toolchain.connection"  # in a request's state: the Connection that it came by
@@ -165,7 +165,6 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         check_version(version)
         self.url = origin_form(self.url, self.headers)
-        check_host(self.headers, version)
         self._length = body_length(self.headers, version)
         self.expect_100_continue &= version != "1.0"
         self.scope["state"][CONNECTION] = self

@@ -12,7 +12,7 @@ MAX_MEMBERS = 100  # of one body; compressors write one
 
 def check_encoding(encoding: bytes) -> None:
     """Raise Problem unless ``encoding``, as Content-Encoding names it, is understood."""
-    if encoding.strip().lower() not in (*GZIP, *PLAIN):
+    if encoding and encoding.strip().lower() not in (*GZIP, *PLAIN):
         raise Problem(415, "the body's Content-Encoding must be gzip, or none", headers={"Accept-Encoding": "gzip"})
 
 

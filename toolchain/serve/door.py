@@ -135,7 +135,8 @@ class Passage:
     def limited(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
         """Return ``receive`` with an end to the body's size, chunked or not, and to the time that it may take."""
         whole = False
-        gunzip = Gunzip() if headers.get(b"content-encoding", b"").strip().lower() in GZIP else None
+        encoding = headers.get(b"content-encoding")
+        gunzip = Gunzip() if encoding and encoding.strip().lower() in GZIP else None
 
         async def limited() -> Message:
             nonlocal whole

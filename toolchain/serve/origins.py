@@ -11,6 +11,7 @@ from toolchain.serve.problems import Problem
 
 ANY = "*"
 LOOPBACK = ("localhost", ".localhost")
+MAX_KNOWN = 100  # values of Host that are remembered
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 Headers = Mapping[bytes, bytes]
 
@@ -27,12 +28,18 @@ class Hosts:
     def __init__(self, allowed: Sequence[str], listening: str) -> None:
         default = LOOPBACK if _is_loopback(listening) else (ANY,)
         self._names = tuple(name.lower() for name in allowed) or default
+        self._known: set[bytes] = set()  # values of Host that were accepted: callers send few different ones
 
     def check(self, headers: Headers) -> None:
         """Raise Problem unless Host is an accepted name, or an IP address, which no other site can have for a name."""
-        name = host_name(headers.get(b"host", b""))
+        host = headers.get(b"host", b"")
+        if host in self._known:
+            return
+        name = host_name(host)
         if ANY not in self._names and not _is_address(name) and not any(_matches(name, one) for one in self._names):
             raise Problem(421, "this server does not serve the host in the request; name it with --allowed-hosts")
+        if len(self._known) < MAX_KNOWN:
+            self._known.add(host)
 
 
 def check_site(method: str, headers: Headers) -> None:
@@ -40,8 +47,9 @@ def check_site(method: str, headers: Headers) -> None:
 
     One with a body needs a Content-Type that browsers do not send to other sites unasked.
     """
-    has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
-    if method not in SAFE_METHODS and not has_body and _is_cross_site(headers):
+    if method in SAFE_METHODS or headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+        return
+    if _is_cross_site(headers):
         raise Problem(403, "pages of other sites may not call this server")
 
 

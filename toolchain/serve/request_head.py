@@ -37,17 +37,22 @@ def origin_form(target: bytes, headers: Headers) -> bytes:
     return (url.path or b"/") + (b"?" + url.query if url.query else b"")
 
 
-def check_host(headers: Headers, version: str) -> None:
-    """Raise Problem unless there is one valid Host; HTTP/1.0 needs none."""
-    hosts = [value for name, value in headers if name == b"host"]
+def body_length(headers: Headers, version: str) -> int | None:
+    """Return the length of the body in bytes, None for one in chunks, where that and Host are told clearly."""
+    hosts, codings, lengths = [], [], []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"content-length":
+            lengths.append(value.strip())
+        elif name == b"transfer-encoding":
+            codings.append(value.lower())
     if len(hosts) > 1 or (not hosts and version != "1.0") or not all(map(HOST.fullmatch, hosts)):
         raise Problem(*BAD_HOST)
+    return _length(codings, lengths, version)
 
 
-def body_length(headers: Headers, version: str) -> int | None:
-    """Return the length of the body in bytes; None for one in chunks."""
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    lengths = [value.strip() for name, value in headers if name == b"content-length"]
+def _length(codings: list[bytes], lengths: list[bytes], version: str) -> int | None:
     if codings:
         if lengths or version == "1.0":
             raise Problem(*BAD_LENGTH)

@@ -72,7 +72,7 @@ class DrainingServer(uvicorn.Server):
         self._metrics: asyncio.Server | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await self._listen(sockets or [])
         if self._fleet.settings.grpc_port is not None:
             from toolchain.serve.grpc_protocol import listen  # here: it takes a while, and most serve without it
 
@@ -82,6 +82,24 @@ class DrainingServer(uvicorn.Server):
         if self._fleet.settings.metrics_port is not None:
             self._metrics, port = await metrics_listener.listen(self._fleet, self._door)
             print(f"metrics at {_shown(self._fleet.settings.host)}:{port}", flush=True)
+
+    async def _listen(self, sockets: list[socket.socket]) -> None:
+        """Do as uvicorn's startup does, with an end to the time for a TLS handshake, which is 60 s there."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(uvicorn.config.STARTUP_FAILURE)
+        config, state = self.config, self.lifespan.state
+
+        def connection() -> asyncio.Protocol:
+            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]  # it is a partial
+                config=config, server_state=self.server_state, app_state=state
+            )
+            return made
+
+        seconds = self._fleet.settings.body_seconds if config.ssl else None
+        listen = partial(asyncio.get_running_loop().create_server, connection, ssl=config.ssl, backlog=config.backlog)
+        self.servers = [await listen(sock=one, ssl_handshake_timeout=seconds) for one in sockets]
+        self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         clock = threading.Timer(_seconds_to_finish(self._fleet.settings) + CLOSE_SECONDS + SECONDS_TO_FINISH, _give_up)

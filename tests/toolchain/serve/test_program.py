@@ -185,11 +185,14 @@ def test_https_works_with_a_certificate(start: Callable[..., Running], words: Pa
             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
-    running = start(words, "--certificate", str(certificate), "--key", str(key))
+    files = ("--certificate", str(certificate), "--key", str(key))
+    running = start(words, *files, "--body-seconds", "2")
     assert "https://127.0.0.1" in running.line
     trusting = ssl.create_default_context(cafile=str(certificate))
     with urlopen(f"https://127.0.0.1:{running.port}/healthz", timeout=20, context=trusting) as answer:
         assert answer.read() == b"alive"
+    with socket.create_connection(("127.0.0.1", running.port), 20) as silent:
+        assert silent.recv(1) == b"", "a handshake is waited for as long as a request's head"
 
 
 def test_the_cores_of_the_pod_decide_how_many_inferences_run_side_by_side(words: Path):

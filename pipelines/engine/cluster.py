@@ -40,7 +40,7 @@ def submit(
     server.check()
     for task in spec.tasks:
         if task.ours:
-            check(task.step, arguments(task, values))
+            check(task.step, arguments(task, values), task.parameters)
     sent = dict(values)
     if local_files(spec, values):
         with reached(settings, server.namespace) as bucket:

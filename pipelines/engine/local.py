@@ -17,6 +17,7 @@ import yaml
 from pipelines.engine import runs
 from pipelines.engine.failures import reason_of
 from pipelines.engine.keys import arguments
+from pipelines.engine.parameters import name_parameters
 from pipelines.engine.plan import Plan, cached_outputs
 from pipelines.engine.runs import Run, StepRecord
 from pipelines.engine.settings import Settings, step_environment
@@ -122,7 +123,8 @@ class Observer:
         log = self.log_file(step)
         step.state = runs.FAILED
         status = code if self._status is None else self._status
-        step.error = reason_of(log.read_text(encoding="utf-8", errors="replace"), status)
+        reason = reason_of(log.read_text(encoding="utf-8", errors="replace"), status)
+        step.error = name_parameters(reason, self._tasks[step.task].parameters)
         self.watcher.changed(step)
 
     def log_file(self, step: StepRecord) -> Path:
@@ -195,7 +197,9 @@ def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
         "spec": content,
         "arguments": dict(plan.values),
         "configs": [
-            (t.step, arguments(t, plan.values)) for t in plan.spec.tasks if t.ours and t.name not in plan.results
+            (t.step, arguments(t, plan.values), t.parameters)
+            for t in plan.spec.tasks
+            if t.ours and t.name not in plan.results
         ],
         "root": str(run.folder / "artifacts"),
         "cache": str(settings.cache),

@@ -1,5 +1,6 @@
 """What a person gives on the command line, checked against what the pipeline takes."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,20 @@ def complete(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[s
     return _with_defaults({name: _typed(_known(name, known), value) for name, value in given.items()}, known)
 
 
+def name_parameters(message: str, parameters: Mapping[str, str]) -> str:
+    """Return ``message`` of a step with the pipeline's parameter behind each setting that it names otherwise.
+
+    Args:
+        message: Such as "method is 'x'; choose ..." or "... set method".
+        parameters: The pipeline's parameter by the step's setting.
+    """
+    for setting, parameter in parameters.items():
+        named = re.compile(rf"\bset {re.escape(setting)}\b|\b{re.escape(setting)}\b(?= is |=)")
+        if setting != parameter and (found := named.search(message)):
+            message = f"{message[: found.end()]} (parameter {parameter}){message[found.end() :]}"
+    return message
+
+
 def _with_defaults(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
     values = {name: given.get(name, parameter.default) for name, parameter in known.items()}
     missing = [name for name, parameter in known.items() if parameter.required and values[name] is None]
@@ -82,7 +97,17 @@ def _parsed(parameter: Parameter, text: str) -> Any:
             return _typed(parameter, loads(text))
         return parameter.kind(text)
     except (KeyError, ValueError) as error:
-        raise ConfigError(f"{parameter.name} takes {WORDS[parameter.kind]}, got {text!r}") from error
+        raise ConfigError(
+            f"{parameter.name} takes {WORDS[parameter.kind]}, got {text!r}{_hint(parameter, text)}"
+        ) from error
+
+
+def _hint(parameter: Parameter, text: str) -> str:
+    """Return how to quote JSON whose quotation marks a shell, or make's PARAMS, has taken; "" for other faults."""
+    if parameter.kind not in (list, dict) or '"' in text or not re.search("[A-Za-z]", text):
+        return ""
+    pair = f"{parameter.name}=..."
+    return f"; its quotation marks are lost: write -p '{pair}', or a line of a file for --params FILE.yaml"
 
 
 def _typed(parameter: Parameter, value: Any) -> Any:

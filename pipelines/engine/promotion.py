@@ -130,7 +130,9 @@ def _open(model: str, settings: Settings) -> "Tracker":
 def _known(tracker: "Tracker", model: str) -> dict[str, str]:
     """Return the aliases of ``model``, which must be there."""
     if not tracker.versions(model):
-        raise ConfigError(f"no model {model!r} is registered in {tracker.shown}; register one by a pipeline first")
+        from toolchain.services.registry import unknown
+
+        raise ConfigError(unknown(tracker, model))
     return tracker.aliases(model)
 
 

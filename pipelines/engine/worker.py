@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from pipelines.engine.parameters import name_parameters
 from toolchain.artifacts.folder import disk_fault
 from toolchain.errors import ConfigError
 
@@ -31,8 +32,8 @@ def main(job_file: Path) -> int:
     job_file.unlink()  # its arguments may hold the secrets of URLs, which no file of a run keeps
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        for step, values in job["configs"]:
-            check(step, values)
+        for step, values, parameters in job["configs"]:
+            check(step, values, parameters)
     except ConfigError as error:
         _tell("refused", str(error))
         return 2
@@ -45,11 +46,14 @@ def main(job_file: Path) -> int:
         return 1
 
 
-def check(step: str, values: dict[str, Any]) -> None:
-    """Raise ConfigError when the settings ``values`` of ``step`` are out of range."""
+def check(step: str, values: dict[str, Any], parameters: dict[str, str]) -> None:
+    """Raise ConfigError, which names the pipeline's ``parameters``, when ``values`` of ``step`` are out of range."""
     config = importlib.import_module(f"toolchain.{step}").Config
     known = config.__dataclass_fields__
-    config(**{name: value for name, value in values.items() if name in known})
+    try:
+        config(**{name: value for name, value in values.items() if name in known})
+    except ConfigError as error:
+        raise ConfigError(name_parameters(str(error), parameters)) from error
 
 
 def _run(job: dict[str, Any]) -> int:

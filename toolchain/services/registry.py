@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -115,7 +116,7 @@ def named(tracker: Tracker, model: str, *usual: str) -> Named:
     name, number, alias = split_name(model)
     versions = {version.number: version for version in tracker.versions(name)}
     if not versions:
-        raise ConfigError(f"no model {name!r} is registered in {tracker.shown}; register one by a pipeline first")
+        raise ConfigError(unknown(tracker, name))
     aliases = tracker.aliases(name)
     if not number:
         alias = alias or next((one for one in usual if one in aliases), usual[0])
@@ -130,6 +131,16 @@ def named(tracker: Tracker, model: str, *usual: str) -> Named:
             "toolchain; name another version"
         )
     return Named(versions[number], alias, aliases, versions)
+
+
+def unknown(tracker: Tracker, name: str) -> str:
+    """Return the line for a model ``name`` that is not registered, with the nearest name, or all, of those that are."""
+    line = f"no model {name!r} is registered in {tracker.shown}"
+    known = [model for model in tracker.models() if not model.endswith(".ledger")]
+    if not known:
+        return f"{line}; register one by a pipeline first"
+    near = get_close_matches(name, known, n=1)
+    return f"{line}; did you mean {near[0]!r}?" if near else f"{line}; those are: {', '.join(sorted(known))}"
 
 
 def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:

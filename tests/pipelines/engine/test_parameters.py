@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.parameters import gather
+from pipelines.engine.parameters import gather, name_parameters
 from pipelines.engine.specification import Parameter
 from toolchain.errors import ConfigError
 
@@ -80,3 +80,18 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 def test_half_of_a_surrogate_pair_becomes_the_replacement_character():
     assert gather([r'methods=["\ud83d"]'], None, KNOWN)["methods"] == ["\ufffd"]
+
+
+def test_a_setting_that_the_pipeline_calls_otherwise_is_named_as_its_parameter():
+    own = {"method": "prune_method", "seed": "seed", "rows": "training_rows"}
+    assert name_parameters("method is 'foo'; choose one of a, b", own) == (
+        "method (parameter prune_method) is 'foo'; choose one of a, b"
+    )
+    assert name_parameters("too few: set rows", own) == "too few: set rows (parameter training_rows)"
+    assert name_parameters("a method that is no good; seed is -1", own) == "a method that is no good; seed is -1"
+
+
+@pytest.mark.parametrize("text", ["{negative:[1,2]}", "[positive]"])
+def test_json_whose_quotation_marks_a_shell_took_says_how_to_write_it(text: str):
+    with pytest.raises(ConfigError, match="quotation marks are lost: write -p 'labels="):
+        gather([f"labels={text}"], None, {"labels": Parameter("labels", dict if text[0] == "{" else list, {}, False)})

@@ -191,6 +191,13 @@ def test_a_ledger_with_versions_of_others_is_shown_without_their_terminal_codes(
     assert [line["action"] for line in json.loads(capsys.readouterr().out)] == ["promoted", "damaged"]
 
 
+def test_a_misspelt_model_is_answered_with_the_nearest_name(model: str, capsys: pytest.CaptureFixture[str]):
+    misspelt = f"{model[1:]}"
+    assert main(["ledger", misspelt]) == 2
+    assert f"no model '{misspelt}' is registered in" in (said := capsys.readouterr().err)
+    assert "did you mean 'words-" in said
+
+
 def test_a_version_that_something_else_registered_is_refused_in_one_line(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):

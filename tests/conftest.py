@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pandera.pandas  # noqa: F401  # before datumaro imports pandas anew, after which pandera cannot be imported
 import pyarrow as pa
 import pytest
 from hypothesis import settings

@@ -120,8 +120,9 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
     if broken:
         lines = [rule.fault for rule in broken]
         raise DataError("\n".join([f"{dataset} breaks {len(broken)} of {len(rules)} rules", *lines]))
-    _warn_of_few_test_rows(source, config)
-    shares = _shares(balance(source)[_splits(source)[0]])
+    counts = balance(source)
+    _warn_of_few_test_rows(source, counts, config)
+    shares = _shares(counts[_splits(source)[0]])
     rows = sum(source.rows(split) for split in _splits(source))
     work.metrics |= {
         "rules": float(len(rules)),
@@ -132,17 +133,16 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
         passed = [{"rule": rule.text, "passed": True, "detail": rule.detail} for rule in rules]
         writer.data = {
             "rules": passed,
-            "balance": balance(source),
+            "balance": counts,
             "rows": {split: source.rows(split) for split in _splits(source)},
         }
     return Result(len(rules), rows, work.metrics["smallest_share"])
 
 
-def _warn_of_few_test_rows(dataset: Dataset, config: Config) -> None:
+def _warn_of_few_test_rows(dataset: Dataset, counts: dict[str, dict[str, int]], config: Config) -> None:
     """Say before hours of training what the gate will say after them: see ``minimum_rows`` of evaluate.gate."""
     boxes = OBJECTS in dataset.schema.names
-    test = balance(dataset)[SPLITS[-1]]
-    rows, counted = (sum(test.values()), "boxes") if boxes else (dataset.rows(SPLITS[-1]), "rows")
+    rows, counted = (sum(counts[SPLITS[-1]].values()), "boxes") if boxes else (dataset.rows(SPLITS[-1]), "rows")
     if rows < config.gate_rows:
         warn(
             f"the test split has {rows:,} {counted}; the gate needs {config.gate_rows:,} to select a faster variant, "

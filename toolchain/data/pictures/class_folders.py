@@ -42,7 +42,6 @@ class Part:
     """The class folders of one split."""
 
     split: str
-    folder: Path
     classes: dict[str, list[Path]]  # files by class
 
 
@@ -163,7 +162,7 @@ def _part(split: str, place: Path, uri: str, skipped: dict[str, list[str]], root
         raise DataError(
             f"{uri} has no folders of classes (looked in {place.name!r}); put the pictures of a class in one"
         )
-    return Part(split, place, classes)
+    return Part(split, classes)
 
 
 def _note(skipped: dict[str, list[str]], reason: str, paths: list[Path], root: Path) -> None:

@@ -5,14 +5,12 @@ content behind those that name a file or URI, of the keys of the tasks it takes 
 environment. KFP's own key sees neither the package's code nor a changed file.
 """
 
-import ast
 import hashlib
 import platform
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache
-from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from pipelines.engine.settings import ROOT, Settings
 from pipelines.engine.sources import MAX_LENGTH, path_of
 from pipelines.engine.specification import Specification, Task
 from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
+from toolchain.import_closure import import_closure
 from toolchain.services.locations import files_in
 from toolchain.services.storage import version
 
@@ -92,7 +91,7 @@ def arguments(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def code_digest(step: str) -> str:
     """Return a digest of the module of ``step``, of all that it imports of the toolchain, and of the data beside it."""
-    modules = _closure(f"toolchain.{step}")
+    modules = import_closure(f"toolchain.{step}", ROOT)
     beside = {path for module in modules for path in module.parent.glob("*.*") if path.suffix in DATA_FILES}
     digest = hashlib.sha256()
     for path in sorted(modules | beside):
@@ -127,38 +126,6 @@ def _identity(argument: str, value: Any) -> Any:
 def _stamp(path: Path) -> tuple[int, int, int]:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns  # the last changes even when a copy keeps the second
-
-
-def _closure(module: str) -> set[Path]:
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        path = _file(waiting.pop())
-        if path and path not in found:
-            found.add(path)
-            waiting += _imports(path)
-    return found
-
-
-def _file(module: str) -> Path | None:
-    stem = ROOT.joinpath(*module.split("."))
-    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-@cache
-def _imports(path: Path) -> tuple[str, ...]:
-    package = ".".join(path.relative_to(ROOT).parts[:-1])
-    found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            module = resolve_name("." * node.level + (node.module or ""), package)
-            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-    return tuple(name for name in found if name.startswith("toolchain."))
 
 
 def _processor_name() -> str:

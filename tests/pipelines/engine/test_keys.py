@@ -46,9 +46,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (data / "one.py").write_text("def run():\n    from toolchain.floor import A\n    return A\n")
     (data / "two.py").write_text("import json\n")
     monkeypatch.setattr(keys, "ROOT", tmp_path)
-    keys._imports.cache_clear()
-    yield tmp_path
-    keys._imports.cache_clear()
+    return tmp_path
 
 
 def made(
@@ -76,7 +74,6 @@ def test_a_parameter_leaves_what_came_before_alone(root: Path):
 def test_a_change_in_a_steps_code_reruns_it(root: Path):
     before = made(root)
     (root / "toolchain/data/two.py").write_text("import re\n")
-    keys._imports.cache_clear()
     after = made(root)
     assert before["one"] == after["one"]
     assert before["two"] != after["two"]

@@ -46,6 +46,7 @@ SECONDS_TO_START = 120.0  # Java, a worker and its imports, on a busy machine
 WORKER = """
 import json, sys
 sys.path.insert(0, ".")
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]  # only what was exported
 import handler, toolchain
 class Context:
     manifest = json.load(open("MAR-INF/MANIFEST.json"))

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import toolchain
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.model import Model
+from toolchain.import_closure import ROOT, import_closure
 
 ARCHIVER = "0.12.0"  # the version of torch-model-archiver whose format this is
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -19,12 +19,6 @@ HANDLER = "handler.py"
 CONFIGURATION = "model-config.yaml"
 REQUIREMENTS = "requirements.txt"
 MODEL = "model"  # the folder of the model within the archive
-SOURCES = Path(toolchain.__file__).parent
-# What toolchain.answering imports of ours, all told.
-OURS = (
-    *("__init__.py", "answering.py", "errors.py", "inference.py", "pictures.py", "preprocess.py", "text_repair.py"),
-    *("artifacts/*.py", "detections/__init__.py", "services/__init__.py", "services/nvidia.py"),
-)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, the earliest that zip knows: the same model makes the same archive
 
 
@@ -56,8 +50,8 @@ def _files(model: Model) -> Iterator[tuple[str, Path]]:
     yield HANDLER, Path(__file__).with_name(HANDLER)
     for path in sorted(path for path in model.path.rglob("*") if path.is_file()):
         yield f"{MODEL}/{path.relative_to(model.path).as_posix()}", path
-    for path in sorted(path for pattern in OURS for path in SOURCES.glob(pattern)):
-        yield f"{SOURCES.name}/{path.relative_to(SOURCES).as_posix()}", path
+    for path in sorted(import_closure("toolchain.answering")):
+        yield path.relative_to(ROOT).as_posix(), path
 
 
 def _entry(inner: str) -> zipfile.ZipInfo:

@@ -234,19 +234,21 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help="coco, yolo, voc, cvat, labelme, via, createml or datumaro:NAME; default: found from the files",
     )
-    command.add_argument("--pictures", default="", metavar="FOLDER", help="where the pictures are, if apart")
+    command.add_argument(
+        "--images", default="", metavar="FOLDER", help="where the images are, if not with the annotations"
+    )
     command.add_argument(
         "--task", default="", choices=["", "detect", "segment", "obb", "pose"], help="YOLO's lines; default: as found"
     )
     command.add_argument(
         "--origin",
         default="",
-        choices=["", "positions", "pixels", "shifted"],
-        help="how VOC's coordinates count: positions from 0, pixels from 1, positions shifted by 1; default: as found",
+        choices=["", "zero_based", "one_based", "shifted"],
+        help="coordinate convention of Pascal VOC boxes; default: detected from the files",
     )
     command.add_argument("--fix", action="store_true", help="mend boxes that look wrong, rather than keep them")
     command.add_argument(
-        "--broken-outline",
+        "--invalid-shape",
         default="fix",
         choices=["fix", "drop", "fail"],
         help="an outline or box that cannot be read: keep the part that can be, drop the object, or fail; default: fix",

@@ -28,7 +28,7 @@ def vision_classify(
     unreadable: str = "fail",
     animated: str = "fail",
     repeated: str = "drop",
-    most_pixels: int = 100_000_000,
+    max_pixels: int = 100_000_000,
     split_folders: str = "auto",
     validation: float = 0.1,
     test: float = 0.2,
@@ -93,7 +93,7 @@ def vision_classify(
         unreadable: What happens to a file that is no picture, cut off or too large: drop or fail.
         animated: What happens to an animation: drop or fail.
         repeated: What happens to a picture whose very bytes came before: drop or fail.
-        most_pixels: Of one picture; a larger one is unreadable.
+        max_pixels: Of one picture; a larger one is unreadable.
         split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
         validation: Share of the rows for validation, where the source has no such split.
         test: Share of the rows for the test, where the source has no such split.
@@ -157,7 +157,7 @@ def vision_classify(
             unreadable=unreadable,
             animated=animated,
             repeated=repeated,
-            most_pixels=most_pixels,
+            max_pixels=max_pixels,
             split_folders=split_folders,
         )
     )

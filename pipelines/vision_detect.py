@@ -22,33 +22,33 @@ def vision_detect(
     source: str = "package:deepforest/data",
     digest: str = "",
     format: str = "",
-    pictures: str = "",
+    images: str = "",
     labels: list[str] = [],
     rename: dict[str, Any] = {},
     keep_splits: bool = True,
     origin: str = "",
     task: str = "",
-    missing: str = "fail",
+    missing_image: str = "fail",
     missing_split: str = "fail",
-    unreadable: str = "fail",
-    too_large: str = "fail",
-    animated: str = "fix",
-    same_name: str = "fail",
-    repeated_ids: str = "fail",
-    wrong_size: str = "fail",
-    rotated: str = "fix",
-    offsets: str = "fix",
+    unreadable_image: str = "fail",
+    oversized_image: str = "fail",
+    animated_image: str = "fix",
+    duplicate_name: str = "fail",
+    duplicate_ids: str = "fail",
+    size_mismatch: str = "fail",
+    exif_rotation: str = "fix",
+    one_based_coordinates: str = "fix",
     unknown_label: str = "fail",
-    broken_outline: str = "fix",
-    swapped: str = "fix",
-    outside: str = "fix",
-    no_area: str = "drop",
-    repeated: str = "drop",
-    most_pixels: int = 100_000_000,
-    tile: int = 0,
-    overlap: int = 0,
-    kept_area: float = 0.5,
-    empty: bool = True,
+    invalid_shape: str = "fix",
+    swapped_corners: str = "fix",
+    out_of_bounds: str = "fix",
+    zero_area: str = "drop",
+    duplicate_object: str = "drop",
+    max_pixels: int = 100_000_000,
+    tile_size: int = 0,
+    tile_overlap: int = 0,
+    tile_min_visibility: float = 0.5,
+    keep_empty: bool = True,
     validation: float = 0.15,
     test: float = 0.2,
     group_column: str = "",
@@ -99,39 +99,39 @@ def vision_detect(
 
     Args:
         source: A folder, package:NAME/FOLDER, or an archive, of pictures and annotations in any common format. The
-            default is a sample of four aerial images, which has settings of its own: one class, Tree, and tile=400.
+            default, a sample of four aerial images, uses one class, Tree, and tile_size=400.
         digest: SHA-256 that the source must have; empty for any.
         format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; empty: found from the files.
-        pictures: Where the pictures are, if apart.
+        images: Where the images are, if they are not with the annotations.
         labels: The classes allowed, in their order, after renaming; empty for those of the source.
         rename: Other names for classes, {"Alive": "Tree"}; several may become one.
         keep_splits: Keep train, validation and test as the source has them.
-        origin: How VOC's coordinates count: positions, pixels or shifted; empty: from evidence.
+        origin: How VOC's coordinates count: zero_based, one_based or shifted; empty: from evidence.
         task: What YOLO's lines are: detect, segment, obb or pose; empty: from evidence.
-        missing: What happens when a picture is not there: fail or drop.
+        missing_image: What happens when a picture is not there: fail or drop.
         missing_split: When a folder or list of a split is named and is not there: fail or drop (do without it).
-        unreadable: When a file is no picture, or is damaged: fail or drop.
-        too_large: When a picture has more than most_pixels: fail or drop.
-        animated: When a picture moves: fix (keep its first frame), drop or fail.
-        same_name: When two pictures have one name: fail, fix (rename) or drop.
-        repeated_ids: When COCO's ids are not unique: fail, fix (the first has it) or drop.
-        wrong_size: When the size in the annotations is not the picture's: fail, fix (scale), drop or keep.
-        rotated: When EXIF asks to turn a picture: fix (turn it, and its boxes where needed), drop or fail.
-        offsets: When VOC's coordinates count from 1: fix or fail.
+        unreadable_image: When a file is no picture, or is damaged: fail or drop.
+        oversized_image: When a picture has more than max_pixels: fail or drop.
+        animated_image: When a picture moves: fix (keep its first frame), drop or fail.
+        duplicate_name: When two pictures have one name: fail, fix (rename) or drop.
+        duplicate_ids: When COCO's ids are not unique: fail, fix (the first has it) or drop.
+        size_mismatch: When the size in the annotations is not the picture's: fail, fix (scale), drop or keep.
+        exif_rotation: When EXIF asks to turn a picture: fix (turn it, and its boxes where needed), drop or fail.
+        one_based_coordinates: When VOC's coordinates count from 1: fix or fail.
         unknown_label: When an object's class is not allowed or has no name: fail or drop.
-        broken_outline: When an outline or box cannot be read: fix (keep the rest), drop or fail.
-        swapped: When a box has its corners swapped: fix, drop, fail or keep.
-        outside: When a box reaches outside its picture: fix (clip), drop, fail or keep.
-        no_area: When a box has no area: drop, fail or keep.
-        repeated: When an object is there twice: drop, fail or keep.
-        most_pixels: Of a picture; larger ones are too_large.
-        tile: Pixels; larger pictures are cut into squares of this side; 0: they stay whole.
-        overlap: Pixels that neighbouring tiles share; with more than 0, set group_column to picture.
-        kept_area: Share of a box that must be in a tile for it to stay there.
-        empty: Keep pictures and tiles without an object.
+        invalid_shape: When an outline or box cannot be read: fix (keep the rest), drop or fail.
+        swapped_corners: When a box has its corners swapped: fix, drop, fail or keep.
+        out_of_bounds: When a box reaches outside its picture: fix (clip), drop, fail or keep.
+        zero_area: When a box has no area: drop, fail or keep.
+        duplicate_object: When an object is there twice: drop, fail or keep.
+        max_pixels: Of a picture; larger ones are too_large.
+        tile_size: Pixels; larger pictures are cut into squares of this side; 0: they stay whole.
+        tile_overlap: Pixels that neighbouring tiles share; with more than 0, set group_column to source_image.
+        tile_min_visibility: Share of a box that must be in a tile for it to stay there.
+        keep_empty: Keep pictures and tiles without an object.
         validation: Share of the rows (pictures or tiles) for validation, where the source has no such split.
         test: Share of the rows for the test, where the source has no such split.
-        group_column: "picture" keeps all tiles of a picture in one split; it takes more than a few pictures.
+        group_column: "source_image" keeps all tiles of an image in one split; it takes more than a few images.
         rows: Training rows to use at most; 0 uses all. The test rows stay the same.
         minimum_rows: The fewest rows of each split.
         minimum_share: Of the rarest class among the training objects; -1: a tenth of an even share; 0: any.
@@ -180,33 +180,33 @@ def vision_detect(
             source=source,
             digest=digest,
             format=format,
-            pictures=pictures,
+            images=images,
             labels=labels,
             rename=rename,
             keep_splits=keep_splits,
             origin=origin,
             task=task,
-            missing=missing,
+            missing_image=missing_image,
             missing_split=missing_split,
-            unreadable=unreadable,
-            too_large=too_large,
-            animated=animated,
-            same_name=same_name,
-            repeated_ids=repeated_ids,
-            wrong_size=wrong_size,
-            rotated=rotated,
-            offsets=offsets,
+            unreadable_image=unreadable_image,
+            oversized_image=oversized_image,
+            animated_image=animated_image,
+            duplicate_name=duplicate_name,
+            duplicate_ids=duplicate_ids,
+            size_mismatch=size_mismatch,
+            exif_rotation=exif_rotation,
+            one_based_coordinates=one_based_coordinates,
             unknown_label=unknown_label,
-            broken_outline=broken_outline,
-            swapped=swapped,
-            outside=outside,
-            no_area=no_area,
-            repeated=repeated,
-            most_pixels=most_pixels,
-            tile=tile,
-            overlap=overlap,
-            kept_area=kept_area,
-            empty=empty,
+            invalid_shape=invalid_shape,
+            swapped_corners=swapped_corners,
+            out_of_bounds=out_of_bounds,
+            zero_area=zero_area,
+            duplicate_object=duplicate_object,
+            max_pixels=max_pixels,
+            tile_size=tile_size,
+            tile_overlap=tile_overlap,
+            tile_min_visibility=tile_min_visibility,
+            keep_empty=keep_empty,
         )
     )
     splits = placed(

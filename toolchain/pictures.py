@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]  # (height, width, channels), 0..255
-MOST_PIXELS = 100_000_000  # 10,000 x 10,000: decoded 300 MB; larger ones are tiled before they come here
+MAX_PIXELS = 100_000_000  # 10,000 x 10,000: decoded 300 MB; larger ones are tiled before they come here
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what is opened; Pillow knows 40 more, seldom and risky
 ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
 TURNED = (5, 6, 7, 8)  # its values that swap width and height
@@ -44,27 +44,27 @@ class Facts:
     orientation: int  # of EXIF, 1..8; 1: as stored
 
 
-def inspect(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Facts:
+def inspect(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Facts:
     """Return what the file ``data``, called ``name`` in errors, says of itself.
 
     Raises:
-        DataError: it is no picture of a known kind, or has more than ``most_pixels``.
+        DataError: it is no picture of a known kind, or has more than ``max_pixels``.
     """
-    with _opened(data, name, most_pixels) as image:
+    with _opened(data, name, max_pixels) as image:
         stereo = image.format == "MPO"  # a JPEG with further views of the same scene behind it, as phones save
         frames = 1 if stereo else int(getattr(image, "n_frames", 1))
         width, height = image.size
         return Facts(str(image.format), width, height, image.mode, frames, _orientation(image))
 
 
-def cost_in_pixels(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> int:
+def cost_in_pixels(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> int:
     """Return how many pixels of a common file cost as much to decode as all of ``data``; nothing is decoded for that.
 
     Raises:
-        DataError: it is no picture of a known kind, has more than ``most_pixels``, or is built to cost far more than
+        DataError: it is no picture of a known kind, has more than ``max_pixels``, or is built to cost far more than
             its size.
     """
-    with _opened(data, name, most_pixels) as image:
+    with _opened(data, name, max_pixels) as image:
         return round(image.width * image.height * decoding_cost(data, name))
 
 
@@ -76,23 +76,23 @@ def upright_size(data: bytes, name: str) -> tuple[int, int]:
     Raises:
         DataError: it is no picture of a known kind, or has too many pixels.
     """
-    with _opened(data, name, MOST_PIXELS) as image:
+    with _opened(data, name, MAX_PIXELS) as image:
         turned = _orientation(image) in TURNED
         return (image.height, image.width) if turned else (image.width, image.height)
 
 
-def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, most_pixels: int = MOST_PIXELS) -> Pixels:
+def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Return the pixels of the file ``data``, called ``name`` in errors: uint8 of shape (height, width, channels).
 
     Grayscale is repeated for 3 ``channels`` and made of colours for 1; what is transparent lies on white; 16 bits are
     cut to their upper 8; CMYK becomes RGB; an animation is its first frame. ``upright`` turns it as EXIF asks.
 
     Raises:
-        DataError: it is no picture, is cut off or damaged, or has more than ``most_pixels``.
+        DataError: it is no picture, is cut off or damaged, or has more than ``max_pixels``.
     """
     from PIL.Image import Transpose
 
-    with _opened(data, name, most_pixels) as image:
+    with _opened(data, name, max_pixels) as image:
         plain = _in_mode(image, "RGB" if channels == 3 else "L", name)
         turn = UPRIGHT.get(_orientation(image)) if upright else None
         if turn:  # not by Pillow's exif_transpose, which reads and writes all other EXIF data too
@@ -101,13 +101,13 @@ def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, most
     return pixels if channels == 3 else pixels[:, :, None]
 
 
-def brightest(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> int:
+def brightest(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> int:
     """Return the largest value in the file ``data``, called ``name`` in errors: of 16 bits up to 65,535.
 
     Raises:
         DataError: as ``decode``.
     """
-    with _opened(data, name, most_pixels) as image:
+    with _opened(data, name, max_pixels) as image:
         return int(np.asarray(image).max(initial=0))
 
 
@@ -142,7 +142,7 @@ def crop_middle(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 @contextmanager
-def _opened(data: bytes, name: str, most_pixels: int) -> Iterator["Image"]:
+def _opened(data: bytes, name: str, max_pixels: int) -> Iterator["Image"]:
     """Yield the file as Pillow's image, its pixels not read yet; what Pillow raises in the block becomes one line."""
     from PIL import Image, UnidentifiedImageError
 
@@ -152,9 +152,9 @@ def _opened(data: bytes, name: str, most_pixels: int) -> Iterator["Image"]:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} is {_instead(data, error)}; a picture is one of {', '.join(KINDS)}") from error
     with image:
-        if image.width * image.height > most_pixels:
+        if image.width * image.height > max_pixels:
             size = f"{image.width:,} x {image.height:,}"
-            raise DataError(f"{name} has {size} pixels, more than the {most_pixels:,} allowed; cut it into tiles")
+            raise DataError(f"{name} has {size} pixels, more than the {max_pixels:,} allowed; cut it into tiles")
         try:
             yield image
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:

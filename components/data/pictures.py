@@ -18,7 +18,7 @@ def pictures(
     animated: str = "fail",
     repeated: str = "drop",
     split_folders: str = "auto",
-    most_pixels: int = 100_000_000,
+    max_pixels: int = 100_000_000,
 ):
     """Take pictures and their classes from wherever they are into a dataset, each one looked at.
 
@@ -34,7 +34,7 @@ def pictures(
         animated: What happens to an animation: drop or fail.
         repeated: What happens to a picture whose very bytes came before: drop or fail.
         split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
-        most_pixels: Of one picture; a larger one is unreadable.
+        max_pixels: Of one picture; a larger one is unreadable.
     """
     from pathlib import Path
 
@@ -50,7 +50,7 @@ def pictures(
         animated=animated,
         repeated=repeated,
         split_folders=split_folders,
-        most_pixels=most_pixels,
+        max_pixels=max_pixels,
     )
     result = run(Path(dataset.path), config)
     metrics.log_metric("rows", result.rows)

@@ -25,11 +25,11 @@ def convert(given: argparse.Namespace) -> None:
             given.target,
             given.to,
             source_format=given.from_,
-            pictures=given.pictures,
+            images=given.images,
             origin=given.origin,
             task=given.task,
             fix=given.fix,
-            broken_outline=given.broken_outline,
+            invalid_shape=given.invalid_shape,
         )
     except (ArtifactError, DataError) as error:
         raise ConfigError(str(error)) from error

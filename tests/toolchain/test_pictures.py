@@ -95,7 +95,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_unopened():
 
 def test_a_limit_of_pixels_can_be_set():
     with pytest.raises(DataError, match="10 x 10 pixels, more than the 99 allowed"):
-        inspect(file_of(Image.new("L", (10, 10)), "PNG"), "a.png", most_pixels=99)
+        inspect(file_of(Image.new("L", (10, 10)), "PNG"), "a.png", max_pixels=99)
 
 
 @settings(deadline=None, max_examples=30)

@@ -50,7 +50,7 @@ def open_source(
         source: Where the annotations are.
         format_: One of READ, "dataset" (one of the toolchain's own) or "datumaro:NAME"; "": found from the files.
         pictures: Where the pictures are, if apart.
-        origin: How VOC's coordinates count: "positions", "pixels" or "shifted"; "": from evidence (see ``voc``).
+        origin: How VOC's coordinates count: "zero_based", "one_based" or "shifted"; "": from evidence (see ``voc``).
         task: What YOLO's lines are: "detect", "segment", "obb" or "pose"; "": from evidence (see ``yolo``).
 
     Raises:
@@ -141,11 +141,11 @@ def convert(
     format_: str,
     *,
     source_format: str = "",
-    pictures: str = "",
+    images: str = "",
     origin: str = "",
     task: str = "",
     fix: bool = False,
-    broken_outline: str = "fix",
+    invalid_shape: str = "fix",
 ) -> Conversion:
     """Write the annotated pictures at ``source`` to the folder ``target`` in ``format_``, whole or not at all.
 
@@ -154,9 +154,9 @@ def convert(
 
     Args:
         source: A folder, one file of COCO or CVAT, package:NAME/FOLDER, or an archive at a path, s3:// or https://.
-        pictures: Where the pictures are, as ``source`` says it, if apart.
+        images: Where the images are, given like ``source``, if they are not with the annotations.
         fix: Mend what looks wrong as the step data.annotations does by default, rather than keep it.
-        broken_outline: What to do with an object whose outline or box cannot be read: "fix", "drop" or "fail".
+        invalid_shape: What to do with an object whose outline or box cannot be read: "fix", "drop" or "fail".
     """
     import tempfile
 
@@ -168,9 +168,9 @@ def convert(
         path = local_path(source)
         if path is None or not (path.is_file() and path.suffix.lower() in ONE_FILE):
             path = fetch_folder(source, Path(scratch) / "source").path
-        apart = fetch_folder(pictures, Path(scratch) / "pictures").path if pictures else None
+        apart = fetch_folder(images, Path(scratch) / "images").path if images else None
         collection = open_source(path, source_format, apart, origin, task)
-        return convert_collection(collection, target, format_, task, fix, broken_outline)
+        return convert_collection(collection, target, format_, task, fix, invalid_shape)
 
 
 def losses_file(target: Path) -> Path:

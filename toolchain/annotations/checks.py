@@ -29,24 +29,26 @@ class Check:
 
 
 CHECKS = {
-    "missing": Check("picture is missing", (FAIL, DROP)),
+    "missing_image": Check("picture is missing", (FAIL, DROP)),
     "missing_split": Check("folder or list of a split is named and is not there", (FAIL, DROP)),
-    "unreadable": Check("picture is not one, or is damaged", (FAIL, DROP)),
-    "too_large": Check("picture has more pixels than allowed", (FAIL, DROP)),
-    "animated": Check("picture is an animation", (FIX, DROP, FAIL), "its first frame stays"),
-    "same_name": Check("two pictures have one name", (FAIL, FIX, DROP), "the later one is renamed"),
-    "repeated_ids": Check("COCO id repeated", (FAIL, FIX, DROP), "annotations go to the first picture of an id"),
-    "wrong_size": Check(
+    "unreadable_image": Check("picture is not one, or is damaged", (FAIL, DROP)),
+    "oversized_image": Check("picture has more pixels than allowed", (FAIL, DROP)),
+    "animated_image": Check("picture is an animation", (FIX, DROP, FAIL), "its first frame stays"),
+    "duplicate_name": Check("two pictures have one name", (FAIL, FIX, DROP), "the later one is renamed"),
+    "duplicate_ids": Check("COCO id repeated", (FAIL, FIX, DROP), "annotations go to the first picture of an id"),
+    "size_mismatch": Check(
         "size in the annotations is not the picture's", (FAIL, FIX, DROP, KEEP), "boxes are scaled to it"
     ),
-    "rotated": Check("EXIF asks to turn the picture", (FIX, DROP, FAIL), "it is stored upright, boxes go with it"),
-    "offsets": Check("VOC coordinates count from 1", (FIX, FAIL), "they are read as positions from 0"),
+    "exif_rotation": Check(
+        "EXIF asks to turn the picture", (FIX, DROP, FAIL), "it is stored upright, boxes go with it"
+    ),
+    "one_based_coordinates": Check("VOC coordinates count from 1", (FIX, FAIL), "they are read as positions from 0"),
     "unknown_label": Check("label is not in the list", (FAIL, DROP)),
-    "broken_outline": Check("outline or box is broken", (FIX, DROP, FAIL), "the part that can be read stays"),
-    "swapped": Check("box has its corners swapped", (FIX, DROP, FAIL, KEEP), "they are put in order"),
-    "outside": Check("box reaches outside the picture", (FIX, DROP, FAIL, KEEP), "it is clipped"),
-    "no_area": Check("box has no area", (DROP, FAIL, KEEP)),
-    "repeated": Check("box is there twice", (DROP, FAIL, KEEP)),
+    "invalid_shape": Check("outline or box is broken", (FIX, DROP, FAIL), "the part that can be read stays"),
+    "swapped_corners": Check("box has its corners swapped", (FIX, DROP, FAIL, KEEP), "they are put in order"),
+    "out_of_bounds": Check("box reaches outside the picture", (FIX, DROP, FAIL, KEEP), "it is clipped"),
+    "zero_area": Check("box has no area", (DROP, FAIL, KEEP)),
+    "duplicate_object": Check("box is there twice", (DROP, FAIL, KEEP)),
 }
 DEFAULTS = {name: check.actions[0] for name, check in CHECKS.items()}
 
@@ -74,12 +76,12 @@ class Checker:
         self,
         actions: Mapping[str, str],
         labels: tuple[str, ...],
-        most_pixels: int = pictures.MOST_PIXELS,
+        max_pixels: int = pictures.MAX_PIXELS,
         decoded: bool = True,
     ) -> None:
         """Begin; ``labels`` are those allowed; ``decoded``: look at all pixels, not only at a file's beginning."""
         self.actions = {**DEFAULTS, **actions}
-        self.labels, self.most_pixels, self.decoded = frozenset(labels), most_pixels, decoded
+        self.labels, self.max_pixels, self.decoded = frozenset(labels), max_pixels, decoded
         self.found = {name: Found() for name in CHECKS}
         self.dropped_pictures: dict[str, Found] = {}
         self._names: set[tuple[str, str]] = set()
@@ -100,15 +102,15 @@ class Checker:
         if data is None:
             return None
         try:
-            facts = pictures.inspect(data, picture.name, self.most_pixels)
+            facts = pictures.inspect(data, picture.name, self.max_pixels)
             if self.decoded:
-                pictures.decode(data, picture.name, most_pixels=self.most_pixels)
+                pictures.decode(data, picture.name, max_pixels=self.max_pixels)
         except DataError as error:
             large = any(sign in str(error) for sign in LARGE_SIGNS)
-            self._case("too_large" if large else "unreadable", picture, str(error))
+            self._case("oversized_image" if large else "unreadable_image", picture, str(error))
             return None
         if facts.frames > 1 and facts.kind != "MPO":  # a camera's JPEG with a preview inside is no animation
-            if self._case("animated", picture, f"{picture.name}: {facts.frames} frames") != FIX:
+            if self._case("animated_image", picture, f"{picture.name}: {facts.frames} frames") != FIX:
                 return None
             data, facts = self._rewritten(data, picture, facts)
         return self._sized(picture, data, facts)
@@ -122,7 +124,7 @@ class Checker:
             if found is None:
                 continue
             key = (found.label, found.box, found.rotation, found.polygons, found.mask)
-            if key in seen and self._case("repeated", None, _of(found, picture)) != KEEP:
+            if key in seen and self._case("duplicate_object", None, _of(found, picture)) != KEEP:
                 continue
             seen.add(key)
             kept.append(found)
@@ -171,8 +173,8 @@ class Checker:
         """Return ``picture``, with another name where its own is taken, and whether it falls."""
         id_ = of_format(picture.about, COCO).get("id")
         key = (picture.split, str(picture.about.get("subset")), id_)
-        if id_ is not None and key in self._ids and self.actions["repeated_ids"] == DROP:
-            self.dropped_pictures.setdefault(CHECKS["repeated_ids"].rule, Found()).add(f"{picture.name}: id {id_!r}")
+        if id_ is not None and key in self._ids and self.actions["duplicate_ids"] == DROP:
+            self.dropped_pictures.setdefault(CHECKS["duplicate_ids"].rule, Found()).add(f"{picture.name}: id {id_!r}")
             return picture, True
         self._ids.add(key)
         name, number = picture.name, 1
@@ -180,7 +182,7 @@ class Checker:
             number += 1
             path = PurePosixPath(picture.name)
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        if name != picture.name and self._case("same_name", picture, f"{picture.name} in {picture.split}") != FIX:
+        if name != picture.name and self._case("duplicate_name", picture, f"{picture.name} in {picture.split}") != FIX:
             return picture, True
         self._names.add((picture.split, name))
         return replace(picture, name=name), False
@@ -189,12 +191,12 @@ class Checker:
         if picture.embedded is not None:
             return picture.embedded
         if picture.file is None:
-            self._case("missing", picture, picture.name)
+            self._case("missing_image", picture, picture.name)
             return None
         try:
             return picture.file.read_bytes()
         except OSError as error:
-            self._case("unreadable", picture, f"{picture.name}: {error}")
+            self._case("unreadable_image", picture, f"{picture.name}: {error}")
             return None
 
     def _sized(self, picture: Picture, data: bytes, facts: pictures.Facts) -> tuple[Picture, bytes] | None:
@@ -204,7 +206,9 @@ class Checker:
         stated = (picture.width, picture.height) if picture.width and picture.height else upright
         is_stored = stated == stored and stored != upright  # of a square, or one turned by 180, tools show it upright
         if facts.orientation != 1:
-            action = self._case("rotated", picture, f"{picture.name}: orientation {facts.orientation}, size {stated}")
+            action = self._case(
+                "exif_rotation", picture, f"{picture.name}: orientation {facts.orientation}, size {stated}"
+            )
             if action != FIX:
                 return None
             if is_stored:
@@ -219,21 +223,21 @@ class Checker:
         self, picture: Picture, data: bytes, stated: tuple[int, int], real: tuple[int, int]
     ) -> tuple[Picture, bytes] | None:
         example = f"{picture.name}: {stated[0]} x {stated[1]} said, {real[0]} x {real[1]} real"
-        action = self._case("wrong_size", picture, example)
+        action = self._case("size_mismatch", picture, example)
         if action == KEEP:
             return replace(picture, width=real[0], height=real[1]), data
         if action != FIX:
             return None
         if any(thing.mask for thing in picture.things):
-            raise DataError(f"{example}: it has masks, which cannot be scaled; choose wrong_size=drop")
+            raise DataError(f"{example}: it has masks, which cannot be scaled; choose size_mismatch=drop")
         things = tuple(scaled(thing, real[0] / stated[0], real[1] / stated[1]) for thing in picture.things)
         return replace(picture, width=real[0], height=real[1], things=things), data
 
     def _rewritten(self, data: bytes, picture: Picture, facts: pictures.Facts) -> tuple[bytes, pictures.Facts]:
         """Return the file of the first frame, upright: a JPEG stays one, all else becomes PNG."""
-        pixels = pictures.decode(data, picture.name, most_pixels=self.most_pixels)
+        pixels = pictures.decode(data, picture.name, max_pixels=self.max_pixels)
         written = pictures.encode(pixels, "JPEG" if facts.kind in ("JPEG", "MPO") else "PNG")
-        return written, pictures.inspect(written, picture.name, self.most_pixels)
+        return written, pictures.inspect(written, picture.name, self.max_pixels)
 
     def _thing(self, thing: Thing, picture: Picture) -> Thing | None:
         """Return ``thing`` as it stays, None when it falls."""
@@ -241,13 +245,13 @@ class Checker:
             self._case("unknown_label", None, f"{picture.name}: {thing.label!r}")
             return None
         if thing.broken:
-            action = self._case("broken_outline", None, f"{picture.name}: {thing.label}: {thing.broken}")
+            action = self._case("invalid_shape", None, f"{picture.name}: {thing.label}: {thing.broken}")
             if action != FIX or thing.box[0] == thing.box[2] or thing.box[1] == thing.box[3]:
                 return None
             thing = replace(thing, broken="")
         left, top, right, bottom = thing.box
         if right < left or bottom < top:
-            action = self._case("swapped", None, _of(thing, picture))
+            action = self._case("swapped_corners", None, _of(thing, picture))
             if action != FIX:
                 return thing if action == KEEP else None
             box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
@@ -260,19 +264,19 @@ class Checker:
         if area(covered(thing)) > 0 and meet(box, window) != box and not _turned_inside(thing, window):
             beyond = max(window[0] - box[0], window[1] - box[1], box[2] - window[2], box[3] - window[3])
             seen = beyond > ROUNDING * max(picture.width, picture.height)
-            action = self._case("outside", None, _of(thing, picture)) if seen else FIX
+            action = self._case("out_of_bounds", None, _of(thing, picture)) if seen else FIX
             if action in (DROP, FAIL):
                 return None
             thing = clip(thing, window) if action == FIX else thing
-        if area(covered(thing)) <= 0 and self._case("no_area", None, _of(thing, picture)) != KEEP:
+        if area(covered(thing)) <= 0 and self._case("zero_area", None, _of(thing, picture)) != KEEP:
             return None
         return thing
 
 
 def _offsets_of(collection: Collection) -> Iterator[Finding]:
     """Yield the finding that VOC's coordinates count from 1, when they do."""
-    origin = collection.about.get("origin", "positions")
-    if origin != "positions":
+    origin = collection.about.get("origin", "zero_based")
+    if origin != "zero_based":
         because = str(collection.about.get("origin_because"))
         yield Finding(rule=f"offsets: read as {origin}", count=1, examples=(because,))
 

@@ -33,7 +33,7 @@ from toolchain.image_files import readable
 
 FLAGS = ("difficult", "truncated", "occluded")
 SUBSETS = {"validation": "val", "all": "default"}  # CVAT's and datumaro's words in names of files
-MENDED = "repeated_ids"  # begins the rule of findings that make ids ambiguous
+MENDED = "duplicate_ids"  # begins the rule of findings that make ids ambiguous
 
 
 def is_coco(value: object) -> bool:

@@ -35,7 +35,12 @@ PLACES = {
     "yolo": yolo.place,
 }
 ONE_FILE_EACH = ("voc", "yolo")  # formats with an annotation file for each picture, named as it
-THINGS = ("swapped", "outside", "no_area", "repeated")  # checks of things that a conversion tells of, and keeps
+THINGS = (
+    "swapped_corners",
+    "out_of_bounds",
+    "zero_area",
+    "duplicate_object",
+)  # checks of things that a conversion tells of, and keeps
 LOSSES_FORMAT = "toolchain.losses"
 
 
@@ -45,7 +50,7 @@ def convert_collection(
     format_: str,
     task: str = "",
     fix: bool = False,
-    broken_outline: str = FIX,
+    invalid_shape: str = FIX,
 ) -> Conversion:
     """Write ``collection`` to ``target`` in ``format_``, and to TARGET.losses.json what that cannot hold.
 
@@ -55,14 +60,14 @@ def convert_collection(
 
     Raises:
         ArtifactError: there is something at ``target``.
-        DataError: the source is damaged, has no picture, or has a broken outline and ``broken_outline`` is "fail".
+        DataError: the source is damaged, has no picture, or has a broken outline and ``invalid_shape`` is "fail".
         StorageFullError: the disk is full.
     """
     found = (task or yolo.task_of(collection.pictures())) if format_ == "yolo" else ""
     losses = Losses(format_, found)
     losses.see_source(collection)
     with new_folder(target) as folder:
-        work = _Work(folder, format_, losses, _checker(collection, fix, broken_outline))
+        work = _Work(folder, format_, losses, _checker(collection, fix, invalid_shape))
         write(folder, collection, work.passed(collection), format_, found)
         if not work.written:
             findings = (*collection.findings, *work.told(), *work.checker.findings())
@@ -81,9 +86,9 @@ def convert_collection(
     return result
 
 
-def _checker(collection: Collection, fix: bool, broken_outline: str) -> Checker:
+def _checker(collection: Collection, fix: bool, invalid_shape: str) -> Checker:
     kept = {} if fix else dict.fromkeys(THINGS, KEEP)
-    actions = {**kept, "unknown_label": DROP, "broken_outline": broken_outline}
+    actions = {**kept, "unknown_label": DROP, "invalid_shape": invalid_shape}
     return Checker(actions, collection.labels, decoded=False)
 
 
@@ -147,7 +152,7 @@ class _Work:
             self._note("picture is missing (its annotations are converted)", picture.name)
             return None
         try:
-            return pictures.inspect(data, picture.name, most_pixels=2**62)  # nothing is decoded here
+            return pictures.inspect(data, picture.name, max_pixels=2**62)  # nothing is decoded here
         except DataError as error:
             self._note("picture is not one, or is damaged", str(error))
             return None

@@ -187,7 +187,7 @@ def real_size(path: Path) -> tuple[int, int]:
     """
     from toolchain.pictures import TURNED, inspect
 
-    facts = inspect(path.read_bytes(), path.name, most_pixels=2**62)  # nothing is decoded here
+    facts = inspect(path.read_bytes(), path.name, max_pixels=2**62)  # nothing is decoded here
     return (facts.height, facts.width) if facts.orientation in TURNED else (facts.width, facts.height)
 
 

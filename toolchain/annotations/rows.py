@@ -8,19 +8,19 @@ import pyarrow as pa
 
 from toolchain.annotations.model import Collection, Picture, Thing
 from toolchain.artifacts.dataset import IMAGE, OBJECTS, ROW, Dataset
-from toolchain.artifacts.picture import ABOUT, HEIGHT, IMAGE_TYPE, OBJECTS_TYPE, WIDTH
+from toolchain.artifacts.picture import HEIGHT, IMAGE_TYPE, METADATA, OBJECTS_TYPE, WIDTH
 from toolchain.errors import DataError
 
-PICTURE = "picture"  # string: the source's name of the picture that a row is, or is a tile of
+SOURCE_IMAGE = "source_image"  # string: the source's name of the image that a row is, or is a tile of
 SCHEMA = pa.schema(
     [
         (ROW, pa.int64()),
-        (PICTURE, pa.string()),
+        (SOURCE_IMAGE, pa.string()),
         (IMAGE, IMAGE_TYPE),
         (WIDTH, pa.int64()),
         (HEIGHT, pa.int64()),
         (OBJECTS, OBJECTS_TYPE),
-        (ABOUT, pa.string()),
+        (METADATA, pa.string()),
     ]
 )
 STEP = "data.annotations"  # whose note in a dataset says what the source said of itself
@@ -39,12 +39,12 @@ def to_row(picture: Picture, source: str, data: bytes, number: int, labels: Mapp
     """
     return {
         ROW: number,
-        PICTURE: source,
+        SOURCE_IMAGE: source,
         IMAGE: {"bytes": data, "path": picture.name},
         WIDTH: picture.width,
         HEIGHT: picture.height,
         OBJECTS: [_object(thing, labels) for thing in picture.things],
-        ABOUT: json.dumps(picture.about, ensure_ascii=False),
+        METADATA: json.dumps(picture.about, ensure_ascii=False),
     }
 
 
@@ -57,7 +57,7 @@ def to_picture(row: Mapping[str, Any], split: str, labels: tuple[str, ...]) -> P
         height=row[HEIGHT],
         split=split,
         things=tuple(_thing(value, labels) for value in row[OBJECTS]),
-        about=json.loads(row[ABOUT]),
+        about=json.loads(row[METADATA]),
         embedded=row[IMAGE]["bytes"],
     )
 
@@ -77,7 +77,7 @@ def read(dataset: Dataset) -> Collection:
                     yield to_picture(row, split, dataset.labels)
 
     note = dataset.notes.get(STEP) or {}
-    about = note.get("source", {}).get("about", {}) if isinstance(note, dict) else {}
+    about = note.get("source", {}).get("metadata", {}) if isinstance(note, dict) else {}
     return Collection(format="dataset", labels=dataset.labels, pictures=each, about=about)
 
 

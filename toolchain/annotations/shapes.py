@@ -1,7 +1,7 @@
 """Shapes as files give them: what can be read of each, and why the rest cannot.
 
 One shape that is broken must not end a conversion of a million. A reader keeps what it can and gives the reason in
-``broken``; the check ``broken_outline`` decides what happens to the object.
+``broken``; the check ``invalid_shape`` decides what happens to the object.
 """
 
 from collections.abc import Callable, Iterable, Sequence

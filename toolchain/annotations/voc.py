@@ -1,7 +1,7 @@
 """Pascal VOC XML, one file a picture, as LabelImg, CVAT and VOC itself write it.
 
-A box is xmin, ymin, xmax, ymax, and three readings of these numbers are about: "positions" from 0 to the width, as
-LabelImg has them (but it writes 1 for 0); "pixels" counted from 1, the last one included, as VOC's own description
+A box is xmin, ymin, xmax, ymax, and three readings of these numbers are about: "zero_based" from 0 to the width, as
+LabelImg has them (but it writes 1 for 0); "one_based" counted from 1, the last one included, as VOC's own description
 says (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/index.html); and positions "shifted" by 1, up to width + 1.
 """
 
@@ -30,10 +30,10 @@ from toolchain.image_files import child, files_under, readable
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-POSITIONS, PIXELS, SHIFTED = "positions", "pixels", "shifted"
+ZERO_BASED, ONE_BASED, SHIFTED = "zero_based", "one_based", "shifted"
 ORIGINS = {
-    POSITIONS: (0, 0),
-    PIXELS: (1, 0),
+    ZERO_BASED: (0, 0),
+    ONE_BASED: (1, 0),
     SHIFTED: (1, 1),
 }  # what left and top, right and bottom are above positions
 FLAGS = ("truncated", "difficult", "occluded")
@@ -49,7 +49,7 @@ def read(folder: Path, pictures: Path | None = None, origin: str = "") -> Collec
     Args:
         folder: With the XML files, or with VOC's Annotations and JPEGImages.
         pictures: Where the pictures are, if apart.
-        origin: "positions", "pixels" or "shifted"; "": as ``_evidence`` finds it.
+        origin: "zero_based", "one_based" or "shifted"; "": as ``_evidence`` finds it.
     """
     inner = child(folder, "Annotations")
     root = inner if inner and inner.is_dir() and files_under(inner, ".xml") else folder
@@ -112,12 +112,12 @@ class _Seen:
     def origin(self) -> tuple[str, str]:
         """Return how coordinates are counted, and the evidence."""
         if self.smallest <= 0:
-            return POSITIONS, f"the smallest coordinate is {self.smallest:g}"
+            return ZERO_BASED, f"the smallest coordinate is {self.smallest:g}"
         if self.beyond == 1:
             return SHIFTED, "no coordinate is 0, and the largest is the picture's size and 1 more"
         if self.database.startswith("The VOC"):
-            return PIXELS, f"the database is {self.database!r}"
-        return POSITIONS, "nothing says otherwise, and LabelImg writes positions"
+            return ONE_BASED, f"the database is {self.database!r}"
+        return ZERO_BASED, "nothing says otherwise, and LabelImg writes positions"
 
 
 def _files(root: Path, images: ImageLookup) -> tuple[list[Path], list[Path]]:
@@ -151,7 +151,7 @@ def _picture(path: Path, root: Path, images: ImageLookup, origin: str) -> Pictur
         filename=filename if filename not in ("", name) else None,
         root=dict(tree.attrib),
         depth=tree.findtext("size/depth"),
-        origin=origin if origin != POSITIONS else None,
+        origin=origin if origin != ZERO_BASED else None,
         xml=[_text(e) for e in tree if e.tag not in ("object", "size", "filename")],
     )
     return Picture(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from toolchain.annotations.files import plain, stem_of
 from toolchain.annotations.geometry import covered
 from toolchain.annotations.model import VOC, Collection, Picture, Thing, of_format, own, subset_of
-from toolchain.annotations.voc import FLAGS, LABEL_MAP, ORIGINS, POSITIONS, SUBSETS
+from toolchain.annotations.voc import FLAGS, LABEL_MAP, ORIGINS, SUBSETS, ZERO_BASED
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -70,7 +70,7 @@ def _root(picture: Picture) -> "Element":
     for name, value in (("width", picture.width), ("height", picture.height), ("depth", said.get("depth") or 3)):
         _say(size, name, value)
     for thing in picture.things:
-        root.append(_object(thing, ORIGINS[said.get("origin", POSITIONS)]))
+        root.append(_object(thing, ORIGINS[said.get("origin", ZERO_BASED)]))
     return root
 
 

@@ -1,7 +1,7 @@
 """Picture rows: the columns of a dataset of pictures, and what can be said of an object in one.
 
 A row has ``image`` (the file's bytes as they are, and its name), ``width`` and ``height`` in pixels as the file is
-stored, and either ``label`` (one class for the picture) or ``objects`` (boxes and outlines), with ``about``.
+stored, and either ``label`` (one class for the picture) or ``objects`` (boxes and outlines), with ``metadata``.
 """
 
 import pyarrow as pa
@@ -30,4 +30,4 @@ OBJECT_TYPE = pa.struct(
     ]
 )
 OBJECTS_TYPE = pa.list_(OBJECT_TYPE)
-ABOUT = "about"  # string: a JSON object of all else that a format said of the picture
+METADATA = "metadata"  # string: a JSON object of all else that a format said of the picture

@@ -76,17 +76,17 @@ def test_a_users_error_is_one_line_and_2(
 
 
 @pytest.mark.parametrize(("action", "status", "objects"), [("fix", 0, 2), ("drop", 0, 1), ("fail", 2, 0)])
-def test_a_broken_outline_does_not_end_the_conversion_unless_it_is_to(
+def test_a_invalid_shape_does_not_end_the_conversion_unless_it_is_to(
     coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str, status: int, objects: int
 ):
     value = json.loads((coco / "a.json").read_text())
     broken = {"id": 2, "image_id": 2, "category_id": 1, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 6]]}
     (coco / "a.json").write_text(json.dumps({**value, "annotations": [*value["annotations"], broken]}))
     target = tmp_path / "out"
-    assert main(["convert", str(coco), str(target), "--to", "coco", "--broken-outline", action]) == status
+    assert main(["convert", str(coco), str(target), "--to", "coco", "--invalid-shape", action]) == status
     printed = capsys.readouterr()
     if status:
-        assert "broken_outline=fix|drop" in printed.err
+        assert "invalid_shape=fix|drop" in printed.err
         assert not target.exists()
     else:
         assert f"2 pictures, {objects} objects" in printed.out

@@ -300,7 +300,7 @@ def dataset(case: str, tmp_path: Path, **settings: str) -> Dataset:
 
 def boxes(made: Dataset) -> dict[str, list[list[float]]]:
     rows = [row for split in made.splits for row in made.table(split).to_pylist()]
-    return {row["picture"]: [thing["box"] for thing in row["objects"]] for row in rows}
+    return {row["source_image"]: [thing["box"] for thing in row["objects"]] for row in rows}
 
 
 def test_classes_called_as_the_samples_stay_themselves(tmp_path: Path):

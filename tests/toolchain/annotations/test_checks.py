@@ -30,10 +30,10 @@ def checker(**actions: str) -> Checker:
 @pytest.mark.parametrize(
     ("check", "box", "fixed"),
     [
-        ("outside", (-5, 2, 50, 20), (0, 2, 40, 20)),
-        ("swapped", (20, 10, 5, 2), (5, 2, 20, 10)),
-        ("no_area", (5, 5, 5, 10), None),
-        ("no_area", (50, 5, 60, 10), None),  # nothing of it is in the picture
+        ("out_of_bounds", (-5, 2, 50, 20), (0, 2, 40, 20)),
+        ("swapped_corners", (20, 10, 5, 2), (5, 2, 20, 10)),
+        ("zero_area", (5, 5, 5, 10), None),
+        ("zero_area", (50, 5, 60, 10), None),  # nothing of it is in the picture
     ],
 )
 def test_what_a_box_can_have(check: str, box: Box, fixed: Box | None):
@@ -59,11 +59,11 @@ def test_what_a_box_can_have(check: str, box: Box, fixed: Box | None):
 
 def made_box(check: str, box: Box) -> Box:
     """Return the box that is told of: one beyond its picture was clipped to nothing before."""
-    return (50, 5, 50, 10) if check == "no_area" and box[0] == 50 else box
+    return (50, 5, 50, 10) if check == "zero_area" and box[0] == 50 else box
 
 
 def test_rounded_fractions_are_clipped_without_a_word():
-    made = checker(outside="fail")
+    made = checker(out_of_bounds="fail")
     assert left(made, (-0.00001, 0, 10, 30.00001)) == [(0, 0, 10, 30)]
     made.finish()
 
@@ -71,8 +71,8 @@ def test_rounded_fractions_are_clipped_without_a_word():
 def test_a_box_that_is_there_twice():
     made = checker()
     assert left(made, (0, 0, 5, 5), (0, 0, 5, 5), (0, 0, 5, 6)) == [(0, 0, 5, 5), (0, 0, 5, 6)]
-    assert made.found["repeated"].count == 1
-    assert left(checker(repeated="keep"), (0, 0, 5, 5), (0, 0, 5, 5)) == [(0, 0, 5, 5)] * 2
+    assert made.found["duplicate_object"].count == 1
+    assert left(checker(duplicate_object="keep"), (0, 0, 5, 5), (0, 0, 5, 5)) == [(0, 0, 5, 5)] * 2
 
 
 def test_a_label_that_is_not_in_the_list():
@@ -83,17 +83,17 @@ def test_a_label_that_is_not_in_the_list():
 
 def test_a_turned_box_may_reach_out_with_its_corners():
     thing = Thing(label="dog", box=(0, 0, 40, 30), rotation=45)
-    made = checker(outside="fail")
+    made = checker(out_of_bounds="fail")
     assert made.check_things(picture(things=(thing,))).things == (thing,)
 
 
 def test_two_pictures_with_one_name(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 40, 30)
     for action, names in (("fix", ["a.png", "a-2.png"]), ("drop", ["a.png"]), ("fail", ["a.png"])):
-        made = checker(same_name=action)
+        made = checker(duplicate_name=action)
         found = [made.check(picture(file=file)), made.check(picture(file=file))]
         assert [f[0].name for f in found if f] == names
-        assert made.found["same_name"].count == 1
+        assert made.found["duplicate_name"].count == 1
     made = checker()
     assert made.check(picture(file=file, split="train"))
     assert made.check(picture(file=file, split="test"))
@@ -111,14 +111,14 @@ def test_what_is_no_picture(tmp_path: Path, content: bytes, words: str):
 
 
 def test_a_picture_that_is_missing():
-    made = checker(missing="drop")
+    made = checker(missing_image="drop")
     assert made.check(picture()) is None
     made.finish()
     assert made.dropped_pictures["picture is missing"].count == 1
 
 
 def test_a_picture_with_more_pixels_than_allowed(tmp_path: Path, draw: Draw):
-    made = Checker({}, ("dog",), most_pixels=1000)
+    made = Checker({}, ("dog",), max_pixels=1000)
     assert made.check(picture(file=draw(tmp_path / "a.png", 40, 30))) is None
     with pytest.raises(DataError, match=r"more pixels than allowed \(1 times, as in a\.png has 40 x 30 pixels"):
         made.finish()
@@ -127,9 +127,9 @@ def test_a_picture_with_more_pixels_than_allowed(tmp_path: Path, draw: Draw):
 def test_a_picture_of_30_000_pixels_is_not_decoded(tmp_path: Path):
     file = tmp_path / "a.png"
     Image.new("1", (30_000, 30_000)).save(file)
-    made = checker(too_large="drop")
+    made = checker(oversized_image="drop")
     assert made.check(picture(file=file)) is None
-    assert made.found["too_large"].count == 1
+    assert made.found["oversized_image"].count == 1
 
 
 def test_an_animation_keeps_its_first_frame(tmp_path: Path):
@@ -139,17 +139,17 @@ def test_an_animation_keeps_its_first_frame(tmp_path: Path):
     found = checker().check(picture(file=file))
     assert found
     assert found[1].startswith(b"\x89PNG")
-    assert checker(animated="drop").check(picture(file=file)) is None
+    assert checker(animated_image="drop").check(picture(file=file)) is None
 
 
 def test_another_size_than_the_real_one(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 80, 30)
-    made = checker(wrong_size="fix")
+    made = checker(size_mismatch="fix")
     found = made.check(picture((10, 10, 20, 20), file=file))
     assert found
     assert (found[0].width, found[0].height, found[0].things[0].box) == (80, 30, (20, 10, 40, 20))
-    assert made.found["wrong_size"].examples == ["a.png: 40 x 30 said, 80 x 30 real"]
-    kept = checker(wrong_size="keep").check(picture((10, 10, 20, 20), file=file))
+    assert made.found["size_mismatch"].examples == ["a.png: 40 x 30 said, 80 x 30 real"]
+    kept = checker(size_mismatch="keep").check(picture((10, 10, 20, 20), file=file))
     assert kept
     assert (kept[0].width, kept[0].things[0].box) == (80, (10, 10, 20, 20))
     unsaid = checker().check(picture(file=file, width=0, height=0))
@@ -169,7 +169,7 @@ def test_pictures_of_every_mode_are_taken_as_they_are(tmp_path: Path, kind: str,
 
 
 def test_what_the_source_itself_showed():
-    rule = "repeated_ids: COCO picture id repeated"
+    rule = "duplicate_ids: COCO picture id repeated"
     collection = Collection(
         format="coco",
         labels=(),
@@ -177,12 +177,12 @@ def test_what_the_source_itself_showed():
         about={"origin": "shifted", "origin_because": "no 0"},
         findings=(Finding(rule=rule, count=3, examples=("a.json: 7",)),),
     )
-    made = checker(repeated_ids="fix")
+    made = checker(duplicate_ids="fix")
     made.see_source(collection)
     made.finish()
-    assert made.found["repeated_ids"].count == 3
-    assert made.found["offsets"].examples == ["read as shifted: no 0"]
-    made = checker(offsets="fail")
+    assert made.found["duplicate_ids"].count == 3
+    assert made.found["one_based_coordinates"].examples == ["read as shifted: no 0"]
+    made = checker(one_based_coordinates="fail")
     made.see_source(collection)
     with pytest.raises(DataError, match=r"COCO id repeated.*VOC coordinates count from 1"):
         made.finish()
@@ -190,7 +190,7 @@ def test_what_the_source_itself_showed():
 
 def test_pictures_of_a_repeated_id_can_fall(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 40, 30)
-    made = checker(repeated_ids="drop")
+    made = checker(duplicate_ids="drop")
     about = {"@coco": {"id": 1}}
     found = [made.check(picture(file=file, name=name, about=about)) for name in ("a.png", "b.png")]
     assert [bool(f) for f in found] == [True, False]
@@ -202,17 +202,17 @@ def test_an_outline_that_reaches_out_is_clipped_with_its_box():
     made = checker()
     (found,) = made.check_things(picture(things=(thing,))).things
     assert max(found.polygons[0]) == 40
-    assert made.found["outside"].count == 1
+    assert made.found["out_of_bounds"].count == 1
 
 
 def test_a_broken_outline_leaves_its_box_or_takes_the_object_with_it():
     thing = Thing(label="dog", box=(0, 0, 5, 5), broken="a polygon has 2 points")
     boxless = Thing(label="dog", box=(0, 0, 0, 0), broken="bbox: None is not a number")
     for action, kept in (("fix", 1), ("drop", 0), ("fail", 0)):
-        made = checker(broken_outline=action)
+        made = checker(invalid_shape=action)
         found = made.check_things(picture(things=(thing, boxless))).things
         assert [(t.box, t.broken) for t in found] == [((0, 0, 5, 5), "")] * kept
-        assert made.found["broken_outline"].examples[0] == "a.png: dog: a polygon has 2 points"
-        assert made.found["broken_outline"].count == 2
+        assert made.found["invalid_shape"].examples[0] == "a.png: dog: a polygon has 2 points"
+        assert made.found["invalid_shape"].count == 2
     with pytest.raises(DataError, match="outline or box is broken"):
         made.finish()

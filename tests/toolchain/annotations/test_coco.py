@@ -102,8 +102,8 @@ def test_repeated_ids_are_found(tmp_path: Path):
     written(tmp_path, entry(), entry(bbox=[0, 0, 1, 1]), images=images)
     collection = open_source(tmp_path)
     assert [(finding.rule, finding.count) for finding in collection.findings] == [
-        ("repeated_ids: COCO picture id repeated", 1),
-        ("repeated_ids: COCO annotation id repeated", 1),
+        ("duplicate_ids: COCO picture id repeated", 1),
+        ("duplicate_ids: COCO annotation id repeated", 1),
     ]
     assert [len(picture.things) for picture in collection.pictures()] == [2, 0]
     ids = [a["id"] for a in again(tmp_path, tmp_path / "two")["annotations"]]

@@ -31,7 +31,7 @@ STEMS = st.lists(
     max_size=3,
     unique_by=str.lower,
 )
-ACTIONS = dict.fromkeys(("swapped", "outside", "no_area", "repeated"), "keep")
+ACTIONS = dict.fromkeys(("swapped_corners", "out_of_bounds", "zero_area", "duplicate_object"), "keep")
 FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 
 

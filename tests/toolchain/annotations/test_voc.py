@@ -48,11 +48,11 @@ def test_an_object_keeps_all_that_is_said_of_it(tmp_path: Path, draw: Draw):
 @pytest.mark.parametrize(
     ("boxes", "head", "origin", "box"),
     [
-        ([(0, 5, 10, 10)], "", "positions", (0, 5, 10, 10)),
-        ([(1, 5, 10, 10)], "", "positions", (1, 5, 10, 10)),  # what LabelImg writes for 0, too: nothing tells
+        ([(0, 5, 10, 10)], "", "zero_based", (0, 5, 10, 10)),
+        ([(1, 5, 10, 10)], "", "zero_based", (1, 5, 10, 10)),  # what LabelImg writes for 0, too: nothing tells
         ([(1, 5, 41, 10)], "", "shifted", (0, 4, 40, 9)),
-        ([(0, 5, 10, 10), (2, 2, 41, 10)], "", "positions", (0, 5, 10, 10)),  # one box is outside: the check's affair
-        ([(1, 5, 40, 30)], "<source><database>The VOC2007 Database</database></source>", "pixels", (0, 4, 40, 30)),
+        ([(0, 5, 10, 10), (2, 2, 41, 10)], "", "zero_based", (0, 5, 10, 10)),  # one box is outside: the check's affair
+        ([(1, 5, 40, 30)], "<source><database>The VOC2007 Database</database></source>", "one_based", (0, 4, 40, 30)),
     ],
 )
 def test_offsets_are_found_from_evidence(
@@ -66,7 +66,7 @@ def test_offsets_are_found_from_evidence(
 
 def test_offsets_can_be_said_and_are_written_again(tmp_path: Path):
     xml(tmp_path / "one", "a", (1, 5, 10, 10))
-    collection = open_source(tmp_path / "one", origin="pixels")
+    collection = open_source(tmp_path / "one", origin="one_based")
     assert next(iter(collection.pictures())).things[0].box == (0, 4, 10, 10)
     write(tmp_path / "two", collection, collection.pictures(), "voc")
     root = parse(tmp_path / "two" / "Annotations" / "a.xml")

@@ -10,7 +10,7 @@ import pytest
 
 from toolchain import pictures
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
-from toolchain.artifacts.picture import ABOUT, IMAGE_TYPE, OBJECTS_TYPE
+from toolchain.artifacts.picture import IMAGE_TYPE, METADATA, OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.augment import images as step
 from toolchain.augment.images import Config, run
@@ -18,7 +18,7 @@ from toolchain.errors import ConfigError, DataError
 
 COMMON = [("row", pa.int64()), ("image", IMAGE_TYPE), ("width", pa.int64()), ("height", pa.int64())]
 CLASSES = pa.schema([*COMMON, ("label", pa.int64())])
-BOXES = pa.schema([*COMMON, ("objects", OBJECTS_TYPE), (ABOUT, pa.string())])
+BOXES = pa.schema([*COMMON, ("objects", OBJECTS_TYPE), (METADATA, pa.string())])
 FLIP = "- HorizontalFlip: {p: 1}"
 
 
@@ -30,7 +30,7 @@ def thing(box: list[float], **more: Any) -> dict[str, Any]:
 def picture(row: int, height: int = 40, width: int = 60, kind: str = "PNG") -> dict[str, Any]:
     pixels = np.random.default_rng(row).integers(0, 256, (height, width, 3), np.uint8)
     image = {"bytes": pictures.encode(pixels, kind), "path": f"some/{row}.{kind.lower()}"}
-    return {"row": row, "image": image, "width": width, "height": height, "label": row % 2, "about": "{}"}
+    return {"row": row, "image": image, "width": width, "height": height, "label": row % 2, "metadata": "{}"}
 
 
 def written(path: Path, schema: pa.Schema = CLASSES, **splits: list[dict[str, Any]]) -> Path:
@@ -117,14 +117,14 @@ def test_what_would_lie_where_an_object_was_leaves_a_moved_copy(policy: str, tmp
     said = {"color": "red", "@coco": {"id": 7, "area": 500.0, "segmentation": [[5, 5, 25, 5, 25, 30]]}}
     row = picture(0) | {
         "objects": [thing([5, 5, 25, 30], keypoints=[6, 7, 2], attributes=json.dumps(said))],
-        "about": json.dumps({"weather": "rain", "@coco": {"id": 3}}),
+        "metadata": json.dumps({"weather": "rain", "@coco": {"id": 3}}),
     }
     written(tmp_path / "in", BOXES, train=[row])
     original, copy = made(tmp_path, policy=policy).table("train").to_pylist()
     assert (original["objects"][0]["keypoints"], json.loads(original["objects"][0]["attributes"])) == ([6, 7, 2], said)
     assert copy["objects"][0]["keypoints"] == []
     assert json.loads(copy["objects"][0]["attributes"]) == {"color": "red"}
-    assert json.loads(copy["about"]) == {"weather": "rain"}
+    assert json.loads(copy["metadata"]) == {"weather": "rain"}
 
 
 def test_colours_alone_leave_key_points_and_attributes(tmp_path: Path):

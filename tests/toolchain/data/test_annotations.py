@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from toolchain.annotations import convert
-from toolchain.annotations.rows import PICTURE
+from toolchain.annotations.rows import SOURCE_IMAGE
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.data.annotations import Config, run
 from toolchain.data.annotations.tiles import windows
@@ -72,11 +72,11 @@ def test_a_row_is_a_picture_with_what_is_in_it(source: Path, tmp_path: Path):
     dataset = made(source, tmp_path)
     first, second = rows(dataset)
     assert dataset.labels == ("cat", "dog")
-    assert (first["row"], first["picture"], first["width"], first["height"]) == (0, "a.png", 40, 30)
+    assert (first["row"], first["source_image"], first["width"], first["height"]) == (0, "a.png", 40, 30)
     assert first["image"]["path"] == "a.png"
     assert first["image"]["bytes"] == (source / "a.png").read_bytes()
     assert [(thing["label"], thing["box"]) for thing in first["objects"]] == [(0, [0, 0, 10, 10]), (1, [5, 5, 40, 30])]
-    assert (second["picture"], second["objects"]) == ("b c.png", [])
+    assert (second["source_image"], second["objects"]) == ("b c.png", [])
 
 
 def test_the_report_gets_balance_sizes_and_positions(source: Path, tmp_path: Path):
@@ -102,7 +102,7 @@ def test_what_is_to_fail_is_told_all_at_once(source: Path, tmp_path: Path):
         made(source, tmp_path, labels=["cat"])
     assert "label is not in the list" not in str(raised.value)  # its picture fell before
     assert "20 x 20 said, 40 x 30 real" in str(raised.value)
-    assert "missing=drop, wrong_size=fix|drop|keep" in str(raised.value)
+    assert "missing_image=drop, size_mismatch=fix|drop|keep" in str(raised.value)
     assert not (tmp_path / "dataset").exists()
 
 
@@ -110,7 +110,7 @@ def test_dropped_pictures_are_recorded(source: Path, tmp_path: Path):
     voc(source, "gone", ("cat", 0, 0, 1, 1))
     (source / "bad.png").write_bytes(b"no picture")
     voc(source, "bad", ("cat", 0, 0, 1, 1))
-    dataset = made(source, tmp_path, missing="drop", unreadable="drop")
+    dataset = made(source, tmp_path, missing_image="drop", unreadable_image="drop")
     assert {(d.rule, d.rows) for d in dataset.dropped} == {
         ("picture is missing", 1),
         ("picture is not one, or is damaged", 1),
@@ -155,7 +155,7 @@ def test_boxes_of_the_upright_picture_stay(tmp_path: Path):
     voc(source, "a", ("cat", 0, 20, 10, 40), size=(30, 40), name="a.jpg")
     dataset = made(source, tmp_path)
     assert rows(dataset)[0]["objects"][0]["box"] == [0, 20, 10, 40]
-    assert check(dataset, "rotated")["count"] == 1
+    assert check(dataset, "exif_rotation")["count"] == 1
 
 
 def test_splits_of_the_source_are_kept_or_not(tmp_path: Path, source: Path):
@@ -164,8 +164,8 @@ def test_splits_of_the_source_are_kept_or_not(tmp_path: Path, source: Path):
     (lists / "train.txt").write_text("a\n")
     (lists / "val.txt").write_text("b c\n")
     dataset = made(source, tmp_path)
-    assert [row["picture"] for row in rows(dataset, "train")] == ["a.png"]
-    assert [row["picture"] for row in rows(dataset, "validation")] == ["b c.png"]
+    assert [row["source_image"] for row in rows(dataset, "train")] == ["a.png"]
+    assert [row["source_image"] for row in rows(dataset, "validation")] == ["b c.png"]
     run(tmp_path / "one", Config(source=str(source), keep_splits=False))
     assert len(rows(open_dataset(tmp_path / "one"))) == 2
 
@@ -183,10 +183,10 @@ def test_large_pictures_are_tiled_and_know_their_picture(tmp_path: Path):
     source = tmp_path / "source"
     picture(source / "big.png", 100, 40)
     voc(source, "big", ("cat", 10, 10, 20, 20), ("cat", 45, 0, 75, 30), ("dog", 0, 0, 100, 40), size=(100, 40))
-    dataset = made(source, tmp_path, tile=40, overlap=10, empty=False, no_area="fail")
+    dataset = made(source, tmp_path, tile_size=40, tile_overlap=10, keep_empty=False, zero_area="fail")
     found = rows(dataset)
     assert [row["image"]["path"] for row in found] == ["big@0-0.png", "big@30-0.png", "big@60-0.png"][: len(found)]
-    assert {row[PICTURE] for row in found} == {"big.png"}
+    assert {row[SOURCE_IMAGE] for row in found} == {"big.png"}
     assert found[0]["objects"][0]["box"] == [10, 10, 20, 20]
     assert found[1]["objects"][0]["box"] == [15, 0, 40, 30]  # 25 of 30 columns
     assert found[1]["objects"][0]["truncated"]
@@ -214,7 +214,7 @@ def test_deepforest_has_951_boxes_and_all_of_them_stay(tmp_path: Path):
     assert dataset.labels == ("Alive", "Dead", "Tree")
     assert all(found["count"] == 0 for found in note["checks"])
     assert note["tiles"]["lost"]["count"] == 0
-    assert {row["picture"] for batch in dataset.batches("all", [PICTURE]) for row in batch.to_pylist()} == {
+    assert {row["source_image"] for batch in dataset.batches("all", [SOURCE_IMAGE]) for row in batch.to_pylist()} == {
         "2019_YELL_2_528000_4978000_image_crop2.png",
         "2019_YELL_2_541000_4977000_image_crop.png",
         "OSBS_029.tif",
@@ -226,8 +226,8 @@ def test_the_samples_settings_are_the_samples_alone(source: Path, tmp_path: Path
     voc(source, "a", ("Alive", 0, 0, 10, 10), ("Dead", 5, 5, 40, 30))
     assert made(source, tmp_path).labels == ("Alive", "Dead")
     settings = Config().with_sample_settings()
-    assert (settings.rename, settings.tile) == ({"Alive": "Tree", "Dead": "Tree"}, 400)
-    assert Config(tile=640).with_sample_settings().tile == 640
+    assert (settings.rename, settings.tile_size) == ({"Alive": "Tree", "Dead": "Tree"}, 400)
+    assert Config(tile_size=640).with_sample_settings().tile_size == 640
     assert Config(rename={"Dead": "Snag"}).with_sample_settings().rename == {"Dead": "Snag"}
     assert Config(source=str(source)).with_sample_settings() == Config(source=str(source))
 
@@ -271,14 +271,14 @@ def test_findings_are_in_the_error_when_nothing_is_left(tmp_path: Path):
     ("settings", "words"),
     [
         ({"format": "vocc"}, "format='vocc' is not known; give one of voc, yolo, coco, cvat, labelme"),
-        ({"missing": "fix"}, "missing='fix' cannot be done; give one of fail, drop"),
-        ({"outside": "clip"}, "outside='clip' cannot be done; give one of fix, drop, fail, keep"),
+        ({"missing_image": "fix"}, "missing_image='fix' cannot be done; give one of fail, drop"),
+        ({"out_of_bounds": "clip"}, "out_of_bounds='clip' cannot be done; give one of fix, drop, fail, keep"),
         ({"source": ""}, "source is empty"),
         ({"digest": "abc"}, "is not a SHA-256"),
         ({"labels": ["a", "a"]}, "names one twice"),
-        ({"tile": 8}, "tile=8 is out of range"),
-        ({"tile": 64, "overlap": 40}, "overlap=40 is out of range"),
-        ({"kept_area": 0.0}, "kept_area=0.0 is out of range"),
+        ({"tile_size": 8}, "tile_size=8 is out of range"),
+        ({"tile_size": 64, "tile_overlap": 40}, "tile_overlap=40 is out of range"),
+        ({"tile_min_visibility": 0.0}, "tile_min_visibility=0.0 is out of range"),
         ({"origin": "one"}, "origin='one' is not known"),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_source_without_labels_or_pictures_is_refused(tmp_path: Path):
 
 
 def test_a_dataset_can_be_converted_to_a_format_of_annotations(source: Path, tmp_path: Path):
-    made(source, tmp_path, tile=32, overlap=0)
+    made(source, tmp_path, tile_size=32, tile_overlap=0)
     done = convert(str(tmp_path / "dataset"), tmp_path / "coco", "coco")
     assert (done.source_format, done.pictures, done.objects) == ("dataset", 4, 3)  # the dog is in two tiles
     assert ("tile of a picture", 4) in [(loss.rule, loss.count) for loss in done.losses]
@@ -314,7 +314,7 @@ def test_pictures_of_one_name_in_two_splits_are_two_when_these_become_one(tmp_pa
         label.write_text("0 0.5 0.5 0.5 0.5\n")
     (folder / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [dog]\n")
     dataset = made(folder, tmp_path, keep_splits=False)
-    assert [row["picture"] for row in rows(dataset)] == ["train/a.png", "validation/a.png"]
+    assert [row["source_image"] for row in rows(dataset)] == ["train/a.png", "validation/a.png"]
 
 
 def test_classes_take_other_names_and_several_become_one(

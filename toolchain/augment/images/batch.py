@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, OBJECTS, ROW
-from toolchain.artifacts.picture import ABOUT, HEIGHT, WIDTH
+from toolchain.artifacts.picture import HEIGHT, METADATA, WIDTH
 from toolchain.augment.images.engine import Copy, Engine
 from toolchain.augment.images.files import File, encoded, name_of_copy, open_file
 from toolchain.augment.images.objects import Object, Retention, read, without_format, written
@@ -139,13 +139,15 @@ class _Batch:
         image = {"bytes": encoded(copy.pixels, file.kind), "path": name_of_copy(path, number, file.kind)}
         height, width = copy.pixels.shape[:2]
         made = {IMAGE: image, WIDTH: width, HEIGHT: height, OBJECTS: written(copy.objects)}
-        if ABOUT in self.batch.schema.names:  # what a format says of the original (its id, its size) is not the copy's
-            made[ABOUT] = without_format(self.batch.column(ABOUT)[place].as_py())
+        if (
+            METADATA in self.batch.schema.names
+        ):  # a format's own fields (id, size) hold for the original only
+            made[METADATA] = without_format(self.batch.column(METADATA)[place].as_py())
         return made
 
     def _written(self, sources: list[int], copies: list[dict[str, Any]]) -> pa.RecordBatch:
         rows = self.batch.take(pa.array(sources, pa.int64()))
-        for name in (IMAGE, WIDTH, HEIGHT, OBJECTS, ABOUT):
+        for name in (IMAGE, WIDTH, HEIGHT, OBJECTS, METADATA):
             if name in rows.schema.names:
                 place = rows.schema.get_field_index(name)
                 values = pa.array([copy[name] for copy in copies], rows.schema.field(name).type)

@@ -127,6 +127,6 @@ def _simple_jpeg(data: bytes) -> tuple[int, int, int] | None:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if space not in ("YCbCr", "Gray") or height * width > pictures.MOST_PIXELS:
+    if space not in ("YCbCr", "Gray") or height * width > pictures.MAX_PIXELS:
         return None
     return height, width, 1 if space == "Gray" else 3

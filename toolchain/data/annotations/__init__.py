@@ -33,7 +33,7 @@ LOST = "object is in no tile by enough of its area"
 
 @dataclass(frozen=True)
 class Result:
-    pictures: int  # read
+    images: int  # read
     rows: int  # written: pictures, or their tiles
     objects: int  # in the rows
     labels: int
@@ -42,8 +42,8 @@ class Result:
 def run(dataset: Path, config: Config) -> Result:
     """Write the annotated pictures that ``config`` names to ``dataset``: in one split, "all", or in the source's own.
 
-    A row is a picture, or a tile of one: ``image`` upright, ``objects`` in its pixels, ``about``, and ``picture``, the
-    source's name, by which data.split keeps the tiles of a picture together. Memory holds one picture and 64 rows.
+    A row is an image or a tile of one: ``image`` upright, ``objects`` in its pixels, ``metadata``, and
+    ``source_image``, by which data.split keeps the tiles of an image together. Memory holds one image and 64 rows.
 
     Raises:
         ConfigError: the format is not known.
@@ -55,9 +55,9 @@ def run(dataset: Path, config: Config) -> Result:
     with tempfile.TemporaryDirectory(prefix="annotations-") as scratch:
         folder = fetch_folder(config.source, Path(scratch) / "source")
         _check_digest(folder, config)
-        apart = fetch_folder(config.pictures, Path(scratch) / "pictures") if config.pictures else None
+        apart = fetch_folder(config.images, Path(scratch) / "pictures") if config.images else None
         work.source = {"uri": config.source, "sha256": folder.sha256, "version": folder.revision}
-        work.source |= {"pictures": config.pictures, "pictures_sha256": apart.sha256} if apart else {}
+        work.source |= {"images": config.images, "images_sha256": apart.sha256} if apart else {}
         collection = read(folder.path, apart.path if apart else None, config)
         return _write(dataset, collection, config, work)
 
@@ -97,7 +97,7 @@ def _write(dataset: Path, collection: Collection, config: Config, work: Work) ->
     found = Counter(picture.split for picture in collection.pictures())
     if not found:
         raise DataError(f"{config.source} has annotations but no picture{in_words(collection.findings)}")
-    checker = Checker(config.actions(), labels, config.most_pixels)
+    checker = Checker(config.actions(), labels, config.max_pixels)
     checker.see_source(collection)
     made = _Made(collection, checker, config, found)
     with new_dataset(dataset, SCHEMA, work, labels) as writer:
@@ -108,7 +108,7 @@ def _write(dataset: Path, collection: Collection, config: Config, work: Work) ->
         made.tell(writer, labels)
         if not made.rows:
             raise DataError(f"no picture of {config.source} is left: {made.dropped()}")
-        work.metrics |= {"pictures": float(made.pictures), "objects": float(made.objects)}
+        work.metrics |= {"images": float(made.pictures), "objects": float(made.objects)}
     return Result(made.pictures, made.rows, made.objects, len(labels))
 
 
@@ -138,7 +138,7 @@ class _Made:
         self.total, self.splits = sum(found.values()), _splits(found, config.keep_splits)
         self.unsplit = found[UNSPLIT] if self.splits[UNSPLIT] != UNSPLIT else 0
         self.is_merged = len(+found) > 1 and set(self.splits.values()) == {UNSPLIT}
-        self.cutter = Cutter(config.tile, config.overlap, config.kept_area)
+        self.cutter = Cutter(config.tile_size, config.tile_overlap, config.tile_min_visibility)
         self.statistics = Statistics()
         self.pictures = self.rows = self.objects = self.without_objects = 0
         self.seen: dict[bytes, tuple[str, str]] = {}  # split and name of each image, by its digest of 16 bytes
@@ -155,8 +155,8 @@ class _Made:
                     continue
                 self._see(found[0], found[1])
                 picture = self.checker.check_things(found[0])
-                for tile, data in self.cutter.tiles_of(picture, found[1], self.config.most_pixels):
-                    if tile.things or self.config.empty:
+                for tile, data in self.cutter.tiles_of(picture, found[1], self.config.max_pixels):
+                    if tile.things or self.config.keep_empty:
                         yield self._counted(tile, picture, data)
                     else:
                         self.without_objects += 1
@@ -182,10 +182,10 @@ class _Made:
         """Record what fell, and what the report shows."""
         for rule, dropped in self.checker.dropped_pictures.items():
             writer.drop(rule, dropped.count, dropped.examples)
-        if not self.config.empty:
+        if not self.config.keep_empty:
             writer.drop("picture or tile has no object in it", self.without_objects)
         collection = self.collection
-        source = {"format": collection.format, "labels": list(collection.labels), "about": dict(collection.about)}
+        source = {"format": collection.format, "labels": list(collection.labels), "metadata": dict(collection.about)}
         findings = list(collection.findings)
         if self.shared.count:
             examples = tuple(self.shared.examples)
@@ -199,7 +199,7 @@ class _Made:
         }
         if self.unsplit:
             note["unsplit"] = {"rule": "picture without a split goes to train", "count": self.unsplit}
-        if self.config.tile:
+        if self.config.tile_size:
             cutter = self.cutter
             lost = {"rule": LOST, "count": cutter.lost.count, "examples": cutter.lost.examples}
             parts = {"clipped": cutter.clipped, "left_out": cutter.left_out, "lost": lost}

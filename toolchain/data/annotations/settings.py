@@ -8,13 +8,13 @@ from toolchain.annotations.checks import CHECKS
 from toolchain.annotations.voc import ORIGINS
 from toolchain.annotations.yolo import TASKS
 from toolchain.errors import ConfigError
-from toolchain.pictures import MOST_PIXELS
+from toolchain.pictures import MAX_PIXELS
 
 SHA256_DIGITS = 64
 SAMPLE = "package:deepforest/data"  # four aerial images with 951 trees, comes with the Python package
 SAMPLE_SETTINGS: dict[str, Any] = {  # of SAMPLE alone, where a user gives no others
     "rename": {"Alive": "Tree", "Dead": "Tree"},  # each image has its own words for the one class
-    "tile": 400,  # pixels: trees of 40 pixels in images of up to 2,500
+    "tile_size": 400,  # pixels: trees of 40 pixels in images of up to 2,500
 }
 
 
@@ -25,34 +25,36 @@ class Config:
     format: str = (
         ""  # "voc", "yolo", "coco", "cvat", "labelme", "via", "createml" or "datumaro:NAME"; "": found from the files
     )
-    pictures: str = ""  # where the pictures are, as source says it, if apart; "": with the annotations
+    images: str = ""  # where the images are, given like source; "": with the annotations
     labels: list[str] = field(default_factory=list)  # the classes allowed, in their order; []: those of the source
     rename: dict[str, str] = field(default_factory=dict)  # other names of classes, {"Dead": "Tree"}; may be one
     keep_splits: bool = True  # train, validation and test as the source has them; False: all rows in one split
-    origin: str = ""  # of VOC's coordinates: "positions" from 0, "pixels" from 1, "shifted" by 1; "": from evidence
+    origin: str = ""  # of VOC's coordinates: "zero_based", "one_based", "shifted" by 1; "": from evidence
     task: str = ""  # of YOLO's lines: "detect", "segment", "obb" or "pose"; "": from evidence
     # What to do about each thing that can be wrong: "fix", "drop", "fail" or "keep", as far as it can be done.
-    missing: str = "fail"  # a picture is not there
+    missing_image: str = "fail"  # a picture is not there
     missing_split: str = "fail"  # a folder or list of a split that the source names is not there: "drop" does without
-    unreadable: str = "fail"  # a file is no picture, or is damaged
-    too_large: str = "fail"  # a picture has more than most_pixels
-    animated: str = "fix"  # a picture moves: its first frame stays
-    same_name: str = "fail"  # two pictures have one name: the later one is renamed
-    repeated_ids: str = "fail"  # COCO's ids are not unique: annotations go to the first picture of an id
-    wrong_size: str = "fail"  # the size in the annotations is not the picture's: boxes are scaled to it
-    rotated: str = "fix"  # EXIF asks to turn a picture: it is stored upright, and its boxes go with it
-    offsets: str = "fix"  # VOC's coordinates count from 1: they are read as positions from 0
+    unreadable_image: str = "fail"  # a file is no picture, or is damaged
+    oversized_image: str = "fail"  # a picture has more than max_pixels
+    animated_image: str = "fix"  # a picture moves: its first frame stays
+    duplicate_name: str = "fail"  # two pictures have one name: the later one is renamed
+    duplicate_ids: str = "fail"  # COCO's ids are not unique: annotations go to the first picture of an id
+    size_mismatch: str = "fail"  # the size in the annotations is not the picture's: boxes are scaled to it
+    exif_rotation: str = "fix"  # EXIF asks to turn a picture: it is stored upright, and its boxes go with it
+    one_based_coordinates: str = "fix"  # VOC's coordinates count from 1: they are read as positions from 0
     unknown_label: str = "fail"  # an object's label is not in labels, or its class number has no name
-    broken_outline: str = "fix"  # an outline, mask or box cannot be read: the part that can be read stays
-    swapped: str = "fix"  # right is left of left, or bottom above top: they are put in order
-    outside: str = "fix"  # a box reaches outside its picture: it is clipped
-    no_area: str = "drop"  # a box has no area (in its picture)
-    repeated: str = "drop"  # an object is there twice: the later one falls
-    most_pixels: int = MOST_PIXELS  # of a picture: decoded, 100 million take 300 MB
-    tile: int = 0  # pixels: pictures larger than this are cut into squares of this side; 0: they stay whole
-    overlap: int = 64  # pixels that neighbouring tiles share: an object up to that size is whole in one of them
-    kept_area: float = 0.5  # share of a box that must be in a tile for it to stay there, clipped; else it is left out
-    empty: bool = True  # pictures and tiles without an object stay: a detector learns from them what is none
+    invalid_shape: str = "fix"  # an outline, mask or box cannot be read: the part that can be read stays
+    swapped_corners: str = "fix"  # right is left of left, or bottom above top: they are put in order
+    out_of_bounds: str = "fix"  # a box reaches outside its picture: it is clipped
+    zero_area: str = "drop"  # a box has no area (in its picture)
+    duplicate_object: str = "drop"  # an object is there twice: the later one falls
+    max_pixels: int = MAX_PIXELS  # of a picture: decoded, 100 million take 300 MB
+    tile_size: int = 0  # pixels: pictures larger than this are cut into squares of this side; 0: they stay whole
+    tile_overlap: int = 64  # pixels that neighbouring tiles share: an object up to that size is whole in one of them
+    tile_min_visibility: float = (
+        0.5  # share of a box that must be in a tile for it to stay there, clipped; else it is left out
+    )
+    keep_empty: bool = True  # pictures and tiles without an object stay: a detector learns from them what is none
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -70,14 +72,18 @@ class Config:
                 raise ConfigError(f"{name}={action!r} cannot be done; give one of {', '.join(CHECKS[name].actions)}")
         if len(set(self.labels)) < len(self.labels):
             raise ConfigError(f"labels={self.labels} names one twice")
-        if self.most_pixels < 1:
-            raise ConfigError(f"most_pixels={self.most_pixels} is out of range; give a number above 0")
-        if self.tile and not 32 <= self.tile <= 10_000:
-            raise ConfigError(f"tile={self.tile} is out of range; give 32 to 10000 pixels, or 0 for none")
-        if self.overlap < 0 or (self.tile and self.overlap > self.tile // 2):
-            raise ConfigError(f"overlap={self.overlap} is out of range; give 0 to half of tile={self.tile}")
-        if not 0 < self.kept_area <= 1:
-            raise ConfigError(f"kept_area={self.kept_area} is out of range; give a share above 0, up to 1")
+        if self.max_pixels < 1:
+            raise ConfigError(f"max_pixels={self.max_pixels} is out of range; give a number above 0")
+        if self.tile_size and not 32 <= self.tile_size <= 10_000:
+            raise ConfigError(f"tile_size={self.tile_size} is out of range; give 32 to 10000 pixels, or 0 for none")
+        if self.tile_overlap < 0 or (self.tile_size and self.tile_overlap > self.tile_size // 2):
+            raise ConfigError(
+                f"tile_overlap={self.tile_overlap} is out of range; give 0 to half of tile_size={self.tile_size}"
+            )
+        if not 0 < self.tile_min_visibility <= 1:
+            raise ConfigError(
+                f"tile_min_visibility={self.tile_min_visibility} is out of range; give a share above 0, up to 1"
+            )
 
     def with_sample_settings(self) -> "Config":
         """Return these settings, with SAMPLE_SETTINGS in place of defaults if the source is the sample."""

@@ -19,19 +19,19 @@ class Cutter:
 
     tile: int  # pixels, of a side
     overlap: int  # pixels
-    kept_area: float  # share of a box, 0..1
+    min_visibility: float  # share of a box, 0..1
     cut: int = 0  # pictures
     tiles: int = 0
     clipped: int = 0  # objects of tiles that are only a part
     left_out: int = 0  # parts too small to stay in their tile
     lost: Found = field(default_factory=Found)  # objects that stay in no tile at all
 
-    def tiles_of(self, picture: Picture, data: bytes, most_pixels: int) -> Iterator[tuple[Picture, bytes]]:
+    def tiles_of(self, picture: Picture, data: bytes, max_pixels: int) -> Iterator[tuple[Picture, bytes]]:
         """Yield the tiles of ``picture``, whose file is ``data``; itself when it is no larger than one."""
         if not self.tile or max(picture.width, picture.height) <= self.tile:
             yield picture, data
             return
-        pixels = pictures.decode(data, picture.name, most_pixels=most_pixels)
+        pixels = pictures.decode(data, picture.name, max_pixels=max_pixels)
         self.cut += 1
         kept: set[int] = set()
         for window in windows(picture.width, picture.height, self.tile, self.overlap):
@@ -60,7 +60,7 @@ class Cutter:
             share = area(meet(box, window)) / area(box) if area(box) else 0.0
             if not share:
                 continue
-            if share < self.kept_area:
+            if share < self.min_visibility:
                 self.left_out += 1
                 continue
             kept.add(position)

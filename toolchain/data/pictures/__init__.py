@@ -23,7 +23,7 @@ from toolchain.data.pictures.class_folders import AUTO, NO, YES, Found, Opened, 
 from toolchain.data.pictures.sources import open_file, open_folder, open_parquet
 from toolchain.errors import ConfigError, DataError
 from toolchain.image_files import HIDDEN
-from toolchain.pictures import MOST_PIXELS, Facts, brightest, decode, inspect
+from toolchain.pictures import MAX_PIXELS, Facts, brightest, decode, inspect
 from toolchain.processor import usable_cores
 from toolchain.progress import Progress, warn
 from toolchain.services import storage
@@ -49,7 +49,7 @@ class Config:
     animated: str = "fail"  # what happens to an animation, of which the first frame alone would be seen
     repeated: str = "drop"  # what happens to a picture whose very bytes came before: a model is not to be asked twice
     split_folders: str = AUTO  # whether folders named train, val, test, ... are splits: "auto", "yes" or "no" (classes)
-    most_pixels: int = MOST_PIXELS  # of one picture: a larger one is unreadable
+    max_pixels: int = MAX_PIXELS  # of one picture: a larger one is unreadable
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -61,8 +61,8 @@ class Config:
             raise ConfigError(f"split_folders is {self.split_folders!r}; choose one of {AUTO}, {YES}, {NO}")
         if len(set(self.labels)) != len(self.labels):
             raise ConfigError(f"labels is {self.labels}: two classes have one name; give each its own")
-        if self.most_pixels < 1:
-            raise ConfigError(f"most_pixels is {self.most_pixels}; give 1 or more, {MOST_PIXELS:,} is usual")
+        if self.max_pixels < 1:
+            raise ConfigError(f"max_pixels is {self.max_pixels}; give 1 or more, {MAX_PIXELS:,} is usual")
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,9 @@ def _look(found: Found, config: Config) -> Looked:
     """Read the header of a picture, and its pixels too: a file that is cut off shows only there."""
     data = found.load()
     try:
-        facts = inspect(data, found.path, config.most_pixels)
+        facts = inspect(data, found.path, config.max_pixels)
         if not found.made:
-            decode(data, found.path, most_pixels=config.most_pixels)
+            decode(data, found.path, max_pixels=config.max_pixels)
     except DataError as error:
         return Looked(found, b"", None, 0, str(error))
     return Looked(found, data, facts, brightest(data, found.path) if facts.mode.startswith("I") else 0, "")

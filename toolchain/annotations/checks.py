@@ -278,7 +278,7 @@ def _offsets_of(collection: Collection) -> Iterator[Finding]:
     origin = collection.about.get("origin", "zero_based")
     if origin != "zero_based":
         because = str(collection.about.get("origin_because"))
-        yield Finding(rule=f"offsets: read as {origin}", count=1, examples=(because,))
+        yield Finding(rule=f"one_based_coordinates: read as {origin}", count=1, examples=(because,))
 
 
 def _turned_inside(thing: Thing, window: tuple[float, float, float, float]) -> bool:

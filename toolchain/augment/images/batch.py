@@ -139,9 +139,7 @@ class _Batch:
         image = {"bytes": encoded(copy.pixels, file.kind), "path": name_of_copy(path, number, file.kind)}
         height, width = copy.pixels.shape[:2]
         made = {IMAGE: image, WIDTH: width, HEIGHT: height, OBJECTS: written(copy.objects)}
-        if (
-            METADATA in self.batch.schema.names
-        ):  # a format's own fields (id, size) hold for the original only
+        if METADATA in self.batch.schema.names:  # a format's own fields (id, size) hold for the original only
             made[METADATA] = without_format(self.batch.column(METADATA)[place].as_py())
         return made
 

@@ -30,7 +30,7 @@ from toolchain.artifacts.profile import Profile, read_profile
 from toolchain.artifacts.variants import open_variants
 from toolchain.descriptors import Vocabulary, describe, describe_answer
 from toolchain.monitor.drift import Config
-from toolchain.monitor.drift.comparing import compare
+from toolchain.monitor.drift.comparison import compare
 from toolchain.pictures import decode, encode
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -76,7 +76,7 @@ def tell(profile: Profile, name: str, rows: Rows, fresh: Rows, draw: np.random.G
     windows = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
     first = next((place for place, window in enumerate(windows, 1) if alarm(profile, window)), 0)
     columns, _ = compare(profile, windows[0], LEVEL)
-    ordered = sorted((c for c in columns if c.drifted), key=lambda column: -column.distance)
+    ordered = sorted((c for c in columns if c.drift_detected), key=lambda column: -column.distance)
     seen = ", ".join(f"{column.name} {column.distance:.2f}" for column in ordered[:4])
     shares = [f"{share:.0%}" for share in SHARES if alarm(profile, mixed(windows[0], fresh, share, draw))]
     print(f"{name:14}{first or 'none':>14}   {seen}; {', '.join(shares)}")
@@ -84,7 +84,7 @@ def tell(profile: Profile, name: str, rows: Rows, fresh: Rows, draw: np.random.G
 
 
 def alarm(profile: Profile, rows: Rows) -> bool:
-    return any(column.drifted for column in compare(profile, rows, LEVEL)[0])
+    return any(column.drift_detected for column in compare(profile, rows, LEVEL)[0])
 
 
 def pick(rows: Rows, count: int, draw: np.random.Generator) -> Rows:

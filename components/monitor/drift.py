@@ -1,4 +1,4 @@
-"""Drift: toolchain.monitor.drift, in the image that watches."""
+"""Component for toolchain.monitor.drift, in the monitor image."""
 
 from kfp import dsl
 
@@ -18,19 +18,19 @@ def drift(
     level: float = 0.01,
     experiment: str = "",
 ):
-    """Tell whether what a served model is asked, and answers, still looks like what it was evaluated on.
+    """Compare recent requests and predictions of a served model with the rows that it was evaluated on.
 
     Args:
         drift: drift.json and drift.html.
-        page: The same page, for the Kubeflow UI.
+        page: The HTML report, for the Kubeflow UI.
         metrics: The verdict.
-        model: The registered model: name (what serves), name@alias or name:version.
-        samples: Where its servers put samples: a folder, or s3://BUCKET/PREFIX.
-        rows: Of the window, the newest ones.
-        least_rows: Below which nothing is said.
-        hours: That a row may be old; 0: any age.
-        level: Chance of a false alarm in one look, 0..1.
-        experiment: Of MLflow; "": the environment's.
+        model: Registered model: name (the version that serves), name@alias or name:version.
+        samples: Where its servers write samples: a folder, or s3://BUCKET/PREFIX.
+        rows: Number of newest rows to compare.
+        least_rows: Rows below which there is no verdict.
+        hours: Maximum age of a row; 0: no limit.
+        level: Significance level, 0..1: the false alarm rate of one check.
+        experiment: MLflow experiment; "": MLFLOW_EXPERIMENT_NAME.
     """
     from pathlib import Path
 
@@ -47,7 +47,7 @@ def drift(
     )
     result = run(Path(drift.path), Path(page.path), config)
     metrics.log_metric("rows", result.rows)
-    metrics.log_metric("judged", result.judged)
+    metrics.log_metric("has_verdict", result.has_verdict)
     metrics.log_metric("data_drift", result.data_drift)
     metrics.log_metric("prediction_drift", result.prediction_drift)
-    metrics.log_metric("columns", result.columns)
+    metrics.log_metric("drifted_columns", result.drifted_columns)

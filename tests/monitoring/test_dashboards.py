@@ -213,8 +213,8 @@ def make_pictures(folder: Path) -> Path:
 
 def tell_drift(samples: Path, digest: str) -> None:
     """Write what a look at samples found: nothing odd."""
-    found = {"format": "toolchain.drift", "digest": digest, "checked": time.time(), "window": {"rows": 500}}
-    found |= {"judged": True, "data_drift": False, "prediction_drift": False}
+    found = {"format": "toolchain.drift", "digest": digest, "checked_at": time.time(), "window": {"rows": 500}}
+    found |= {"has_verdict": True, "data_drift": False, "prediction_drift": False}
     columns = [{"name": "brightness", "distance": 0.04}, {"name": "label", "distance": 0.02}]
     content = json.dumps({**found, "columns": columns}).encode()
     open_place(str(samples)).put(f"{folder_of('lights', digest)}/drift.json", content)

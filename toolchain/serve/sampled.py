@@ -42,9 +42,9 @@ def read_verdict(content: bytes, subject: Subject) -> Verdict:
             raise ValueError("it is on another model")
         columns = found["columns"][:MOST_COLUMNS]
         return Verdict(
-            checked=float(found["checked"]),
+            checked=float(found["checked_at"]),
             rows=int(found["window"]["rows"]),
-            judged=bool(found["judged"]),
+            judged=bool(found["has_verdict"]),
             drifted={kind: bool(found[f"{kind}_drift"]) for kind in KINDS},
             distances={str(column["name"]): float(column["distance"]) for column in columns},
         )

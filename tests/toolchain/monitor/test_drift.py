@@ -1,4 +1,4 @@
-"""The step, on a registered version with a profile and on samples as servers write them."""
+"""The drift step on a registered version with a profile, and on samples as servers write them."""
 
 import itertools
 import json
@@ -38,17 +38,17 @@ def drawn(count: int, shift: float = 0.0, seed: int = 0) -> list[dict[str, Any]]
     draw = np.random.default_rng(seed)
     return [
         {
-            "time": time.time() - count + place,
-            "request": f"{place:012x}",
+            "time": time.time() - count + index,
+            "request": f"{index:012x}",
             "label": str(draw.choice(["negative", "positive"])),
             "numbers": {"tokens": float(draw.poisson(20)), "surprise": float(draw.normal(8 + shift))},
         }
-        for place in range(count)
+        for index in range(count)
     ]
 
 
 def register(tracker: Tracker, folder: Path, profile: bool = True, of: str = DIGEST, digest: str = DIGEST) -> str:
-    """Register a version whose files are its profile, or none, and return its model's name."""
+    """Register a version, with a profile or without, and return its model's name."""
     name, rows = f"reviews-{next(NUMBERS)}", drawn(800, seed=1)
     files = folder / name
     files.mkdir()
@@ -69,46 +69,46 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
     return register(tracker, tmp_path)
 
 
-def sample(place: str, model: str, rows: list[dict[str, Any]], digest: str = DIGEST) -> None:
+def write_samples(location: str, model: str, rows: list[dict[str, Any]], digest: str = DIGEST) -> None:
     subject = Subject(model=model, model_version="1", variant="int8", digest=digest)
     content = head_of(subject) + b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    open_place(place).put(new_name(subject, datetime.now(UTC)), content)
+    open_place(location).put(new_name(subject, datetime.now(UTC)), content)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> str:
+def samples(tmp_path: Path) -> str:
     return str(tmp_path / "samples")
 
 
-def look(model: str, place: str, tmp_path: Path, **more: Any) -> tuple[Result, dict[str, Any]]:
-    target = tmp_path / f"look-{next(NUMBERS)}"
-    result = run(target / "drift", target / "page.html", Config(model=model, samples=place, **more))
+def check(model: str, samples: str, tmp_path: Path, **more: Any) -> tuple[Result, dict[str, Any]]:
+    target = tmp_path / f"check-{next(NUMBERS)}"
+    result = run(target / "drift", target / "page.html", Config(model=model, samples=samples, **more))
     measurement = open_measurement(target / "drift", "drift")
     assert (measurement.path / "drift.html").read_text() == (target / "page.html").read_text()
     return result, measurement.data
 
 
-def test_rows_like_the_profile_are_no_drift(model: str, place: str, tmp_path: Path):
-    sample(place, model, drawn(400, seed=2))
-    result, data = look(model, place, tmp_path)
-    assert result == Result(rows=400, judged=True, data_drift=False, prediction_drift=False, columns=0)
-    assert not data["drifted"]
+def test_matching_rows_are_no_drift(model: str, samples: str, tmp_path: Path):
+    write_samples(samples, model, drawn(400, seed=2))
+    result, data = check(model, samples, tmp_path)
+    assert result == Result(rows=400, has_verdict=True, data_drift=False, prediction_drift=False, drifted_columns=0)
+    assert not data["drift_detected"]
     assert {column["name"] for column in data["columns"]} == {"tokens", "surprise", "label"}
     assert {column["threshold"] for column in data["columns"]} == {0.01 / 3}
 
 
-def test_other_rows_are_drift(model: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    sample(place, model, drawn(400, shift=1, seed=2))
-    result, data = look(model, place, tmp_path)
-    assert result == Result(rows=400, judged=True, data_drift=True, prediction_drift=False, columns=1)
-    assert (data["drifted"], data["columns"][0]["name"]) == (True, "surprise")
-    assert f"drift of version 1 of {model}: surprise (0.41)" in capsys.readouterr().out
+def test_shifted_rows_are_drift(model: str, samples: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_samples(samples, model, drawn(400, shift=1, seed=2))
+    result, data = check(model, samples, tmp_path)
+    assert result == Result(rows=400, has_verdict=True, data_drift=True, prediction_drift=False, drifted_columns=1)
+    assert (data["drift_detected"], data["columns"][0]["name"]) == (True, "surprise")
+    assert f"{model}, version 1: surprise (0.41)" in capsys.readouterr().out
 
 
-def test_the_verdict_lies_beside_the_samples_where_servers_read_it(model: str, place: str, tmp_path: Path):
-    sample(place, model, drawn(400, shift=1, seed=2))
-    _, data = look(model, place, tmp_path)
-    content = open_place(place).get(f"{folder_of(model, DIGEST)}/drift.json")
+def test_the_verdict_is_written_beside_the_samples(model: str, samples: str, tmp_path: Path):
+    write_samples(samples, model, drawn(400, shift=1, seed=2))
+    _, data = check(model, samples, tmp_path)
+    content = open_place(samples).get(f"{folder_of(model, DIGEST)}/drift.json")
     assert content is not None
     assert json.loads(content) == data
     verdict = read_verdict(content, Subject(model=model, model_version="1", variant="int8", digest=DIGEST))
@@ -116,66 +116,66 @@ def test_the_verdict_lies_beside_the_samples_where_servers_read_it(model: str, p
     assert verdict.distances["surprise"] == data["columns"][0]["distance"]
 
 
-def test_mlflow_has_looks_in_one_run_and_the_version_says_how_it_stands(
-    model: str, tracker: Tracker, place: str, tmp_path: Path
+def test_checks_are_logged_to_one_mlflow_run_and_the_version_is_tagged(
+    model: str, tracker: Tracker, samples: str, tmp_path: Path
 ):
-    sample(place, model, drawn(400, shift=1, seed=2))
+    write_samples(samples, model, drawn(400, shift=1, seed=2))
     for _ in range(2):
-        _, data = look(model, place, tmp_path, experiment=f"watched-{model}")
+        _, data = check(model, samples, tmp_path, experiment=f"monitored-{model}")
     (version,) = tracker.versions(model)
-    assert (version.tags["drift"], version.tags["drift.checked"][-1]) == ("yes", "Z")
-    (found,) = tracker.runs({"toolchain.watches": DIGEST}, f"watched-{model}")
+    assert (version.tags["drift"], version.tags["drift.checked_at"][-1]) == ("yes", "Z")
+    (found,) = tracker.runs({"toolchain.monitored_model": DIGEST}, f"monitored-{model}")
     assert version.tags["drift.run"] == found.id
     known = tracker._client.get_run(found.id).data.metrics
     assert (known["data_drift"], known["prediction_drift"], known["window_rows"]) == (1, 0, 400)
     assert known["distance.surprise"] == data["columns"][0]["distance"]
-    looks = [entry.path for entry in tracker._client.list_artifacts(found.id, "looks")]
-    assert all(tracker.holds(found.id, f"{path}/drift.html") for path in looks)
-    assert looks
+    checks = [entry.path for entry in tracker._client.list_artifacts(found.id, "checks")]
+    assert all(tracker.holds(found.id, f"{path}/drift.html") for path in checks)
+    assert checks
 
 
-def test_s3_holds_samples_and_verdict_too(model: str, s3_bucket: str, tmp_path: Path):
-    place = f"s3://{s3_bucket}/samples"
-    sample(place, model, drawn(400, seed=2))
-    assert look(model, place, tmp_path)[0].judged
-    assert open_place(place).get(f"{folder_of(model, DIGEST)}/drift.json")
+def test_samples_and_verdict_in_s3(model: str, s3_bucket: str, tmp_path: Path):
+    samples = f"s3://{s3_bucket}/samples"
+    write_samples(samples, model, drawn(400, seed=2))
+    assert check(model, samples, tmp_path)[0].has_verdict
+    assert open_place(samples).get(f"{folder_of(model, DIGEST)}/drift.json")
 
 
-def reason(model: str, place: str, tmp_path: Path) -> str:
-    result, data = look(model, place, tmp_path)
-    assert (result.judged, result.data_drift, result.prediction_drift, data["drifted"]) == (False,) * 4
+def reason(model: str, samples: str, tmp_path: Path) -> str:
+    result, data = check(model, samples, tmp_path)
+    assert (result.has_verdict, result.data_drift, result.prediction_drift, data["drift_detected"]) == (False,) * 4
     assert data["columns"] == []
     return str(data["reason"])
 
 
-def test_too_few_rows_are_no_verdict(model: str, tracker: Tracker, place: str, tmp_path: Path):
-    sample(place, model, drawn(99, shift=9))
-    assert reason(model, place, tmp_path) == "too few rows: 99 of the 100 that least_rows asks for"
+def test_too_few_rows_give_no_verdict(model: str, tracker: Tracker, samples: str, tmp_path: Path):
+    write_samples(samples, model, drawn(99, shift=9))
+    assert reason(model, samples, tmp_path) == "too few rows: 99, least_rows is 100"
     assert tracker.versions(model)[0].tags["drift"] == "unknown"
 
 
-def test_no_samples_are_no_verdict(model: str, place: str, tmp_path: Path):
-    assert reason(model, place, tmp_path).startswith("too few rows: 0")
+def test_no_samples_give_no_verdict(model: str, samples: str, tmp_path: Path):
+    assert reason(model, samples, tmp_path).startswith("too few rows: 0")
 
 
-def test_samples_of_another_version_are_no_verdict(model: str, place: str, tmp_path: Path):
-    sample(place, model, drawn(400), digest="cd" * 32)
-    assert reason(model, place, tmp_path) == "there are samples of cdcdcdcdcdcd and none of abababababab"
+def test_samples_of_another_version_give_no_verdict(model: str, samples: str, tmp_path: Path):
+    write_samples(samples, model, drawn(400), digest="cd" * 32)
+    assert reason(model, samples, tmp_path) == "there are samples of cdcdcdcdcdcd but none of abababababab"
 
 
-def test_a_model_registered_without_a_profile_is_no_verdict(tracker: Tracker, place: str, tmp_path: Path):
+def test_a_model_without_a_profile_gives_no_verdict(tracker: Tracker, samples: str, tmp_path: Path):
     model = register(tracker, tmp_path, profile=False)
-    sample(place, model, drawn(400))
-    assert "registered without a profile" in reason(model, place, tmp_path)
+    write_samples(samples, model, drawn(400))
+    assert "registered without a profile" in reason(model, samples, tmp_path)
 
 
-def test_another_models_profile_is_refused(tracker: Tracker, place: str, tmp_path: Path):
+def test_the_profile_of_another_model_is_an_error(tracker: Tracker, samples: str, tmp_path: Path):
     model = register(tracker, tmp_path, of="cd" * 32)
-    with pytest.raises(ArtifactError, match="another model's"):
-        look(model, place, tmp_path)
+    with pytest.raises(ArtifactError, match="another model"):
+        check(model, samples, tmp_path)
 
 
-def test_a_damaged_profile_is_refused(tracker: Tracker, place: str, tmp_path: Path):
+def test_a_damaged_profile_is_an_error(tracker: Tracker, samples: str, tmp_path: Path):
     model = register(tracker, tmp_path)
     file = tmp_path / FILE
     file.write_text("{")
@@ -183,35 +183,35 @@ def test_a_damaged_profile_is_refused(tracker: Tracker, place: str, tmp_path: Pa
     (tmp_path / model / FILE).write_text('{"format": "toolchain.profile"}')
     tracker.upload(tracker.versions(model)[0].run, tmp_path / model, "variants/int8")
     with pytest.raises(ArtifactError, match="is damaged"):
-        look(model, place, tmp_path)
+        check(model, samples, tmp_path)
 
 
-def test_a_bare_name_means_what_serves(model: str, tracker: Tracker, place: str, tmp_path: Path):
+def test_a_bare_name_means_the_champion(model: str, tracker: Tracker, samples: str, tmp_path: Path):
     run_of = tracker.versions(model)[0].run
     tracker.add_version(model, run_of, "variants/int8", {"digest": DIGEST, "variant": "int8"}, "")
     tracker.point(model, "champion", "2")
-    assert look(model, place, tmp_path)[1]["model_version"] == "2"
-    assert look(f"{model}@candidate", place, tmp_path)[1]["model_version"] == "1"
-    assert look(f"{model}:1", place, tmp_path)[1]["model_version"] == "1"
+    assert check(model, samples, tmp_path)[1]["model_version"] == "2"
+    assert check(f"{model}@candidate", samples, tmp_path)[1]["model_version"] == "1"
+    assert check(f"{model}:1", samples, tmp_path)[1]["model_version"] == "1"
 
 
 @pytest.mark.parametrize(
-    ("which", "said"),
-    [("{}:9", "has no version 9"), ("{}@best", "has no alias 'best'"), ("nobody", "no model 'nobody'")],
+    ("which", "message"),
+    [("{}:9", "has no version 9"), ("{}@best", "has no alias 'best'"), ("missing", "no model 'missing'")],
 )
-def test_what_is_not_registered_is_named(which: str, said: str, model: str, place: str, tmp_path: Path):
-    with pytest.raises(ConfigError, match=said):
-        look(which.format(model), place, tmp_path)
+def test_an_unregistered_model_is_an_error(which: str, message: str, model: str, samples: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match=message):
+        check(which.format(model), samples, tmp_path)
 
 
-def test_a_place_that_is_away_is_an_error_and_leaves_nothing(model: str, tmp_path: Path, s3_bucket: str):
+def test_unavailable_storage_is_an_error_and_writes_nothing(model: str, tmp_path: Path, s3_bucket: str):
     with pytest.raises(ServiceError, match="nowhere"):
         run(tmp_path / "drift", tmp_path / "page.html", Config(model=model, samples="s3://nowhere/samples"))
     assert not (tmp_path / "drift").exists()
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("settings", "match"),
     [
         ({"model": ""}, "model is ''"),
         ({"model": "reviews:last"}, "model is 'reviews:last'"),
@@ -224,13 +224,13 @@ def test_a_place_that_is_away_is_an_error_and_leaves_nothing(model: str, tmp_pat
         ({"experiment": "a'b"}, "experiment is"),
     ],
 )
-def test_bad_settings_are_refused_before_anything_is_asked(said: dict[str, Any], words: str):
-    with pytest.raises(ConfigError, match=words):
-        Config(**{"model": "reviews", "samples": "samples"} | said)
+def test_invalid_settings_are_rejected_before_any_request(settings: dict[str, Any], match: str):
+    with pytest.raises(ConfigError, match=match):
+        Config(**{"model": "reviews", "samples": "samples"} | settings)
 
 
 class Reader(HTMLParser):
-    """Collects what a page shows, and what it would fetch."""
+    """Collects the text, tags and links of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -245,27 +245,27 @@ class Reader(HTMLParser):
 
 
 @pytest.mark.parametrize(("shift", "title"), [(0.0, "No drift"), (1.0, "Requests have drifted")])
-def test_the_page_needs_nothing_else_and_shows_every_descriptor(
-    shift: float, title: str, model: str, place: str, tmp_path: Path
+def test_the_page_is_self_contained_and_shows_every_descriptor(
+    shift: float, title: str, model: str, samples: str, tmp_path: Path
 ):
-    sample(place, model, drawn(400, shift=shift, seed=2))
+    write_samples(samples, model, drawn(400, shift=shift, seed=2))
     target = tmp_path / "page.html"
-    run(tmp_path / "drift", target, Config(model=model, samples=place))
+    run(tmp_path / "drift", target, Config(model=model, samples=samples))
     page = Reader()
     page.feed(target.read_text())
     assert title in page.text
     assert (page.links, page.tags.count("script"), page.tags.count("svg")) == ([], 0, 2)
-    assert all(word in page.text for word in ("tokens", "surprise, bits a token", "label", "0.0033"))
+    assert all(word in page.text for word in ("tokens", "surprise, bits per token", "label", "0.0033"))
 
 
-def test_the_page_says_why_there_is_no_verdict_and_what_was_passed_over(model: str, place: str, tmp_path: Path):
-    sample(place, model, [{**row, "time": row["time"] + 9000} for row in drawn(20)])
-    open_place(place).put(f"{folder_of(model, DIGEST)}/20260101T000000000000-00000000.jsonl", b"<script>")
-    run(tmp_path / "drift", tmp_path / "page.html", Config(model=model, samples=place))
+def test_the_page_gives_the_reason_for_no_verdict_and_skipped_files(model: str, samples: str, tmp_path: Path):
+    write_samples(samples, model, [{**row, "time": row["time"] + 9000} for row in drawn(20)])
+    open_place(samples).put(f"{folder_of(model, DIGEST)}/20260101T000000000000-00000000.jsonl", b"<script>")
+    run(tmp_path / "drift", tmp_path / "page.html", Config(model=model, samples=samples))
     page = Reader()
     page.feed((tmp_path / "page.html").read_text())
     assert "No verdict" in page.text
-    assert "Too few rows: 20 of the 100" in page.text
-    assert "20 rows are dated later than this look" in page.text
-    assert "1 damaged files were passed over" in page.text
+    assert "Too few rows: 20" in page.text
+    assert "20 rows have a timestamp later" in page.text
+    assert "1 damaged files were skipped" in page.text
     assert "script" not in page.tags

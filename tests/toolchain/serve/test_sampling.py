@@ -350,8 +350,8 @@ def test_an_offer_after_the_end_is_passed_over(served: Served, start: Start, tmp
 
 def drift(served: Served, **more: Any) -> bytes:
     columns = [{"name": "surprise", "distance": 0.4}, {"name": "label", "distance": 0.1}]
-    told = {"format": "toolchain.drift", "digest": served.model.digest, "checked": 1.5e9, "window": {"rows": 500}}
-    told |= {"judged": True, "data_drift": True, "prediction_drift": False, "columns": columns}
+    told = {"format": "toolchain.drift", "digest": served.model.digest, "checked_at": 1.5e9, "window": {"rows": 500}}
+    told |= {"has_verdict": True, "data_drift": True, "prediction_drift": False, "columns": columns}
     return json.dumps(told | more).encode()
 
 

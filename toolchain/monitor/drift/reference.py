@@ -1,4 +1,4 @@
-"""Reference: the registered version that is watched, and the profile that travels with it."""
+"""Find the registered version to monitor, and the profile that was registered with it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +13,22 @@ from toolchain.services.samples import Subject
 
 @dataclass(frozen=True)
 class Reference:
-    """What is watched."""
+    """The monitored version and its profile."""
 
     version: Version
     subject: Subject
-    profile: Profile | None  # None: the version was registered before there were profiles
+    profile: Profile | None  # None: the version was registered by a toolchain that wrote no profiles
 
 
 def find_reference(tracker: Tracker, model: str) -> Reference:
-    """Return what ``model`` (name, name@alias or name:version) means; a bare name means what serves, else what
-    would serve first.
+    """Return the version that ``model`` (name, name@alias or name:version) names.
+
+    A bare name means the champion, else the candidate.
 
     Raises:
-        ArtifactError: the profile in MLflow is damaged, or is another model's.
+        ArtifactError: the profile in MLflow is damaged, or belongs to another model.
         ConfigError: there is no such model, version or alias.
-        ServiceError: MLflow does not answer, or refuses.
+        ServiceError: MLflow is not available.
     """
     version = registry.named(tracker, model, registry.CHAMPION, registry.CANDIDATE).version
     digest = version.tags[registry.TAG_DIGEST]
@@ -47,5 +48,7 @@ def _profile(tracker: Tracker, version: Version, digest: str) -> Profile | None:
     with TemporaryDirectory() as folder:
         profile = read_profile(tracker.download(version.run, path, Path(folder)).parent)
     if profile is None or profile.model != digest:
-        raise ArtifactError(f"the profile of version {version.number} of {version.model} is another model's")
+        raise ArtifactError(
+            f"the profile of {version.model}, version {version.number}, belongs to another model; register it again"
+        )
     return profile

@@ -1,4 +1,4 @@
-"""Window: the newest rows that servers put aside of one version."""
+"""Read the window: the newest rows that servers sampled from one version."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,61 +8,69 @@ from toolchain.errors import DataError
 from toolchain.progress import say
 from toolchain.services.samples import SUFFIX, Place, Subject, folder_of, parse
 
-AHEAD_SECONDS = 300.0  # clocks of machines differ by less where they are kept at all
+MAX_CLOCK_SKEW_S = 300.0  # between synchronized servers it is far less
 
 
 @dataclass
 class Window:
-    """Rows, the newest last."""
+    """Rows, the newest last, and the files that were skipped."""
 
     rows: list[dict[str, Any]]
-    damaged: list[str] = field(default_factory=list)  # files that were passed over
-    foreign: list[str] = field(default_factory=list)  # files of another version in this one's folder, passed over
-    ahead: int = 0  # rows that are dated later than now: a server's clock is wrong, or was set back
-    others: list[str] = field(default_factory=list)  # where there is no row: versions that there are samples of
+    damaged_files: list[str] = field(default_factory=list)
+    other_version_files: list[str] = field(default_factory=list)  # in this version's folder
+    future_rows: int = 0  # with a timestamp later than now: a server's clock is wrong, or was set back
+    other_versions: list[str] = field(default_factory=list)  # with samples, listed when this version has none
 
     def to_json(self) -> dict[str, Any]:
         times = [float(row["time"]) for row in self.rows]
-        told = {"rows": len(self.rows), "from": min(times, default=None), "to": max(times, default=None)}
-        return {**told, "damaged": self.damaged, "foreign": self.foreign, "ahead": self.ahead, "others": self.others}
+        return {
+            "rows": len(self.rows),
+            "from": min(times, default=None),
+            "to": max(times, default=None),
+            "damaged_files": self.damaged_files,
+            "other_version_files": self.other_version_files,
+            "future_rows": self.future_rows,
+            "other_versions": self.other_versions,
+        }
 
 
-def read_window(place: Place, subject: Subject, rows: int, hours: float = 0.0) -> Window:
-    """Return the newest ``rows`` of ``subject``, no older than ``hours`` (0: however old).
+def read_window(storage: Place, subject: Subject, max_rows: int, max_hours: float = 0.0) -> Window:
+    """Return the newest ``max_rows`` rows of ``subject``, none older than ``max_hours`` (0: no limit).
 
     Raises:
-        ServiceError: the place is away, or refuses.
+        ServiceError: the storage is not available.
     """
     now = time.time()
-    oldest = now - hours * 3600 if hours else float("-inf")
+    oldest = now - max_hours * 3600 if max_hours else float("-inf")
     window = Window([])
-    names = [file.name for file in place.files(_folder(subject)) if file.name.endswith(SUFFIX)]
-    for name in sorted(names, reverse=True):
-        found = _rows_of(place, name, subject, window)
-        window.rows += [row for row in found if row["time"] >= oldest]
-        if len(window.rows) >= rows or (found and max(row["time"] for row in found) < oldest):
+    names = [file.name for file in storage.files(folder_of(subject.model, subject.digest))]
+    names = sorted((name for name in names if name.endswith(SUFFIX)), reverse=True)
+    for name in names:
+        rows = _read_file(storage, name, subject, window)
+        window.rows += [row for row in rows if row["time"] >= oldest]
+        if len(window.rows) >= max_rows or (rows and max(row["time"] for row in rows) < oldest):
             break
-    window.rows = sorted(window.rows, key=lambda row: float(row["time"]))[-rows:]
-    window.ahead = sum(row["time"] > now + AHEAD_SECONDS for row in window.rows)
+    window.rows = sorted(window.rows, key=lambda row: float(row["time"]))[-max_rows:]
+    window.future_rows = sum(row["time"] > now + MAX_CLOCK_SKEW_S for row in window.rows)
     if not names:
-        window.others = _others(place, subject)
+        window.other_versions = _sampled_versions(storage, subject.model)
     return window
 
 
-def _rows_of(place: Place, name: str, subject: Subject, window: Window) -> list[dict[str, Any]]:
-    """Return the rows of one file; [] for one that is damaged, foreign or gone since it was listed."""
-    content = place.get(name)
+def _read_file(storage: Place, name: str, subject: Subject, window: Window) -> list[dict[str, Any]]:
+    """Return the rows of one file; [] if it is damaged, of another version, or was deleted since it was listed."""
+    content = storage.get(name)
     if content is None:
         return []
     try:
         owner, rows = parse(content, name)
         _check(rows, name)
     except DataError as error:
-        say(f"{error}; it is passed over")
-        window.damaged.append(name)
+        say(f"{error}; the file is skipped")
+        window.damaged_files.append(name)
         return []
     if owner.digest != subject.digest:
-        window.foreign.append(name)
+        window.other_version_files.append(name)
         return []
     return rows
 
@@ -70,20 +78,16 @@ def _rows_of(place: Place, name: str, subject: Subject, window: Window) -> list[
 def _check(rows: list[dict[str, Any]], name: str) -> None:
     for row in rows:
         numbers = row.get("numbers")
-        whole = isinstance(row.get("time"), int | float) and isinstance(row.get("label"), str)
-        if not whole or not isinstance(numbers, dict) or not all(map(_is_number, numbers.values())):
-            raise DataError(f"{name} holds a row without time, label or numbers")
+        is_valid = isinstance(row.get("time"), int | float) and isinstance(row.get("label"), str)
+        if not is_valid or not isinstance(numbers, dict) or not all(map(_is_number, numbers.values())):
+            raise DataError(f"{name} has a row without a valid time, label or numbers")
 
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _others(place: Place, subject: Subject) -> list[str]:
-    """Return the versions, by their digest's first digits, that there are samples of."""
-    names = {file.name for file in place.files(subject.model) if file.name.endswith(SUFFIX)}
+def _sampled_versions(storage: Place, model: str) -> list[str]:
+    """Return the versions of ``model`` that have samples, by the first digits of their digests."""
+    names = {file.name for file in storage.files(model) if file.name.endswith(SUFFIX)}
     return sorted({name.split("/")[-2] for name in names if name.count("/") >= 2})
-
-
-def _folder(subject: Subject) -> str:
-    return folder_of(subject.model, subject.digest)

@@ -1,4 +1,4 @@
-"""Whether two samples differ: evidently's answers, held against SciPy's, and how often they are wrong."""
+"""Compare evidently's results with SciPy's, and measure the false alarm rate."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from toolchain.artifacts.profile import Profile
-from toolchain.monitor.drift.comparing import compare
+from toolchain.monitor.drift.comparison import compare
 
 Rows = list[dict[str, Any]]
 
@@ -40,7 +40,7 @@ def found(known: Profile, rows: Rows, level: float = 0.01) -> dict[str, Any]:
     return {column.name: column for column in compare(known, rows, level)[0]}
 
 
-def test_p_values_and_distances_are_scipys():
+def test_p_values_and_distances_match_scipy():
     known, window = drawn(0, 400), drawn(1, 200, shift=0.2)
     columns = found(profile_of(known), window)
     for name in ("tokens", "surprise"):
@@ -55,77 +55,77 @@ def test_p_values_and_distances_are_scipys():
     assert columns["label"].distance == pytest.approx(abs(table[0][0] / 400 - table[0][1] / 200), abs=1e-4)
 
 
-def test_each_descriptor_gets_its_part_of_the_level():
+def test_the_level_is_divided_by_the_number_of_descriptors():
     columns = found(profile_of(drawn(0, 300)), drawn(1, 300), level=0.03)
     assert {column.threshold for column in columns.values()} == {0.01}
 
 
-def test_what_is_asked_and_what_is_answered_are_told_apart():
+def test_data_and_prediction_drift_are_distinguished():
     known = profile_of(drawn(0, 1000))
     columns = found(known, drawn(1, 500, shift=1))
-    assert [name for name, column in columns.items() if column.drifted] == ["surprise"]
-    assert {name: column.kind for name, column in columns.items()} == {
+    assert [name for name, column in columns.items() if column.drift_detected] == ["surprise"]
+    assert {name: column.type for name, column in columns.items()} == {
         "tokens": "data",
         "surprise": "data",
         "label": "prediction",
     }
-    assert [name for name, column in found(known, drawn(1, 500, positive=0.8)).items() if column.drifted] == ["label"]
+    assert [name for name, column in found(known, drawn(1, 500, positive=0.8)).items() if column.drift_detected] == ["label"]
 
 
 @pytest.mark.slow
-def test_false_alarms_are_as_rare_as_the_level_says():
-    """Rows of one source, new on both sides each time: if alarms are no more often than the level says, 200 looks at
-    5 % have no more than so many in 99 of 100 cases."""
+def test_false_alarm_rate_does_not_exceed_the_level():
+    """Both samples are new rows of one source each time. The bound is the 99th percentile of the number of alarms in
+    200 checks at a rate of 5 %."""
     alarms = 0
     for seed in range(200):
         columns = found(profile_of(drawn(2 * seed, 300)), drawn(2 * seed + 1, 150), level=0.05)
-        alarms += any(column.drifted for column in columns.values())
+        alarms += any(column.drift_detected for column in columns.values())
     assert alarms <= stats.binom.ppf(0.99, 200, 0.05)
 
 
-def test_what_few_rows_have_is_left_out_and_said():
+def test_descriptors_of_few_rows_are_skipped_and_reported():
     known, window = drawn(0, 100), drawn(1, 100)
     for row in window[:60]:
         row["numbers"]["surprise"] = None
-    columns, left_out = compare(profile_of(known), window, 0.01)
+    columns, skipped = compare(profile_of(known), window, 0.01)
     assert [column.name for column in columns] == ["tokens", "label"]
-    assert left_out == ["surprise"]
+    assert skipped == ["surprise"]
     assert columns[0].threshold == 0.005
 
 
-def test_the_rows_that_have_it_are_compared():
+def test_rows_without_a_descriptor_are_ignored():
     known, window = drawn(0, 100), drawn(1, 100)
     for row in window[:40]:
         row["numbers"]["surprise"] = None
     assert found(profile_of(known), window)["surprise"].window["rows"] == 60
 
 
-def test_a_class_that_was_never_answered_is_drift():
+def test_a_new_predicted_class_is_drift():
     known, window = drawn(0, 500), drawn(1, 300)
     for row in window[:100]:
         row["label"] = "a new one"
     column = found(profile_of(known), window)["label"]
-    assert column.drifted
+    assert column.drift_detected
     assert column.window["shares"]["a new one"] == pytest.approx(1 / 3, abs=1e-4)
     assert column.reference["shares"]["a new one"] == 0
 
 
-def test_rare_classes_count_as_one():
-    """Of 300 classes each is rare: alone they would be no evidence, and the chi-square test would not hold."""
+def test_rare_classes_are_merged():
+    """With 300 rare classes the chi-square test is not valid unless they are merged."""
     draw = np.random.default_rng(0)
     known = profile(numbers={}, labels=tuple(f"class {n}" for n in draw.integers(0, 300, 900)))
     rows = [{"label": f"class {n}", "numbers": {}} for n in draw.integers(0, 300, 400)]
-    assert not found(known, rows)["label"].drifted
+    assert not found(known, rows)["label"].drift_detected
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0])
-def test_what_is_always_the_same_is_no_drift_until_it_changes(value: float):
+def test_a_constant_descriptor_drifts_only_when_it_changes(value: float):
     known = profile(numbers={"digits": (value,) * 200}, labels=("positive",) * 200)
     same = [{"label": "positive", "numbers": {"digits": value}}] * 100
-    assert not any(column.drifted for column in found(known, same).values())
+    assert not any(column.drift_detected for column in found(known, same).values())
     assert found(known, same)["label"].p_value == 1
     other = [{"label": "positive", "numbers": {"digits": value + 0.1}}] * 100
-    assert found(known, other)["digits"].drifted
+    assert found(known, other)["digits"].drift_detected
     assert found(known, other)["digits"].distance == 1
 
 
@@ -135,7 +135,7 @@ def test_what_is_always_the_same_is_no_drift_until_it_changes(value: float):
     st.lists(st.floats(-1e6, 1e6), min_size=20, max_size=60),
     st.lists(st.sampled_from("abc"), min_size=20, max_size=20),
 )
-def test_whatever_comes_a_verdict_is_json(first: list[float], second: list[float], labels: list[str]):
+def test_columns_are_always_valid_json(first: list[float], second: list[float], labels: list[str]):
     import json
 
     known = profile(numbers={"tokens": tuple(first[:20])}, labels=tuple(labels))

@@ -69,7 +69,9 @@ def test_data_and_prediction_drift_are_distinguished():
         "surprise": "data",
         "label": "prediction",
     }
-    assert [name for name, column in found(known, drawn(1, 500, positive=0.8)).items() if column.drift_detected] == ["label"]
+    assert [name for name, column in found(known, drawn(1, 500, positive=0.8)).items() if column.drift_detected] == [
+        "label"
+    ]
 
 
 @pytest.mark.slow

@@ -1,18 +1,29 @@
-"""The files of this package that a module imports, directly or through others, found without importing anything."""
+"""The files of this package that a module needs at run time, found without importing anything.
 
+``python -m toolchain.import_closure --to FOLDER MODULE...`` copies them: container images hold no other part of it.
+"""
+
+import argparse
 import ast
+import re
+import shutil
+import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
+DATA_SUFFIXES = frozenset({".css", ".html", ".j2", ".js", ".json", ".txt"})  # files that modules read beside themselves
+MODULE_NAME = re.compile(rf"{PACKAGE.name}(\.\w+)+")
 
 
 def import_closure(module: str, root: Path = ROOT) -> set[Path]:
     """Return the source files of ``module`` and of every module of this package that it imports.
 
-    Imports inside functions count. The ``__init__.py`` of each package on the way counts too, since Python runs it.
+    Imports inside functions count, and so do module names in strings: ``python -m`` runs those in a child process. The
+    ``__init__.py`` of each package on the way counts too, since Python runs it.
 
     Args:
         module: A dotted name, as in ``toolchain.train.vision``.
@@ -30,6 +41,33 @@ def import_closure(module: str, root: Path = ROOT) -> set[Path]:
     return found
 
 
+def runtime_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
+    """Return the import closure of ``modules`` and the data files beside each of its modules."""
+    sources = {path for module in modules for path in import_closure(module, root)}
+    folders = {path.parent for path in sources}
+    return sources | {path for folder in folders for path in folder.iterdir() if path.suffix in DATA_SUFFIXES}
+
+
+def copy(modules: Iterable[str], target: Path, root: Path = ROOT) -> None:
+    """Copy the runtime files of ``modules`` into ``target``, each at its path below ``root``."""
+    for path in sorted(runtime_files(modules, root)):
+        copied = target / path.relative_to(root)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE.name}.import_closure", description="Copy a part of it.")
+    parser.add_argument("modules", nargs="+", metavar="MODULE")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    options = parser.parse_args(argv)
+    missing = [module for module in options.modules if _file(module, ROOT) is None]
+    if missing:
+        parser.error(f"no such module: {', '.join(missing)}")
+    copy(options.modules, options.to)
+    return 0
+
+
 def _file(module: str, root: Path) -> Path | None:
     if not module:
         return None
@@ -42,6 +80,7 @@ def _file(module: str, root: Path) -> Path | None:
 
 @cache
 def _imports(source: str, package: str) -> tuple[str, ...]:
+    """Return the modules of this package that ``source`` imports, or names in a string."""
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
@@ -49,4 +88,10 @@ def _imports(source: str, package: str) -> tuple[str, ...]:
             found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and MODULE_NAME.fullmatch(node.value):
+            found += [node.value, f"{node.value}.__main__"]
     return tuple(name for name in found if name.split(".")[0] == PACKAGE.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

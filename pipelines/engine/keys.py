@@ -18,12 +18,11 @@ from pipelines.engine.settings import ROOT, Settings
 from pipelines.engine.sources import MAX_LENGTH, path_of
 from pipelines.engine.specification import Specification, Task
 from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
-from toolchain.import_closure import import_closure
+from toolchain.import_closure import runtime_files
 from toolchain.services.locations import files_in
 from toolchain.services.storage import version
 
 REMOTE = ("s3://", "http://", "https://", "hf://")
-DATA_FILES = {".html", ".j2", ".css", ".json", ".txt"}  # what a step may read from its own package
 BY_CONTENT = re.compile(r"^s3://[^/]+/sources/[0-9a-f]{64}/")  # what a submission brought: it never changes
 DAYS = 90  # that a result on a cluster is used at most; half as long as the chart lets artifacts live
 REGISTRY_STEPS = "release."  # steps that write to the registry depend on which registry that is
@@ -90,11 +89,9 @@ def arguments(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def code_digest(step: str) -> str:
-    """Return a digest of the module of ``step``, of all that it imports of the toolchain, and of the data beside it."""
-    modules = import_closure(f"toolchain.{step}", ROOT)
-    beside = {path for module in modules for path in module.parent.glob("*.*") if path.suffix in DATA_FILES}
+    """Return a digest of the toolchain modules that ``step`` needs at run time, and of the data files beside them."""
     digest = hashlib.sha256()
-    for path in sorted(modules | beside):
+    for path in sorted(runtime_files([f"toolchain.{step}"], ROOT)):
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()
 

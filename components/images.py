@@ -1,82 +1,170 @@
-"""The images that steps run in, one constant for each folder of images/, tagged with the digest of what it carries.
+"""The container images that steps and services run in: what each is built from, and its name.
 
-A changed step so has another image: Kubeflow's cache never serves the old one's result, and a run can be repeated with
-the image that it had. TOOLCHAIN_REGISTRY, where images are pushed and pulled, is read here: this module is a door.
+The tag is a digest of the image's content: an edit renames exactly the images that contain the edited file, and a run
+can be repeated with the images that it had. TOOLCHAIN_REGISTRY, where images are pushed and pulled, is read here.
 """
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from components.requirements import CORE, data_packages, requirements
+from toolchain.import_closure import runtime_files
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = (os.environ.get("TOOLCHAIN_REGISTRY") or "ghcr.io/toolchain").rstrip("/")
 VERSION = "0.1.0"  # the project's
-DIGITS = 12  # hexadecimal, of the digest: two images of a thousand meet by chance once in 10^8
+DIGEST_DIGITS = 12  # hexadecimal digits in a tag: two of a thousand images collide with a probability of 10^-8
 
-COPIED = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)  # what a Dockerfile takes from the repository
-FOUNDATION_FILE = "images/base/Dockerfile"  # whose stage `foundation` the images rest on that begin FROM ${FOUNDATION}
-
-
-def carried(name: str) -> list[Path]:
-    """Return the files that decide what the image of the folder images/``name`` holds, in order of their paths."""
-    file = _dockerfile(name)
-    files = {file, *_copied(file.read_text(encoding="utf-8"))}
-    return sorted(files | _carried_by_foundation() if rests_on_foundation(name) else files)
+FOUNDATION = "foundation"  # the image under all step images and MLflow's, so that a node stores these layers once
+FOUNDATION_EXTRAS = (CORE, "base")
+DOCTOR = "toolchain.doctor"  # reports the hardware that a pod sees
+NVIDIA_LIBRARIES = "/usr/local/nvidia/lib64"  # where nodes that mount the driver as a volume (GKE) put it
+SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages"
 
 
-def rests_on_foundation(name: str) -> bool:
-    """Return whether the image of the folder images/``name`` begins with the foundation."""
-    return "FROM ${FOUNDATION}" in _dockerfile(name).read_text(encoding="utf-8")
+@dataclass(frozen=True)
+class Image:
+    """What an image is built from, besides the extra of its name in pyproject.toml and the steps that name it."""
+
+    description: str
+    dockerfile: str = "step"  # a folder of images/
+    target: str = ""  # a stage of the Dockerfile, "" for the last
+    modules: tuple[str, ...] = (DOCTOR,)  # of the toolchain that run in it, besides its steps
+    arguments: Mapping[str, str] = field(default_factory=dict)  # build arguments
 
 
-def image(name: str) -> str:
-    """Return the full name of the image of the folder images/``name``: registry, version and digest.
-
-    Where the sources are not (an installed package), the tag is the version alone.
-    """
-    here = (ROOT / "images" / name).is_dir()
-    return f"{REGISTRY}/{name}:{VERSION}" + (f"-{_digest(tuple(carried(name)))}" if here else "")
-
-
-def foundation() -> str:
-    """Return the full name of the image that the others rest on. It runs nowhere and is pushed as their layers only."""
-    return f"{REGISTRY}/foundation:{VERSION}-{_digest(tuple(sorted(_carried_by_foundation())))}"
-
-
-def forget() -> None:
-    """Forget what files held, so that the next name is that of what they hold then."""
-    _files.cache_clear()
-    _sha256.cache_clear()
-
-
-def _dockerfile(name: str) -> Path:
-    return ROOT / "images" / name / "Dockerfile"
-
-
-def _carried_by_foundation() -> set[Path]:
-    file = ROOT / FOUNDATION_FILE
-    return {file, *_copied(file.read_text(encoding="utf-8").partition(" AS code")[0])}
-
-
-def _copied(dockerfile: str) -> Iterator[Path]:
-    for words in COPIED.findall(dockerfile):
-        for path in (ROOT / word for word in words.split()):
-            yield from _files(path) if path.is_dir() else [path]
+IMAGES = {
+    "base": Image(
+        "Steps that read, clean, check and split tables; the chart's own programs",
+        modules=(
+            DOCTOR,
+            "toolchain.services.platform_metrics",
+            "toolchain.services.storage.backups",
+            "toolchain.services.storage.bucket",
+            "toolchain.services.storage.users",
+        ),
+    ),
+    "text": Image("Steps that augment text, with WordNet and spaCy's English model"),
+    "image-data": Image("Steps that read, check, convert and augment images and their annotations"),
+    "train": Image(
+        "Steps that train, prune and export with PyTorch",
+        arguments={"NVIDIA_VISIBLE_DEVICES": "all", "LD_LIBRARY_PATH": NVIDIA_LIBRARIES},
+    ),
+    "optimize": Image("Steps that quantize, measure and gate models on CPUs"),
+    "release": Image(
+        "Steps that report, register and promote models",
+        arguments={"FONTS": "fonts-noto-cjk"},  # Matplotlib's own font has no Chinese, Japanese and Korean letters
+    ),
+    "monitor": Image("Steps that check requests to served models for drift"),
+    "mlflow": Image("MLflow's tracking server and model registry", target="mlflow", modules=()),
+    "serve": Image("Model server with ONNX Runtime on CPUs", "server", modules=(DOCTOR, "toolchain.serve.__main__")),
+    "serve-openvino": Image(
+        "Model server with OpenVINO or ONNX Runtime on CPUs", "server", modules=(DOCTOR, "toolchain.serve.__main__")
+    ),
+    "serve-gpu": Image(
+        "Model server with ONNX Runtime on NVIDIA GPUs",
+        "server",
+        modules=(DOCTOR, "toolchain.serve.__main__"),
+        arguments={
+            "NVIDIA_VISIBLE_DEVICES": "all",
+            "LD_LIBRARY_PATH": f"{NVIDIA_LIBRARIES}:{SITE_PACKAGES}/nvidia/cu13/lib:{SITE_PACKAGES}/nvidia/cudnn/lib",
+        },
+    ),
+}
 
 
 @cache
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+def image(name: str) -> str:
+    """Return the full name of the image ``name``: registry, version and digest.
+
+    Without the sources (an installed package) the tag is the version alone.
+    """
+    return _full_name(name, content_digest(name)) if (ROOT / "images").is_dir() else f"{REGISTRY}/{name}:{VERSION}"
 
 
-def _digest(files: tuple[Path, ...]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(ROOT).as_posix()} {_sha256(path)}\n".encode())
-    return digest.hexdigest()[:DIGITS]
+def foundation() -> str:
+    """Return the full name of the foundation. Nothing runs in it; it is pushed as layers of other images only."""
+    return _full_name(FOUNDATION, _digest(_foundation_inputs()))
+
+
+def libraries(full_name: str) -> str:
+    """Return a text that identifies the image ``full_name`` but for the toolchain's code in it.
+
+    For an image that this checkout does not build, that is its full name.
+    """
+    repository = full_name.rpartition(":")[0]
+    name = repository.rpartition("/")[2]
+    ours = name in IMAGES and (ROOT / "images").is_dir() and full_name == image(name)
+    return f"{repository}@{libraries_digest(name)}" if ours else full_name
+
+
+def content_digest(name: str) -> str:
+    """Return the digest of the libraries and of the code in the image ``name``."""
+    files = {path.relative_to(ROOT).as_posix(): _sha256(path) for path in runtime_files(modules(name), ROOT)}
+    return _digest({"libraries": libraries_digest(name), "modules": modules(name), "files": files})
+
+
+def libraries_digest(name: str) -> str:
+    """Return the digest of all that decides the image ``name``, the code of the toolchain excepted."""
+    built = IMAGES[name]
+    return _digest(
+        {
+            "foundation": _foundation_inputs() if built.dockerfile == "step" else {},
+            "dockerfile": _sha256(ROOT / "images" / built.dockerfile / "Dockerfile"),
+            "target": built.target,
+            "arguments": dict(built.arguments),
+            "requirements": requirements(_project(), [name]),
+            "data": data_packages((ROOT / "data.txt").read_text(encoding="utf-8"), name),
+            "pins": _sha256(ROOT / "constraints.txt"),
+        }
+    )
+
+
+def modules(name: str) -> list[str]:
+    """Return the toolchain modules that run in the image ``name``, those of its steps included."""
+    constant = re.compile(rf"\bbase_image={name.upper().replace('-', '_')}\b")
+    wrappers = [path for path in _wrappers() if constant.search(_text(path))]
+    steps = [f"toolchain.{path.parent.name}.{path.stem}" for path in wrappers]
+    return sorted({*steps, *IMAGES[name].modules})
+
+
+def clear_cache() -> None:
+    """Drop cached names and file contents, so that the next name is that of the current files."""
+    image.cache_clear()
+    _sha256.cache_clear()
+    _text.cache_clear()
+
+
+def _full_name(name: str, digest: str) -> str:
+    return f"{REGISTRY}/{name}:{VERSION}-{digest}"
+
+
+def _foundation_inputs() -> dict[str, object]:
+    return {
+        "dockerfile": _sha256(ROOT / "images" / "step" / "Dockerfile"),
+        "requirements": requirements(_project(), FOUNDATION_EXTRAS),
+        "pins": _sha256(ROOT / "constraints.txt"),
+    }
+
+
+def _project() -> dict[str, object]:
+    project: dict[str, object] = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
+    return project
+
+
+def _wrappers() -> list[Path]:
+    return sorted((ROOT / "components").glob("*/[!_]*.py"))
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 @cache
@@ -84,14 +172,19 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-BASE = image("base")  # tables: pandas, pyarrow, pandera
-TEXT = image("text")  # words: NLTK, spaCy
-PICTURES = image("pictures")  # pictures: Pillow, OpenCV, Albumentations, annotation formats
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+BASE = image("base")  # pandas, pyarrow, pandera
+TEXT = image("text")  # NLTK, spaCy
+IMAGE_DATA = image("image-data")  # Pillow, OpenCV, Albumentations, annotation formats
 TRAIN = image("train")  # PyTorch and Transformers; CUDA where the node has it
-OPTIMIZE = image("optimize")  # ONNX Runtime, OpenVINO and NNCF on CPU nodes
-RELEASE = image("release")  # MLflow, pictures and pages; the model server, which a promotion tries
-MONITOR = image("monitor")  # evidently, and pages; what is asked of served models
+OPTIMIZE = image("optimize")  # ONNX Runtime, OpenVINO and NNCF
+RELEASE = image("release")  # MLflow, Matplotlib, and the model server, which a promotion tries first
+MONITOR = image("monitor")  # evidently
 MLFLOW = image("mlflow")  # MLflow's server, which the chart runs
-SERVE = image("serve")  # the model server: ONNX Runtime on CPUs
-SERVE_OPENVINO = image("serve-openvino")  # the same with OpenVINO, for models of that back end
+SERVE = image("serve")  # ONNX Runtime
+SERVE_OPENVINO = image("serve-openvino")  # ONNX Runtime and OpenVINO
 SERVE_GPU = image("serve-gpu")  # ONNX Runtime with CUDA

@@ -256,24 +256,22 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
 
 
 def _add_images(command: argparse.ArgumentParser) -> None:
-    command.add_argument("names", nargs="*", metavar="NAME", help="folders of images/; default: all")
+    command.add_argument("names", nargs="*", metavar="NAME", help="images of components/images.py; default: all")
+    command.add_argument("--push", action="store_true", help="push them to the registry of TOOLCHAIN_REGISTRY")
     command.add_argument(
-        "--push", action="store_true", help="push them to their registry, which TOOLCHAIN_REGISTRY names"
-    )
-    command.add_argument(
-        "--builder", default="", metavar="COMMAND", help="what builds; default: docker or podman build"
+        "--builder", default="", metavar="COMMAND", help="build command; default: docker build or podman build"
     )
     command.add_argument(
         "--python-image",
         default="docker.io/library/python:3.11-slim-bookworm",
         metavar="NAME[@sha256:...]",
-        help="the image of Python that all rest on; default: %(default)s",
+        help="base image; default: %(default)s",
     )
     command.add_argument(
-        "--torch-index", default="", metavar="URL", help="where the training image's PyTorch comes from"
+        "--torch-index", default="", metavar="URL", help="package index of PyTorch in the training image"
     )
     command.add_argument(
-        "--platforms", default="", metavar="PLATFORM,...", help="of the model server: linux/amd64,linux/arm64"
+        "--platforms", default="", metavar="PLATFORM,...", help="of the image serve: linux/amd64,linux/arm64"
     )
 
 

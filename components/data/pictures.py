@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import PICTURES
+from components.images import IMAGE_DATA
 
 
-@dsl.component(base_image=PICTURES, install_kfp_package=False)
+@dsl.component(base_image=IMAGE_DATA, install_kfp_package=False)
 def pictures(
     dataset: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],

@@ -194,7 +194,7 @@ def images(given: argparse.Namespace, settings: Settings) -> int:
     from pipelines.engine import images as building
 
     by = building.builder(given.builder, given.python_image, given.torch_index, given.platforms)
-    done = list(building.build(building.wanted(given.names), by, given.push))
+    done = list(building.build(building.selected(given.names), by, given.push))
     width = max(len(full) for full, _ in done)
     for full, what in done:
         print(f"{full:<{width}}  {building.size(full, by):>9}  {what}")

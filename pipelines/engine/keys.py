@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from components import images
 from pipelines.engine.settings import ROOT, Settings
 from pipelines.engine.sources import MAX_LENGTH, path_of
 from pipelines.engine.specification import Specification, Task
@@ -45,16 +46,17 @@ def task_keys(spec: Specification, values: Mapping[str, Any], settings: Settings
 
 
 def cluster_keys(spec: Specification, values: Mapping[str, Any], salt: str, today: date) -> dict[str, str]:
-    """Return the key of each task on a cluster, where its image stands for its code and its libraries.
+    """Return the cache key of each task on a cluster.
 
-    What a file elsewhere holds by the time a pod reads it is not known here, so ``salt`` makes the tasks that read one
-    new, and all that follow: KFP's own key would take yesterday's rows for today's.
+    The content of a remote file is unknown until a pod reads it, so ``salt`` changes the keys of the tasks that read
+    one, and of all that follow: KFP's own key would reuse yesterday's rows.
     """
 
     def described(task: Task) -> dict[str, Any]:
         known = arguments(task, values)
         return {
-            "image": task.image,
+            "code": code_digest(task.step) if task.ours else "",
+            "libraries": images.libraries(task.image),
             "arguments": dict(sorted(known.items())),
             "environment": task.environment,
             "period": today.toordinal() // DAYS,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from components import images
 from pipelines.engine import keys
 from pipelines.engine.settings import Settings
 from pipelines.engine.specification import Specification, Task
@@ -141,6 +142,23 @@ def test_on_a_cluster_another_image_reruns_its_task_and_what_follows():
     changed = (CHAIN[0], replace(CHAIN[1], image="ghcr.io/toolchain/base:0.1.0-ba9876543210"))
     assert on_cluster()["one"] == on_cluster(changed)["one"]
     assert on_cluster()["two"] != on_cluster(changed)["two"]
+
+
+def test_on_a_cluster_an_edit_reruns_the_steps_that_import_it(root: Path):
+    tasks = tuple(replace(one, image=images.BASE) for one in CHAIN)
+    before = on_cluster(tasks)
+    with (root / "toolchain/data/two.py").open("a") as file:
+        file.write("# edited\n")
+    after = on_cluster(tasks)
+    assert before["one"] == after["one"]
+    assert before["two"] != after["two"]
+
+
+def test_on_a_cluster_other_libraries_rerun_all(root: Path, monkeypatch: pytest.MonkeyPatch):
+    tasks = tuple(replace(one, image=images.BASE) for one in CHAIN)
+    before = on_cluster(tasks)
+    monkeypatch.setattr(images, "libraries_digest", lambda name: "another")
+    assert not set(before.values()) & set(on_cluster(tasks).values())
 
 
 def test_on_a_cluster_no_result_outlives_the_artifacts_of_its_run():

@@ -16,6 +16,9 @@ from toolchain.import_closure import ROOT, import_closure
 ARCHIVER = "0.12.0"  # the version of torch-model-archiver whose format this is
 MANIFEST = "MAR-INF/MANIFEST.json"
 HANDLER = "handler.py"
+HANDLER_MODULE = (
+    "toolchain.export.torchserve.handler"  # by its full name, which the import closure of this module follows
+)
 CONFIGURATION = "model-config.yaml"
 REQUIREMENTS = "requirements.txt"
 MODEL = "model"  # the folder of the model within the archive
@@ -47,7 +50,7 @@ def write_archive(target: Path, model: Model, name: str, version: str, configura
 
 
 def _files(model: Model) -> Iterator[tuple[str, Path]]:
-    yield HANDLER, Path(__file__).with_name(HANDLER)
+    yield HANDLER, ROOT.joinpath(*HANDLER_MODULE.split(".")).with_suffix(".py")
     for path in sorted(path for path in model.path.rglob("*") if path.is_file()):
         yield f"{MODEL}/{path.relative_to(model.path).as_posix()}", path
     for path in sorted(import_closure("toolchain.answering")):

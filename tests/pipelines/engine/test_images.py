@@ -136,6 +136,7 @@ def test_a_failed_build_names_the_image(folder: Path):
 def test_an_image_whose_sources_changed_during_the_build_loses_its_tag(folder: Path, monkeypatch: pytest.MonkeyPatch):
     tags = iter(["serve:0.1.0-000000000000", "serve:0.1.0-111111111111"])
     monkeypatch.setattr(constants, "image", lambda name: next(tags))
+    monkeypatch.setattr(constants, "clear_cache", lambda: None)
     with pytest.raises(ToolchainError, match=r"serve:0\.1\.0-000000000000 changed"):
         list(images.build(["serve"], builder(), push=False))
     assert calls(folder, "rmi") == ["docker rmi serve:0.1.0-000000000000"]

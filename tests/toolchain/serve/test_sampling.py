@@ -380,7 +380,7 @@ def test_the_last_verdict_is_shown_among_the_figures(served: Served, start: Star
 
 def test_too_few_rows_are_no_verdict(served: Served, start: Start, tmp_path: Path):
     place = open_place(str(tmp_path / "samples"))
-    place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served, judged=False, columns=[]))
+    place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served, has_verdict=False, columns=[]))
     sampler = start()
     found = until(lambda: (f := figures(sampler, served)) and ("toolchain_drift_window_rows", "") in f and f)
     assert not [name for name, _ in found if name == "toolchain_drift_detected"]

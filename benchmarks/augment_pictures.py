@@ -92,7 +92,7 @@ def tasks(name: str, data: bytes) -> dict[str, tuple[Task, Task]]:
     import torch
     from PIL import Image
 
-    engine, chance = Engine(PRESETS[name], SIZE), Random(0)
+    engine, rng = Engine(PRESETS[name], SIZE), Random(0)
     steps = plain_steps(engine)
     compose = albumentations.Compose(steps, seed=0)
     to_tensor = albumentations.Compose([*steps, albumentations.Normalize(), tensor_step()], seed=0)
@@ -107,13 +107,13 @@ def tasks(name: str, data: bytes) -> dict[str, tuple[Task, Task]]:
         return to_tensor(image=cv2.cvtColor(cv2.imdecode(raw, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))["image"]
 
     def our_file() -> Any:
-        copy = engine.copy(open_file(data, name, upright=False), chance).pixels
+        copy = engine.copy(open_file(data, name, apply_exif=False), rng).pixels
         return torch.from_numpy(normalised(copy, scale, shift))
 
     assert by_pillow().shape == by_opencv().shape == our_file().shape == (3, SIZE, SIZE)
     assert by_pillow().dtype == by_opencv().dtype == our_file().dtype == torch.float32
     return {
-        "pixels": (lambda: compose(image=pixels)["image"], lambda: engine.copy(pixels, chance).pixels),
+        "pixels": (lambda: compose(image=pixels)["image"], lambda: engine.copy(pixels, rng).pixels),
         "file by Pillow": (by_pillow, our_file),
         "file by OpenCV": (by_opencv, our_file),
     }
@@ -123,13 +123,15 @@ def plain_steps(engine: Engine) -> list[Any]:
     """Return the preset as a user of Albumentations writes it."""
     import albumentations
 
-    def one(ready: Any) -> Any:
-        if ready.free:
-            ready.transform.size = (SIZE, SIZE)
-        return ready.transform
+    def one(prepared: Any) -> Any:
+        if prepared.has_free_size:
+            prepared.transform.size = (SIZE, SIZE)
+        return prepared.transform
 
     return [
-        albumentations.OneOf([one(ready) for ready in step.members], p=step.p) if isinstance(step, Group) else one(step)
+        albumentations.OneOf([one(prepared) for prepared in step.members], p=step.p)
+        if isinstance(step, Group)
+        else one(step)
         for step in Engine(_without_mosaic(engine), SIZE).steps
     ]
 

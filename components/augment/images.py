@@ -1,4 +1,4 @@
-"""Augment pictures: toolchain.augment.images, in the pictures image."""
+"""Component for toolchain.augment.images."""
 
 from kfp import dsl
 
@@ -20,21 +20,21 @@ def images(
     seed: int = 0,
     workers: int = 0,
 ):
-    """Change some training pictures so that they show the same, and add the copies; boxes and masks move along.
+    """Add augmented copies of some training images; boxes, polygons and masks are transformed with them.
 
     Args:
-        dataset: Pictures in splits, with classes or objects.
-        augmented: The same with copies in the training split, told apart by a column `augmented`.
-        metrics: copies, given_up, boxes, boxes_kept.
+        dataset: Images in splits, with classes or objects.
+        augmented: The dataset with copies in the training split, marked by a column `augmented`.
+        metrics: copies, skipped, boxes, boxes_kept.
         policy: light, medium, strong, upright, the path of a YAML file, or YAML.
-        copies: Changed copies of each chosen row, 0 to 20.
-        share: Share of the training rows that are chosen, 0 to 1.
+        copies: Copies of each selected row, 0 to 20.
+        share: Share of the training rows to augment, 0 to 1.
         size: Side of the copies in pixels; 0 keeps the size of each original.
-        mirror_changes_label: Refuse transforms that mirror or turn, as for digits and letters.
-        minimum_visibility: Share of a box that must be left in a copy, 0 to 1.
-        most_boxes_lost: Share of boxes that a policy may lose before it is warned of.
-        seed: The same seed makes the same copies.
-        workers: Processes; 0 takes one for each processor.
+        mirror_changes_label: Reject policies that mirror or rotate, as for digits and letters.
+        minimum_visibility: Share of a box that a copy must keep, 0 to 1; otherwise the object is dropped.
+        most_boxes_lost: Share of boxes that a policy may lose without a warning, 0 to 1.
+        seed: Random seed.
+        workers: Processes; 0: one per CPU core.
     """
     from pathlib import Path
 
@@ -53,6 +53,6 @@ def images(
     )
     result = run(Path(dataset.path), Path(augmented.path), config)
     metrics.log_metric("copies", result.copies)
-    metrics.log_metric("given_up", result.given_up)
+    metrics.log_metric("skipped", result.skipped)
     metrics.log_metric("boxes", result.boxes)
     metrics.log_metric("boxes_kept", result.boxes_kept)

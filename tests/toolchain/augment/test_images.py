@@ -22,18 +22,18 @@ BOXES = pa.schema([*COMMON, ("objects", OBJECTS_TYPE), (METADATA, pa.string())])
 FLIP = "- HorizontalFlip: {p: 1}"
 
 
-def thing(box: list[float], **more: Any) -> dict[str, Any]:
+def annotation(box: list[float], **more: Any) -> dict[str, Any]:
     plain = {"label": 0, "rotation": 0.0, "polygons": [], "mask": "", "crowd": False, "difficult": False}
     return plain | {"truncated": False, "occluded": False, "attributes": "{}", "box": box} | more
 
 
-def picture(row: int, height: int = 40, width: int = 60, kind: str = "PNG") -> dict[str, Any]:
+def image_row(row: int, height: int = 40, width: int = 60, kind: str = "PNG") -> dict[str, Any]:
     pixels = np.random.default_rng(row).integers(0, 256, (height, width, 3), np.uint8)
     image = {"bytes": pictures.encode(pixels, kind), "path": f"some/{row}.{kind.lower()}"}
     return {"row": row, "image": image, "width": width, "height": height, "label": row % 2, "metadata": "{}"}
 
 
-def written(path: Path, schema: pa.Schema = CLASSES, **splits: list[dict[str, Any]]) -> Path:
+def write_dataset(path: Path, schema: pa.Schema = CLASSES, **splits: list[dict[str, Any]]) -> Path:
     with new_dataset(path, schema, Work("test.make", None), labels=("one", "two")) as writer:
         for split, rows in splits.items():
             kept = [{name: row[name] for name in schema.names} for row in rows]
@@ -41,7 +41,7 @@ def written(path: Path, schema: pa.Schema = CLASSES, **splits: list[dict[str, An
     return path
 
 
-def made(tmp_path: Path, **settings: Any) -> Dataset:
+def augmented(tmp_path: Path, **settings: Any) -> Dataset:
     run(tmp_path / "in", tmp_path / "out", Config(**settings))
     return open_dataset(tmp_path / "out")
 
@@ -52,18 +52,20 @@ def pixels_of(row: dict[str, Any]) -> np.ndarray:
 
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
-    rows = [picture(row) for row in range(30)]
-    return written(tmp_path / "in", train=rows[:20], validation=rows[20:25], test=rows[25:])
+    rows = [image_row(row) for row in range(30)]
+    return write_dataset(tmp_path / "in", train=rows[:20], validation=rows[20:25], test=rows[25:])
 
 
 @pytest.fixture
 def boxes(tmp_path: Path) -> Path:
-    rows = [picture(row) | {"objects": [thing([5, 5, 25, 30]), thing([30, 10, 55, 35])]} for row in range(12)]
-    return written(tmp_path / "in", BOXES, train=rows[:10], test=rows[10:])
+    rows = [
+        image_row(row) | {"objects": [annotation([5, 5, 25, 30]), annotation([30, 10, 55, 35])]} for row in range(12)
+    ]
+    return write_dataset(tmp_path / "in", BOXES, train=rows[:10], test=rows[10:])
 
 
-def test_adds_copies_that_keep_label_and_row_of_their_original(classes: Path, tmp_path: Path):
-    rows = made(tmp_path, share=1.0, policy=FLIP).table("train").to_pylist()
+def test_copies_keep_the_label_and_row_of_their_original(classes: Path, tmp_path: Path):
+    rows = augmented(tmp_path, share=1.0, policy=FLIP).table("train").to_pylist()
     originals = {row["row"]: row for row in rows if not row["augmented"]}
     copies = [row for row in rows if row["augmented"]]
     assert len(originals) == len(copies) == 20
@@ -74,16 +76,16 @@ def test_adds_copies_that_keep_label_and_row_of_their_original(classes: Path, tm
         assert np.array_equal(pixels_of(copy), pixels_of(original)[:, ::-1])
 
 
-def test_leaves_other_splits_as_they_were(classes: Path, tmp_path: Path):
-    before, after = open_dataset(classes), made(tmp_path, share=1.0)
+def test_other_splits_are_unchanged(classes: Path, tmp_path: Path):
+    before, after = open_dataset(classes), augmented(tmp_path, share=1.0)
     for split in ("validation", "test"):
         rows = after.table(split)
         assert rows.column("augmented").to_pylist() == [False] * 5
         assert rows.drop_columns("augmented").equals(before.table(split))
 
 
-def test_share_and_copies_say_how_many(classes: Path, tmp_path: Path):
-    rows = made(tmp_path, share=0.5, copies=3).table("train").to_pylist()
+def test_share_and_copies_set_the_number_of_copies(classes: Path, tmp_path: Path):
+    rows = augmented(tmp_path, share=0.5, copies=3).table("train").to_pylist()
     numbers = [row["row"] for row in rows if row["augmented"]]
     assert 4 <= len(set(numbers)) <= 16
     assert all(numbers.count(row) == 3 for row in numbers)
@@ -92,47 +94,50 @@ def test_share_and_copies_say_how_many(classes: Path, tmp_path: Path):
         assert open_dataset(tmp_path / str(nothing)).rows("train") == 20
 
 
-def test_size_makes_all_copies_one_size_and_none_keeps_sizes(classes: Path, tmp_path: Path):
+def test_size_sets_the_size_of_copies(classes: Path, tmp_path: Path):
     for policy in ("light", "upright", FLIP):
         run(classes, tmp_path / policy[:3], Config(share=1.0, policy=policy, size=32))
         copies = [row for row in open_dataset(tmp_path / policy[:3]).table("train").to_pylist() if row["augmented"]]
         assert {pixels_of(row).shape for row in copies} == {(32, 32, 3)}
         assert {(row["height"], row["width"]) for row in copies} == {(32, 32)}
-    kept = [row for row in made(tmp_path, share=1.0).table("train").to_pylist() if row["augmented"]]
+    kept = [row for row in augmented(tmp_path, share=1.0).table("train").to_pylist() if row["augmented"]]
     assert {(row["height"], row["width"]) for row in kept} == {(40, 60), (60, 40)}
     assert all(pixels_of(row).shape[:2] == (row["height"], row["width"]) for row in kept)
 
 
-def test_boxes_move_with_the_picture(boxes: Path, tmp_path: Path):
-    copies = [row for row in made(tmp_path, share=1.0, policy=FLIP).table("train").to_pylist() if row["augmented"]]
+def test_boxes_move_with_the_image(boxes: Path, tmp_path: Path):
+    copies = [row for row in augmented(tmp_path, share=1.0, policy=FLIP).table("train").to_pylist() if row["augmented"]]
     assert len(copies) == 10
     assert all([o["box"] for o in copy["objects"]] == [[35, 5, 55, 30], [5, 10, 30, 35]] for copy in copies)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "policy", [FLIP, "- ElasticTransform: {p: 1, alpha: 1}"], ids=["our own", "Albumentations' own"]
-)
-def test_what_would_lie_where_an_object_was_leaves_a_moved_copy(policy: str, tmp_path: Path):
-    said = {"color": "red", "@coco": {"id": 7, "area": 500.0, "segmentation": [[5, 5, 25, 5, 25, 30]]}}
-    row = picture(0) | {
-        "objects": [thing([5, 5, 25, 30], keypoints=[6, 7, 2], attributes=json.dumps(said))],
+@pytest.mark.parametrize("policy", [FLIP, "- ElasticTransform: {p: 1, alpha: 1}"], ids=["native", "albumentations"])
+def test_moved_objects_lose_key_points_and_format_fields(policy: str, tmp_path: Path):
+    attributes = {"color": "red", "@coco": {"id": 7, "area": 500.0, "segmentation": [[5, 5, 25, 5, 25, 30]]}}
+    row = image_row(0) | {
+        "objects": [annotation([5, 5, 25, 30], keypoints=[6, 7, 2], attributes=json.dumps(attributes))],
         "metadata": json.dumps({"weather": "rain", "@coco": {"id": 3}}),
     }
-    written(tmp_path / "in", BOXES, train=[row])
-    original, copy = made(tmp_path, policy=policy).table("train").to_pylist()
-    assert (original["objects"][0]["keypoints"], json.loads(original["objects"][0]["attributes"])) == ([6, 7, 2], said)
+    write_dataset(tmp_path / "in", BOXES, train=[row])
+    original, copy = augmented(tmp_path, policy=policy).table("train").to_pylist()
+    assert (original["objects"][0]["keypoints"], json.loads(original["objects"][0]["attributes"])) == (
+        [6, 7, 2],
+        attributes,
+    )
     assert copy["objects"][0]["keypoints"] == []
     assert json.loads(copy["objects"][0]["attributes"]) == {"color": "red"}
     assert json.loads(copy["metadata"]) == {"weather": "rain"}
 
 
-def test_colours_alone_leave_key_points_and_attributes(tmp_path: Path):
-    said = {"@coco": {"area": 500.0}}
-    row = picture(0) | {"objects": [thing([5, 5, 25, 30], keypoints=[6, 7, 2], attributes=json.dumps(said))]}
-    written(tmp_path / "in", BOXES, train=[row])
-    copy = made(tmp_path, policy="- RandomBrightnessContrast: {p: 1}").table("train").to_pylist()[1]
-    assert (copy["objects"][0]["keypoints"], json.loads(copy["objects"][0]["attributes"])) == ([6, 7, 2], said)
+def test_pixel_transforms_keep_key_points_and_attributes(tmp_path: Path):
+    attributes = {"@coco": {"area": 500.0}}
+    row = image_row(0) | {
+        "objects": [annotation([5, 5, 25, 30], keypoints=[6, 7, 2], attributes=json.dumps(attributes))]
+    }
+    write_dataset(tmp_path / "in", BOXES, train=[row])
+    copy = augmented(tmp_path, policy="- RandomBrightnessContrast: {p: 1}").table("train").to_pylist()[1]
+    assert (copy["objects"][0]["keypoints"], json.loads(copy["objects"][0]["attributes"])) == ([6, 7, 2], attributes)
 
 
 NATIVE = "ShiftScaleRotate: {p: 1, shift_limit_x: [-0.18, -0.18], shift_limit_y: 0, scale_limit: 0, rotate_limit: 0}"
@@ -149,17 +154,17 @@ NATIVE = "ShiftScaleRotate: {p: 1, shift_limit_x: [-0.18, -0.18], shift_limit_y:
         ("Crop: {p: 1, x_min: 18, y_min: 0, x_max: 100, y_max: 100}", 0.05, 1),
     ],
 )  # fmt: skip
-def test_too_little_of_a_box_is_none_whichever_way_it_is_moved(transform: str, least: float, left: int, tmp_path: Path):
-    stays = thing([60, 60, 90, 90])
-    row = picture(0, 100, 100) | {"objects": [thing([0, 10, 20, 30]), stays]}
-    written(tmp_path / "in", BOXES, train=[row])
-    copy = made(tmp_path, policy=f"- {transform}", minimum_visibility=least).table("train").to_pylist()[1]
+def test_minimum_visibility_applies_to_every_transform(transform: str, least: float, left: int, tmp_path: Path):
+    stays = annotation([60, 60, 90, 90])
+    row = image_row(0, 100, 100) | {"objects": [annotation([0, 10, 20, 30]), stays]}
+    write_dataset(tmp_path / "in", BOXES, train=[row])
+    copy = augmented(tmp_path, policy=f"- {transform}", minimum_visibility=least).table("train").to_pylist()[1]
     assert len(copy["objects"]) == 1 + left
 
 
-def test_the_number_of_workers_changes_nothing(tmp_path: Path):
-    rows = [picture(row, 16, 24) | {"objects": [thing([5, 5, 15, 12])]} for row in range(200)]
-    written(tmp_path / "in", BOXES, train=rows, test=rows[:2])
+def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path: Path):
+    rows = [image_row(row, 16, 24) | {"objects": [annotation([5, 5, 15, 12])]} for row in range(200)]
+    write_dataset(tmp_path / "in", BOXES, train=rows, test=rows[:2])
     for workers in (1, 3):
         run(tmp_path / "in", tmp_path / str(workers), Config(policy="strong", share=0.8, workers=workers))
     alone, three = (open_dataset(tmp_path / str(workers)) for workers in (1, 3))
@@ -167,27 +172,39 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path):
     assert alone.notes == three.notes
 
 
-def test_another_seed_makes_other_copies(classes: Path, tmp_path: Path):
-    one = made(tmp_path, share=1.0)
+def test_another_seed_makes_different_copies(classes: Path, tmp_path: Path):
+    one = augmented(tmp_path, share=1.0)
     run(classes, tmp_path / "other", Config(share=1.0, seed=1))
     assert open_dataset(tmp_path / "other").digest != one.digest
 
 
-def test_the_report_gets_retention_counted_by_hand(tmp_path: Path):
-    """The left half is kept: of four boxes one stays whole, one loses a third, one four fifths, one is gone."""
-    objects = [thing([10, 5, 20, 15]), thing([10, 20, 40, 30]), thing([26, 20, 46, 30]), thing([40, 5, 50, 15])]
-    written(tmp_path / "in", BOXES, train=[picture(0) | {"objects": objects}])
-    after = made(tmp_path, share=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
+def test_the_note_counts_boxes_by_transform(tmp_path: Path):
+    """Of four boxes, the left half keeps one whole, two thirds of one, a fifth of one, and nothing of one."""
+    objects = [
+        annotation([10, 5, 20, 15]),
+        annotation([10, 20, 40, 30]),
+        annotation([26, 20, 46, 30]),
+        annotation([40, 5, 50, 15]),
+    ]
+    write_dataset(tmp_path / "in", BOXES, train=[image_row(0) | {"objects": objects}])
+    after = augmented(tmp_path, share=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
     note = after.notes["augment.images"]
-    row = {"transform": "Crop", "boxes": 4, "kept": 1, "clipped": 1, "out of the picture": 1, "too little visible": 1}
-    assert note["retention"] == [row]
+    row = {
+        "transform": "Crop",
+        "boxes": 4,
+        "kept": 1,
+        "clipped": 1,
+        "outside the image": 1,
+        "below minimum visibility": 1,
+    }
+    assert note["boxes_by_transform"] == [row]
     assert (note["counts"]["boxes"], note["counts"]["boxes_kept"]) == (4, 2)
     copy = after.table("train").to_pylist()[1]
     assert [(o["box"], o["truncated"]) for o in copy["objects"]] == [([10, 5, 20, 15], False), ([10, 20, 30, 30], True)]
 
 
-def test_the_report_gets_examples_with_their_places(classes: Path, tmp_path: Path):
-    after = made(tmp_path, share=1.0, policy="medium")
+def test_the_note_has_examples_with_their_positions(classes: Path, tmp_path: Path):
+    after = augmented(tmp_path, share=1.0, policy="medium")
     rows = after.table("train").to_pylist()
     examples = after.notes["augment.images"]["examples"]
     assert len(examples) == 6
@@ -197,67 +214,67 @@ def test_the_report_gets_examples_with_their_places(classes: Path, tmp_path: Pat
         assert "RandomRotate90" in example["transforms"]
 
 
-def test_a_policy_that_loses_many_boxes_is_warned_of(boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    made(tmp_path, share=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
-    said = capsys.readouterr().out
-    assert "warning: the policy loses 50% of 20 boxes, more than 20%: Crop drops most (10 out of the picture)" in said
+def test_a_policy_that_loses_many_boxes_gets_a_warning(boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    augmented(tmp_path, share=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
+    printed = capsys.readouterr().out
+    assert "warning: the policy loses 50% of 20 boxes, more than 20%: Crop drops most (10 outside the image)" in printed
 
 
-def test_a_policy_that_loses_every_box_is_refused(boxes: Path, tmp_path: Path):
-    with pytest.raises(DataError, match=r"loses every box of the 100 drawn: Crop drops most .*out of the picture"):
-        made(tmp_path, share=1.0, policy="- Crop: {x_max: 4, y_max: 4, p: 1}")
+def test_a_policy_that_loses_every_box_is_an_error(boxes: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"loses all 100 boxes: Crop drops most .*outside the image"):
+        augmented(tmp_path, share=1.0, policy="- Crop: {x_max: 4, y_max: 4, p: 1}")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_is_never_left_with_a_label_but_no_box(boxes: Path, tmp_path: Path):
+def test_no_copy_loses_all_its_boxes(boxes: Path, tmp_path: Path):
     policy = "- RandomResizedCrop: {scale: [0.05, 0.2]}"
     result = run(boxes, tmp_path / "out", Config(share=1.0, copies=3, policy=policy, minimum_visibility=0.5))
     after = open_dataset(tmp_path / "out")
     assert all(row["objects"] for row in after.table("train").to_pylist())
-    assert result.copies + result.given_up == 30
-    assert after.notes["augment.images"]["counts"]["redrawn"] > 0
+    assert result.copies + result.skipped == 30
+    assert after.notes["augment.images"]["counts"]["retries"] > 0
 
 
-def test_a_picture_without_objects_gets_copies_without_objects(tmp_path: Path):
-    written(tmp_path / "in", BOXES, train=[picture(0) | {"objects": []}])
-    rows = made(tmp_path, share=1.0).table("train").to_pylist()
+def test_an_image_without_objects_gets_copies_without_objects(tmp_path: Path):
+    write_dataset(tmp_path / "in", BOXES, train=[image_row(0) | {"objects": []}])
+    rows = augmented(tmp_path, share=1.0).table("train").to_pylist()
     assert [(row["augmented"], row["objects"]) for row in rows] == [(False, []), (True, [])]
 
 
 @pytest.mark.parametrize("policy", ["light", "medium", "strong"])
-def test_what_mirrors_is_refused_where_it_changes_the_label(classes: Path, tmp_path: Path, policy: str):
-    with pytest.raises(ConfigError, match=r"RandomRotate90 \(turns\), HorizontalFlip \(mirrors\).*upright"):
-        made(tmp_path, policy=policy, mirror_changes_label=True)
+def test_mirrors_are_rejected_if_they_change_the_label(classes: Path, tmp_path: Path, policy: str):
+    with pytest.raises(ConfigError, match=r"RandomRotate90 \(rotates\), HorizontalFlip \(mirrors\).*upright"):
+        augmented(tmp_path, policy=policy, mirror_changes_label=True)
 
 
-def test_what_turns_a_little_is_allowed_where_mirrors_are_not(classes: Path, tmp_path: Path):
-    assert made(tmp_path, policy="upright", share=1.0, mirror_changes_label=True).rows("train") == 40
-    with pytest.raises(ConfigError, match=r"Rotate \(turns by 90 degrees, more than 30\)"):
+def test_small_rotations_are_accepted_if_mirrors_are_not(classes: Path, tmp_path: Path):
+    assert augmented(tmp_path, policy="upright", share=1.0, mirror_changes_label=True).rows("train") == 40
+    with pytest.raises(ConfigError, match=r"Rotate \(rotates by 90 degrees, more than 30\)"):
         run(classes, tmp_path / "no", Config(policy="- OneOf: [Rotate, Blur]", mirror_changes_label=True))
 
 
-def test_data_that_cannot_be_augmented_are_refused(classes: Path, tmp_path: Path):
+def test_unsuitable_datasets_are_rejected(classes: Path, tmp_path: Path):
     schema = pa.schema([("text", pa.string()), ("row", pa.int64())])
-    written(tmp_path / "texts", schema, train=[{"text": "hello", "row": 0}])
-    with pytest.raises(DataError, match="has no pictures in a column 'image'; it has text, row"):
+    write_dataset(tmp_path / "texts", schema, train=[{"text": "hello", "row": 0}])
+    with pytest.raises(DataError, match="has no images in a column 'image', its columns are text, row"):
         run(tmp_path / "texts", tmp_path / "no", Config())
-    written(tmp_path / "empty", train=[], test=[picture(0)])
+    write_dataset(tmp_path / "empty", train=[], test=[image_row(0)])
     with pytest.raises(DataError, match="no rows in its train split"):
         run(tmp_path / "empty", tmp_path / "no", Config())
-    written(tmp_path / "unsplit", all=[picture(0)])
+    write_dataset(tmp_path / "unsplit", all=[image_row(0)])
     with pytest.raises(DataError, match="no split 'train'"):
         run(tmp_path / "unsplit", tmp_path / "no", Config())
-    made(tmp_path)
-    with pytest.raises(DataError, match="augmented before"):
+    augmented(tmp_path)
+    with pytest.raises(DataError, match="already augmented"):
         run(tmp_path / "out", tmp_path / "no", Config())
 
 
-def test_a_damaged_picture_is_named(tmp_path: Path):
+def test_a_damaged_image_is_named(tmp_path: Path):
     for kind in ("PNG", "JPEG"):
-        bad = picture(7, kind=kind)
+        bad = image_row(7, kind=kind)
         bad["image"] |= {"bytes": bad["image"]["bytes"][:1500]}
-        written(tmp_path / kind, train=[bad])
-        with pytest.raises(DataError, match=rf"the picture of row 7 \(some/7.{kind.lower()}\) is cut off or damaged"):
+        write_dataset(tmp_path / kind, train=[bad])
+        with pytest.raises(DataError, match=rf"the image of row 7 \(some/7.{kind.lower()}\) is cut off or damaged"):
             run(tmp_path / kind, tmp_path / "no", Config(share=1.0))
 
 
@@ -265,12 +282,12 @@ def test_a_damaged_picture_is_named(tmp_path: Path):
     "setting",
     [{"copies": 21}, {"share": 1.5}, {"size": -1}, {"minimum_visibility": 2}, {"most_boxes_lost": -1}, {"workers": -1}],
 )
-def test_bad_settings_are_refused(setting: dict[str, Any]):
+def test_invalid_settings_are_rejected(setting: dict[str, Any]):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         Config(**setting)
 
 
-def test_settings_are_checked_without_a_library_of_pictures():
+def test_config_imports_no_image_library():
     code = (
         "import sys; from toolchain.augment.images import Config; Config(policy='medium')\n"
         "assert not {'cv2', 'albumentations', 'pycocotools', 'simplejpeg'} & sys.modules.keys()"
@@ -278,5 +295,5 @@ def test_settings_are_checked_without_a_library_of_pictures():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_step_marks_rows_as_other_steps_expect():
+def test_the_column_of_copies_has_the_name_that_other_steps_read():
     assert step.AUGMENTED == "augmented"

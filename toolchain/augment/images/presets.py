@@ -1,6 +1,6 @@
-"""Policies that need no file: ``light``, ``medium``, ``strong``, and ``upright`` for what a mirror would change.
+"""Preset policies: ``light``, ``medium``, ``strong``, and ``upright`` for images whose label a mirror would change.
 
-Their order is the usual one: turn and mirror, crop, then what works on pixels, which costs least on the crop.
+Rotations and mirrors come first, then the crop, then pixel-wise transforms, which are cheapest on the crop.
 """
 
 _LIGHT = """\

@@ -144,7 +144,7 @@ def bert_finetune(
         recovery_rate: Peak learning rate of these passes.
         opset: Version of ONNX's operators, 17 to 20.
         methods: How each float variant is converted: int8-dynamic, int8-static, openvino, int8-openvino.
-        accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
+        accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
         worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.

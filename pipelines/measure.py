@@ -38,7 +38,7 @@ def measure(
             printed.
         types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
         ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
-        accuracy_drop: Share of accuracy that a safe variant may lose, 0..1.
+        accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
         worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.

@@ -158,7 +158,7 @@ def vision_detect(
         freeze: Lowest stages of a backbone with given weights that stay as they are.
         opset: Version of ONNX's operators, 17 to 20.
         methods: How the float detector is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
-        accuracy_drop: Share of mAP50 that a safe variant may lose, 0..1.
+        accuracy_drop: Share of mAP50 that an accurate variant may lose, 0..1.
         worst_class_drop: What the AP50 of the worst class may lose, 0..1.
         agreement: Share of boxes that a quantized variant must have like the float one, 0..1.
         ratio: Speed, in times of fp32's, that a faster variant must surely exceed.

@@ -26,8 +26,9 @@ def gate(
         accuracy: The measurement of accuracy.
         parity: The measurement of parity, made from that of accuracy.
         latency: The measurement of latency, of the same variants.
-        verdict: The winner, the reason, and whether each variant is safe and faster, with reasons in sentences.
-        metrics: Whether a variant is promoted, whether the winner can be, its speed, and how many are safe and faster.
+        verdict: The winner, the reason, and whether each variant is accurate and faster, with reasons in sentences.
+        metrics: Whether a variant is promoted, whether the winner can be, its speedup, and how many variants pass each
+            test.
         accuracy_drop: The most that a variant may lose, as a share of rows.
         worst_class_drop: What the recall of the worst class may lose, 0..1.
         agreement: How often a variant must give the answer of the one that it repeats.
@@ -52,7 +53,7 @@ def gate(
     result = run(Path(accuracy.path), Path(parity.path), Path(latency.path), Path(verdict.path), config)
     metrics.log_metric("promoted", float(result.promoted))
     metrics.log_metric("promotable", float(result.promotable))
-    metrics.log_metric("ratio", result.ratio)
+    metrics.log_metric("speedup", result.speedup)
     metrics.log_metric("variants", result.variants)
-    metrics.log_metric("safe", result.safe)
+    metrics.log_metric("accurate", result.accurate)
     metrics.log_metric("faster", result.faster)

@@ -24,8 +24,8 @@ def latency(
     Args:
         variants: The variants of one model.
         dataset: Where the requests' texts come from.
-        latency: Percentiles, throughput and ratio to the reference in each scenario, size, cold start and memory.
-        metrics: p50 of the reference and of the fastest, its ratio, and the reference's memory.
+        latency: Percentiles, throughput and speedup to the reference in each scenario, size, cold start and memory.
+        metrics: p50 of the reference and of the fastest, its speedup, and the reference's memory.
         split: Whose texts are sent.
         rounds: Timed requests of one row for each variant; of eight rows an eighth of it.
         seconds: The most that a scenario may take, all variants together.
@@ -51,5 +51,5 @@ def latency(
     metrics.log_metric("variants", result.variants)
     metrics.log_metric("reference_p50_ms", result.reference_p50_ms)
     metrics.log_metric("lowest_p50_ms", result.lowest_p50_ms)
-    metrics.log_metric("highest_ratio", result.highest_ratio)
+    metrics.log_metric("highest_speedup", result.highest_speedup)
     metrics.log_metric("peak_memory_bytes", result.peak_memory_bytes)

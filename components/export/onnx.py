@@ -24,7 +24,7 @@ def onnx(
         pruned: The same made smaller; the same once more where nothing was pruned.
         dataset: Whose texts the answers are compared on.
         variants: The graphs, fp32 first, each with all that inference needs.
-        metrics: variants, rows_compared and largest_difference.
+        metrics: variants, rows_compared and max_difference.
         opset: Version of ONNX's operators, 17 to 20.
         fuse_attention: Whether each attention becomes one operator of ONNX Runtime's own.
         parity_rows: Rows that PyTorch and the graph must answer alike.
@@ -38,4 +38,4 @@ def onnx(
     result = run([Path(model.path), Path(pruned.path)], Path(dataset.path), Path(variants.path), config)
     metrics.log_metric("variants", len(result.variants))
     metrics.log_metric("rows_compared", result.rows)
-    metrics.log_metric("largest_difference", result.largest_difference)
+    metrics.log_metric("max_difference", result.max_difference)

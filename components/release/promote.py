@@ -26,7 +26,7 @@ def promote(
     slow: list[float] = [0.05, 0.15],
     disagreement: list[float] = [0.1, 0.25],
 ):
-    """Let a registered version serve if the gate found it safe and a real server answers with it as recorded.
+    """Let a registered version serve if the gate found it accurate and a real server answers with it as recorded.
 
     Args:
         promotion: What was decided, and why.

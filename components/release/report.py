@@ -71,7 +71,7 @@ def report(
     )
     metrics.log_metric("variants", result.variants)
     metrics.log_metric("accuracy", result.accuracy)
-    metrics.log_metric("ratio", result.ratio)
+    metrics.log_metric("speedup", result.speedup)
     metrics.log_metric("cpu_seconds", result.cpu_seconds)
     metrics.log_metric("gpu_seconds", result.gpu_seconds)
     metrics.log_metric("size_bytes", result.size_bytes)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
 SHOWN_DIGITS = 12  # of a digest
-REFUSE, SHADOW = "refuse", "shadow"  # what the step may have decided
+REJECT, SHADOW = "reject", "shadow"  # actions of the promote step
 TESTS = {"alpha": 1, "beta": 1, "failures": 2, "slow": 2, "disagreement": 2}  # numbers of each setting of the tests
 
 
@@ -49,7 +49,7 @@ def promote(given: argparse.Namespace, settings: Settings) -> bool:
         measured = Path(folder) / "promotion"
         _run_step(measured, wanted, given, there, trial)
         data = open_measurement(measured, "promotion").data
-        if data["action"] != REFUSE:
+        if data["action"] != REJECT:
             there.follow(ledger.read(tracker, given.model))
         return bool(data["promoted"]) or data["action"] == SHADOW
 

@@ -125,13 +125,13 @@ def _variants(report: dict[str, Any]) -> Table:
         "variant", "accuracy", "agreement", "p50 ms", "times fp32's speed", "MB", "gate", box=None, pad_edge=False
     )
     for variant in report["variants"]:
-        verdict = "safe" if variant["safe"] else "refused"
+        verdict = "accurate" if variant["accurate"] else "refused"
         table.add_row(
             variant["name"] + (" ◀" if variant["name"] == report["verdict"]["winner"] else ""),
             f"{variant['accuracy']:.3f}",
             f"{variant['agreement']:.3f}",
             f"{variant['p50_ms']:.1f}",
-            f"{variant['ratio']:.2f} ({variant['ratio_low']:.2f}-{variant['ratio_high']:.2f})",
+            f"{variant['speedup']:.2f} ({variant['speedup_low']:.2f}-{variant['speedup_high']:.2f})",
             f"{variant['size_bytes'] / 1e6:.1f}",
             f"{verdict}, {'faster' if variant['faster'] else 'not faster'}",
         )

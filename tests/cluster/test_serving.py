@@ -102,7 +102,7 @@ def register(tracker: Tracker, name: str, number: int, folder: Path) -> None:
     tracker.upload(place, folder, f"variants/{number}")
     model = open_model(folder)
     tags = {"digest": model.digest, "variant": model.variant, "backend": model.signature.backend}
-    tracker.add_version(name, place, f"variants/{number}", {**tags, "safe": "true", "processor": "any"}, "")
+    tracker.add_version(name, place, f"variants/{number}", {**tags, "accurate": "true", "processor": "any"}, "")
     tracker.point(name, "candidate", str(number))
 
 
@@ -212,7 +212,7 @@ def test_a_promoted_model_answers_on_the_cluster(release: Cluster, models: dict[
 
 
 def test_kubectl_tells_version_digest_and_verdict(release: Cluster, models: dict[str, str]) -> None:
-    assert columns(release, "version", "digest", "verdict") == ["1", models["1"][:12], "safe"]
+    assert columns(release, "version", "digest", "verdict") == ["1", models["1"][:12], "accurate"]
     deployment = json.loads(release.kubectl("get", "deployment", "serve-reviews", "--output=json"))
     assert deployment["metadata"]["annotations"]["toolchain/digest"] == models["1"]
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == images.SERVE
@@ -262,7 +262,7 @@ def test_a_canary_is_promoted_under_traffic(
     time.sleep(1)
     told = none_lost(caller, before, more=200)
     assert told["answered"]["2"] > 100
-    assert columns(release, "version", "digest", "verdict") == ["2", models["2"][:12], "safe"]
+    assert columns(release, "version", "digest", "verdict") == ["2", models["2"][:12], "accurate"]
 
 
 def test_a_rolling_update_loses_no_request(release: Cluster, caller: Callable[[], dict[str, Any]]) -> None:

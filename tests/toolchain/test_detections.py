@@ -209,7 +209,7 @@ def test_a_variant_agrees_with_itself_in_everything():
     assert found["accuracy_drop"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert found["worst_class_drop"]["value"] == 0.0
     assert found["cosine"] == pytest.approx(1.0)
-    assert (found["largest_difference"], found["flipped"], found["flips"]) == (0.0, 0, [])
+    assert (found["max_difference"], found["flipped"], found["flips"]) == (0.0, 0, [])
 
 
 def test_agreement_counts_boxes_of_both_sides_that_meet():
@@ -221,7 +221,7 @@ def test_agreement_counts_boxes_of_both_sides_that_meet():
     assert found["agreement"]["value"] == pytest.approx(2 * 1 / 5), "one pair meets; two and three boxes count"
     assert found["flipped"] == 2
     assert found["flips"][1] == {"row": 10, "label": "0 objects", "reference": "0 boxes", "variant": "1 box"}
-    assert found["largest_difference"] == 0.0
+    assert found["max_difference"] == 0.0
 
 
 def test_a_score_that_moves_a_little_over_the_threshold_is_no_other_answer():
@@ -229,7 +229,7 @@ def test_a_score_that_moves_a_little_over_the_threshold_is_no_other_answer():
     (box,) = boxes_at((0, 0))
     found = compared([answer_of([box], [0.31], [0])], [answer_of([box], [0.29], [0])], truth)
     assert (found["agreement"]["value"], found["strict_agreement"]["value"], found["flipped"]) == (1.0, 0.0, 0)
-    assert found["largest_difference"] == pytest.approx(0.02)
+    assert found["max_difference"] == pytest.approx(0.02)
     far = compared([answer_of([box], [0.31], [0])], [answer_of([box], [0.19], [0])], truth)
     assert (far["agreement"]["value"], far["flipped"]) == (0.0, 1)
 

@@ -44,7 +44,7 @@ def compare(
         "strict_agreement": strict.share(bootstrap),
         **drops(variant, reference, pictures, names, bootstrap),
         "cosine": _cosine(repeated.scores, repeated.other_scores),
-        "largest_difference": float(np.abs(repeated.scores - repeated.other_scores).max(initial=0.0)),
+        "max_difference": float(np.abs(repeated.scores - repeated.other_scores).max(initial=0.0)),
         "flipped": len(apart),
         "flips": [
             {

@@ -56,18 +56,18 @@ class Result:
     variants: int
     reference_p50_ms: float  # in the first scenario (one row), as the figures that follow
     lowest_p50_ms: float  # of all variants
-    highest_ratio: float  # times as fast as the reference
+    highest_speedup: float  # times as fast as the reference
     peak_memory_bytes: int  # of the reference's process
 
 
 def compare(times: Times, rows: int, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
     """Return what ``times`` of requests of ``rows`` rows say, by variant.
 
-    The ratio compares like with like: in each round every variant answers the same request, one right after the other,
-    so what slows the machine for longer than a round (heat, a neighbour) slows both sides of a quotient and cancels.
-    The ratio is the median over rounds of reference's time / variant's, which a spike on either side cannot move, and
-    its interval comes from drawing whole rounds with replacement. The percentiles are of the variant's own times,
-    disturbances and all: that is what a caller waits for.
+    In each round every variant runs the same request, one right after the other, so what slows the machine for longer
+    than a round (heat, another process) slows both sides of the quotient and cancels. The speedup is the median over
+    rounds of the reference's time / the variant's, which a spike on either side cannot move; its interval comes from
+    resampling whole rounds. The percentiles are of the variant's own times, disturbances included: that is what a
+    caller waits for.
     """
     reference = times[REFERENCE]
     return {
@@ -75,7 +75,7 @@ def compare(times: Times, rows: int, bootstrap: Bootstrap) -> dict[str, dict[str
             **{f"p{share}_ms": float(1000 * np.percentile(own, share)) for share in (50, 95, 99)},
             "rows_per_second": float(rows * len(own) / own.sum()),
             "rounds": len(own),
-            "ratio": bootstrap.of_median((reference / own)[:, None]).to_json(),
+            "speedup": bootstrap.of_median((reference / own)[:, None]).to_json(),
         }
         for name, own in times.items()
     }
@@ -232,6 +232,6 @@ def _result(found: dict[str, dict[str, Any]], scenario: str) -> Result:
         variants=len(found),
         reference_p50_ms=found[REFERENCE]["scenarios"][scenario]["p50_ms"],
         lowest_p50_ms=min(entry["p50_ms"] for entry in timed),
-        highest_ratio=max(entry["ratio"]["value"] for entry in timed),
+        highest_speedup=max(entry["speedup"]["value"] for entry in timed),
         peak_memory_bytes=found[REFERENCE]["peak_memory_bytes"],
     )

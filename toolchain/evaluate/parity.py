@@ -69,7 +69,7 @@ def compare(variant: Answers, reference: Answers, origin: Answers, names: list[s
         "accuracy_drop": accuracy_drop(variant, reference, bootstrap),
         "worst_class_drop": worst_class_drop(variant, reference, names, bootstrap),
         "cosine": cosine(variant.logits, origin.logits),
-        "largest_difference": float(np.abs(variant.logits - origin.logits).max()),
+        "max_difference": float(np.abs(variant.logits - origin.logits).max()),
         "flipped": len(flipped),
         "flips": [_flip(variant, reference, names, position) for position in flipped[: config.flips]],
     }

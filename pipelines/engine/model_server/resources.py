@@ -33,7 +33,7 @@ LEAVE_SECONDS = 15
 DRAIN_SECONDS = 5  # after SIGTERM, in which callers are told to leave the connections that they kept
 END_SECONDS = LEAVE_SECONDS + DRAIN_SECONDS + 10 + 5 + 5  # and what it has begun, the last answers, the exit
 DIGITS = 12  # of a digest, in a label
-VERDICTS = ("winner", "safe")  # the words that the gate's verdict may begin with
+VERDICTS = ("winner", "accurate")  # the words that the gate's verdict may begin with
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ def model(tracker: Tracker, models: list[Path]) -> str:
     for folder, run in zip(models, ("", f"{RUN}-{name}"), strict=True):
         place = tracker.create_run("any", "any", {})
         tracker.upload(place, folder, "variants/fp32")
-        tags = {"digest": open_model(folder).digest, "variant": "fp32", "safe": "true"}
+        tags = {"digest": open_model(folder).digest, "variant": "fp32", "accurate": "true"}
         asked = {"approval": run} if run else {}
         tracker.add_version(name, place, "variants/fp32", tags | asked, "")
     tracker.point(name, "candidate", "2")
@@ -91,7 +91,7 @@ def test_a_rejected_run_is_never_promoted_until_someone_approves_it_after_all(
     assert main(["reject", run, "--reason", "it is rude"]) == 0
     assert f"none of its versions of {model} will be promoted" in capsys.readouterr().out
     assert promote("--force", "--reason", "hurry") == 3
-    assert f"ann has rejected {run}: it is rude" in capsys.readouterr().out
+    assert f"ann rejected {run}: it is rude" in capsys.readouterr().out
     assert main(["approve", run]) == 0
     assert promote() == 0
 
@@ -117,7 +117,9 @@ def test_a_canary_that_is_rejected_is_ended_and_servers_are_told(
 ):
     assert promote("--version", "1") == 0
     second = tracker.versions(model)[1]
-    said = Entry(action=CANARY, version="2", digest=second.tags["digest"], variant="fp32", verdict="safe", percent=10)
+    said = Entry(
+        action=CANARY, version="2", digest=second.tags["digest"], variant="fp32", verdict="accurate", percent=10
+    )
     ledger.append(tracker, model, second, said.again(previous=ledger.read(tracker, model).head))
     assert main(["reject", f"{RUN}-{model}", "--reason", "it is rude"]) == 0
     actions = [line.entry.action for line in ledger.read(tracker, model).lines]

@@ -74,7 +74,7 @@ def model(tracker: Tracker, models: list[Path]) -> str:
     for folder in models:
         run = tracker.create_run("any", "any", {})
         tracker.upload(run, folder, "variants/fp32")
-        tags = {"digest": open_model(folder).digest, "variant": "fp32", "safe": "true"}
+        tags = {"digest": open_model(folder).digest, "variant": "fp32", "accurate": "true"}
         tracker.add_version(name, run, "variants/fp32", tags, "")
     tracker.point(name, "candidate", "2")
     assert main(["promote", name, "--version", "1", "--server", "http://127.0.0.1:9"]) == 0
@@ -132,7 +132,7 @@ def test_a_healthy_canary_goes_to_a_hundred_percent_under_traffic_and_back_by_on
 ):
     assert main(["promote", model, "--canary", "20", "--steps", "50,100", "--server", address, "--minutes", "3"]) == 0
     told = capsys.readouterr().out
-    assert "as a canary it held at 20, 50 %" in told
+    assert "the canary passed at 20, 50 %" in told
     assert f"{address} answers with version 2" in told
     due = [("promoted", "1", 0), ("canary", "2", 20), ("canary", "2", 50), ("promoted", "2", 0)]
     assert actions(tracker, model) == due
@@ -183,7 +183,7 @@ def test_whoever_is_interrupted_leaves_no_canary_behind(number: int, model: str,
     waiting.send_signal(number)
     assert waiting.wait(timeout=60) == 130
     last = ledger.read(tracker, model).lines[-1].entry
-    assert (last.action, last.reason) == ("canary ended", "whoever watched it was interrupted")
+    assert (last.action, last.reason) == ("canary ended", "the promote process was interrupted")
 
 
 def test_a_trial_whose_watcher_was_killed_is_gone_on_with_or_ended(
@@ -195,7 +195,7 @@ def test_a_trial_whose_watcher_was_killed_is_gone_on_with_or_ended(
     waiting.wait(timeout=60)
     capsys.readouterr()
     assert main(["promote", model, "--version", "3", "--server", address]) == 3, "another one has to wait"
-    assert "version 2 is on trial as a canary (to end that: rollback)" in capsys.readouterr().out
+    assert "version 2 is a canary now" in capsys.readouterr().out
     assert main(["promote", model, "--canary", "--steps", "100", "--server", address, "--minutes", "3"]) == 0
     assert [action for action, _, _ in actions(tracker, model)] == ["promoted", "canary", "canary", "promoted"]
     assert main(["rollback", model, "--server", address]) == 0

@@ -21,7 +21,7 @@ SUPPORTED = ("1.31", "1.32", "1.33", "1.34")
 OLD = Target(version="3", digest="3" * 64, variant="fp32")
 NEW = Target(version="4", digest="4" * 64, variant="int8-dynamic")
 SHELF = "s3://toolchain/served/film_reviews"
-VERDICT = "winner on avx2 (accuracy 0.8300, ratio 1.9)"
+VERDICT = "winner on avx2 (accuracy 0.8300, speedup 1.9)"
 ENTRY = Entry(action=PROMOTED, version="3", digest=OLD.digest, variant="fp32", verdict=VERDICT)
 TRAFFIC = Traffic(model="film_reviews", stable=OLD, entry=ENTRY.sha256)
 SERVER = ModelServer(
@@ -102,7 +102,7 @@ def test_services_policies_and_budgets_select_the_pods_of_the_deployment():
 
 
 def test_a_change_of_version_changes_labels_and_starts_no_pod():
-    other = replace(SERVER, traffic=Traffic(model="film_reviews", stable=NEW), verdict="safe on avx2")
+    other = replace(SERVER, traffic=Traffic(model="film_reviews", stable=NEW), verdict="accurate on avx2")
     before, after = of_kind(SERVER, "Deployment"), of_kind(other, "Deployment")
     assert before["spec"] == after["spec"]
     assert before["metadata"] != after["metadata"]
@@ -120,8 +120,8 @@ def test_labels_tell_version_digest_and_verdict_and_annotations_tell_them_whole(
 @pytest.mark.parametrize(
     ("verdict", "forced", "word"),
     [
-        ("winner on avx2 (ratio 1.9)", False, "winner"),
-        ("safe on avx2", False, "safe"),
+        ("winner on avx2 (speedup 1.9)", False, "winner"),
+        ("accurate on avx2", False, "accurate"),
         ("refused on avx2", True, "forced"),
         ("not gated", False, "unknown"),
     ],

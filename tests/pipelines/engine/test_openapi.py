@@ -42,7 +42,7 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
         folder = write_model(tmp_path / str(number), "text-classification", graph, labels)
         record(folder, [Row(text="a good film", scores=(0.2689414, 0.7310586))])
         tracker.upload(run, folder, f"variants/{number}")
-        tags = {"digest": open_model(folder).digest, "variant": "fp32", "safe": "true"}
+        tags = {"digest": open_model(folder).digest, "variant": "fp32", "accurate": "true"}
         tracker.add_version(name, run, f"variants/{number}", tags, "")
     tracker.point(name, "candidate", "2")
     return name

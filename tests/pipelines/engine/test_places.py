@@ -13,7 +13,7 @@ from pipelines.engine.settings import Settings, read_settings
 from toolchain.errors import ConfigError
 from toolchain.services.ledger import PROMOTED, SHADOW, Entry, Ledger, Line
 
-SERVING = Entry(action=PROMOTED, version="2", digest="b" * 64, variant="fp32", verdict="safe")
+SERVING = Entry(action=PROMOTED, version="2", digest="b" * 64, variant="fp32", verdict="accurate")
 LEDGER = Ledger("words", (Line(1, SERVING, counts=True),))
 OLD = {"name": "words", "version": "1", "digest": "a" * 64, "refused": {}}
 NEW = {"name": "words", "version": "2", "digest": "b" * 64, "refused": {}}
@@ -53,7 +53,7 @@ def test_one_that_does_not_is_told_with_its_reason(
 
 
 def test_a_server_is_waited_for_until_it_has_the_shadow(start: Start, capsys: pytest.CaptureFixture[str]):
-    tried = Entry(action=SHADOW, version="3", digest="c" * 64, variant="fp32", verdict="safe")
+    tried = Entry(action=SHADOW, version="3", digest="c" * 64, variant="fp32", verdict="accurate")
     known = Ledger("words", (*LEDGER.lines, Line(2, tried, counts=True)))
     both = {**NEW, "versions": {"stable": NEW, "shadow": {"version": "3", "digest": "c" * 64}}}
     address = start(NEW, NEW, both)

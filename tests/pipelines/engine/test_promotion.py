@@ -67,15 +67,15 @@ def tracker(database: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
 
 @pytest.fixture
 def model(tracker: Tracker, models: list[Path]) -> str:
-    """The name of a model that this test alone has: 1, then 2 (the winner) and 3 (refused) together, then 4 (safe)."""
+    """A model of this test alone: version 1, then 2 (the winner) and 3 (rejected) together, then 4 (accurate)."""
     name = f"words-{next(NUMBERS)}"
-    for number, (folder, run, safe) in enumerate(
+    for number, (folder, run, accurate) in enumerate(
         zip(models, "abbc", ("true", "true", "false", "true"), strict=True), 1
     ):
         found = tracker.runs({"test": name, "letter": run}, "any")
         place = found[0].id if found else tracker.create_run("any", run, {"test": name, "letter": run})
         tracker.upload(place, folder, f"variants/{number}")
-        tags = {"digest": open_model(folder).digest, "variant": "fp32", "safe": safe, "processor": "any"}
+        tags = {"digest": open_model(folder).digest, "variant": "fp32", "accurate": accurate, "processor": "any"}
         tracker.add_version(name, place, f"variants/{number}", tags, "")
     tracker.point(name, "candidate", "2")
     return name
@@ -98,7 +98,7 @@ def test_the_candidate_is_promoted_after_a_server_answered_with_it(
     assert main(["promote", model, "--reason", "the first"]) == 0
     told = capsys.readouterr().out
     assert "promoted version 2 of" in told
-    assert "winner on any; 1 of 1 recorded rows answered alike" in told
+    assert "winner on any; 1 of 1 recorded rows match" in told
     assert champion(tracker, model) == "2"
     (entry,) = entries(model, capsys)
     said = {name: entry[name] for name in ("action", "version", "digest", "verdict", "reason", "overrode", "who")}
@@ -112,7 +112,7 @@ def test_the_candidate_is_promoted_after_a_server_answered_with_it(
         "who": "ann",
     }
     assert main(["promote", model]) == 0, "once more changes nothing"
-    assert "serves already, as version 2" in capsys.readouterr().out
+    assert "is serving already, as version 2" in capsys.readouterr().out
     assert len(entries(model, capsys)) == 1
 
 
@@ -121,13 +121,13 @@ def test_what_the_gate_refused_needs_force_and_a_reason(
 ):
     assert main(["promote", model, "--version", "3"]) == 3
     assert "not promoted: version 3" in (told := capsys.readouterr().out)
-    assert "the gate refused it: refused on any" in told
+    assert "the gate rejected it: rejected on any" in told
     assert main(["promote", model, "--version", "3", "--force"]) == 2
-    assert "force without a reason" in capsys.readouterr().err
+    assert "force is set without a reason" in capsys.readouterr().err
     assert (champion(tracker, model), entries(model, capsys)) == ("", [])
     assert main(["promote", model, "--version", "3", "--force", "--reason", "a customer asked"]) == 0
     (entry,) = entries(model, capsys)
-    assert (entry["overrode"], entry["reason"]) == ("the gate refused it: refused on any", "a customer asked")
+    assert (entry["overrode"], entry["reason"]) == ("the gate rejected it: rejected on any", "a customer asked")
     assert champion(tracker, model) == "3"
 
 
@@ -146,7 +146,7 @@ def test_an_older_version_is_refused_and_rolling_back_is_the_way(
     assert main(["promote", model, "--version", "1"]) == 0
     assert main(["promote", model, "--alias", "candidate"]) == 0
     assert main(["promote", model, "--version", "1"]) == 3
-    assert "it is older than version 2, which serves (to go back: rollback)" in capsys.readouterr().out
+    assert "it is older than the serving version 2" in capsys.readouterr().out
     assert main(["rollback", model, "--reason", "complaints", "--server", NOWHERE]) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"version 1 of {model} serves again\n")
@@ -209,7 +209,7 @@ def test_a_version_that_something_else_registered_is_refused_in_one_line(
 
 def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]):
     assert main(["promote", model, "--shadow", "--server", NOWHERE]) == 3
-    assert "nothing serves yet" in capsys.readouterr().out
+    assert "no version is serving" in capsys.readouterr().out
     assert main(["promote", model, "--version", "1", "--server", NOWHERE]) == 0
     assert main(["promote", model, "--shadow", "--reason", "to see", "--server", NOWHERE]) == 0
     assert (entries(model, capsys)[-1]["action"], champion(tracker, model)) == ("shadow", "1")
@@ -230,7 +230,7 @@ def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker,
         (["promote", "MODEL", "--version", "two"], "a version is a number"),
         (["promote", "MODEL", "--alias", "best"], "has no alias 'best'; it has candidate"),
         (["promote", "MODEL:1"], "give a registered model's name"),
-        (["promote", "MODEL.ledger"], "is a ledger; promote"),
+        (["promote", "MODEL.ledger"], "is a ledger: promote"),
         (["promote", "it's"], "give a registered model's name"),
         (["promote", "MODEL", "--reason", "x" * 501], "give 500 at most"),
         (["rollback", "MODEL"], "served before anything was promoted"),

@@ -217,7 +217,7 @@ def test_what_the_ledger_says_is_served_before_a_candidate(runs: Path, monkeypat
     version = tracker.versions("words")[0]
     digest = version.tags["digest"]
     entry = ledger.Entry(
-        action=ledger.PROMOTED, version="1", digest=digest, variant="fp32", verdict="safe", reason="",
+        action=ledger.PROMOTED, version="1", digest=digest, variant="fp32", verdict="accurate", reason="",
         overrode="", who="somebody", previous="",
     )  # fmt: skip
     ledger.append(tracker, "words", version, entry)

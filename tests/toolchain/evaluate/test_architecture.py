@@ -75,9 +75,9 @@ def expected(*rows: Row) -> Expected:
 def test_labels_and_scores_are_held_against_each_recorded_row():
     recorded = expected(row(0.9, 0.1), row(0.51, 0.49), row(0.7, 0.3))
     found = compare(recorded, [classes(0.89, 0.11), classes(0.495, 0.505), classes(0.6, 0.4)], 2)
-    assert (found["rows"], found["labels_alike"]) == (3, 2)
-    assert found["scores_alike"] == 1, "the second has another label, the third is .1 apart"
-    assert found["largest_difference"] == pytest.approx(0.1)
+    assert (found["rows"], found["matching_labels"]) == (3, 2)
+    assert found["matching_scores"] == 1, "the second has another label, the third is .1 apart"
+    assert found["max_difference"] == pytest.approx(0.1)
 
 
 def test_boxes_meet_by_label_and_place_and_their_scores_are_compared():
@@ -87,7 +87,7 @@ def test_boxes_meet_by_label_and_place_and_their_scores_are_compared():
     def compared(boxes: list[tuple[float, ...]], scores: list[float], labels: list[int]) -> tuple[int, int, float]:
         answer = Answer(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(labels, np.int64))
         found = compare(recorded, [answer], 2)
-        return found["labels_alike"], found["scores_alike"], found["largest_difference"]
+        return found["matching_labels"], found["matching_scores"], found["max_difference"]
 
     assert compared([(11, 10, 30, 30)], [0.79], [1]) == (1, 1, pytest.approx(0.01)), "the unsure box counts for nothing"
     assert compared([(11, 10, 30, 30)], [0.75], [1]) == (1, 0, pytest.approx(0.05))
@@ -118,10 +118,10 @@ def test_on_arm64_itself_the_winner_and_fp32_are_asked_by_this_python(evaluated:
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
     found = open_measurement(tmp_path / "found", "architecture").data
     assert list(found["variants"]) == ["wide", "fp32"]
-    assert (result.tried, result.rows, result.labels_alike, result.scores_alike) == (2, 32, 32, 32)
-    assert result.largest_difference < 1e-5
-    assert found["by"] == "this machine's own processor"
-    assert found["variants"]["wide"]["told"].startswith("the labels of all 16 recorded rows agree, all with scores")
+    assert (result.tried, result.rows, result.matching_labels, result.matching_scores) == (2, 32, 32, 32)
+    assert result.max_difference < 1e-5
+    assert found["runner"] == "this machine's own processor"
+    assert found["variants"]["wide"]["summary"].startswith("the labels of all 16 recorded rows agree, all with scores")
     assert found["variants"]["wide"]["recorded_on"]
 
 
@@ -135,15 +135,15 @@ def test_where_there_is_no_arm64_python_the_measurement_says_so(
     evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
-    why_not = open_measurement(tmp_path / "found", "architecture").data["why_not"]
+    skip_reason = open_measurement(tmp_path / "found", "architecture").data["skip_reason"]
     assert result.tried == 0
-    assert why_not == "there is no arm64 Python at nowhere: make arm64 makes one"
-    assert capsys.readouterr().out.strip() == f"not tried on arm64: {why_not}"
+    assert skip_reason == "there is no arm64 Python at nowhere: make arm64 makes one"
+    assert capsys.readouterr().out.strip() == f"not tried on arm64: {skip_reason}"
 
 
 def test_nothing_is_tried_when_no_architecture_is_named(evaluated: Evaluated, tmp_path: Path):
     run(*evaluated.inputs, tmp_path / "found", Config(architecture=""))
-    assert open_measurement(tmp_path / "found", "architecture").data["why_not"] == "it was not asked for"
+    assert open_measurement(tmp_path / "found", "architecture").data["skip_reason"] == "it was not asked for"
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
     found = open_measurement(tmp_path / "found", "architecture").data["variants"]
     assert result.tried == 2
     assert result.rows == 0
-    assert all(entry["fault"].startswith("it does not run: ") for entry in found.values())
-    assert told.replace("it ended with", "qemu: uncaught") in found["wide"]["told"]
+    assert all(entry["error"].startswith("it does not run: ") for entry in found.values())
+    assert told.replace("it ended with", "qemu: uncaught") in found["wide"]["summary"]
 
 
 def test_settings_that_cannot_work_are_refused():
@@ -195,6 +195,6 @@ def test_rows_recorded_from_no_variant_are_told_of(tmp_path: Path, evaluated: Ev
 def test_the_emulated_arm64_answers_as_this_machine_does(evaluated: Evaluated, tmp_path: Path):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=str(EMULATED)))
     found = open_measurement(tmp_path / "found", "architecture").data
-    assert (result.rows, result.labels_alike, result.scores_alike) == (32, 32, 32)
-    assert result.largest_difference < 1e-4
+    assert (result.rows, result.matching_labels, result.matching_scores) == (32, 32, 32)
+    assert result.max_difference < 1e-4
     assert found["processor"] == {"name": "ARM Neoverse-N1", "kind": "neon-dotprod"}

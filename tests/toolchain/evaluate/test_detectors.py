@@ -131,8 +131,8 @@ def test_the_variant_that_finds_nothing_is_refused_and_the_one_that_finds_the_sa
     places = [measured / name for name in ("accuracy", "parity", "latency", "verdict")]
     gate.run(*places, gate.Config(minimum_rows=10))
     judged = {entry["name"]: entry for entry in open_measurement(measured / "verdict", "verdict").data["variants"]}
-    assert judged["int8-minmax"]["safe"]
-    assert not judged["int8-entropy"]["safe"]
+    assert judged["int8-minmax"]["accurate"]
+    assert not judged["int8-entropy"]["accurate"]
     reasons = " | ".join(judged["int8-entropy"]["reasons"])
     assert "agrees with fp32 on 0.0 % (interval 0.0 to 0.0) of the boxes, less than the 97 % asked" in reasons
     assert "of mAP50 against fp32, more than the 1 allowed" in reasons

@@ -24,8 +24,8 @@ class Figures:
     agreement: float = 0.99  # with the origin, or with fp32 where there is none
     drop: float = 0.002
     class_drop: float = 0.005
-    ratio: float = 1.7
-    margin: float = 0.02  # of the ratio's interval
+    speedup: float = 1.7
+    margin: float = 0.02  # of the speedup's interval
     ratio8: float = 1.0  # at batch 8
     backend: str = "onnxruntime"
     size_bytes: int = 23_000_000
@@ -34,7 +34,7 @@ class Figures:
     worse: int = 80  # rows that only the most frequent class predicts correctly
 
 
-FP32 = Figures(origin="", agreement=1, drop=0, class_drop=0, ratio=1, margin=0, size_bytes=91_000_000)
+FP32 = Figures(origin="", agreement=1, drop=0, class_drop=0, speedup=1, margin=0, size_bytes=91_000_000)
 
 
 def interval(value: float, margin: float) -> dict[str, float]:
@@ -69,8 +69,8 @@ def measurements(kind: str = "avx2", rows: int = 1007, **variants: Figures) -> t
             "size_bytes": f.size_bytes,
             "sparsity": f.sparsity,
             "scenarios": {
-                scenario: {"p50_ms": 42.8 / ratio, "ratio": interval(ratio, f.margin)}
-                for scenario, ratio in zip(SCENARIOS, (f.ratio, f.ratio8), strict=True)
+                scenario: {"p50_ms": 42.8 / speedup, "speedup": interval(speedup, f.margin)}
+                for scenario, speedup in zip(SCENARIOS, (f.speedup, f.ratio8), strict=True)
             },
         }
         for name, f in named.items()
@@ -96,26 +96,26 @@ def reasons(found: dict[str, Any], name: str) -> str:
 
 
 def test_the_fastest_safe_variant_wins():
-    found = verdict(int8_dynamic=Figures(), pruned=Figures(origin="", agreement=0.95, ratio=2.35))
+    found = verdict(int8_dynamic=Figures(), pruned=Figures(origin="", agreement=0.95, speedup=2.35))
     assert found["winner"] == "pruned"
     assert found["reason"].startswith("pruned wins: it ran 2.35 times as fast as fp32 (interval 2.33 to 2.37, batch1-")
     assert "agrees with fp32 on 95.0 % (interval 94.5 to 95.5) of the rows" in found["reason"]
-    assert "pruned is safe too and faster still: 2.35 times as fast as fp32" in reasons(found, "int8-dynamic")
+    assert "is not selected: pruned is accurate too, and 2.35 times as fast as fp32" in reasons(found, "int8-dynamic")
 
 
 def test_the_reference_stays_when_none_is_faster():
-    found = verdict(int8_openvino=Figures(ratio=0.79, backend="openvino"))
-    assert (found["winner"], entry(found, "int8-openvino")["safe"], entry(found, "int8-openvino")["faster"]) == (
+    found = verdict(int8_openvino=Figures(speedup=0.79, backend="openvino"))
+    assert (found["winner"], entry(found, "int8-openvino")["accurate"], entry(found, "int8-openvino")["faster"]) == (
         "fp32",
         True,
         False,
     )
-    assert "fp32 stays: of 1 other variants none is both safe and faster" in found["reason"]
+    assert "fp32 stays: of 1 other variants none is both accurate and faster" in found["reason"]
     assert "ran 0.79 times as fast as fp32" in found["reason"]
 
 
 def test_says_that_int8_gains_nothing_without_vnni():
-    found = verdict(int8_openvino=Figures(ratio=0.79, backend="openvino"))
+    found = verdict(int8_openvino=Figures(speedup=0.79, backend="openvino"))
     assert reasons(found, "int8-openvino").endswith(
         "ran 0.79 times as fast as fp32 (interval 0.77 to 0.81, batch1-fixed128): "
         "this processor has AVX2 but no VNNI, so INT8 arithmetic gains nothing in OpenVINO"
@@ -123,34 +123,34 @@ def test_says_that_int8_gains_nothing_without_vnni():
 
 
 def test_does_not_blame_the_processor_where_it_can_multiply_int8():
-    assert "VNNI" not in reasons(verdict("avx512-vnni", int8_openvino=Figures(ratio=0.9)), "int8-openvino")
+    assert "VNNI" not in reasons(verdict("avx512-vnni", int8_openvino=Figures(speedup=0.9)), "int8-openvino")
 
 
 def test_does_not_blame_the_processor_when_int8_gains_beside_it():
-    found = verdict(int8_static=Figures(ratio=0.8), int8_dynamic=Figures(ratio=1.67))
+    found = verdict(int8_static=Figures(speedup=0.8), int8_dynamic=Figures(speedup=1.67))
     assert "VNNI" not in reasons(found, "int8-static")
 
 
 def test_says_that_operators_were_left_in_float():
-    found = verdict("avx512-vnni", int8_static=Figures(ratio=0.98, size_bytes=80_000_000))
+    found = verdict("avx512-vnni", int8_static=Figures(speedup=0.98, size_bytes=80_000_000))
     assert "its file is 88 % of fp32's, so most operators were left in fp32" in reasons(found, "int8-static")
 
 
 def test_says_that_zeros_save_no_work():
-    zeros = Figures(origin="", agreement=0.95, ratio=1.0, size_bytes=91_000_000, sparsity=0.5)
+    zeros = Figures(origin="", agreement=0.95, speedup=1.0, size_bytes=91_000_000, sparsity=0.5)
     found = verdict(pruned_unstructured=zeros)
     assert "50 % of its weights are zeros, multiplied like any other number" in reasons(found, "pruned-unstructured")
 
 
 def test_says_that_the_batch_is_too_small():
-    found = verdict("amx", int8_openvino=Figures(ratio=1.0, ratio8=1.9))
+    found = verdict("amx", int8_openvino=Figures(speedup=1.0, ratio8=1.9))
     assert "one row at a time is too small a batch for it (1.90 times at batch8-fixed128)" in reasons(
         found, "int8-openvino"
     )
 
 
 def test_says_when_the_interval_does_not_clear_the_threshold():
-    found = verdict(int8_dynamic=Figures(ratio=1.08, margin=0.05))
+    found = verdict(int8_dynamic=Figures(speedup=1.08, margin=0.05))
     assert not entry(found, "int8-dynamic")["faster"]
     assert "not surely above the 1.05 asked: more rounds or a quieter machine would tell" in reasons(
         found, "int8-dynamic"
@@ -182,14 +182,14 @@ def test_says_when_the_interval_does_not_clear_the_threshold():
 def test_a_refusal_names_threshold_and_figure(figures: Figures, sentence: str):
     found = verdict(int8=figures)
     assert found["winner"] == "fp32"
-    assert not entry(found, "int8")["safe"]
+    assert not entry(found, "int8")["accurate"]
     assert entry(found, "int8")["reasons"][0] == sentence
-    assert f"but is not safe: it {sentence}" in found["reason"]
+    assert f"but is not accurate: it {sentence}" in found["reason"]
 
 
 def test_a_quantized_version_is_held_to_its_origin():
-    pruned = Figures(origin="", agreement=0.93, ratio=2.3)
-    found = verdict(pruned=pruned, pruned_int8=Figures(origin="pruned", agreement=0.96, ratio=3.2))
+    pruned = Figures(origin="", agreement=0.93, speedup=2.3)
+    found = verdict(pruned=pruned, pruned_int8=Figures(origin="pruned", agreement=0.96, speedup=3.2))
     assert "agrees with pruned on 96.0 %" in reasons(found, "pruned-int8")
     assert found["winner"] == "pruned"
     assert "The fastest, pruned-int8, ran 3.20 times as fast as fp32" in found["reason"]
@@ -197,11 +197,11 @@ def test_a_quantized_version_is_held_to_its_origin():
 
 def test_a_figure_at_its_threshold_is_within_it():
     exact = Figures(agreement=0.97, drop=0.3 - 0.29, class_drop=0.02)  # 0.010000000000000009
-    assert entry(verdict(int8=exact), "int8")["safe"]
+    assert entry(verdict(int8=exact), "int8")["accurate"]
 
 
 def test_a_ratio_at_its_threshold_is_not_above_it():
-    assert not entry(verdict(int8=Figures(ratio=1.05, margin=0.0)), "int8")["faster"]
+    assert not entry(verdict(int8=Figures(speedup=1.05, margin=0.0)), "int8")["faster"]
 
 
 def test_a_gain_reads_as_one():
@@ -211,7 +211,7 @@ def test_a_gain_reads_as_one():
 
 def test_says_when_the_rows_do_not_suffice_to_be_sure():
     found = verdict(int8=Figures(drop=0.008))
-    assert entry(found, "int8")["safe"]
+    assert entry(found, "int8")["accurate"]
     assert "more rows would tell whether the loss is surely below 1" in reasons(found, "int8")
 
 
@@ -224,15 +224,15 @@ def test_too_few_rows_promote_nothing():
 
 
 BALANCED = Figures(better=0, worse=0)  # always predicts the most frequent class: 50.0 % of two equal classes
-UNLEARNED = Figures(origin="", agreement=1, drop=0, class_drop=0, ratio=1, margin=0, better=50, worse=45)
+UNLEARNED = Figures(origin="", agreement=1, drop=0, class_drop=0, speedup=1, margin=0, better=50, worse=45)
 
 
 @pytest.mark.parametrize("reference", [BALANCED, UNLEARNED])
 def test_a_reference_no_better_than_the_most_frequent_class_cannot_be_promoted(reference: Figures):
     unlearned = Figures(better=reference.better, worse=reference.worse)
     found = verdict(fp32=reference, int8=unlearned)
-    assert (found["winner"], found["promotable"], entry(found, "fp32")["safe"]) == ("fp32", False, False)
-    assert not entry(found, "int8")["safe"]
+    assert (found["winner"], found["promotable"], entry(found, "fp32")["accurate"]) == ("fp32", False, False)
+    assert not entry(found, "int8")["accurate"]
     assert found["reason"].startswith(
         "no variant can be promoted: fp32 is not better than always predicting 'positive'"
     )
@@ -249,7 +249,7 @@ def test_few_rows_do_not_hide_that_nothing_was_learned():
 
 
 def test_a_variant_that_learned_may_be_promoted_where_the_reference_did_not():
-    found = verdict(fp32=UNLEARNED, pruned=Figures(origin="", agreement=0.9, ratio=2.0))
+    found = verdict(fp32=UNLEARNED, pruned=Figures(origin="", agreement=0.9, speedup=2.0))
     assert (found["winner"], found["promotable"]) == ("pruned", True)
 
 
@@ -264,7 +264,7 @@ def test_a_detector_must_be_better_than_predicting_no_boxes(low: float, promotab
 
 
 def test_another_scenario_may_decide():
-    slow_alone = Figures(ratio=0.9, ratio8=1.8)
+    slow_alone = Figures(speedup=0.9, ratio8=1.8)
     assert verdict(int8=slow_alone)["winner"] == "fp32"
     found = verdict(int8=slow_alone, config=Config(scenario="batch8-fixed128"))
     assert (found["winner"], found["scenario"]) == ("int8", "batch8-fixed128")
@@ -292,7 +292,7 @@ figures = st.builds(
     agreement=st.floats(0.85, 1),
     drop=st.floats(-0.02, 0.03),
     class_drop=st.floats(-0.02, 0.04),
-    ratio=st.floats(0.5, 4),
+    speedup=st.floats(0.5, 4),
     margin=st.floats(0, 0.1),
     ratio8=st.floats(0.5, 4),
 )
@@ -303,12 +303,12 @@ several = st.dictionaries(st.sampled_from(["a", "b", "c", "int8", "pruned_int8"]
 def test_the_winner_is_safe_and_faster_or_the_reference(variants: dict[str, Figures]):
     found = verdict(**variants)
     winner = entry(found, found["winner"])
-    assert winner["safe"]
+    assert winner["accurate"]
     assert winner["faster"] or winner["name"] == "fp32"
-    able = [one["name"] for one in found["variants"] if one["safe"] and one["faster"]]
+    able = [one["name"] for one in found["variants"] if one["accurate"] and one["faster"]]
     assert (found["winner"] == "fp32") == (not able)
     assert all(
-        variants[name.replace("-", "_")].ratio <= variants[found["winner"].replace("-", "_")].ratio for name in able
+        variants[name.replace("-", "_")].speedup <= variants[found["winner"].replace("-", "_")].speedup for name in able
     )
 
 
@@ -332,7 +332,7 @@ def test_a_variant_that_gets_worse_never_wins_by_it(variants: dict[str, Figures]
         agreement=was.agreement - data.draw(st.floats(0, 0.1)),
         drop=was.drop + data.draw(st.floats(0, 0.02)),
         class_drop=was.class_drop + data.draw(st.floats(0, 0.02)),
-        ratio=was.ratio - data.draw(st.floats(0, 0.4)),
+        speedup=was.speedup - data.draw(st.floats(0, 0.4)),
         margin=was.margin,
     )
     before, after = verdict(**variants)["winner"], verdict(**{**variants, name: worse})["winner"]
@@ -381,8 +381,8 @@ def written(folder: Path, measured_variants: str = "one", timed_variants: str = 
 def test_run_writes_the_verdict_and_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     result = run(*written(tmp_path), tmp_path / "verdict", Config())
     found = open_measurement(tmp_path / "verdict", "verdict")
-    assert (result.winner, result.promoted, result.ratio) == ("int8", True, 1.7)
-    assert (result.variants, result.safe, result.faster) == (2, 1, 1)
+    assert (result.winner, result.promoted, result.speedup) == ("int8", True, 1.7)
+    assert (result.variants, result.accurate, result.faster) == (2, 1, 1)
     assert found.data["winner"] == "int8"
     assert [entry.step for entry in found.lineage][-1] == "evaluate.gate"
     assert "verdict: int8 wins: it ran 1.70 times as fast as fp32" in capsys.readouterr().out

@@ -63,8 +63,8 @@ def test_a_ratio_is_the_references_time_over_the_variants():
     weather = generator.lognormal(sigma=0.5, size=60)  # slows both sides of a round alike
     times = {"fp32": 0.04 * weather, "int8": 0.02 * weather * generator.lognormal(sigma=0.02, size=60)}
     found = compare(times, 8, Bootstrap())["int8"]
-    assert found["ratio"]["value"] == pytest.approx(2, rel=0.02)
-    assert found["ratio"]["high"] - found["ratio"]["low"] < 0.05
+    assert found["speedup"]["value"] == pytest.approx(2, rel=0.02)
+    assert found["speedup"]["high"] - found["speedup"]["low"] < 0.05
     assert found["rows_per_second"] == pytest.approx(8 * 60 / times["int8"].sum())
     assert found["p95_ms"] == pytest.approx(np.percentile(times["int8"], 95) * 1000)
 
@@ -72,12 +72,12 @@ def test_a_ratio_is_the_references_time_over_the_variants():
 def test_spikes_do_not_move_a_ratio():
     times = {"fp32": np.full(48, 0.04), "int8": np.full(48, 0.02)}
     times["int8"][:9] = 0.5
-    ratio = compare(times, 1, Bootstrap())["int8"]["ratio"]
-    assert ratio == {"value": 2, "low": 2, "high": 2}
+    speedup = compare(times, 1, Bootstrap())["int8"]["speedup"]
+    assert speedup == {"value": 2, "low": 2, "high": 2}
 
 
 def test_the_reference_is_as_fast_as_itself():
-    assert compare({"fp32": np.array([1.0, 2, 3])}, 1, Bootstrap())["fp32"]["ratio"] == {
+    assert compare({"fp32": np.array([1.0, 2, 3])}, 1, Bootstrap())["fp32"]["speedup"] == {
         "value": 1,
         "low": 1,
         "high": 1,
@@ -124,17 +124,17 @@ def test_times_every_variant_in_every_scenario(outcome):
         assert list(entry["scenarios"]) == data["scenarios"]
         for figures in entry["scenarios"].values():
             assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
-            assert figures["ratio"]["low"] <= figures["ratio"]["value"] <= figures["ratio"]["high"]
+            assert figures["speedup"]["low"] <= figures["speedup"]["value"] <= figures["speedup"]["high"]
     assert data["variants"]["pruned"]["scenarios"]["batch1-fixed128"]["rounds"] == 8
     assert data["variants"]["pruned"]["scenarios"]["batch8-real"]["rounds"] == 5
 
 
 def test_less_work_is_faster_and_more_is_slower(outcome):
     result, data, _ = outcome
-    ratios = {name: entry["scenarios"]["batch8-fixed128"]["ratio"] for name, entry in data["variants"].items()}
+    ratios = {name: entry["scenarios"]["batch8-fixed128"]["speedup"] for name, entry in data["variants"].items()}
     assert ratios["pruned"]["low"] > 1.5
     assert ratios["heavier"]["value"] < 0.9  # not its interval, which other work on the machine widens
-    assert result.highest_ratio > 1
+    assert result.highest_speedup > 1
 
 
 def test_says_where_and_with_what_it_was_measured(outcome):

@@ -69,9 +69,9 @@ def test_an_honest_variant_wins_and_one_calibrated_on_noise_is_refused(
         toys.add_made("int8-real", quantized(fp32, real), "fp32")
     verdict = judged(tmp_path, dataset)
     assert verdict["winner"] == "lean"
-    assert entry(verdict, "int8-real")["safe"]
+    assert entry(verdict, "int8-real")["accurate"]
     refused = entry(verdict, "int8-noise")
-    assert not refused["safe"]
+    assert not refused["accurate"]
     assert refused["reasons"][0].startswith("is not better than always predicting ")
     assert "less than the 97 % asked" in refused["reasons"][1]
     assert "more than the 1 allowed" in refused["reasons"][2]
@@ -86,11 +86,11 @@ def test_weights_of_another_model_under_a_variants_name_are_refused(new_toys, da
     refused = entry(verdict, "int8-dynamic")
     assert verdict["winner"] == "fp32"
     assert refused["faster"]
-    assert not refused["safe"]
+    assert not refused["accurate"]
     assert refused["reasons"][0].startswith("is not better than always predicting ")
     assert refused["reasons"][1].startswith("agrees with fp32 on ")
     assert "The fastest, int8-dynamic, ran " in verdict["reason"]
-    assert " but is not safe: it is not better than always predicting " in verdict["reason"]
+    assert " but is not accurate: it is not better than always predicting " in verdict["reason"]
 
 
 def test_an_int8_that_does_extra_work_is_refused_for_its_speed(new_toys, dataset: Path, tmp_path: Path):
@@ -128,4 +128,4 @@ def test_the_same_file_under_another_name_is_safe_but_not_faster(new_toys, datas
         toys.add("copy", width=WIDTH, extra=2, origin="fp32")
     verdict = judged(tmp_path, dataset, rounds=24)
     assert verdict["winner"] == "fp32"
-    assert (entry(verdict, "copy")["safe"], entry(verdict, "copy")["faster"]) == (True, False)
+    assert (entry(verdict, "copy")["accurate"], entry(verdict, "copy")["faster"]) == (True, False)

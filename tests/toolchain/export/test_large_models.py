@@ -58,7 +58,7 @@ def test_weights_stand_beside_the_graph_and_count(large: Variants, classifier: P
     assert sizes[DATA] > sizes["model.onnx"]
     assert model.size_bytes == sum(sizes.values())
     assert DATA in model.files
-    assert model.notes["export.onnx"]["largest_difference"] < 1e-4
+    assert model.notes["export.onnx"]["max_difference"] < 1e-4
 
 
 def test_two_files_answer_as_one(large: Variants, classifier: Path, reviews: Path, tmp_path: Path, monkeypatch):
@@ -95,7 +95,7 @@ def test_a_convolutional_network_takes_two_files_all_the_way(digit_network: Path
 
 
 def test_fused_attention_takes_two_files(classifier: Path, reviews: Path, tmp_path: Path):
-    assert run([classifier], reviews, tmp_path / "out", Config(fuse_attention=True)).largest_difference < 1e-4
+    assert run([classifier], reviews, tmp_path / "out", Config(fuse_attention=True)).max_difference < 1e-4
     assert {DATA, "plain.onnx.data"} <= set(open_variants(tmp_path / "out").reference.files)
 
 

@@ -85,7 +85,7 @@ def test_padding_changes_no_answer(exported: Variants):
 @pytest.mark.parametrize("kind", ["distilbert", "roberta"])
 def test_other_kinds_are_exported_too(kind: str, make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path):
     result = run([make_classifier(kind)], reviews, tmp_path / "out", Config(parity_rows=10))
-    assert result.largest_difference < 1e-4
+    assert result.max_difference < 1e-4
     assert result.rows == 10
 
 
@@ -122,7 +122,7 @@ def test_fused_attention_answers_alike_and_a_plain_graph_lies_beside(classifier:
     result = run([classifier], reviews, tmp_path / "out", Config(fuse_attention=True))
     model = open_variants(tmp_path / "out").reference
     assert ("com.microsoft", "Attention") in operators(model)
-    assert result.largest_difference < 1e-4
+    assert result.max_difference < 1e-4
     assert (model.path / "plain.onnx").is_file()
 
 

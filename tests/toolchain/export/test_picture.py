@@ -82,7 +82,7 @@ def test_a_detector_answers_as_pytorch(digits: Path, tmp_path: Path):
     with new_model(tmp_path / "detector", signature, Work("train.detection", None)) as writer:
         save_detector(detector, writer.folder)
     result = run([tmp_path / "detector"], digits, tmp_path / "variants", Config(parity_rows=4))
-    assert result.largest_difference < 1e-3
+    assert result.max_difference < 1e-3
     model = open_variants(tmp_path / "variants").reference
     preprocessor = preprocessor_of(model)
     value = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()[:1]

@@ -35,7 +35,7 @@ HOSTILE = '<script>alert("row")</script> & <b>bold</b>'  # a review may hold any
 SCHEMA = pa.schema([("text", pa.string()), ("label", pa.int64()), ("row", pa.int64()), ("augmented", pa.bool_())])
 TENSORS = (Tensor("input_ids", "int64", ("batch", "tokens")), Tensor("attention_mask", "int64", ("batch", "tokens")))
 
-# name: back end, origin, MB, sparsity, noise on its origin's answers, milliseconds, half the interval of the ratio
+# name: back end, origin, MB, sparsity, noise on its origin's answers, milliseconds, half the interval of the speedup
 VARIANTS: dict[str, tuple[str, str, float, float, float, float, float]] = {
     "fp32": ("onnxruntime", "", 0.090, 0.0, 0.0, 42.8, 0.0),
     "pruned": ("onnxruntime", "", 0.055, 0.42, 0.2, 18.2, 0.05),
@@ -223,7 +223,7 @@ def make_accuracy(places: Finished, names: tuple[str, ...]) -> None:
             (writer.folder / "expected" / name).mkdir(parents=True)
             row = Row(text=table.column("text")[0].as_py(), scores=(0.25, 0.75))
             write_expected(writer.folder / "expected" / name, Expected(model.digest, "avx2", (row,)))
-        names_of_classes = {"labels": list(data.labels), "confused": list(data.labels)}
+        names_of_classes = {"labels": list(data.labels), "confusion_labels": list(data.labels)}
         told = {"task": "text-classification", "split": "test", "rows": len(labels), **names_of_classes}
         writer.data = {**told, "variants": found}
 
@@ -281,13 +281,13 @@ def make_architecture(places: Finished) -> None:
 
 def timing(name: str, factor: float) -> dict[str, Any]:
     milliseconds, spread = VARIANTS[name][5] * factor, VARIANTS[name][6]
-    ratio = VARIANTS["fp32"][5] / VARIANTS[name][5]
+    speedup = VARIANTS["fp32"][5] / VARIANTS[name][5]
     return {
         "p50_ms": milliseconds,
         "p95_ms": 1.12 * milliseconds,
         "p99_ms": 1.31 * milliseconds,
         "rows_per_second": 1000 / milliseconds,
-        "ratio": {"value": ratio, "low": ratio - spread, "high": ratio + spread},
+        "speedup": {"value": speedup, "low": speedup - spread, "high": speedup + spread},
     }
 
 

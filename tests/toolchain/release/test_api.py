@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.toolchain.compatibility.conftest import changed, original
-from toolchain.release.promote.api import SHOWN_CHARACTERS, Api, compare
+from toolchain.release.promote.api import MAX_CHANGE_CHARACTERS, Api, compare
 
 POST = ("paths", "/predict", "post")
 ASKED = (*POST, "requestBody", "content", "application/json", "schema", "properties", "texts")
@@ -41,6 +41,6 @@ def test_a_clause_stays_short_however_much_is_lost():
     old = changed(*LABEL, to=[f"a label of some length {number}" for number in range(500)])
     found = compare(changed(*LABEL, to=[]), "abc", old, "1")
     assert len(found.breaking[0]) > 5_000
-    assert len(found.objection) < 2 * SHOWN_CHARACTERS
+    assert len(found.objection) < 2 * MAX_CHANGE_CHARACTERS
     paths = {f"/{number}": {"get": {}} for number in range(40)}
     assert compare(changed("paths", to={}), "abc", changed("paths", to=paths), "1").objection.endswith(", and 37 more")

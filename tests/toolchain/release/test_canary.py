@@ -57,7 +57,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tracker(database: str, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
-    monkeypatch.setattr(canary, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(canary, "POLL_INTERVAL_S", 0.0)
     return Tracker()
 
 
@@ -138,7 +138,9 @@ def start(tracker: Tracker, models: list[Model], tmp_path: Path) -> Start:
 
 
 def entry_of(version: Version, action: str) -> Entry:
-    return Entry(action=action, version=version.number, digest=version.tags["digest"], variant="fp32", verdict="safe")
+    return Entry(
+        action=action, version=version.number, digest=version.tags["digest"], variant="fp32", verdict="accurate"
+    )
 
 
 def actions(trial: Trial) -> list[tuple[str, float]]:
@@ -153,10 +155,10 @@ def on_shelf(server: Server) -> tuple[str, float]:
 def test_a_healthy_canary_gets_more_and_more_and_then_all(start: Start, tracker: Tracker):
     trial, server = start()
     outcome = trial.run()
-    assert (outcome.promoted, outcome.reason) == (True, "as a canary it held at 10, 50 %")
+    assert (outcome.promoted, outcome.reason) == (True, "the canary passed at 10, 50 %")
     assert actions(trial) == [("promoted", 0), ("canary", 10), ("canary", 50), ("promoted", 0)]
     last = ledger.read(tracker, trial.model).lines[-1].entry
-    assert (last.reason, last.who, last.sha256) == ("better; as a canary it held at 10, 50 %", "ann", outcome.sha256)
+    assert (last.reason, last.who, last.sha256) == ("better; the canary passed at 10, 50 %", "ann", outcome.sha256)
     assert on_shelf(server) == ("2", 0)
     assert tracker.aliases(trial.model) == {"champion": "2"}
     assert [stage["percent"] for stage in trial.stages] == [10, 50]
@@ -166,7 +168,7 @@ def test_a_healthy_canary_gets_more_and_more_and_then_all(start: Start, tracker:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({"failing": 0.1}, r"\d+ of \d+ requests failed \(fine is 0.1%, too much 2.0%\) \(at 10 %\)"),
+        ({"failing": 0.1}, r"\d+ of \d+ requests failed \(acceptable: 0.1%, too many: 2.0%\) \(at 10 %\)"),
         ({"canary_slow": 0.5}, r"\d+ of \d+ requests took over 0.00\d+ s, as 5% of the stable version's do"),
         ({"otherwise": 1.0}, r"\d+ of \d+ rows got another label than from the stable version"),
     ],
@@ -187,7 +189,7 @@ def test_a_canary_whose_process_dies_is_rejected_although_no_metric_has_the_lost
     trial, server = start(dying=share)
     outcome = trial.run()
     assert not outcome.promoted
-    assert outcome.reason.startswith("a restarted during the trial: the requests that a process loses when it dies")
+    assert outcome.reason.startswith("a restarted during the canary")
     assert on_shelf(server) == ("1", 0)
 
 
@@ -195,19 +197,19 @@ def test_a_canary_whose_process_dies_is_rejected_although_no_metric_has_the_lost
 def test_a_server_that_stays_away_during_the_trial_ends_it(
     expected: set[str] | None, start: Start, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(canary, "SECONDS_OF_SILENCE", 0.2)
+    monkeypatch.setattr(canary, "UNREACHABLE_TIMEOUT_S", 0.2)
     trial, server = start()
-    first, looks = trial.texts, count()
-    trial.texts = lambda: {**first(), **({"b": server.text()} if next(looks) < 3 else {})}
+    first, looks = trial.scrape, count()
+    trial.scrape = lambda: {**first(), **({"b": server.text()} if next(looks) < 3 else {})}
     trial.expected = lambda: expected
-    assert trial.run().reason == "b did not respond for 0.2 s during the trial"
+    assert trial.run().reason == "b did not respond for 0.2 s"
 
 
 def test_a_pod_that_is_replaced_in_good_order_does_not_disturb_a_trial(start: Start, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(canary, "SECONDS_OF_SILENCE", 0.0)
+    monkeypatch.setattr(canary, "UNREACHABLE_TIMEOUT_S", 0.0)
     trial, server = start()
-    first, looks = trial.texts, count()
-    trial.texts = lambda: {**first(), ("old" if next(looks) < 3 else "new"): server.text()}
+    first, looks = trial.scrape, count()
+    trial.scrape = lambda: {**first(), ("old" if next(looks) < 3 else "new"): server.text()}
     trial.expected = lambda: {"a", "new"}
     assert trial.run().promoted
 
@@ -222,21 +224,21 @@ def test_too_few_requests_within_the_time_end_it(start: Start):
     outcome = trial.run()
     assert not outcome.promoted
     assert "0.005 minutes at 10 % did not decide (failures 0 of" in outcome.reason
-    assert "157 requests that the stable version answers too are needed at least" in outcome.reason
+    assert "needs at least 157 requests" in outcome.reason
     assert on_shelf(server) == ("1", 0)
 
 
 def test_servers_that_do_not_follow_end_it(start: Start, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(canary, "SECONDS_TO_FOLLOW", 0.2)
+    monkeypatch.setattr(canary, "ROLLOUT_TIMEOUT_S", 0.2)
     trial, server = start(follows=False, refused="missing")
     reason = trial.run().reason
-    assert reason == "servers do not follow within 0.2 s: a gives 0 % and refuses (missing)"
+    assert reason == "servers did not apply the routing within 0.2 s: a routes 0 % and rejects the version (missing)"
     assert on_shelf(server) == ("1", 0)
 
 
 def test_a_server_that_refuses_the_version_for_good_ends_it_at_once(start: Start):
     trial, server = start(follows=False, refused="unfit")
-    assert trial.run().reason == "a refuses it: unfit; its log and /readyz say more"
+    assert trial.run().reason == "a rejects it: unfit; see its log and /readyz"
     assert on_shelf(server) == ("1", 0)
 
 
@@ -248,20 +250,20 @@ def test_servers_that_become_silent_end_it_and_a_moment_of_silence_does_not(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ):
     trial, server = start()
-    texts, looks = trial.texts, count()
-    trial.texts = lambda: silent() if next(looks) % 3 == 2 else texts()
+    texts, looks = trial.scrape, count()
+    trial.scrape = lambda: silent() if next(looks) % 3 == 2 else texts()
     assert trial.run().promoted
-    monkeypatch.setattr(canary, "SECONDS_OF_SILENCE", 0.05)
+    monkeypatch.setattr(canary, "UNREACHABLE_TIMEOUT_S", 0.05)
     trial, server = start()
-    texts, looks = trial.texts, count()
-    trial.texts = lambda: silent() if next(looks) > 3 else texts()
-    assert trial.run().reason == "servers were silent for 0.05 s: http://a does not answer"
+    texts, looks = trial.scrape, count()
+    trial.scrape = lambda: silent() if next(looks) > 3 else texts()
+    assert trial.run().reason == "servers were unreachable for 0.05 s: http://a does not answer"
     assert on_shelf(server) == ("1", 0)
 
 
 def test_without_a_server_nothing_begins(start: Start):
     trial, _ = start()
-    trial.texts = silent
+    trial.scrape = silent
     with pytest.raises(ServiceError, match="does not answer"):
         trial.run()
     assert actions(trial) == [("promoted", 0)]
@@ -270,22 +272,22 @@ def test_without_a_server_nothing_begins(start: Start):
 @pytest.mark.parametrize(
     ("fault", "error", "reason"),
     [
-        (KeyboardInterrupt(), KeyboardInterrupt, "whoever watched it was interrupted"),
-        (RuntimeError("a fault of ours"), RuntimeError, "whoever watched it failed: a fault of ours"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "the promote process was interrupted"),
+        (RuntimeError("a fault of ours"), RuntimeError, "the promote process failed: a fault of ours"),
     ],
 )
 def test_whoever_watches_leaves_no_canary_behind(
     fault: BaseException, error: type[BaseException], reason: str, start: Start, tracker: Tracker
 ):
     trial, server = start()
-    texts, looks = trial.texts, count()
+    texts, looks = trial.scrape, count()
 
     def fail() -> dict[str, str]:
         if next(looks) > 3:
             raise fault
         return dict(texts())
 
-    trial.texts = fail
+    trial.scrape = fail
     with pytest.raises(error):
         trial.run()
     last = ledger.read(tracker, trial.model).lines[-1].entry
@@ -296,7 +298,7 @@ def test_whoever_watches_leaves_no_canary_behind(
 @pytest.mark.parametrize("deed", ["rollback", "promote", "another"])
 def test_what_others_decide_meanwhile_stands(deed: str, start: Start, tracker: Tracker):
     trial, _ = start()
-    texts, looks = trial.texts, count()
+    texts, looks = trial.scrape, count()
 
     def meddle() -> dict[str, str]:
         if next(looks) == 3:
@@ -310,17 +312,17 @@ def test_what_others_decide_meanwhile_stands(deed: str, start: Start, tracker: T
                 ledger.append(tracker, trial.model, version, said)
         return dict(texts())
 
-    trial.texts = meddle
+    trial.scrape = meddle
     outcome = trial.run()
     assert outcome.promoted == (deed == "promote")
-    assert outcome.reason.startswith("meanwhile somebody ")
+    assert outcome.reason.startswith("another user ")
     assert " by bob" in outcome.reason
     assert len(actions(trial)) == 3, "nothing was added after that"
 
 
 def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, tracker: Tracker):
     trial, _ = start()
-    texts, looks = trial.texts, count()
+    texts, looks = trial.scrape, count()
 
     def speak() -> dict[str, str]:
         if next(looks) == 3:
@@ -328,7 +330,7 @@ def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, trac
             ledger.speak(tracker, trial.model, version, ledger.APPROVED, "some-run", "", "bob")
         return dict(texts())
 
-    trial.texts = speak
+    trial.scrape = speak
     assert trial.run().promoted
     assert [action for action, _ in actions(trial)] == ["promoted", "canary", "approved", "canary", "promoted"]
 
@@ -336,7 +338,7 @@ def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, trac
 def test_servers_hear_again_and_again_that_someone_watches_and_then_no_more(
     start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(watcher, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(watcher, "HEARTBEAT_INTERVAL_S", 0.01)
     trial, server = start()
     heartbeats, beat = list[bytes](), trial.beat
 
@@ -353,14 +355,14 @@ def test_servers_hear_again_and_again_that_someone_watches_and_then_no_more(
     assert "heartbeat" not in told
     assert len(heartbeats) > 3
     assert len(set(heartbeats)) == len(heartbeats), "each is another word"
-    assert "servers may not hear that the canary is watched: S3 is away" in capsys.readouterr().out
+    assert "the canary's heartbeat was not published: S3 is away" in capsys.readouterr().out
 
 
 def test_each_entry_says_until_when_someone_watches(start: Start, tracker: Tracker):
     trial, _ = start()
     trial.run()
     first = ledger.read(tracker, trial.model).lines[1].entry
-    assert 60 < first.until / 1000 - time.time() < 60 + canary.SECONDS_TO_FOLLOW + canary.SECONDS_OF_SILENCE
+    assert 60 < first.until / 1000 - time.time() < 60 + canary.ROLLOUT_TIMEOUT_S + canary.UNREACHABLE_TIMEOUT_S
 
 
 def test_shares_grow_and_a_hundred_is_the_promotion():

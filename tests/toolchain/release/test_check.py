@@ -19,7 +19,7 @@ from tests.toolchain.serve.conftest import (
 from toolchain.artifacts.expected import Row, picture_row
 from toolchain.artifacts.model import open_model
 from toolchain.release.promote import check
-from toolchain.release.promote.check import Check, ask_server
+from toolchain.release.promote.check import Check, check_with_server
 from toolchain.services import trial_server
 
 GOOD = Row(text="good", scores=(0.2689414, 0.7310586))  # softmax of the counts of bad and good words, 0 and 1
@@ -46,7 +46,7 @@ def write_box(folder: Path) -> Path:
 
 
 def asked(folder: Path) -> Check:
-    return ask_server(open_model(folder), "reviews", "7")
+    return check_with_server(open_model(folder), "reviews", "7")
 
 
 @pytest.mark.parametrize("write", [lambda folder: write_words(folder, GOOD), write_bright, write_box])
@@ -61,8 +61,8 @@ def test_a_server_that_asks_for_tokens_is_asked_with_one(tmp_path: Path, monkeyp
 
 def test_other_answers_than_recorded_are_a_fault(tmp_path: Path):
     found = asked(write_words(tmp_path, GOOD, Row(text=RECORDED[3], scores=(0.1, 0.9))))
-    assert (found.rows, found.alike) == (2, 0)
-    assert "1 of 2 recorded rows are answered otherwise than evaluation recorded" in found.fault
+    assert (found.rows, found.matching) == (2, 0)
+    assert "1 of 2 recorded rows" in found.fault
 
 
 def test_answers_that_were_recorded_from_another_model_are_a_fault(tmp_path: Path):
@@ -94,8 +94,8 @@ def test_scores_over_http_are_compared_by_class(tmp_path: Path):
     expected = check.read_expected(model.path)
     assert expected is not None
     answer = json.loads('{"scores": {"negative": 0.28, "positive": 0.72}}')
-    assert check._is_alike(answer, GOOD, expected, model)
-    assert not check._is_alike(answer, replace(GOOD, scores=(0.72, 0.28)), expected, model)
+    assert check._matches(answer, GOOD, expected, model)
+    assert not check._matches(answer, replace(GOOD, scores=(0.72, 0.28)), expected, model)
 
 
 def test_boxes_over_http_are_compared_where_they_are_sure(tmp_path: Path):
@@ -104,6 +104,6 @@ def test_boxes_over_http_are_compared_where_they_are_sure(tmp_path: Path):
     assert expected is not None
     (row,) = expected.rows
     sure = {"label": "thing", "score": 0.89, "box": [0, 0, 10, 5]}
-    assert check._is_alike({"boxes": [sure]}, row, expected, model), "the one of 0.1 need not be there"
-    assert not check._is_alike({"boxes": []}, row, expected, model)
-    assert not check._is_alike({"boxes": [{**sure, "label": "whole"}]}, row, expected, model)
+    assert check._matches({"boxes": [sure]}, row, expected, model), "the one of 0.1 need not be there"
+    assert not check._matches({"boxes": []}, row, expected, model)
+    assert not check._matches({"boxes": [{**sure, "label": "whole"}]}, row, expected, model)

@@ -34,7 +34,7 @@ def tracker(database: str, monkeypatch: pytest.MonkeyPatch) -> Tracker:
 
 @pytest.fixture
 def model(tracker: Tracker, tmp_path: Path) -> str:
-    """The name of a model of two safe versions, of one age, the second the candidate."""
+    """The name of a model of two accurate versions, of one age, the second the candidate."""
     name = f"words-{next(NUMBERS)}"
     run = tracker.create_run("any", "any", {})
     for number in ("1", "2"):
@@ -42,7 +42,7 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
         folder = write_model(tmp_path / number, "text-classification", graph)
         record(folder, [Row(text="good", scores=(0.2689414, 0.7310586))])  # softmax of 0 and 1
         tracker.upload(run, folder, f"variants/{number}")
-        tags = {"digest": open_model(folder).digest, "variant": f"variant-{number}", "safe": "true"}
+        tags = {"digest": open_model(folder).digest, "variant": f"variant-{number}", "accurate": "true"}
         tracker.add_version(name, run, f"variants/{number}", tags, "")
     tracker.point(name, "candidate", "2")
     return name
@@ -59,12 +59,12 @@ def test_a_promotion_is_a_measurement_that_says_what_was_decided(model: str, tra
         "variant": "variant-2",
         "verdict": "winner on an unknown processor",
         "action": "promote",
-        "why": "the first",
+        "reason": "first version",
         "overrode": "",
         "rows": 1,
-        "alike": 1,
+        "matching": 1,
         "openapi": tracker.versions(model)[1].tags["openapi.sha256"],
-        "against": "",
+        "compared_with": "",
         "breaking": [],
         "sha256": ledger.read(tracker, model).head,
         "promoted": True,
@@ -81,11 +81,11 @@ def test_of_the_variants_of_one_run_none_is_older(model: str, tmp_path: Path):
 
 
 def test_a_refusal_is_a_result_and_changes_nothing(model: str, tracker: Tracker, tmp_path: Path):
-    tracker.tag_version(tracker.versions(model)[1], {"safe": "false"})
+    tracker.tag_version(tracker.versions(model)[1], {"accurate": "false"})
     found = promote.run(tmp_path / "promotion", promote.Config(model=model))
     assert found == promote.Result(promoted=False, changed=False)
     data = open_measurement(tmp_path / "promotion", "promotion").data
-    assert (data["action"], data["rows"], data["sha256"]) == ("refuse", 0, ""), "no server was started for it"
+    assert (data["action"], data["rows"], data["sha256"]) == ("reject", 0, ""), "no server was started for it"
     assert (tracker.aliases(model), ledger.read(tracker, model).lines) == ({"candidate": "2"}, ())
 
 
@@ -94,18 +94,18 @@ def test_a_version_that_breaks_callers_needs_force_and_the_ledger_says_what_it_b
 ):
     promote.run(tmp_path / "first", promote.Config(model=f"{model}:1"))
     promote.run(tmp_path / "second", promote.Config(model=f"{model}:2"))
-    assert "after version 1, nothing changes for callers" in capfd.readouterr().out
+    assert "replaces version 1, API compatible" in capfd.readouterr().out
     renamed = write_model(tmp_path / "3", "text-classification", word_counter, ("negative", "good"))
     record(renamed, [Row(text="good", scores=(0.2689414, 0.7310586))])
     run = tracker.create_run("any", "any", {})
     tracker.upload(run, renamed, "variants/3")
-    tags = {"digest": open_model(renamed).digest, "variant": "variant-3", "safe": "true"}
+    tags = {"digest": open_model(renamed).digest, "variant": "variant-3", "accurate": "true"}
     tracker.add_version(model, run, "variants/3", tags, "")
     refused = promote.run(tmp_path / "third", promote.Config(model=f"{model}:3"))
     assert refused == promote.Result(promoted=False, changed=False)
     data = open_measurement(tmp_path / "third", "promotion").data
     lost = 'POST /predict answer 200 answers[].label: "positive" is gone'
-    assert (data["against"], lost in data["breaking"]) == ("2", True)
+    assert (data["compared_with"], lost in data["breaking"]) == ("2", True)
     assert f"it breaks callers of version 2: {lost}" in capfd.readouterr().out
     forced = promote.Config(model=f"{model}:3", force=True, reason="every caller was asked")
     assert promote.run(tmp_path / "forced", forced).changed
@@ -123,14 +123,14 @@ def test_files_that_were_changed_in_mlflow_are_not_promoted(model: str, tracker:
 def test_whoever_promoted_while_the_server_was_asked_was_first(
     model: str, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    ask_server = promote.ask_server
+    check_with_server = promote.check_with_server
 
     def another_promotes_meanwhile(*words: object) -> Check:
-        monkeypatch.setattr(promote, "ask_server", ask_server)
+        monkeypatch.setattr(promote, "check_with_server", check_with_server)
         promote.run(tmp_path / "theirs", promote.Config(model=f"{model}:1", who="bob"))
-        return ask_server(*words)  # type: ignore[arg-type]
+        return check_with_server(*words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(promote, "ask_server", another_promotes_meanwhile)
+    monkeypatch.setattr(promote, "check_with_server", another_promotes_meanwhile)
     with pytest.raises(ConflictError, match=r"somebody promoted version 1 \(variant-1, digest .*\) by bob"):
         promote.run(tmp_path / "ours", promote.Config(model=model, who="ann"))
     assert tracker.aliases(model)["champion"] == "1"
@@ -142,12 +142,14 @@ def test_a_canary_that_nobody_watches_any_more_is_ended_by_the_next_promotion(
 ):
     promote.run(tmp_path / "first", promote.Config(model=f"{model}:1"))
     second = tracker.versions(model)[1]
-    said = ledger.Entry(action=ledger.CANARY, version="2", digest=second.tags["digest"], variant="v", verdict="safe")
+    said = ledger.Entry(
+        action=ledger.CANARY, version="2", digest=second.tags["digest"], variant="v", verdict="accurate"
+    )
     head = ledger.read(tracker, model).head
     ledger.append(tracker, model, second, said.again(percent=10.0, until=1, previous=head))
     assert promote.run(tmp_path / "again", promote.Config(model=f"{model}:1")).promoted
     last = ledger.read(tracker, model).lines[-1].entry
-    assert (last.action, last.version, last.reason) == ("canary ended", "2", "nobody has watched it any more")
+    assert (last.action, last.version, last.reason) == ("canary ended", "2", "its promote process is gone")
 
 
 def test_a_promotion_is_put_where_servers_look(model: str, tmp_path: Path):
@@ -164,10 +166,10 @@ def test_a_shadow_is_put_where_servers_look_and_what_serves_goes_on(
     told = {"shelf": str(place), "who": "ann"}
     beside = promote.Config(model=f"{model}:2", shadow=True, **told)
     assert not promote.run(tmp_path / "early", beside).promoted
-    assert "nothing serves yet" in capfd.readouterr().out
+    assert "no version is serving" in capfd.readouterr().out
     promote.run(tmp_path / "first", promote.Config(model=f"{model}:1", **told))
     assert promote.run(tmp_path / "shadow", beside) == promote.Result(promoted=False, changed=False)
-    assert "compares in the shadow version 2" in capfd.readouterr().out
+    assert "started a shadow of version 2" in capfd.readouterr().out
     data = open_measurement(tmp_path / "shadow", "promotion").data
     assert (data["action"], data["rows"], data["sha256"]) == ("shadow", 1, ledger.read(tracker, model).head)
     traffic = parse((place / FILE).read_bytes(), "")
@@ -189,18 +191,18 @@ CANARY = {"model": "words", "canary": 10.0, "shelf": "/tmp/served", "servers": [
         (CANARY | {"canary": 120.0}, "a share is 120 %"),
         (CANARY | {"steps": [0.0]}, "a share is 0 %"),
         (CANARY | {"minutes": 0.0}, "minutes is 0: give more than 0"),
-        (CANARY | {"shelf": ""}, "a canary without a shelf"),
-        (CANARY | {"shadow": True}, "a shadow with a canary: give one of both"),
-        ({"model": "words", "shadow": True}, "a shadow without a shelf"),
-        (CANARY | {"servers": []}, "a canary without servers"),
+        (CANARY | {"shelf": ""}, "canary is set, but shelf is empty"),
+        (CANARY | {"shadow": True}, "shadow is set, but canary is set too"),
+        ({"model": "words", "shadow": True}, "shadow is set, but shelf is empty"),
+        (CANARY | {"servers": []}, "canary is set, but servers and namespace are empty"),
         (CANARY | {"slow": [0.1]}, r"slow is \[0.1\]: give two shares"),
         (CANARY | {"disagreement": [0.3, 0.2]}, "disagreement: good is 0.3 and bad is 0.2"),
         (CANARY | {"alpha": 0.0}, "failures: alpha is 0"),
         ({}, "give a registered model as name"),
         ({"model": "words:1@best"}, "give a registered model as name"),
         ({"model": "words:one"}, "a version is a number, as in words:3"),
-        ({"model": "words.ledger"}, "words.ledger is a ledger; promote words"),
-        ({"model": "words", "force": True, "reason": " "}, "force without a reason"),
+        ({"model": "words.ledger"}, "words.ledger is a ledger: promote words"),
+        ({"model": "words", "force": True, "reason": " "}, "force is set without a reason"),
         ({"model": "words", "reason": "x" * 501}, "reason has 501 characters: give 500 at most"),
     ],
 )

@@ -73,10 +73,10 @@ def test_verdict_stands_on_each_version(once: dict[str, Any], registry_uri: str)
         name: client(registry_uri).get_model_version(once["model"], number).tags
         for name, number in once["versions"].items()
     }
-    assert [tags[name]["safe"] for name in VARIANTS] == ["true", "true", "false"]
+    assert [tags[name]["accurate"] for name in VARIANTS] == ["true", "true", "false"]
     assert [tags[name]["faster.avx2"] for name in VARIANTS] == ["false", "true", "false"]
     assert [bool(tags[name]["rejection.avx2"]) for name in VARIANTS] == [False, False, True]
-    assert float(tags["int8-dynamic"]["ratio"]) == pytest.approx(42.8 / 25.6, abs=1e-3)
+    assert float(tags["int8-dynamic"]["speedup"]) == pytest.approx(42.8 / 25.6, abs=1e-3)
 
 
 def test_what_another_architecture_answers_stands_on_the_versions_that_were_tried(
@@ -109,7 +109,7 @@ def test_the_pipeline_is_one_run_with_a_nested_run_for_each_step(once: dict[str,
     assert all(run.info.end_time >= run.info.start_time for run in nested)
     gate = next(run for run in nested if run.info.run_name == "evaluate.gate")
     assert gate.data.params["agreement"] == "0.97"
-    assert gate.data.metrics["ratio"] == pytest.approx(42.8 / 25.6)
+    assert gate.data.metrics["speedup"] == pytest.approx(42.8 / 25.6)
     whole = client(registry_uri).get_run(once["run_id"])
     assert whole.data.params["evaluate.gate.ratio"] == "1.05"
     assert whole.data.metrics["int8-dynamic.p50_ms"] == pytest.approx(25.6)

@@ -89,7 +89,7 @@ def test_report_json_holds_the_numbers_that_were_measured(content: dict[str, Any
         assert entry["accuracy"] == right["accuracy"]["value"]
         assert entry["agreement"] == alike["agreement"]["value"]
         assert (entry["p50_ms"], entry["p95_ms"]) == (quick["p50_ms"], quick["p95_ms"])
-        assert [entry["ratio_low"], entry["ratio_high"]] == [quick["ratio"]["low"], quick["ratio"]["high"]]
+        assert [entry["speedup_low"], entry["speedup_high"]] == [quick["speedup"]["low"], quick["speedup"]["high"]]
     assert content["dataset"]["rows"] == {"train": 500, "validation": 100, "test": 600}
     assert [entry["rows"] for entry in content["dataset"]["dropped"]] == [533, 17]
 
@@ -120,7 +120,7 @@ def test_no_two_elements_of_the_page_have_one_id(html: str):
 def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: dict[str, Any]):
     page = Page(html)
     assert [attrs["id"] for tag, attrs in page.found if tag == "section"] == ["verdict"]
-    assert "pruned-int8-dynamic is safe and 3.29× as fast" in page.text
+    assert "pruned-int8-dynamic is accurate and 3.29× as fast" in page.text
     assert page.text.index("Verdict for avx2") < page.text.index("Accuracy against latency")
     for entry in content["variants"]:
         assert all(reason in page.text for reason in entry["reasons"])

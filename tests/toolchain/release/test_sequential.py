@@ -24,7 +24,7 @@ def decided(hypotheses: Hypotheses, share: float, looks: list[int], runs: int = 
     for row in events:
         test = SequentialTest(hypotheses)
         for count, trials in zip(row.tolist(), looks, strict=True):
-            test = test.look(count, trials)
+            test = test.update(count, trials)
             if test.decision:
                 break
         found.append(test.decision)
@@ -57,8 +57,8 @@ def test_decisions_are_as_worked_out_by_hand(events: int, trials: int, decision:
 
 
 def test_the_fewest_trials_are_those_that_decide_without_an_event():
-    assert FAILURES.fewest == 157
-    assert SLOW.fewest == 27  # ln 0.05 / ln(0.85 / 0.95) = 26.93
+    assert FAILURES.min_trials == 157
+    assert SLOW.min_trials == 27  # ln 0.05 / ln(0.85 / 0.95) = 26.93
 
 
 @pytest.mark.parametrize("looks", [list(range(1, 1001)), [7, 11, 60, 61, 300, 999], list(range(50, 1001, 50))])
@@ -93,7 +93,7 @@ def test_what_was_decided_once_stands(given: Hypotheses, steps: list[tuple[int, 
     test, events, trials = SequentialTest(given), 0, 0
     for bad, fine in steps:
         events, trials = events + bad, trials + bad + fine
-        before, test = test, test.look(events, trials)
+        before, test = test, test.update(events, trials)
         assert not before.decision or test.decision == before.decision
         if not before.decision:
             assert test.decision == given.decide(events, trials)
@@ -108,8 +108,8 @@ def test_an_event_more_speaks_for_bad_and_a_trial_without_one_for_good(given: Hy
 @given(hypotheses())
 def test_a_test_that_has_seen_nothing_is_undecided_and_could_go_either_way(given: Hypotheses):
     assert given.decide(0, 0) == UNDECIDED
-    assert given.decide(0, given.fewest) == GOOD
-    assert given.decide(0, given.fewest - 1) == UNDECIDED
+    assert given.decide(0, given.min_trials) == GOOD
+    assert given.decide(0, given.min_trials - 1) == UNDECIDED
     most = int(-log(given.alpha) / log(given.bad / given.good)) + 1
     assert given.decide(most, most) == BAD
 
@@ -117,7 +117,7 @@ def test_a_test_that_has_seen_nothing_is_undecided_and_could_go_either_way(given
 @pytest.mark.parametrize("seen", [(3, 2), (-1, 2), (1, 9), (2, 8)])
 def test_counts_that_cannot_be_are_refused(seen: tuple[int, int]):
     with pytest.raises(ValueError, match="after 2 in 9"):
-        SequentialTest(SLOW).look(2, 9).look(*seen)
+        SequentialTest(SLOW).update(2, 9).update(*seen)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_counts_that_cannot_be_are_refused(seen: tuple[int, int]):
         ({"bad": 1.0}, "bad is 1.0"),
         ({"bad": float("nan")}, "bad is nan"),
         ({"good": 0.2, "bad": 0.2}, "a good share must be below a bad one"),
-        ({"alpha": 0.6, "beta": 0.4}, "together they must be below 1"),
+        ({"alpha": 0.6, "beta": 0.4}, "their sum must be below 1"),
     ],
 )
 def test_hypotheses_that_cannot_be_told_apart_are_refused(said: dict, reason: str):

@@ -45,7 +45,8 @@ for turn in range(int(sys.argv[3])):
     Path(f"{go}-{turn}-{number}").touch()
     while not all(Path(f"{go}-{turn}-{other}").exists() for other in "12"):
         time.sleep(0.001)  # until the other has read the same head
-    entry = Entry(action=PROMOTED, version=number, digest=number * 64, variant="fp32", verdict="safe", previous=head)
+    digest = number * 64
+    entry = Entry(action=PROMOTED, version=number, digest=digest, variant="fp32", verdict="accurate", previous=head)
     try:
         ledger.append(tracker, "words", version, entry)
         print("won", flush=True)
@@ -95,7 +96,7 @@ def entry(number: str, previous: str, **said: str) -> Entry:
         version=number,
         digest=DIGESTS[number],
         variant="fp32",
-        verdict="safe",
+        verdict="accurate",
         previous=previous,
         **told,
     )
@@ -327,7 +328,7 @@ def test_a_promotion_stands_although_its_copy_cannot_be_written(
 
 
 def test_an_entry_of_the_first_ledgers_still_reads(tracker: Tracker, model: str):
-    told = {"action": "promoted", "version": "1", "digest": DIGESTS["1"], "variant": "fp32", "verdict": "safe"}
+    told = {"action": "promoted", "version": "1", "digest": DIGESTS["1"], "variant": "fp32", "verdict": "accurate"}
     told |= {
         "reason": "the first",
         "overrode": "",

@@ -51,7 +51,7 @@ def act(tracker: Tracker, model: str, number: str, action: str = PROMOTED, **sai
     version = next(one for one in tracker.versions(model) if one.number == number)
     head = ledger.read(tracker, model).head
     told = Entry(
-        action=action, version=number, digest=version.tags["digest"], variant="fp32", verdict="safe", previous=head
+        action=action, version=number, digest=version.tags["digest"], variant="fp32", verdict="accurate", previous=head
     )
     ledger.append(tracker, model, version, replace(told, **said))  # type: ignore[arg-type]
 

@@ -102,7 +102,7 @@ def _result(data: dict[str, Any]) -> Result:
         worst_class_accuracy=reference["worst_class_accuracy"],
         calibration_error=reference["calibration"]["expected_error"] if "calibration" in reference else 0.0,
         lowest_accuracy=min(entry["accuracy"]["value"] for entry in data["variants"].values()),
-        labels=data["confused"],
+        labels=data["confusion_labels"],
         confusion=reference["confusion"],
         false_positive_rates=[point["false_positive_rate"] for point in points],
         true_positive_rates=[point["true_positive_rate"] for point in points],

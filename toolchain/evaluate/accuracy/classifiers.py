@@ -75,7 +75,7 @@ def measure_variants(
             kind = {"backend": model.signature.backend, "origin": model.signature.origin}
             found[model.variant] = {**kind, **measure(logits, sizes, rows, bootstrap, bins, lengths)}
             answered[model.variant] = logits
-    told = {"rows": len(rows.labels), "labels": rows.names, "confused": rows.names, "variants": found}
+    told = {"rows": len(rows.labels), "labels": rows.names, "confusion_labels": rows.names, "variants": found}
     if preprocessor.column == TEXT:
         return told
     return {**told, "saliency": explain_worst(models.reference, data, split, answered[REFERENCE], rows.labels)}

@@ -49,7 +49,7 @@ def measure_variants(
         "rows": len(pictures),
         "objects": objects,
         "labels": names,
-        "confused": [*names, BACKGROUND],
+        "confusion_labels": [*names, BACKGROUND],
         "threshold": threshold,
     }
     return {**told, "variants": {name: found[name] for name in models.models}}

@@ -22,7 +22,7 @@ from toolchain.services import emulator
 
 ARCHITECTURES = ("arm64",)
 PROGRAM = ("-m", "toolchain.evaluate.architecture")
-NOTHING = {"rows": 0, "labels_alike": 0, "scores_alike": 0, "largest_difference": 0.0}
+NOTHING = {"rows": 0, "matching_labels": 0, "matching_scores": 0, "max_difference": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class Config:
 class Result:
     tried: int  # variants; 0 where there is no such Python
     rows: int  # of all variants tried
-    labels_alike: int  # of these rows
-    scores_alike: int
-    largest_difference: float  # of scores, 0..1
+    matching_labels: int  # of these rows
+    matching_scores: int
+    max_difference: float  # of scores, 0..1
 
 
 def run(variants: Path, accuracy: Path, verdict: Path, architecture: Path, config: Config) -> Result:
@@ -74,20 +74,20 @@ def run(variants: Path, accuracy: Path, verdict: Path, architecture: Path, confi
 
 def _try(models: Variants, answered: Measurement, judged: Measurement, config: Config) -> dict[str, Any]:
     """Return what ran the variants, or why nothing did, its processor and versions, and each variant's figures."""
-    nothing: dict[str, Any] = {"by": "", "why_not": "", "processor": {}, "versions": {}, "variants": {}}
+    nothing: dict[str, Any] = {"runner": "", "skip_reason": "", "processor": {}, "versions": {}, "variants": {}}
     if not config.architecture:
-        return {**nothing, "why_not": "it was not asked for"}
+        return {**nothing, "skip_reason": "it was not asked for"}
     try:
         python = emulator.find(Path(config.environment))
     except ToolchainError as error:
         say(f"not tried on {config.architecture}: {error}")
-        return {**nothing, "why_not": str(error)}
+        return {**nothing, "skip_reason": str(error)}
     wanted = list(models.models) if config.every_variant else list(dict.fromkeys([judged.data["winner"], REFERENCE]))
-    found: dict[str, Any] = {**nothing, "by": python.by}
+    found: dict[str, Any] = {**nothing, "runner": python.by}
     for name in track(wanted, f"try on {config.architecture}", len(wanted), "variants"):
         figures, asked = _figures(python, models.models[name], answered.path / "expected" / name, config.seconds)
         found["variants"][name] = figures
-        say(f"{name} on {config.architecture}: {figures['told']}")
+        say(f"{name} on {config.architecture}: {figures['summary']}")
         if asked:
             found |= {"processor": {"name": asked.processor, "kind": asked.kind}, "versions": asked.versions}
     return found
@@ -99,10 +99,10 @@ def _figures(
     """Return how ``model`` answers there what stands in ``recorded``, and what came back, None where nothing did."""
     began = time.monotonic()
     expected = read_expected(recorded)
-    told: dict[str, Any] = {"backend": model.signature.backend, **NOTHING, "recorded_on": "", "fault": ""}
+    told: dict[str, Any] = {"backend": model.signature.backend, **NOTHING, "recorded_on": "", "error": ""}
     asked = None
     if expected is None:
-        told["fault"] = "no answers were recorded; evaluate it again"
+        told["error"] = "no answers were recorded; evaluate it again"
     else:
         told["recorded_on"] = expected.processor
         try:
@@ -110,18 +110,18 @@ def _figures(
             asked = from_json(python.run(words, seconds))
             told |= compare(expected, asked.answers, len(model.signature.labels))
         except ToolchainError as error:
-            told["fault"] = f"it does not run: {error}"
-    return {**told, "seconds": round(time.monotonic() - began, 1), "told": _told(told)}, asked
+            told["error"] = f"it does not run: {error}"
+    return {**told, "seconds": round(time.monotonic() - began, 1), "summary": _summary(told)}, asked
 
 
-def _told(figures: dict[str, Any]) -> str:
+def _summary(figures: dict[str, Any]) -> str:
     """Return ``figures`` as a sentence."""
-    if figures["fault"]:
-        return str(figures["fault"])
-    rows, labels, scores = (figures[name] for name in ("rows", "labels_alike", "scores_alike"))
+    if figures["error"]:
+        return str(figures["error"])
+    rows, labels, scores = (figures[name] for name in ("rows", "matching_labels", "matching_scores"))
     said = f"the labels of {'all' if labels == rows else f'{labels} of'}"
     near = "all" if scores == rows else str(scores)
-    apart = f"the largest difference is {figures['largest_difference']:.2g}"
+    apart = f"the largest difference is {figures['max_difference']:.2g}"
     return f"{said} {rows} recorded rows agree, {near} with scores within {TOLERANCE:g}; {apart}"
 
 
@@ -138,7 +138,7 @@ def _result(data: dict[str, Any]) -> Result:
     return Result(
         tried=len(tried),
         rows=sum(entry["rows"] for entry in tried),
-        labels_alike=sum(entry["labels_alike"] for entry in tried),
-        scores_alike=sum(entry["scores_alike"] for entry in tried),
-        largest_difference=max((entry["largest_difference"] for entry in tried), default=0.0),
+        matching_labels=sum(entry["matching_labels"] for entry in tried),
+        matching_scores=sum(entry["matching_scores"] for entry in tried),
+        max_difference=max((entry["max_difference"] for entry in tried), default=0.0),
     )

@@ -13,9 +13,10 @@ from toolchain.detections.comparing import meet
 def compare(expected: Expected, answers: Sequence[Answer], labels: int) -> dict[str, Any]:
     """Return how ``answers`` to the rows of ``expected`` differ from what was recorded; ``labels`` is how many exist.
 
-    rows, labels_alike (of them, rows that get the same label; of a detector, in which all sure boxes of both sides meet
-    by label and half their union), scores_alike (rows in which besides no score differs by more than TOLERANCE) and
-    largest_difference (0..1, of all scores; of a detector, of boxes that meet).
+    Returns:
+        rows; matching_labels, rows with the same label (of a detector: rows in which every box above the threshold has
+        a match with the same label and an IoU of 0.5 or more); matching_scores, those of them in which no score differs
+        by more than TOLERANCE; max_difference, 0..1, over all scores (of a detector: of matched boxes).
     """
     side_by_side = [
         _boxes(row, answer, expected.threshold, labels) if row.boxes or len(answer.boxes) else _classes(row, answer)
@@ -23,9 +24,9 @@ def compare(expected: Expected, answers: Sequence[Answer], labels: int) -> dict[
     ]
     return {
         "rows": len(side_by_side),
-        "labels_alike": sum(alike for alike, _ in side_by_side),
-        "scores_alike": sum(alike and apart <= TOLERANCE for alike, apart in side_by_side),
-        "largest_difference": max((apart for _, apart in side_by_side), default=0.0),
+        "matching_labels": sum(alike for alike, _ in side_by_side),
+        "matching_scores": sum(alike and apart <= TOLERANCE for alike, apart in side_by_side),
+        "max_difference": max((apart for _, apart in side_by_side), default=0.0),
     }
 
 

@@ -1,10 +1,9 @@
-"""Gate: which variant may be promoted, and why each of the others may not.
+"""Select the variant to promote, and give the reasons why each other variant was not selected.
 
-No variant may be promoted that is not better than a baseline which has learned nothing: for a classifier, always
-predicting the most frequent class. A variant is safe when besides its agreement, its accuracy and its worst class stay
-within the thresholds, as measured; it is faster when the whole interval of its ratio lies above the threshold. The
-fastest safe one wins; when there is none, the reference stays. A verdict holds for the kind of processor that the
-latency was measured on.
+A variant must be better than a trivial baseline (for a classifier: always predicting the most frequent class). It is
+accurate when its accuracy, the recall of its worst class and its agreement are within the thresholds as well, and
+faster when the whole interval of its speedup is above the threshold. The fastest such variant is the winner; without
+one, the reference is kept. A verdict holds for the kind of processor on which latency was measured.
 """
 
 from collections.abc import Mapping
@@ -50,9 +49,9 @@ class Result:
     winner: str
     promoted: bool  # whether another than the reference won
     promotable: bool  # whether the winner is better than a baseline that has learned nothing
-    ratio: float  # of the winner: times as fast as the reference
+    speedup: float  # of the winner: times as fast as the reference
     variants: int  # the reference counted
-    safe: int  # besides the reference
+    accurate: int  # besides the reference
     faster: int  # besides the reference
 
 
@@ -64,11 +63,11 @@ class Judged:
     breaches: list[str]  # a sentence for each threshold that is broken
     merits: list[str]  # a sentence for each that holds
     speed: str  # a sentence
-    ratio: float  # times as fast as the reference
+    speedup: float  # times as fast as the reference
     faster: bool
 
     @property
-    def safe(self) -> bool:
+    def accurate(self) -> bool:
         return not self.breaches
 
 
@@ -77,7 +76,7 @@ def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[s
 
     Returns:
         winner; promotable, whether it is better than the baseline; reason, a sentence; scenario; processor;
-        thresholds; and for each variant its name, whether it is safe and whether it is faster, and the reasons in
+        thresholds; and for each variant its name, whether it is accurate and whether it is faster, and the reasons in
         sentences.
 
     Raises:
@@ -87,7 +86,7 @@ def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[s
     config = replace(config, scenario=config.scenario or latency["scenarios"][0])
     _check_variants(accuracy, parity, latency, config)
     judged = [_judge_one(name, accuracy, parity, latency, config) for name in accuracy["variants"] if name != REFERENCE]
-    winner = _fastest([one for one in judged if one.safe and one.faster])
+    winner = _fastest([one for one in judged if one.accurate and one.faster])
     learned, on_baseline = _baseline_finding(accuracy["variants"][REFERENCE])
     of_reference = sentences.of_reference(accuracy, latency["variants"][REFERENCE]["scenarios"][config.scenario])
     return {
@@ -98,7 +97,7 @@ def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[s
         "processor": latency["processor"],
         "thresholds": asdict(config),
         "variants": [
-            {"name": REFERENCE, "safe": learned, "faster": False, "reasons": [on_baseline, of_reference]},
+            {"name": REFERENCE, "accurate": learned, "faster": False, "reasons": [on_baseline, of_reference]},
             *(_entry(one, winner) for one in judged),
         ],
     }
@@ -120,12 +119,12 @@ def run(accuracy: Path, parity: Path, latency: Path, verdict: Path, config: Conf
     work = Work("evaluate.gate", config, accuracy=right, parity=alike, latency=quick)
     _check_lineage(right, alike, quick)
     found = judge(right.data, alike.data, quick.data, config)
-    ratio = quick.data["variants"][found["winner"]]["scenarios"][found["scenario"]]["ratio"]["value"]
+    speedup = quick.data["variants"][found["winner"]]["scenarios"][found["scenario"]]["speedup"]["value"]
     with new_measurement(verdict, "verdict", work) as writer:
         writer.data = found
-        work.metrics["ratio"] = ratio
+        work.metrics["speedup"] = speedup
     say(f"verdict: {found['reason']}")
-    return _result(found, ratio)
+    return _result(found, speedup)
 
 
 def _check_variants(accuracy: Data, parity: Data, latency: Data, config: Config) -> None:
@@ -156,10 +155,10 @@ def _judge_one(name: str, accuracy: Data, parity: Data, latency: Data, config: C
     learned, on_baseline = _baseline_finding(accuracy["variants"][name])
     findings = [(not learned, on_baseline), *_findings(parity["variants"][name], parity, config)]
     breaches = [sentence for broken, sentence in findings if broken]
-    ratio = latency["variants"][name]["scenarios"][config.scenario]["ratio"]
-    faster = bool(ratio["low"] > config.ratio)
+    speedup = latency["variants"][name]["scenarios"][config.scenario]["speedup"]
+    faster = bool(speedup["low"] > config.ratio)
     origin = parity["variants"][name]["origin"] or REFERENCE
-    speed = sentences.on_speed(ratio, config.scenario, config.ratio)
+    speed = sentences.on_speed(speedup, config.scenario, config.ratio)
     if not faster:
         speed += sentences.why_slow(name, origin, latency, config.scenario, config.ratio)
     return Judged(
@@ -167,7 +166,7 @@ def _judge_one(name: str, accuracy: Data, parity: Data, latency: Data, config: C
         breaches=breaches,
         merits=[sentence for broken, sentence in findings if not broken],
         speed=speed,
-        ratio=float(ratio["value"]),
+        speedup=float(speedup["value"]),
         faster=faster,
     )
 
@@ -196,14 +195,16 @@ def _rows(parity: Data) -> tuple[int, str]:
 
 
 def _fastest(judged: list[Judged]) -> Judged | None:
-    return max(judged, key=lambda one: (one.ratio, one.name), default=None)
+    return max(judged, key=lambda one: (one.speedup, one.name), default=None)
 
 
 def _entry(one: Judged, winner: Judged | None) -> dict[str, Any]:
     reasons = [*one.breaches, one.speed] if one.breaches else [*one.merits, one.speed]
-    if winner and one.safe and one.faster and one is not winner:
-        reasons.append(f"{winner.name} is safe too and faster still: {winner.ratio:.2f} times as fast as {REFERENCE}")
-    return {"name": one.name, "safe": one.safe, "faster": one.faster, "reasons": reasons}
+    if winner and one.accurate and one.faster and one is not winner:
+        reasons.append(
+            f"is not selected: {winner.name} is accurate too, and {winner.speedup:.2f} times as fast as {REFERENCE}"
+        )
+    return {"name": one.name, "accurate": one.accurate, "faster": one.faster, "reasons": reasons}
 
 
 def _reason_first(winner: Judged | None, learned: bool, on_baseline: str, parity: Data, config: Config) -> str:
@@ -219,24 +220,24 @@ def _reason(winner: Judged | None, judged: list[Judged]) -> str:
     if not judged:
         return f"{REFERENCE} stays: there is no other variant"
     if winner:
-        reason = f"{winner.name} wins: it {winner.speed}, and is safe: it {'; it '.join(winner.merits[2:])}"
+        reason = f"{winner.name} wins: it {winner.speed}, and is accurate: it {'; it '.join(winner.merits[2:])}"
     else:
-        reason = f"{REFERENCE} stays: of {len(judged)} other variants none is both safe and faster"
-    ahead = _fastest([one for one in judged if one.faster and one.ratio > (winner.ratio if winner else 0)])
+        reason = f"{REFERENCE} stays: of {len(judged)} other variants none is both accurate and faster"
+    ahead = _fastest([one for one in judged if one.faster and one.speedup > (winner.speedup if winner else 0)])
     if ahead:
-        return f"{reason}. The fastest, {ahead.name}, {ahead.speed} but is not safe: it {ahead.breaches[0]}"
+        return f"{reason}. The fastest, {ahead.name}, {ahead.speed} but is not accurate: it {ahead.breaches[0]}"
     nearest = _fastest(judged)
     return reason if winner or not nearest else f"{reason}. The fastest, {nearest.name}, {nearest.speed}"
 
 
-def _result(found: dict[str, Any], ratio: float) -> Result:
+def _result(found: dict[str, Any], speedup: float) -> Result:
     others = [entry for entry in found["variants"] if entry["name"] != REFERENCE]
     return Result(
         winner=found["winner"],
         promoted=found["winner"] != REFERENCE,
         promotable=found["promotable"],
-        ratio=ratio,
+        speedup=speedup,
         variants=len(found["variants"]),
-        safe=sum(entry["safe"] for entry in others),
+        accurate=sum(entry["accurate"] for entry in others),
         faster=sum(entry["faster"] for entry in others),
     )

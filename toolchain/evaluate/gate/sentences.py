@@ -69,11 +69,11 @@ def on_drop(found: Data, most: float, broken: bool, subject: str) -> str:
     return sentence + (unsure if found["high"] > most else "")
 
 
-def on_speed(ratio: Data, scenario: str, least: float) -> str:
-    interval = f"(interval {ratio['low']:.2f} to {ratio['high']:.2f}, {scenario})"
-    sentence = f"ran {ratio['value']:.2f} times as fast as {REFERENCE} {interval}"
+def on_speed(speedup: Data, scenario: str, least: float) -> str:
+    interval = f"(interval {speedup['low']:.2f} to {speedup['high']:.2f}, {scenario})"
+    sentence = f"ran {speedup['value']:.2f} times as fast as {REFERENCE} {interval}"
     unsure = f", not surely above the {least:g} asked: more rounds or a quieter machine would tell"
-    return sentence + (unsure if ratio["low"] <= least < ratio["value"] else "")
+    return sentence + (unsure if speedup["low"] <= least < speedup["value"] else "")
 
 
 def why_slow(name: str, origin: str, latency: Data, scenario: str, least: float) -> str:
@@ -84,8 +84,8 @@ def why_slow(name: str, origin: str, latency: Data, scenario: str, least: float)
     if own["sparsity"] > 0 and own["size_bytes"] >= latency["variants"][REFERENCE]["size_bytes"]:
         whys.append(f"{100 * own['sparsity']:.0f} % of its weights are zeros, multiplied like any other number")
     larger = scenario.replace("batch1", "batch8")
-    if larger != scenario and larger in own["scenarios"] and own["scenarios"][larger]["ratio"]["low"] > least:
-        gain = own["scenarios"][larger]["ratio"]["value"]
+    if larger != scenario and larger in own["scenarios"] and own["scenarios"][larger]["speedup"]["low"] > least:
+        gain = own["scenarios"][larger]["speedup"]["value"]
         whys.append(f"one row at a time is too small a batch for it ({gain:.2f} times at {larger})")
     return ": " + "; ".join(whys) if whys else ""
 
@@ -93,7 +93,7 @@ def why_slow(name: str, origin: str, latency: Data, scenario: str, least: float)
 def _why_int8_is_slow(name: str, origin: str, latency: Data, scenario: str) -> list[str]:
     own, kind, whys = latency["variants"][name], latency["processor"]["kind"], []
     gains_elsewhere = any(  # another INT8 variant in the same back end is faster on this very processor
-        "int8" in other and entry["backend"] == own["backend"] and entry["scenarios"][scenario]["ratio"]["low"] > 1
+        "int8" in other and entry["backend"] == own["backend"] and entry["scenarios"][scenario]["speedup"]["low"] > 1
         for other, entry in latency["variants"].items()
     )
     if kind not in INT8_DOT_PRODUCTS and not gains_elsewhere:

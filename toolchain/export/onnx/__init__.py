@@ -50,7 +50,7 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     variants: tuple[str, ...]  # names, fp32 first
-    largest_difference: float  # of an answer from PyTorch's, over all variants
+    max_difference: float  # of an answer from PyTorch's, over all variants
     rows: int  # compared for each variant
 
 
@@ -130,7 +130,7 @@ def _export_into(
     """Write the graph and what belongs to it; return the largest difference of an answer from PyTorch's."""
     for module in (form.module, *form.others):
         _write_graphs(writer, model, replace(form, module=module), config)
-        difference = largest_difference(form, writer.folder / WEIGHTS, preprocessor, prepared)
+        difference = max_difference(form, writer.folder / WEIGHTS, preprocessor, prepared)
         if difference <= config.tolerance:
             break
     writer.keep(model, *form.files)
@@ -141,7 +141,7 @@ def _export_into(
         )
     told = f"{form.answer} differ from PyTorch's by at most {difference:.1e} on {len(prepared)} real rows"
     say(f"exported {model.variant}: {told}")
-    writer.note({"largest_difference": difference, "rows": len(prepared), "opset": config.opset})
+    writer.note({"max_difference": difference, "rows": len(prepared), "opset": config.opset})
     return difference
 
 
@@ -157,7 +157,7 @@ def _write_graphs(writer: ModelWriter, model: Model, form: Form, config: Config)
         save_graph(load_graph(target), target, _properties(model, writer.signature))
 
 
-def largest_difference(form: Form, graph: Path, preprocessor: Preprocessor, prepared: Sequence[Any]) -> float:
+def max_difference(form: Form, graph: Path, preprocessor: Preprocessor, prepared: Sequence[Any]) -> float:
     """Return how far the answers of ``graph`` to ``prepared`` rows are from those of ``form`` in PyTorch, at most."""
     session, found = OnnxRuntimeSession(graph, threads=1), [0.0]
     for start in range(0, len(prepared), form.rows):

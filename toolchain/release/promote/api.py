@@ -1,4 +1,4 @@
-"""API: what those who call the version that serves would lose by another one, by the OpenAPI documents of both."""
+"""Compare a version's API with that of the serving version, by their OpenAPI documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,32 +6,35 @@ from typing import Any
 
 from toolchain.compatibility import breaking_changes
 
-SHOWN = 3  # changes in a sentence; `python -m pipelines openapi` tells them all
-SHOWN_CHARACTERS = 160  # of one of them: hundreds of labels may be gone
+MAX_CHANGES = 3  # in a sentence; `python -m pipelines openapi` lists all
+MAX_CHANGE_CHARACTERS = 160  # of one change: it may name hundreds of labels
 
 
 @dataclass(frozen=True)
 class Api:
-    """The document of a version beside that of the version that serves."""
+    """How a version's API compares with that of the serving version."""
 
-    sha256: str = ""  # of the version's document, "" when none was taken
-    against: str = ""  # the number of the version that it was compared with, "" for none
-    breaking: tuple[str, ...] = ()  # what changed for callers of that one, each as a clause
+    sha256: str = ""  # of the version's document, "" when there is none
+    compared_with: str = ""  # number of the serving version, "" when there was none to compare with
+    breaking: tuple[str, ...] = ()  # changes that break callers of the serving version, each a clause
 
     @property
     def objection(self) -> str:
-        """What speaks against the version, "" for nothing."""
-        return f"it breaks callers of version {self.against}: {_listed(self.breaking)}" if self.breaking else ""
+        """Why the version should not be promoted, "" when nothing breaks."""
+        return f"it breaks callers of version {self.compared_with}: {_list(self.breaking)}" if self.breaking else ""
 
 
-def compare(document: dict[str, Any], sha256: str, old: dict[str, Any] | None, against: str) -> Api:
-    """Return how ``document`` compares with ``old``, that of version ``against``; None for nothing to compare with."""
+def compare(document: dict[str, Any], sha256: str, old: dict[str, Any] | None, number: str) -> Api:
+    """Return how ``document`` compares with ``old``, the document of version ``number``; None: nothing to compare."""
     if old is None:
         return Api(sha256)
-    return Api(sha256, against, tuple(change.told for change in breaking_changes(old, document)))
+    return Api(sha256, number, tuple(change.told for change in breaking_changes(old, document)))
 
 
-def _listed(changes: Sequence[str]) -> str:
-    shown = [one if len(one) <= SHOWN_CHARACTERS else one[: SHOWN_CHARACTERS - 1] + "…" for one in changes[:SHOWN]]
-    more = [f"and {len(changes) - SHOWN} more"] if len(changes) > SHOWN else []
+def _list(changes: Sequence[str]) -> str:
+    shown = [
+        change if len(change) <= MAX_CHANGE_CHARACTERS else change[: MAX_CHANGE_CHARACTERS - 1] + "…"
+        for change in changes[:MAX_CHANGES]
+    ]
+    more = [f"and {len(changes) - MAX_CHANGES} more"] if len(changes) > MAX_CHANGES else []
     return ", ".join([*shown, *more])

@@ -1,12 +1,12 @@
-"""Canary: a version on trial gets a growing share of the requests, and none as soon as something speaks against it.
+"""Run a canary: send a growing share of requests to a version, and end it as soon as a test finds it worse.
 
-Held against the stable version, from the counters of all servers, at each share anew: requests that failed by the
-server's fault; requests slower than nearly all of the stable version's; rows that get another label. Each by a
-sequential test, which needs no fixed number of requests. A process that dies never reports the requests that it
-loses, so a server that restarts during the trial rejects the canary by itself, and none is promoted while a server that
-was seen before is missing. Whoever watches is no part of what serves: servers give a
-canary nothing when they have not heard of its watcher for a minute. Each entry in the ledger says until when someone
-watches, and a canary that nobody watches is ended, or gone on with, by the next promote.
+At each share the canary is compared with the stable version by the counters of all servers: requests that failed by the
+server's fault; requests slower than nearly all of the stable version's; rows that get another label. Each comparison is
+a sequential test, which needs no fixed number of requests. A process that dies never reports the requests that it
+loses, so a server that restarts during the canary rejects it, and nothing is promoted while a known server is missing.
+
+Serving does not depend on this process: servers send the canary nothing after a minute without its heartbeat. Each
+ledger entry holds the time until which the canary is watched; after that, the next promote ends or resumes it.
 """
 
 import time
@@ -16,261 +16,267 @@ from typing import Any
 
 from toolchain.errors import ConfigError, ConflictError, ServiceError, ToolchainError
 from toolchain.progress import say
-from toolchain.release.promote.figures import Figures, Seen
 from toolchain.release.promote.sequential import BAD, GOOD, Hypotheses, SequentialTest
-from toolchain.release.promote.watcher import NAP_SECONDS, beating, noted
+from toolchain.release.promote.server_metrics import ServerMetrics, VersionCounts
+from toolchain.release.promote.watcher import SIGNAL_POLL_S, collect_signals, send_heartbeats
 from toolchain.services import ledger
 from toolchain.services.ledger import Entry, Ledger
 from toolchain.services.mlflow import Tracker, Version
 
-LOOK_SECONDS = 2.0  # between two looks at the servers, who look at the traffic as often
-SECONDS_TO_FOLLOW = 120.0  # for servers to load the version: seconds, a large one from S3 a minute
-SECONDS_OF_SILENCE = 30.0  # of servers that answered before; one that restarts is back by then
-SHARE_WITHIN = 0.95  # of the stable version's requests: what is slower than these is slow
-LEAST_OF_STABLE = 100  # requests from which that is told: five are above
-TRIES = 5  # to add an entry, when others add some too
-FINAL = ("answers", "damaged", "disk_full", "failure", "unfit")  # kinds of refusals that waiting does not mend
+POLL_INTERVAL_S = 2.0  # between two scrapes of the servers, which poll the routing as often
+ROLLOUT_TIMEOUT_S = 120.0  # for servers to load the version: seconds, for a large one from S3 a minute
+UNREACHABLE_TIMEOUT_S = 30.0  # for servers that responded before; a restarting one is back by then
+SLOW_QUANTILE = 0.95  # of the stable version's requests: slower ones count as slow
+MIN_STABLE_REQUESTS = 100  # before the bound of slow requests is set: five are above it
+MAX_APPEND_ATTEMPTS = 5  # to add an entry while others add some too
+PERMANENT = ("answers", "damaged", "disk_full", "failure", "unfit")  # kinds of refusals that waiting does not resolve
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     percents: tuple[float, ...]  # of requests, growing, each below 100
-    minutes: float  # at each share, until what was seen must have decided
+    minutes: float  # at each share, until the tests must have decided
     failures: Hypotheses  # on the share of requests that fail
-    slow: Hypotheses  # on the share of those answered that are slower than ``SHARE_WITHIN`` of the stable version's
+    slow: Hypotheses  # on the share of responses slower than the ``SLOW_QUANTILE`` of the stable version
     disagreement: Hypotheses  # on the share of rows that get another label
 
 
 @dataclass(frozen=True)
 class Outcome:
     promoted: bool
-    reason: str  # in words
-    sha256: str  # of the last entry that counts
+    reason: str
+    sha256: str  # of the last ledger entry that counts
 
 
-class AgainstIt(Exception):
-    """Something speaks against the canary; the text is the reason."""
+class CanaryRejected(Exception):
+    """The canary failed; the text is the reason."""
 
 
-class DecidedElsewhere(Exception):
-    """Somebody promoted, rolled back or ended the canary meanwhile; the text tells."""
+class ConcurrentDecision(Exception):
+    """Another user promoted, rolled back or ended the canary; the text is what they did."""
 
 
 @dataclass
 class Trial:
-    """A canary, and all that is needed to try it."""
+    """A canary and what is needed to run it."""
 
     tracker: Tracker
     model: str
     version: Version
-    entry: Entry  # of a canary, about that version, with what a person says of it
+    entry: Entry  # of the canary, with the user's reason
     plan: Plan
-    publish: Callable[[], object]  # puts what the ledger says where the servers look
-    beat: Callable[[], object]  # tells servers that the canary is watched
-    texts: Callable[[], Mapping[str, str]]  # of the servers' /metrics, by their names; raises ServiceError
-    expected: Callable[[], Set[str] | None] = lambda: None  # names of servers that should respond; None: those seen
-    stages: list[dict[str, Any]] = field(default_factory=list)  # what was seen at each share, for the record
-    figures: Figures = field(init=False)
-    begun: bool = False  # whether the ledger has an entry of it
-    bound: float | None = None  # seconds; what is slower is slow. None until the stable version told, at each share
-    silent_since: float | None = None  # by the monotonic clock
+    publish: Callable[[], object]  # copies the ledger's decision to where the servers poll
+    beat: Callable[[], object]  # publishes a heartbeat
+    scrape: Callable[[], Mapping[str, str]]  # returns the servers' /metrics by server name; raises ServiceError
+    expected: Callable[[], Set[str] | None] = lambda: None  # names of servers that should respond; None: all known ones
+    stages: list[dict[str, Any]] = field(default_factory=list)  # the counts at each share, for the record
+    metrics: ServerMetrics = field(init=False)
+    started: bool = False  # whether the ledger has an entry of it
+    slow_bound: float | None = None  # seconds, set at each share once the stable version has enough requests
+    unreachable_since: float | None = None  # by the monotonic clock
     missing_since: dict[str, float] = field(default_factory=dict)  # by server, by the monotonic clock
-    signals: list[int] = field(default_factory=list)  # that asked this process to end
+    signals: list[int] = field(default_factory=list)  # received by this process
 
     def __post_init__(self) -> None:
-        self.figures = Figures(self.model)
+        self.metrics = ServerMetrics(self.model)
 
     def run(self) -> Outcome:
-        """Give one share after the other while nothing speaks against it, then promote it; else end it."""
+        """Go through the shares while all tests pass, then promote the canary; end it when one fails."""
         try:
-            with noted(self.signals), beating(self.beat):
-                return self._try()
-        except DecidedElsewhere as decided:
+            with collect_signals(self.signals), send_heartbeats(self.beat):
+                return self._run_stages()
+        except ConcurrentDecision as decided:
             found = ledger.read(self.tracker, self.model)
             serves = found.serving is not None and found.serving.digest == self.entry.digest
             return Outcome(serves, str(decided), found.head)
         except KeyboardInterrupt:
-            self._give_up("whoever watched it was interrupted")
+            self._abort("the promote process was interrupted")
             raise
         except Exception as error:
-            self._give_up(f"whoever watched it failed: {error}")
+            self._abort(f"the promote process failed: {error}")
             raise
 
-    def _try(self) -> Outcome:
+    def _run_stages(self) -> Outcome:
         try:
-            self.figures.look(self.texts(), self.version.number)
+            self.metrics.update(self.scrape(), self.version.number)
             for percent in self.plan.percents:
-                self._give(percent)
+                self._roll_out(percent)
                 self._watch(percent)
-        except AgainstIt as against:
-            return Outcome(False, str(against), self._end(str(against)))
-        held = f"as a canary it held at {', '.join(f'{percent:g}' for percent in self.plan.percents)} %"
-        reason = "; ".join(filter(None, [self.entry.reason, held]))
-        return Outcome(True, held, self._add(action=ledger.PROMOTED, percent=0.0, until=0, reason=reason))
+        except CanaryRejected as rejected:
+            return Outcome(False, str(rejected), self._end(str(rejected)))
+        passed = f"the canary passed at {', '.join(f'{percent:g}' for percent in self.plan.percents)} %"
+        reason = "; ".join(filter(None, [self.entry.reason, passed]))
+        return Outcome(True, passed, self._add(action=ledger.PROMOTED, percent=0.0, until=0, reason=reason))
 
-    def _give(self, percent: float) -> None:
-        """Let the canary have ``percent`` of the requests, once all servers follow."""
-        longest = 60 * self.plan.minutes + SECONDS_TO_FOLLOW + SECONDS_OF_SILENCE
+    def _roll_out(self, percent: float) -> None:
+        """Send the canary ``percent`` of the requests, and wait until all servers do."""
+        longest = 60 * self.plan.minutes + ROLLOUT_TIMEOUT_S + UNREACHABLE_TIMEOUT_S
         self._add(percent=percent, until=int(1000 * (time.time() + longest)))
-        say(f"version {self.version.number} of {self.model} is to answer {percent:g} % of the requests")
-        end = time.monotonic() + SECONDS_TO_FOLLOW
-        while others := self._look(percent):
+        say(f"sending {percent:g} % of the requests to version {self.version.number} of {self.model}")
+        end = time.monotonic() + ROLLOUT_TIMEOUT_S
+        while others := self._poll(percent):
             if time.monotonic() > end:
-                raise AgainstIt(f"servers do not follow within {SECONDS_TO_FOLLOW:g} s: {others}")
+                raise CanaryRejected(f"servers did not apply the routing within {ROLLOUT_TIMEOUT_S:g} s: {others}")
             self._pause()
 
     def _watch(self, percent: float) -> None:
-        """Return once all tests find the canary good at ``percent``; raise AgainstIt when one does not."""
+        """Return once all tests pass at ``percent``; raise CanaryRejected when one fails or the time is over."""
         hypotheses = {name: getattr(self.plan, name) for name in ("failures", "slow", "disagreement")}
         tests = {name: SequentialTest(one) for name, one in hypotheses.items()}
-        before, stable_before = self._seen()
-        self.bound = None
+        before, stable_before = self._both_counts()
+        self.slow_bound = None
         end = time.monotonic() + 60 * self.plan.minutes
         while True:
             self._pause()
-            self._look(percent)
-            now, stable = self._seen()
-            counts = self._counts(now.since(before), stable.since(stable_before))
-            tests = {name: test.look(*counts[name]) if name in counts else test for name, test in tests.items()}
-            decisions = {name: test.decision for name, test in tests.items()}
-            if bad := [name for name, decision in decisions.items() if decision == BAD]:
-                self._note(percent, counts)
-                raise AgainstIt("; ".join(self._told(name, tests[name]) for name in bad) + f" (at {percent:g} %)")
-            if all(decision == GOOD for decision in decisions.values()) and not self.figures.missing:
-                return self._note(percent, counts)
-            if time.monotonic() > end:
-                self._note(percent, counts)
-                raise AgainstIt(self._undecided(tests, percent))
+            self._poll(percent)
+            now, stable = self._both_counts()
+            counts = self._events(now.since(before), stable.since(stable_before))
+            tests = {name: test.update(*counts[name]) if name in counts else test for name, test in tests.items()}
+            if all(test.decision == GOOD for test in tests.values()) and not self.metrics.missing:
+                return self._record_stage(percent, counts)
+            if reason := self._failure(tests, percent, time.monotonic() > end):
+                self._record_stage(percent, counts)
+                raise CanaryRejected(reason)
+
+    def _failure(self, tests: Mapping[str, SequentialTest], percent: float, timed_out: bool) -> str:
+        """Return why the canary fails at ``percent``, "" while it does not."""
+        if bad := [name for name, test in tests.items() if test.decision == BAD]:
+            return "; ".join(self._describe(name, tests[name]) for name in bad) + f" (at {percent:g} %)"
+        return self._describe_timeout(tests, percent) if timed_out else ""
 
     def _pause(self) -> None:
-        """Wait until the next look; raise KeyboardInterrupt when this process was asked to end."""
-        end = time.monotonic() + LOOK_SECONDS
+        """Wait until the next poll; raise KeyboardInterrupt when this process received a signal."""
+        end = time.monotonic() + POLL_INTERVAL_S
         while not self.signals and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, NAP_SECONDS))
+            time.sleep(min(left, SIGNAL_POLL_S))
         if self.signals:
             raise KeyboardInterrupt
 
-    def _look(self, percent: float) -> str:
-        """Ask the servers once; return who of them does not follow to ``percent``, and why if it is known."""
+    def _poll(self, percent: float) -> str:
+        """Scrape the servers once; return which of them do not route ``percent`` yet, and why if it is known."""
         try:
-            self.figures.look(self.texts(), self.version.number)
+            self.metrics.update(self.scrape(), self.version.number)
         except ServiceError as error:
             now = time.monotonic()
-            self.silent_since = self.silent_since or now
-            if now - self.silent_since > SECONDS_OF_SILENCE:
-                raise AgainstIt(f"servers were silent for {SECONDS_OF_SILENCE:g} s: {error}") from error
+            self.unreachable_since = self.unreachable_since or now
+            if now - self.unreachable_since > UNREACHABLE_TIMEOUT_S:
+                raise CanaryRejected(f"servers were unreachable for {UNREACHABLE_TIMEOUT_S:g} s: {error}") from error
             return str(error)
-        self.silent_since = None
+        self.unreachable_since = None
         self._check_processes()
-        for server, state in self.figures.states.items():
-            if final := [kind for kind in state.refused if kind in FINAL]:
-                raise AgainstIt(f"{server} refuses it: {', '.join(final)}; its log and /readyz say more")
-        states = self.figures.states.items()
+        for server, state in self.metrics.states.items():
+            if permanent := [kind for kind in state.refused if kind in PERMANENT]:
+                raise CanaryRejected(f"{server} rejects it: {', '.join(permanent)}; see its log and /readyz")
+        states = self.metrics.states.items()
         others = {server: state for server, state in states if abs(state.percent - percent) > 1e-9}
-        told = [f"{name} gives {one.percent:g} %{_refused(one.refused)}" for name, one in others.items()]
-        return "; ".join(told)
+        return "; ".join(f"{name} routes {one.percent:g} %{_refused(one.refused)}" for name, one in others.items())
 
     def _check_processes(self) -> None:
-        """Raise AgainstIt when a server restarted, or does not come back, although nobody ended it."""
-        if restarted := sorted(self.figures.restarted):
-            raise AgainstIt(
-                f"{', '.join(restarted)} restarted during the trial: the requests that a process loses when it dies "
-                "are in no metric. The log of its previous process has the cause"
+        """Raise CanaryRejected when a server restarted or is missing, unless its pod was replaced."""
+        if restarted := sorted(self.metrics.restarted):
+            raise CanaryRejected(
+                f"{', '.join(restarted)} restarted during the canary: requests lost by a dying process are in no "
+                "metric. See the log of its previous process"
             )
-        expected = self.expected() if self.figures.missing else None
+        expected = self.expected() if self.metrics.missing else None
         if expected is not None:
-            self.figures.forget(self.figures.missing - expected)
+            self.metrics.forget(self.metrics.missing - expected)
         now = time.monotonic()
-        self.missing_since = {server: self.missing_since.get(server, now) for server in self.figures.missing}
-        if lost := sorted(server for server, since in self.missing_since.items() if now - since > SECONDS_OF_SILENCE):
-            raise AgainstIt(f"{', '.join(lost)} did not respond for {SECONDS_OF_SILENCE:g} s during the trial")
+        self.missing_since = {server: self.missing_since.get(server, now) for server in self.metrics.missing}
+        lost = sorted(server for server, since in self.missing_since.items() if now - since > UNREACHABLE_TIMEOUT_S)
+        if lost:
+            raise CanaryRejected(f"{', '.join(lost)} did not respond for {UNREACHABLE_TIMEOUT_S:g} s")
 
-    def _seen(self) -> tuple[Seen, Seen]:
-        """Return what was counted of the canary and of the stable version; raise DecidedElsewhere as ``_known``."""
-        serving = self._known().serving
-        return self.figures.of(self.version.number), self.figures.of(serving.version) if serving else Seen()
+    def _both_counts(self) -> tuple[VersionCounts, VersionCounts]:
+        """Return the counts of the canary and of the stable version; raise ConcurrentDecision as ``_read_ledger``."""
+        serving = self._read_ledger().serving
+        stable = self.metrics.counts(serving.version) if serving else VersionCounts()
+        return self.metrics.counts(self.version.number), stable
 
-    def _counts(self, canary: Seen, stable: Seen) -> dict[str, tuple[int, int]]:
-        """Return what each test needs, events and trials, of what was seen at this share.
+    def _events(self, canary: VersionCounts, stable: VersionCounts) -> dict[str, tuple[int, int]]:
+        """Return the events and trials of each test at this share.
 
-        What is slow is told by the stable version's first requests at this share, and then stays.
+        The bound of slow requests is set by the stable version's first requests at this share, and then stays.
         """
-        if self.bound is None and stable.timed >= LEAST_OF_STABLE and canary.timed:
-            self.bound = stable.bound_of(SHARE_WITHIN, canary.within)
+        if self.slow_bound is None and stable.timed >= MIN_STABLE_REQUESTS and canary.timed:
+            self.slow_bound = stable.latency_bound(SLOW_QUANTILE, canary.buckets)
         counts = {
-            "failures": (canary.failed, canary.asked),
-            "disagreement": (canary.otherwise, canary.compared),
+            "failures": (canary.failed, canary.requests),
+            "disagreement": (canary.differing, canary.compared),
         }
-        return counts if self.bound is None else {**counts, "slow": (canary.slower(self.bound), canary.timed)}
+        if self.slow_bound is None:
+            return counts
+        return {**counts, "slow": (canary.slower(self.slow_bound), canary.timed)}
 
-    def _told(self, name: str, test: SequentialTest) -> str:
-        said = {
+    def _describe(self, name: str, test: SequentialTest) -> str:
+        events = {
             "failures": "requests failed",
-            "slow": f"requests took over {self.bound or 0:g} s, as {1 - SHARE_WITHIN:.0%} of the stable version's do",
+            "slow": f"requests took over {self.slow_bound or 0:g} s, as {1 - SLOW_QUANTILE:.0%} of the stable "
+            "version's do",
             "disagreement": "rows got another label than from the stable version",
         }
         good, bad = test.hypotheses.good, test.hypotheses.bad
-        return f"{test.events} of {test.trials} {said[name]} (fine is {good:.1%}, too much {bad:.1%})"
+        return f"{test.events} of {test.trials} {events[name]} (acceptable: {good:.1%}, too many: {bad:.1%})"
 
-    def _undecided(self, tests: Mapping[str, SequentialTest], percent: float) -> str:
+    def _describe_timeout(self, tests: Mapping[str, SequentialTest], percent: float) -> str:
         left = {name: test for name, test in tests.items() if test.decision != GOOD}
         counts = ", ".join(f"{name} {test.events} of {test.trials}" for name, test in left.items())
-        few = max(test.hypotheses.fewest for test in left.values())
+        needed = max(test.hypotheses.min_trials for test in left.values())
         return (
-            f"{self.plan.minutes:g} minutes at {percent:g} % did not decide ({counts}); {few} requests that the stable "
-            "version answers too are needed at least: give more minutes, or a larger share"
+            f"{self.plan.minutes:g} minutes at {percent:g} % did not decide ({counts}); a decision needs at least "
+            f"{needed} requests that the stable version predicts too: give more minutes, or a larger share"
         )
 
-    def _note(self, percent: float, counts: Mapping[str, tuple[int, int]]) -> None:
-        """Keep what was seen at ``percent``, and tell."""
-        seen = {name: {"events": events, "trials": trials} for name, (events, trials) in counts.items()}
-        self.stages.append({"percent": percent, "slow_from_seconds": self.bound, **seen})
-        told = ", ".join(f"{name} {events} of {trials}" for name, (events, trials) in counts.items())
-        say(f"canary at {percent:g} %: {told}")
+    def _record_stage(self, percent: float, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Record the counts at ``percent``, and log them."""
+        record = {name: {"events": events, "trials": trials} for name, (events, trials) in counts.items()}
+        self.stages.append({"percent": percent, "slow_bound_seconds": self.slow_bound, **record})
+        summary = ", ".join(f"{name} {events} of {trials}" for name, (events, trials) in counts.items())
+        say(f"canary at {percent:g} %: {summary}")
 
-    def _known(self) -> Ledger:
-        """Return the ledger; raise DecidedElsewhere when the canary is not on trial any more."""
+    def _read_ledger(self) -> Ledger:
+        """Return the ledger; raise ConcurrentDecision when this canary was ended."""
         known = ledger.read(self.tracker, self.model)
-        if self.begun and (known.canary is None or known.canary.digest != self.entry.digest):
+        if self.started and (known.canary is None or known.canary.digest != self.entry.digest):
             last = next(
                 line.entry for line in reversed(known.lines) if line.counts and line.entry.action in ledger.SERVING
             )
-            raise DecidedElsewhere(f"meanwhile somebody {last.told}")
+            raise ConcurrentDecision(f"another user {last.told}")
         return known
 
-    def _add(self, **said: Any) -> str:
-        """Add an entry that is like the canary's but for ``said``, publish, and return its digest."""
-        for _ in range(TRIES):
-            entry = self.entry.again(previous=self._known().head, **said)
+    def _add(self, **changes: Any) -> str:
+        """Add the canary's entry with ``changes`` to the ledger, publish it, and return its digest."""
+        for _ in range(MAX_APPEND_ATTEMPTS):
+            entry = self.entry.again(previous=self._read_ledger().head, **changes)
             try:
                 ledger.append(self.tracker, self.model, self.version, entry)
-            except ConflictError:  # an approval of another version, say: what counts is read anew
+            except ConflictError:  # such as an approval of another version: read the ledger again
                 continue
-            self.begun = True
+            self.started = True
             self.publish()
             return entry.sha256
-        raise ServiceError(f"others add to the ledger of {self.model} all the time; try again later")
+        raise ServiceError(f"other users keep adding to the ledger of {self.model}; try again later")
 
     def _end(self, reason: str) -> str:
         return self._add(action=ledger.CANARY_ENDED, percent=0.0, until=0, reason=reason)
 
-    def _give_up(self, reason: str) -> None:
-        """End the canary if that can still be done."""
+    def _abort(self, reason: str) -> None:
+        """End the canary if that is still possible."""
         try:
-            if self.begun:
+            if self.started:
                 self._end(reason)
                 say(f"the canary is ended: {reason}")
-        except DecidedElsewhere:
+        except ConcurrentDecision:
             return
         except ToolchainError as error:
-            say(f"the canary could not be ended ({error}); do it: python -m pipelines rollback {self.model}")
+            say(f"the canary could not be ended ({error}); run python -m pipelines rollback {self.model}")
 
 
 def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:
-    """Return the shares to watch at, growing: ``first``, then those of ``more`` above it; 100 is the promotion.
+    """Return the shares of a canary, growing: ``first``, then those of ``more`` above it; 100 is the promotion.
 
     Raises:
-        ConfigError: a share is none.
+        ConfigError: a share is not above 0 and at most 100.
     """
     for percent in (first, *more):
         if not 0 < percent <= 100:
@@ -279,4 +285,4 @@ def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:
 
 
 def _refused(kinds: Sequence[str]) -> str:
-    return f" and refuses ({', '.join(kinds)})" if kinds else ""
+    return f" and rejects the version ({', '.join(kinds)})" if kinds else ""

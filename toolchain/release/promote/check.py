@@ -1,4 +1,4 @@
-"""Check: the real server program is started with a model on a free port of this machine and asked recorded rows."""
+"""Check a model before promotion: start the real server on a free local port and send it the recorded rows."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,47 +11,48 @@ from toolchain.services import trial_server
 
 @dataclass(frozen=True)
 class Check:
-    """What came out of asking a server."""
+    """The result of checking a server."""
 
-    rows: int  # asked; 0 when none were recorded
-    alike: int  # of them, answered as recorded
-    fault: str = ""  # why it must not serve, "" when it may
-    document: dict[str, Any] | None = field(default=None, compare=False, repr=False)  # its OpenAPI, None: not taken
+    rows: int  # sent; 0 when none were recorded
+    matching: int  # of them, predicted as recorded
+    fault: str = ""  # why the model must not serve, "" when it may
+    document: dict[str, Any] | None = field(default=None, compare=False, repr=False)  # its OpenAPI document
 
 
-def ask_server(model: Model, name: str, number: str) -> Check:
-    """Return how a server with ``model``, which calls itself ``name`` and ``number``, answers what was recorded."""
+def check_with_server(model: Model, name: str, number: str) -> Check:
+    """Return how a server of ``model``, as version ``number`` of ``name``, predicts the recorded rows."""
     expected = read_expected(model.path)
     rows = expected.rows if expected else ()
     try:
         with trial_server.started(model.path, name, number) as address:
-            found = trial_server.ask(f"{address}/readyz")["digest"]
-            if found != model.digest:
-                return Check(len(rows), 0, f"it serves digest {found[:12]} in place of {model.digest[:12]}")
-            alike = [_is_alike(_ask(address, row), row, expected, model) for row in rows] if expected else []
+            digest = trial_server.ask(f"{address}/readyz")["digest"]
+            if digest != model.digest:
+                return Check(len(rows), 0, f"it serves digest {digest[:12]} instead of {model.digest[:12]}")
+            matching = [_matches(_predict(address, row), row, expected, model) for row in rows] if expected else []
             document = trial_server.ask(f"{address}/openapi.json")
     except ServiceError as failed:
         return Check(len(rows), 0, str(failed))
-    fault = "" if all(alike) else f"{len(alike) - sum(alike)} of {len(rows)} recorded rows are answered otherwise"
-    return Check(len(rows), sum(alike), fault, document)
+    differing = len(matching) - sum(matching)
+    fault = f"{differing} of {len(rows)} recorded rows get another prediction" if differing else ""
+    return Check(len(rows), sum(matching), fault, document)
 
 
-def _ask(address: str, row: Row) -> Any:
-    """Return what the server answers to ``row``, asked alone as its users ask."""
+def _predict(address: str, row: Row) -> Any:
+    """Return the server's prediction for ``row``, sent as a request of its own."""
     body = {"texts": [row.text]} if row.text else {"pictures": [row.picture]}
     return trial_server.ask(f"{address}/predict", body)["answers"][0]
 
 
-def _is_alike(answer: Any, row: Row, expected: Expected, model: Model) -> bool:
-    """Return whether scores, or sure boxes, are as recorded. (Where boxes lie, the server compared when it started.)"""
+def _matches(prediction: Any, row: Row, expected: Expected, model: Model) -> bool:
+    """Return whether scores, or confident boxes, are as recorded. (The server compares box positions at startup.)"""
     labels = model.signature.labels
-    if "scores" in answer:
-        due = dict(zip(labels, row.scores, strict=True))
-        return all(abs(answer["scores"][label] - score) <= TOLERANCE for label, score in due.items())
-    sure = [(labels[place], score) for place, score in zip(row.labels, row.scores, strict=True)]
-    found = [(box["label"], box["score"]) for box in answer["boxes"]]
+    if "scores" in prediction:
+        recorded = dict(zip(labels, row.scores, strict=True))
+        return all(abs(prediction["scores"][label] - score) <= TOLERANCE for label, score in recorded.items())
+    boxes = [(labels[index], score) for index, score in zip(row.labels, row.scores, strict=True)]
+    found = [(box["label"], box["score"]) for box in prediction["boxes"]]
     return all(
         any(label == other and abs(score - near) <= TOLERANCE for other, near in found)
-        for label, score in sure
+        for label, score in boxes
         if score >= expected.threshold + TOLERANCE
     )

@@ -1,4 +1,4 @@
-"""Decision: whether a version may become what serves. No service is asked here; all that counts is in a ``Push``."""
+"""Decide whether a version may serve, from the facts in a ``PromotionRequest`` alone: no service is called here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,74 +7,84 @@ from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
 from toolchain.services.ledger import SHOWN_DIGITS, Entry
 
-PROMOTE, TRY, SHADOW, KEEP, REFUSE = "promote", "try", "shadow", "keep", "refuse"
-BACK = "back"  # what becomes of TRY when something spoke against the canary
+PROMOTE, START_CANARY, SHADOW, KEEP, REJECT = "promote", "start_canary", "shadow", "keep", "reject"
+CANARY_REJECTED = "canary_rejected"  # replaces START_CANARY when a canary fails its tests
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate said of a version."""
+    """The gate's verdict on a version."""
 
-    safe: bool
-    told: str  # in words: "winner on avx2 (accuracy 0.9100, …)", "refused on …", "not gated"
+    accurate: bool
+    summary: str  # "winner on avx2 (accuracy 0.9100, …)", "rejected on …", "not gated"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Push:
-    """A version that someone wants to serve, and what is known of it."""
+class PromotionRequest:
+    """A version to promote, and the facts that the decision needs."""
 
     number: str
     digest: str
     verdict: Verdict
-    older: bool  # registered before what serves
+    older: bool  # whether it was registered before the serving version
     serving: Entry | None  # None: nothing was promoted yet
-    force: bool  # with a reason
-    check: Check | None = None  # None: no server was started yet, for what needs none to be decided
-    percent: float = 0.0  # of requests that it gets as a canary at first, 0 to promote it at once
-    shadow: bool = False  # whether it shall only be compared with what serves
-    canary: Entry | None = None  # what is on trial now
-    forbidden: str = ""  # what keeps it from serving until a person has approved it
-    api: Api = field(default_factory=Api)  # beside that of what serves
+    force: bool  # given with a reason
+    check: Check | None = None  # None: no server was started yet, for decisions that need none
+    percent: float = 0.0  # initial share of requests as a canary; 0 promotes at once
+    shadow: bool = False  # whether to only compare it with the serving version
+    canary: Entry | None = None  # the current canary
+    blocked: str = ""  # why approval is missing, "" when it is not needed or was given
+    api: Api = field(default_factory=Api)  # compared with that of the serving version
 
 
 @dataclass(frozen=True)
 class Decision:
-    action: str  # PROMOTE, TRY (as a canary), SHADOW, KEEP (it serves already) or REFUSE
-    why: str  # a clause
-    overrode: str = ""  # what spoke against it and was overridden by force
+    action: str  # PROMOTE, START_CANARY, SHADOW, KEEP (it is serving already) or REJECT
+    reason: str  # a clause
+    overrode: str = ""  # the objections that force overrode
 
 
-def decide(push: Push) -> Decision:
-    """Return what is to be done. Force overrides objections, never a server that fails or a person's word."""
-    if push.serving and push.serving.digest == push.digest:
-        return Decision(KEEP, f"digest {push.digest[:SHOWN_DIGITS]} serves already, as version {push.serving.version}")
-    if push.check and push.check.fault:
-        return Decision(REFUSE, f"a server with it fails: {push.check.fault}")
-    if push.forbidden:
-        return Decision(REFUSE, push.forbidden)
-    if push.shadow and push.serving is None:
-        return Decision(REFUSE, "nothing serves yet that its answers could be compared with: promote one first")
-    if push.shadow and push.canary and push.canary.digest == push.digest:
-        return Decision(REFUSE, "it is on trial as a canary, which is compared already (to end that: rollback)")
-    objections = "; ".join(_objections(push))
-    if objections and not push.force:
-        return Decision(REFUSE, f"{objections}. To promote it all the same: --force --reason REASON")
-    if push.serving and push.shadow:
-        return Decision(SHADOW, f"beside version {push.serving.version}", objections)
-    if push.serving and 0 < push.percent < 100:
-        return Decision(TRY, f"beside version {push.serving.version}", objections)
-    return Decision(PROMOTE, f"after version {push.serving.version}" if push.serving else "the first", objections)
+def decide(request: PromotionRequest) -> Decision:
+    """Return the action to take. Force overrides objections, but not a failing server or a missing approval."""
+    serving = request.serving
+    if serving and serving.digest == request.digest:
+        return Decision(
+            KEEP, f"digest {request.digest[:SHOWN_DIGITS]} is serving already, as version {serving.version}"
+        )
+    if obstacle := _obstacle(request):
+        return Decision(REJECT, obstacle)
+    objections = "; ".join(_objections(request))
+    if objections and not request.force:
+        return Decision(REJECT, f"{objections}. To promote it anyway: --force --reason REASON")
+    if serving and request.shadow:
+        return Decision(SHADOW, f"beside version {serving.version}", objections)
+    if serving and 0 < request.percent < 100:
+        return Decision(START_CANARY, f"beside version {serving.version}", objections)
+    return Decision(PROMOTE, f"replaces version {serving.version}" if serving else "first version", objections)
 
 
-def _objections(push: Push) -> Iterator[str]:
-    if not push.verdict.safe:
-        told = push.verdict.told
-        yield "it was not gated" if told == "not gated" else f"the gate refused it: {told}"
-    if push.older and push.serving:
-        yield f"it is older than version {push.serving.version}, which serves (to go back: rollback)"
-    if push.canary and push.canary.digest != push.digest:
-        yield f"version {push.canary.version} is on trial as a canary (to end that: rollback)"
-    if push.check and not push.check.rows:
-        yield "no answers were recorded with it, so nothing shows that it answers as it was measured"
-    if push.api.objection:
-        yield push.api.objection
+def _obstacle(request: PromotionRequest) -> str:
+    """Return what rules out a promotion, forced or not, "" for nothing."""
+    if request.check and request.check.fault:
+        return f"the server check failed: {request.check.fault}"
+    if request.blocked:
+        return request.blocked
+    if request.shadow and request.serving is None:
+        return "no version is serving that a shadow could be compared with: promote one first"
+    if request.shadow and request.canary and request.canary.digest == request.digest:
+        return "it is a canary already, which is compared too (to end the canary: rollback)"
+    return ""
+
+
+def _objections(request: PromotionRequest) -> Iterator[str]:
+    if not request.verdict.accurate:
+        summary = request.verdict.summary
+        yield "it was not gated" if summary == "not gated" else f"the gate rejected it: {summary}"
+    if request.older and request.serving:
+        yield f"it is older than the serving version {request.serving.version} (to go back: rollback)"
+    if request.canary and request.canary.digest != request.digest:
+        yield f"version {request.canary.version} is a canary now (to end it: rollback)"
+    if request.check and not request.check.rows:
+        yield "no expected predictions were recorded with it, so its server cannot be checked"
+    if request.api.objection:
+        yield request.api.objection

@@ -1,4 +1,4 @@
-"""The process that watches a canary: the signals that it receives, and the heartbeat that it publishes."""
+"""The promote process of a canary: it collects signals and publishes heartbeats."""
 
 import signal
 import threading
@@ -9,26 +9,26 @@ from types import FrameType
 from toolchain.errors import ToolchainError
 from toolchain.progress import say
 
-NAP_SECONDS = 0.2  # until a signal is noticed
-BEAT_SECONDS = 10.0  # between two heartbeats: servers wait for six of them
+SIGNAL_POLL_S = 0.2  # between two checks for a signal
+HEARTBEAT_INTERVAL_S = 10.0  # servers wait for six of them
 
 
 @contextmanager
-def noted(signals: list[int]) -> Iterator[None]:
-    """Note SIGINT and SIGTERM in ``signals`` while the block lasts; from the second on they interrupt as usual.
+def collect_signals(signals: list[int]) -> Iterator[None]:
+    """Append SIGINT and SIGTERM to ``signals`` inside the block; from the second on they interrupt as usual.
 
-    An exception at any place could come between an entry and the knowledge of it, or get lost where Python ignores it.
+    An exception raised by a handler could come between a ledger entry and the knowledge of it.
     """
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def collect(number: int, frame: FrameType | None) -> None:
         if signals:
             raise KeyboardInterrupt
         signals.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # the only one that signals come to
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, collect) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -37,8 +37,8 @@ def noted(signals: list[int]) -> Iterator[None]:
 
 
 @contextmanager
-def beating(beat: Callable[[], object]) -> Iterator[None]:
-    """Call ``beat`` again and again while the block lasts: in a thread, since storage that is away lets it wait."""
+def send_heartbeats(beat: Callable[[], object]) -> Iterator[None]:
+    """Call ``beat`` at intervals inside the block, in a thread, since unreachable storage may block it."""
     ended = threading.Event()
 
     def work() -> None:
@@ -46,8 +46,8 @@ def beating(beat: Callable[[], object]) -> Iterator[None]:
             try:
                 beat()
             except ToolchainError as error:
-                say(f"servers may not hear that the canary is watched: {error}")
-            if ended.wait(BEAT_SECONDS):
+                say(f"the canary's heartbeat was not published: {error}")
+            if ended.wait(HEARTBEAT_INTERVAL_S):
                 return
 
     thread = threading.Thread(target=work, name="heartbeat", daemon=True)
@@ -56,4 +56,4 @@ def beating(beat: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(NAP_SECONDS)
+        thread.join(SIGNAL_POLL_S)

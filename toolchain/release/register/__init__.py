@@ -235,16 +235,16 @@ def _origin_tags(variant: Model, finished: Finished, config: Config) -> dict[str
 
 def _verdict_tags(figures: Mapping[str, Any], kind: str) -> dict[str, str]:
     """Return what the last verdict says of a version, and the same under the kind of processor that it holds for."""
-    said = {name: str(figures[name]).lower() for name in ("safe", "faster")}
-    said |= {name: f"{figures[name]:.4f}" for name in ("ratio", "accuracy", "agreement")}
-    said |= {registry.TAG_REJECTION: "" if figures["safe"] else str(figures["reasons"][0])[:REASON_CHARACTERS]}
+    said = {name: str(figures[name]).lower() for name in ("accurate", "faster")}
+    said |= {name: f"{figures[name]:.4f}" for name in ("speedup", "accuracy", "agreement")}
+    said |= {registry.TAG_REJECTION: "" if figures["accurate"] else str(figures["reasons"][0])[:REASON_CHARACTERS]}
     return {**said, "processor": kind, **{f"{name}.{kind}": value for name, value in said.items()}}
 
 
 def _elsewhere_tags(name: str, report: Mapping[str, Any]) -> dict[str, str]:
     """Return what trying the variant ``name`` on another architecture found; {} where it was not tried."""
     architecture, tried = report["architecture"]["architecture"], report["architecture"]["variants"].get(name)
-    return {f"parity.{architecture}": tried["told"]} if tried else {}
+    return {f"parity.{architecture}": tried["summary"]} if tried else {}
 
 
 def _description(variant: Model, config: Config) -> str:
@@ -258,7 +258,7 @@ def _aliases(finished: Finished) -> list[str]:
 
 def _headline(finished: Finished) -> dict[str, float]:
     """Return the figures by which pipeline runs are compared in MLflow: of each variant, and of the winner."""
-    wanted = ("accuracy", "worst_class_accuracy", "agreement", "p50_ms", "p95_ms", "size_bytes", "ratio")
+    wanted = ("accuracy", "worst_class_accuracy", "agreement", "p50_ms", "p95_ms", "size_bytes", "speedup")
     winner = finished.figures[finished.verdict.data["winner"]]
     told = {f"winner.{key}": float(winner[key]) for key in wanted}
     for name, entry in finished.figures.items():

@@ -18,7 +18,15 @@ from toolchain.release.report.cost import Prices, cost_of
 from toolchain.release.report.page import render
 
 Data = Mapping[str, Any]  # what a measurement holds, or a part of it
-ELSEWHERE = ("architecture", "by", "why_not", "processor", "versions", "tolerance", "variants")  # of that measurement
+ELSEWHERE = (
+    "architecture",
+    "runner",
+    "skip_reason",
+    "processor",
+    "versions",
+    "tolerance",
+    "variants",
+)  # of that measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +51,7 @@ class Result:
     winner: str
     variants: int
     accuracy: float  # of the winner, 0..1
-    ratio: float  # of the winner: times as fast as the reference
+    speedup: float  # of the winner: times as fast as the reference
     cpu_seconds: float  # of all steps up to here
     gpu_seconds: float
     size_bytes: int  # of report.html
@@ -144,10 +152,10 @@ def _variant(judged: Data, found: Findings) -> dict[str, Any]:
         "p95_ms": timed["p95_ms"],
         "size_bytes": quick["size_bytes"],
         "sparsity": quick["sparsity"],
-        "ratio": timed["ratio"]["value"],
-        "ratio_low": timed["ratio"]["low"],
-        "ratio_high": timed["ratio"]["high"],
-        "safe": judged["safe"],
+        "speedup": timed["speedup"]["value"],
+        "speedup_low": timed["speedup"]["low"],
+        "speedup_high": timed["speedup"]["high"],
+        "accurate": judged["accurate"],
         "faster": judged["faster"],
         "reasons": judged["reasons"],
     }
@@ -171,7 +179,7 @@ def _result(content: Data, size_bytes: int) -> Result:
         winner=winner["name"],
         variants=len(content["variants"]),
         accuracy=winner["accuracy"],
-        ratio=winner["ratio"],
+        speedup=winner["speedup"],
         cpu_seconds=content["cost"]["cpu_seconds"],
         gpu_seconds=content["cost"]["gpu_seconds"],
         size_bytes=size_bytes,

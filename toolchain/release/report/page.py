@@ -87,7 +87,7 @@ def _pictures(content: Data, found: "Findings") -> dict[str, str]:
     measured = found.accuracy.data["variants"]
     names = list(dict.fromkeys([content["verdict"]["winner"], REFERENCE]))
     drawn = _tradeoff(found)
-    labels = found.accuracy.data["confused"]
+    labels = found.accuracy.data["confusion_labels"]
     if len(labels) <= CONFUSION_LABELS:
         drawn |= {
             f"confusion_{place}": pictures.confusion(measured[name]["confusion"], labels, name)
@@ -118,8 +118,8 @@ def _tradeoff(found: "Findings") -> dict[str, str]:
         name = judged["name"]
         right, quick = measured[name]["accuracy"], timed[name]["scenarios"][scenario]
         selected = verdict["promotable"] and name == verdict["winner"]
-        kind = "winner" if selected else "safe" if judged["safe"] else "refused"
-        fast = sorted((quick["p50_ms"], typical / quick["ratio"]["high"], typical / quick["ratio"]["low"]))
+        kind = "winner" if selected else "accurate" if judged["accurate"] else "refused"
+        fast = sorted((quick["p50_ms"], typical / quick["speedup"]["high"], typical / quick["speedup"]["low"]))
         bounds = (100 * right["low"], 100 * right["high"])
         points.append(Point(name, quick["p50_ms"], (fast[0], fast[-1]), 100 * right["value"], bounds, kind))
     least = 100 * (measured[REFERENCE]["accuracy"]["value"] - thresholds["accuracy_drop"])

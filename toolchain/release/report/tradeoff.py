@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Box = tuple[float, float, float, float]  # left, low, right, high
-MARKS = {"winner": ("*", 14.0, ACCENT), "safe": ("o", 7.0, INK), "refused": ("X", 8.0, WARN)}  # form, size, colour
+MARKS = {"winner": ("*", 14.0, ACCENT), "accurate": ("o", 7.0, INK), "refused": ("X", 8.0, WARN)}  # form, size, colour
 GAPS = (0.02, 0.06, 0.12, 0.2, 0.3)  # between a point and its name, as shares of the width
 POINTS_SHOWN = 6.0  # of accuracy below the reference: a variant that fails badly must not flatten all the others
 
@@ -25,7 +25,7 @@ class Point:
     fast: tuple[float, float]  # bounds of the milliseconds
     accuracy: float  # per cent
     right: tuple[float, float]  # bounds of the accuracy, per cent
-    kind: str  # "winner", "safe" or "refused"
+    kind: str  # "winner", "accurate" or "refused"
 
 
 def tradeoff(
@@ -35,7 +35,7 @@ def tradeoff(
 
     Args:
         points: The variants, the reference first.
-        least_accuracy: Per cent; the lowest that is safe.
+        least_accuracy: Per cent; the lowest that is accurate.
         most_milliseconds: The longest that counts as faster.
         word: What accuracy is called.
         narrow: For a phone.
@@ -86,7 +86,7 @@ def _name(axes: "Axes", points: Sequence[Point], most_milliseconds: float, narro
     edge = (most_milliseconds - left) / (right - left)
     title = (edge - letter * 16, 1 - line, edge - 0.01, 1.0)
     axes.text(
-        edge - 0.01, 0.985, "safe and faster", transform=axes.transAxes, color=MUTED, va="top", ha="right", size=8
+        edge - 0.01, 0.985, "accurate and faster", transform=axes.transAxes, color=MUTED, va="top", ha="right", size=8
     )
     taken.append(title)
     for point in sorted(points, key=lambda point: (point.kind != "winner", point.milliseconds)):
@@ -141,7 +141,7 @@ def _meet(one: Box, other: Box) -> bool:
 def _explain_marks(figure: "Figure", kinds: set[str]) -> None:
     from matplotlib.lines import Line2D
 
-    words = {"winner": "the winner", "safe": "safe", "refused": "refused"}
+    words = {"winner": "the winner", "accurate": "accurate", "refused": "refused"}
     handles = []
     for kind in (kind for kind in words if kind in kinds):
         marker, size, colour = MARKS[kind]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.toolchain.serve.conftest import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ServiceError
-from toolchain.release.promote.figures import Figures, Seen
+from toolchain.release.promote.server_metrics import ServerMetrics, VersionCounts
 from toolchain.serve.exposition import Exposition
 from toolchain.serve.metrics import Metrics
 
@@ -31,39 +31,39 @@ def metrics(model: Model, version: str, row_seconds: float = 0.002, name: str = 
 
 
 def test_requests_are_counted_by_whose_fault_it_was_when_they_failed(words: Model):
-    figures, canary = Figures("words"), metrics(words, "2")
-    figures.look({"a": text(1, canary)}, "2")
+    scraped, canary = ServerMetrics("words"), metrics(words, "2")
+    scraped.update({"a": text(1, canary)}, "2")
     for status in (200, 200, 400, 422, 404, 499, 500, 503, 504, 429):
         canary.request("/predict", status, 0.01)
     canary.request("/v2/models/{name}/infer", 200, 0.01)
     canary.request("/inference.GRPCInferenceService/ModelInfer", 200, 0.01)
     for route in ("/readyz", "/metrics", "/docs", "/v2/models/{name}", "none"):
         canary.request(route, 500, 0.01)
-    figures.look({"a": text(1, canary)}, "2")
-    seen = figures.of("2")
-    assert (seen.asked, seen.failed, seen.timed) == (12, 4, 4), "what was not answered is not timed"
-    assert figures.of("1") == Seen()
+    scraped.update({"a": text(1, canary)}, "2")
+    seen = scraped.counts("2")
+    assert (seen.requests, seen.failed, seen.timed) == (12, 4, 4), "what was not answered is not timed"
+    assert scraped.counts("1") == VersionCounts()
 
 
 def test_rows_that_were_compared_are_counted(words: Model):
-    figures, canary, shadow = Figures("words"), metrics(words, "2"), metrics(words, "3")
-    figures.look({"a": text(1, canary, shadow)}, "2")
+    scraped, canary, shadow = ServerMetrics("words"), metrics(words, "2"), metrics(words, "3")
+    scraped.update({"a": text(1, canary, shadow)}, "2")
     canary.compared("canary", alike=7, differing=3)
     shadow.compared("shadow", alike=1, differing=9)
-    figures.look({"a": text(1, canary, shadow)}, "2")
-    assert (figures.of("2").compared, figures.of("2").otherwise) == (10, 3)
-    assert figures.of("3").compared == 0
+    scraped.update({"a": text(1, canary, shadow)}, "2")
+    assert (scraped.counts("2").compared, scraped.counts("2").differing) == (10, 3)
+    assert scraped.counts("3").compared == 0
 
 
 def test_what_was_counted_before_watching_belongs_to_nobody(words: Model):
-    figures, stable = Figures("words"), metrics(words, "1")
+    scraped, stable = ServerMetrics("words"), metrics(words, "1")
     for _ in range(50):
         stable.request("/predict", 200, 0.01)
-    figures.look({"a": text(1, stable)}, "2")
-    assert figures.of("1") == Seen()
+    scraped.update({"a": text(1, stable)}, "2")
+    assert scraped.counts("1") == VersionCounts()
     stable.request("/predict", 200, 0.01)
-    figures.look({"a": text(1, stable)}, "2")
-    assert figures.of("1").asked == 1
+    scraped.update({"a": text(1, stable)}, "2")
+    assert scraped.counts("1").requests == 1
 
 
 def asked(model: Model, version: str, requests: int) -> Metrics:
@@ -75,60 +75,60 @@ def asked(model: Model, version: str, requests: int) -> Metrics:
 
 @pytest.mark.parametrize("later", [3, 30])
 def test_a_server_that_started_again_counts_from_nothing(later: int, words: Model):
-    figures = Figures("words")
-    figures.look({"a": text(1, asked(words, "2", 4))}, "2")
-    figures.look({"a": text(1, asked(words, "2", 10))}, "2")
-    figures.look({"a": text(2, asked(words, "2", later))}, "2")
-    assert figures.of("2").asked == 6 + later
-    figures.look({"a": text(2, asked(words, "2", later + 1))}, "2")
-    assert figures.of("2").asked == 7 + later
+    scraped = ServerMetrics("words")
+    scraped.update({"a": text(1, asked(words, "2", 4))}, "2")
+    scraped.update({"a": text(1, asked(words, "2", 10))}, "2")
+    scraped.update({"a": text(2, asked(words, "2", later))}, "2")
+    assert scraped.counts("2").requests == 6 + later
+    scraped.update({"a": text(2, asked(words, "2", later + 1))}, "2")
+    assert scraped.counts("2").requests == 7 + later
 
 
 def test_a_version_that_went_and_came_again_in_one_process_counts_from_nothing(words: Model):
-    figures = Figures("words")
-    figures.look({"a": text(1, asked(words, "1", 1))}, "2")
-    figures.look({"a": text(1, asked(words, "1", 1), asked(words, "2", 5))}, "2")
-    figures.look({"a": text(1, asked(words, "1", 1))}, "2")
-    figures.look({"a": text(1, asked(words, "1", 1), asked(words, "2", 8))}, "2")
-    assert (figures.of("2").asked, figures.of("1").asked) == (13, 0)
+    scraped = ServerMetrics("words")
+    scraped.update({"a": text(1, asked(words, "1", 1))}, "2")
+    scraped.update({"a": text(1, asked(words, "1", 1), asked(words, "2", 5))}, "2")
+    scraped.update({"a": text(1, asked(words, "1", 1))}, "2")
+    scraped.update({"a": text(1, asked(words, "1", 1), asked(words, "2", 8))}, "2")
+    assert (scraped.counts("2").requests, scraped.counts("1").requests) == (13, 0)
 
 
 def test_servers_are_summed_and_one_that_goes_takes_nothing_back(words: Model):
-    figures = Figures("words")
-    figures.look({name: text(1, asked(words, "2", 0)) for name in "ab"}, "2")
-    figures.look({name: text(1, asked(words, "2", 5)) for name in "ab"}, "2")
-    figures.look({"a": text(1, asked(words, "2", 7)), "c": text(9, asked(words, "2", 100))}, "2")
-    assert figures.of("2").asked == 12, "a server that comes later is counted from when it was first seen"
-    figures.look({"c": text(9, asked(words, "2", 103))}, "2")
-    assert figures.of("2").asked == 15
+    scraped = ServerMetrics("words")
+    scraped.update({name: text(1, asked(words, "2", 0)) for name in "ab"}, "2")
+    scraped.update({name: text(1, asked(words, "2", 5)) for name in "ab"}, "2")
+    scraped.update({"a": text(1, asked(words, "2", 7)), "c": text(9, asked(words, "2", 100))}, "2")
+    assert scraped.counts("2").requests == 12, "a server that comes later is counted from when it was first seen"
+    scraped.update({"c": text(9, asked(words, "2", 103))}, "2")
+    assert scraped.counts("2").requests == 15
 
 
 def test_slow_requests_are_counted_although_each_server_has_its_own_buckets(words: Model):
-    figures = Figures("words")
+    scraped = ServerMetrics("words")
     quick, slow = metrics(words, "2", row_seconds=0.002), metrics(words, "2", row_seconds=0.02)
-    figures.look({"a": text(1, quick), "b": text(1, slow)}, "2")
+    scraped.update({"a": text(1, quick), "b": text(1, slow)}, "2")
     for seconds in (0.004, 0.004, 0.04):
         quick.request("/predict", 200, seconds)
     for seconds in (0.04, 0.04, 0.4):
         slow.request("/predict", 200, seconds)
-    figures.look({"a": text(1, quick), "b": text(1, slow)}, "2")
-    seen = figures.of("2")
+    scraped.update({"a": text(1, quick), "b": text(1, slow)}, "2")
+    seen = scraped.counts("2")
     assert (seen.slower(0.005), seen.slower(0.05), seen.slower(1), seen.slower(inf)) == (4, 1, 0, 0)
 
 
 def test_what_came_since_an_earlier_look_is_told_by_each_bound(words: Model):
-    figures, made = Figures("words"), metrics(words, "2")
-    figures.look({"a": text(1, made)}, "2")
+    scraped, made = ServerMetrics("words"), metrics(words, "2")
+    scraped.update({"a": text(1, made)}, "2")
     for seconds in (0.004, 0.04):
         made.request("/predict", 200, seconds)
-    figures.look({"a": text(1, made)}, "2")
-    before = figures.of("2")
+    scraped.update({"a": text(1, made)}, "2")
+    before = scraped.counts("2")
     for seconds in (0.004, 0.004, 0.04):
         made.request("/predict", 200, seconds)
-    figures.look({"a": text(1, made)}, "2")
-    seen = figures.of("2").since(before)
-    assert (seen.asked, seen.timed, seen.slower(0.005), seen.slower(0.05)) == (3, 3, 1, 0)
-    assert figures.of("2").since(Seen()) == figures.of("2")
+    scraped.update({"a": text(1, made)}, "2")
+    seen = scraped.counts("2").since(before)
+    assert (seen.requests, seen.timed, seen.slower(0.005), seen.slower(0.05)) == (3, 3, 1, 0)
+    assert scraped.counts("2").since(VersionCounts()) == scraped.counts("2")
 
 
 def plain(began: int, counts: dict[str, int]) -> str:
@@ -146,41 +146,41 @@ events = st.lists(
 @given(events)
 def test_no_request_is_lost_or_counted_twice_whatever_starts_again(steps: list[tuple[str, str, int, bool]]):
     servers = {name: (0, {"1": 5, "2": 0}) for name in "abc"}
-    figures, due = Figures("words"), {"1": 0, "2": 0}
-    figures.look({name: plain(*server) for name, server in servers.items()}, "2")
+    scraped, due = ServerMetrics("words"), {"1": 0, "2": 0}
+    scraped.update({name: plain(*server) for name, server in servers.items()}, "2")
     for name, version, requests, restarts in steps:
         began, counts = servers[name]
         if restarts:
             began, counts = began + 1, {"1": 0, "2": 0}
         servers[name] = began, {**counts, version: counts[version] + requests}
         due[version] += requests
-        figures.look({name: plain(*server) for name, server in servers.items()}, "2")
-    assert {version: figures.of(version).asked for version in "12"} == due
+        scraped.update({name: plain(*server) for name, server in servers.items()}, "2")
+    assert {version: scraped.counts(version).requests for version in "12"} == due
 
 
 def test_the_bound_is_the_least_that_nearly_all_keep_and_one_that_both_versions_have():
-    stable = Seen(timed=100, within={0.1: 50, 0.2: 95, 0.3: 99, inf: 100})
-    assert stable.bound_of(0.95, {0.1: 1, 0.2: 1, inf: 1}) == 0.2
-    assert stable.bound_of(0.95, {0.3: 1, inf: 1}) == 0.3
-    assert stable.bound_of(0.995, {0.3: 1, inf: 1}) == inf
-    assert Seen().bound_of(0.95, {0.1: 1}) == inf
+    stable = VersionCounts(timed=100, buckets={0.1: 50, 0.2: 95, 0.3: 99, inf: 100})
+    assert stable.latency_bound(0.95, {0.1: 1, 0.2: 1, inf: 1}) == 0.2
+    assert stable.latency_bound(0.95, {0.3: 1, inf: 1}) == 0.3
+    assert stable.latency_bound(0.995, {0.3: 1, inf: 1}) == inf
+    assert VersionCounts().latency_bound(0.95, {0.1: 1}) == inf
 
 
 def test_a_server_says_what_the_canary_gets_and_what_it_refuses(words: Model):
-    figures, stable, canary = Figures("words"), metrics(words, "1"), metrics(words, "2")
+    scraped, stable, canary = ServerMetrics("words"), metrics(words, "1"), metrics(words, "2")
     stable.role("stable", 75)
     canary.role("canary", 25)
     other = metrics(words, "2", name="others")
     other.role("canary", 99)
-    figures.look({"a": text(1, stable, canary, other), "b": text(1, stable)}, "2")
-    assert {name: state.percent for name, state in figures.states.items()} == {"a": 25, "b": 0}
-    assert figures.states["a"].refused == ()
+    scraped.update({"a": text(1, stable, canary, other), "b": text(1, stable)}, "2")
+    assert {name: state.percent for name, state in scraped.states.items()} == {"a": 25, "b": 0}
+    assert scraped.states["a"].refused == ()
     exposition = Exposition("words")
     exposition.refused({"2": "unfit"})
-    figures.look({"a": exposition.text([stable]).decode()}, "2")
-    assert figures.states["a"].refused == ("unfit",)
+    scraped.update({"a": exposition.text([stable]).decode()}, "2")
+    assert scraped.states["a"].refused == ("unfit",)
 
 
 def test_what_is_no_text_of_a_server_is_said():
-    with pytest.raises(ServiceError, match="b is no model server of ours"):
-        Figures("words").look({"b": "<html>\nhello there, you"}, "2")
+    with pytest.raises(ServiceError, match="b is not a model server"):
+        ServerMetrics("words").update({"b": "<html>\nhello there, you"}, "2")

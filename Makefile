@@ -84,8 +84,8 @@ mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 \
 		--allowed-hosts localhost:5000,127.0.0.1:5000 --workers 1
 
-monitor: $(READY)  ## Watch running model servers, with dashboards and alerts (Ctrl-C ends it): SERVERS="127.0.0.1:8080 ...", PROMETHEUS_PORT=9090, GRAFANA_PORT=3000
-	@$(PY) -m pipelines.engine.monitor $$SERVERS $(if $(PROMETHEUS_PORT),--port "$(PROMETHEUS_PORT)") $(if $(GRAFANA_PORT),--grafana-port "$(GRAFANA_PORT)")
+monitor: $(READY)  ## Monitor model servers and runs with Prometheus (Ctrl-C stops it): SERVERS="127.0.0.1:8080 ...", PROMETHEUS_PORT=9090
+	@$(PY) -m pipelines.engine.monitor $$SERVERS $(if $(PROMETHEUS_PORT),--port "$(PROMETHEUS_PORT)")
 
 report: $(READY)  ## Print where the last report is (or that of RUN=), and open it where there is a desktop
 	@$(PY) -m pipelines report $(RUN)

@@ -25,9 +25,10 @@ import numpy as np
 import pytest
 import yaml
 
-from monitoring.draw import ask, expand, main
 from pipelines.engine import runs
+from pipelines.engine.doctor import is_answering
 from pipelines.engine.runs import StepRecord, new_run, only_run
+from tests.support.prometheus import expand, get
 from tests.toolchain.serve.conftest import (
     brightness,
     picture,
@@ -242,11 +243,11 @@ def server(*words: str) -> Iterator[int]:
 @contextmanager
 def monitor(folder: Path, ports: list[int]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     port = free_port()
-    words = [*(f"127.0.0.1:{one}" for one in ports), "--port", str(port), "--grafana-port", str(free_port())]
-    with started("pipelines.engine.monitor", *words, "--every", "1", TOOLCHAIN_RUNS=str(folder / "runs")) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("watching") for line in process.stdout), "it did not start"
-        yield process, f"http://127.0.0.1:{port}"
+    argv = [*(f"127.0.0.1:{one}" for one in ports), "--port", str(port), "--scrape-interval", "1"]
+    address = f"http://127.0.0.1:{port}"
+    with started("pipelines.engine.monitor", *argv, TOOLCHAIN_RUNS=str(folder / "runs")) as process:
+        until(lambda: is_answering(f"{address}/-/ready"))
+        yield process, address
 
 
 def free_port() -> int:
@@ -281,7 +282,7 @@ def post(port: int, body: bytes, kind: str) -> None:
 def instant(watched: Watched, query: str) -> list[float]:
     """Return the values that Prometheus finds for ``query`` now."""
     known = expand(query, WINDOW, SPAN, {"model": ".*", "version": ".*", "pipeline": ".*"})
-    return [float(one["value"][1]) for one in ask(watched.address, "query", query=known)["result"]]
+    return [float(one["value"][1]) for one in get(watched.address, "query", query=known)["result"]]
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -327,7 +328,7 @@ def test_what_the_panels_show_is_what_was_asked(watched: Watched):
     pixels = shown["model-quality: Size of a row, B"].replace("$model", "lights")
     assert until_found(watched, pixels) == [pytest.approx(64, rel=0.2)]  # a row may have run that is not counted yet
     assert until_found(watched, shown["training-runs: Loss, A"]) == [0.3, 0.4]
-    labels = ask(watched.address, "query", query="sum by (label) (toolchain_serving_answers_total)")["result"]
+    labels = get(watched.address, "query", query="sum by (label) (toolchain_serving_answers_total)")["result"]
     assert {one["metric"]["label"] for one in labels} == {"negative", "positive", "dark", "bright"}
 
 
@@ -339,7 +340,7 @@ def test_the_canary_is_shown_beside_the_stable_version(watched: Watched):
     def by(label: str, query: str) -> dict[str, float]:
         until_found(watched, query)
         known = expand(query, WINDOW, SPAN, {"model": "reviews"})
-        found = ask(watched.address, "query", query=known)["result"]
+        found = get(watched.address, "query", query=known)["result"]
         return {one["metric"].get(label, ""): float(one["value"][1]) for one in found}
 
     shares = by("role", shown["canary: Share of requests, as decided, A"])
@@ -365,7 +366,7 @@ def test_variables_and_annotations_find_what_they_offer(name: str, watched: Watc
     offered = {"model": ["lights", "reviews"], "version": ["1", "2", "3", "4"], "pipeline": ["films"]}
     for variable in BOARDS[name]["templating"]["list"][1:]:
         selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr]
-        found = ask(watched.address, f"label/{label}/values", **{"match[]": selector.replace("$model", ".*")})
+        found = get(watched.address, f"label/{label}/values", **{"match[]": selector.replace("$model", ".*")})
         assert found == offered[variable["name"]]
     for annotation in BOARDS[name]["annotations"]["list"]:
         assert instant(watched, annotation["expr"]) == []  # it evaluates; no server started anew
@@ -377,7 +378,7 @@ def test_every_rule_evaluates_every_record_has_data_and_no_alert_fires(watched: 
         if "record" in rule:
             until_found(watched, rule["record"])
         instant(watched, rule.get("expr"))
-    found = [rule for group in ask(watched.address, "rules")["groups"] for rule in group["rules"]]
+    found = [rule for group in get(watched.address, "rules")["groups"] for rule in group["rules"]]
     assert len(found) == len(RULES)
     assert {(rule["name"], rule["health"], rule.get("lastError")) for rule in found} == {
         (rule.get("record") or rule.get("alert"), "ok", None) for rule in RULES
@@ -386,33 +387,16 @@ def test_every_rule_evaluates_every_record_has_data_and_no_alert_fires(watched: 
 
 
 @needs_prometheus
-@pytest.mark.parametrize("model", [".*", "a model of which there is nothing"])
-@pytest.mark.parametrize("name", BOARDS)
-def test_a_dashboard_is_drawn_without_grafana(name: str, model: str, watched: Watched, tmp_path: Path):
-    output = tmp_path / f"{name}.png"
-    words = [name, "--prometheus", watched.address, "--model", model, "--minutes", "1", "-o", str(output)]
-    assert main(words) == 0
-    assert output.read_bytes().startswith(b"\x89PNG")
-
-
-def test_to_draw_without_prometheus_is_refused_in_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    address = f"http://127.0.0.1:{free_port()}"
-    assert main(["service", "--prometheus", address, "-o", str(tmp_path / "nothing.png")]) == 1
-    assert f"Prometheus at {address} does not answer" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-@needs_prometheus
-def test_ctrl_c_ends_prometheus_too(watched: Watched):
-    """The last test of this file: nothing is watched after it."""
+def test_ctrl_c_stops_prometheus_too(watched: Watched):
+    """The last test of this file: nothing is monitored after it."""
     with urlopen(watched.address, timeout=MOST_SECONDS) as page:
         assert "Alerts" in page.read().decode()
     watched.process.send_signal(signal.SIGINT)
     assert watched.process.stdout is not None
-    said = watched.process.stdout.read()
+    printed = watched.process.stdout.read()
     watched.process.wait(MOST_SECONDS)
     assert watched.process.returncode == 0
-    assert said.rstrip().endswith("ended")
-    assert f"  {watched.address} " in said
+    assert printed.rstrip().endswith("stopped")
+    assert f"  {watched.address} " in printed
     with pytest.raises(OSError, match="refused"):
         urlopen(f"{watched.address}/-/ready", timeout=5)

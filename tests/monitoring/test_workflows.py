@@ -8,7 +8,7 @@ from shutil import which
 import pytest
 import yaml
 
-from monitoring.draw import expand
+from tests.support.prometheus import expand
 
 ROOT = Path(__file__).parents[2]
 BOARD = json.loads((ROOT / "monitoring" / "grafana" / "dashboards" / "workflows.json").read_text(encoding="utf-8"))

@@ -60,7 +60,7 @@ images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=,
 		$(if $(PLATFORMS),--platforms "$(PLATFORMS)")
 
 arm64: $(READY)  ## Make an emulated arm64 Python in .venv-arm64, in which runs try their winner; on Debian
-	@$(PY) -m pipelines.engine.arm64
+	@$(PY) -m cli.setup.arm64
 
 torchserve: $(READY)  ## Make .venv-torchserve, in which archives for TorchServe are tried; needs Java 11 or newer
 	@$(PY) -m venv .venv-torchserve
@@ -68,7 +68,7 @@ torchserve: $(READY)  ## Make .venv-torchserve, in which archives for TorchServe
 	@$(PY) $(PACKAGES) > "$$(.venv-torchserve/bin/python $(PACKAGES))/beside.pth"  # searched behind its own
 
 deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=, FORCE=1 over changes by hand
-	@$(PY) -m pipelines.engine.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)") $(if $(FORCE),--force-conflicts)
+	@$(PY) -m cli.setup.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)") $(if $(FORCE),--force-conflicts)
 
 helm:  ## Build helm 4 into .venv, unless one is on the PATH
 	@helm version --short 2>/dev/null | grep -q '^v4' || $(MAKE) --no-print-directory $(HELM)
@@ -85,7 +85,7 @@ mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.
 		--allowed-hosts localhost:5000,127.0.0.1:5000 --workers 1
 
 monitor: $(READY)  ## Monitor model servers and runs with Prometheus (Ctrl-C stops it): SERVERS="127.0.0.1:8080 ...", PROMETHEUS_PORT=9090
-	@$(PY) -m pipelines.engine.monitor $$SERVERS $(if $(PROMETHEUS_PORT),--port "$(PROMETHEUS_PORT)")
+	@$(PY) -m cli.setup.monitor $$SERVERS $(if $(PROMETHEUS_PORT),--port "$(PROMETHEUS_PORT)")
 
 report: $(READY)  ## Print where the last report is (or that of RUN=), and open it where there is a desktop
 	@$(PY) -m pipelines report $(RUN)
@@ -125,7 +125,7 @@ import os, shlex, sys
 words = [word for pair in shlex.split(os.environ["PARAMS"]) for word in ("-p", pair)]
 engine = ["--engine", os.environ["ENGINE"]] if os.environ["ENGINE"] else []
 extra = shlex.split(os.environ["ARGS"])
-os.execv(sys.executable, [sys.executable, "-m", "pipelines", "submit", os.environ["PIPELINE"], *engine, *words, *extra])
+os.execv(sys.executable, [sys.executable, "-m", "cli", "submit", os.environ["PIPELINE"], *engine, *words, *extra])
 endef
 export SUBMIT
 

@@ -8,8 +8,8 @@ import struct
 import sys
 from pathlib import Path
 
-from toolchain.answering import Answerer
 from toolchain.artifacts.model import open_model
+from toolchain.inference.predictor import Answerer
 
 LENGTH = struct.Struct("<I")  # of a text, in bytes
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import litserve
 
-from toolchain.answering import Answerer
 from toolchain.artifacts.model import open_model
-from toolchain.processor import usable_cores
+from toolchain.hardware.cpu import usable_cores
+from toolchain.inference.predictor import Answerer
 
 
 class Reviews(litserve.LitAPI):

@@ -10,8 +10,8 @@ from mlserver.codecs import NumpyCodec, StringCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 from numpy import stack
 
-from toolchain.answering import Answerer
 from toolchain.artifacts.model import open_model
+from toolchain.inference.predictor import Answerer
 
 
 class Reviews(MLModel):

@@ -10,8 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from toolchain.answering import Answerer
 from toolchain.artifacts.model import open_model
+from toolchain.inference.predictor import Answerer
 
 
 class Request(BaseModel):

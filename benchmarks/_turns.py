@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from toolchain.inference import Feeds, Session
+from toolchain.inference.runtime import Feeds, Session
 
 TOKENS, ROUNDS, WARM = 128, 60, 3
 SMALL_VOCABULARY = 1000  # ids below it are words in every vocabulary; which words they are changes no time

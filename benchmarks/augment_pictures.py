@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain import pictures
+from toolchain import image_decoding
 from toolchain.augment.images.engine import Engine, Group
 from toolchain.augment.images.files import open_file
 from toolchain.augment.images.presets import PRESETS
-from toolchain.processor import describe
+from toolchain.hardware.cpu import describe
 
 SIZE, ROUNDS, WARM = 224, 300, 10
 LARGE_ROUNDS = 60  # of the drone's photograph, which takes longer
@@ -73,7 +73,9 @@ def photographs() -> dict[str, bytes]:
     """Return JPEG files by what they are."""
     small = _folder("sklearn") / "datasets" / "images"
     china, flower = ((small / name).read_bytes() for name in ("china.jpg", "flower.jpg"))
-    usual = {name: _quality(pictures.decode(data, name), 90) for name, data in (("china", china), ("flower", flower))}
+    usual = {
+        name: _quality(image_decoding.decode(data, name), 90) for name, data in (("china", china), ("flower", flower))
+    }
     found = {f"{name}, quality 90": data for name, data in usual.items()}
     found |= {"china, as it is": china, "flower, as it is": flower}
     drone = sorted((_folder("deepforest") / "data").glob("*.JPG"))
@@ -81,7 +83,7 @@ def photographs() -> dict[str, bytes]:
 
 
 def size(data: bytes) -> str:
-    facts = pictures.inspect(data, "it")
+    facts = image_decoding.inspect(data, "it")
     return f"{facts.width} x {facts.height}"
 
 
@@ -96,7 +98,7 @@ def tasks(name: str, data: bytes) -> dict[str, tuple[Task, Task]]:
     steps = plain_steps(engine)
     compose = albumentations.Compose(steps, seed=0)
     to_tensor = albumentations.Compose([*steps, albumentations.Normalize(), tensor_step()], seed=0)
-    pixels = pictures.decode(data, name)
+    pixels = image_decoding.decode(data, name)
     raw = np.frombuffer(data, np.uint8)
     scale, shift = _normalisation()
 

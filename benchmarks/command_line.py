@@ -18,7 +18,7 @@ def main() -> None:
     given = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     given.add_argument("pipeline", nargs="?", default="prepare", help="one that has run before")
     pipeline = given.parse_args().pipeline
-    module = [sys.executable, "-m", "pipelines"]
+    module = [sys.executable, "-m", "cli"]
     timed: dict[str, list[float]] = {"pass": [], "help": []}
     for _ in range(ROUNDS):
         timed["pass"].append(seconds([sys.executable, "-c", "pass"])[0])

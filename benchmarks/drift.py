@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.answering import Answerer, upright_size
 from toolchain.artifacts.dataset import IMAGE, ROW, TEXT, UNSPLIT, open_dataset
 from toolchain.artifacts.profile import Profile, read_profile
 from toolchain.artifacts.variants import open_variants
-from toolchain.descriptors import Vocabulary, describe, describe_answer
+from toolchain.image_decoding import decode, encode
+from toolchain.inference.features import Vocabulary, describe, describe_answer
+from toolchain.inference.predictor import Answerer, upright_size
 from toolchain.monitor.drift import Config
 from toolchain.monitor.drift.comparison import compare
-from toolchain.pictures import decode, encode
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 RATINGS = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"  # inside the archive
@@ -111,12 +111,12 @@ def redrawn(profile: Profile, fresh: Rows, draw: np.random.Generator) -> tuple[P
 def texts(folder: Path, archive: Path | None) -> tuple[Profile, Rows, dict[str, Rows]]:
     """Return the profile of a classifier of movie reviews, fresh reviews, and texts of other domains."""
     from toolchain.data import clean, ingest, split
-    from toolchain.train import transformers
+    from toolchain.train import torch_text
 
     ingest.run(folder / "raw", ingest.Config(source=str(SAMPLES / "movie_reviews.csv.gz")))
     clean.run(folder / "raw", folder / "clean", clean.Config())
     split.run(folder / "clean", folder / "dataset", split.Config(rows=2000))
-    transformers.run(folder / "dataset", folder / "model", transformers.Config(epochs=2, max_tokens=64))
+    torch_text.run(folder / "dataset", folder / "model", torch_text.Config(epochs=2, max_tokens=64))
     profile, answerer = evaluated(folder)
     others = {"goods": cleaned(folder, "goods", SAMPLES / "amazon_reviews.csv.gz")}
     for name, source in SOURCES.items() if archive else ():
@@ -127,13 +127,13 @@ def texts(folder: Path, archive: Path | None) -> tuple[Profile, Rows, dict[str, 
 
 def pictures(folder: Path) -> tuple[Profile, Rows, dict[str, Rows]]:
     """Return the profile of a classifier of digits, fresh digits, and digits that were changed."""
-    from toolchain.data import pictures as taking
+    from toolchain.data import images as taking
     from toolchain.data import split
-    from toolchain.train import vision
+    from toolchain.train import torch_image
 
     taking.run(folder / "clean", taking.Config())
     split.run(folder / "clean", folder / "dataset", split.Config(rows=1000, test=0.2))
-    vision.run(folder / "dataset", folder / "model", vision.Config(epochs=3, batch_rows=32))
+    torch_image.run(folder / "dataset", folder / "model", torch_image.Config(epochs=3, batch_rows=32))
     profile, answerer = evaluated(folder)
     fresh = unseen(folder / "clean", folder / "dataset", IMAGE)
     odd = pick(fresh, ROWS, np.random.default_rng(1))

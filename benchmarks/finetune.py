@@ -24,15 +24,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
-from toolchain import processor
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.data import clean, ingest, split
-from toolchain.inference import pad
-from toolchain.place import joined_place
-from toolchain.rows import Rows
-from toolchain.train.transformers import Config, train
-from toolchain.train.transformers.base import Base, find_base, load_base, quiet
-from toolchain.train.transformers.tokenizer import load_tokenizer, read_tokens
+from toolchain.frameworks.length_batches import pad
+from toolchain.frameworks.torch.device import joined_place
+from toolchain.frameworks.torch.token_dataset import Rows
+from toolchain.hardware import cpu
+from toolchain.train.torch_text import Config, train
+from toolchain.train.torch_text.base import Base, find_base, load_base, quiet
+from toolchain.train.torch_text.tokenizer import load_tokenizer, read_tokens
 
 ROWS, SEEDS, EPOCHS = 600, 3, 3  # about 8 minutes on 2 cores with AVX2; 3 epochs are the Trainer's default
 PADDED_TO = 128  # tokens; what tutorials pad to
@@ -62,7 +62,7 @@ def main(rows: int, seeds: int) -> int:
         training, validation = (
             read_tokens(dataset, name, load_tokenizer(base, settings.max_tokens)) for name in ("train", "validation")
         )
-        print(f"{processor.describe().name}, {torch.get_num_threads()} threads, {len(training)} rows, {seeds} seeds")
+        print(f"{cpu.describe().name}, {torch.get_num_threads()} threads, {len(training)} rows, {seeds} seeds")
         print(f"{'seed':>4}{'':14}{'tokens/s':>9}{'seconds':>9}  accuracy after each epoch")
         faster, sooner = zip(*compare(base, dataset.labels, training, validation, seeds, settings), strict=True)
     print(f"real tokens a second: {median(faster):.2f} times the Trainer's (anchor: {FASTER})")

@@ -18,9 +18,9 @@ from _turns import ROUNDS, TOKENS, times, tokens
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import open_variants
-from toolchain.inference import Logits, OpenVinoSession, Session, open_session
-from toolchain.preprocess import Texts, predict
-from toolchain.processor import describe
+from toolchain.hardware.cpu import describe
+from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.runtime import Logits, OpenVinoSession, Session, open_session
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
 TRAINED, EPOCHS = (
@@ -95,12 +95,12 @@ def make(folder: Path) -> tuple[Path, Path]:
     """Fine-tune and export as the pipeline does, on fewer rows; return the variants and the dataset."""
     from toolchain.data import clean, ingest, split
     from toolchain.export import onnx
-    from toolchain.train import transformers
+    from toolchain.train import torch_text
 
     ingest.run(folder / "raw", ingest.Config(source=str(SAMPLE)))
     clean.run(folder / "raw", folder / "clean", clean.Config())
     split.run(folder / "clean", folder / "dataset", split.Config(rows=TRAINED))
-    transformers.run(folder / "dataset", folder / "model", transformers.Config(epochs=EPOCHS))
+    torch_text.run(folder / "dataset", folder / "model", torch_text.Config(epochs=EPOCHS))
     onnx.run([folder / "model"], folder / "dataset", folder / "variants", onnx.Config())
     return folder / "variants", folder / "dataset"
 

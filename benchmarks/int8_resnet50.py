@@ -17,15 +17,15 @@ from sklearn.datasets import load_sample_images
 
 from toolchain.artifacts.dataset import new_dataset
 from toolchain.artifacts.model import Signature, Tensor, new_model
-from toolchain.artifacts.network import WEIGHTS, Architecture, build_network, save_network
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import open_variants
-from toolchain.data.pictures import SCHEMA
+from toolchain.data.images import SCHEMA
 from toolchain.export import onnx
-from toolchain.inference import open_session
+from toolchain.frameworks.torch.image_classifier import WEIGHTS, Architecture, build_network, save_network
+from toolchain.hardware.cpu import INT8_DOT_PRODUCTS, describe
+from toolchain.inference.preprocessing import preprocessor_of
+from toolchain.inference.runtime import open_session
 from toolchain.optimize import quantize
-from toolchain.preprocess import preprocessor_of
-from toolchain.processor import INT8_DOT_PRODUCTS, describe
 
 BAR, SIDE, LABELS = 3.2, 224, ("a", "b")
 
@@ -59,7 +59,7 @@ def resnet50(path: Path) -> None:
         labels=LABELS,
         inputs=(Tensor("image", "uint8", ("batch", SIDE, SIDE, 3)),),
     )
-    with new_model(path, signature, Work("train.vision", None)) as writer:
+    with new_model(path, signature, Work("train.torch_image", None)) as writer:
         save_network(build_network(architecture), architecture, writer.folder)
 
 

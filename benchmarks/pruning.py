@@ -3,7 +3,7 @@
 Anchors, by the kind of processor, for the ratio (fp32's time in ONNX Runtime over the variant's) of the fastest pruned
 variant whose accuracy on the test rows is within 1 point of the unpruned model's: with AVX2 alone 3, with VNNI 6.
 Unstructured pruning, without recovery, stands beside: it is to show that zeros in a dense matrix buy no speed.
-Usage: python benchmarks/pruning.py [MODEL DATASET]    (as train.transformers and data.split write them; default: makes
+Usage: python benchmarks/pruning.py [MODEL DATASET]    (as train.torch_text and data.split write them; default: makes
 both from all rows of the sample; about 10 minutes on 2 cores, half of them without)
 """
 
@@ -21,10 +21,10 @@ from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.variants import open_variants
 from toolchain.export import onnx
-from toolchain.inference import open_session
+from toolchain.hardware.cpu import describe
+from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.runtime import open_session
 from toolchain.optimize import prune, quantize
-from toolchain.preprocess import Texts, predict
-from toolchain.processor import describe
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
 DROP = 0.01
@@ -81,12 +81,12 @@ def judge(measured: list[Measured], kind: str) -> int:
 def make(folder: Path) -> tuple[Path, Path]:
     """Fine-tune as the pipeline does; return the model and the dataset."""
     from toolchain.data import clean, ingest, split
-    from toolchain.train import transformers
+    from toolchain.train import torch_text
 
     ingest.run(folder / "raw", ingest.Config(source=str(SAMPLE)))
     clean.run(folder / "raw", folder / "clean", clean.Config())
     split.run(folder / "clean", folder / "dataset", split.Config())
-    transformers.run(folder / "dataset", folder / "model", transformers.Config())
+    torch_text.run(folder / "dataset", folder / "model", torch_text.Config())
     return folder / "model", folder / "dataset"
 
 

@@ -27,7 +27,7 @@ from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 from _bare_server import LENGTH
 from _servers import ROOT, WORDS, Client, body_of, free_port, made, own, started, text
 
-from toolchain.processor import describe, usable_cores
+from toolchain.hardware.cpu import describe, usable_cores
 
 REQUESTS, WARM = 60, 20  # of each side: in a turn; before the first
 CLIENTS, EACH = 8, 100  # requests of each client, in a turn

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from _servers import free_port, made, own, started
 
-from toolchain.processor import describe, usable_cores
+from toolchain.hardware.cpu import describe, usable_cores
 
 STARTS, SECONDS = 7, 3.0
 

@@ -27,10 +27,10 @@ import aiohttp
 import numpy as np
 from _servers import JSON, ROOT, answers, body_of, free_port, made, own, text
 
-from toolchain.answering import Answerer
 from toolchain.artifacts.model import open_model
-from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes
-from toolchain.processor import describe, usable_cores
+from toolchain.hardware.cpu import describe, usable_cores
+from toolchain.inference.predictor import Answerer
+from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes
 
 REQUESTS, CLIENTS = 200_000, 16
 TEXTS = [text(words) for words in range(4, 40, 3)]  # of several lengths

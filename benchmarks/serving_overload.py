@@ -23,7 +23,7 @@ import aiohttp
 import psutil
 from _servers import JSON, body_of, free_port, made, own, started, text
 
-from toolchain.processor import describe, usable_cores
+from toolchain.hardware.cpu import describe, usable_cores
 
 ROWS = 16  # texts in a request
 CLIENTS, SECONDS_TO_MEASURE = 8, 5.0

@@ -24,7 +24,7 @@ DIGEST_DIGITS = 12  # hexadecimal digits in a tag: two of a thousand images coll
 
 FOUNDATION = "foundation"  # the image under all step images and MLflow's, so that a node stores these layers once
 FOUNDATION_EXTRAS = (CORE, "base")
-DOCTOR = "toolchain.doctor"  # reports the hardware that a pod sees
+DOCTOR = "toolchain.hardware.doctor"  # reports the hardware that a pod sees
 NVIDIA_LIBRARIES = "/usr/local/nvidia/lib64"  # where nodes that mount the driver as a volume (GKE) put it
 SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages"
 

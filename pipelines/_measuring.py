@@ -5,10 +5,10 @@ from typing import Any
 from kfp import dsl
 
 from components.evaluate.accuracy import accuracy as measure_accuracy
-from components.evaluate.architecture import architecture
 from components.evaluate.gate import gate
 from components.evaluate.latency import latency as measure_latency
 from components.evaluate.parity import parity as measure_parity
+from components.evaluate.platform_parity import platform_parity
 from components.release.register import register
 from components.release.report import report
 from pipelines._placing import placed
@@ -33,7 +33,7 @@ def measure_and_gate(
     }
     judged = placed(gate(**measured, **thresholds))
     verdict, asked = judged.outputs["verdict"], measured["accuracy"]
-    tried = placed(architecture(variants=variants, accuracy=asked, verdict=verdict, every_variant=every_variant))
+    tried = placed(platform_parity(variants=variants, accuracy=asked, verdict=verdict, every_variant=every_variant))
     return {**measured, "verdict": verdict, "architecture": tried.outputs["elsewhere"]}
 
 

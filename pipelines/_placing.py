@@ -68,12 +68,12 @@ class Needs:
 
 NEEDS = {
     "data.ingest": Needs(storage=8),
-    "data.pictures": Needs(memory=4, storage=20, minutes=60),
+    "data.images": Needs(memory=4, storage=20, minutes=60),
     "data.annotations": Needs(memory=4, storage=20, minutes=60),
     "augment.images": Needs(cpu=2, memory=4, storage=20, minutes=60),
-    "train.transformers": Needs(cpu=4, memory=8, storage=8, minutes=12 * 60, gpu=True),
-    "train.vision": Needs(cpu=4, memory=8, storage=20, minutes=12 * 60, gpu=True),
-    "train.detection": Needs(cpu=4, memory=8, storage=20, minutes=12 * 60, gpu=True),
+    "train.torch_text": Needs(cpu=4, memory=8, storage=8, minutes=12 * 60, gpu=True),
+    "train.torch_image": Needs(cpu=4, memory=8, storage=20, minutes=12 * 60, gpu=True),
+    "train.torch_detector": Needs(cpu=4, memory=8, storage=20, minutes=12 * 60, gpu=True),
     "optimize.prune": Needs(cpu=4, memory=8, storage=8, minutes=6 * 60, gpu=True),
     "export.onnx": Needs(memory=6, storage=8),
     "optimize.quantize": Needs(cpu=2, memory=8, storage=8, minutes=120, int8=True),

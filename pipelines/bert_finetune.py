@@ -12,7 +12,7 @@ from components.data.validate import validate
 from components.export.onnx import onnx as export_onnx
 from components.optimize.prune import prune
 from components.optimize.quantize import quantize
-from components.train.transformers import transformers as train_transformers
+from components.train.torch_text import torch_text as train_transformers
 from pipelines._measuring import measure_and_gate, report_and_register
 from pipelines._placing import placed
 

@@ -5,13 +5,13 @@ from typing import Any
 from kfp import dsl
 
 from components.augment.images import images as augment_images
-from components.data.pictures import pictures
+from components.data.images import images
 from components.data.split import split
 from components.data.validate import validate
 from components.export.onnx import onnx as export_onnx
 from components.optimize.prune import prune
 from components.optimize.quantize import quantize
-from components.train.vision import vision as train_vision
+from components.train.torch_image import torch_image as train_vision
 from pipelines._measuring import measure_and_gate, report_and_register
 from pipelines._placing import placed
 
@@ -148,7 +148,7 @@ def vision_classify(
         seed: Of the split, augmentation and training.
     """
     raw = placed(
-        pictures(
+        images(
             source=source,
             digest=digest,
             image_column=image_column,

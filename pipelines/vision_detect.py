@@ -10,7 +10,7 @@ from components.data.split import split
 from components.data.validate import validate
 from components.export.onnx import onnx as export_onnx
 from components.optimize.quantize import quantize
-from components.train.detection import detection as train_detection
+from components.train.torch_detector import torch_detector as train_detection
 from pipelines._measuring import measure_and_gate, report_and_register
 from pipelines._placing import placed
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 
-from tests.machines import PROCESSORS, pretend
+from tests.support.machines import PROCESSORS, pretend
 from toolchain.artifacts.dataset import new_dataset
 from toolchain.artifacts.model import Signature, new_model
 from toolchain.artifacts.provenance import Work
@@ -85,7 +85,7 @@ def make_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         path = tmp_path_factory.mktemp("classifier") / kind
         known = {"task": "text-classification", "framework": "pytorch", "variant": "fp32", "backend": "pytorch"}
         known |= {"weights": "model.safetensors", "labels": LABELS, "max_tokens": 32} | signature
-        with new_model(path, Signature(**known), Work("train.transformers", None)) as writer:
+        with new_model(path, Signature(**known), Work("train.torch_text", None)) as writer:
             torch.manual_seed(0)
             module = AutoModelForSequenceClassification.from_config(
                 _configuration(kind, _save_tokenizer(writer.folder))
@@ -117,8 +117,8 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a dataset of real handwritten zeros and ones: 120 to train on, 40 to validate and 40 to test."""
-    from toolchain.data.pictures import SCHEMA
-    from toolchain.pictures import encode
+    from toolchain.data.images import SCHEMA
+    from toolchain.image_decoding import encode
     from toolchain.services import packages
 
     pixels = np.genfromtxt(
@@ -138,7 +138,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digit_network(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
     """Return the compact network after two passes over ``digits``, as a Model in PyTorch."""
-    from toolchain.train.vision import Config, run
+    from toolchain.train.torch_image import Config, run
 
     path = tmp_path_factory.mktemp("network") / "fp32"
     run(digits, path, Config(epochs=2, batch_rows=16))
@@ -148,8 +148,8 @@ def digit_network(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Pat
 @pytest.fixture(scope="session")
 def make_pictures(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that writes arrays, uint8 (height, width, channels), and their labels as a dataset."""
-    from toolchain.data.pictures import SCHEMA
-    from toolchain.pictures import encode
+    from toolchain.data.images import SCHEMA
+    from toolchain.image_decoding import encode
 
     def make(splits: dict[str, list[tuple[Any, int | None]]], labels: tuple[str, ...] = ("dark", "light")) -> Path:
         path = tmp_path_factory.mktemp("pictures") / "dataset"

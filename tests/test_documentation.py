@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.__main__ import main, parser
-from pipelines.engine import catalog, parameters
-from pipelines.engine.specification import Specification, load
+from cli.__main__ import main, parser
+from cli.compiled import catalog, parameters
+from cli.compiled.spec import Specification, load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^(?:    |\$ |)((?:make|python -m pipelines)(?: .*)?)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:    |\$ |)((?:make|python -m cli)(?: .*)?)$", re.MULTILINE)
 QUICK = {"list", "compile", "runs", "doctor"}  # commands that are run for real, not only read
 PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
 

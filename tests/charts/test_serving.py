@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.engine.model_server.resources import CALLERS, documents
-from tests.pipelines.engine.test_model_server import SERVER
+from cli.serving.kubernetes.resources import CALLERS, documents
+from tests.cli.serving.test_kubernetes import SERVER
 
 Resources = tuple[dict[str, Any], ...]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.engine import deploy
+from cli.setup import deploy
 from tests.cluster.conftest import Cluster
 from toolchain.errors import ServiceError
 

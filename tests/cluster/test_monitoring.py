@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from pipelines.engine import deploy
+from cli.setup import deploy
 from tests.cluster.conftest import CHART, Cluster, on_the_node
 
 SMALL = CHART / "ci" / "small-values.yaml"

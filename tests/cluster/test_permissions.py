@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.engine.deploy import POD_SECURITY
-from pipelines.engine.model_server.resources import documents
+from cli.serving.kubernetes.resources import documents
+from cli.setup.deploy import POD_SECURITY
 from tests.charts.conftest import CHART, IMAGES, helm
+from tests.cli.serving.test_kubernetes import SERVER
 from tests.cluster.conftest import Cluster
-from tests.pipelines.engine.test_model_server import SERVER
 
 Document = dict[str, Any]
 ANN = "ann"
@@ -90,7 +90,7 @@ def test_a_pipeline_may_not_do_more(platform: Cluster, words: tuple[str, ...]) -
 
 
 def test_with_minimal_permissions_the_right_that_is_missing_is_what_submit_names(platform: Cluster) -> None:
-    from pipelines.engine.troubles import forbidden
+    from cli.run.pod_diagnostics import forbidden
 
     role = next(
         one

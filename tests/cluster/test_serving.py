@@ -19,13 +19,14 @@ from typing import Any
 
 import pytest
 
+from cli.cluster import bucket
+from cli.cluster.tracking import registry_reached
+from cli.serving.kubernetes.resources import documents
+from cli.settings import read_settings
+from cli.setup import deploy
 from components import images
-from pipelines.engine import bucket, deploy
-from pipelines.engine.model_server.resources import documents
-from pipelines.engine.registry import registry_reached
-from pipelines.engine.settings import read_settings
+from tests.cli.serving.test_kubernetes import SERVER
 from tests.cluster.conftest import Cluster, on_the_node
-from tests.pipelines.engine.test_model_server import SERVER
 from tests.toolchain.serve.conftest import brightness, picture, record, write_model, write_words
 from toolchain.artifacts.expected import Row, picture_row
 from toolchain.artifacts.folder import link_or_copy
@@ -158,9 +159,9 @@ def columns(release: Cluster, *labels: str) -> list[str]:
 
 
 def pipelines(*words: str) -> tuple[str, float]:
-    """Return what ``python -m pipelines words`` prints, having succeeded, and the seconds that it takes."""
+    """Return what ``python -m cli words`` prints, having succeeded, and the seconds that it takes."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "pipelines", *words]
+    command = [sys.executable, "-m", "cli", *words]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout, time.monotonic() - began

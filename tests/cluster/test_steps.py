@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from cli.setup import deploy
 from components.data.clean import clean
 from components.data.ingest import ingest
 from components.data.split import split
 from components.optimize.quantize import quantize
-from pipelines.engine import deploy
 from tests.cluster.conftest import Cluster
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.variants import open_variants

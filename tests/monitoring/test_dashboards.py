@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.engine import runs
-from pipelines.engine.doctor import is_answering
-from pipelines.engine.runs import StepRecord, new_run, only_run
+from cli.records import runs
+from cli.records.runs import StepRecord, new_run, only_run
+from cli.setup.doctor import is_answering
 from tests.support.prometheus import expand, get
 from tests.toolchain.serve.conftest import (
     brightness,
@@ -40,8 +40,8 @@ from tests.toolchain.serve.conftest import (
 )
 from toolchain.artifacts.expected import Row, picture_row
 from toolchain.artifacts.model import open_model
-from toolchain.services import shelf
-from toolchain.services.samples import folder_of, open_place
+from toolchain.lifecycle import model_repository
+from toolchain.lifecycle.request_samples import folder_of, open_place
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json"))
@@ -190,10 +190,10 @@ def training(folder: Path) -> Iterator[None]:
     """Keep a run under way in ``folder``, of which a step tells its progress to the log."""
     steps = [
         StepRecord("ingest", "data.ingest", "key", runs.SUCCEEDED, seconds=3.0),
-        StepRecord("transformers", "train.transformers", "key", runs.RUNNING),
+        StepRecord("transformers", "train.torch_text", "key", runs.RUNNING),
     ]
     with only_run(folder):
-        log = new_run("films", folder, {}, steps).folder / "logs" / "train.transformers.log"
+        log = new_run("films", folder, {}, steps).folder / "logs" / "train.torch_text.log"
         with (
             log.open("w") as output,
             subprocess.Popen([sys.executable, "-c", TRAINING], cwd=ROOT, stdout=output) as one,
@@ -245,7 +245,7 @@ def monitor(folder: Path, ports: list[int]) -> Iterator[tuple["subprocess.Popen[
     port = free_port()
     argv = [*(f"127.0.0.1:{one}" for one in ports), "--port", str(port), "--scrape-interval", "1"]
     address = f"http://127.0.0.1:{port}"
-    with started("pipelines.engine.monitor", *argv, TOOLCHAIN_RUNS=str(folder / "runs")) as process:
+    with started("cli.setup.monitor", *argv, TOOLCHAIN_RUNS=str(folder / "runs")) as process:
         until(lambda: is_answering(f"{address}/-/ready"))
         yield process, address
 
@@ -259,7 +259,7 @@ def free_port() -> int:
 def watch(place: str, ended: threading.Event) -> None:
     """Let the server know that its canary is watched."""
     while not ended.wait(5):
-        shelf.beat(place)
+        model_repository.beat(place)
 
 
 def call(texts: int, pictures: int, ended: threading.Event) -> None:

@@ -5,9 +5,9 @@ from functools import cache
 import pytest
 import yaml
 
+from cli.compiled.catalog import entries, find
+from cli.compiled.spec import compile_pipeline, read
 from pipelines._placing import NEEDS, SIZES
-from pipelines.engine.catalog import entries, find
-from pipelines.engine.specification import compile_pipeline, read
 from toolchain.services.kubernetes import quantity
 
 TRAINING = ("bert_finetune", "vision_classify", "vision_detect")
@@ -66,7 +66,7 @@ def test_latency_is_measured_on_whole_cores_of_its_own():
 @pytest.mark.parametrize("name", TRAINING)
 def test_training_asks_for_gpus_by_parameters_and_tolerates_their_taint(name: str):
     executors, platform = compiled(name)
-    (label,) = [label for label in executors if label in ("exec-transformers", "exec-vision", "exec-detection")]
+    (label,) = [label for label in executors if label in ("exec-torch-text", "exec-torch-image", "exec-torch-detector")]
     accelerator = executors[label]["resources"]["accelerator"]
     assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--gpus']}}"
     assert accelerator["resourceType"] == "{{$.inputs.parameters['pipelinechannel--gpu_type']}}"
@@ -91,7 +91,7 @@ def test_secrets_come_from_the_clusters_secret_and_no_value_stands_in_the_pipeli
 
 def test_what_a_cluster_needs_to_know_is_no_argument_of_a_step():
     tasks = {task.step: task for task in read(text_of("bert_finetune")).tasks}
-    given = {**tasks["train.transformers"].constants, **tasks["train.transformers"].parameters}
+    given = {**tasks["train.torch_text"].constants, **tasks["train.torch_text"].parameters}
     assert not [name for name in given if name.startswith(("pipelinechannel", "accelerator"))]
     assert given["gpus"] == "gpus"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.catalog import entries, find
-from pipelines.engine.settings import ROOT
-from pipelines.engine.specification import Task, compile_pipeline, read
+from cli.compiled.catalog import entries, find
+from cli.compiled.spec import Task, compile_pipeline, read
+from cli.settings import ROOT
 
 PIPELINES = [entry.name for entry in entries()]
 # Settings that a pipeline calls otherwise, since two of its steps have one of that name.
@@ -25,7 +25,7 @@ ALIASES = {
     ("optimize.prune", "learning_rate"): "recovery_rate",
     ("optimize.prune", "method"): "prune_method",
     ("release.register", "name"): "model",
-    ("train.transformers", "base"): "model",
+    ("train.torch_text", "base"): "model",
 }
 # Advice: "set X", "a lower X", "X=drop"; a message that a value is out of range names what was set already.
 ADVICE = r"(?:\b(?:set|lower|raise|smaller|larger|longer|another|without|loosen|or) {name}\b)|(?:\b{name}=[\w\[{{])"

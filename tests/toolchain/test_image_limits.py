@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from toolchain.errors import DataError
+from toolchain.image_decoding import cost_in_pixels, decode, inspect, upright_size
 from toolchain.image_limits import MAX_SCANS, RLE_COST, decoding_cost
-from toolchain.pictures import cost_in_pixels, decode, inspect, upright_size
 
 MEBIBYTE = 1024**2
 

@@ -14,7 +14,7 @@ print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.split(".")[0] 
 """
 
 
-@pytest.mark.parametrize("module", ["toolchain.answering", "toolchain.serve.program", "toolchain.data.clean"])
+@pytest.mark.parametrize("module", ["toolchain.inference.predictor", "toolchain.serve.server", "toolchain.data.clean"])
 def test_every_module_that_python_loads_is_in_the_closure(module: str):
     command = [sys.executable, "-c", LOADED, module]
     loaded = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)

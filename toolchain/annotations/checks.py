@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from toolchain import pictures
+from toolchain import image_decoding
 from toolchain.annotations.geometry import area, clip, covered, meet, reach, scaled, turned
 from toolchain.annotations.model import COCO, Collection, Finding, Picture, Thing, of_format
 from toolchain.errors import DataError
@@ -76,7 +76,7 @@ class Checker:
         self,
         actions: Mapping[str, str],
         labels: tuple[str, ...],
-        max_pixels: int = pictures.MAX_PIXELS,
+        max_pixels: int = image_decoding.MAX_PIXELS,
         decoded: bool = True,
     ) -> None:
         """Begin; ``labels`` are those allowed; ``decoded``: look at all pixels, not only at a file's beginning."""
@@ -102,9 +102,9 @@ class Checker:
         if data is None:
             return None
         try:
-            facts = pictures.inspect(data, picture.name, self.max_pixels)
+            facts = image_decoding.inspect(data, picture.name, self.max_pixels)
             if self.decoded:
-                pictures.decode(data, picture.name, max_pixels=self.max_pixels)
+                image_decoding.decode(data, picture.name, max_pixels=self.max_pixels)
         except DataError as error:
             large = any(sign in str(error) for sign in LARGE_SIGNS)
             self._case("oversized_image" if large else "unreadable_image", picture, str(error))
@@ -199,10 +199,10 @@ class Checker:
             self._case("unreadable_image", picture, f"{picture.name}: {error}")
             return None
 
-    def _sized(self, picture: Picture, data: bytes, facts: pictures.Facts) -> tuple[Picture, bytes] | None:
+    def _sized(self, picture: Picture, data: bytes, facts: image_decoding.Facts) -> tuple[Picture, bytes] | None:
         """Return ``picture`` at its real size, upright; None when it falls."""
         stored = (facts.width, facts.height)
-        upright = stored[::-1] if facts.orientation in pictures.TURNED else stored
+        upright = stored[::-1] if facts.orientation in image_decoding.TURNED else stored
         stated = (picture.width, picture.height) if picture.width and picture.height else upright
         is_stored = stated == stored and stored != upright  # of a square, or one turned by 180, tools show it upright
         if facts.orientation != 1:
@@ -233,11 +233,13 @@ class Checker:
         things = tuple(scaled(thing, real[0] / stated[0], real[1] / stated[1]) for thing in picture.things)
         return replace(picture, width=real[0], height=real[1], things=things), data
 
-    def _rewritten(self, data: bytes, picture: Picture, facts: pictures.Facts) -> tuple[bytes, pictures.Facts]:
+    def _rewritten(
+        self, data: bytes, picture: Picture, facts: image_decoding.Facts
+    ) -> tuple[bytes, image_decoding.Facts]:
         """Return the file of the first frame, upright: a JPEG stays one, all else becomes PNG."""
-        pixels = pictures.decode(data, picture.name, max_pixels=self.max_pixels)
-        written = pictures.encode(pixels, "JPEG" if facts.kind in ("JPEG", "MPO") else "PNG")
-        return written, pictures.inspect(written, picture.name, self.max_pixels)
+        pixels = image_decoding.decode(data, picture.name, max_pixels=self.max_pixels)
+        written = image_decoding.encode(pixels, "JPEG" if facts.kind in ("JPEG", "MPO") else "PNG")
+        return written, image_decoding.inspect(written, picture.name, self.max_pixels)
 
     def _thing(self, thing: Thing, picture: Picture) -> Thing | None:
         """Return ``thing`` as it stays, None when it falls."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from toolchain import pictures
+from toolchain import image_decoding
 from toolchain.annotations import (
     Collection,
     Conversion,
@@ -135,7 +135,7 @@ class _Work:
                 return None
             return picture
         stored = (facts.width, facts.height)
-        upright = stored[::-1] if facts.orientation in pictures.TURNED else stored
+        upright = stored[::-1] if facts.orientation in image_decoding.TURNED else stored
         if not all(said):
             return replace(picture, width=upright[0], height=upright[1])
         if said not in (stored, upright):
@@ -146,13 +146,13 @@ class _Work:
             return replace(picture, width=upright[0], height=upright[1], things=things)
         return picture
 
-    def _facts(self, picture: Picture) -> pictures.Facts | None:
+    def _facts(self, picture: Picture) -> image_decoding.Facts | None:
         data = picture.embedded or (picture.file.read_bytes() if picture.file else None)
         if data is None:
             self._note("picture is missing (its annotations are converted)", picture.name)
             return None
         try:
-            return pictures.inspect(data, picture.name, max_pixels=2**62)  # nothing is decoded here
+            return image_decoding.inspect(data, picture.name, max_pixels=2**62)  # nothing is decoded here
         except DataError as error:
             self._note("picture is not one, or is damaged", str(error))
             return None

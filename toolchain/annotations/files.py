@@ -185,7 +185,7 @@ def real_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: it is no picture.
     """
-    from toolchain.pictures import TURNED, inspect
+    from toolchain.image_decoding import TURNED, inspect
 
     facts = inspect(path.read_bytes(), path.name, max_pixels=2**62)  # nothing is decoded here
     return (facts.height, facts.width) if facts.orientation in TURNED else (facts.width, facts.height)

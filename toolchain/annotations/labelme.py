@@ -145,7 +145,7 @@ def _circle(points: tuple[float, ...]) -> Box:
 
 def _mask(shape: dict[str, Any], box: Box, size: tuple[int, int], path: Path) -> str:
     """Return the run lengths of a mask that is given as a PNG whose left upper pixel is at the first point."""
-    from toolchain.pictures import decode
+    from toolchain.image_decoding import decode
 
     part = (decode(_bytes(str(shape.get("mask")), path), f"{path}: a mask", channels=1)[:, :, 0] > 0).astype(np.uint8)
     left, top = round(box[0]), round(box[1])

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from toolchain.annotations.model import Collection, Picture, Thing
 from toolchain.artifacts.dataset import IMAGE, OBJECTS, ROW, Dataset
-from toolchain.artifacts.picture import HEIGHT, IMAGE_TYPE, METADATA, OBJECTS_TYPE, WIDTH
+from toolchain.artifacts.image import HEIGHT, IMAGE_TYPE, METADATA, OBJECTS_TYPE, WIDTH
 from toolchain.errors import DataError
 
 SOURCE_IMAGE = "source_image"  # string: the source's name of the image that a row is, or is a tile of

@@ -21,7 +21,7 @@ from toolchain.artifacts.columns import ROW as ROW
 from toolchain.artifacts.columns import TEXT as TEXT
 from toolchain.artifacts.digest import digest_of_content, sha256_of_file
 from toolchain.artifacts.folder import disk_space_reported, new_folder, read_json, write_json
-from toolchain.artifacts.picture import IMAGE_TYPE
+from toolchain.artifacts.image import IMAGE_TYPE
 from toolchain.artifacts.provenance import Provenance, Work, lineage_from_json, lineage_to_json
 from toolchain.errors import ArtifactError, DataError
 from toolchain.redaction import redacted

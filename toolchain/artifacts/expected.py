@@ -42,7 +42,7 @@ class Expected:
     """What one model answered."""
 
     model: str  # its digest
-    processor: str  # the kind it was evaluated on, as toolchain.processor names it
+    processor: str  # the kind it was evaluated on, as toolchain.hardware.cpu names it
     rows: tuple[Row, ...]
     threshold: float = 0.5  # of a detector: the score at which its F1 was highest
 

@@ -23,7 +23,7 @@ class Profile:
 
     model: str  # its digest
     split: str  # of the dataset: the rows that are described
-    numbers: dict[str, tuple[float | None, ...]]  # by descriptor (toolchain.descriptors): one for each row
+    numbers: dict[str, tuple[float | None, ...]]  # by descriptor (toolchain.inference.features): one for each row
     labels: tuple[str, ...]  # answered, one for each row
     tokens: tuple[int, ...] = ()  # how often rows that are not described hold the tokens of each bucket; () of pictures
     threshold: float = 0.5  # of a detector: the score from which its boxes count

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, ROW, TEXT, UNSPLIT, Dataset, new_dataset, open_dataset
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.sameness import Keys, keys_of, keys_of_pictures, keys_of_texts
+from toolchain.dedup import Keys, keys_of, keys_of_pictures, keys_of_texts
 from toolchain.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, OBJECTS, ROW, TEXT, Dataset, open_dataset
+from toolchain.artifacts.image import HEIGHT, WIDTH
 from toolchain.artifacts.measurement import new_measurement
-from toolchain.artifacts.picture import HEIGHT, WIDTH
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.sameness import KeyFiles, Keys, first_of_each, keys_of_pictures, keys_of_texts
+from toolchain.dedup import KeyFiles, Keys, first_of_each, keys_of_pictures, keys_of_texts
 from toolchain.errors import ConfigError, DataError
 from toolchain.progress import Progress, warn
 

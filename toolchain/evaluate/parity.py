@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE
-from toolchain.detections.comparing import compare as compare_boxes
-from toolchain.detections.table import read_table
 from toolchain.errors import ConfigError, DataError
-from toolchain.intervals import Bootstrap, Counts, Floats
+from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
+from toolchain.metrics.detections.comparing import compare as compare_boxes
+from toolchain.metrics.detections.table import read_table
 
 Ints = NDArray[np.int64]
 PREDICTIONS = "predictions.parquet"  # beside the measurement of accuracy

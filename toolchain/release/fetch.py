@@ -10,8 +10,8 @@ from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import new_variants
 from toolchain.errors import ArtifactError, DataError
+from toolchain.lifecycle import registry
 from toolchain.progress import track
-from toolchain.services import registry
 from toolchain.services.mlflow import Tracker, Version
 
 

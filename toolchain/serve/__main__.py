@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
         signal.signal(one, _end_early)
     try:
         settings = Settings(**given)
-        from toolchain.serve.program import serve  # after the settings are known to be good: it takes half a second
+        from toolchain.serve.server import serve  # after the settings are known to be good: it takes half a second
 
         serve(settings)
     except ToolchainError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.errors import ConfigError
-from toolchain.processor import usable_cores
+from toolchain.hardware.cpu import usable_cores
 
 MEBIBYTE = 1024**2
 CACHE = Path(tempfile.gettempdir()) / f"toolchain-served-{os.getuid()}"

@@ -22,7 +22,7 @@ from toolchain.artifacts.digest import sha256_of_json
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.progress import say
 from toolchain.redaction import redact, redacted
-from toolchain.services.patience import ask, shown
+from toolchain.services.mlflow_retry import ask, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +50,7 @@ def default_experiment() -> str:
 
 @contextmanager
 def live_run(name: str, params: Mapping[str, object]) -> Iterator["LiveRun"]:
-    """Show work in MLflow as it goes on; ``name`` is the step ("train.transformers"), ``params`` its Config as a dict.
+    """Show work in MLflow as it goes on; ``name`` is the step ("train.torch_text"), ``params`` its Config as a dict.
 
     Registration later finds the run by the step's name and its start, and takes it as the step's nested run. Without
     ``MLFLOW_TRACKING_URI`` nothing happens. Figures are sent in the background and an MLflow that is down is only

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from toolchain import pictures
+from toolchain import image_decoding
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
-from toolchain.artifacts.picture import IMAGE_TYPE, METADATA, OBJECTS_TYPE
+from toolchain.artifacts.image import IMAGE_TYPE, METADATA, OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.augment import images as step
 from toolchain.augment.images import Config, run
@@ -29,7 +29,7 @@ def annotation(box: list[float], **more: Any) -> dict[str, Any]:
 
 def image_row(row: int, height: int = 40, width: int = 60, kind: str = "PNG") -> dict[str, Any]:
     pixels = np.random.default_rng(row).integers(0, 256, (height, width, 3), np.uint8)
-    image = {"bytes": pictures.encode(pixels, kind), "path": f"some/{row}.{kind.lower()}"}
+    image = {"bytes": image_decoding.encode(pixels, kind), "path": f"some/{row}.{kind.lower()}"}
     return {"row": row, "image": image, "width": width, "height": height, "label": row % 2, "metadata": "{}"}
 
 
@@ -47,7 +47,7 @@ def augmented(tmp_path: Path, **settings: Any) -> Dataset:
 
 
 def pixels_of(row: dict[str, Any]) -> np.ndarray:
-    return pictures.decode(row["image"]["bytes"], "it")
+    return image_decoding.decode(row["image"]["bytes"], "it")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.data.annotations import Config, run
 from toolchain.data.annotations.tiles import windows
 from toolchain.errors import ConfigError, DataError
-from toolchain.pictures import decode
+from toolchain.image_decoding import decode
 
 SPEC = importlib.util.find_spec("deepforest")
 HAS_DEEPFOREST = pytest.mark.skipif(SPEC is None, reason="deepforest is not installed")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from toolchain.artifacts.dataset import open_dataset
-from toolchain.data.pictures import Config, run
+from toolchain.data.images import Config, run
 from toolchain.errors import DataError
 
 CASES = Path(__file__).parents[2] / "cases" / "vision"
@@ -37,7 +37,7 @@ def test_class_folders_are_read_as_their_makers_mean_them(name: str, tmp_path: P
         for label in dataset.table(split, ["label"]).column("label").to_pylist():
             found[split][dataset.labels[label]] += 1
     assert found == expected
-    assert dataset.notes["data.pictures"].get("skipped_files", {}) == skipped
+    assert dataset.notes["data.images"].get("skipped_files", {}) == skipped
 
 
 def test_linked_classes_and_folders_are_followed(tmp_path: Path):
@@ -49,7 +49,7 @@ def test_linked_classes_and_folders_are_followed(tmp_path: Path):
     (tmp_path / "set" / "cat" / "loop").symlink_to(tmp_path / "set")
     result = run(tmp_path / "dataset", Config(source=str(tmp_path / "set")))
     assert (result.rows, result.classes) == (4, 2)
-    assert open_dataset(tmp_path / "dataset").notes["data.pictures"]["skipped_files"] == {
+    assert open_dataset(tmp_path / "dataset").notes["data.images"]["skipped_files"] == {
         "link to a folder that it is in": 1
     }
 

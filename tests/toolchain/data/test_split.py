@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
-from toolchain.artifacts.picture import IMAGE_TYPE
+from toolchain.artifacts.image import IMAGE_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.data.split import LEFT_OUT, TEST, TRAIN, VALIDATION, Config, run, split
 from toolchain.errors import ConfigError, DataError
@@ -131,7 +131,7 @@ def test_a_class_without_rows_is_told(tmp_path: Path):
 
 def given_splits(path: Path, splits: dict[str, list[dict[str, object]]]) -> Path:
     schema = pa.schema([("text", pa.string()), ("label", pa.int64()), ("row", pa.int64())])
-    with new_dataset(path, schema, Work("data.pictures", None), ("a", "b")) as writer:
+    with new_dataset(path, schema, Work("data.images", None), ("a", "b")) as writer:
         for name, rows in splits.items():
             writer.write(name, pa.Table.from_pylist(rows, schema))
     return path
@@ -156,7 +156,7 @@ def test_a_source_in_splits_without_training_rows_is_told(tmp_path: Path):
 def test_the_same_picture_stays_in_one_split(tmp_path: Path):
     schema = pa.schema([("row", pa.int64()), ("image", IMAGE_TYPE)])
     files = [{"row": row, "image": {"bytes": bytes([row // 2]), "path": f"{row}.png"}} for row in range(200)]
-    with new_dataset(tmp_path / "pictures", schema, Work("data.pictures", None)) as writer:
+    with new_dataset(tmp_path / "pictures", schema, Work("data.images", None)) as writer:
         writer.write("all", pa.Table.from_pylist(files, schema))
     run(tmp_path / "pictures", tmp_path / "splits", Config())
     found = members(open_dataset(tmp_path / "splits"))

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from toolchain.artifacts.dataset import new_dataset
+from toolchain.artifacts.image import IMAGE_TYPE, OBJECTS_TYPE
 from toolchain.artifacts.measurement import open_measurement
-from toolchain.artifacts.picture import IMAGE_TYPE, OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.data import split
 from toolchain.data.validate import Config, run

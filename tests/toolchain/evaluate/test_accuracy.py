@@ -10,7 +10,6 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 from statsmodels.stats.contingency_tables import mcnemar
 
-from toolchain.answering import softmax
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.expected import read_expected
 from toolchain.artifacts.measurement import open_measurement
@@ -19,7 +18,8 @@ from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.accuracy import Config, run
 from toolchain.evaluate.accuracy.classifiers import Rows, measure
 from toolchain.evaluate.accuracy.scores import calibration, confuse, intervals, roc
-from toolchain.intervals import Bootstrap
+from toolchain.inference.predictor import softmax
+from toolchain.metrics.bootstrap import Bootstrap
 
 
 def answers(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple[np.ndarray, np.ndarray]:

@@ -3,10 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolchain.detections import Answer, Objects, Picture, answer_of
 from toolchain.errors import ArtifactError, DataError
 from toolchain.evaluate.accuracy.detection import measure
-from toolchain.intervals import Bootstrap
+from toolchain.metrics.bootstrap import Bootstrap
+from toolchain.metrics.detections import Answer, Objects, Picture, answer_of
 
 NAMES = ["tree", "car"]
 

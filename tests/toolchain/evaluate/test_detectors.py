@@ -12,9 +12,9 @@ from PIL import Image
 
 from toolchain.artifacts.dataset import new_dataset
 from toolchain.artifacts.expected import read_expected
+from toolchain.artifacts.image import OBJECTS_TYPE
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import Signature, Tensor
-from toolchain.artifacts.picture import OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import VariantsWriter, new_variants
 from toolchain.errors import DataError

@@ -9,8 +9,8 @@ from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.latency import Config, compare, draw_values, pinned, run, take_turns
-from toolchain.inference import pad
-from toolchain.intervals import Bootstrap
+from toolchain.frameworks.length_batches import pad
+from toolchain.metrics.bootstrap import Bootstrap
 
 QUICK = Config(rounds=8, resamples=200)
 

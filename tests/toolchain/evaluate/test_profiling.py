@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from toolchain.answering import Answerer
 from toolchain.artifacts import expected
 from toolchain.artifacts.dataset import new_dataset
 from toolchain.artifacts.profile import read_profile
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import open_variants
 from toolchain.evaluate.accuracy import Config, profiling, run
+from toolchain.inference.predictor import Answerer
 
 
 @pytest.fixture(scope="module")

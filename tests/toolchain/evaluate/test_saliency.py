@@ -9,9 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
 from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.data.pictures import SCHEMA
+from toolchain.data.images import SCHEMA
 from toolchain.evaluate.accuracy.saliency import PARTS, cover, explain_worst
-from toolchain.pictures import encode
+from toolchain.image_decoding import encode
 
 SIDE = 14  # two pixels a part
 

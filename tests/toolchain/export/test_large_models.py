@@ -11,16 +11,16 @@ from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.graph import load_graph, save_graph
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.variants import Variants, open_variants
-from toolchain.coldstart import cold_start
 from toolchain.errors import ArtifactError
+from toolchain.evaluate.latency.cold_start import cold_start
 from toolchain.export.onnx import Config, run
 from toolchain.export.torchserve import Config as Archive
 from toolchain.export.torchserve import run as archive
-from toolchain.inference import OnnxRuntimeSession, open_session
+from toolchain.inference.preprocessing import predict, preprocessor_of
+from toolchain.inference.runtime import OnnxRuntimeSession, open_session
 from toolchain.optimize.quantize import METHODS, PICTURE_METHODS
 from toolchain.optimize.quantize import Config as Quantization
 from toolchain.optimize.quantize import run as quantize
-from toolchain.preprocess import predict, preprocessor_of
 
 DATA = "model.onnx.data"
 
@@ -161,10 +161,10 @@ def test_it_travels_through_mlflow_and_is_served(
 ):
     from fastapi.testclient import TestClient
 
-    from toolchain.serve.application import build
-    from toolchain.serve.fleet import fixed
-    from toolchain.serve.served import load
+    from toolchain.serve.http.application import build
     from toolchain.serve.settings import Settings
+    from toolchain.serve.versions.router import fixed
+    from toolchain.serve.versions.version import load
     from toolchain.services.mlflow import Tracker
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")

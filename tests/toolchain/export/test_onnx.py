@@ -15,15 +15,16 @@ from onnx import numpy_helper
 from toolchain.artifacts.dataset import new_dataset, open_dataset
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.transformer import load_classifier
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.export import onnx as step
 from toolchain.export.onnx import Config, run
 from toolchain.export.onnx.forms import form_of
-from toolchain.inference import OnnxRuntimeSession, pad
+from toolchain.frameworks.length_batches import pad
+from toolchain.frameworks.torch.text_classifier import load_classifier
+from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.runtime import OnnxRuntimeSession
 from toolchain.optimize.prune.structured import remove
-from toolchain.preprocess import Texts, predict
 
 
 @pytest.fixture(scope="module")

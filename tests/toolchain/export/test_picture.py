@@ -7,17 +7,17 @@ import onnx
 import pytest
 
 from toolchain.artifacts.dataset import open_dataset
-from toolchain.artifacts.detector import Architecture, build_detector, save_detector
 from toolchain.artifacts.model import Signature, new_model, open_model
-from toolchain.artifacts.network import load_network
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ConfigError
 from toolchain.export.onnx import Config, run
 from toolchain.export.onnx.forms import form_of
 from toolchain.export.onnx.picture import _detection_gap
-from toolchain.inference import open_session
-from toolchain.preprocess import preprocessor_of
+from toolchain.frameworks.torch.detector import Architecture, build_detector, save_detector
+from toolchain.frameworks.torch.image_classifier import load_network
+from toolchain.inference.preprocessing import preprocessor_of
+from toolchain.inference.runtime import open_session
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_detector_answers_as_pytorch(digits: Path, tmp_path: Path):
         inputs=architecture.inputs(),
         outputs=architecture.outputs(),
     )
-    with new_model(tmp_path / "detector", signature, Work("train.detection", None)) as writer:
+    with new_model(tmp_path / "detector", signature, Work("train.torch_detector", None)) as writer:
         save_detector(detector, writer.folder)
     result = run([tmp_path / "detector"], digits, tmp_path / "variants", Config(parity_rows=4))
     assert result.max_difference < 1e-3

@@ -14,10 +14,10 @@ import pytest
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.profile import FILE, Profile, write_profile
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.lifecycle.request_samples import Subject, folder_of, head_of, new_name, open_place
 from toolchain.monitor.drift import Config, Result, run
-from toolchain.serve.sampled import read_verdict
+from toolchain.serve.telemetry.sampling_metrics import read_verdict
 from toolchain.services.mlflow import Tracker
-from toolchain.services.samples import Subject, folder_of, head_of, new_name, open_place
 
 NUMBERS = itertools.count()
 DIGEST = "ab" * 32

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain.artifacts.model import Model, open_model
-from toolchain.artifacts.transformer import layers, load_classifier
 from toolchain.errors import ArtifactError, ConfigError, TrainingError
+from toolchain.frameworks.torch.text_classifier import layers, load_classifier
+from toolchain.frameworks.torch.token_dataset import Rows
 from toolchain.optimize.prune import Config, run
 from toolchain.optimize.prune.distillation import answer_loss, feature_loss, first_tokens, rate
 from toolchain.optimize.prune.importance import measure_importance
 from toolchain.optimize.prune.size import Latency, measure_latency, speed_in_words
 from toolchain.optimize.prune.structured import kept_heads, kept_neurons, most, remove
-from toolchain.rows import Rows
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_rows": 16}
 

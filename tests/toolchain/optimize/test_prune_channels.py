@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from toolchain.artifacts.model import Model, Signature, new_model, open_model
-from toolchain.artifacts.network import (
+from toolchain.artifacts.provenance import Work
+from toolchain.errors import ArtifactError, ConfigError, DataError, TrainingError, UnprunableError
+from toolchain.frameworks.torch.image_classifier import (
     WEIGHTS,
     Architecture,
     build_network,
@@ -15,11 +17,9 @@ from toolchain.artifacts.network import (
     read_architecture,
     save_network,
 )
-from toolchain.artifacts.provenance import Work
-from toolchain.errors import ArtifactError, ConfigError, DataError, TrainingError, UnprunableError
+from toolchain.frameworks.torch.image_dataset import Pixels
 from toolchain.optimize.prune import Config, run
 from toolchain.optimize.prune.channels import check_layers, count_multiplications, normalise_again, remove
-from toolchain.pixels import Pixels
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_rows": 16}
 
@@ -36,8 +36,8 @@ def network_of(name: str, size: int = 64) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from toolchain.train.vision import Config as Training
-    from toolchain.train.vision import run as train
+    from toolchain.train.torch_image import Config as Training
+    from toolchain.train.torch_image import run as train
 
     path = tmp_path_factory.mktemp("trained") / "fp32"
     train(digits, path, Training(epochs=4, batch_rows=16))

@@ -34,7 +34,9 @@ from toolchain.artifacts.model import Model, Signature, Tensor, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import Variants, new_variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
-from toolchain.inference import Logits, Tokenizer, open_session, pad
+from toolchain.frameworks.length_batches import pad
+from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.runtime import Logits, Tokenizer, open_session
 from toolchain.optimize.quantize import Config, run
 from toolchain.optimize.quantize.calibration import draw
 from toolchain.optimize.quantize.embeddings import quantize_rows
@@ -42,7 +44,6 @@ from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layer
 from toolchain.optimize.quantize.ranges import Extremes, measure
 from toolchain.optimize.quantize.smoothing import factors, smooth
 from toolchain.optimize.quantize.static import quantize_weight, scale_of
-from toolchain.preprocess import Texts, predict
 
 ROOT = Path(__file__).parents[3]
 TRAINING, TESTED, WIDTH, HIDDEN, LAYERS = 1200, 200, 48, 96, 2

@@ -13,11 +13,11 @@ from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError
 from toolchain.export.onnx import Config as ExportConfig
 from toolchain.export.onnx import run as export
-from toolchain.inference import Logits, open_session
+from toolchain.inference.preprocessing import predict, preprocessor_of
+from toolchain.inference.runtime import Logits, open_session
 from toolchain.optimize.quantize import PICTURE_METHODS, Config, run
 from toolchain.optimize.quantize.convolutional import between_weights, quantize
 from toolchain.optimize.quantize.graph import name_constants_directly
-from toolchain.preprocess import predict, preprocessor_of
 
 
 @pytest.fixture(scope="module")

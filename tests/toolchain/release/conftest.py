@@ -22,11 +22,12 @@ from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import new_variants, open_variants
-from toolchain.evaluate import architecture, gate, parity
+from toolchain.evaluate import gate, parity, platform_parity
 from toolchain.evaluate.accuracy import classifiers
-from toolchain.intervals import Bootstrap
+from toolchain.hardware import emulator
+from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.release import report
-from toolchain.services import emulator, patience
+from toolchain.services import mlflow_retry
 from toolchain.services.mlflow import Tracker
 
 REVIEWS = Path(__file__).parents[3] / "samples" / "movie_reviews.csv.gz"
@@ -58,7 +59,7 @@ class Finished:
     parity: Path
     latency: Path
     verdict: Path
-    architecture: Path
+    platform_parity: Path
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +139,7 @@ def make_checks(target: Path, dataset: Path) -> None:
 def make_variants(target: Path, dataset: Path, names: tuple[str, ...], labels: tuple[str, ...], seed: int) -> None:
     data = open_dataset(dataset)
     trained = make_model(
-        target.with_name("trained"), "fp32", Work("train.transformers", None, dataset=data), labels, seed
+        target.with_name("trained"), "fp32", Work("train.torch_text", None, dataset=data), labels, seed
     )
     with new_variants(target, Work("optimize.quantize", None, model=trained)) as writer:
         for name in names:
@@ -276,7 +277,7 @@ def make_architecture(places: Finished) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emulator, "find", lambda _: python)
         inputs = places.variants, places.accuracy, places.verdict
-        architecture.run(*inputs, places.architecture, architecture.Config())
+        platform_parity.run(*inputs, places.architecture, platform_parity.Config())
 
 
 def timing(name: str, factor: float) -> dict[str, Any]:
@@ -304,7 +305,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def registry_uri(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
     return database
 
 

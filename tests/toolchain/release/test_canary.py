@@ -18,15 +18,15 @@ import pytest
 
 from tests.toolchain.serve.conftest import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
-from toolchain.artifacts.traffic import FILE, HEARTBEAT, parse
 from toolchain.errors import ConfigError, ServiceError
+from toolchain.lifecycle import ledger, model_repository
+from toolchain.lifecycle.ledger import CANARY, PROMOTED, Entry
+from toolchain.lifecycle.routing import FILE, HEARTBEAT, parse
 from toolchain.release.promote import canary, watcher
 from toolchain.release.promote.canary import Plan, Trial, shares
 from toolchain.release.promote.sequential import Hypotheses
-from toolchain.serve.exposition import Exposition
-from toolchain.serve.metrics import Metrics
-from toolchain.services import ledger, shelf
-from toolchain.services.ledger import CANARY, PROMOTED, Entry
+from toolchain.serve.telemetry.exposition import Exposition
+from toolchain.serve.telemetry.metrics import Metrics
 from toolchain.services.mlflow import Tracker, Version
 
 NUMBERS = count(1)  # of models: each test has its own
@@ -127,8 +127,8 @@ def start(tracker: Tracker, models: list[Model], tmp_path: Path) -> Start:
             tags = {"digest": model.digest, "variant": "fp32"}
             versions.append(tracker.add_version(name, run, "variants/fp32", tags, ""))
         ledger.append(tracker, name, versions[0], entry_of(versions[0], PROMOTED))
-        publish = partial(shelf.publish, tracker, name, str(tmp_path / "shelf"))
-        beat = partial(shelf.beat, str(tmp_path / "shelf"))
+        publish = partial(model_repository.publish, tracker, name, str(tmp_path / "shelf"))
+        beat = partial(model_repository.beat, str(tmp_path / "shelf"))
         publish()
         server = Server(name, tmp_path / "shelf", models, **said)  # type: ignore[arg-type]
         made = replace(entry_of(versions[1], CANARY), reason="better", who="ann")

@@ -18,9 +18,9 @@ from tests.toolchain.serve.conftest import (
 )
 from toolchain.artifacts.expected import Row, picture_row
 from toolchain.artifacts.model import open_model
+from toolchain.lifecycle import trial_server
 from toolchain.release.promote import check
 from toolchain.release.promote.check import Check, check_with_server
-from toolchain.services import trial_server
 
 GOOD = Row(text="good", scores=(0.2689414, 0.7310586))  # softmax of the counts of bad and good words, 0 and 1
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from toolchain.lifecycle.ledger import CANARY, PROMOTED, Entry
 from toolchain.release.promote import verdict_of
 from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
@@ -18,7 +19,6 @@ from toolchain.release.promote.decision import (
     Verdict,
     decide,
 )
-from toolchain.services.ledger import CANARY, PROMOTED, Entry
 
 pytestmark = pytest.mark.machine
 SAFE, UNSAFE, UNGATED = Verdict(True, "winner on avx2"), Verdict(False, "rejected on avx2"), Verdict(False, "not gated")

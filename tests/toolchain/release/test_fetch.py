@@ -7,8 +7,8 @@ import pytest
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.lifecycle import registry
 from toolchain.release import fetch, register
-from toolchain.services import registry
 from toolchain.services.mlflow import Tracker
 
 Reported = Callable[..., tuple[Any, Path]]

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
-from toolchain.artifacts.picture import OBJECTS_TYPE
+from toolchain.artifacts.image import OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
-from toolchain.data.pictures import SCHEMA
-from toolchain.pictures import encode
+from toolchain.data.images import SCHEMA
+from toolchain.image_decoding import encode
 from toolchain.release.report import gallery
 from toolchain.release.report.fonts import font_for
 from toolchain.release.report.gallery import (

@@ -10,11 +10,11 @@ from tests.toolchain.serve.conftest import record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import open_model
-from toolchain.artifacts.traffic import FILE, parse
 from toolchain.errors import ArtifactError, ConfigError, ConflictError
+from toolchain.lifecycle import ledger
+from toolchain.lifecycle.routing import FILE, parse
 from toolchain.release import promote
 from toolchain.release.promote.check import Check
-from toolchain.services import ledger
 from toolchain.services.mlflow import Tracker
 
 NUMBERS = count(1)  # of models: each test has its own

@@ -18,9 +18,9 @@ from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ConfigError, DataError, ServiceError
+from toolchain.lifecycle import registry
 from toolchain.release import fetch, register
 from toolchain.services import mlflow as door
-from toolchain.services import registry
 from toolchain.services.mlflow import Tracker
 
 Reported = Callable[..., tuple[Any, Path]]
@@ -65,7 +65,7 @@ def test_every_variant_becomes_a_version_with_its_digest_and_where_it_came_from(
         assert version.tags["base_sha256"] == "53aa5117" * 8
         assert version.tags["processor"] == "avx2"
         steps = [line.split()[0] for line in version.tags["lineage"].splitlines()]
-        assert steps[:3] == ["data.ingest", "augment.text", "train.transformers"]
+        assert steps[:3] == ["data.ingest", "augment.text", "train.torch_text"]
 
 
 def test_verdict_stands_on_each_version(once: dict[str, Any], registry_uri: str):
@@ -101,10 +101,20 @@ def test_the_pipeline_is_one_run_with_a_nested_run_for_each_step(once: dict[str,
     place = client(registry_uri).get_experiment_by_name(once["experiment"]).experiment_id
     nested = client(registry_uri).search_runs([place], f"tags.`mlflow.parentRunId` = '{once['run_id']}'")
     assert sorted(run.info.run_name for run in nested) == [
-        "augment.text", "data.ingest", "data.validate", "evaluate.accuracy", "evaluate.architecture", "evaluate.gate",
-        "evaluate.latency", "evaluate.parity", "export.onnx", "optimize.quantize", "release.register", "release.report",
-        "train.transformers",
-    ]  # fmt: skip
+        "augment.text",
+        "data.ingest",
+        "data.validate",
+        "evaluate.accuracy",
+        "evaluate.gate",
+        "evaluate.latency",
+        "evaluate.parity",
+        "evaluate.platform_parity",
+        "export.onnx",
+        "optimize.quantize",
+        "release.register",
+        "release.report",
+        "train.torch_text",
+    ]
     assert {run.info.status for run in nested} == {"FINISHED"}
     assert all(run.info.end_time >= run.info.start_time for run in nested)
     gate = next(run for run in nested if run.info.run_name == "evaluate.gate")
@@ -179,13 +189,13 @@ def test_the_live_run_of_training_becomes_its_nested_run(
     reported: Reported, tmp_path: Path, registry_uri: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "adopting")
-    with door.live_run("train.transformers", {}) as live:
+    with door.live_run("train.torch_text", {}) as live:
         live.log(1, loss=0.5)
         artifacts = reported(seed=7)
     registered(artifacts, tmp_path / "registration", name="adopted")
     data = open_measurement(tmp_path / "registration", "registration").data
     place = client(registry_uri).get_experiment_by_name("adopting").experiment_id
-    found = client(registry_uri).search_runs([place], "tags.`toolchain.step` = 'train.transformers'")
+    found = client(registry_uri).search_runs([place], "tags.`toolchain.step` = 'train.torch_text'")
     assert [run.data.tags["mlflow.parentRunId"] for run in found] == [data["run_id"]]
     assert found[0].data.metrics["loss"] == 0.5
     assert found[0].data.metrics["validation_accuracy"] == 0.862
@@ -196,11 +206,11 @@ def test_a_live_run_of_another_time_is_left_alone(
 ):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "later")
     time.sleep(2.1)  # beyond what a start known to the second may hide
-    with door.live_run("train.transformers", {}) as live:
+    with door.live_run("train.torch_text", {}) as live:
         live.log(1, loss=0.5)
     registered(artifacts, tmp_path / "registration", name="later")
     place = client(registry_uri).get_experiment_by_name("later").experiment_id
-    assert len(client(registry_uri).search_runs([place], "tags.`toolchain.step` = 'train.transformers'")) == 2
+    assert len(client(registry_uri).search_runs([place], "tags.`toolchain.step` = 'train.torch_text'")) == 2
 
 
 def test_without_test_rows_none_are_kept(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.provenance import Provenance
 from toolchain.errors import ArtifactError, ConfigError, DataError
-from toolchain.evaluate import architecture
+from toolchain.evaluate import platform_parity
+from toolchain.hardware import emulator
 from toolchain.release import report
 from toolchain.release.report.cost import Prices, cost_of
-from toolchain.services import emulator
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
 ENDLESS = {"meta", "link", "br", "hr", "img", "input"}  # elements that are never closed
@@ -155,7 +155,7 @@ def test_where_no_other_architecture_was_tried_the_page_says_why(
     monkeypatch.setattr(emulator.platform, "machine", lambda: "x86_64")
     places["architecture"] = tmp_path / "elsewhere"
     inputs = places["variants"], places["accuracy"], places["verdict"]
-    architecture.run(*inputs, places["architecture"], architecture.Config(environment="none/environment.json"))
+    platform_parity.run(*inputs, places["architecture"], platform_parity.Config(environment="none/environment.json"))
     report.run(**places, report=tmp_path / "report", page=tmp_path / "page", config=report.Config())
     text = Page((tmp_path / "page").read_text(encoding="utf-8")).text
     assert "Not tried: there is no arm64 Python at none: make arm64 makes one." in text

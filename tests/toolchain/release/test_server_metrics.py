@@ -10,8 +10,8 @@ from tests.toolchain.serve.conftest import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ServiceError
 from toolchain.release.promote.server_metrics import ServerMetrics, VersionCounts
-from toolchain.serve.exposition import Exposition
-from toolchain.serve.metrics import Metrics
+from toolchain.serve.telemetry.exposition import Exposition
+from toolchain.serve.telemetry.metrics import Metrics
 
 
 @pytest.fixture(scope="module")

@@ -19,18 +19,18 @@ from onnx import TensorProto, helper, numpy_helper
 from starlette.testclient import TestClient
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tests.toolchain.serve.running import Running, begin, command, ready
-from toolchain.answering import Answerer
+from tests.support.model_server import Running, begin, command, ready
 from toolchain.artifacts.expected import Expected, Row, picture_row, write_expected
 from toolchain.artifacts.model import Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.traffic import FILE, Target, Traffic, as_bytes
-from toolchain.pictures import encode
-from toolchain.processor import describe
-from toolchain.serve.application import build
-from toolchain.serve.fleet import fixed
-from toolchain.serve.served import Served, load
+from toolchain.hardware.cpu import describe
+from toolchain.image_decoding import encode
+from toolchain.inference.predictor import Answerer
+from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes
+from toolchain.serve.http.application import build
 from toolchain.serve.settings import Settings
+from toolchain.serve.versions.router import fixed
+from toolchain.serve.versions.version import Served, load
 from toolchain.text_repair import VERSION
 
 GOOD, BAD = ("good", "great", "fine"), ("bad", "poor", "dull")

@@ -7,7 +7,7 @@ import numpy as np
 import schemathesis
 from hypothesis import strategies as st
 
-from toolchain.pictures import encode
+from toolchain.image_decoding import encode
 
 PICTURES = [encode(np.full((height, width, 3), level, np.uint8)) for height, width, level in ((8, 8, 0), (5, 9, 200))]
 schemathesis.openapi.format("picture", st.sampled_from([base64.b64encode(file).decode() for file in PICTURES]))

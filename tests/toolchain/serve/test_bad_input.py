@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.support.model_server import ROOT, Running, begin, command, ready, refused
 from tests.toolchain.serve.conftest import (
     LABELS,
     brightness,
@@ -32,9 +33,8 @@ from tests.toolchain.serve.conftest import (
     word_counter,
     write_model,
 )
-from tests.toolchain.serve.running import ROOT, Running, begin, command, ready, refused
 from toolchain.artifacts.expected import Row, picture_row
-from toolchain.artifacts.traffic import FILE, as_bytes
+from toolchain.lifecycle.routing import FILE, as_bytes
 from toolchain.services.storage import s3
 
 SECONDS = 20.0  # for an answer on a busy machine

@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.toolchain.serve.conftest import word_counter, write_model
-from toolchain.serve.grpc_reading import Reading
+from toolchain.serve.grpc.flow_control import Reading
 from toolchain.serve.problems import Problem
 
 ROOT = Path(__file__).parents[3]

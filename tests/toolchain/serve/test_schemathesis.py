@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain.serve.running import ROOT, Running
+from tests.support.model_server import ROOT, Running
 
 TOKEN = "a-token-that-is-long"
 CONFIG = """

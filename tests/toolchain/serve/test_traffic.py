@@ -17,7 +17,7 @@ import pytest
 
 from tests.toolchain.serve.conftest import put_on_shelf, slow_counter, traffic_of, write_model
 from toolchain.artifacts.model import open_model
-from toolchain.artifacts.traffic import Target, Traffic
+from toolchain.lifecycle.routing import Target, Traffic
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = 3

@@ -5,7 +5,7 @@ import pytest
 
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.services import mlflow as door
-from toolchain.services import patience
+from toolchain.services import mlflow_retry
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def uri(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
     return database
 
 
@@ -28,7 +28,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
     return address
 
 
@@ -41,19 +41,19 @@ def runs(uri: str, experiment: str):
 
 def test_a_live_run_without_a_server_does_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with door.live_run("train.transformers", {"epochs": 2}) as live:
+    with door.live_run("train.torch_text", {"epochs": 2}) as live:
         live.log(1, loss=0.5)
 
 
 def test_a_live_run_arrives_with_its_parameters_and_its_whole_curve(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "curve")
-    with door.live_run("train.transformers", {"epochs": 2, "methods": ["a", 'b"']}) as live:
+    with door.live_run("train.torch_text", {"epochs": 2, "methods": ["a", 'b"']}) as live:
         for step in range(5):
             live.log(step, loss=1 / (step + 1))
     client, (run,) = runs(uri, "curve")
     assert run.info.status == "FINISHED"
     assert run.data.params == {"epochs": "2", "methods": '["a", "b\\""]'}
-    assert run.data.tags[door.TAG_STEP] == "train.transformers"
+    assert run.data.tags[door.TAG_STEP] == "train.torch_text"
     assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [
         1,
         1 / 2,
@@ -65,20 +65,20 @@ def test_a_live_run_arrives_with_its_parameters_and_its_whole_curve(uri: str, mo
 
 def test_a_live_run_that_fails_says_so_and_lets_the_error_through(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "failing")
-    with pytest.raises(ZeroDivisionError), door.live_run("train.transformers", {}) as live:
+    with pytest.raises(ZeroDivisionError), door.live_run("train.torch_text", {}) as live:
         live.log(0, loss=1 / 0)
     assert runs(uri, "failing")[1][0].info.status == "FAILED"
 
 
 def test_a_live_run_that_is_interrupted_is_marked_as_killed(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "killed")
-    with pytest.raises(KeyboardInterrupt), door.live_run("train.transformers", {}):
+    with pytest.raises(KeyboardInterrupt), door.live_run("train.torch_text", {}):
         raise KeyboardInterrupt
     assert runs(uri, "killed")[1][0].info.status == "KILLED"
 
 
 def test_work_goes_on_when_its_live_run_cannot_be_shown(nowhere: str, capsys: pytest.CaptureFixture[str]):
-    with door.live_run("train.transformers", {"epochs": 2}) as live:
+    with door.live_run("train.torch_text", {"epochs": 2}) as live:
         live.log(1, loss=0.5)
     assert f"the work goes on without being shown live: MLflow at {nowhere} does not answer" in capsys.readouterr().out
 
@@ -91,7 +91,7 @@ def test_a_server_that_is_down_is_asked_again_and_again_and_then_named(
     ) as caught:
         door.Tracker().experiment("any")
     assert "\n" not in str(caught.value)
-    assert capsys.readouterr().out.count("does not answer, asking again") == patience.TRIES_OF_A_SERVER - 1
+    assert capsys.readouterr().out.count("does not answer, asking again") == mlflow_retry.TRIES_OF_A_SERVER - 1
 
 
 def test_no_server_at_all_is_a_matter_of_configuration(monkeypatch: pytest.MonkeyPatch):
@@ -103,7 +103,7 @@ def test_no_server_at_all_is_a_matter_of_configuration(monkeypatch: pytest.Monke
 def test_a_place_that_is_no_database_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
     with pytest.raises(ServiceError) as caught:
         door.Tracker().experiment("any")
     assert "\n" not in str(caught.value)
@@ -121,8 +121,8 @@ def test_all_models_and_versions_are_found_however_many_pages_they_take(uri: str
 
 
 def test_a_password_in_the_address_is_never_shown():
-    assert patience.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
-    assert patience.shown("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"
+    assert mlflow_retry.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
+    assert mlflow_retry.shown("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"
 
 
 def test_artifacts_that_are_there_are_asked_for_again_when_they_could_not_be_fetched(

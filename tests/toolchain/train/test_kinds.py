@@ -15,22 +15,22 @@ from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import open_model
-from toolchain.artifacts.transformer import KINDS, PRUNABLE, load_classifier
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, UnprunableError
 from toolchain.evaluate.latency import Config as Timing
 from toolchain.evaluate.latency import run as time_variants
 from toolchain.export.onnx import Config as Export
 from toolchain.export.onnx import run as export
-from toolchain.inference import Tokenizer, open_session
+from toolchain.frameworks.torch.text_classifier import KINDS, PRUNABLE, load_classifier
+from toolchain.inference.preprocessing import predict, preprocessor_of
+from toolchain.inference.runtime import Tokenizer, open_session
 from toolchain.optimize.prune import Config as Pruning
 from toolchain.optimize.prune import run as prune
 from toolchain.optimize.quantize import Config as Quantization
 from toolchain.optimize.quantize import run as quantize
-from toolchain.preprocess import predict, preprocessor_of
-from toolchain.train.transformers import Config, run
-from toolchain.train.transformers.base import find_base, load_base
-from toolchain.train.transformers.tokenizer import load_tokenizer
+from toolchain.train.torch_text import Config, run
+from toolchain.train.torch_text.base import find_base, load_base
+from toolchain.train.torch_text.tokenizer import load_tokenizer
 
 NEW = ("albert", "deberta", "deberta-v2", "modernbert", "mpnet")
 WORDS = ("gorgeous", "dull", "weak", "fine", "moving", "endless")

@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import IMAGE, OBJECTS, ROW, Dataset, DatasetWriter, new_dataset, open_dataset
-from toolchain.artifacts.picture import IMAGE_TYPE, OBJECTS_TYPE
+from toolchain.artifacts.image import IMAGE_TYPE, OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.augment.images.batch import Copies, augment, engine_of
 from toolchain.augment.images.policy import text_of
 from toolchain.augment.images.settings import Config, Result
 from toolchain.augment.images.tally import Tally
 from toolchain.errors import DataError, ToolchainError
-from toolchain.processor import usable_cores
+from toolchain.hardware.cpu import usable_cores
 from toolchain.progress import Progress
 
 __all__ = ["Config", "Result", "augment", "run"]
@@ -62,7 +62,7 @@ def _check(source: Dataset, config: Config) -> None:
     if IMAGE not in source.schema.names or source.schema.field(IMAGE).type != IMAGE_TYPE:
         raise DataError(
             f"{source.path} has no images in a column {IMAGE!r}, its columns are {', '.join(source.schema.names)}; "
-            "read images with data.pictures or data.annotations"
+            "read images with data.images or data.annotations"
         )
     source.require(ROW)
     if AUGMENTED in source.schema.names:

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, OBJECTS, ROW
-from toolchain.artifacts.picture import HEIGHT, METADATA, WIDTH
+from toolchain.artifacts.image import HEIGHT, METADATA, WIDTH
 from toolchain.augment.images.engine import Copy, Engine
 from toolchain.augment.images.files import ImageFile, encode, name_of_copy, open_file
 from toolchain.augment.images.objects import BoxCounts, Object, read, to_rows, without_format_fields
 from toolchain.augment.images.policy import text_of
 from toolchain.augment.images.settings import Config
-from toolchain.pictures import Pixels
+from toolchain.image_decoding import Pixels
 
 MAX_ATTEMPTS = 5  # to make a copy that keeps at least one box, for an image with boxes
 

@@ -18,7 +18,7 @@ from toolchain.augment.images.operations import Resize, Shape
 from toolchain.augment.images.pending import LINEAR, NEAREST, Count, PendingCopy
 from toolchain.augment.images.policy import OneOf, Step, parse
 from toolchain.errors import ConfigError
-from toolchain.pictures import Pixels
+from toolchain.image_decoding import Pixels
 
 RESIZE = "Resize"  # name of the final resize to ``size``
 

@@ -5,9 +5,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from toolchain import pictures
+from toolchain import image_decoding
 from toolchain.augment.images.operations import Box, Shape
-from toolchain.pictures import Pixels
+from toolchain.image_decoding import Pixels
 
 _EXIF = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 4096  # a JPEG's EXIF block begins within these
@@ -66,7 +66,7 @@ class ImageFile:
         """Return the image at the smallest scale that has at least ``min_shape`` pixels."""
         pixels = self._decode_jpeg(min_shape) if self.is_reducible else None
         if pixels is None:
-            pixels = pictures.decode(self.data, self.name, self.channels, self.applies_exif)
+            pixels = image_decoding.decode(self.data, self.name, self.channels, self.applies_exif)
         return pixels[:, :, 0] if self.channels == 1 else pixels
 
     def _decode_jpeg(self, min_shape: Shape) -> Pixels | None:
@@ -97,8 +97,8 @@ def open_file(data: bytes, name: str, apply_exif: bool) -> ImageFile:
     if header and _EXIF not in data[:_EXIF_SEARCH_BYTES]:
         height, width, channels = header
         return ImageFile(data, name, (height, width), channels, apply_exif, is_reducible=True)
-    facts = pictures.inspect(data, name)
-    is_turned = apply_exif and facts.orientation in pictures.TURNED
+    facts = image_decoding.inspect(data, name)
+    is_turned = apply_exif and facts.orientation in image_decoding.TURNED
     shape = (facts.width, facts.height) if is_turned else (facts.height, facts.width)
     channels = 1 if facts.mode in _GRAYSCALE_MODES else 3
     keeps_orientation = not apply_exif or facts.orientation == 1
@@ -107,7 +107,7 @@ def open_file(data: bytes, name: str, apply_exif: bool) -> ImageFile:
 
 def encode(pixels: Pixels, format: str) -> bytes:
     """Return uint8 (height, width) or (height, width, 3) as a file."""
-    return pictures.encode(pixels if pixels.ndim == 3 else np.ascontiguousarray(pixels)[:, :, None], format)
+    return image_decoding.encode(pixels if pixels.ndim == 3 else np.ascontiguousarray(pixels)[:, :, None], format)
 
 
 def name_of_copy(path: str, copy: int, format: str) -> str:
@@ -127,6 +127,6 @@ def _read_jpeg_header(data: bytes) -> tuple[int, int, int] | None:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if space not in ("YCbCr", "Gray") or height * width > pictures.MAX_PIXELS:
+    if space not in ("YCbCr", "Gray") or height * width > image_decoding.MAX_PIXELS:
         return None
     return height, width, 1 if space == "Gray" else 3

@@ -13,7 +13,7 @@ from toolchain.augment.images.catalog import ANY_SIZE, MOSAIC, check_arguments, 
 from toolchain.augment.images.operations import Box, Shape
 from toolchain.augment.images.policy import Step
 from toolchain.errors import ConfigError, DataError
-from toolchain.pictures import Pixels
+from toolchain.image_decoding import Pixels
 
 _MIRRORS = {"HorizontalFlip", "VerticalFlip", "Transpose", "D4", "SquareSymmetry", "RandomRotate90"}
 _ROTATIONS = {"Rotate": "limit", "SafeRotate": "limit", "Affine": "rotate", "ShiftScaleRotate": "rotate_limit"}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from toolchain.augment.images.operations import Cutout, Geometric, Operation, Shape
 from toolchain.augment.images.polygons import Points, clip_polygons, corners, envelope, rotate
 from toolchain.errors import DataError
-from toolchain.pictures import Pixels
+from toolchain.image_decoding import Pixels
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 KEPT, CLIPPED, OUTSIDE, HIDDEN = "kept", "clipped", "outside the image", "below minimum visibility"

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.pictures import Pixels
+from toolchain.image_decoding import Pixels
 
 Matrix = NDArray[np.float64]  # (2, 3): maps a position (x, y, 1) to the new position (x, y)
 Shape = tuple[int, int]  # height, width

@@ -19,7 +19,7 @@ from toolchain.augment.images.objects import (
 )
 from toolchain.augment.images.operations import Box, Crop, Operation, Paste, Resize, Shape
 from toolchain.augment.images.polygons import Points, clip_polygons, corners, envelope
-from toolchain.pictures import Pixels
+from toolchain.image_decoding import Pixels
 
 LINEAR, NEAREST = 1, 0  # cv2.INTER_LINEAR, cv2.INTER_NEAREST
 _AREA_TOLERANCE = 1e-3  # relative; Albumentations computes boxes in 32 bits

@@ -8,7 +8,7 @@ from toolchain.annotations.checks import CHECKS
 from toolchain.annotations.voc import ORIGINS
 from toolchain.annotations.yolo import TASKS
 from toolchain.errors import ConfigError
-from toolchain.pictures import MAX_PIXELS
+from toolchain.image_decoding import MAX_PIXELS
 
 SHA256_DIGITS = 64
 SAMPLE = "package:deepforest/data"  # four aerial images with 951 trees, comes with the Python package

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import PurePosixPath
 
-from toolchain import pictures
+from toolchain import image_decoding
 from toolchain.annotations import Box, Picture, Thing
 from toolchain.annotations.checks import Found
 from toolchain.annotations.geometry import area, clip, covered, meet, moved
@@ -31,7 +31,7 @@ class Cutter:
         if not self.tile or max(picture.width, picture.height) <= self.tile:
             yield picture, data
             return
-        pixels = pictures.decode(data, picture.name, max_pixels=max_pixels)
+        pixels = image_decoding.decode(data, picture.name, max_pixels=max_pixels)
         self.cut += 1
         kept: set[int] = set()
         for window in windows(picture.width, picture.height, self.tile, self.overlap):
@@ -47,7 +47,7 @@ class Cutter:
                 things=things,
                 about={**picture.about, TILE: [left, top, picture.width, picture.height]},
             )
-            yield part, pictures.encode(pixels[top:bottom, left:right])
+            yield part, image_decoding.encode(pixels[top:bottom, left:right])
         for position, thing in enumerate(picture.things):
             if position not in kept:
                 self.lost.add(f"{picture.name}: {thing.label} at {', '.join(f'{edge:g}' for edge in thing.box)}")

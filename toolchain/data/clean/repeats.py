@@ -9,15 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import LABEL, TEXT
-from toolchain.artifacts.sameness import (
-    Entries,
-    KeyFiles,
-    Keys,
-    first_alike,
-    keys_of,
-    keys_of_spellings,
-    keys_of_texts,
-)
+from toolchain.dedup import Entries, KeyFiles, Keys, first_alike, keys_of, keys_of_spellings, keys_of_texts
 
 KEPT, REPEAT, LOOKALIKE, CONFLICT, SIMILAR = range(5)  # a row's fate, 1 byte of memory for each row
 MODES = ("off", "exact", "normalized", "similar")

@@ -13,8 +13,8 @@ from toolchain.errors import ConfigError
 from toolchain.evaluate.accuracy import classifiers, detectors
 from toolchain.evaluate.accuracy.profiling import record_profiles
 from toolchain.evaluate.accuracy.recording import record_answers
-from toolchain.intervals import Bootstrap
-from toolchain.processor import usable_cores
+from toolchain.hardware.cpu import usable_cores
+from toolchain.metrics.bootstrap import Bootstrap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
     """Measure every one of ``variants`` on the same rows of ``dataset`` and write the measurement ``accuracy``.
 
     Beside the figures stands each answer, in predictions.parquet: of classifiers row, variant, label, predicted, length
-    and logits; of detectors what toolchain.detections.table says. What each variant answers to a few rows alone, and a
-    profile of all rows, for those who serve and watch it, stand in expected/<variant>/.
+    and logits; of detectors the columns of toolchain.metrics.detections.table. Each variant's responses to a few single
+    rows, and a profile of all rows, for serving and monitoring, stand in expected/<variant>/.
 
     Raises:
         ArtifactError: an input is damaged, or a variant cannot be run or answers with what is no number.

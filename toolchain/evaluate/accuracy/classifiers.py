@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolchain.answering import softmax
 from toolchain.artifacts.dataset import LABEL, ROW, TEXT, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import REFERENCE, Variants
@@ -25,9 +24,10 @@ from toolchain.evaluate.accuracy.scores import (
     intervals,
     roc,
 )
-from toolchain.inference import Logits, open_session
-from toolchain.intervals import Bootstrap
-from toolchain.preprocess import Preprocessor, predict, preprocessor_of
+from toolchain.inference.predictor import softmax
+from toolchain.inference.preprocessing import Preprocessor, predict, preprocessor_of
+from toolchain.inference.runtime import Logits, open_session
+from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.progress import track
 
 PREDICTIONS = "predictions.parquet"

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.detections import Answer, Picture
-from toolchain.detections.matching import (
+from toolchain.errors import ArtifactError, DataError
+from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
+from toolchain.metrics.detections import Answer, Picture
+from toolchain.metrics.detections.matching import (
     ALL,
     SIZES,
     Matches,
@@ -17,8 +19,6 @@ from toolchain.detections.matching import (
     match,
     mean,
 )
-from toolchain.errors import ArtifactError, DataError
-from toolchain.intervals import Bootstrap, Counts, Floats
 
 CURVE_POINTS = 100  # of a curve: more cannot be told apart in a picture
 NAMES = {  # of slices, for people

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 from toolchain.artifacts.dataset import IMAGE, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import Variants
-from toolchain.detections import Answer, Picture, answer_of, read_truth, stretch
-from toolchain.detections.table import SCHEMA, table_of
 from toolchain.errors import DataError
 from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
 from toolchain.evaluate.accuracy.detection import measure
-from toolchain.inference import Session, open_session
-from toolchain.intervals import Bootstrap
-from toolchain.preprocess import Preprocessor, picture_shape, preprocessor_of
+from toolchain.inference.preprocessing import Preprocessor, picture_shape, preprocessor_of
+from toolchain.inference.runtime import Session, open_session
+from toolchain.metrics.bootstrap import Bootstrap
+from toolchain.metrics.detections import Answer, Picture, answer_of, read_truth, stretch
+from toolchain.metrics.detections.table import SCHEMA, table_of
 from toolchain.progress import track
 
 BACKGROUND = "background"  # of the confusion matrix: where nothing is, or nothing was found

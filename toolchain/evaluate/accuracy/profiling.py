@@ -9,17 +9,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolchain.answering import Prepared, softmax, upright_size
 from toolchain.artifacts.columns import TEXT
 from toolchain.artifacts.dataset import Dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.profile import Profile, write_profile
 from toolchain.artifacts.variants import Variants
-from toolchain.descriptors import Described, Numbers, Vocabulary, columns, count_tokens, describe, describe_answer
-from toolchain.detections.table import read_table
 from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
 from toolchain.evaluate.accuracy.recording import FOLDER
-from toolchain.preprocess import Preprocessor, Texts, preprocessor_of
+from toolchain.inference.features import (
+    Described,
+    Numbers,
+    Vocabulary,
+    columns,
+    count_tokens,
+    describe,
+    describe_answer,
+)
+from toolchain.inference.predictor import Prepared, softmax, upright_size
+from toolchain.inference.preprocessing import Preprocessor, Texts, preprocessor_of
+from toolchain.metrics.detections.table import read_table
 
 ROWS = 4_000  # described at most: more would hardly sharpen a comparison with a window of some hundred rows
 LEARNED = "train"  # the split whose tokens are counted

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.answering import Answerer
 from toolchain.artifacts.columns import TEXT
 from toolchain.artifacts.dataset import Dataset
 from toolchain.artifacts.expected import Expected, Row, picture_row, write_expected
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import Variants
-from toolchain.detections import Answer
-from toolchain.processor import describe
+from toolchain.hardware.cpu import describe
+from toolchain.inference.predictor import Answerer
+from toolchain.metrics.detections import Answer
 
 FOLDER = "expected"  # in the measurement: a folder for each variant
 ROWS = 16  # enough to meet long and short rows and every common class; answered in a second at every server's start

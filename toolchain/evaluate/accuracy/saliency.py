@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.answering import softmax
 from toolchain.artifacts.dataset import IMAGE, ROW, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.evaluate.accuracy.scores import Ints
-from toolchain.inference import Logits, open_session
-from toolchain.intervals import Floats
-from toolchain.pictures import Pixels
-from toolchain.preprocess import preprocessor_of
+from toolchain.image_decoding import Pixels
+from toolchain.inference.predictor import softmax
+from toolchain.inference.preprocessing import preprocessor_of
+from toolchain.inference.runtime import Logits, open_session
+from toolchain.metrics.bootstrap import Floats
 
 PICTURES = 6  # that are explained: the surest of the wrong answers, as many as a person looks at
 PARTS = 7  # of each side: 49 parts are covered in turn, each a seventh of a side wide

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.intervals import Bootstrap, Counts, Floats
+from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
 
 Ints = NDArray[np.int64]
 ROC_POINTS = 100  # thresholds of a curve: more cannot be told apart in a picture

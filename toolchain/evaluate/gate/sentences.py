@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolchain.artifacts.variants import REFERENCE
-from toolchain.processor import INT8_DOT_PRODUCTS
+from toolchain.hardware.cpu import INT8_DOT_PRODUCTS
 
 Data = Mapping[str, Any]
 STILL_FLOAT = (

@@ -24,8 +24,8 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, new_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.export.onnx.forms import WEIGHTS, Form, form_of
-from toolchain.inference import OnnxRuntimeSession
-from toolchain.preprocess import Preprocessor, preprocessor_of
+from toolchain.inference.preprocessing import Preprocessor, preprocessor_of
+from toolchain.inference.runtime import OnnxRuntimeSession
 from toolchain.progress import say
 
 PLAIN = "plain.onnx"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from toolchain.artifacts.model import Model, Tensor, require
 from toolchain.errors import ArtifactError
-from toolchain.inference import Feeds
+from toolchain.inference.runtime import Feeds
 
 if TYPE_CHECKING:
     import torch

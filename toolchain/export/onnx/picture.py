@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolchain.artifacts import detector, network
 from toolchain.artifacts.model import Model, Tensor
 from toolchain.export.onnx.forms import Answers, Form, largest_gap
-from toolchain.inference import Feeds
-from toolchain.preprocess import picture_shape
+from toolchain.frameworks.torch import detector, image_classifier
+from toolchain.inference.preprocessing import picture_shape
+from toolchain.inference.runtime import Feeds
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ def classifier_form(model: Model) -> Form:
     """Return a classifier: uint8 (batch, height, width, channels) in, float32 logits (batch, labels) out."""
     import torch
 
-    module, shape = network.load_network(model), picture_shape(model)
+    module, shape = image_classifier.load_network(model), picture_shape(model)
     return Form(
         module=module,
         example=(torch.zeros(2, *shape, dtype=torch.uint8),),
@@ -27,7 +27,7 @@ def classifier_form(model: Model) -> Form:
         reference=lambda feeds: _answer(module, feeds),
         difference=largest_gap,
         answer="logits",
-        files=(network.DESCRIPTION,),
+        files=(image_classifier.DESCRIPTION,),
     )
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from toolchain.artifacts.graph import needs_two_files
 from toolchain.artifacts.model import TOKENIZER_FILES, Model, Tensor
-from toolchain.artifacts.transformer import layers, load_classifier, positions
 from toolchain.errors import ConfigError
 from toolchain.export.onnx.forms import Answers, Form, largest_gap
-from toolchain.inference import Feeds
+from toolchain.frameworks.torch.text_classifier import layers, load_classifier, positions
+from toolchain.inference.runtime import Feeds
 
 if TYPE_CHECKING:
     import torch

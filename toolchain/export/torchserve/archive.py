@@ -53,7 +53,7 @@ def _files(model: Model) -> Iterator[tuple[str, Path]]:
     yield HANDLER, ROOT.joinpath(*HANDLER_MODULE.split(".")).with_suffix(".py")
     for path in sorted(path for path in model.path.rglob("*") if path.is_file()):
         yield f"{MODEL}/{path.relative_to(model.path).as_posix()}", path
-    for path in sorted(import_closure("toolchain.answering")):
+    for path in sorted(import_closure("toolchain.inference.predictor")):
         yield path.relative_to(ROOT).as_posix(), path
 
 

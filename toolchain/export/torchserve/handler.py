@@ -12,10 +12,10 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # the modules that came in the archive, whatever else is installed
 
-from toolchain.answering import Answerer  # noqa: E402
 from toolchain.artifacts.model import open_model  # noqa: E402
 from toolchain.errors import DataError  # noqa: E402
-from toolchain.preprocess import Pictures  # noqa: E402
+from toolchain.inference.predictor import Answerer  # noqa: E402
+from toolchain.inference.preprocessing import Pictures  # noqa: E402
 
 MOST_ROWS = 256  # of a request
 BAD_REQUEST = 400

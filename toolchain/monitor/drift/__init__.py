@@ -11,15 +11,15 @@ from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.profile import Profile
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ConfigError
+from toolchain.lifecycle import registry
+from toolchain.lifecycle.request_samples import DRIFT, DRIFT_FORMAT, folder_of, open_place
 from toolchain.monitor.drift.comparison import compare
 from toolchain.monitor.drift.page import render
 from toolchain.monitor.drift.record import record
 from toolchain.monitor.drift.reference import Reference, find_reference
 from toolchain.monitor.drift.window import Window, read_window
 from toolchain.progress import say
-from toolchain.services import registry
 from toolchain.services.mlflow import Tracker
-from toolchain.services.samples import DRIFT, DRIFT_FORMAT, folder_of, open_place
 
 NO_PROFILE = "the version was registered without a profile, by an older toolchain; run its pipeline again"
 

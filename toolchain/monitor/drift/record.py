@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from toolchain.lifecycle.registry import TAG_DIGEST
 from toolchain.services.mlflow import Tracker, Version, default_experiment
-from toolchain.services.registry import TAG_DIGEST
 
 TAG_MONITORED = "toolchain.monitored_model"  # of the run: the digest of the model
 STEP_SECONDS = 60  # metric steps are minutes since 1970, so that irregular checks are drawn at the right distance

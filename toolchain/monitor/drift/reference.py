@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 from toolchain.artifacts.profile import FILE, Profile, read_profile
 from toolchain.errors import ArtifactError
-from toolchain.services import registry
+from toolchain.lifecycle import registry
+from toolchain.lifecycle.request_samples import Subject
 from toolchain.services.mlflow import Tracker, Version
-from toolchain.services.samples import Subject
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolchain.errors import DataError
+from toolchain.lifecycle.request_samples import SUFFIX, Place, Subject, folder_of, parse
 from toolchain.progress import say
-from toolchain.services.samples import SUFFIX, Place, Subject, folder_of, parse
 
 MAX_CLOCK_SKEW_S = 300.0  # between synchronized servers it is far less
 

@@ -14,17 +14,17 @@ from typing import Any
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.folder import link_or_copy, new_folder, read_json, write_json
 from toolchain.artifacts.model import DESCRIPTION, FORMAT, TOKENIZER_FILES, Model, new_model, open_model, require
-from toolchain.artifacts.network import load_network, read_architecture, save_network
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.transformer import WEIGHTS, check_prunable, load_classifier, save_classifier
 from toolchain.errors import ConfigError, UnprunableError
-from toolchain.inference import Tokenizer
+from toolchain.frameworks.torch.device import check_gpus, require_gpus
+from toolchain.frameworks.torch.image_classifier import load_network, read_architecture, save_network
+from toolchain.frameworks.torch.image_dataset import Shape, read_pixels
+from toolchain.frameworks.torch.text_classifier import WEIGHTS, check_prunable, load_classifier, save_classifier
+from toolchain.frameworks.torch.token_dataset import Rows, read_rows
+from toolchain.inference.runtime import Tokenizer
 from toolchain.optimize.prune.channels import ChannelReport, check_layers, prune_channels
 from toolchain.optimize.prune.texts import Report, prune
-from toolchain.pixels import Shape, read_pixels
-from toolchain.place import check_gpus, require_gpus
 from toolchain.progress import say
-from toolchain.rows import Rows, read_rows
 
 STEP = "optimize.prune"
 PICTURES = "image-classification"

@@ -17,12 +17,12 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from toolchain.artifacts.network import Architecture, build_network, head_name, resize
-from toolchain.artifacts.tensors import load_tensors
 from toolchain.errors import ToolchainError, UnprunableError
+from toolchain.frameworks.torch.image_classifier import Architecture, build_network, head_name, resize
+from toolchain.frameworks.torch.image_dataset import Batch, Pixels
+from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.optimize.prune.distillation import ANSWERING_ROWS, Epoch, answer_loss, distil
 from toolchain.optimize.prune.size import Latency, compare, count_weights, speed_in_words
-from toolchain.pixels import Batch, Pixels
 from toolchain.progress import Progress, say, track
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toolchain.artifacts.transformer import blocks
 from toolchain.errors import TrainingError
-from toolchain.pixels import Pixels
+from toolchain.frameworks.torch.image_dataset import Pixels
+from toolchain.frameworks.torch.text_classifier import blocks
+from toolchain.frameworks.torch.token_dataset import Batch, Rows
 from toolchain.progress import Pace, Progress
-from toolchain.rows import Batch, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toolchain.artifacts.transformer import layers
-from toolchain.rows import Batch
+from toolchain.frameworks.torch.text_classifier import layers
+from toolchain.frameworks.torch.token_dataset import Batch
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.artifacts.transformer import layers
+from toolchain.frameworks.torch.text_classifier import layers
 
 TOKENS = 128  # of one request: the length at which variants are compared
 OFFSET = 2  # positions that RoBERTa keeps for itself; a model for shorter texts is asked one as long as it can take

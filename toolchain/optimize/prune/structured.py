@@ -7,7 +7,7 @@ answered worse at once (.829 instead of .851) and no better after distillation.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolchain.artifacts.transformer import layers, resize_linear
+from toolchain.frameworks.torch.text_classifier import layers, resize_linear
 from toolchain.optimize.prune.importance import Importance
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from toolchain.artifacts.first_token import read_every_token, read_first_token_only
-from toolchain.artifacts.transformer import layers
+from toolchain.frameworks.torch.first_token import read_every_token, read_first_token_only
+from toolchain.frameworks.torch.text_classifier import layers
+from toolchain.frameworks.torch.token_dataset import Batch, Rows
 from toolchain.optimize.prune.distillation import Epoch, accuracy, distil, freeze_embeddings, lesson_loss, lesson_of
 from toolchain.optimize.prune.importance import measure_importance
 from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, measure_latency, speed_in_words
 from toolchain.optimize.prune.structured import remove
 from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
 from toolchain.progress import say, track
-from toolchain.rows import Batch, Rows
 
 if TYPE_CHECKING:
     import torch

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from toolchain.artifacts.transformer import layers
+from toolchain.frameworks.torch.text_classifier import layers
 
 PARTS = ("query", "key", "value", "joined", "widening", "narrowing")
 

@@ -19,8 +19,8 @@ from toolchain.artifacts.model import TOKENIZER_FILES, Model, ModelWriter, Signa
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, VariantsWriter, new_variants, open_variants
 from toolchain.errors import ConfigError
+from toolchain.inference.preprocessing import preprocessor_of
 from toolchain.optimize.quantize.calibration import Calibration, draw
-from toolchain.preprocess import preprocessor_of
 from toolchain.progress import say
 
 KEPT = (*TOKENIZER_FILES, "architecture.json", "detector.json")  # what inference needs, or says what it is

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from toolchain.artifacts.dataset import ROW, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.errors import DataError
-from toolchain.inference import Feeds
-from toolchain.preprocess import preprocessor_of
+from toolchain.inference.preprocessing import preprocessor_of
+from toolchain.inference.runtime import Feeds
 
 TRAINING = "train"
 AUGMENTED = "augmented"  # true for a row that was made from another: its text or picture is nobody's

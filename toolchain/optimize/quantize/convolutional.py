@@ -16,7 +16,7 @@ from typing import Any
 
 from toolchain.artifacts.graph import load_graph, needs_two_files, save_graph
 from toolchain.errors import ArtifactError
-from toolchain.inference import Feeds
+from toolchain.inference.runtime import Feeds
 from toolchain.optimize.quantize.graph import name_constants_directly
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from toolchain.artifacts.graph import load_graph, needs_two_files, save_graph
 from toolchain.errors import ArtifactError
-from toolchain.inference import OnnxRuntimeSession
+from toolchain.inference.runtime import OnnxRuntimeSession
 from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layers, name_constants_directly
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.errors import ArtifactError
-from toolchain.inference import Feeds
+from toolchain.inference.runtime import Feeds
 
 INFORMATION = "model_info"  # where OpenVINO's tools keep what a model is, in the .xml
 

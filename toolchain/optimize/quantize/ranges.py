@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from toolchain.artifacts.graph import save_graph
 from toolchain.errors import ArtifactError
-from toolchain.inference import Feeds
+from toolchain.inference.runtime import Feeds
 from toolchain.optimize.quantize.graph import linear_layers
 
 Floats = NDArray[np.float32]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from toolchain.artifacts.graph import load_graph, save_graph
 from toolchain.errors import ArtifactError
-from toolchain.inference import Feeds
+from toolchain.inference.runtime import Feeds
 from toolchain.optimize.quantize.embeddings import shrink_embeddings
 from toolchain.optimize.quantize.graph import (
     MICROSOFT,

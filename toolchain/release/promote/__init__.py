@@ -11,7 +11,8 @@ from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError
-from toolchain.processor import describe
+from toolchain.hardware.cpu import describe
+from toolchain.lifecycle import ledger, model_repository, openapi_store, registry, server_client
 from toolchain.progress import say
 from toolchain.release.promote.api import Api, compare
 from toolchain.release.promote.canary import Outcome, Trial
@@ -29,7 +30,7 @@ from toolchain.release.promote.decision import (
     decide,
 )
 from toolchain.release.promote.settings import Config
-from toolchain.services import interfaces, kubernetes, ledger, model_servers, registry, shelf
+from toolchain.services import kubernetes
 from toolchain.services.mlflow import Tracker, Version
 
 __all__ = ["Config", "Result", "promote", "run", "verdict_of"]
@@ -70,7 +71,7 @@ def promote(config: Config) -> dict[str, Any]:
     else:
         outcome = _apply(tracker, request, version, decision, config, known)
     if config.shelf and decision.action != REJECT:
-        shelf.publish(tracker, config.name, config.shelf)
+        model_repository.publish(tracker, config.name, config.shelf)
     record = _record(config.name, version, request, decision, outcome.sha256)
     return {**record, "promoted": outcome.promoted, "trial": trial.stages if trial else []}
 
@@ -119,7 +120,7 @@ def _end_abandoned_canary(tracker: Tracker, version: Version, config: Config) ->
     ended = ledger.end_trial(tracker, known, "its promote process is gone", config.who)
     say(ended.told)
     if config.shelf:
-        shelf.publish(tracker, config.name, config.shelf)
+        model_repository.publish(tracker, config.name, config.shelf)
     return ledger.read(tracker, config.name)
 
 
@@ -169,7 +170,7 @@ def _missing_approval(version: Version, known: ledger.Ledger) -> str:
     word = known.word_on(run) if run else None
     if word and word.action == ledger.REJECTED:
         return f"{word.who or 'a person'} rejected {run}{f': {word.reason}' if word.reason else ''}"
-    return f"it waits for approval: python -m pipelines approve {run}" if run and word is None else ""
+    return f"it waits for approval: python -m cli approve {run}" if run and word is None else ""
 
 
 def _trial(tracker: Tracker, request: PromotionRequest, version: Version, decision: Decision, config: Config) -> Trial:
@@ -177,21 +178,21 @@ def _trial(tracker: Tracker, request: PromotionRequest, version: Version, decisi
     resumed = request.canary if request.canary and request.canary.digest == request.digest else None
     first = resumed.percent if resumed else config.canary
     entry = replace(_entry(request, version, decision, config, ""), action=ledger.CANARY)
-    pods = model_servers.selector(config.name)
+    pods = server_client.selector(config.name)
 
     def scrape() -> dict[str, str]:
         if config.servers:
-            return model_servers.figures(config.servers)
-        return kubernetes.pod_answers(config.namespace, pods, model_servers.HTTP, "metrics")
+            return server_client.figures(config.servers)
+        return kubernetes.pod_answers(config.namespace, pods, server_client.HTTP, "metrics")
 
     def expected() -> set[str] | None:
         return None if config.servers else kubernetes.living_pods(config.namespace, pods)
 
     def publish() -> None:
-        shelf.publish(tracker, config.name, config.shelf)
+        model_repository.publish(tracker, config.name, config.shelf)
 
     def beat() -> None:
-        shelf.beat(config.shelf)
+        model_repository.beat(config.shelf)
 
     return Trial(tracker, config.name, version, entry, config.plan(first), publish, beat, scrape, expected)
 
@@ -223,9 +224,9 @@ def _api(
     """Store the OpenAPI document of ``version`` and compare it with that of the serving version."""
     if check.document is None:
         return Api()
-    sha256 = interfaces.keep(tracker, version, check.document)
+    sha256 = openapi_store.keep(tracker, version, check.document)
     old = versions.get(serving.version) if serving else None
-    return compare(check.document, sha256, interfaces.kept(tracker, old) if old else None, old.number if old else "")
+    return compare(check.document, sha256, openapi_store.kept(tracker, old) if old else None, old.number if old else "")
 
 
 def _entry(request: PromotionRequest, version: Version, decision: Decision, config: Config, head: str) -> ledger.Entry:

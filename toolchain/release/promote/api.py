@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.compatibility import breaking_changes
+from toolchain.lifecycle.openapi_diff import breaking_changes
 
-MAX_CHANGES = 3  # in a sentence; `python -m pipelines openapi` lists all
+MAX_CHANGES = 3  # in a sentence; `python -m cli openapi` lists all
 MAX_CHANGE_CHARACTERS = 160  # of one change: it may name hundreds of labels
 
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolchain.errors import ConfigError, ConflictError, ServiceError, ToolchainError
+from toolchain.lifecycle import ledger
+from toolchain.lifecycle.ledger import Entry, Ledger
 from toolchain.progress import say
 from toolchain.release.promote.sequential import BAD, GOOD, Hypotheses, SequentialTest
 from toolchain.release.promote.server_metrics import ServerMetrics, VersionCounts
 from toolchain.release.promote.watcher import SIGNAL_POLL_S, collect_signals, send_heartbeats
-from toolchain.services import ledger
-from toolchain.services.ledger import Entry, Ledger
 from toolchain.services.mlflow import Tracker, Version
 
 POLL_INTERVAL_S = 2.0  # between two scrapes of the servers, which poll the routing as often
@@ -269,7 +269,7 @@ class Trial:
         except ConcurrentDecision:
             return
         except ToolchainError as error:
-            say(f"the canary could not be ended ({error}); run python -m pipelines rollback {self.model}")
+            say(f"the canary could not be ended ({error}); run python -m cli rollback {self.model}")
 
 
 def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:

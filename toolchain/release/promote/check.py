@@ -6,7 +6,7 @@ from typing import Any
 from toolchain.artifacts.expected import TOLERANCE, Expected, Row, read_expected
 from toolchain.artifacts.model import Model
 from toolchain.errors import ServiceError
-from toolchain.services import trial_server
+from toolchain.lifecycle import trial_server
 
 
 @dataclass(frozen=True)

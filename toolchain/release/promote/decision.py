@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from toolchain.lifecycle.ledger import SHOWN_DIGITS, Entry
 from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
-from toolchain.services.ledger import SHOWN_DIGITS, Entry
 
 PROMOTE, START_CANARY, SHADOW, KEEP, REJECT = "promote", "start_canary", "shadow", "keep", "reject"
 CANARY_REJECTED = "canary_rejected"  # replaces START_CANARY when a canary fails its tests

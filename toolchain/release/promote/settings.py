@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from toolchain.errors import ConfigError
+from toolchain.lifecycle import ledger, registry
 from toolchain.release.promote.canary import Plan, shares
 from toolchain.release.promote.sequential import Hypotheses
-from toolchain.services import ledger, registry
 
 MAX_REASON_CHARACTERS = 500  # a sentence or two, which MLflow shows as the description of the ledger's entry
 TESTS_PER_SHARE = 3

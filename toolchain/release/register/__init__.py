@@ -19,9 +19,9 @@ from toolchain.artifacts.model import Model
 from toolchain.artifacts.provenance import Work, ancestors
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ConfigError, DataError
+from toolchain.lifecycle import registry
 from toolchain.progress import say, track
 from toolchain.release.register.record import begin, begin_step, end_step, record_steps
-from toolchain.services import registry
 from toolchain.services.mlflow import Tracker, Version, default_experiment
 
 NAME = re.compile(r"[\w][\w .-]*")  # what MLflow takes in a registered model's name, and a filter in quotes can hold
@@ -130,7 +130,7 @@ def run(
     data = writer.data
     say(f"registered {data['model']}: {len(data['versions'])} versions, {len(data['added'])} of them new")
     if config.approval:
-        say(f"a person must approve them before they serve: python -m pipelines approve {config.run}")
+        say(f"a person must approve them before they serve: python -m cli approve {config.run}")
     return Result(data["model"], data["candidate"], len(data["versions"]), len(data["added"]))
 
 

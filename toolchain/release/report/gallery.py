@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, OBJECTS, ROW, Dataset
-from toolchain.pictures import decode
+from toolchain.image_decoding import decode
 from toolchain.release.report.fonts import font_for
 
 if TYPE_CHECKING:

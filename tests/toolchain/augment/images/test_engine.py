@@ -11,7 +11,7 @@ import sklearn.datasets
 from PIL import Image
 from scipy.stats import ks_2samp
 
-from toolchain import pictures
+from toolchain import image_decoding
 from toolchain.augment.images.catalog import load
 from toolchain.augment.images.engine import Engine, Group
 from toolchain.augment.images.files import open_file
@@ -35,7 +35,7 @@ SIZE = 48
 
 
 def photograph() -> np.ndarray:
-    return np.ascontiguousarray(pictures.decode(PHOTOGRAPH.read_bytes(), "china")[::3, ::3])
+    return np.ascontiguousarray(image_decoding.decode(PHOTOGRAPH.read_bytes(), "china")[::3, ::3])
 
 
 def plain(engine: Engine, seed: int) -> Any:
@@ -108,10 +108,10 @@ def test_a_jpeg_is_decoded_as_pillow_decodes_it():
     data = PHOTOGRAPH.read_bytes()
     file = open_file(data, "china", apply_exif=True)
     assert file.shape == (427, 640)
-    assert np.array_equal(file.decode(), pictures.decode(data, "china"))
+    assert np.array_equal(file.decode(), image_decoding.decode(data, "china"))
     smaller = io.BytesIO()
     Image.open(PHOTOGRAPH).save(smaller, "JPEG", quality=90)  # with chroma subsampling, as usual
-    difference = open_file(smaller.getvalue(), "china", True).decode() - pictures.decode(
+    difference = open_file(smaller.getvalue(), "china", True).decode() - image_decoding.decode(
         smaller.getvalue(), "c"
     ).astype(int)
     assert np.abs(difference).mean() < 1
@@ -137,7 +137,7 @@ def test_a_large_jpeg_is_decoded_at_reduced_scale_with_the_same_crop():
 def test_exif_orientation_is_applied_only_when_requested():
     stored = Image.fromarray(photograph()[:20, :50])
     exif = Image.Exif()
-    exif[pictures.ORIENTATION] = 6
+    exif[image_decoding.ORIENTATION] = 6
     target = io.BytesIO()
     stored.save(target, "JPEG", exif=exif)
     assert open_file(target.getvalue(), "it", apply_exif=True).decode().shape == (50, 20, 3)

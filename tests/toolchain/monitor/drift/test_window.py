@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from toolchain.lifecycle.request_samples import Place, Subject, head_of, new_name, open_place
 from toolchain.monitor.drift.window import read_window
-from toolchain.services.samples import Place, Subject, head_of, new_name, open_place
 
 pytestmark = pytest.mark.machine
 SUBJECT = Subject(model="reviews", model_version="3", variant="int8", digest="ab" * 32)

@@ -1,0 +1,119 @@
+"""What a person gives on the command line, checked against what the pipeline takes."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cli.compiled.catalog import suggestion
+from cli.compiled.spec import Parameter
+from toolchain.errors import ConfigError
+from toolchain.json_text import loads
+
+TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a JSON list",
+    dict: "a JSON object",
+}
+
+
+def gather(given: Iterable[str], file: Path | None, known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the value of every parameter: from ``given`` ("KEY=VALUE"), else ``file`` (YAML), else its default.
+
+    Raises:
+        ConfigError: a name is unknown, a value is of another kind, or a required one is missing.
+    """
+    values = {name: _typed(_known(name, known), value) for name, value in _from_file(file).items()}
+    for pair in given:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"-p takes KEY=VALUE, got {pair!r}")
+        values[name] = _parsed(_known(name, known), text)
+    return _with_defaults(values, known)
+
+
+def complete(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the value of every parameter: from ``given``, else its default.
+
+    Raises:
+        ConfigError: as ``gather``.
+    """
+    return _with_defaults({name: _typed(_known(name, known), value) for name, value in given.items()}, known)
+
+
+def name_parameters(message: str, parameters: Mapping[str, str]) -> str:
+    """Return ``message`` of a step with the pipeline's parameter behind each setting that it names otherwise.
+
+    Args:
+        message: Such as "method is 'x'; choose ..." or "... set method".
+        parameters: The pipeline's parameter by the step's setting.
+    """
+    for setting, parameter in parameters.items():
+        named = re.compile(rf"\bset {re.escape(setting)}\b|\b{re.escape(setting)}\b(?= is |=)")
+        if setting != parameter and (found := named.search(message)):
+            message = f"{message[: found.end()]} (parameter {parameter}){message[found.end() :]}"
+    return message
+
+
+def _with_defaults(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+    values = {name: given.get(name, parameter.default) for name, parameter in known.items()}
+    missing = [name for name, parameter in known.items() if parameter.required and values[name] is None]
+    if missing:
+        raise ConfigError(f"no value for {', '.join(missing)}; give it with -p {missing[0]}=..., or in the file")
+    return values
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is not a readable YAML file: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold one parameter a line, as in 'epochs: 2'")
+    return content
+
+
+def _known(name: str, known: Mapping[str, Parameter]) -> Parameter:
+    if name not in known:
+        raise ConfigError(
+            f"there is no parameter {name!r}{suggestion(name, list(known))} (there are {', '.join(known)})"
+        )
+    return known[name]
+
+
+def _parsed(parameter: Parameter, text: str) -> Any:
+    try:
+        if parameter.kind is bool:
+            return TRUTHS[text.lower()]
+        if parameter.kind in (list, dict):
+            return _typed(parameter, loads(text))
+        return parameter.kind(text)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{parameter.name} takes {WORDS[parameter.kind]}, got {text!r}{_hint(parameter, text)}"
+        ) from error
+
+
+def _hint(parameter: Parameter, text: str) -> str:
+    """Return how to quote JSON whose quotation marks a shell, or make's PARAMS, has taken; "" for other faults."""
+    if parameter.kind not in (list, dict) or '"' in text or not re.search("[A-Za-z]", text):
+        return ""
+    pair = f"{parameter.name}=..."
+    return f"; its quotation marks are lost: write -p '{pair}', or a line of a file for --params FILE.yaml"
+
+
+def _typed(parameter: Parameter, value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if parameter.kind is float and whole:
+        return float(value)
+    if not isinstance(value, parameter.kind) or (parameter.kind is int and not whole):
+        raise ConfigError(f"{parameter.name} takes {WORDS[parameter.kind]}, got {value!r}")
+    return value

@@ -1,0 +1,145 @@
+"""A model's way back: variant, export, training, dataset, source rows, each with its digest."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from rich.tree import Tree
+
+from cli.cluster.tracking import registry_of
+from cli.output.summary import console
+from cli.records import runs
+from cli.records.runs import Run
+from cli.settings import Settings, name_registry
+from toolchain.artifacts.folder import read_json
+from toolchain.artifacts.provenance import Provenance, lineage_from_json
+from toolchain.errors import ConfigError, ServiceError, ToolchainError
+
+SHOWN_DIGITS = 12  # of a digest: enough to tell any two apart by eye
+SECONDS_TO_ANSWER = 10.0  # of a model server, which says at once what it serves
+
+
+def tell_lineage(what: str | None, settings: Settings, engine: str | None = None) -> None:
+    """Print the lineage of the run or registered model called ``what``, of what serves at that URL, or of the last run.
+
+    ``engine`` says whose registry is meant, "cluster" or "local"; None for that of the ``settings``.
+
+    Raises:
+        ConfigError: there is no such run, and no such registered model; or what serves is not registered.
+        ServiceError: the server at the URL, or MLflow, does not answer.
+        ToolchainError: the run made no model.
+    """
+    known = {run.id: run for run in runs.all_runs(settings.runs)}
+    if what is None or what in known:
+        name, lineages = _of_run(known[what] if what else runs.find_run(settings.runs))
+    else:
+        find = _of_endpoint if what.startswith(("http://", "https://")) else _of_registered
+        with registry_of(engine, settings) as found:
+            name, lineages = find(what, found)
+    tree = Tree(name)
+    for variant, lineage in lineages.items():
+        _grow(tree.add(variant), lineage, lineage[-1].digest)
+    console().print(tree)
+
+
+def _of_run(run: Run) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+    from toolchain.artifacts.variants import open_variants
+
+    folder = run.output("optimize.quantize", "quantized")
+    if folder is None:
+        raise ToolchainError(f"{run.id} has made no variants: it {run.state} before that, or its pipeline makes none")
+    if run.engine == runs.CLUSTER:
+        return run.id, _described(folder, run.verdict)
+    variants = open_variants(folder)
+    shown = [run.verdict] if run.verdict in variants.models else list(variants.models)
+    return run.id, {name: variants.models[name].lineage for name in shown}
+
+
+def _described(folder: Path, verdict: str) -> Mapping[str, tuple[Provenance, ...]]:
+    """Return the lineage of each variant from the description alone: the files of a cluster's run stay there."""
+    from toolchain.artifacts.variants import DESCRIPTION, FORMAT
+
+    description = read_json(folder / DESCRIPTION, FORMAT)
+    lineage = lineage_from_json(description["lineage"])
+    made = {entry.digest: entry for entry in lineage}
+    variants = {name: made[digest] for name, digest in description["variants"].items() if digest in made}
+    shown = [verdict] if verdict in variants else list(variants)
+    return {name: (*(entry for entry in lineage if entry is not variants[name]), variants[name]) for name in shown}
+
+
+def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+    from toolchain.lifecycle.registry import registered_lineages
+
+    if not settings.has_registry:
+        raise ConfigError(f"there is no run {name!r}, and no model is registered yet; see: python -m cli runs")
+    name_registry(settings)
+    found = registered_lineages(name)
+    if not found:
+        raise ConfigError(f"there is neither a run nor a registered model {name!r}; see: python -m cli runs")
+    return name, found
+
+
+def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+    from toolchain.lifecycle.registry import find_digest
+    from toolchain.services.mlflow_retry import shown
+
+    digest, model = _answering(url)
+    name_registry(settings)
+    found = find_digest(digest, model)
+    if found is None:
+        raise ConfigError(
+            f"{url} answers with digest {digest[:SHOWN_DIGITS]}, which is not in the registry at "
+            f"{shown(settings.tracking_uri)}; name its MLflow server in MLFLOW_TRACKING_URI, or give --engine cluster"
+        )
+    version, lineage = found
+    title = f"{url} answers with version {version.number} of {version.model}, digest {digest[:SHOWN_DIGITS]}"
+    return title, {version.tags.get("variant", ""): lineage}
+
+
+def _answering(url: str) -> tuple[str, str]:
+    """Return the digest and the name of the model that the server at ``url`` answers with."""
+    try:
+        with urlopen(f"{url.rstrip('/')}/readyz", timeout=SECONDS_TO_ANSWER) as answer:
+            told = json.loads(answer.read())
+            return str(told["digest"]), str(told["name"])
+    except HTTPError as error:
+        raise ServiceError(f"{url} answered {error.code} {error.reason}: no model is ready there") from error
+    except OSError as error:
+        raise ServiceError(
+            f"{url} does not answer ({error}); give the address that serve says it is ready at"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServiceError(f"{url} is no model server of ours: its /readyz names no digest") from error
+
+
+def _grow(node: Tree, lineage: tuple[Provenance, ...], digest: str) -> None:
+    made = {entry.digest: entry for entry in lineage}
+    shown: set[str] = set()
+
+    def grow(node: Tree, digest: str) -> None:
+        entry = made.get(digest)
+        if entry is None:
+            node.add(f"{digest[:SHOWN_DIGITS]} (made elsewhere)")
+            return
+        branch = node.add(_line(entry) + (" (see above)" if digest in shown else ""))
+        if digest not in shown:
+            shown.add(digest)
+            _add_source(branch, entry)
+            for parent in entry.parents.values():
+                grow(branch, parent)
+
+    grow(node, digest)
+
+
+def _line(entry: Provenance) -> str:
+    counts = ", ".join(f"{name} {value:g}" for name, value in list(entry.metrics.items())[:4])
+    return f"{entry.step} → {entry.kind} {entry.digest[:SHOWN_DIGITS]}" + (f" ({counts})" if counts else "")
+
+
+def _add_source(node: Tree, entry: Provenance) -> None:
+    if not entry.source:
+        return
+    told = ", ".join(f"{name} {value}" for name, value in entry.source.items())
+    node.add(f"source: {told}")

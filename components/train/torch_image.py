@@ -1,0 +1,106 @@
+"""Train: toolchain.train.torch_image, in the train image."""
+
+from kfp import dsl
+
+from components.images import TRAIN
+
+
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
+def torch_image(
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    base: str = "cnn",
+    weights: str = "",
+    weights_digest: str = "",
+    height: int = 0,
+    width: int = 0,
+    channels: int = 0,
+    epochs: int = 5,
+    batch_rows: int = 128,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 0.01,
+    warmup: float = 0.2,
+    gradient_norm: float = 1.0,
+    label_smoothing: float = 0.0,
+    class_weights: str = "none",
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    mirror: bool = False,
+    average: float = 0.0,
+    frozen_epochs: int = 0,
+    patience: int = 3,
+    compiled: bool = False,
+    checkpoint_batches: int = 200,
+    gpus: int = 0,
+    cpu_allowed: bool = False,
+    seed: int = 0,
+):
+    """Train a network that tells what the pictures of dataset show.
+
+    Args:
+        dataset: Pictures and labels, in the splits train and validation.
+        model: The trained network, its normalisation included (PyTorch).
+        metrics: validation_accuracy, loss, epochs and pictures_per_second.
+        base: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
+        weights: To begin from: empty for random ones, "pretrained", or a file (a path, package:NAME/FILE, s3://, https://).
+        weights_digest: SHA-256 of that file; empty takes what is there (that of efficientnet-lite0 is pinned).
+        height: Pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise.
+        width: Likewise.
+        channels: 1 (grey) or 3 (colours); 0: as the pictures are.
+        epochs: Passes over the training rows.
+        batch_rows: Pictures of one step.
+        learning_rate: At its peak.
+        weight_decay: Of matrices and kernels.
+        warmup: Share of all steps in which the rate rises, 0..1.
+        gradient_norm: Longer gradients are cut to this length.
+        label_smoothing: Share of a label that is spread over all classes, 0..1.
+        class_weights: "none", or "balanced": rows of rare classes count more.
+        mixup: Strength of blending pictures; 0 none, usual 0.2.
+        cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
+        mirror: Whether half of the pictures are turned left to right; never for digits and letters.
+        average: Decay of a moving average of the weights, which is then kept; 0 none, usual 0.999.
+        frozen_epochs: First epochs in which the head alone learns.
+        patience: Epochs without a better validation accuracy after which training ends.
+        compiled: Whether torch.compile makes the network faster, which pays on a GPU.
+        checkpoint_batches: Batches between two checkpoints.
+        gpus: That must be there, 0 or 1; 0 takes what there is.
+        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
+        seed: Of the first weights, the order of rows, mixing and dropout.
+    """
+    from pathlib import Path
+
+    from toolchain.train.torch_image import Config, run
+
+    config = Config(
+        base=base,
+        weights=weights,
+        weights_digest=weights_digest,
+        height=height,
+        width=width,
+        channels=channels,
+        epochs=epochs,
+        batch_rows=batch_rows,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        gradient_norm=gradient_norm,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        mixup=mixup,
+        cutmix=cutmix,
+        mirror=mirror,
+        average=average,
+        frozen_epochs=frozen_epochs,
+        patience=patience,
+        compiled=compiled,
+        checkpoint_batches=checkpoint_batches,
+        gpus=gpus,
+        cpu_allowed=cpu_allowed,
+        seed=seed,
+    )
+    result = run(Path(dataset.path), Path(model.path), config)
+    metrics.log_metric("validation_accuracy", result.validation_accuracy)
+    metrics.log_metric("loss", result.loss)
+    metrics.log_metric("epochs", result.epochs)
+    metrics.log_metric("pictures_per_second", result.pictures_per_second)

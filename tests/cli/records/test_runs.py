@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from cli.records import runs
+from cli.records.runs import Busy, StepRecord, all_runs, find_run, new_run, only_run
+from toolchain.errors import ConfigError
+
+pytestmark = pytest.mark.machine
+
+
+def started(folder: Path) -> runs.Run:
+    return new_run("tidy", folder, {"a": 1}, [StepRecord("clean", "data.clean", "k")])
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path):
+    run = started(tmp_path)
+    run.step("clean").state = run.state = runs.SUCCEEDED
+    run.save()
+    assert find_run(tmp_path) == run
+
+
+def test_the_newest_run_comes_first(tmp_path: Path):
+    old, new = started(tmp_path), started(tmp_path)
+    old.started, new.started = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"
+    old.save()
+    new.save()
+    assert [run.id for run in all_runs(tmp_path)] == [new.id, old.id]
+
+
+def test_a_run_that_nobody_runs_any_more_was_interrupted(tmp_path: Path):
+    started(tmp_path)
+    assert all_runs(tmp_path)[0].state == runs.INTERRUPTED
+
+
+def test_a_run_under_way_is_running(tmp_path: Path):
+    with only_run(tmp_path):
+        started(tmp_path)
+        assert all_runs(tmp_path)[0].state == runs.RUNNING
+
+
+def test_a_second_run_is_refused_while_one_is_under_way(tmp_path: Path):
+    with (
+        only_run(tmp_path),
+        pytest.raises(Busy, match=r"process \d+ is under way in .*; wait|: wait for it"),
+        only_run(tmp_path),
+    ):
+        pass
+
+
+def test_the_next_run_may_start_when_one_has_ended(tmp_path: Path):
+    with only_run(tmp_path):
+        pass
+    with only_run(tmp_path):
+        pass
+
+
+def test_an_unknown_run_brings_the_nearest(tmp_path: Path):
+    run = started(tmp_path)
+    with pytest.raises(ConfigError, match=f"did you mean '{run.id}'"):
+        find_run(tmp_path, run.id[:-1])
+
+
+def test_no_runs_yet_says_how_to_start_one(tmp_path: Path):
+    with pytest.raises(ConfigError, match="submit bert_finetune"):
+        find_run(tmp_path)
+
+
+def test_of_two_runs_in_the_same_second_the_later_is_the_newest(tmp_path: Path):
+    runs_made = [started(tmp_path) for _ in range(5)]
+    assert [run.id for run in all_runs(tmp_path)] == [run.id for run in reversed(runs_made)]

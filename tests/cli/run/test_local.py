@@ -1,0 +1,67 @@
+"""The worker and a step as real processes, in a pipeline of one component that does what it is given."""
+
+from pathlib import Path
+
+import pytest
+from kfp import compiler, dsl
+
+from cli.compiled.plan import Plan, make_plan
+from cli.compiled.spec import Specification, read
+from cli.records import runs
+from cli.records.runs import Run, StepRecord
+from cli.run import local
+from cli.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def odd(code: str):
+    exec(code)
+
+
+@pytest.fixture(scope="module")
+def odd_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Specification:
+    @dsl.pipeline(name="odd")
+    def pipeline(code: str):
+        odd(code=code)
+
+    file = tmp_path_factory.mktemp("compiled") / "odd.yaml"
+    compiler.Compiler().compile(pipeline, str(file))
+    return read(file.read_text(encoding="utf-8"))
+
+
+class Unwatched:
+    def changed(self, step: StepRecord) -> None: ...
+
+    def said(self, step: StepRecord, line: str) -> None: ...
+
+
+@pytest.fixture
+def ended(odd_pipeline: Specification, tmp_path: Path):
+    """Return a function that runs ``code`` as a step and returns the run's record."""
+
+    def run_it(code: str) -> Run:
+        settings = Settings(tmp_path, "", "", "", f"sqlite:///{tmp_path}/mlflow.db")
+        plan: Plan = make_plan(odd_pipeline, {"code": code}, {"odd": runs.fresh_salt()}, settings.cache)
+        with runs.only_run(tmp_path) as lock:
+            made = local.begin(plan, "odd", settings)
+            local.execute(plan, made, settings, Unwatched(), lock)
+        return runs.find_run(tmp_path, made.id)
+
+    return run_it
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import pyarrow as pa; pa.array(['x']).cast(pa.int64())", "ArrowInvalid: Failed to parse string: 'x' as a"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "it was killed by the system (SIGKILL)"),
+        ("print('\\x1enot ours'); raise SystemExit(4)", "it ended with exit status 4 without a traceback"),
+    ],
+)
+def test_a_step_that_ends_in_any_way_fails_with_the_reason_and_a_log(ended, code: str, told: str):
+    run = ended(code)
+    assert run.state == runs.FAILED
+    assert run.steps[0].error.startswith(told)
+    assert (run.folder / "logs" / f"{run.steps[0].step}.log").is_file()

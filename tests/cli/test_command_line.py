@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "runs"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, runpy; sys.argv = ['pipelines', '--help']\n"
+        "try: runpy.run_module('pipelines', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "found = {'kfp', 'torch', 'mlflow', 'pandas', 'yaml', 'rich'} & sys.modules.keys()\n"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_list_names_every_pipeline(capsys: pytest.CaptureFixture[str]):
+    assert main(["list"]) == 0
+    assert "bert_finetune" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["submit", "bert_finetun"], "did you mean 'bert_finetune'"),
+        (["submit", "bert_finetune", "-p", "epoch=1"], "did you mean 'epochs'"),
+        (["submit", "bert_finetune", "-p", "epochs=x"], "epochs takes a whole number"),
+        (["compile", "all"], "-o DIRECTORY"),
+        (["show"], "no runs"),
+        (["show", "nothing"], "no runs"),
+    ],
+)
+def test_bad_usage_is_one_line_and_2(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+def test_an_unknown_command_is_2():
+    with pytest.raises(SystemExit) as ended:
+        main(["fly"])
+    assert ended.value.code == 2
+
+
+def test_compile_writes_what_a_cluster_runs(tmp_path: Path):
+    assert main(["compile", "all", "-o", str(tmp_path / "yaml")]) == 0
+    assert "schemaVersion" in (tmp_path / "yaml" / "bert_finetune.yaml").read_text()
+
+
+def test_doctor_tells_of_engine_and_processor(capsys: pytest.CaptureFixture[str]):
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "engine" in told
+    assert "cores" in told
+
+
+@pytest.mark.parametrize("words", [["list"], ["doctor"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-m", "cli", *words], stdout=writing, stderr=subprocess.PIPE, cwd=ROOT)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -1,0 +1,108 @@
+"""python -m cli convert."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"datumaro", "PIL", "numpy", "pyarrow", "defusedxml"}
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Two pictures of COCO, one of them with an outline and an attribute."""
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in (1, 2)]
+    for image in images:
+        Image.new("RGB", (40, 30)).save(folder / str(image["file_name"]))
+    outline = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [0, 0, 9, 9],
+        "segmentation": [[0, 0, 9, 0, 9, 9]],
+        "attributes": {"[colour]": "red"},
+    }
+    value = {"images": images, "annotations": [outline], "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "a.json").write_text(json.dumps(value))
+    return folder
+
+
+def test_it_converts_and_tells_what_was_lost(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    target = tmp_path / "voc"
+    assert main(["convert", str(coco), str(target), "--to", "voc"]) == 0
+    told = capsys.readouterr().out
+    assert "coco to voc: 2 pictures, 1 objects" in told
+    assert "voc cannot hold" in told
+    assert "outline (its box stays)" in told
+    assert f"losses:  {target}.losses.json" in told
+    assert (target / "Annotations" / "1.xml").is_file()
+    assert (target / "JPEGImages" / "2.png").is_file()
+
+
+def test_nothing_lost_is_said(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["convert", str(coco / "a.json"), str(tmp_path / "out"), "--to", "coco", "--from", "coco"]) == 0
+    assert "coco holds all that the source says" in capsys.readouterr().out
+
+
+def test_text_in_brackets_is_no_markup(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["convert", str(coco), str(tmp_path / "out"), "--to", "yolo", "--task", "detect"]) == 0
+    assert "attribute: [colour]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["SOURCE", "TARGET", "--to", "voc", "--from", "yolo"], "has no list of classes"),
+        (["SOURCE", "TARGET", "--to", "voc", "--from", "vocc"], "format 'vocc' is not known"),
+        (["SOURCE/gone", "TARGET", "--to", "voc"], "gone"),
+        (["SOURCE", "SOURCE", "--to", "voc"], "exists already"),
+    ],
+)
+def test_a_users_error_is_one_line_and_2(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+):
+    given = [word.replace("SOURCE", str(coco)).replace("TARGET", str(tmp_path / "out")) for word in words]
+    assert main(["convert", *given]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("action", "status", "objects"), [("fix", 0, 2), ("drop", 0, 1), ("fail", 2, 0)])
+def test_a_invalid_shape_does_not_end_the_conversion_unless_it_is_to(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str, status: int, objects: int
+):
+    value = json.loads((coco / "a.json").read_text())
+    broken = {"id": 2, "image_id": 2, "category_id": 1, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 6]]}
+    (coco / "a.json").write_text(json.dumps({**value, "annotations": [*value["annotations"], broken]}))
+    target = tmp_path / "out"
+    assert main(["convert", str(coco), str(target), "--to", "coco", "--invalid-shape", action]) == status
+    printed = capsys.readouterr()
+    if status:
+        assert "invalid_shape=fix|drop" in printed.err
+        assert not target.exists()
+    else:
+        assert f"2 pictures, {objects} objects" in printed.out
+        assert "annotation 2" in printed.out
+
+
+def test_an_unknown_target_format_is_bad_usage(coco: Path, tmp_path: Path):
+    with pytest.raises(SystemExit) as raised:
+        main(["convert", str(coco), str(tmp_path / "out"), "--to", "word"])
+    assert raised.value.code == 2
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from cli.__main__ import main\n"
+        "try: main(['convert', '--help'])\n"
+        f"except SystemExit: found = {HEAVY!r} & sys.modules.keys(); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)

@@ -1,0 +1,29 @@
+"""What a user's environment says: read once, and nothing secret of it shown."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.settings import read_settings
+
+
+def test_what_settings_show_of_themselves_holds_no_secret(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KFP_ENDPOINT", "https://kfp.example.com")
+    monkeypatch.setenv("KFP_TOKEN", "a-token")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:a-password@mlflow.example.com")
+    settings = read_settings()
+    assert settings.token == "a-token"
+    assert "https://kfp.example.com" in repr(settings)
+    assert "a-token" not in repr(settings)
+    assert "a-password" not in repr(settings)
+
+
+def test_only_the_registry_that_nobody_names_waits_for_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert not read_settings().has_registry
+    read_settings().mlflow_database.touch()
+    assert read_settings().has_registry
+    for named in (f"sqlite:///{tmp_path / 'elsewhere.db'}", "https://mlflow.example.com"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", named)
+        assert read_settings().has_registry

@@ -1,0 +1,200 @@
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolchain.artifacts.expected import Expected, Row, read_expected, write_expected
+from toolchain.artifacts.measurement import new_measurement, open_measurement
+from toolchain.artifacts.provenance import Work
+from toolchain.artifacts.variants import open_variants
+from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.evaluate import accuracy
+from toolchain.evaluate.platform_parity import Config, run
+from toolchain.evaluate.platform_parity.asking import as_json, ask, from_json
+from toolchain.evaluate.platform_parity.comparing import compare
+from toolchain.hardware import emulator
+from toolchain.metrics.detections import Answer
+
+EMULATED = Path(__file__).parents[3] / ".venv-arm64" / "environment.json"
+NOWHERE = "nowhere/environment.json"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    variants: Path
+    accuracy: Path
+    verdict: Path
+
+    @property
+    def inputs(self) -> tuple[Path, Path, Path]:
+        return self.variants, self.accuracy, self.verdict
+
+
+@pytest.fixture(scope="module")
+def evaluated(new_toys: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """Three variants that were measured, of which "wide" was judged the winner."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    places = Evaluated(folder / "variants", folder / "accuracy", folder / "verdict")
+    with new_toys(places.variants) as toys:
+        toys.add("fp32")
+        toys.add("wide", width=128)
+        toys.add("deep", extra=1)
+    accuracy.run(places.variants, dataset, places.accuracy, accuracy.Config(resamples=100))
+    found = open_measurement(places.accuracy, "accuracy")
+    with new_measurement(places.verdict, "verdict", Work("evaluate.gate", None, accuracy=found)) as writer:
+        writer.data = {"winner": "wide", "variants": [{"name": name} for name in ("fp32", "wide", "deep")]}
+    return places
+
+
+@pytest.fixture
+def arm64_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine say that it is an arm64, so that its own Python is asked."""
+    monkeypatch.setattr(emulator.platform, "machine", lambda: "aarch64")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulator.platform, "machine", lambda: "x86_64")
+
+
+def row(*scores: float) -> Row:
+    return Row(text="a film", scores=scores)
+
+
+def classes(*scores: float) -> Answer:
+    return Answer(np.empty((0, 4)), np.array(scores), np.empty(0, np.int64))
+
+
+def expected(*rows: Row) -> Expected:
+    return Expected("digest", "avx2", rows)
+
+
+def test_labels_and_scores_are_held_against_each_recorded_row():
+    recorded = expected(row(0.9, 0.1), row(0.51, 0.49), row(0.7, 0.3))
+    found = compare(recorded, [classes(0.89, 0.11), classes(0.495, 0.505), classes(0.6, 0.4)], 2)
+    assert (found["rows"], found["matching_labels"]) == (3, 2)
+    assert found["matching_scores"] == 1, "the second has another label, the third is .1 apart"
+    assert found["max_difference"] == pytest.approx(0.1)
+
+
+def test_boxes_meet_by_label_and_place_and_their_scores_are_compared():
+    box, other = (10.0, 10.0, 30.0, 30.0), (60.0, 60.0, 90.0, 90.0)
+    recorded = expected(Row(picture="x", scores=(0.8, 0.2), boxes=(box, other), labels=(1, 0)))
+
+    def compared(boxes: list[tuple[float, ...]], scores: list[float], labels: list[int]) -> tuple[int, int, float]:
+        answer = Answer(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(labels, np.int64))
+        found = compare(recorded, [answer], 2)
+        return found["matching_labels"], found["matching_scores"], found["max_difference"]
+
+    assert compared([(11, 10, 30, 30)], [0.79], [1]) == (1, 1, pytest.approx(0.01)), "the unsure box counts for nothing"
+    assert compared([(11, 10, 30, 30)], [0.75], [1]) == (1, 0, pytest.approx(0.05))
+    assert compared([(11, 10, 30, 30)], [0.8], [0])[:2] == (0, 0), "another label"
+    assert compared([(50, 10, 70, 30)], [0.8], [1])[:2] == (0, 0), "another place"
+    assert compared([], [], [])[:2] == (0, 0), "nothing found"
+
+
+def test_answers_come_back_as_they_were_given(evaluated: Evaluated):
+    model, recorded = evaluated.variants / "wide", evaluated.accuracy / "expected" / "wide"
+    asked = from_json(as_json(ask(model, recorded)))
+    due = read_expected(recorded)
+    assert due is not None
+    assert np.array([answer.scores for answer in asked.answers]) == pytest.approx(
+        np.array([row.scores for row in due.rows]), abs=1e-5
+    )
+    assert asked.versions["onnxruntime"]
+
+
+def test_what_is_no_answer_is_refused():
+    for line in ("", "Segmentation fault", "[]", '{"answers": []}'):
+        with pytest.raises(ArtifactError, match="no answer"):
+            from_json(line)
+
+
+@pytest.mark.usefixtures("arm64_machine")
+def test_on_arm64_itself_the_winner_and_fp32_are_asked_by_this_python(evaluated: Evaluated, tmp_path: Path):
+    result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
+    found = open_measurement(tmp_path / "found", "architecture").data
+    assert list(found["variants"]) == ["wide", "fp32"]
+    assert (result.tried, result.rows, result.matching_labels, result.matching_scores) == (2, 32, 32, 32)
+    assert result.max_difference < 1e-5
+    assert found["runner"] == "this machine's own processor"
+    assert found["variants"]["wide"]["summary"].startswith("the labels of all 16 recorded rows agree, all with scores")
+    assert found["variants"]["wide"]["recorded_on"]
+
+
+@pytest.mark.usefixtures("arm64_machine")
+def test_every_variant_is_tried_when_that_is_asked_for(evaluated: Evaluated, tmp_path: Path):
+    assert run(*evaluated.inputs, tmp_path / "found", Config(every_variant=True)).tried == 3
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_where_there_is_no_arm64_python_the_measurement_says_so(
+    evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
+    skip_reason = open_measurement(tmp_path / "found", "architecture").data["skip_reason"]
+    assert result.tried == 0
+    assert skip_reason == "there is no arm64 Python at nowhere: make arm64 makes one"
+    assert capsys.readouterr().out.strip() == f"not tried on arm64: {skip_reason}"
+
+
+def test_nothing_is_tried_when_no_architecture_is_named(evaluated: Evaluated, tmp_path: Path):
+    run(*evaluated.inputs, tmp_path / "found", Config(architecture=""))
+    assert open_measurement(tmp_path / "found", "architecture").data["skip_reason"] == "it was not asked for"
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import os, signal; print('qemu: uncaught', file=os.sys.stderr); os.kill(os.getpid(), 11)", "it ended with"),
+        ("import sys; sys.exit('model.onnx does not run in ONNX Runtime: no kernel')", "does not run in ONNX Runtime"),
+        ("import time; time.sleep(60)", "it did not end within 1 s"),
+        ("print('hello')", "what came back is no answer"),
+    ],
+)
+def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
+    program: str, told: str, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = emulator.Python("a broken emulator", (sys.executable, "-c", program))
+    monkeypatch.setattr(emulator, "find", lambda _: broken)
+    result = run(*evaluated.inputs, tmp_path / "found", Config(seconds=1))
+    found = open_measurement(tmp_path / "found", "architecture").data["variants"]
+    assert result.tried == 2
+    assert result.rows == 0
+    assert all(entry["error"].startswith("it does not run: ") for entry in found.values())
+    assert told.replace("it ended with", "qemu: uncaught") in found["wide"]["summary"]
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ConfigError, match="architecture is 'sparc'; known are arm64"):
+        Config(architecture="sparc")
+    with pytest.raises(ConfigError, match="seconds is 0"):
+        Config(seconds=0)
+
+
+def test_a_verdict_on_other_variants_is_refused(evaluated: Evaluated, tmp_path: Path):
+    answered = open_measurement(evaluated.accuracy, "accuracy")
+    with new_measurement(tmp_path / "verdict", "verdict", Work("evaluate.gate", None, accuracy=answered)) as writer:
+        writer.data = {"winner": "small", "variants": [{"name": "small"}]}
+    with pytest.raises(DataError, match="does not judge these variants"):
+        run(evaluated.variants, evaluated.accuracy, tmp_path / "verdict", tmp_path / "found", Config())
+
+
+def test_rows_recorded_from_no_variant_are_told_of(tmp_path: Path, evaluated: Evaluated):
+    digest = open_variants(evaluated.variants).reference.digest
+    write_expected(tmp_path, Expected(digest, "avx2", (row(0.5, 0.5),)))
+    with pytest.raises(ArtifactError, match="no recorded answers"):
+        ask(evaluated.variants / "fp32", tmp_path / "empty")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EMULATED.is_file(), reason="make arm64 makes the Python that is asked")
+def test_the_emulated_arm64_answers_as_this_machine_does(evaluated: Evaluated, tmp_path: Path):
+    result = run(*evaluated.inputs, tmp_path / "found", Config(environment=str(EMULATED)))
+    found = open_measurement(tmp_path / "found", "architecture").data
+    assert (result.rows, result.matching_labels, result.matching_scores) == (32, 32, 32)
+    assert result.max_difference < 1e-4
+    assert found["processor"] == {"name": "ARM Neoverse-N1", "kind": "neon-dotprod"}

@@ -1,0 +1,163 @@
+"""Checkpoints on this machine and in a real S3 server, by trainings that are really killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolchain.artifacts.model import open_model
+from toolchain.errors import ConfigError, ServiceError
+from toolchain.frameworks.torch import checkpoint
+from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
+from toolchain.services.storage import exists, listing, s3
+from toolchain.train.torch_image import Config, run
+
+CODE = Path(checkpoint.__file__).parents[2] / "train" / "torch_image"
+CPU = torch.device("cpu")
+SETTINGS = {"epochs": 10, "patience": 10, "batch_rows": 16, "checkpoint_batches": 2, "average": 0.9}
+
+SAVES = 6  # of the training that is killed: it is in its second pass over 120 rows then
+KILLED = """
+import os, signal
+from toolchain.frameworks.torch.checkpoint import Checkpoint
+from toolchain.train.torch_image import *
+
+save, saves = Checkpoint.save, []
+
+def save_and_end(checkpoint, state):
+    save(checkpoint, state)
+    checkpoint.copies.wait()
+    saves.append(state)
+    if len(saves) == {saves}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoint.save = save_and_end
+run(Path({digits!r}), Path("killed"), Config({words}))
+"""
+
+
+@pytest.fixture
+def place(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Keep checkpoints in an empty scratch folder and an empty place in S3, and return this."""
+    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", f"s3://{s3_bucket}/checkpoints")
+    return f"s3://{s3_bucket}/checkpoints"
+
+
+def on_a_fresh_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path / name))
+
+
+def saved(number: int) -> Checkpoint:
+    """Save the state {"step": number} of one training, and wait for its copy."""
+    made = checkpoint_of(CODE, rows="digest")
+    made.save({"step": number})
+    assert made.copies
+    made.copies.wait()
+    return made
+
+
+def test_another_machine_finds_the_checkpoint(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    saved(3)
+    on_a_fresh_disk(monkeypatch, tmp_path, "other")
+    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 3}
+    assert checkpoint_of(CODE, rows="others").load(CPU) is None
+
+
+def test_the_newer_of_two_is_taken(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    saved(1)
+    on_a_fresh_disk(monkeypatch, tmp_path, "other")
+    saved(2)
+    on_a_fresh_disk(monkeypatch, tmp_path, "scratch")
+    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 2}, "S3 has a newer one"
+    monkeypatch.delenv("TOOLCHAIN_CHECKPOINTS")
+    checkpoint_of(CODE, rows="digest").save({"step": 3})
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", place)
+    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 3}, "this machine has a newer one"
+
+
+def test_a_training_that_is_done_leaves_nothing(place: str, tmp_path: Path):
+    made = saved(1)
+    made.save({"step": 2})
+    made.remove()
+    assert not listing(place)
+    assert not list((tmp_path / "scratch" / "checkpoints").iterdir())
+
+
+def test_a_copy_that_is_cut_off_leaves_the_former_one(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Large files go in parts; the upload of this one ends before its last part."""
+    made = saved(1)
+    (tmp_path / "large").write_bytes(bytes(12 << 20))
+    client, bucket = s3.client(), place.split("/")[2]
+    assert made.copies
+    key = made.copies.uri.removeprefix(f"s3://{bucket}/")
+    begun = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    client.upload_part(Bucket=bucket, Key=key, UploadId=begun, PartNumber=1, Body=bytes(8 << 20))
+    on_a_fresh_disk(monkeypatch, tmp_path, "other")
+    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 1}
+
+
+def test_s3_that_is_down_costs_the_copy_and_not_the_training(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    made = checkpoint_of(CODE, rows="digest")
+    address = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    made.save({"step": 1})
+    assert made.copies
+    made.copies.wait()
+    said = capsys.readouterr().out.splitlines()
+    assert [
+        line for line in said if line.startswith("this checkpoint is on this machine only, training goes on: s3://")
+    ]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    assert made.load(CPU) == {"step": 1}
+    saved(2)
+    on_a_fresh_disk(monkeypatch, tmp_path, "other")
+    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 2}, "the next one is copied again"
+
+
+def test_a_training_does_not_begin_again_while_s3_is_down(place: str, monkeypatch: pytest.MonkeyPatch):
+    saved(1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ServiceError, match=r"cannot be read from http://127\.0\.0\.1:9"):
+        checkpoint_of(CODE, rows="digest").load(CPU)
+
+
+def test_a_place_that_cannot_be_is_refused_before_training(place: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "/var/checkpoints")
+    with pytest.raises(ConfigError, match="TOOLCHAIN_CHECKPOINTS"):
+        checkpoint_of(CODE, rows="digest")
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "s3://nowhere/checkpoints")
+    with pytest.raises(ServiceError, match="does not exist; check the bucket"):
+        checkpoint_of(CODE, rows="digest").load(CPU)
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", place)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(ServiceError, match="credentials are missing"):
+        checkpoint_of(CODE, rows="digest").load(CPU)
+
+
+@pytest.mark.slow
+def test_a_pod_that_was_killed_goes_on_elsewhere_to_the_same_result(
+    place: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    words = ", ".join(f"{name}={value!r}" for name, value in SETTINGS.items())
+    program = KILLED.format(digits=str(digits), words=words, saves=SAVES)
+    pod = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert pod.returncode == -signal.SIGKILL
+    (copy,) = listing(place)
+    assert not (tmp_path / "killed").exists()
+
+    on_a_fresh_disk(monkeypatch, tmp_path, "new pod")
+    run(digits, tmp_path / "resumed", Config(**SETTINGS))
+    assert f"training goes on from {copy.uri}" in capsys.readouterr().out
+    assert not exists(copy.uri), "a checkpoint goes when the model is written"
+    run(digits, tmp_path / "whole", Config(**SETTINGS))
+    assert open_model(tmp_path / "resumed").files == open_model(tmp_path / "whole").files

@@ -1,0 +1,42 @@
+"""Servers are asked over HTTP what they serve; silence, refusals and strangers are each told apart."""
+
+from collections.abc import Callable
+
+import pytest
+
+from toolchain.errors import ServiceError
+from toolchain.lifecycle import server_client
+
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there
+Start = Callable[..., str]
+
+
+def test_the_figures_of_all_servers_come_by_their_addresses(answering: Start):
+    one, other = answering(200, "a 1\n"), answering(200, "a 2\n")
+    assert server_client.figures([one, f"{other}/"]) == {one: "a 1\n", f"{other}/": "a 2\n"}
+
+
+def test_one_server_that_is_silent_is_told(answering: Start):
+    with pytest.raises(ServiceError, match=f"{NOWHERE}/metrics does not answer"):
+        server_client.figures([answering(200, "a 1\n"), NOWHERE])
+
+
+def test_figures_that_are_refused_are_none(answering: Start):
+    with pytest.raises(ServiceError, match="/metrics answered 404 Not Found"):
+        server_client.figures([answering(404, "")])
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_server_says_what_it_serves_ready_or_not(status: int, answering: Start):
+    assert server_client.readiness(answering(status, '{"digest": "abc"}')) == {"digest": "abc"}
+
+
+@pytest.mark.parametrize("content", ["hello", "[1]", '"ready"', "3"])
+def test_a_stranger_is_told(content: str, answering: Start):
+    with pytest.raises(ServiceError, match="is no model server of ours"):
+        server_client.readiness(answering(200, content))
+
+
+def test_a_server_that_does_not_answer_is_told():
+    with pytest.raises(ServiceError, match="does not answer"):
+        server_client.readiness(NOWHERE)

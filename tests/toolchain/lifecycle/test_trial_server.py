@@ -1,0 +1,52 @@
+"""The real server program is started for a moment; what it says instead of starting is raised."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.toolchain.serve.conftest import record, word_counter, write_model
+from toolchain.artifacts.expected import Row
+from toolchain.errors import ServiceError
+from toolchain.lifecycle import trial_server
+
+OTHERWISE = Row(text="good", scores=(0.9, 0.1))  # the model answers .27 and .73
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Callable[..., Path]:
+    def write(*rows: Row) -> Path:
+        model = write_model(tmp_path / "words", "text-classification", word_counter)
+        record(model, list(rows))
+        return model
+
+    return write
+
+
+def test_a_server_answers_within_the_block_and_is_gone_after_it(words: Callable[..., Path]):
+    with trial_server.started(words(), "reviews", "7") as address:
+        assert trial_server.ask(f"{address}/readyz")["version"] == "7"
+        assert trial_server.ask(f"{address}/predict", {"texts": ["good"]})["answers"][0]["label"] == "positive"
+    with pytest.raises(OSError, match="refused"):
+        urlopen(f"{address}/readyz")
+
+
+def test_one_that_answers_otherwise_than_recorded_will_do_only_where_that_is_said(words: Callable[..., Path]):
+    folder = words(OTHERWISE)
+    with pytest.raises(ServiceError, match="not ready: "), trial_server.started(folder, "reviews", "7"):
+        pytest.fail("it is not ready")
+    with trial_server.started(folder, "reviews", "7", unready=True) as address:
+        assert trial_server.ask(f"{address}/openapi.json")["info"]["version"] == "7"
+        with pytest.raises(ServiceError, match="it answered 503 to a recorded row: the model is not ready"):
+            trial_server.ask(f"{address}/predict", {"texts": ["good"]})
+
+
+def test_what_the_program_says_instead_of_starting_is_raised(tmp_path: Path):
+    with pytest.raises(ServiceError, match=r"^error: .*nowhere"), trial_server.started(tmp_path / "nowhere", "m", "1"):
+        pytest.fail("there is no model")
+
+
+def test_silence_is_told():
+    with pytest.raises(ServiceError, match=r"it did not answer readyz: .*refused"):
+        trial_server.ask("http://127.0.0.1:9/readyz")

@@ -1,0 +1,441 @@
+"""gRPC as its clients meet it: a server in a process of its own, asked by Triton's client, which is none of ours.
+
+The server's own messages must not be imported here: a process knows one definition of the protocol, here the client's.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+import tritonclient.grpc as triton
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tests.toolchain.serve.conftest import (
+    DAMAGED,
+    brightness,
+    one_box,
+    slow_counter,
+    word_counter,
+    write_model,
+    write_repaired,
+)
+from toolchain.artifacts.model import open_model
+from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes
+
+ROOT = Path(__file__).parents[4]
+TOKEN = "a-token-of-tests-only"
+SERVICE = "/inference.GRPCInferenceService"
+Status = grpc.StatusCode
+
+
+@dataclass
+class Running:
+    process: "subprocess.Popen[str]"
+    http: str  # where it answers
+    grpc: str
+
+    @property
+    def client(self) -> triton.InferenceServerClient:
+        return triton.InferenceServerClient(self.grpc)
+
+    @property
+    def stub(self) -> Any:
+        return service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(self.grpc))
+
+    @property
+    def figures(self) -> str:
+        return urlopen(f"{self.http}/metrics", timeout=20).read().decode()
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Return a function that starts a server of a model's folder, or of a shelf with ``--traffic`` before it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*words: str, **environment: str) -> Running:
+        command = [sys.executable, "-m", "toolchain.serve", *words, "--name", "reviews", "--port", "0"]
+        process = subprocess.Popen(
+            [*command, "--grpc-port", "0"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        ready, listening = process.stdout.readline(), process.stdout.readline()
+        assert listening.startswith("gRPC at "), process.communicate(timeout=20)
+        return Running(process, ready.split()[1].removesuffix("/docs"), listening.split()[-1])
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_model(folder / "words", "text-classification", word_counter)
+    write_model(folder / "slow", "text-classification", slow_counter)
+    write_model(folder / "brightness", "image-classification", brightness, ("dark", "bright"))
+    write_model(folder / "box", "object-detection", one_box, ("thing", "whole"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words(start: Start, folders: Path) -> Running:
+    return start(str(folders / "words"), "--version", "3", "--text-body-bytes", "2000")
+
+
+def texts(*rows: str | bytes) -> triton.InferInput:
+    tensor = triton.InferInput("text", [len(rows)], "BYTES")
+    tensor.set_data_from_numpy(np.array([row if isinstance(row, bytes) else row.encode() for row in rows], object))
+    return tensor
+
+
+def pixels(rows: Any, datatype: str = "UINT8") -> triton.InferInput:
+    tensor = triton.InferInput("image", list(rows.shape), datatype)
+    tensor.set_data_from_numpy(rows)
+    return tensor
+
+
+def message(*rows: bytes, **changes: Any) -> Any:
+    """Return a request with its tensor as a list, as clients other than Triton's send it."""
+    contents = service_pb2.InferTensorContents(bytes_contents=rows)
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [len(rows)], "contents": contents}
+    given = {"model_name": "reviews", "inputs": [tensor], **changes}
+    return service_pb2.ModelInferRequest(**given)
+
+
+def refused(call: Callable[[], Any]) -> Any:
+    """Return the error that gRPC tells, after a check that it shows no inside."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    told = caught.value.details()
+    assert not re.search(r"Traceback|\.py|/tmp|Unexpected", told)
+    return caught.value
+
+
+def test_health_and_metadata_are_those_of_http(words: Running):
+    client = words.client
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("reviews")
+    assert client.is_model_ready("reviews", "3")
+    assert client.get_server_metadata(as_json=True) == {"name": "dl-toolchain", "version": "3"}
+    told = client.get_model_metadata("reviews", as_json=True)
+    assert (told["name"], told["versions"], told["platform"]) == ("reviews", ["3"], "onnxruntime_onnx")
+    assert told["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": ["-1"]}]
+    assert told["outputs"][1] == {"name": "scores", "datatype": "FP32", "shape": ["-1", "2"]}
+
+
+def test_texts_as_bytes_are_answered_as_bytes(words: Running):
+    told = words.client.infer("reviews", [texts("good", "dull poor", "film")], model_version="3", request_id="42")
+    assert told.as_numpy("label").tolist() == [b"positive", b"negative", b"negative"]
+    odds = np.exp([[0, 1], [2, 0], [0, 0]])
+    assert told.as_numpy("scores") == pytest.approx(odds / odds.sum(axis=1, keepdims=True))
+    response = told.get_response()
+    assert (response.id, response.model_name, response.model_version) == ("42", "reviews", "3")
+    assert len(response.raw_output_contents) == 2
+
+
+def test_texts_as_a_list_are_answered_as_lists(words: Running):
+    told = words.stub.ModelInfer(message(b"good", "schön und dull".encode()))
+    label, scores = told.outputs
+    assert list(label.contents.bytes_contents) == [b"positive", b"negative"]
+    assert list(scores.shape) == [2, 2]
+    assert np.reshape(scores.contents.fp32_contents, (2, 2)).sum(axis=1) == pytest.approx([1, 1])
+    assert not told.raw_output_contents
+    assert len(told.id) == 32
+
+
+def predicted(http: str, *rows: str) -> list[dict[str, float]]:
+    body = json.dumps({"texts": rows}).encode()
+    request = Request(f"{http}/predict", body, {"Content-Type": "application/json"})
+    return [answer["scores"] for answer in json.loads(urlopen(request, timeout=20).read())["answers"]]
+
+
+def test_damaged_texts_are_answered_as_repaired_ones_by_http_and_grpc(start: Start, tmp_path: Path):
+    server = start(str(write_repaired(tmp_path / "model")), "--version", "3")
+    damaged, whole = list(DAMAGED), list(DAMAGED.values())
+    assert predicted(server.http, *damaged) == predicted(server.http, *whole)
+    assert all(max(scores.values()) > 0.7 for scores in predicted(server.http, *damaged))  # each has a word it knows
+    answers = [server.client.infer("reviews", [texts(*rows)]).as_numpy("scores").tolist() for rows in (damaged, whole)]
+    assert answers[0] == answers[1]
+    by_http = [list(scores.values()) for scores in predicted(server.http, *whole)]
+    assert np.array(answers[0]) == pytest.approx(np.array(by_http))
+
+
+def test_a_model_that_records_no_repair_reads_texts_as_they_come(start: Start, tmp_path: Path):
+    server = start(str(write_repaired(tmp_path / "model", text_repair="")), "--version", "3")
+    assert all(scores == {"negative": 0.5, "positive": 0.5} for scores in predicted(server.http, *list(DAMAGED)[:3]))
+
+
+def test_only_the_outputs_that_are_wanted_come(words: Running):
+    told = words.client.infer("reviews", [texts("good")], outputs=[triton.InferRequestedOutput("label")])
+    assert [output.name for output in told.get_response().outputs] == ["label"]
+
+
+def test_pictures_come_as_bytes_or_as_a_list(start: Start, folders: Path):
+    running = start(str(folders / "brightness"))
+    rows = np.stack([np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)])
+    assert running.client.infer("reviews", [pixels(rows)]).as_numpy("label").tolist() == [b"dark", b"bright"]
+    contents = service_pb2.InferTensorContents(uint_contents=rows.ravel().tolist())
+    tensor = {"name": "image", "datatype": "UINT8", "shape": rows.shape, "contents": contents}
+    told = running.stub.ModelInfer(message(inputs=[tensor]))
+    assert list(told.outputs[0].contents.bytes_contents) == [b"dark", b"bright"]
+    contents.uint_contents[0] = 256
+    tensor["contents"] = contents
+    assert refused(lambda: running.stub.ModelInfer(message(inputs=[tensor]))).code() == Status.INVALID_ARGUMENT
+    few = message(inputs=[{**tensor, "contents": None}], raw_input_contents=[b"\0" * 383])
+    assert "384 whole numbers" in refused(lambda: running.stub.ModelInfer(few)).details()
+
+
+def test_boxes_are_answered_as_tensors(start: Start, folders: Path):
+    told = start(str(folders / "box")).client.infer("reviews", [pixels(np.full((1, 8, 8, 3), 7, np.uint8))])
+    assert told.as_numpy("boxes").tolist() == [[0, 0, 4, 4], [0, 0, 8, 8]]
+    assert told.as_numpy("scores") == pytest.approx([0.9, 0.1])
+    assert told.as_numpy("labels").tolist() == [b"thing", b"whole"]
+
+
+RAW = {"name": "text", "datatype": "BYTES", "shape": [1]}
+BAD = {
+    "no inputs": message(inputs=[]),
+    "two inputs": message(inputs=[RAW, RAW]),
+    "another name": message(inputs=[{**RAW, "name": "words"}]),
+    "another datatype": message(inputs=[{**RAW, "datatype": "FP32"}]),
+    "a shape that is not the data's": message(b"good", inputs=[{**RAW, "shape": [2]}]),
+    "a negative shape": message(inputs=[{**RAW, "shape": [-1]}]),
+    "a huge shape": message(inputs=[{**RAW, "shape": [10**12]}]),
+    "no data": message(inputs=[RAW]),
+    "no text that is none": message(b"   "),
+    "not UTF-8": message(b"\xff"),
+    "65 rows": message(*[b"good"] * 65),
+    "unknown outputs": message(b"good", outputs=[{"name": "logits"}]),
+    "bytes and a list": message(b"good", raw_input_contents=[b"\4\0\0\0good"]),
+    "bytes for another number of tensors": message(inputs=[RAW], raw_input_contents=[b"\4\0\0\0good"] * 2),
+    "a length that is cut off": message(inputs=[RAW], raw_input_contents=[b"\4\0"]),
+    "a text that is cut off": message(inputs=[RAW], raw_input_contents=[b"\4\0\0\0goo"]),
+    "bytes that are not UTF-8": message(inputs=[RAW], raw_input_contents=[b"\1\0\0\0\xff"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_request_is_an_invalid_argument(name: str, words: Running):
+    error = refused(lambda: words.stub.ModelInfer(BAD[name]))
+    assert error.code() == Status.INVALID_ARGUMENT
+    assert error.details()
+
+
+def test_what_is_no_message_is_an_invalid_argument(words: Running):
+    ask = grpc.insecure_channel(words.grpc).unary_unary(f"{SERVICE}/ModelInfer")
+    error = refused(lambda: ask(b"\xff\xff"))
+    assert (error.code(), error.details()) == (Status.INVALID_ARGUMENT, "the message is no inference.ModelInferRequest")
+
+
+@pytest.mark.parametrize(("name", "version"), [("other", ""), ("reviews", "4")])
+def test_an_unknown_model_or_version_is_not_found(name: str, version: str, words: Running):
+    asked = message(b"good", model_name=name, model_version=version)
+    calls = [lambda: words.stub.ModelInfer(asked)]
+    calls.append(lambda: words.stub.ModelReady(service_pb2.ModelReadyRequest(name=name, version=version)))
+    calls.append(lambda: words.stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=name, version=version)))
+    for call in calls:
+        error = refused(call)
+        assert error.code() == Status.NOT_FOUND
+        assert "there is " in error.details()
+
+
+def test_a_large_message_is_refused_and_so_is_a_compressed_one(words: Running):
+    error = refused(lambda: words.stub.ModelInfer(message(b"good " * 500)))
+    assert (error.code(), "2,000 bytes" in error.details()) == (Status.RESOURCE_EXHAUSTED, True)
+    beyond = refused(lambda: words.stub.ModelInfer(message(b"good " * 4_000_000)))
+    assert beyond.code() == Status.RESOURCE_EXHAUSTED
+    packed = refused(lambda: words.stub.ModelInfer(message(b"good" * 100), compression=grpc.Compression.Gzip))
+    assert packed.code() == Status.UNIMPLEMENTED
+    assert 'kind="large_body"' in words.figures
+
+
+def test_the_id_of_a_request_is_told_with_its_answer_or_its_error(words: Running):
+    call = words.stub.ModelInfer.with_call
+    _, told = call(message(b"good"), metadata=[("x-request-id", "of-metadata")])
+    assert dict(told.trailing_metadata())["x-request-id"] == "of-metadata"
+    _, told = call(message(b"good", id="of-message"), metadata=[("x-request-id", "of-metadata")])
+    assert dict(told.trailing_metadata())["x-request-id"] == "of-message"
+    error = refused(lambda: call(message(b" "), metadata=[("x-request-id", "of-metadata")]))
+    assert dict(error.trailing_metadata())["x-request-id"] == "of-metadata"
+    answer, told = call(message(b"good", id="neither\nplain nor short" * 9))
+    assert answer.id == "neither\nplain nor short" * 9
+    assert len(dict(told.trailing_metadata())["x-request-id"]) == 32
+
+
+def test_an_id_leads_to_the_same_version_as_by_http(start: Start, folders: Path, tmp_path: Path):
+    shelf, targets = tmp_path / "reviews", []
+    for version, model in (("1", "words"), ("2", "slow")):
+        digest = open_model(folders / model).digest
+        targets.append(Target(version=version, digest=digest, variant="fp32"))
+        shelf.mkdir(exist_ok=True)
+        (shelf / digest).symlink_to(folders / model)
+    (shelf / FILE).write_bytes(as_bytes(Traffic(model="reviews", stable=targets[0], canary=targets[1], percent=50)))
+    running, found = start("--traffic", str(shelf)), {}
+    for id_ in map(str, range(8)):
+        found[id_] = running.client.infer("reviews", [texts("good")], request_id=id_).get_response().model_version
+        asked = Request(f"{running.http}/predict", b'{"texts": ["good"]}', {"X-Request-Id": id_})
+        asked.add_header("Content-Type", "application/json")
+        assert f'"version":"{found[id_]}"' in urlopen(asked, timeout=20).read().decode()
+    assert set(found.values()) == {"1", "2"}
+    named = running.client.infer("reviews", [texts("good")], model_version="2", request_id="0").get_response()
+    assert named.model_version == "2"
+
+
+def test_a_full_queue_says_when_to_come_again(start: Start, folders: Path):
+    running = start(str(folders / "slow"), "--queue-rows", "1", "--request-rows", "1", "--streams", "1")
+    waiting = [running.stub.ModelInfer.future(message(b"good")) for _ in range(6)]
+    errors = [future.exception(timeout=30) for future in waiting]
+    full = [error for error in errors if error]
+    assert full
+    for error in full:
+        assert isinstance(error, grpc.Call)
+        assert error.code() == Status.RESOURCE_EXHAUSTED
+        assert int(dict(error.trailing_metadata())["retry-after"]) >= 1
+        assert int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) >= 1000
+    assert 'kind="overload",model="reviews"' in running.figures
+    assert any(error is None for error in errors)
+
+
+def test_the_sooner_deadline_of_client_and_server_counts(start: Start, folders: Path):
+    running = start(str(folders / "slow"), "--streams", "1")
+    patient = running.stub.ModelInfer.future(message(b"good"))
+    time.sleep(0.05)
+    assert refused(lambda: running.stub.ModelInfer(message(b"good"), timeout=0.1)).code() == Status.DEADLINE_EXCEEDED
+    assert patient.result(timeout=30).outputs
+    hasty = start(str(folders / "slow"), "--streams", "1", "--deadline-seconds", "0.01")
+    error = refused(lambda: hasty.stub.ModelInfer(message(b"good")))
+    assert (error.code(), "no answer within 0.01 s" in error.details()) == (Status.DEADLINE_EXCEEDED, True)
+    for server in (running, hasty):
+        assert re.search(r'errors_total{kind="deadline".*} 1\.0', server.figures)
+    assert re.search(r"tokens_total{.*} 1\.0", running.figures)  # the row of the hasty client was not run
+
+
+def test_a_token_and_tls_are_asked_for_as_by_http(start: Start, folders: Path, tmp_path: Path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    files = ("--certificate", str(certificate), "--key", str(key))
+    running = start(str(folders / "words"), *files, TOOLCHAIN_SERVE_TOKENS=TOKEN)
+    channel = grpc.secure_channel(running.grpc, grpc.ssl_channel_credentials(certificate.read_bytes()))
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    assert stub.ServerReady(service_pb2.ServerReadyRequest()).ready
+    assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
+    for authorization in (None, "Bearer another-token-of-tests", f"Basic {TOKEN}"):
+        metadata = [("authorization", authorization)] if authorization else []
+        error = refused(lambda given=metadata: stub.ModelInfer(message(b"good"), metadata=given))
+        assert error.code() == Status.UNAUTHENTICATED
+        assert TOKEN not in error.details()
+    assert stub.ModelInfer(message(b"good"), metadata=[("authorization", f"Bearer {TOKEN}")]).outputs
+
+
+def test_probes_of_grpc_hear_whether_the_model_may_be_asked(words: Running):
+    health = health_pb2_grpc.HealthStub(grpc.insecure_channel(words.grpc))
+    for service in ("", "inference.GRPCInferenceService"):
+        assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == 1
+    error = refused(lambda: health.Check(health_pb2.HealthCheckRequest(service="other")))
+    assert error.code() == Status.NOT_FOUND
+
+
+def test_figures_name_the_method_as_route(words: Running):
+    words.client.infer("reviews", [texts("good")])
+    assert re.search(rf'requests_total{{.*route="{SERVICE}/ModelInfer",status="200"', words.figures)
+    assert 'requests_in_flight{model="reviews",model_version="3",variant="fp32"} 0.0' in words.figures
+
+
+def test_no_request_is_lost_when_it_is_told_to_end(start: Start, folders: Path):
+    """Clients go on asking until they hear that the server is not ready, as their balancer does for them."""
+    running = start(str(folders / "words"), "--drain-seconds", "1")
+    over, lost, answered = threading.Event(), [], []
+
+    def keep_asking() -> None:
+        stub = running.stub
+        while not over.is_set():
+            try:
+                answered.append(stub.ModelInfer(message(b"good", b"bad film")))
+            except grpc.RpcError as error:
+                lost.append(error)
+
+    clients = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for client in clients:
+        client.start()
+    time.sleep(0.5)
+    running.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    health = health_pb2_grpc.HealthStub(grpc.insecure_channel(running.grpc))
+    assert health.Check(health_pb2.HealthCheckRequest()).status == 2
+    assert not running.client.is_server_ready()
+    over.set()
+    for client in clients:
+        client.join()
+    out, error = running.process.communicate(timeout=30)
+    assert lost == []
+    assert len(answered) > 20
+    assert running.process.returncode == 0
+    assert "ended: every request that came was answered" in out
+    assert error == ""
+
+
+def test_no_request_is_lost_when_a_connection_is_too_old(folders: Path):
+    young = "from toolchain.serve import __main__, grpc_protocol as g; g.CONNECTION_SECONDS = 0.2; __main__.main()"
+    words_ = [str(folders / "words"), "--name", "reviews", "--port", "0", "--grpc-port", "0"]
+    process = subprocess.Popen([sys.executable, "-c", young, *words_], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    address = process.stdout.readline().split()[-1]
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(address))
+    ours, end = set(), time.monotonic() + 1.5
+    try:
+        while time.monotonic() < end:
+            assert stub.ModelInfer(message(b"good")).outputs
+            there = [one for one in psutil.Process().net_connections("tcp") if one.raddr]
+            ours |= {one.laddr for one in there if str(one.raddr.port) == address.rpartition(":")[2]}
+        assert len(ours) >= 3
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Start, folders: Path):
+    running = start(str(folders / "slow"), "--drain-seconds", "0")
+    answer = running.stub.ModelInfer.future(message(b"good film"))
+    time.sleep(0.15)
+    running.process.send_signal(signal.SIGTERM)
+    assert answer.result(timeout=30).outputs
+    assert running.process.wait(30) == 0
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Running):
+    port = words.grpc.rpartition(":")[2]
+    command = [sys.executable, "-m", "toolchain.serve", "nowhere", "--port", "0", "--grpc-port", port]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"port {port}: Address already in use; name another with --grpc-port" in done.stderr

@@ -1,0 +1,201 @@
+"""The program as a pod runs it: a process of its own, with real connections and signals."""
+
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.support.model_server import ROOT, Running, command, ready, refused
+from tests.toolchain.serve.conftest import picture, record, write_model
+from toolchain.artifacts.expected import Row
+from toolchain.hardware.cpu import usable_cores
+from toolchain.serve.settings import Settings
+
+
+def test_it_says_where_it_answers_and_logs_no_request(start: Callable[..., Running], words: Path):
+    running = start(words)
+    assert "(reviews " in running.line
+    assert "4 of 4 recorded rows answered alike" in running.line
+    status, told = running.ask("a private and good film")
+    assert (status, told["answers"][0]["label"]) == (200, "positive")
+    with pytest.raises(OSError, match="HTTP Error 404"):
+        urlopen(f"http://127.0.0.1:{running.port}/private", timeout=20)
+    code, said = running.end(signal.SIGINT)
+    assert code == 0
+    assert "private" not in said
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, said = refused(words, "--port", str(port))
+    assert code == 2
+    assert f"cannot listen at 127.0.0.1 port {port}: Address already in use; name another with --port" in said
+
+
+@pytest.mark.parametrize(
+    ("environment", "words_", "code", "reason"),
+    [
+        ({"TOOLCHAIN_SERVE_TOKENS": "short"}, [], 2, "TOOLCHAIN_SERVE_TOKENS holds a token of fewer than 16"),
+        ({}, ["--require-tokens"], 2, "tokens are required, but there are none"),
+        ({"TOOLCHAIN_SERVE_TOKEN": "a-token-of-tests-only"}, [], 2, "the variable TOOLCHAIN_SERVE_TOKEN is not known"),
+        ({}, ["--certificate", "nowhere.pem"], 2, "both files"),
+        ({}, ["--certificate", "nowhere.pem", "--key", "nowhere.pem"], 2, "nowhere.pem is not there"),
+        ({}, ["--request-rows", "0"], 2, "request_rows is 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(
+    environment: dict[str, str], words_: list[str], code: int, reason: str, words: Path
+):
+    found, said = refused(words, "--port", "0", *words_, **environment)
+    assert found == code
+    assert reason in said
+    assert "short" not in said.replace("shorter", "")
+
+
+def test_a_damaged_model_ends_it_with_1(words: Path):
+    (words / "tokenizer.json").unlink()
+    code, said = refused(words, "--port", "0")
+    assert code == 1
+    assert "tokenizer.json missing" in said
+
+
+def test_an_unready_model_is_told_but_alive(words: Path):
+    record(words, [Row(text="good", scores=(0.9, 0.1))])
+    process = subprocess.Popen(
+        command(words, "--port", "0", "--drain-seconds", "0"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    port = int(line.split("/docs")[0].rsplit(":", 1)[1])
+    try:
+        assert line.startswith("not ready: ")
+        assert urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20).status == 200
+        with pytest.raises(OSError, match="HTTP Error 503"):
+            urlopen(f"http://127.0.0.1:{port}/readyz", timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_no_request_is_lost_when_it_is_told_to_end(start: Callable[..., Running], words: Path):
+    """Clients go on asking, as they do until their balancer notices; each connection that is closed is opened anew."""
+    running = start(words, "--drain-seconds", "1")
+    codes: list[int] = []
+    lost: list[Exception] = []
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        connection = HTTPConnection("127.0.0.1", running.port, timeout=20)
+        while not over.is_set():
+            try:
+                codes.append(running.ask("good", "bad film", connection=connection)[0])
+            except OSError as error:
+                if not over.is_set():
+                    lost.append(error)
+                return
+
+    clients = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for client in clients:
+        client.start()
+    time.sleep(0.5)
+    running.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    with pytest.raises(OSError, match="HTTP Error 503"):
+        urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=20)
+    assert running.ask("good")[0] == 200
+    time.sleep(0.4)
+    over.set()  # by then the balancer has noticed
+    for client in clients:
+        client.join()
+    out, error = running.process.communicate(timeout=30)
+    assert lost == []
+    assert set(codes) == {200}
+    assert len(codes) > 20
+    assert running.process.returncode == 0
+    assert "ended: every request that came was answered" in out
+    assert error == ""
+
+
+def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Callable[..., Running], tmp_path: Path):
+    from tests.toolchain.serve.conftest import slow_counter
+
+    folder = write_model(tmp_path / "slow", "text-classification", slow_counter)
+    running = start(folder, "--drain-seconds", "0")
+    answers: list[int] = []
+    caller = threading.Thread(target=lambda: answers.append(running.ask("good film")[0]))
+    caller.start()
+    time.sleep(0.15)
+    code, _ = running.end()
+    caller.join()
+    assert answers == [200]
+    assert code == 0
+
+
+STUCK = {"decoding": "Pictures, 'prepare'", "inference": "found.batcher, '_answer'"}
+
+
+@pytest.mark.parametrize("stuck", STUCK)
+def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str, pictures: Path):
+    """A thread sleeps for ten minutes; its request is told so after the deadline, and SIGTERM is obeyed."""
+    program = (
+        "import time\n"
+        "from toolchain.inference.preprocessing import Pictures\n"
+        "from toolchain.serve import __main__, batching, program\n"
+        "batching.INSTANT_SECONDS = 0\n"
+        "load = program.load\n"
+        "def loaded(settings):\n"
+        "    found = load(settings)\n"
+        f"    setattr({STUCK[stuck]}, lambda *values: time.sleep(600))\n"
+        "    return found\n"
+        "program.load = loaded\n"
+        "__main__.main()\n"
+    )
+    given = ["--port", "0", "--drain-seconds", "0", "--deadline-seconds", "0.3", "--streams", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(pictures), *given], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        connection = HTTPConnection("127.0.0.1", ready(process).port, timeout=20)
+        connection.request("POST", "/predict", picture(9), {"Content-Type": "image/png"})
+        assert connection.getresponse().status == 504
+        connection.close()
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_https_works_with_a_certificate(start: Callable[..., Running], words: Path, tmp_path: Path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    files = ("--certificate", str(certificate), "--key", str(key))
+    running = start(words, *files, "--body-seconds", "2")
+    assert "https://127.0.0.1" in running.line
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with urlopen(f"https://127.0.0.1:{running.port}/healthz", timeout=20, context=trusting) as answer:
+        assert answer.read() == b"alive"
+    with socket.create_connection(("127.0.0.1", running.port), 20) as silent:
+        assert silent.recv(1) == b"", "a handshake is waited for as long as a request's head"
+
+
+def test_the_cores_of_the_pod_decide_how_many_inferences_run_side_by_side(words: Path):
+    assert Settings(model=words).inference_streams == usable_cores()
+    assert Settings(model=words, threads=64).inference_streams == 1
+    assert Settings(model=words, streams=3).inference_streams == 3

@@ -1,0 +1,274 @@
+"""Several versions in one process: who answers which request, what is told of each, and how one takes over."""
+
+import gc
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from tests.toolchain.serve.conftest import WEIGHTS, problem, traffic_of
+from toolchain.lifecycle.routing import Traffic
+from toolchain.serve.http.application import build
+from toolchain.serve.problems import Problem
+from toolchain.serve.settings import Settings
+from toolchain.serve.versions.parity import Parity
+from toolchain.serve.versions.router import Fleet, Refusal
+from toolchain.serve.versions.version import Served, load
+
+IDS = [f"request-{place}" for place in range(300)]
+GOOD = {"texts": ["good"]}
+
+
+def settings_of(versions: dict[str, Path], number: str) -> Settings:
+    return Settings(model=versions[number], name="reviews", version=number, streams=1)
+
+
+class Crew:
+    """A server within this process, whose versions a test changes."""
+
+    def __init__(self, versions: dict[str, Path]) -> None:
+        self.versions = versions
+        self.loaded: dict[str, Served] = {}
+        self.fleet: Fleet
+        self.client: TestClient
+
+    def start(self, stable: str, **others: Any) -> TestClient:
+        traffic = traffic_of(self.versions, stable, **others)
+        self.fleet = Fleet(settings_of(self.versions, stable), traffic, self.roles(traffic))
+        self.client = TestClient(build(self.fleet), "http://127.0.0.1", raise_server_exceptions=False)
+        self.client.__enter__()
+        return self.client
+
+    def change(self, stable: str, **others: Any) -> None:
+        traffic = traffic_of(self.versions, stable, **others)
+        roles = self.roles(traffic)
+
+        async def within() -> None:
+            self.fleet.change(traffic, roles)
+
+        self.client.portal.call(within)  # type: ignore[union-attr]
+
+    def roles(self, traffic: Traffic) -> dict[str, Served]:
+        for target in traffic.targets.values():
+            if target.version not in self.loaded:
+                self.loaded[target.version] = load(settings_of(self.versions, target.version))
+        return {role: self.loaded[target.version] for role, target in traffic.targets.items()}
+
+    def ask(self, request_id: str, path: str = "/predict", body: Any = None) -> Any:
+        answer = self.client.post(path, json=body or GOOD, headers={"X-Request-Id": request_id})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def figures(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return the figures called ``name`` by version and the labels that not all have."""
+        found = {}
+        for family in text_string_to_metric_families(self.client.get("/metrics").text):
+            for sample in family.samples:
+                if sample.name == f"toolchain_serving_{name}":
+                    labels = {k: v for k, v in sample.labels.items() if k not in ("model", "variant")}
+                    found[labels.pop("model_version", ""), *labels.values()] = sample.value
+        return found
+
+
+@pytest.fixture
+def crew(versions: dict[str, Path]) -> Iterator[Crew]:
+    crew = Crew(versions)
+    yield crew
+    crew.client.__exit__(None, None, None)
+
+
+def until(true: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < 10, "it did not happen in 10 s"
+        time.sleep(0.01)
+
+
+def test_the_share_that_was_agreed_goes_to_the_canary_and_always_the_same_requests(crew: Crew):
+    crew.start("1", canary="2", percent=20)
+    traffic = traffic_of(crew.versions, "1", canary="2", percent=20)
+    for request_id in IDS[:100]:
+        due = "2" if traffic.goes_to_canary(request_id) else "1"
+        told = crew.ask(request_id)
+        assert told["model"]["version"] == due
+        weight = WEIGHTS[due]
+        assert told["answers"][0]["score"] == pytest.approx(2.718281828**weight / (2.718281828**weight + 1), abs=1e-5)
+    assert {crew.ask(IDS[0])["model"]["version"] for _ in range(5)} == {crew.ask(IDS[0])["model"]["version"]}
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=5).map(sorted), st.text(max_size=20))
+def test_a_growing_percent_only_moves_ids_to_the_canary(
+    versions: dict[str, Path], percents: list[float], request_id: str
+):
+    chosen = []
+    stable, canary = (StandIn(number) for number in "12")
+    for percent in percents:
+        traffic = traffic_of(versions, "1", canary="2", percent=percent)
+        fleet = Fleet(Settings(model=versions["1"]), traffic, {"stable": stable, "canary": canary})  # type: ignore[dict-item]
+        chosen.append(fleet.choose(request_id).version)
+        assert fleet.choose(request_id).version == chosen[-1]
+    assert chosen == sorted(chosen)
+
+
+class StandIn:
+    """As much of a version as choosing needs."""
+
+    def __init__(self, version: str) -> None:
+        self.version, self.unready, self.metrics = version, "", self
+
+    def role(self, role: str, percent: float) -> None:
+        assert 0 <= percent <= 100
+
+
+def test_a_canary_that_answers_otherwise_gets_nothing_more(crew: Crew):
+    crew.start("1", canary="2", percent=100)
+    assert crew.ask("any")["model"]["version"] == "2"
+    crew.loaded["2"].parity = Parity(4, 3, "1 of 4 recorded rows is answered otherwise")
+    assert crew.ask("any")["model"]["version"] == "1"
+
+
+def test_a_version_is_asked_by_its_name_and_all_are_listed(crew: Crew):
+    client = crew.start("1", canary="2", percent=0, shadow="3")
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}]}
+    for number in "123":
+        told = crew.ask("any", f"/v2/models/reviews/versions/{number}/infer", body)
+        assert told["model_version"] == number
+        assert client.get(f"/v2/models/reviews/versions/{number}/ready").json()["ready"] is True
+    assert client.get("/v2/models/reviews").json()["versions"] == ["1", "2", "3"]
+    answer = client.post("/v2/models/reviews/versions/9/infer", json=body)
+    assert answer.status_code == 404
+    assert "there is 1, 2, 3" in problem(answer)["detail"]
+
+
+def test_an_id_is_given_back_and_made_where_none_came(crew: Crew):
+    client = crew.start("1")
+    assert client.post("/predict", json=GOOD, headers={"X-Request-Id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    made = {client.post("/predict", json=GOOD).headers["x-request-id"] for _ in range(20)}
+    assert len(made) == 20
+    for odd in ("x" * 129, "naïve", "two words", ""):
+        headers = {"X-Request-Id": odd.encode("latin-1")}
+        answer = client.get("/nowhere", headers=headers)  # type: ignore[arg-type]
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_one_exposition_holds_all_versions_and_each_name_once(crew: Crew):
+    client = crew.start("1", canary="2", percent=50, shadow="3")
+    for request_id in IDS[:40]:
+        crew.ask(request_id)
+    lines = client.get("/metrics").text.splitlines()
+    types = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(types) == len(set(types))
+    series = [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
+    assert len(series) == len(set(series))
+    assert crew.figures("traffic_percent") == {("1", "stable"): 50, ("2", "canary"): 50, ("3", "shadow"): 0}
+    asked = crew.figures("requests_total")
+    assert asked["1", "/predict", "200"] + asked["2", "/predict", "200"] == 40
+    assert asked["2", "/predict", "200"] == sum(crew.fleet.choose(one).version == "2" for one in IDS[:40])
+    assert ("3", "/predict", "200") not in asked
+
+
+def test_what_the_canary_answers_is_held_against_the_stable_version(crew: Crew):
+    crew.start("1", canary="4", percent=100)
+    assert crew.figures("compared_rows_total") == {("4", "no", "canary"): 0, ("4", "yes", "canary"): 0}
+    crew.ask("any", body={"texts": ["good", "film", "bad"]})  # "film" is no word of either: both say the first label
+    until(lambda: sum(crew.figures("compared_rows_total").values()) == 3)
+    assert crew.figures("compared_rows_total") == {("4", "no", "canary"): 2, ("4", "yes", "canary"): 1}
+    assert crew.figures("answers_total")["1", "positive"] == 0  # nobody heard the stable one
+
+
+def test_a_shadow_is_asked_what_the_stable_version_answers_and_nobody_hears_it(crew: Crew):
+    crew.start("1", canary="2", percent=50, shadow="4")
+    stable = [one for one in IDS if crew.fleet.choose(one).version == "1"][:5]
+    for request_id in stable:
+        assert crew.ask(request_id)["answers"][0]["label"] == "positive"
+        due = stable.index(request_id) + 1
+        until(lambda due=due: crew.figures("compared_rows_total")["4", "no", "shadow"] == due)  # type: ignore[misc]
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["good", "film"]}]}
+    crew.ask(stable[0], "/v2/models/reviews/infer", body)
+    until(lambda: crew.figures("compared_rows_total")["4", "yes", "shadow"] == 1)
+
+
+def test_nothing_is_compared_while_the_other_version_has_enough_to_do(crew: Crew):
+    crew.start("1", canary="4", percent=100)
+    crew.ask("any", body={"texts": ["good"] * 20})  # more than run at once
+    crew.ask("any")
+    until(lambda: sum(crew.figures("compared_rows_total").values()) == 1)
+
+
+def test_who_is_replaced_answers_what_it_has_begun_and_its_figures_end(crew: Crew):
+    client = crew.start("1")
+    crew.ask("any")
+    with crew.loaded["1"].held():  # a request that is not done
+        crew.change("2")
+        assert crew.ask("any")["model"]["version"] == "2"
+        assert client.get("/openapi.json").json()["info"]["version"] == "2"
+        assert ("1", "/predict", "200") in crew.figures("requests_total")
+        assert crew.loaded["1"].answerer.answer(crew.loaded["1"].answerer.prepare(["good"]))
+        assert all(thread.is_alive() for thread in crew.loaded["1"].batcher._threads)
+    until(lambda: not any(thread.is_alive() for thread in crew.loaded["1"].batcher._threads))
+    until(lambda: not any(key[0] == "1" for key in crew.figures("requests_total")))
+    assert 'model_version="1"' not in client.get("/metrics").text
+    assert crew.figures("version_changes_total") == {("",): 1}
+    crew.change("2", canary="3", percent=5)
+    crew.change("2", canary="3", percent=25)
+    assert crew.figures("version_changes_total") == {("",): 2}  # a larger share is no other version
+    assert crew.figures("traffic_percent") == {("2", "stable"): 75, ("3", "canary"): 25}
+    crew.change("3")
+    until(lambda: crew.figures("traffic_percent") == {("3", "stable"): 100})
+
+
+def test_who_is_replaced_leaves_no_memory_behind(crew: Crew):
+    client = crew.start("1", canary="2", percent=50)
+    for request_id in IDS[:10]:
+        crew.ask(request_id)
+    client.get("/openapi.json")
+    left = weakref.ref(crew.loaded["1"].answerer)
+    crew.change("3")
+    del crew.loaded["1"]
+    crew.client.get("/healthz")
+
+    def is_gone() -> bool:
+        gc.collect()
+        return left() is None
+
+    until(is_gone)
+
+
+def test_all_versions_are_asked_what_was_recorded(crew: Crew):
+    client = crew.start("1", canary="2", percent=10)
+    told = client.post("/parity").json()
+    assert (told["rows"], told["alike"], told["ready"]) == (8, 8, True)
+    assert "version 2: 4 of 4 recorded rows answered alike" in told["told"]
+
+
+def test_readiness_tells_of_every_version_and_of_what_was_refused(crew: Crew):
+    client = crew.start("1", canary="2", percent=10)
+    crew.fleet.refuse({"3": Refusal("damaged", "/somewhere/private is incomplete")})
+    told = client.get("/readyz").json()
+    assert {role: one["version"] for role, one in told["versions"].items()} == {"stable": "1", "canary": "2"}
+    assert told["version"] == "1"
+    assert told["refused"] == {"3": "its files are damaged, or do not run here"}
+    assert crew.figures("refused_version")["", "damaged"] == 1
+    assert sum(crew.figures("refused_version").values()) == 1
+
+
+def test_a_server_without_a_version_lives_and_says_what_it_waits_for(versions: dict[str, Path]):
+    fleet = Fleet(Settings(traffic="any", name="reviews"))
+    fleet.refuse({"traffic.json": Refusal("away", "s3://bucket cannot be read")})
+    with pytest.raises(Problem, match="no version is loaded yet"):
+        fleet.choose("any")
+    with TestClient(build(fleet), "http://127.0.0.1", raise_server_exceptions=False) as client:
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/metrics").status_code == 200
+        for answer in (client.get("/readyz"), client.post("/predict", json=GOOD), client.get("/openapi.json")):
+            assert answer.status_code == 503
+            assert "the shelf does not answer" in problem(answer)["detail"]
+        assert client.get("/v2/health/ready").json() == {"ready": False}

@@ -1,0 +1,74 @@
+"""Cold start: what a variant's first answer costs in a fresh process, as in a pod that has just been started."""
+
+import json
+import pickle
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolchain.artifacts.model import Model, open_model
+from toolchain.artifacts.provenance import MAXRSS_BYTES
+from toolchain.errors import ArtifactError
+from toolchain.inference.preprocessing import preprocessor_of
+from toolchain.inference.runtime import open_session
+
+STATUS = Path("/proc/self/status")  # Linux
+OWN_ERROR = "toolchain.errors.ArtifactError: "  # how Python's traceback begins the line that says why
+CHILD = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from toolchain.evaluate.latency.cold_start import answer
+answer()
+"""
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    milliseconds: float  # to load back end, weights and tokenizer and to answer one row; the disk's cache is warm
+    peak_memory_bytes: int  # resident, of the whole process, after the largest request too
+
+
+def cold_start(model: Model, value: Any, threads: int) -> ColdStart:
+    """Return what the first answer of ``model``, to ``value`` (of the column it reads), costs in a fresh process.
+
+    Raises:
+        ArtifactError: the process fails; its last line says why.
+    """
+    task = pickle.dumps({"folder": model.path.resolve(), "value": value, "threads": threads})
+    command = [sys.executable, "-c", CHILD, json.dumps(sys.path)]
+    done = subprocess.run(command, input=task, capture_output=True, check=False)
+    if done.returncode:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise ArtifactError(f"{model.path} does not answer in a fresh process: {last.removeprefix(OWN_ERROR)}")
+    return ColdStart(**json.loads(done.stdout.decode().strip().splitlines()[-1]))
+
+
+def answer() -> None:
+    """Answer the task on standard input and print what it cost; this is what the fresh process does."""
+    task = pickle.load(sys.stdin.buffer)
+    model = open_model(task["folder"])  # its digest check is no part of the time
+    began = time.perf_counter()
+    session, preprocessor = open_session(model, task["threads"]), preprocessor_of(model)
+    prepared = preprocessor.prepare([task["value"]])
+    session.run(preprocessor.stack(prepared))
+    milliseconds = 1000 * (time.perf_counter() - began)
+    for scenario in preprocessor.scenarios.values():  # the largest request's memory counts too
+        session.run(preprocessor.stack(prepared * scenario.rows, scenario.tokens))
+    print(json.dumps(asdict(ColdStart(milliseconds, peak_memory()))))
+
+
+def peak_memory() -> int:
+    """Return the most memory, in bytes, that this process has held resident.
+
+    Linux's ``getrusage`` would count what the parent held when it started this process (its high-water mark outlives
+    ``exec``), so the kernel's own mark of this program is read where there is one.
+    """
+    if STATUS.is_file():
+        marks = [line.split() for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+        if marks:
+            return int(marks[0][1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES

@@ -1,0 +1,143 @@
+"""Detectors in PyTorch: built by name, saved to and loaded from a Model's folder, with all that inference needs inside.
+
+``detector.json`` beside the weights says what to build. A detector takes the pixels of one picture as they are and
+answers with boxes: normalisation, the decoding of boxes and the removal of doubles are parts of the module.
+"""
+
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolchain.artifacts.folder import disk_space_reported, read_json, write_json
+from toolchain.artifacts.model import Model, Tensor
+from toolchain.errors import ArtifactError, ConfigError
+from toolchain.frameworks.torch.tensors import load_tensors
+
+if TYPE_CHECKING:
+    from toolchain.frameworks.torch.detector.parts import Detector
+
+FORMAT = "toolchain.detector"
+DESCRIPTION = "detector.json"
+WEIGHTS = "model.safetensors"
+LITE0 = "fcos:efficientnet-lite0"
+TORCHVISION = (  # single-stage detectors of torchvision, by its own names
+    "fcos_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+)
+BASES = (LITE0, *TORCHVISION)
+CELL = 32  # pixels of the coarsest feature: a side is a multiple of it, so that no feature hangs over the edge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a detector is, besides its weights."""
+
+    base: str  # one of BASES
+    classes: int  # kinds of objects, the background not counted
+    size: int  # pixels of each side of the picture that it takes, a multiple of CELL
+    lowest_score: float = 0.05  # 0..1: boxes below are not answered; low, so that a curve over thresholds has its tail
+    overlap: float = 0.5  # 0..1: of two boxes of one class that share more (intersection over union), the better stays
+    most: int = 300  # boxes answered for a picture, the best ones; COCO counts 100, a forest has more trees
+    candidates: int = 1000  # best boxes among which doubles are looked for, as torchvision has it
+
+    def __post_init__(self) -> None:
+        check_base(self.base)
+        if self.size < 2 * CELL or self.size % CELL:
+            raise ConfigError(f"size is {self.size} pixels; a detector takes a multiple of {CELL} from {2 * CELL} on")
+        for name in ("classes", "most", "candidates"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; a detector needs at least 1")
+        if not 0 <= self.lowest_score < 1:
+            raise ConfigError(f"lowest_score is {self.lowest_score}: give a score from 0 to below 1, such as 0.05")
+        if not 0 < self.overlap <= 1:
+            raise ConfigError(f"overlap is {self.overlap}: give a share above 0 and up to 1, such as 0.5")
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What it takes: one picture, stretched to its size."""
+        return (Tensor("image", "uint8", (1, self.size, self.size, 3)),)
+
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What it answers: as many boxes as it finds, the best first, in pixels of its input."""
+        boxes = Tensor("boxes", "float32", ("objects", 4))
+        return boxes, Tensor("scores", "float32", ("objects",)), Tensor("labels", "int64", ("objects",))
+
+
+def check_base(base: str) -> None:
+    """Raise ConfigError, with the nearest names, unless ``base`` is that of a detector known here."""
+    if base not in BASES:
+        near = get_close_matches(base, BASES, 3, 0.5) or BASES
+        raise ConfigError(f"there is no detector {base!r} here; there are {', '.join(near)}")
+
+
+def build_detector(architecture: Architecture) -> "Detector":
+    """Return the detector in evaluation mode, on the CPU, float32, with random weights.
+
+    It maps uint8 (1, size, size, 3) to boxes float32 (n, 4), scores float32 (n,) and labels int64 (n,), best first.
+
+    Raises:
+        ConfigError: nothing would be left of pictures of that size after its convolutions.
+    """
+    from toolchain.frameworks.torch.detector import parts
+
+    try:
+        return parts.Detector(parts.network(architecture), architecture).eval()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{architecture.base} cannot take pictures of {architecture.size} x {architecture.size} pixels "
+            f"({_first_line(error)}); set a larger size, 320 is usual"
+        ) from error
+
+
+def save_detector(detector: "Detector", folder: Path) -> None:
+    """Write ``detector`` to ``folder`` as detector.json and model.safetensors, which ``load_detector`` reads."""
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.network.state_dict().items()}
+    write_json(folder / DESCRIPTION, {"format": FORMAT, "version": 1, **asdict(detector.architecture)})
+    with disk_space_reported(folder):
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def read_architecture(model: Model) -> Architecture:
+    """Return what the detector in ``model``'s folder is.
+
+    Raises:
+        ArtifactError: the folder has no detector.json, or it is damaged or contradicts the model's labels.
+    """
+    found = read_json(model.path / DESCRIPTION, FORMAT)
+    try:
+        architecture = Architecture(**{name: found[name] for name in Architecture.__dataclass_fields__})
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ArtifactError(f"{model.path / DESCRIPTION} is damaged: {_first_line(error)}") from error
+    labels = len(model.signature.labels)
+    if labels != architecture.classes:
+        raise ArtifactError(f"{model.path} names {labels} labels but its detector knows {architecture.classes}")
+    return architecture
+
+
+def load_detector(model: Model) -> "Detector":
+    """Return the detector in ``model``'s folder, in evaluation mode, on the CPU, float32.
+
+    It maps uint8 (1, size, size, 3) to boxes float32 (n, 4), scores float32 (n,) and labels int64 (n,), best first.
+
+    Raises:
+        ArtifactError: the description or the weights are not those of one detector.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    architecture = read_architecture(model)
+    try:
+        detector = build_detector(architecture)
+        load_tensors(detector.network, load_file(model.weights))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ArtifactError(f"{model.path} holds no detector that PyTorch can load: {_first_line(error)}") from error
+    return detector.float().eval()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,152 @@
+"""Where training runs: the device, its precision, and this process's place among those that torchrun started."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from toolchain.errors import ConfigError
+from toolchain.hardware import cpu
+from toolchain.progress import say
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process of a training, alone or one of ``world``."""
+
+    device: "torch.device"
+    half: "torch.dtype | None"  # what matrix products are computed in; None: float32
+    rank: int = 0  # the first one speaks and writes
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs all processes hold."""
+        return self.world if self.device.type == "cuda" else 0
+
+    def name(self) -> str:
+        """Return what computes, as people call it."""
+        import torch
+
+        if self.device.type == "cuda":
+            return f"{self.world} x {torch.cuda.get_device_name(self.device)}, {str(self.half).removeprefix('torch.')}"
+        return f"CPU, {self.world * torch.get_num_threads()} threads, float32"
+
+    def identity(self) -> str:
+        """Return what the last digits of a result depend on: the same text, the same result."""
+        return f"{self.name()}, {self.world} processes, {cpu.describe().kind}"
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context that a forward pass runs in."""
+        import torch
+
+        return torch.autocast(self.device.type, self.half) if self.half else nullcontext()
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """Return this process's part of ``items``: none when there are fewer of them than processes."""
+        return list(items[self.rank :: self.world])
+
+    def add_up(self, values: "torch.Tensor") -> "torch.Tensor":
+        """Return the sum of ``values`` over all processes."""
+        from torch import distributed
+
+        if self.world > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        from torch import distributed
+
+        if self.world > 1:
+            distributed.barrier()
+
+
+def check_gpus(gpus: int) -> None:
+    """Raise ConfigError when ``gpus``, how many a step asks for, is a number that it cannot use."""
+    if gpus not in (0, 1):
+        raise ConfigError(f"gpus must be 0 or 1, got {gpus}: a step is one process; for several, start it by torchrun")
+
+
+def require_gpus(gpus: int, cpu_allowed: bool) -> None:
+    """Make sure that the ``gpus`` asked for are there; where they are not, the CPU does only when it is allowed to.
+
+    Raises:
+        ConfigError: PyTorch finds fewer; the line says why.
+    """
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found >= gpus:
+        return
+    if not cpu_allowed:
+        raise ConfigError(
+            f"gpus is {gpus}, and PyTorch finds {found} here ({why_no_gpu()}); "
+            "run it where there is one, or let the CPU do it with cpu_allowed=true"
+        )
+    say(f"no GPU here ({why_no_gpu()}): the CPU trains, as allowed")
+
+
+def why_no_gpu() -> str:
+    """Return in words why PyTorch finds no GPU."""
+    import torch
+
+    if torch.version.cuda is None:
+        return "PyTorch's CPU build is installed"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # PyTorch left it untyped
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition("\n")[0].rstrip(".")
+    return "there is none"
+
+
+@contextmanager
+def joined_place() -> Iterator[Place]:
+    """Yield this process's place: a GPU in half precision where there is one, the CPU in float32 otherwise.
+
+    bfloat16 where the GPU computes in it, float16 with a scaled loss on older ones. A CPU stays in
+    float32, which is faster there than bfloat16 on all but the newest, with no more threads than its cores.
+    """
+    import torch
+    from torch import distributed
+
+    torch.set_num_threads(min(torch.get_num_threads(), cpu.describe().cores))  # a container's quota counts
+    torch.use_deterministic_algorithms(True, warn_only=True)  # where CUDA has one; a CPU's are
+    joined = not distributed.is_initialized()
+    rank, world = _join("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield _place(rank, world)
+    finally:
+        if joined and world > 1:
+            distributed.destroy_process_group()
+
+
+def _place(rank: int, world: int) -> Place:
+    import torch
+    from torch import distributed
+
+    if not torch.cuda.is_available():
+        return Place(torch.device("cpu"), None, rank, world)
+    device = torch.device("cuda", distributed.get_node_local_rank() if world > 1 else 0)
+    torch.cuda.set_device(device)
+    return Place(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16, rank, world)
+
+
+def _join(backend: str) -> tuple[int, int]:
+    """Join the processes that torchrun started, if it did; return this one's rank and how many there are."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+        return 0, 1
+    if not distributed.is_initialized():
+        distributed.init_process_group(backend)
+    return distributed.get_rank(), distributed.get_world_size()

@@ -1,0 +1,148 @@
+"""Comparing: how far the boxes of one variant of a detector are from those of another, on the same pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from toolchain.metrics.bootstrap import Bootstrap, Counts
+from toolchain.metrics.detections import Answer, Floats, Ints, Objects, Picture
+from toolchain.metrics.detections.matching import ALL, OVERLAPS, Matches, average_precision, match, mean
+
+# A box of score .47 beside one of .49 is the same answer, even where .48 is the threshold. INT8 moves scores of a small
+# FCOS by some hundredths: of the boxes of two such detectors 84 and 88 % met with no slack, 94 and 99 % with .1.
+SLACK = 0.1
+Variant = Sequence[Answer]  # what one variant answered to all pictures
+
+
+def compare(
+    variant: Variant,
+    reference: Variant,
+    origin: Variant,
+    pictures: Sequence[Picture],
+    names: Sequence[str],
+    threshold: float,
+    bootstrap: Bootstrap,
+    flips: int = 100,
+) -> dict[str, Any]:
+    """Return how ``variant`` differs from ``reference``, and from ``origin`` whose answers it must repeat.
+
+    Agreement is the share of boxes with a score of at least ``threshold``, of both sides, that meet a box of the other,
+    one to one, by class and half their union; the other's score may be SLACK lower. (strict_agreement is without that.)
+    Drops are of AP at an overlap of .5 (mAP50), by a
+    paired bootstrap: pictures are drawn once for both sides, so that what is hard for both does not widen it. Cosine
+    and largest difference are of the scores of boxes that meet, with ``origin``. At most ``flips`` pictures are listed.
+    """
+    repeated = meet(variant, origin, len(names), threshold)
+    alike = repeated if origin is reference else meet(variant, reference, len(names), threshold)
+    strict = meet(variant, origin, len(names), threshold, slack=0.0)
+    apart = alike.apart()
+    return {
+        "agreement": alike.share(bootstrap),
+        "origin_agreement": repeated.share(bootstrap),
+        "strict_agreement": strict.share(bootstrap),
+        **drops(variant, reference, pictures, names, bootstrap),
+        "cosine": _cosine(repeated.scores, repeated.other_scores),
+        "max_difference": float(np.abs(repeated.scores - repeated.other_scores).max(initial=0.0)),
+        "flipped": len(apart),
+        "flips": [
+            {
+                "row": pictures[place].row,
+                "label": _counted(int((~pictures[place].objects.neutral).sum()), "object"),
+                "reference": _counted(len(reference[place].above(threshold)), "box"),
+                "variant": _counted(len(variant[place].above(threshold)), "box"),
+            }
+            for place in apart[:flips]
+        ],
+    }
+
+
+def drops(
+    variant: Variant, reference: Variant, pictures: Sequence[Picture], names: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, dict[str, Any]]:
+    """Return what ``variant`` lost against ``reference``, negative where it gained: accuracy_drop, of mAP50, and
+    worst_class_drop, of the AP50 of the worst class of each; ``label`` is the variant's worst."""
+    truth = [picture.objects for picture in pictures]
+    sides = [match(side, truth, len(names), OVERLAPS[:1])[ALL] for side in (reference, variant)]
+    every = np.ones(len(pictures), np.int64)
+    areas = average_precision(sides[1], every[None])[0, 0]
+
+    def drop(drawn: Counts) -> Floats:
+        return mean(average_precision(sides[0], drawn)) - mean(average_precision(sides[1], drawn))
+
+    def worst_drop(drawn: Counts) -> Floats:
+        return _worst(sides[0], drawn) - _worst(sides[1], drawn)
+
+    return {
+        "accuracy_drop": bootstrap.of_counts(every, drop).to_json(),
+        "worst_class_drop": {
+            **bootstrap.of_counts(every, worst_drop).to_json(),
+            "label": names[int(np.nanargmin(areas))],
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """The boxes of two variants beside each other, those with a score of at least a threshold."""
+
+    met: Ints  # int64 (pictures,): boxes, of either side, that meet one of the other
+    boxes: Ints  # int64 (pictures,): of both sides
+    scores: Floats  # float64 (meetings,): of one side
+    other_scores: Floats  # float64 (meetings,): of the other
+
+    def share(self, bootstrap: Bootstrap) -> dict[str, float]:
+        """Return the share of boxes that meet, with its interval; 1 where neither side has any."""
+
+        def share_of(drawn: Counts) -> Floats:
+            boxes = drawn @ self.boxes
+            return np.where(boxes > 0, (drawn @ self.met) / np.maximum(boxes, 1), 1.0)
+
+        return bootstrap.of_counts(np.ones(len(self.met), np.int64), share_of).to_json()
+
+    def apart(self) -> list[int]:
+        """Return the positions of pictures in which a box of either side meets none of the other."""
+        return [int(place) for place in np.flatnonzero(self.met != self.boxes)]
+
+
+def meet(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> Meeting:
+    one, two = ([answer.above(threshold) for answer in side] for side in (variant, other))
+    wider_one, wider_two = ([answer.above(threshold - slack) for answer in side] for side in (variant, other))
+    found = _found(one, wider_two, classes)
+    met = [
+        np.bincount(side.picture[side.right[0]], minlength=len(one))
+        for side in (found, _found(two, wider_one, classes))
+    ]
+    scores = np.concatenate([np.empty(0), *(answer.scores for answer in wider_two)])
+    return Meeting(
+        met=met[0] + met[1],
+        boxes=np.array([len(mine) + len(theirs) for mine, theirs in zip(one, two, strict=True)], np.int64),
+        scores=found.score[found.right[0]],
+        other_scores=scores[found.partner[0][found.right[0]]],
+    )
+
+
+def _found(variant: Variant, other: Variant, classes: int) -> Matches:
+    """Return the boxes of ``variant`` beside those of ``other`` as if these were the truth."""
+    return match(variant, [_as_objects(answer) for answer in other], classes, OVERLAPS[:1])[ALL]
+
+
+def _as_objects(answer: Answer) -> Objects:
+    none = np.zeros(len(answer), bool)
+    return Objects(answer.boxes, answer.labels, none, none)
+
+
+def _worst(matches: Matches, drawn: Counts) -> Floats:
+    areas = average_precision(matches, drawn)[:, 0]
+    there = ~np.isnan(areas)
+    return np.where(there.any(axis=1), np.where(there, areas, np.inf).min(axis=1), np.nan)
+
+
+def _cosine(one: Floats, other: Floats) -> float | None:
+    norms = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(np.vdot(one, other) / norms) if norms else None
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}{'es' if word.endswith('x') else 's'}"

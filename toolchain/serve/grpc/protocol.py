@@ -1,0 +1,294 @@
+"""Open Inference Protocol v2 over gRPC, beside the HTTP server in its event loop: the same model, limits and figures.
+
+The specification is https://github.com/kserve/open-inference-protocol. Health is told as gRPC's own probes ask, too.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from open_inference.grpc import protocol
+
+from toolchain.errors import ConfigError
+from toolchain.serve.grpc.flow_control import Reading
+from toolchain.serve.grpc.messages import answer_of, body_of, metadata_of
+from toolchain.serve.http.inference_protocol import SERVER, describe, infer, named
+from toolchain.serve.http.middleware import Door, too_large
+from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.settings import Settings
+from toolchain.serve.telemetry.metrics import Stopwatch
+from toolchain.serve.versions.router import Fleet
+from toolchain.serve.versions.version import Served
+
+INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
+OPEN = ("ServerLive", "ServerReady", "Check")  # what needs no token: no row passes
+IDENTITY_ONLY = 1  # the bit of "not compressed": a small message that grows to gigabytes is not unpacked
+MAX_STREAMS = 100  # requests of one connection at a time; clients wait with more (RFC 9113 10.5)
+IDLE_SECONDS = 75.0  # for which a connection may have no request, as over HTTP
+PING_SECONDS, PONG_SECONDS = 60.0, 20.0  # between signs of life of a client, and for one to come
+LEAST_MESSAGE_BYTES = 64 * 1024  # that gRPC takes in; what is larger than a body may be is refused with a word
+SLOTS = 16  # messages that are read at once at least
+PROBE_SLOTS, PROBE_SECONDS = (
+    4,
+    0.1,
+)  # messages of probes at once; without one, the whole server is meant
+CONNECTION_SECONDS = 300.0  # then a client connects anew, and meets the pods that have come meanwhile; no call is lost
+ON_THE_WAY_SECONDS = (
+    0.05  # a client's deadline ends before the server's count of it, which begins when the call arrives
+)
+CODES = {  # by the HTTP status that means the same
+    **dict.fromkeys((400, 415, 422), grpc.StatusCode.INVALID_ARGUMENT),
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    **dict.fromkeys((413, 429), grpc.StatusCode.RESOURCE_EXHAUSTED),
+    499: grpc.StatusCode.CANCELLED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+Context = grpc.aio.ServicerContext[Any, Any]
+IDS = re.compile(r"[!-~]{1,128}")  # of requests: what may stand in metadata and in a log of the caller's
+
+
+async def listen(fleet: Fleet, door: Door) -> tuple[grpc.aio.Server, int]:
+    """Return a server that answers for ``fleet`` by gRPC as ``door`` lets in, and its port.
+
+    Raises:
+        ConfigError: the port is taken, or the certificate is none.
+    """
+    settings = fleet.settings
+    most = max(LEAST_MESSAGE_BYTES, door.most_body_bytes)
+    reading = Reading(max(SLOTS, settings.held_bytes // most), settings.body_seconds)
+    server = grpc.aio.server(handlers=Protocol(fleet, door, reading).handlers(), options=_options(settings, most))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
+    await server.start()
+    return server, port
+
+
+def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
+    """Return what bounds a connection, of which a message may have ``most`` bytes."""
+    seconds = {
+        "grpc.server_handshake_timeout_ms": settings.body_seconds,
+        "grpc.max_connection_idle_ms": IDLE_SECONDS,
+        "grpc.max_connection_age_ms": CONNECTION_SECONDS,
+        "grpc.max_connection_age_grace_ms": settings.body_seconds + settings.deadline_seconds,
+        "grpc.keepalive_time_ms": PING_SECONDS,
+        "grpc.keepalive_timeout_ms": PONG_SECONDS,
+    }
+    return [
+        *((name, int(1000 * value)) for name, value in seconds.items()),
+        ("grpc.max_receive_message_length", most),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.max_allowed_incoming_connections", settings.connections),
+        ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
+        ("grpc.so_reuseport", 0),  # else two servers share a port, unnoticed
+    ]
+
+
+@dataclass
+class Call:
+    """One request on its way."""
+
+    context: Context
+    id: str
+    served: Served | None = None  # who was chosen to answer it
+    bytes: int = 0
+    status: int = 499  # as HTTP would tell it; until something is told, the client can only have gone
+
+    def choose(self, fleet: Fleet, version: str) -> Served:
+        """Return who answers, kept until the request is done."""
+        self.served = fleet.choose(self.id, version)
+        self.served.users += 1
+        return self.served
+
+
+Answer = Callable[[Any, Call], Awaitable[Message]]
+
+
+class Protocol:
+    """The methods of the protocol, answered for ``fleet`` as ``door`` lets in."""
+
+    def __init__(self, fleet: Fleet, door: Door, reading: Reading) -> None:
+        self._fleet, self._door, self._reading = fleet, door, reading
+        self._probes = 0  # whose message is being read
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Return what a server of gRPC takes."""
+        inference: dict[str, tuple[type[Message], Answer]] = {
+            "ServerLive": (protocol.ServerLiveRequest, self._server_live),
+            "ServerReady": (protocol.ServerReadyRequest, self._server_ready),
+            "ModelReady": (protocol.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": (protocol.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": (protocol.ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": (protocol.ModelInferRequest, self._model_infer),
+        }
+        health: dict[str, tuple[type[Message], Answer]] = {"Check": (HealthCheckRequest, self._check)}
+        return tuple(
+            grpc.method_handlers_generic_handler(
+                service, {name: self._handler(f"/{service}/{name}", *method) for name, method in methods.items()}
+            )
+            for service, methods in ((INFERENCE, inference), (HEALTH, health))
+        )
+
+    def _handler(self, route: str, kind: type[Message], answer: Answer) -> "grpc.RpcMethodHandler[bytes, Message]":
+        """Return the handler of one method. It takes bytes, so that a message which is none is told as any problem.
+
+        It is called before the message has come, as that of a stream of messages: a token is looked at first.
+        """
+
+        async def handle(messages: object, context: Context) -> Message:
+            call = Call(context, _request_id(context))
+            watch = Stopwatch()
+            self._door.in_flight += 1
+            try:
+                self._check_token(route, call)
+                content = await self._content(route, kind, call)
+                response = await answer(_parsed(kind, content), call)
+                call.status = 200
+                return response
+            except Problem as problem:
+                await _refuse(call, problem)
+            except Exception as error:  # an operator needs the place, not the request
+                tell_place(error)
+                await _refuse(call, Problem(500, "the server failed on this request"))
+            finally:
+                self._leave(route, call, watch.seconds)
+
+        return grpc.stream_unary_rpc_method_handler(handle, None, _serialized)
+
+    def _check_token(self, route: str, call: Call) -> None:
+        given = _metadata(call.context).get("authorization", "")
+        if not _is_open(route) and not self._door.admits(given.encode()):
+            raise Problem(401, "send a known token as metadata authorization: Bearer TOKEN")
+
+    async def _content(self, route: str, kind: type[Message], call: Call) -> bytes:
+        """Return the message as it came."""
+        if not kind.DESCRIPTOR.fields:  # it says nothing: whoever asks is answered at once
+            return b""
+        if _is_open(route):
+            return await self._probe_content(call)
+        content = await self._reading.read(call.context.read)
+        if not isinstance(content, bytes):
+            raise Problem(400, "the request holds no message")
+        if len(content) > self._door.most_body_bytes:
+            raise Problem(413, too_large(self._door.most_body_bytes))
+        self._door.take(len(content))
+        call.bytes = len(content)
+        return content
+
+    async def _probe_content(self, call: Call) -> bytes:
+        """Return the message of a probe, b"" where it does not come at once: no probe waits for others."""
+        if self._probes >= PROBE_SLOTS:
+            return b""
+        self._probes += 1
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                content = await call.context.read()
+            return content if isinstance(content, bytes) else b""
+        except TimeoutError:
+            return b""
+        finally:
+            self._probes -= 1
+
+    def _leave(self, route: str, call: Call, seconds: float) -> None:
+        self._door.in_flight -= 1
+        self._door.held -= call.bytes
+        left = call.context.time_remaining()
+        if call.status == 499 and left is not None and left <= ON_THE_WAY_SECONDS:  # it waited as long as it wanted to
+            call.status = 504
+        self._door.count(call.served, route, call.status, seconds)
+
+    async def _server_live(self, request: Any, call: Call) -> Message:
+        return protocol.ServerLiveResponse(live=True)
+
+    async def _server_ready(self, request: Any, call: Call) -> Message:
+        return protocol.ServerReadyResponse(ready=not self._fleet.unready)
+
+    async def _model_ready(self, request: Any, call: Call) -> Message:
+        served = named(request.name, request.version, self._fleet)
+        return protocol.ModelReadyResponse(ready=not (served.unready or self._fleet.unready))
+
+    async def _server_metadata(self, request: Any, call: Call) -> Message:
+        return protocol.ServerMetadataResponse(name=SERVER, version=self._fleet.stable.version)
+
+    async def _model_metadata(self, request: Any, call: Call) -> Message:
+        described = describe(named(request.name, request.version, self._fleet))
+        return metadata_of({**described, "versions": self._fleet.versions})
+
+    async def _model_infer(self, request: Any, call: Call) -> Message:
+        named(request.model_name, request.model_version, self._fleet)
+        if IDS.fullmatch(request.id):
+            call.id = request.id
+        served = call.choose(self._fleet, request.model_version)
+        left = call.context.time_remaining()
+        seconds = inf if left is None else left
+        told = await infer(body_of(request), served, self._fleet, call.id, _never, seconds)
+        call.context.set_trailing_metadata((("x-request-id", call.id),))
+        return answer_of(told, bool(request.raw_input_contents), request.id or call.id)
+
+    async def _check(self, request: Any, call: Call) -> Message:
+        if request.service not in ("", INFERENCE):
+            raise Problem(404, f"there is no such service here; there is {INFERENCE}")
+        word = "NOT_SERVING" if self._fleet.unready else "SERVING"
+        return HealthCheckResponse(status=word)
+
+
+async def _never() -> None:
+    """Never return: gRPC itself ends a call whose client has gone."""
+    await asyncio.Event().wait()
+
+
+def _add_port(server: grpc.aio.Server, address: str, settings: Settings) -> int:
+    try:
+        if settings.certificate and settings.key:
+            pair = settings.key.read_bytes(), settings.certificate.read_bytes()
+            return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen for gRPC at {address}: name another with --grpc-port") from error
+
+
+def _is_open(route: str) -> bool:
+    return route.rpartition("/")[2] in OPEN
+
+
+def _request_id(context: Context) -> str:
+    """Return the id that the caller gave as metadata, if it is plain and short; a new one otherwise."""
+    given = _metadata(context).get("x-request-id", "")
+    return given if IDS.fullmatch(given) else uuid4().hex
+
+
+def _metadata(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _parsed(kind: type[Message], content: bytes) -> Message:
+    try:
+        return kind.FromString(content)
+    except DecodeError as error:
+        raise Problem(400, f"the message is no {kind.DESCRIPTOR.full_name}") from error
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+async def _refuse(call: Call, problem: Problem) -> NoReturn:
+    """Tell ``problem``; gRPC ends the call by an exception of its own."""
+    call.status = problem.status
+    metadata = [("x-request-id", call.id)]
+    if problem.retry_after:  # as HTTP says it, and as gRPC's own clients read it (gRFC A6)
+        metadata += [("retry-after", str(problem.retry_after))]
+        metadata += [("grpc-retry-pushback-ms", str(1000 * problem.retry_after))]
+    code = CODES.get(problem.status, grpc.StatusCode.INTERNAL)
+    await call.context.abort(code, problem.detail, tuple(metadata))
+    raise AssertionError("gRPC's abort always raises")

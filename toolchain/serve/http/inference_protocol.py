@@ -1,0 +1,245 @@
+"""Open Inference Protocol v2 over HTTP: what its clients ask of any server, with tensors as JSON.
+
+Texts come as they are (BYTES), pictures as pixels at the model's size (UINT8). The specification is
+https://github.com/kserve/open-inference-protocol; its binary extension is not spoken here.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
+from math import inf, prod
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from toolchain.inference.predictor import Prepared
+from toolchain.inference.preprocessing import Pictures
+from toolchain.serve.http import predict
+from toolchain.serve.http.middleware import REQUEST_ID, soon
+from toolchain.serve.problems import Problem
+from toolchain.serve.versions.router import Fleet
+from toolchain.serve.versions.version import Served
+
+SERVER = "dl-toolchain"
+PLATFORM = "{backend}_onnx"
+MODEL = "/v2/models/{name}"
+VERSION = "/v2/models/{name}/versions/{version}"
+
+
+def add_routes(app: FastAPI, fleet: Fleet) -> None:
+    """Add the protocol's addresses to ``app``."""
+
+    async def server(request: Request) -> Response:
+        return _json({"name": SERVER, "version": fleet.stable.version, "extensions": []})
+
+    async def live(request: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(request: Request) -> Response:
+        return _json({"ready": not fleet.unready}, 503 if fleet.unready else 200)
+
+    async def metadata(request: Request) -> Response:
+        return _json({**describe(_named(request, fleet)), "versions": fleet.versions})
+
+    async def model_ready(request: Request) -> Response:
+        unready = _named(request, fleet).unready or fleet.unready
+        return _json({"name": fleet.name, "ready": not unready}, 503 if unready else 200)
+
+    async def infer(request: Request) -> Response:
+        return await answer(request, fleet)
+
+    app.add_api_route("/v2", server, tags=["v2"], summary="The server")
+    app.add_api_route("/v2/health/live", live, tags=["v2"], summary="Whether the server runs")
+    app.add_api_route("/v2/health/ready", ready, tags=["v2"], summary="Whether the model may be asked")
+    for path in (MODEL, VERSION):
+        which = "the model" if path == MODEL else "this version"
+        app.add_api_route(path, metadata, tags=["v2"], summary=f"What {which} takes and gives")
+        app.add_api_route(f"{path}/ready", model_ready, tags=["v2"], summary=f"Whether {which} may be asked")
+        app.add_api_route(f"{path}/infer", infer, methods=["POST"], tags=["v2"], summary=f"Ask {which}")
+
+
+def describe(served: Served) -> dict[str, Any]:
+    """Return the metadata of the model."""
+    return {
+        "name": served.name,
+        "versions": [served.version],
+        "platform": PLATFORM.format(backend=served.model.signature.backend),
+        "inputs": [_input(served)],
+        "outputs": _outputs(served),
+    }
+
+
+async def answer(request: Request, fleet: Fleet) -> Response:
+    """Answer an inference request."""
+    _named(request, fleet)  # before the body is read
+    if "inference-header-content-length" in request.headers:
+        raise Problem(415, "tensors must be JSON; the binary extension is not spoken here")
+    if predict.content_type(request) != predict.JSON:
+        raise Problem(415, f"the body's Content-Type must be {predict.JSON}")
+    content = await request.body()
+    served = predict.chosen(request, fleet, request.path_params.get("version", ""))
+    body = predict.read_json(content)
+    if not isinstance(body.get("id", ""), str):
+        raise Problem(422, "the id must be a string", "/id")
+    told = await infer(body, served, fleet, request.scope[REQUEST_ID], lambda: predict.gone(request))
+    if "id" in body:
+        told["id"] = body["id"]
+    return _json(told)
+
+
+async def infer(
+    body: dict[str, Any],
+    served: Served,
+    fleet: Fleet,
+    request_id: str,
+    gone: Callable[[], Awaitable[object]],
+    seconds: float = inf,
+) -> dict[str, Any]:
+    """Return what ``served`` answers to ``body``, an inference request; ``gone()`` and ``seconds`` as it is asked."""
+    tensor = _only_input(body, served)
+    wanted = _wanted_outputs(body, served)
+    rows = await _rows(tensor, served)
+    answers = await served.ask(rows, gone, seconds)
+
+    def note() -> None:
+        fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
+        fleet.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, answers)
+        for row, one in zip(rows, answers, strict=True):
+            predict.count(served, row, one)
+
+    soon(note)
+    given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]
+    return {"model_name": served.name, "model_version": served.version, "outputs": given}
+
+
+def named(name: str, version: str, fleet: Fleet) -> Served:
+    """Return the version that a caller names, the stable one when it names none."""
+    if name != fleet.name:
+        raise Problem(404, f"there is no such model here; there is {fleet.name}")
+    return fleet.choose("", version) if version else fleet.stable
+
+
+def _named(request: Request, fleet: Fleet) -> Served:
+    return named(request.path_params["name"], request.path_params.get("version", ""), fleet)
+
+
+def _input(served: Served) -> dict[str, Any]:
+    preprocessor = served.answerer.preprocessor
+    if not isinstance(preprocessor, Pictures):
+        return {"name": "text", "datatype": "BYTES", "shape": [-1]}
+    rows = 1 if served.answerer.detects else -1
+    shape = [rows, preprocessor.height, preprocessor.width, preprocessor.channels]
+    return {"name": "image", "datatype": "UINT8", "shape": shape}
+
+
+def _outputs(served: Served) -> list[dict[str, Any]]:
+    if served.answerer.detects:
+        return [
+            {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
+            {"name": "scores", "datatype": "FP32", "shape": [-1]},
+            {"name": "labels", "datatype": "BYTES", "shape": [-1]},
+        ]
+    classes = len(served.model.signature.labels)
+    return [
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "scores", "datatype": "FP32", "shape": [-1, classes]},
+    ]
+
+
+def _only_input(body: dict[str, Any], served: Served) -> dict[str, Any]:
+    """Return the one tensor of the request, if its name, datatype and shape are the model's."""
+    due = _input(served)
+    inputs = body.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise Problem(422, f"inputs must be a list of one tensor, {due['name']}", "/inputs")
+    found: dict[str, Any] = inputs[0]
+    for key in ("name", "datatype"):
+        if found.get(key) != due[key]:
+            raise Problem(422, f"the tensor's {key} must be {due[key]}", f"/inputs/0/{key}")
+    shape = found.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        raise Problem(422, "the tensor's shape must be a list of whole numbers above 0", "/inputs/0/shape")
+    if len(shape) != len(due["shape"]) or any(d not in (-1, s) for s, d in zip(shape, due["shape"], strict=True)):
+        raise Problem(422, f"the tensor's shape must be {due['shape']} (-1: any)", "/inputs/0/shape")
+    most = served.settings.request_rows
+    if shape[0] > most:
+        raise Problem(422, f"the tensor has {shape[0]:,} rows, {most} are allowed", "/inputs/0/shape/0")
+    return found
+
+
+def _wanted_outputs(body: dict[str, Any], served: Served) -> set[str]:
+    """Return the names of the tensors that the request asks for; none when it wants all."""
+    wanted = body.get("outputs", [])
+    known = [tensor["name"] for tensor in _outputs(served)]
+    if not isinstance(wanted, list) or not all(isinstance(one, dict) and one.get("name") in known for one in wanted):
+        raise Problem(422, f"outputs must be a list of tensors of the model: {', '.join(known)}", "/outputs")
+    return {str(one["name"]) for one in wanted}
+
+
+async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
+    pointer = "/inputs/0/data"
+    data = tensor.get("data")
+    if served.takes_texts:
+        texts = predict.check_texts(data, served, pointer)
+        if len(texts) != tensor["shape"][0]:
+            raise Problem(422, f"the shape says {tensor['shape'][0]} rows, the data has {len(texts)}", pointer)
+        return await predict.prepare(served, texts)
+    pixels = _pixels(data, tensor["shape"], pointer)
+    size = (pixels.shape[2], pixels.shape[1]) if served.answerer.detects else None
+    return [Prepared(picture, 1, size) for picture in pixels]
+
+
+async def _again(tensor: dict[str, Any], rows: list[Prepared], served: Served, other: Served) -> list[Prepared]:
+    """Return the rows of a request to ``served`` as ``other`` takes them."""
+    if served.takes_texts:
+        return await predict.prepare(other, tensor["data"])
+    if _input(other) != _input(served):
+        raise Problem(422, "the other version takes pictures of another size")
+    return rows
+
+
+def _pixels(data: Any, shape: list[int], pointer: str) -> Any:
+    """Return flat or nested ``data``, or a flat array of it, as uint8 of ``shape``."""
+    if isinstance(data, np.ndarray):
+        return _shaped(data, shape, pointer)
+    flat = data
+    while isinstance(flat, list) and set(map(type, flat)) == {list}:
+        flat = list(chain.from_iterable(flat))
+    # Looked at before NumPy sees them: an array of texts takes the room of the longest for each of them.
+    if not isinstance(flat, list) or len(flat) != prod(shape) or set(map(type, flat)) != {int}:
+        raise Problem(422, f"the data must be {prod(shape):,} whole numbers from 0 to 255", pointer)
+    if min(flat) < 0 or max(flat) > 255:
+        raise Problem(422, "a pixel must be a whole number from 0 to 255", pointer)
+    return np.array(flat, np.uint8).reshape(shape)
+
+
+def _shaped(numbers: Any, shape: list[int], pointer: str) -> Any:
+    """Return ``numbers``, a flat array of whole numbers from 0 on, as uint8 of ``shape``."""
+    if len(numbers) != prod(shape):
+        raise Problem(422, f"the data must be {prod(shape):,} whole numbers from 0 to 255", pointer)
+    if numbers.max() > 255:
+        raise Problem(422, "a pixel must be a whole number from 0 to 255", pointer)
+    return numbers.astype(np.uint8).reshape(shape)
+
+
+def _told(served: Served, answers: Sequence[Any]) -> list[dict[str, Any]]:
+    names = served.model.signature.labels
+    if served.answerer.detects:
+        (answer,) = answers
+        values = [answer.boxes, answer.scores, [names[place] for place in answer.labels]]
+        shapes = [[len(answer), 4], [len(answer)], [len(answer)]]
+    else:
+        scores = np.stack(answers)
+        values = [[predict.top(served, row)[0] for row in scores], scores]
+        shapes = [[len(scores)], list(scores.shape)]
+    return [
+        {**tensor, "shape": shape, "data": value if isinstance(value, list) else np.ravel(value).tolist()}
+        for tensor, value, shape in zip(_outputs(served), values, shapes, strict=True)
+    ]
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type=predict.JSON)

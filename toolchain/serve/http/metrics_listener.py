@@ -1,0 +1,49 @@
+"""A port of its own for metrics, so that a network policy can let Prometheus in without letting it call the model."""
+
+import asyncio
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from toolchain.serve.http.middleware import Door
+from toolchain.serve.versions.router import Fleet
+
+HEAD_TIMEOUT_S = 5.0
+MAX_HEAD_BYTES = 8192
+MAX_CONNECTIONS = 16  # Prometheus opens one, and a second one while it is replaced
+PATH = b"/metrics"
+
+
+async def listen(fleet: Fleet, door: Door) -> tuple[asyncio.Server, int]:
+    """Return a server that answers GET /metrics alone at ``metrics_port`` of the settings, and its port."""
+    open_now: set[asyncio.StreamWriter] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now.add(writer)
+        try:
+            if len(open_now) <= MAX_CONNECTIONS:
+                writer.write(_response(await _path(reader), fleet, door))
+                await asyncio.wait_for(writer.drain(), HEAD_TIMEOUT_S)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the connection is closed: who sends no request gets no response
+        finally:
+            open_now.discard(writer)
+            writer.close()
+
+    settings = fleet.settings
+    server = await asyncio.start_server(answer, settings.host, settings.metrics_port, limit=MAX_HEAD_BYTES)
+    return server, int(server.sockets[0].getsockname()[1])
+
+
+async def _path(reader: asyncio.StreamReader) -> bytes:
+    """Return the path of a GET request, b"" of any other."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_TIMEOUT_S)
+    method, _, rest = head.partition(b" ")
+    return rest.partition(b" ")[0].partition(b"?")[0] if method == b"GET" else b""
+
+
+def _response(path: bytes, fleet: Fleet, door: Door) -> bytes:
+    status, kind, body = "404 Not Found", "text/plain", b"there is only GET /metrics here\n"
+    if path == PATH:
+        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, fleet.metrics(door.in_flight)
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body

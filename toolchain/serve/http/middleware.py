@@ -1,0 +1,225 @@
+"""Door: who may ask, how much and how long, before anything else sees a request. It logs nothing of one."""
+
+import asyncio
+import hmac
+import re
+from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from toolchain.serve.http.connection import CONNECTION, Connection
+from toolchain.serve.http.content_encoding import GZIP, Gunzip, check_encoding
+from toolchain.serve.http.origins import Hosts, check_site
+from toolchain.serve.http.response_headers import security_headers
+from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.telemetry.metrics import Stopwatch
+from toolchain.serve.versions.router import STABLE, Fleet
+from toolchain.serve.versions.version import Served
+
+OPEN = (  # what needs no token: no row passes
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/v2/health/live",
+    "/v2/health/ready",
+)
+REQUEST_ID, SERVED = "toolchain.request_id", "toolchain.served"  # in a request's scope: its id, and who answers it
+IDS = re.compile(rb"[!-~]{1,128}")  # of requests: what may stand in a header and in a log of the caller's
+
+
+class Door:
+    """An ASGI application around ``app``; ``tokens`` are those of which a caller must bring one, none for all."""
+
+    def __init__(self, app: ASGIApp, fleet: Fleet, tokens: Sequence[str] = ()) -> None:
+        self._app, self._fleet, self._tokens = app, fleet, [token.encode() for token in tokens]
+        self._hosts = Hosts(fleet.settings.host_names, fleet.settings.host)
+        self.in_flight, self.held = 0, 0  # requests, and bytes of their bodies
+        self.authentication = "tokens" if tokens else "none"  # what a caller must bring
+        fleet.exposition.authentication(bool(tokens))
+        self.direct: Mapping[str, Route] = {}  # routes of ``app`` by path, whose endpoints take a request as it is
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        passage = Passage(self, scope, send, request_id(headers))
+        if scope["method"] == "HEAD":  # answered as GET, without the body
+            scope = {**scope, "method": "GET"}
+        scope[REQUEST_ID], scope[SERVED] = passage.id, None
+        self.in_flight += 1
+        try:
+            self._check(scope, headers)
+            await self._pass(scope, passage.limited(receive, headers), passage.send)
+        except Problem as problem:
+            await passage.refuse(scope, receive, problem)
+        except Exception as error:  # the application has told the caller; an operator needs the place, not the request
+            tell_place(error)
+            await passage.refuse(scope, receive, Problem(500, "the server failed on this request"))
+        finally:
+            self.in_flight -= 1
+            self.held -= passage.bytes
+            route, seconds = _route(scope), passage.watch.seconds
+            soon(lambda: self.count(scope[SERVED], route, passage.status, seconds))
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer. The way to what is asked most would cost as much again: it is left out."""
+        route = self.direct.get(scope["path"])
+        if route is None or scope["method"] not in (route.methods or ()):
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route
+        response: Response = await route.endpoint(Request(scope, receive))
+        await response(scope, receive, send)
+
+    @property
+    def most_body_bytes(self) -> int:
+        settings = self._fleet.settings
+        return settings.text_body_bytes if self._fleet.takes_texts else settings.body_bytes
+
+    @property
+    def body_seconds(self) -> float:
+        return self._fleet.settings.body_seconds
+
+    @property
+    def draining(self) -> bool:
+        return self._fleet.draining
+
+    def take(self, size: int) -> None:
+        """Hold ``size`` more bytes of bodies, or refuse. Whoever takes gives back, from ``held``."""
+        if self.held + size > self._fleet.settings.held_bytes:
+            raise Problem(429, "too much is being read already; come again in 1 s", retry_after=1)
+        self.held += size
+
+    def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        self._hosts.check(headers)
+        connection = _connection(scope)
+        if connection and connection.full and scope["path"] not in OPEN:
+            raise Problem(429, "too many connections are open; come again in 1 s", retry_after=1)
+        if scope["path"] not in OPEN and not self.admits(headers.get(b"authorization", b"")):
+            raise Problem(401, "send a known token as Authorization: Bearer TOKEN")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.most_body_bytes:
+            raise Problem(413, too_large(self.most_body_bytes))
+        check_site(scope["method"], headers)
+        check_encoding(headers.get(b"content-encoding", b""))
+
+    def admits(self, authorization: bytes) -> bool:
+        """Return whether who brings ``authorization``, as HTTP spells it, may ask."""
+        kind, _, token = authorization.partition(b" ")
+        found = [hmac.compare_digest(token.strip(), known) for known in self._tokens]  # all of them: time tells nothing
+        return not self._tokens or (kind.lower() == b"bearer" and any(found))
+
+    def count(self, served: Served | None, route: str, status: int, seconds: float) -> None:
+        """Count a request as one of ``served``, which was chosen for it, else of the stable one, and let go of that."""
+        if served:
+            served.users -= 1
+        if served := served or self._fleet.roles.get(STABLE):
+            served.metrics.request(route, status, seconds)
+
+
+class Passage:
+    """One request on its way through the door."""
+
+    def __init__(self, door: Door, scope: Scope, send: Send, id_: str) -> None:
+        self._door, self._send, self.id = door, send, id_
+        self._connection, self._is_head = _connection(scope), scope["method"] == "HEAD"
+        self._security_headers = security_headers(scope["path"])
+        self.watch, self.bytes, self.status = Stopwatch(), 0, 0
+
+    def limited(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
+        """Return ``receive`` with an end to the body's size, chunked or not, and to the time that it may take."""
+        whole = False
+        encoding = headers.get(b"content-encoding")
+        gunzip = Gunzip() if encoding and encoding.strip().lower() in GZIP else None
+
+        async def limited() -> Message:
+            nonlocal whole
+            if whole:
+                return await receive()
+            left = self._door.body_seconds - self.watch.seconds
+            try:
+                async with asyncio.timeout(max(0.001, left)):
+                    message = await receive()
+            except TimeoutError as error:
+                seconds = f"{self._door.body_seconds:g}"
+                raise Problem(408, f"the body was not whole after {seconds} s; send it faster") from error
+            if message["type"] == "http.disconnect":
+                raise Problem(499, "the client has gone")
+            whole = not message.get("more_body", False)
+            if gunzip:
+                message["body"] = gunzip.unpack(message.get("body", b""), self._door.most_body_bytes - self.bytes + 1)
+            self._count(len(message.get("body", b"")))
+            if gunzip and whole:
+                gunzip.check_end()
+            return message
+
+        return limited
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            added = [(b"x-request-id", self.id.encode()), *self._security_headers]
+            message["headers"] = [*message.get("headers", []), *added]
+            if self._door.draining or self._is_last or self.status in (408, 413):
+                message["headers"].append((b"connection", b"close"))
+        elif self._is_head:
+            message["body"] = b""
+        await self._send(message)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the connection must end: its place is for probes, or the rest of a body would come next."""
+        return self._connection is not None and (self._connection.full or not self._connection.whole)
+
+    async def refuse(self, scope: Scope, receive: Receive, problem: Problem) -> None:
+        """Answer with ``problem``, unless an answer is on its way already."""
+        if self.status:
+            return
+        response = problem.response()
+        if problem.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        await response(scope, receive, self.send)
+
+    def _count(self, size: int) -> None:
+        if self.bytes + size > self._door.most_body_bytes:
+            raise Problem(413, too_large(self._door.most_body_bytes))
+        self._door.take(size)
+        self.bytes += size
+
+
+def soon(note: Callable[[], None]) -> None:
+    """Call ``note`` once the answer is on its way: who waits for it need not wait for our books too."""
+
+    def noted() -> None:
+        try:
+            note()
+        except Exception as error:  # the answer was given; an operator needs the place
+            tell_place(error)
+
+    asyncio.get_running_loop().call_soon(noted)
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> str:
+    """Return the id that the caller gave in X-Request-Id, if it is plain and short; a new one otherwise."""
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if IDS.fullmatch(given) else uuid4().hex
+
+
+def _connection(scope: Scope) -> Connection | None:
+    found: Connection | None = scope.get("state", {}).get(CONNECTION)
+    return found
+
+
+def _route(scope: Scope) -> str:
+    """Return the path's pattern: few values, whatever is asked."""
+    return str(getattr(scope.get("route"), "path", "none"))
+
+
+def too_large(most: int) -> str:
+    return f"the body has more than the {most:,} bytes allowed; send fewer or smaller rows"

@@ -1,0 +1,157 @@
+"""Shelf: where a server finds what it shall serve: ``traffic.json``, and each version that it names in a folder."""
+
+import os
+import shutil
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from toolchain.artifacts.folder import new_folder, write_file
+from toolchain.artifacts.model import open_model
+from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, ToolchainError
+from toolchain.lifecycle.routing import FILE, HEARTBEAT, Target, Traffic
+from toolchain.serve.settings import Settings
+
+URI_DIGITS = 8  # of the SHA-256 of where a shelf is
+PRIVATE = 0o700  # of the cache: what others could change is not served
+
+
+class AbsentError(ToolchainError):
+    """A shelf does not hold what is looked for."""
+
+
+def open_shelf(settings: Settings) -> "Folder | Bucket":
+    """Return the shelf that ``settings.traffic`` names."""
+    if settings.traffic.startswith("s3://"):
+        return Bucket(settings.traffic.rstrip("/"), settings.cache)
+    return Folder(Path(settings.traffic))
+
+
+class Folder:
+    """A shelf on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.name = path, path.absolute().name  # a shelf is called like its model
+        self.shown = str(path / FILE)
+
+    def document(self) -> bytes:
+        """Return traffic.json as it is now.
+
+        Raises:
+            AbsentError: there is none.
+            ServiceError: it cannot be read.
+        """
+        try:
+            return (self._path / FILE).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise AbsentError(f"{self._path} has no {FILE}; promote a model first, or name another shelf") from error
+        except OSError as error:
+            raise ServiceError(f"{self._path / FILE} cannot be read: {error.strerror or error}") from error
+
+    def heartbeat(self) -> bytes:
+        """Return what whoever watches a canary wrote last; b"" for nothing, or nothing that can be read."""
+        try:
+            return (self._path / HEARTBEAT).read_bytes()
+        except OSError:
+            return b""
+
+    def folder(self, target: Target) -> Path:
+        """Return the folder of a version. Raises AbsentError when there is none."""
+        folder = self._path / target.digest
+        if not folder.is_dir():
+            raise AbsentError(f"{folder} is not there, but {FILE} names it; promote again")
+        return folder
+
+    def taken(self, document: bytes, traffic: Traffic) -> None:
+        """Hear that ``document`` is served now. It is on this machine already."""
+
+
+class Bucket:
+    """A shelf in S3. What is served is kept by digest in a folder of this machine, for a start while S3 is away."""
+
+    def __init__(self, uri: str, cache: Path) -> None:
+        from toolchain.services import storage  # here: boto3 takes a third of a second, which a folder does not need
+
+        self._uri, self.name, self.shown = uri, uri.rpartition("/")[2], f"{uri}/{FILE}"
+        self._storage, self._watched = storage, storage.Watched(self.shown)
+        self._beating = storage.Watched(f"{uri}/{HEARTBEAT}")
+        # two buckets may hold models of one name
+        self._cache = _private(cache / f"{self.name}-{sha256(uri.encode()).hexdigest()[:URI_DIGITS]}")
+        self._seen, self._told = False, False  # whether S3 ever answered, and whether it was told that it does not
+        self._named = set[str]()  # digests of the traffic that is served
+
+    def document(self) -> bytes:
+        """Return traffic.json as it is now, or as it was kept while S3 was never reached.
+
+        Raises:
+            ServiceError: S3 is away, or there is no such file.
+        """
+        kept = self._cache / FILE
+        try:
+            found = self._watched.content()
+        except ServiceError as error:
+            if self._seen or not kept.is_file():
+                raise
+            if not self._told:
+                print(f"{error}; serving what was fetched before", file=sys.stderr, flush=True)
+            self._told = True
+            return kept.read_bytes()
+        self._seen = True
+        return found
+
+    def heartbeat(self) -> bytes:
+        """Return what whoever watches a canary wrote last; b"" for nothing, or nothing that can be read."""
+        try:
+            return self._beating.content()
+        except ServiceError:
+            return b""
+
+    def folder(self, target: Target) -> Path:
+        """Return the folder of a version on this machine, fetched unless it is there and whole.
+
+        Raises:
+            AbsentError: S3 has no such folder.
+            ServiceError: S3 is away, or refuses.
+            StorageFullError: the disk is full.
+        """
+        folder = self._cache / target.digest
+        if not _is_whole(folder, target.digest):
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                with new_folder(folder) as fetched:
+                    self._storage.fetch_s3_prefix(f"{self._uri}/{target.digest}/", fetched)
+            except DataError as error:
+                raise AbsentError(f"{self._uri}/{target.digest}/ is not there, but {FILE} names it") from error
+        return folder
+
+    def taken(self, document: bytes, traffic: Traffic) -> None:
+        """Keep ``document``, which is served now, and remove what neither it nor the one before it names.
+
+        Raises:
+            StorageFullError: the disk is full.
+        """
+        write_file(self._cache / FILE, document)
+        before, self._named = self._named, {target.digest for target in traffic.targets.values()}
+        for folder in self._cache.iterdir():
+            if folder.is_dir() and folder.name not in before | self._named:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _private(folder: Path) -> Path:
+    """Return ``folder``, made when it is missing, which nobody else may write to."""
+    try:
+        folder.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigError(f"{folder} cannot be made: {why}; name another folder with --cache") from error
+    if {folder.stat().st_uid, folder.parent.stat().st_uid} != {os.getuid()}:
+        raise ConfigError(f"{folder.parent} belongs to somebody else; name another folder with --cache")
+    return folder
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    try:
+        return open_model(folder).digest == digest
+    except ArtifactError:
+        return False

@@ -1,0 +1,277 @@
+"""Train: a network that tells what a picture shows, from the start or from weights that know pictures already."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolchain.artifacts.dataset import Dataset, open_dataset
+from toolchain.artifacts.model import Signature, Tensor, new_model
+from toolchain.artifacts.provenance import Work
+from toolchain.errors import ConfigError, DataError, TrainingError
+from toolchain.frameworks.length_batches import count_batches
+from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
+from toolchain.frameworks.torch.device import Place, check_gpus, joined_place, require_gpus
+from toolchain.frameworks.torch.image_classifier import (
+    WEIGHTS,
+    Architecture,
+    check_name,
+    head_name,
+    normalisation,
+    save_network,
+)
+from toolchain.frameworks.torch.image_dataset import Pixels, Shape, find_shape, read_pixels
+from toolchain.frameworks.torch.weights import Weights
+from toolchain.progress import Progress, say
+from toolchain.services.mlflow import live_run
+from toolchain.train.torch_image.base import build, find_weights, load_weights
+from toolchain.train.torch_image.loop import State, Training, Watch
+
+if TYPE_CHECKING:
+    import torch
+
+STEP = "train.torch_image"
+CLASS_WEIGHTS = ("none", "balanced")
+PICTURES_MEASURED = 2000  # of the training split, for mean and deviation: known to a hundredth by then
+LEAST_DEVIATION = 1 / 255  # of pictures that are all alike: one step of brightness, so that nothing is divided by 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    base: str = "cnn"  # architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME
+    weights: str = (
+        ""  # to begin from: "" at random, "pretrained", or a file: a path, package:NAME/FILE, s3://, https://
+    )
+    weights_digest: str = ""  # SHA-256 of that file; "" takes what is there (efficientnet-lite0's is pinned)
+    height: int = 0  # pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise
+    width: int = 0
+    channels: int = 0  # 1 (grey) or 3 (colours); 0: as the pictures are
+    epochs: int = 5  # passes over the training rows
+    batch_rows: int = 128  # pictures of one step; 2 or more, because they are normalised by each other
+    learning_rate: float = 3e-3  # at its peak; take 1e-3 or less for pretrained weights that are not frozen
+    weight_decay: float = 0.01  # of matrices and kernels
+    warmup: float = 0.2  # share of all steps in which the rate rises, 0..1; then it falls in half a cosine to 0
+    gradient_norm: float = 1.0  # longer gradients are cut to this length
+    label_smoothing: float = 0.0  # share of a label that is spread over all classes, 0..1
+    class_weights: str = "none"  # "balanced": rows of rare classes count more, so that all classes count alike
+    mixup: float = 0.0  # strength of blending pictures, a Beta distribution's parameter; 0 none, usual 0.2
+    cutmix: float = 0.0  # strength of pasting parts of pictures, likewise; 0 none, usual 1.0
+    mirror: bool = False  # turn half of the pictures left to right; never for digits, letters or sides of a body
+    average: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0 none, usual 0.999
+    frozen_epochs: int = 0  # first epochs in which the head alone learns; as many as ``epochs``: nothing else ever does
+    patience: int = 3  # epochs without a better validation accuracy after which training ends
+    compiled: bool = False  # let torch.compile make the network faster: pays on a GPU after some minutes
+    checkpoint_batches: int = 200  # batches between two checkpoints: on a CPU less than a minute that a kill may cost
+    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
+    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    seed: int = 0  # of the first weights, the order of rows, mixing and dropout
+
+    def __post_init__(self) -> None:
+        check_gpus(self.gpus)
+        if self.class_weights not in CLASS_WEIGHTS:
+            raise ConfigError(f"class_weights is {self.class_weights!r}; choose one of {', '.join(CLASS_WEIGHTS)}")
+        if self.channels not in (0, 1, 3):
+            raise ConfigError(f"channels must be 1 (grey), 3 (colours) or 0 (as the data), got {self.channels}")
+        if self.batch_rows < 2:
+            raise ConfigError(f"batch_rows must be 2 or more (pictures normalise each other), got {self.batch_rows}")
+        for name in ("epochs", "patience", "checkpoint_batches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("learning_rate", "gradient_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "label_smoothing", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
+        for name in ("mixup", "cutmix", "height", "width", "frozen_epochs", "seed"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.frozen_epochs and not self.weights:
+            raise ConfigError("frozen_epochs keeps weights that know something, but weights is empty; name some")
+
+
+@dataclass(frozen=True)
+class Result:
+    validation_accuracy: float  # of the epoch whose weights were kept, 0..1
+    loss: float  # mean cross-entropy of the training rows in that epoch, in nats
+    epochs: int  # done
+    pictures_per_second: float  # learned from
+
+
+def train(
+    network: "torch.nn.Module",
+    classes: int,
+    training: Pixels,
+    validation: Pixels,
+    config: Config,
+    place: Place,
+    watch: Watch = lambda state, figures: None,
+    checkpoint: Checkpoint | None = None,
+) -> State:
+    """Train ``network``, one of ``build_network``, in place; it ends with the weights of its best epoch.
+
+    The same rows, settings and machine give the same weights, whether training went through or was killed and went on
+    from its ``checkpoint``. ``watch`` is told how far it has come.
+
+    Raises:
+        TrainingError: the loss is no number any more, or the GPU's memory is full.
+    """
+    import torch
+
+    head = head_name(network, classes)
+    try:
+        return Training(network, head, training, validation, config, place).run(watch, checkpoint)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the GPU's memory does not hold {config.batch_rows} pictures of a step; lower batch_rows"
+        ) from error
+
+
+def run(dataset: Path, model: Path, config: Config) -> Result:
+    """Train ``config.base`` on the training split of ``dataset`` and write it to ``model``.
+
+    Raises:
+        ArtifactError: the dataset is not whole, the weights are damaged or of another architecture, or ``model`` is
+            there already.
+        ConfigError: there is no such architecture, or no such weights, or they are not those whose digest was given.
+        DataError: the dataset has no labels, one class only, an empty split, or a file that is no picture.
+        ServiceError: a hub or server does not answer.
+        StorageFullError: the disk is full.
+        TrainingError: the loss is no number any more, or the GPU's memory is full.
+    """
+    check_name(config.base)
+    rows = open_dataset(dataset)
+    work = Work(STEP, config, dataset=rows)
+    _check_labels(rows)
+    weights = find_weights(config.base, config.weights, config.weights_digest)
+    if weights.uri:
+        work.source = {"uri": weights.uri, "sha256": weights.sha256}
+    shape = find_shape(rows, "train", config.height, config.width, config.channels)
+    training, validation = (read_pixels(rows, split, shape) for split in ("train", "validation"))
+    unseen = _classes_without_rows(training, rows)
+    require_gpus(config.gpus, config.cpu_allowed)
+    with joined_place() as place:
+        work.gpus = place.gpus
+        network, architecture, head = _begin(config, weights, training, shape, rows)
+        checkpoint = _checkpoint(rows, weights, config, place)
+        with _watched(config, len(training), place) as watch:
+            state = train(network, architecture.classes, training, validation, config, place, watch, checkpoint)
+    note = {**_figures(state, network, place), "architecture": asdict(architecture), "new_head": head, **unseen}
+    _save(network, architecture, model, rows, work, note)
+    checkpoint.remove()
+    best = state.best
+    return Result(best["validation_accuracy"], best["loss"], len(state.history), state.pictures_per_second)
+
+
+def _begin(
+    config: Config, weights: Weights, training: Pixels, shape: Shape, rows: Dataset
+) -> tuple["torch.nn.Module", Architecture, bool]:
+    """Return the network before training, what it is, and whether its head is new."""
+    import torch
+
+    mean, deviation = normalisation(config.base) or _measured(training, config.seed)
+    classes = len(rows.labels)
+    architecture = Architecture(config.base, classes, shape.channels, shape.height, shape.width, mean, deviation)
+    torch.manual_seed(config.seed)  # draws the weights
+    network = build(architecture)
+    return network, architecture, load_weights(network, weights, classes)
+
+
+def _measured(training: Pixels, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of each channel of the training pictures, of values scaled to 0..1."""
+    chosen = sorted(training.order(seed)[:PICTURES_MEASURED])
+    values = training.images[chosen].reshape(-1, training.images.shape[-1]) / np.float32(255)
+    mean, deviation = values.mean(0, np.float64), np.maximum(values.std(0, np.float64), LEAST_DEVIATION)
+    return tuple(np.round(mean, 4).tolist()), tuple(np.round(deviation, 4).tolist())
+
+
+def _checkpoint(rows: Dataset, weights: Weights, config: Config, place: Place) -> Checkpoint:
+    import torch
+
+    return checkpoint_of(
+        Path(__file__).parent,
+        dataset=rows.digest,
+        weights=weights.sha256 or weights.uri,
+        config=asdict(config),
+        place=place.identity(),
+        torch=torch.__version__,
+    )
+
+
+@contextmanager
+def _watched(config: Config, rows: int, place: Place) -> Iterator[Watch]:
+    """Yield what shows training to people: by a bar or lines, and in MLflow."""
+    batches = count_batches(rows, config.batch_rows) * config.epochs
+    say(f"training on {rows:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
+    with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
+
+        def watch(state: State, figures: Mapping[str, float]) -> None:
+            progress.advance(state.step - progress.done, **figures)
+            live.log(state.step, **figures)
+
+        yield watch
+
+
+def _save(
+    network: "torch.nn.Module",
+    architecture: Architecture,
+    target: Path,
+    rows: Dataset,
+    work: Work,
+    note: dict[str, Any],
+) -> None:
+    work.metrics |= {name: float(value) for name, value in note.items() if isinstance(value, float | int)}
+    with new_model(target, _signature(architecture, rows.labels), work) as writer:
+        save_network(network.cpu(), architecture, writer.folder)
+        writer.note(note)
+
+
+def _signature(architecture: Architecture, labels: tuple[str, ...]) -> Signature:
+    size = (architecture.height, architecture.width, architecture.channels)
+    return Signature(
+        task="image-classification",
+        framework="pytorch",
+        variant="fp32",
+        backend="pytorch",
+        weights=WEIGHTS,
+        labels=labels,
+        inputs=(Tensor("image", "uint8", ("batch", *size)),),
+        outputs=(Tensor("logits", "float32", ("batch", len(labels))),),
+    )
+
+
+def _figures(state: State, network: "torch.nn.Module", place: Place) -> dict[str, Any]:
+    return {
+        "validation_accuracy": state.best["validation_accuracy"],
+        "loss": state.best["loss"],
+        "best_epoch": state.best["epoch"],
+        "epochs": len(state.history),
+        "pictures_per_second": round(state.pictures_per_second, 1),
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "history": state.history,
+        "device": place.name(),
+    }
+
+
+def _check_labels(rows: Dataset) -> None:
+    if len(rows.labels) < 2:
+        raise DataError(
+            f"{rows.path} has {len(rows.labels)} label names; a classifier needs two classes: name them when the "
+            f"pictures are read"
+        )
+
+
+def _classes_without_rows(training: Pixels, rows: Dataset) -> dict[str, list[str]]:
+    """Return, and say, which classes no training picture shows: the network will never answer them."""
+    found = set(training.labels.tolist())
+    if len(found) < 2:
+        raise DataError(
+            f"{rows.path}: all training rows are {rows.labels[found.pop()]!r}; a classifier needs two classes"
+        )
+    unseen = [name for position, name in enumerate(rows.labels) if position not in found]
+    if unseen:
+        say(f"no training picture shows {', '.join(unseen)}: the network cannot learn to answer it")
+    return {"classes_without_rows": unseen} if unseen else {}

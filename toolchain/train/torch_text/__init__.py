@@ -1,0 +1,229 @@
+"""Train: fine-tune a BERT-like checkpoint to classify texts.
+
+Alone, or on several GPUs: ``torchrun --nproc-per-node 4 -m toolchain.train.torch_text DATASET MODEL epochs=3``.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolchain.artifacts.dataset import LABEL, TEXT, Dataset, open_dataset
+from toolchain.artifacts.model import Signature, Tensor, new_model
+from toolchain.artifacts.provenance import Work
+from toolchain.errors import ConfigError, DataError, TrainingError
+from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
+from toolchain.frameworks.torch.device import Place, check_gpus, joined_place, require_gpus
+from toolchain.frameworks.torch.first_token import read_first_token_only
+from toolchain.frameworks.torch.text_classifier import WEIGHTS, save_classifier
+from toolchain.frameworks.torch.token_dataset import Rows
+from toolchain.progress import Progress, say
+from toolchain.services.mlflow import live_run
+from toolchain.train.torch_text.base import DEFAULT, Base, find_base, freeze, load_base, quiet
+from toolchain.train.torch_text.loop import State, Training, Watch
+from toolchain.train.torch_text.tokenizer import load_tokenizer, read_tokens
+
+STEP = "train.torch_text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    base: str = DEFAULT  # what to begin from: a hub name, a folder, or package:NAME/FOLDER
+    base_digest: str = ""  # SHA-256 of its model.safetensors; "" takes what is there (the default model's is pinned)
+    max_tokens: int = 64  # longer texts are cut, special tokens included; a review's sentence has 27 on average
+    epochs: int = 2  # passes over the training rows; a third bought the reviews' test rows nothing
+    batch_rows: int = 32  # rows of one step, of like length, over all processes (Devlin et al. 2018: 16 or 32)
+    learning_rate: float = 2e-4  # at its peak; small models take more than BERT's 2e-5 to 5e-5
+    warmup: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
+    weight_decay: float = 0.01  # of matrices (Devlin et al. 2018)
+    gradient_norm: float = 1.0  # longer gradients are cut to this length (Devlin et al. 2018)
+    dropout: float = 0.0  # 0..1; two epochs do not overfit, and without it a step is 1.2 times faster on a CPU
+    freeze_embeddings: bool = True  # half of a small model's weights; rare words stay near their frequent neighbours
+    freeze_layers: int = 0  # lowest layers that stay as they are: cheaper, and a little worse
+    patience: int = 2  # epochs without a better validation accuracy after which training ends
+    checkpoint_batches: int = 100  # batches between two checkpoints: on a CPU about a minute that a kill may cost
+    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
+    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    seed: int = 0  # of the new head's weights, the order of rows, and dropout
+
+    def __post_init__(self) -> None:
+        check_gpus(self.gpus)
+        if not self.base:
+            raise ConfigError(
+                "base must name a checkpoint (hub name, folder or package:NAME/FOLDER), got an empty string"
+            )
+        if self.max_tokens < 3:
+            raise ConfigError(f"max_tokens must be 3 or more ([CLS], a word, [SEP]), got {self.max_tokens}")
+        for name in ("epochs", "batch_rows", "patience", "checkpoint_batches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("learning_rate", "gradient_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        for name in ("warmup", "dropout", "weight_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
+        for name in ("freeze_layers", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Result:
+    validation_accuracy: float  # of the epoch whose weights were kept, 0..1
+    loss: float  # mean cross-entropy of the training rows in that epoch, in nats
+    epochs: int  # done
+    tokens_per_second: float  # real ones, padding not counted
+
+
+def train(
+    model: Any,
+    training: Rows,
+    validation: Rows,
+    config: Config,
+    place: Place,
+    watch: Watch = lambda state, figures: None,
+    checkpoint: Checkpoint | None = None,
+) -> State:
+    """Fine-tune ``model``, a sequence classifier of Transformers, in place; it ends with the weights of its best epoch.
+
+    The same rows, settings and machine give the same weights, whether training went through or was killed and went on
+    from its ``checkpoint``. ``watch`` is told how far it has come.
+
+    Raises:
+        ConfigError: the model has fewer layers than are to be frozen.
+        TrainingError: the loss is no number any more, or the GPU's memory is full.
+    """
+    import torch
+
+    freeze(model, config.freeze_embeddings, config.freeze_layers)
+    read_first_token_only(model)
+    try:
+        return Training(model, training, validation, config, place).run(watch, checkpoint)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the GPU's memory does not hold {config.batch_rows} rows of {config.max_tokens} tokens; lower batch_rows"
+        ) from error
+
+
+def run(dataset: Path, model: Path, config: Config) -> Result:
+    """Fine-tune ``config.base`` on the training split of ``dataset`` and write it to ``model``, tokenizer and all.
+
+    Of the processes that torchrun started each has its share of every batch, and the first one writes.
+
+    Raises:
+        ArtifactError: the dataset or the checkpoint is not whole, or ``model`` is there already.
+        ConfigError: there is no such checkpoint, or it is not the one whose digest was given.
+        DataError: the dataset has no labels, one class only, or an empty split.
+        ServiceError: the hub does not answer.
+        StorageFullError: the disk is full.
+        TrainingError: the loss is no number any more, or the GPU's memory is full.
+    """
+    rows = open_dataset(dataset)
+    work = Work(STEP, config, dataset=rows)
+    _check_classes(rows)
+    base = find_base(config.base, config.base_digest)
+    work.source = {"uri": base.name, "sha256": base.sha256}
+    require_gpus(config.gpus, config.cpu_allowed)
+    with joined_place() as place:
+        work.gpus = place.gpus
+        state = _fine_tune(rows, base, model, config, place, work)
+        place.wait()
+    return Result(state.best["validation_accuracy"], state.best["loss"], len(state.history), state.tokens_per_second)
+
+
+def _fine_tune(rows: Dataset, base: Base, target: Path, config: Config, place: Place, work: Work) -> State:
+    import torch
+
+    quiet()
+    tokenizer = load_tokenizer(base, config.max_tokens)
+    torch.manual_seed(config.seed)  # draws the new head
+    classifier = load_base(base, rows.labels, config.dropout)
+    training, validation = (read_tokens(rows, split, tokenizer) for split in ("train", "validation"))
+    _check_more_than_one(training, rows)
+    checkpoint = checkpoint_of(
+        Path(__file__).parent,
+        dataset=rows.digest,
+        base=base.sha256,
+        config=asdict(config),
+        place=place.identity(),
+        torch=torch.__version__,
+    )
+    with _watched(place, config, len(training)) as watch:
+        state = train(classifier, training, validation, config, place, watch, checkpoint)
+    if place.first:
+        _save(classifier, tokenizer, target, _signature(rows, config), work, _figures(state, classifier, place))
+        checkpoint.remove()
+    return state
+
+
+@contextmanager
+def _watched(place: Place, config: Config, rows: int) -> Iterator[Watch]:
+    """Yield what shows training to people: by a bar or lines, and in MLflow; the first process speaks for all."""
+    if not place.first:
+        yield lambda state, figures: None
+        return
+    batches = -(-rows // config.batch_rows) * config.epochs
+    say(f"training on {rows:,} rows: {batches:,} batches in {config.epochs} epochs, {place.name()}")
+    with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
+
+        def watch(state: State, figures: Mapping[str, float]) -> None:
+            progress.advance(state.step - progress.done, **figures)
+            live.log(state.step, **figures)
+
+        yield watch
+
+
+def _save(
+    classifier: Any, tokenizer: Any, target: Path, signature: Signature, work: Work, note: dict[str, Any]
+) -> None:
+    work.metrics |= {name: float(value) for name, value in note.items() if isinstance(value, float | int)}
+    with new_model(target, signature, work) as writer:
+        classifier.cpu()
+        save_classifier(classifier, writer.folder)
+        tokenizer.save_pretrained(writer.folder)
+        writer.note(note)
+
+
+def _signature(rows: Dataset, config: Config) -> Signature:
+    ids = (Tensor(name, "int64", ("batch", "tokens")) for name in ("input_ids", "attention_mask"))
+    return Signature(
+        task="text-classification",
+        framework="pytorch",
+        variant="fp32",
+        backend="pytorch",
+        weights=WEIGHTS,
+        labels=rows.labels,
+        max_tokens=config.max_tokens,
+        text_repair=rows.text_repair,
+        inputs=tuple(ids),
+        outputs=(Tensor("logits", "float32", ("batch", len(rows.labels))),),
+    )
+
+
+def _figures(state: State, classifier: Any, place: Place) -> dict[str, Any]:
+    return {
+        "validation_accuracy": state.best["validation_accuracy"],
+        "loss": state.best["loss"],
+        "best_epoch": state.best["epoch"],
+        "epochs": len(state.history),
+        "tokens_per_second": round(state.tokens_per_second, 1),
+        "parameters": sum(weight.numel() for weight in classifier.parameters()),
+        "history": state.history,
+        "device": place.name(),
+    }
+
+
+def _check_classes(rows: Dataset) -> None:
+    rows.require(TEXT, LABEL)
+    if not rows.labels:
+        raise DataError(f"{rows.path} has no label names; clean the dataset, which names its classes, before training")
+
+
+def _check_more_than_one(training: Rows, rows: Dataset) -> None:
+    found = set(training.labels.tolist())
+    if len(found) < 2:
+        raise DataError(
+            f"{rows.path}: all training rows are {rows.labels[found.pop()]!r}; a classifier needs two classes"
+        )

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.toolchain.lifecycle.openapi_diff.conftest import changed, original
 
+from tests.toolchain.lifecycle.openapi_diff.conftest import changed, original
 from toolchain.release.promote.api import MAX_CHANGE_CHARACTERS, Api, compare
 
 POST = ("paths", "/predict", "post")

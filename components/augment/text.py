@@ -1,4 +1,4 @@
-"""Augment text: toolchain.augment.text, in the text image."""
+"""Component for toolchain.augment.text."""
 
 from kfp import dsl
 
@@ -20,21 +20,21 @@ def text(
     seed: int = 0,
     workers: int = 0,
 ):
-    """Rewrite some training rows so that they say the same in other words, and add the copies.
+    """Add rewritten copies of some training rows that keep their meaning.
 
     Args:
         dataset: Texts in splits.
-        augmented: The same with copies in the training split, told apart by a column `augmented`.
-        metrics: copies, unchanged, held_out, not_english.
-        copies: Rewritten copies of each chosen row, 0 to 20.
-        share: Share of the training rows that are chosen, 0 to 1.
-        synonyms: Chance that a word with a good synonym is replaced.
-        insertion: Chance that an adjective or adverb gets a synonym beside it.
-        swap: Chance that two neighbours change places.
-        deletion: Chance that an article or adverb goes.
-        protected: Words that stay as they are.
-        seed: The same seed makes the same copies.
-        workers: Processes; 0 takes one for each processor.
+        augmented: The dataset with copies in the training split, marked by a column `augmented`.
+        metrics: copies, unchanged, in_other_splits, non_english.
+        copies: Copies of each selected row, 0 to 20.
+        share: Share of the training rows to augment, 0 to 1.
+        synonyms: Probability to replace a word that has a good synonym, 0 to 1.
+        insertion: Probability to insert a synonym before an adjective or adverb, 0 to 1.
+        swap: Probability to swap two neighbors, 0 to 1.
+        deletion: Probability to delete an article or adverb, 0 to 1.
+        protected: Words to leave unchanged.
+        seed: Random seed.
+        workers: Processes; 0: one per CPU core.
     """
     from pathlib import Path
 
@@ -54,5 +54,5 @@ def text(
     result = run(Path(dataset.path), Path(augmented.path), config)
     metrics.log_metric("copies", result.copies)
     metrics.log_metric("unchanged", result.unchanged)
-    metrics.log_metric("held_out", result.held_out)
-    metrics.log_metric("not_english", result.not_english)
+    metrics.log_metric("in_other_splits", result.in_other_splits)
+    metrics.log_metric("non_english", result.non_english)

@@ -30,7 +30,7 @@ def snippets(number: int) -> list[str]:
 TEXTS = snippets(60)
 
 
-def written(path: Path, schema: pa.Schema = SCHEMA, **splits: list[str]) -> Path:
+def write_dataset(path: Path, schema: pa.Schema = SCHEMA, **splits: list[str]) -> Path:
     first = 0
     with new_dataset(path, schema, Work("test.make", None), labels=("negative", "positive")) as writer:
         for split, texts in splits.items():
@@ -41,18 +41,18 @@ def written(path: Path, schema: pa.Schema = SCHEMA, **splits: list[str]) -> Path
     return path
 
 
-def made(tmp_path: Path, **settings: object) -> Dataset:
+def augmented(tmp_path: Path, **settings: object) -> Dataset:
     run(tmp_path / "in", tmp_path / "out", Config(**settings))
     return open_dataset(tmp_path / "out")
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return written(tmp_path / "in", train=TEXTS[:40], validation=TEXTS[40:50], test=TEXTS[50:])
+    return write_dataset(tmp_path / "in", train=TEXTS[:40], validation=TEXTS[40:50], test=TEXTS[50:])
 
 
-def test_adds_copies_that_keep_label_and_row_of_their_original(source: Path, tmp_path: Path):
-    rows = made(tmp_path, share=1.0).table("train").to_pylist()
+def test_copies_keep_the_label_and_row_of_their_original(source: Path, tmp_path: Path):
+    rows = augmented(tmp_path, share=1.0).table("train").to_pylist()
     originals = {row["row"]: row for row in rows if not row["augmented"]}
     copies = [row for row in rows if row["augmented"]]
     assert [row["text"] for row in originals.values()] == TEXTS[:40]
@@ -61,24 +61,24 @@ def test_adds_copies_that_keep_label_and_row_of_their_original(source: Path, tmp
     assert all(copy["text"] != originals[copy["row"]]["text"] for copy in copies)
 
 
-def test_leaves_validation_and_test_as_they_were(source: Path, tmp_path: Path):
-    before, after = open_dataset(source), made(tmp_path, share=1.0)
+def test_validation_and_test_are_unchanged(source: Path, tmp_path: Path):
+    before, after = open_dataset(source), augmented(tmp_path, share=1.0)
     for split in ("validation", "test"):
         rows = after.table(split)
         assert rows.column("augmented").to_pylist() == [False] * 10
         assert rows.drop_columns("augmented").equals(before.table(split))
 
 
-def test_no_copy_says_what_a_row_of_another_split_says(source: Path, tmp_path: Path):
+def test_no_copy_equals_a_row_of_another_split(source: Path, tmp_path: Path):
     copies = [copy.text for (copy,) in augment(range(40), TEXTS[:40], Config()) if copy.operations]
-    written(tmp_path / "leaky", train=TEXTS[:40], test=[copies[0].upper(), *copies[1:4]])
+    write_dataset(tmp_path / "leaky", train=TEXTS[:40], test=[copies[0].upper(), *copies[1:4]])
     result = run(tmp_path / "leaky", tmp_path / "out", Config(share=1.0))
-    assert result.held_out == 4
+    assert result.in_other_splits == 4
     after = open_dataset(tmp_path / "out")
     assert not set(copies[:4]) & set(after.table("train").column("text").to_pylist())
 
 
-def test_the_report_gets_examples_side_by_side_and_counts(source: Path, tmp_path: Path):
+def test_the_note_has_examples_and_counts(source: Path, tmp_path: Path):
     result = run(source, tmp_path / "out", Config(share=1.0, copies=2))
     made = open_dataset(tmp_path / "out")
     note = made.notes["augment.text"]
@@ -87,36 +87,36 @@ def test_the_report_gets_examples_side_by_side_and_counts(source: Path, tmp_path
     assert first["before"] == TEXTS[first["row"]] != first["after"]
     assert first["operations"]
     assert note["counts"]["copies"] == result.copies == made.rows("train") - 40
-    assert result.copies + result.unchanged + result.held_out == 80
+    assert result.copies + result.unchanged + result.in_other_splits == 80
     assert made.lineage[-1].metrics["copies"] == result.copies
     assert note["counts"]["synonym"] > 10
 
 
-def test_several_copies_of_a_row_are_all_different(source: Path, tmp_path: Path):
-    texts = made(tmp_path, share=1.0, copies=5).table("train").column("text").to_pylist()
+def test_copies_of_a_row_differ(source: Path, tmp_path: Path):
+    texts = augmented(tmp_path, share=1.0, copies=5).table("train").column("text").to_pylist()
     assert len(texts) == len(set(texts))
 
 
 @pytest.mark.slow
-def test_the_number_of_workers_and_the_batches_change_nothing(
+def test_the_result_does_not_depend_on_workers_and_batches(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    alone = made(tmp_path, share=0.5, workers=1)
+    alone = augmented(tmp_path, share=0.5, workers=1)
     monkeypatch.setattr(step, "TEXTS_PER_WORKER", 8)
     monkeypatch.setattr(step, "TEXTS_PER_TASK", 3)
     run(source, tmp_path / "two", Config(share=0.5, workers=2))
     assert open_dataset(tmp_path / "two").digest == alone.digest
 
 
-def test_another_seed_makes_other_copies(source: Path, tmp_path: Path):
-    one = made(tmp_path, share=1.0)
+def test_another_seed_makes_different_copies(source: Path, tmp_path: Path):
+    one = augmented(tmp_path, share=1.0)
     run(source, tmp_path / "other", Config(share=1.0, seed=1))
     assert open_dataset(tmp_path / "other").digest != one.digest
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=5), st.integers(0, 1000), st.floats(0, 1))
-def test_every_copy_has_the_negations_of_its_original(texts: list[str], seed: int, rate: float):
+def test_copies_keep_the_negations_of_their_original(texts: list[str], seed: int, rate: float):
     config = Config(seed=seed, copies=2, synonyms=rate, insertion=rate, swap=rate, deletion=rate)
     for text, copies in zip(texts, augment(range(len(texts)), texts, config), strict=True):
         for copy in copies:
@@ -128,7 +128,7 @@ def negations(text: str) -> list[str]:
     return [word for word in text.lower().replace("n't", " n't ").replace(",", " ").split() if word in NEGATIONS]
 
 
-def test_a_copy_depends_on_its_row_and_not_on_its_neighbours():
+def test_a_copy_does_not_depend_on_other_rows():
     together = augment(range(20), TEXTS[:20], Config())
     assert augment([7], [TEXTS[7]], Config()) == [together[7]]
 
@@ -138,14 +138,14 @@ def german() -> list[str]:
         return [row["text"] for row in csv.DictReader(file)][:120]
 
 
-def test_texts_in_another_language_are_left_alone_with_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    source = written(tmp_path / "source", train=[*german(), *snippets(40)], validation=[], test=[])
+def test_texts_in_another_language_are_kept_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = write_dataset(tmp_path / "source", train=[*german(), *snippets(40)], validation=[], test=[])
     result = run(source, tmp_path / "augmented", Config(share=1.0))
     copies = [row for row in open_dataset(tmp_path / "augmented").table("train").to_pylist() if row["augmented"]]
-    assert result.not_english >= 120
+    assert result.non_english >= 120
     assert result.copies == len(copies) > 25
     assert min(row["row"] for row in copies) >= 120
-    assert f"augment: {result.not_english} of the chosen rows are not in English and get no copy: de (120)" in (
+    assert f"augment: {result.non_english} of the selected rows are not English and get no copy: de (120)" in (
         capsys.readouterr().out
     )
 
@@ -156,23 +156,23 @@ def test_texts_in_another_language_do_not_load_the_tagger(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("name", sorted(LANGUAGES))
-def test_other_languages_are_not_taken_for_english(name: str):
+def test_other_languages_are_not_classified_as_english(name: str):
     assert all(language.language_of(text) != "en" for text in LANGUAGES[name]["sentences"])
 
 
-def test_reviews_are_taken_for_english():
+def test_reviews_are_classified_as_english():
     found = [language.language_of(text) for text in snippets(300)]
     assert found.count("en") >= 0.98 * len(found)
 
 
-def test_protected_words_stay():
+def test_protected_words_are_kept():
     texts = ["It is a huge and engrossing film."] * 30
     copies = augment(range(30), texts, Config(synonyms=1.0, protected=["Film"]))
     assert all("film" in copy.text for (copy,) in copies)
     assert any("huge" not in copy.text for (copy,) in copies)
 
 
-def test_nothing_to_do_passes_rows_through_without_loading_a_language(source: Path, tmp_path: Path):
+def test_settings_without_effect_keep_rows_and_load_no_model(source: Path, tmp_path: Path):
     idle = [{"share": 0.0}, {"copies": 0}, {"synonyms": 0, "insertion": 0, "swap": 0, "deletion": 0}]
     code = (
         "import sys; from pathlib import Path; from toolchain.augment.text import Config, run\n"
@@ -188,26 +188,26 @@ def test_nothing_to_do_passes_rows_through_without_loading_a_language(source: Pa
 
 
 def test_a_missing_text_gets_no_copy(tmp_path: Path):
-    written(tmp_path / "in", train=[None, "A huge film, and an absorbing one."], test=["x"])  # type: ignore[list-item]
-    rows = made(tmp_path, share=1.0, synonyms=1.0).table("train").to_pylist()
+    write_dataset(tmp_path / "in", train=[None, "A huge film, and an absorbing one."], test=["x"])  # type: ignore[list-item]
+    rows = augmented(tmp_path, share=1.0, synonyms=1.0).table("train").to_pylist()
     assert [(row["row"], row["augmented"]) for row in rows] == [(0, False), (1, False), (1, True)]
 
 
-def test_refuses_a_dataset_that_was_augmented_before(source: Path, tmp_path: Path):
+def test_an_augmented_dataset_is_rejected(source: Path, tmp_path: Path):
     run(source, tmp_path / "once", Config(share=0.0))
-    with pytest.raises(DataError, match="was augmented before"):
+    with pytest.raises(DataError, match="already augmented"):
         run(tmp_path / "once", tmp_path / "twice", Config())
     assert not (tmp_path / "twice").exists()
 
 
-def test_refuses_a_dataset_that_was_not_split(tmp_path: Path):
-    written(tmp_path / "in", all=TEXTS[:3])
+def test_a_dataset_without_splits_is_rejected(tmp_path: Path):
+    write_dataset(tmp_path / "in", all=TEXTS[:3])
     with pytest.raises(DataError, match="no split 'train'; it has all"):
         run(tmp_path / "in", tmp_path / "out", Config())
 
 
-def test_refuses_a_dataset_without_texts(tmp_path: Path):
-    written(tmp_path / "in", pa.schema({"label": pa.int64(), "row": pa.int64()}), train=["a"])
+def test_a_dataset_without_texts_is_rejected(tmp_path: Path):
+    write_dataset(tmp_path / "in", pa.schema({"label": pa.int64(), "row": pa.int64()}), train=["a"])
     with pytest.raises(DataError, match="no column 'text'"):
         run(tmp_path / "in", tmp_path / "out", Config())
 
@@ -223,12 +223,12 @@ def test_refuses_a_dataset_without_texts(tmp_path: Path):
         ({"protected": [""]}, "protected must list words"),
     ],
 )
-def test_refuses_settings_that_cannot_work(setting: dict[str, object], message: str):
+def test_invalid_settings_are_rejected(setting: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):
         Config(**setting)
 
 
-def test_building_the_settings_loads_nothing_heavy():
+def test_config_imports_no_nlp_library():
     code = (
         "import sys; from toolchain.augment.text import Config; Config()\n"
         "assert not {'spacy', 'nltk', 'torch', 'lemminflect', 'sklearn'} & sys.modules.keys()"

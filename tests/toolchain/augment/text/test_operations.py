@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from toolchain.augment.text.operations import (
     NEGATIONS,
-    SPOKEN_VOWEL,
+    VOWEL_SOUND,
     Word,
-    agree_articles,
+    correct_articles,
     delete_words,
     insert_words,
-    joined,
+    join,
+    negated_indices,
     replace_words,
     swap_words,
-    within_reach,
 )
 
 TAGS = ["JJ", "NN", "NNS", "RB", "VBZ", "DT", "IN", "NNP"]
-FREE = {"replaceable": True, "free": True, "space": " "}
+FREE = {"replaceable": True, "movable": True, "space": " "}
 
 
 def negation(text: str) -> Word:
@@ -52,11 +52,11 @@ def upper(word: Word) -> tuple[str, ...]:
 
 
 def sentence(*tagged: str) -> list[Word]:
-    """Return words from "film/NN"; the first is never free, as in a text that was read."""
+    """Return words from "film/NN"; the first is never movable, as in parsed text."""
     pairs = [entry.split("/") for entry in tagged]
     return [
-        Word(text, " ", tag, text not in NEGATIONS, place > 0 and text not in NEGATIONS)
-        for place, (text, tag) in enumerate(pairs)
+        Word(text, " ", tag, text not in NEGATIONS, index > 0 and text not in NEGATIONS)
+        for index, (text, tag) in enumerate(pairs)
     ]
 
 
@@ -65,7 +65,7 @@ def negations(some: list[Word]) -> list[str]:
 
 
 @given(words, rates, seeds)
-def test_replacing_touches_replaceable_words_only(some: list[Word], rate: float, seed: int):
+def test_only_replaceable_words_are_replaced(some: list[Word], rate: float, seed: int):
     result, _ = replace_words(some, rate, upper, Random(seed))
     assert len(result) == len(some)
     assert all(new == old for new, old in zip(result, some, strict=True) if not old.replaceable)
@@ -73,7 +73,7 @@ def test_replacing_touches_replaceable_words_only(some: list[Word], rate: float,
 
 
 @given(words, rates, seeds)
-def test_inserting_only_adds(some: list[Word], rate: float, seed: int):
+def test_insertion_only_adds_words(some: list[Word], rate: float, seed: int):
     result, done = insert_words(some, rate, upper, Random(seed))
     assert len(result) == len(some) + len(done)
     remaining = iter(result)
@@ -81,14 +81,14 @@ def test_inserting_only_adds(some: list[Word], rate: float, seed: int):
 
 
 @given(words, rates, seeds)
-def test_swapping_keeps_the_words(some: list[Word], rate: float, seed: int):
+def test_swapping_keeps_all_words(some: list[Word], rate: float, seed: int):
     result, _ = swap_words(some, rate, Random(seed))
     assert Counter(word.text for word in result) == Counter(word.text for word in some)
     assert [word.space for word in result] == [word.space for word in some]
 
 
 @given(words, rates, seeds)
-def test_deleting_never_empties_and_never_adds(some: list[Word], rate: float, seed: int):
+def test_deletion_keeps_at_least_one_word(some: list[Word], rate: float, seed: int):
     result, done = delete_words(some, rate, Random(seed))
     assert len(result) == len(some) - len(done) >= 1
     remaining = iter(word.text for word in some)
@@ -96,32 +96,32 @@ def test_deleting_never_empties_and_never_adds(some: list[Word], rate: float, se
 
 
 @given(words, rates, seeds)
-def test_every_operation_keeps_the_negations_and_what_they_reach(some: list[Word], rate: float, seed: int):
-    chance = Random(seed)
-    reached = [some[place].text for place in sorted(within_reach(some)) if 0 <= place < len(some)]
+def test_every_operation_keeps_negations_and_their_scope(some: list[Word], rate: float, seed: int):
+    rng = Random(seed)
+    negated = [some[index].text for index in sorted(negated_indices(some)) if 0 <= index < len(some)]
     for operation in (swap_words, delete_words):
-        result, _ = operation(some, rate, chance)
+        result, _ = operation(some, rate, rng)
         assert negations(result) == negations(some)
-        assert not Counter(reached) - Counter(word.text for word in result)
+        assert not Counter(negated) - Counter(word.text for word in result)
     for operation in (replace_words, insert_words):
-        assert negations(operation(some, rate, upper, chance)[0]) == negations(some)
+        assert negations(operation(some, rate, upper, rng)[0]) == negations(some)
 
 
 @given(words, rates, seeds)
-def test_the_same_chance_does_the_same(some: list[Word], rate: float, seed: int):
+def test_operations_are_reproducible(some: list[Word], rate: float, seed: int):
     for operation in (swap_words, delete_words):
         assert operation(some, rate, Random(seed)) == operation(some, rate, Random(seed))
     assert replace_words(some, rate, upper, Random(seed)) == replace_words(some, rate, upper, Random(seed))
 
 
 @given(words, seeds)
-def test_a_rate_of_nothing_does_nothing(some: list[Word], seed: int):
-    chance = Random(seed)
+def test_a_rate_of_zero_changes_nothing(some: list[Word], seed: int):
+    rng = Random(seed)
     for result in (
-        replace_words(some, 0, upper, chance),
-        insert_words(some, 0, upper, chance),
-        swap_words(some, 0, chance),
-        delete_words(some, 0, chance),
+        replace_words(some, 0, upper, rng),
+        insert_words(some, 0, upper, rng),
+        swap_words(some, 0, rng),
+        delete_words(some, 0, rng),
     ):
         assert result == (some, [])
 
@@ -129,11 +129,11 @@ def test_a_rate_of_nothing_does_nothing(some: list[Word], seed: int):
 def test_a_replaced_word_keeps_its_case():
     some = [Word("Film", " ", "NN", True), Word("FILM", " ", "NN", True), Word("film", "", "NN", True)]
     result, done = replace_words(some, 1, lambda word: ("movie",), Random(0))
-    assert joined(result) == "Movie MOVIE movie"
+    assert join(result) == "Movie MOVIE movie"
     assert done == ["synonym: Film → Movie", "synonym: FILM → MOVIE", "synonym: film → movie"]
 
 
-def test_the_best_synonym_is_taken_most_often():
+def test_the_best_synonym_is_the_most_frequent():
     some = [Word("film", " ", "NN", True)] * 3000
     result, _ = replace_words(some, 1, lambda word: ("movie", "picture", "flick"), Random(0))
     counts = Counter(word.text for word in result)
@@ -141,65 +141,65 @@ def test_the_best_synonym_is_taken_most_often():
     assert counts["movie"] > counts["picture"] > counts["flick"] > 0
 
 
-def test_an_inserted_synonym_stands_before_its_word():
+def test_a_synonym_is_inserted_before_its_word():
     some = sentence("a/DT", "funny/JJ", "film/NN")
     result, done = insert_words(some, 1, lambda word: ("comic",), Random(0))
-    assert joined(result) == "a comic funny film "
+    assert join(result) == "a comic funny film "
     assert done == ["insertion: comic before funny"]
 
 
-def test_a_word_that_was_changed_is_left_alone_from_then_on():
+def test_a_changed_word_is_not_changed_again():
     some = sentence("a/DT", "really/RB", "big/JJ", "funny/JJ", "film/NN")
-    for operation in (partial(replace_words, choices=upper), partial(insert_words, choices=upper), swap_words):
-        changed, _ = operation(some, rate=1, chance=Random(1))
-        settled = {word.text for word in changed} - {word.text for word in some}
-        assert settled <= {word.text for word in delete_words(changed, 1, Random(0))[0]}
+    for operation in (partial(replace_words, synonyms=upper), partial(insert_words, synonyms=upper), swap_words):
+        changed, _ = operation(some, rate=1, rng=Random(1))
+        fixed = {word.text for word in changed} - {word.text for word in some}
+        assert fixed <= {word.text for word in delete_words(changed, 1, Random(0))[0]}
     replaced, _ = replace_words(some, 1, upper, Random(0))
     assert insert_words(replaced, 1, upper, Random(0)) == (replaced, [])
 
 
-def test_neighbours_change_places():
+def test_neighbors_are_swapped():
     some = sentence("a/DT", "big/JJ", "bold/JJ", "and/CC", "loud/JJ", "film/NN")
     result, done = swap_words(some, 1, Random(0))
-    assert joined(result) == "a bold big and film loud "
+    assert join(result) == "a bold big and film loud "
     assert done == ["swap: big / bold", "swap: loud / film"]
 
 
-def test_nothing_near_a_negation_is_moved_deleted_or_added_to():
+def test_words_near_a_negation_are_not_moved_or_deleted():
     some = sentence("it/PRP", "is/VBZ", "not/RB", "really/RB", "very/RB", "funny/JJ", "anyway/RB", "here/RB")
-    assert joined(delete_words(some, 1, Random(0))[0]) == "it is not really very funny "
-    assert joined(swap_words(some, 1, Random(0))[0]) == "it is not really very funny here anyway "
+    assert join(delete_words(some, 1, Random(0))[0]) == "it is not really very funny "
+    assert join(swap_words(some, 1, Random(0))[0]) == "it is not really very funny here anyway "
     assert (
-        joined(insert_words(some, 1, lambda word: ("so",), Random(0))[0])
+        join(insert_words(some, 1, lambda word: ("so",), Random(0))[0])
         == "it is not really very funny so anyway so here "
     )
 
 
-def test_a_deleted_last_word_takes_its_space_along():
+def test_deleting_the_last_word_deletes_the_space_before_it():
     some = [Word("good", " ", "JJ"), Word("enough", "", "RB", False, True), Word(".", "", ".")]
-    assert joined(delete_words(some, 1, Random(0))[0]) == "good."
+    assert join(delete_words(some, 1, Random(0))[0]) == "good."
 
 
-def test_articles_suit_what_follows_them():
+def test_articles_are_corrected():
     before = sentence("A/DT", "film/NN", "and/CC", "an/DT", "hour/NN")
     after = sentence("A/DT", "epic/NN", "and/CC", "an/DT", "minute/NN")
-    assert joined(agree_articles(after, before)) == "An epic and a minute "
+    assert join(correct_articles(after, before)) == "An epic and a minute "
 
 
-def test_an_article_that_was_wrong_before_is_none_of_our_business():
+def test_wrong_articles_of_the_original_are_kept():
     some = sentence("a/DT", "honest/JJ", "film/NN")
-    assert joined(agree_articles(some, some)) == "a honest film "
+    assert join(correct_articles(some, some)) == "a honest film "
 
 
 @pytest.mark.parametrize(
     "word", ["apple", "hour", "honest", "umbrella", "uninteresting", "urgent", "heir", "epic", "onion"]
 )
-def test_an_goes_before(word: str):
-    assert SPOKEN_VOWEL.match(word)
+def test_an_precedes(word: str):
+    assert VOWEL_SOUND.match(word)
 
 
 @pytest.mark.parametrize(
     "word", ["film", "house", "unique", "universal", "one", "once", "European", "user", "usual", "ewe"]
 )
-def test_a_goes_before(word: str):
-    assert not SPOKEN_VOWEL.match(word)
+def test_a_precedes(word: str):
+    assert not VOWEL_SOUND.match(word)

@@ -78,10 +78,10 @@ def report_file(run: Run) -> Path | None:
 
 def print_data(report: dict[str, Any]) -> None:
     """Print the rows of each split, by class, and the rows that each rule dropped."""
-    rows, balance = report["rows"], report["balance"]
+    rows, counts = report["rows"], report["class_counts"]
     table = Table("class", *(f"{split} rows" for split in rows), box=None, pad_edge=False)
     for label in report["labels"]:
-        table.add_row(escape(label), *(f"{balance.get(split, {}).get(label, 0):,}" for split in rows))
+        table.add_row(escape(label), *(f"{counts.get(split, {}).get(label, 0):,}" for split in rows))
     table.add_row("all", *(f"{count:,}" for count in rows.values()))
     console().print(table)
     dropped = Table("dropped rows", "rule", "step", box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""Report on data: toolchain.data.report, in the image of the data steps."""
+"""Component for toolchain.data.report."""
 
 from kfp import dsl
 

@@ -1,4 +1,4 @@
-"""Validate: toolchain.data.validate, in the base image."""
+"""Component for toolchain.data.validate."""
 
 from kfp import dsl
 
@@ -16,15 +16,15 @@ def validate(
     types: dict[str, str] = {},
     ranges: dict[str, list[float]] = {},
 ):
-    """Stop the run when the split data break a rule, naming the rule and the rows.
+    """Check the split data against rules, and stop the run if rules are broken.
 
     Args:
         dataset: A dataset with the splits train, validation and test.
-        checks: The rules that were checked, all of which hold.
-        metrics: rules, rows and smallest_share, that of the rarest class among the training rows.
-        minimum_rows: In each split.
-        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
-        gate_rows: Test rows (of detection: boxes) that the gate needs; with fewer, a warning is printed.
+        checks: The rules that were checked.
+        metrics: rules, rows and smallest_share, the share of the rarest class among the training rows.
+        minimum_rows: Minimum number of rows in each split.
+        minimum_share: Minimum share of each class among the training rows; -1: a tenth of an equal share; 0: none.
+        gate_rows: Test rows (boxes for detection) that the gate needs; fewer give a warning.
         types: Column to "text", "integer", "number" or "boolean".
         ranges: Column to [lowest, highest].
     """

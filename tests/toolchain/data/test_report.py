@@ -40,26 +40,26 @@ def content(folder: Path) -> dict[str, Any]:
     return open_measurement(folder / "report", "data-report").data
 
 
-def test_report_counts_rows_classes_and_dropped_rows(written: Path):
+def test_the_report_counts_rows_classes_and_dropped_rows(written: Path):
     found = content(written)
     assert found["rows"] == {"train": 60, "validation": 20, "test": 20}
-    assert found["balance"]["train"] == {"<b>bad</b>": 30, "good": 30}
+    assert found["class_counts"]["train"] == {"<b>bad</b>": 30, "good": 30}
     assert [(entry["rule"], entry["rows"]) for entry in found["dropped"]] == [("text is missing", 7)]
     assert all(rule["passed"] for rule in found["rules"])
 
 
-def test_report_shows_the_first_training_texts_of_each_class(written: Path):
+def test_the_report_has_the_first_training_texts_of_each_class(written: Path):
     assert content(written)["samples"]["good"] == [f"<i>review</i> {'x' * row}" for row in (1, 3)]
 
 
-def test_report_gives_the_lengths_of_texts(written: Path):
+def test_the_report_has_text_lengths(written: Path):
     lengths = content(written)["lengths"]
     assert lengths["median"] == 14 + 49.5  # 14 characters before 0 to 99 of "x"
     assert lengths["max"] == 14 + 99
     assert sum(lengths["counts"]) == 99  # the longest of a hundred is above the 99th percentile
 
 
-def test_page_escapes_what_the_data_hold(written: Path):
+def test_the_page_escapes_data(written: Path):
     page = (written / "page.html").read_text()
     assert (written / "report" / "report.html").read_text() == page
     assert "&lt;b&gt;bad&lt;/b&gt;" in page
@@ -68,16 +68,16 @@ def test_page_escapes_what_the_data_hold(written: Path):
     assert "<i>review" not in page
 
 
-def test_a_table_without_texts_and_classes_has_a_report(tmp_path: Path):
+def test_a_dataset_without_texts_and_classes(tmp_path: Path):
     schema = pa.schema({"row": pa.int64()})
     dataset = prepared(tmp_path, schema, ())
     validate.run(dataset, tmp_path / "checks", validate.Config())
     run(dataset, tmp_path / "checks", tmp_path / "report", tmp_path / "page.html", Config())
     assert "samples" not in content(tmp_path)
-    assert "Length of the texts" not in (tmp_path / "page.html").read_text()
+    assert "Text length" not in (tmp_path / "page.html").read_text()
 
 
-def test_refuses_checks_of_another_dataset(tmp_path: Path):
+def test_checks_of_another_dataset_are_rejected(tmp_path: Path):
     one, other = tmp_path / "one", tmp_path / "other"
     validate.run(prepared(one), tmp_path / "checks", validate.Config())
     dataset = prepared(other, labels=("worse", "better"))
@@ -86,6 +86,6 @@ def test_refuses_checks_of_another_dataset(tmp_path: Path):
     assert not (tmp_path / "report").exists()
 
 
-def test_refuses_a_negative_number_of_examples():
+def test_a_negative_number_of_examples_is_rejected():
     with pytest.raises(ConfigError, match="examples is -1"):
         Config(examples=-1)

@@ -132,7 +132,7 @@ def make_checks(target: Path, dataset: Path) -> None:
     with new_measurement(target, "checks", Work("data.validate", None, dataset=open_dataset(dataset))) as writer:
         writer.data = {
             "rules": [{"rule": "no text is in two splits", "passed": True, "detail": "1,200 texts were compared"}],
-            "balance": {"train": {"negative": 260, "positive": 240}, "test": {"negative": 300, "positive": 300}},
+            "class_counts": {"train": {"negative": 260, "positive": 240}, "test": {"negative": 300, "positive": 300}},
         }
 
 

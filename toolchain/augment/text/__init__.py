@@ -19,7 +19,7 @@ from toolchain.augment.text.selection import TextSet, select
 from toolchain.augment.text.settings import Config, Result
 from toolchain.augment.text.tally import Tally
 from toolchain.errors import DataError, ToolchainError
-from toolchain.processor import usable_cores
+from toolchain.hardware.cpu import usable_cores
 from toolchain.progress import Progress, say
 
 __all__ = ["Config", "Copy", "Result", "augment", "run"]

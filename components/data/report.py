@@ -14,15 +14,15 @@ def report(
     metrics: dsl.Output[dsl.Metrics],
     examples: int = 3,
 ):
-    """Write one page on a prepared dataset: rows, classes, dropped rows and checks.
+    """Write a report on a prepared dataset: rows, classes, dropped rows and checked rules.
 
     Args:
-        dataset: The splits.
-        checks: The checks of these splits.
-        report: The page and its numbers.
-        page: The same page, for the Kubeflow UI.
-        metrics: Rows kept, rows dropped and rules checked.
-        examples: Texts shown of each class.
+        dataset: A dataset with splits.
+        checks: The result of its validation.
+        report: report.html and report.json.
+        page: The HTML report, for the Kubeflow UI.
+        metrics: rows, dropped and rules.
+        examples: Texts per class.
     """
     from pathlib import Path
 

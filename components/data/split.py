@@ -1,4 +1,4 @@
-"""Split: toolchain.data.split, in the base image."""
+"""Component for toolchain.data.split."""
 
 from kfp import dsl
 
@@ -16,17 +16,17 @@ def split(
     group_column: str = "",
     rows: int = 0,
 ):
-    """Part a dataset into training, validation and test rows that share no text and no group.
+    """Split a dataset into training, validation and test rows that have no text, no image and no group in common.
 
     Args:
-        dataset: A cleaned dataset with one split, "all".
-        splits: The same rows in train, validation and test.
-        metrics: rows_train, rows_validation, rows_test and rows_left_out.
-        validation: Share of the rows that training is stopped and tuned by.
-        test: Share of the rows that are only measured on.
-        seed: Another seed gives another split.
-        group_column: Rows with the same value stay in one split; "" for none.
-        rows: Training rows at most; 0 for all.
+        dataset: A dataset with one split, "all", or with some of the splits.
+        splits: The rows in train, validation and test.
+        metrics: rows_train, rows_validation, rows_test and rows_unused.
+        validation: Share of the rows for early stopping and tuning.
+        test: Share of the rows for the final measurement only.
+        seed: Random seed.
+        group_column: Rows with equal values stay in one split; "": no groups.
+        rows: Maximum number of training rows; 0: all.
     """
     from pathlib import Path
 
@@ -40,4 +40,4 @@ def split(
     metrics.log_metric("rows_train", result.train)
     metrics.log_metric("rows_validation", result.validation)
     metrics.log_metric("rows_test", result.test)
-    metrics.log_metric("rows_left_out", result.left_out)
+    metrics.log_metric("rows_unused", result.unused)

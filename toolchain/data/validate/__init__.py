@@ -73,6 +73,6 @@ def _warn_about_few_test_rows(dataset: Dataset, class_counts: ClassCounts, confi
         rows, unit = dataset.rows(TEST), "rows"
     if rows < config.gate_rows:
         warn(
-            f"the test split has {rows:,} {unit}; the gate needs {config.gate_rows:,} to select a faster variant, so it "
-            "will select fp32. Add rows, or increase the share of the test split"
+            f"the test split has {rows:,} {unit}; the gate needs {config.gate_rows:,} to select a faster variant, so "
+            "fp32 will be selected. Add rows, or increase the share of the test split"
         )

@@ -28,7 +28,7 @@ class Config:
             raise ConfigError(f"minimum_rows={self.minimum_rows} is out of range; give 1 or more")
         if self.minimum_share != AUTOMATIC and not 0 <= self.minimum_share <= 0.5:
             raise ConfigError(
-                f"minimum_share={self.minimum_share} is out of range; give 0 to 0.5, or -1 for a tenth of an equal share"
+                f"minimum_share={self.minimum_share} is out of range; give 0 to 0.5, or -1 for the default"
             )
         for column, name in self.types.items():
             if name not in TYPES:

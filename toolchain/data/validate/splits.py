@@ -6,5 +6,5 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 
 def required_splits(dataset: Dataset) -> tuple[str, ...]:
-    """Return the splits that ``dataset`` must have: all three, or only test in a dataset for measuring a model again."""
+    """Return the splits that ``dataset`` must have: all three, or only test in a dataset for measuring a model."""
     return (TEST,) if set(dataset.splits) == {TEST} else SPLITS

@@ -69,7 +69,7 @@ def prepare(
         maximum_characters: Longer texts are dropped.
         query: Rows to keep, as pandas' query has it: "rating > 0.5 or rating < -0.5".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
-        other_labels: drop or refuse rows of raw labels that labels does not list.
+        other_labels: drop rows whose raw label is not in labels, or fail.
         duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
         duplicate_columns: Columns that are compared; [] for the text.
         similarity: Of "similar": the share of common three-word runs.

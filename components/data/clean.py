@@ -1,4 +1,4 @@
-"""Clean: toolchain.data.clean, in the base image."""
+"""Component for toolchain.data.clean."""
 
 from kfp import dsl
 
@@ -25,24 +25,24 @@ def clean(
     outlier_method: str = "zscore",
     outlier_limit: float = 3.0,
 ):
-    """Keep the rows that a model can learn from, mend their text, name their classes, and say what fell and why.
+    """Drop rows that a model cannot learn from, repair text, and name classes; count dropped rows by rule.
 
     Args:
         raw: An ingested dataset.
-        dataset: What is left of it, in one split, "all"; label holds positions of its class names.
+        dataset: The remaining rows in the source's splits, or in one, "all"; label is the index of the class name.
         metrics: rows_in, rows_out, rows_repaired and classes.
         required: Columns that need a value, besides text and label.
-        repair_text: Whether to undo HTML, wrong encoding, control characters and runs of spaces.
-        minimum_characters: Of a text.
-        maximum_characters: Of a text.
-        query: Rows that stay, as pandas writes it ("label > 0"); "" for all.
-        labels: Class name to list of raw labels, or to a query; {} makes each raw label a class.
-        other_labels: drop or refuse rows of raw labels that labels does not list.
-        duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
-        duplicate_columns: Columns that are compared; [] for the text.
-        similarity: Of "similar": the share of common three-word runs.
-        drop_conflicts: Whether rows that say the same under different labels all fall.
-        outlier_columns: Numeric columns whose outliers fall.
+        repair_text: Repair HTML, wrong encodings, control characters and runs of spaces.
+        minimum_characters: Minimum length of a text.
+        maximum_characters: Maximum length of a text.
+        query: Rows to keep, as a pandas query ("label > 0"); "": all.
+        labels: Class name to list of raw labels, or to a query; {}: each raw label is a class.
+        other_labels: drop rows whose raw label is not in labels, or fail.
+        duplicates: off, exact, normalized (ignoring case, commas, full stops, quotation marks and spaces) or similar.
+        duplicate_columns: Columns to compare; []: the text.
+        similarity: For "similar": share of common three-word shingles.
+        drop_conflicts: Drop all duplicates with different labels, instead of keeping the first.
+        outlier_columns: Numeric columns whose outliers are dropped.
         outlier_method: zscore or iqr.
         outlier_limit: Standard deviations, or interquartile ranges beyond the quartiles.
     """

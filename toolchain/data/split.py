@@ -78,7 +78,7 @@ def run(dataset: Path, splits: Path, config: Config) -> Result:
     """Write ``dataset`` as three splits to ``splits``, each in the order of the source.
 
     The assignment of a row depends on the seed, its content and its group, not on the order of rows or batches. Rows
-    with equal text (see artifacts.sameness), equal images or a common group stay together. The memory use is about 60
+    with equal text (see toolchain.dedup), equal images or a common group stay together. The memory use is about 60
     bytes per row. A test or validation split of ``dataset`` is kept unchanged.
 
     Raises:

@@ -112,7 +112,7 @@ def make_dataset(target: Path, labels: tuple[str, ...]) -> None:
             {"row": 9, "before": HOSTILE, "after": "row"},
         ]
         writer.note(
-            {"classes": {"negative": 5006}, "repaired": {"rows": 2, "by": {"encoding": 2}, "examples": repairs}}
+            {"classes": {"negative": 5006}, "repaired": {"rows": 2, "by_type": {"encoding": 2}, "examples": repairs}}
         )
         writer.drop("label is missing", 533, ["row 4: neither good nor bad", f"row 9: {HOSTILE}"])
         writer.drop("text is a near-duplicate of an earlier one", 17, ["row 77: One of the best films of the year."])

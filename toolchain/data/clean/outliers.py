@@ -1,4 +1,4 @@
-"""Outliers: the bounds of what is usual in a numeric column, found in one pass with flat memory."""
+"""Find the outlier bounds of numeric columns in one pass, with constant memory."""
 
 from dataclasses import dataclass, field
 
@@ -8,17 +8,15 @@ import pyarrow as pa
 
 from toolchain.errors import DataError
 
-SAMPLE = (
-    100_000  # values that quartiles are taken from: of more, a uniform sample (a quartile's rank is off by < 0.5 %)
-)
-SEED = 0  # of that sample: the same table has the same bounds
+SAMPLE_SIZE = 100_000  # values for quartiles: a uniform sample of larger columns (the error of a rank is < 0.5 %)
+SEED = 0  # of the sample, so that bounds are reproducible
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass
-class Usual:
-    """What is usual in one column: exact mean and deviation, quartiles exact up to ``SAMPLE`` values."""
+class ColumnStatistics:
+    """Exact mean and standard deviation of a column, and quartiles, exact up to ``SAMPLE_SIZE`` values."""
 
     count: int = 0
     mean: float = 0.0
@@ -27,15 +25,15 @@ class Usual:
     _ranks: Values = field(default_factory=lambda: np.empty(0))
     _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(SEED))
 
-    def see(self, values: Values) -> None:
-        """Take ``values`` into account; missing ones (NaN) are passed over."""
+    def add(self, values: Values) -> None:
+        """Add ``values``; missing ones (NaN) are ignored."""
         values = values[np.isfinite(values)]
         if len(values):
             self._add_moments(values)
             self._add_sample(values)
 
     def bounds(self, method: str, limit: float) -> tuple[float, float]:
-        """Return the lowest and the highest usual value.
+        """Return the lowest and the highest value that is not an outlier.
 
         Args:
             method: "zscore": ``limit`` standard deviations from the mean; "iqr": ``limit`` interquartile ranges beyond
@@ -51,7 +49,7 @@ class Usual:
         return float(low - limit * (high - low)), float(high + limit * (high - low))
 
     def _add_moments(self, values: Values) -> None:
-        """Merge the moments of ``values`` (Chan, Golub & LeVeque, 1979): exact in one pass, and stable."""
+        """Merge the moments of ``values`` in a numerically stable way (Chan, Golub & LeVeque, 1979)."""
         count, mean = len(values), float(values.mean())
         distance = mean - self.mean
         total = self.count + count
@@ -60,23 +58,23 @@ class Usual:
         self.count = total
 
     def _add_sample(self, values: Values) -> None:
-        """Keep the values with the smallest random ranks: a uniform sample of all that were seen."""
+        """Keep the values with the smallest random ranks: a uniform sample of all values."""
         sample = np.concatenate([self._sample, values])
         ranks = np.concatenate([self._ranks, self._random.random(len(values))])
-        if len(sample) > SAMPLE:
-            chosen = np.argpartition(ranks, SAMPLE)[:SAMPLE]
+        if len(sample) > SAMPLE_SIZE:
+            chosen = np.argpartition(ranks, SAMPLE_SIZE)[:SAMPLE_SIZE]
             sample, ranks = sample[chosen], ranks[chosen]
         self._sample, self._ranks = sample, ranks
 
 
-def numbers(batch: pa.RecordBatch, column: str) -> Values:
+def numeric_values(batch: pa.RecordBatch, column: str) -> Values:
     """Return a numeric ``column`` of ``batch`` as float64, missing values as NaN.
 
     Raises:
-        DataError: the column holds no numbers.
+        DataError: the column is not numeric.
     """
     values = batch.column(column)
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        raise DataError(f"column {column!r} holds {values.type}, outlier_columns needs numbers")
+        raise DataError(f"column {column!r} holds {values.type}, outlier_columns needs numeric columns")
     found: Values = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return found

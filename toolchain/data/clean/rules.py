@@ -1,4 +1,4 @@
-"""Rules that look at one row at a time: missing values, repair of text, its length, the query, the class."""
+"""Apply the rules for single rows: missing values, text repair, text length, query and class."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,38 +8,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolchain.artifacts.dataset import LABEL, ROW, TEXT
-from toolchain.data.clean.conditions import class_names, classify, holds
+from toolchain.data.clean.conditions import class_names, classify, matching_rows
 from toolchain.data.clean.settings import Config, has_queries
 from toolchain.data.clean.tally import Tally
 from toolchain.errors import DataError
 from toolchain.text_repair import repair
 
-REPAIRS_SHOWN = 5  # repaired texts that a person is shown
+MAX_REPAIR_EXAMPLES = 5
 
 
 def clean(batches: Iterable[pa.RecordBatch], config: Config, tally: Tally) -> Iterator[pa.RecordBatch]:
-    """Yield ``batches`` after the rules that look at one row at a time: missing, repair, length, query, classes.
+    """Yield ``batches`` after the rules for single rows.
 
-    The label column, where there is one, comes out as class names (string). ``tally`` counts what falls.
+    The label column, if there is one, then has class names (string). ``tally`` counts the dropped rows.
     """
     for batch in batches:
-        for name in _needed(batch.schema.names, config):
+        for name in _required_columns(batch.schema.names, config):
             batch = tally.keep(f"{name} is missing", batch, _present(batch.column(name)))
         if TEXT in batch.schema.names:
             batch = _clean_text(batch, config, tally)
         if config.query:
-            batch = tally.keep(f"not {config.query}", batch, holds(batch, config.query))
+            batch = tally.keep(f"query is not true: {config.query}", batch, matching_rows(batch, config.query))
         yield _with_classes(batch, config, tally)
 
 
-def _needed(names: list[str], config: Config) -> list[str]:
-    """Return the columns that must have a value; a raw label is none of them where queries say the class."""
+def _required_columns(names: list[str], config: Config) -> list[str]:
+    """Return the columns that must have a value; the raw label is optional if queries define the classes."""
     standard = [name for name in (TEXT, LABEL) if name in names and not (name == LABEL and has_queries(config.labels))]
     return list(dict.fromkeys([*standard, *config.required]))
 
 
 def _present(values: pa.Array) -> npt.NDArray[np.bool_]:
-    """Return which ``values`` are there: neither null, nor NaN, nor blank."""
+    """Return which ``values`` are neither null, NaN nor blank."""
     present = pc.is_valid(values)
     if pa.types.is_floating(values.type):
         present = pc.and_(present, pc.invert(pc.fill_null(pc.is_nan(values), True)))
@@ -62,11 +62,11 @@ def _clean_text(batch: pa.RecordBatch, config: Config, tally: Tally) -> pa.Recor
 def _repair(batch: pa.RecordBatch, tally: Tally) -> pa.RecordBatch:
     texts, rows = batch.column(TEXT).to_pylist(), batch.column(ROW)
     repaired = [repair(text) for text in texts]
-    for index, (text, damage) in enumerate(repaired):
-        if damage:
+    for index, (text, damage_types) in enumerate(repaired):
+        if damage_types:
             tally.repaired_rows += 1
-            tally.repaired.update(damage)
-            if len(tally.repairs) < REPAIRS_SHOWN:
+            tally.repaired.update(damage_types)
+            if len(tally.repairs) < MAX_REPAIR_EXAMPLES:
                 tally.repairs.append({"row": rows[index].as_py(), "before": texts[index], "after": text})
     return _set_column(batch, TEXT, pa.array([text for text, _ in repaired], pa.string()))
 
@@ -74,25 +74,26 @@ def _repair(batch: pa.RecordBatch, tally: Tally) -> pa.RecordBatch:
 def _with_classes(batch: pa.RecordBatch, config: Config, tally: Tally) -> pa.RecordBatch:
     if config.labels:
         classes = classify(batch, config.labels)
-        if config.other_labels == "refuse" and not has_queries(config.labels):
-            _refuse_others(batch, classes)
+        if config.other_labels == "fail" and not has_queries(config.labels):
+            _check_labels(batch, classes)
         if LABEL in batch.schema.names and not has_queries(config.labels):
             others = class_names(batch.column(LABEL).filter(classes.is_null()), tally.spellings)
             tally.other_labels.update(others.to_pylist())
         batch = _set_column(batch, LABEL, classes)
-        return tally.keep("label is in no class", batch, classes.is_valid().to_numpy(zero_copy_only=False))
-    return (
-        _set_column(batch, LABEL, class_names(batch.column(LABEL), tally.spellings))
-        if LABEL in batch.schema.names
-        else batch
-    )
+        return tally.keep("label belongs to no class", batch, classes.is_valid().to_numpy(zero_copy_only=False))
+    if LABEL not in batch.schema.names:
+        return batch
+    return _set_column(batch, LABEL, class_names(batch.column(LABEL), tally.spellings))
 
 
-def _refuse_others(batch: pa.RecordBatch, classes: pa.Array) -> None:
+def _check_labels(batch: pa.RecordBatch, classes: pa.Array) -> None:
+    """Raise DataError if a label belongs to no class."""
     if classes.null_count:
         index = pc.index(classes.is_null(), True).as_py()
         label, row = (batch.column(name)[index].as_py() for name in (LABEL, ROW))
-        raise DataError(f"label {label!r} of row {row} is in no class; list it in labels, or set other_labels=drop")
+        raise DataError(
+            f"label {label!r} of row {row} belongs to no class; add it to a class in labels, or set other_labels=drop"
+        )
 
 
 def _set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from toolchain.artifacts.dataset import IMAGE, ROW, TEXT, Dataset
-from toolchain.dedup import KeyFiles, Keys, first_of_each, keys_of_pictures, keys_of_texts
 from toolchain.data.validate.rules import Rule
 from toolchain.data.validate.splits import required_splits
+from toolchain.dedup import KeyFiles, Keys, first_of_each, keys_of_pictures, keys_of_texts
 
 RULES = {
     TEXT: "no text is in two splits (ignoring case, commas, full stops, quotation marks and spaces)",

@@ -1,4 +1,4 @@
-"""Pictures: toolchain.data.images, in the image for pictures."""
+"""Component for toolchain.data.images."""
 
 from kfp import dsl
 
@@ -20,21 +20,21 @@ def images(
     split_folders: str = "auto",
     max_pixels: int = 100_000_000,
 ):
-    """Take pictures and their classes from wherever they are into a dataset, each one looked at.
+    """Read images and their classes from any source into a dataset, and check each image.
 
     Args:
-        dataset: The pictures as files, with their sizes and classes, in the source's splits or in one.
+        dataset: The images as files, with their sizes and classes, in the source's splits or in one.
         metrics: rows, classes and dropped.
         source: Folder of class folders, archive, IDX folder, CSV of pixels, Parquet, package:NAME/PATH or hf://.
-        digest: SHA-256 that the source must have; empty for any.
-        image_column: Of Parquet: where the pictures are.
-        label_column: Of Parquet: where the classes are.
-        labels: Names of classes that are numbers, of 0, 1, ... in this order.
-        unreadable: What happens to a file that is no picture, cut off or too large: drop or fail.
-        animated: What happens to an animation: drop or fail.
-        repeated: What happens to a picture whose very bytes came before: drop or fail.
+        digest: SHA-256 that the source must have; "": any.
+        image_column: Column of images in Parquet.
+        label_column: Column of classes in Parquet.
+        labels: Names of the numbered classes 0, 1, ... in this order.
+        unreadable: Action for a file that is not an image, truncated or too large: drop or fail.
+        animated: Action for an animation: drop or fail.
+        repeated: Action for a file with the same bytes as an earlier one: drop or fail.
         split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
-        max_pixels: Of one picture; a larger one is unreadable.
+        max_pixels: Maximum number of pixels of an image; a larger one is unreadable.
     """
     from pathlib import Path
 

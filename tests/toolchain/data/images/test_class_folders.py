@@ -1,4 +1,4 @@
-"""Class folders as people have them; each input says in its README where it is from and what is right."""
+"""Class folders from practice; the README of each case gives its origin and the expected result."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from toolchain.artifacts.dataset import open_dataset
 from toolchain.data.images import Config, run
 from toolchain.errors import DataError
 
-CASES = Path(__file__).parents[2] / "cases" / "vision"
+CASES = Path(__file__).parents[3] / "cases" / "vision"
 TWO = {"all": {"cat": 3, "dog": 3}}
-# By case: the pictures of each class in each split, and the files that were skipped by reason.
-RIGHT = {
+# By case: the number of images by split and class, and the number of skipped files by reason.
+EXPECTED = {
     "cls_apple_double": (TWO, {"hidden file or folder": 1}),
     "cls_ipynb_checkpoints": (TWO, {"hidden file or folder": 1}),
     "cls_mpo": ({"all": {"cat": 4, "dog": 3}}, {}),
@@ -27,9 +27,9 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_class_folders_are_read_as_their_makers_mean_them(name: str, tmp_path: Path):
-    expected, skipped = RIGHT[name]
+@pytest.mark.parametrize("name", EXPECTED)
+def test_class_folders_are_read_as_expected(name: str, tmp_path: Path):
+    expected, skipped = EXPECTED[name]
     run(tmp_path / "dataset", Config(source=str(CASES / name / "input")))
     dataset = open_dataset(tmp_path / "dataset")
     found = {split: dict.fromkeys(dataset.labels, 0) for split in dataset.splits}
@@ -54,57 +54,57 @@ def test_linked_classes_and_folders_are_followed(tmp_path: Path):
     }
 
 
-def test_splits_without_one_for_training_are_asked_about(tmp_path: Path):
+def test_split_folders_without_training_are_an_error(tmp_path: Path):
     source = str(CASES / "cls_valid_only_splits" / "input")
-    with pytest.raises(DataError, match=r"'test', 'val', named as splits, but none for training.*split_folders=no"):
+    with pytest.raises(DataError, match=r"'test', 'val', named as splits, but no folder train.*split_folders=no"):
         run(tmp_path / "dataset", Config(source=source))
     run(tmp_path / "dataset", Config(source=source, split_folders="no"))
     assert open_dataset(tmp_path / "dataset").labels == ("test", "val")
 
 
-def picture_folders(root: Path, *names: str) -> Path:
+def image_folders(root: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         (root / name).mkdir(parents=True)
         picture = CASES / "cls_apple_double" / "input" / ("cat" if number % 2 else "dog")
         file = sorted(path for path in picture.iterdir() if not path.name.startswith("."))[number // 2 % 3]
-        (root / name / file.name).write_bytes(file.read_bytes() + bytes(number))  # none repeats another
+        (root / name / file.name).write_bytes(file.read_bytes() + bytes(number))  # no duplicates
     return root
 
 
-def test_folders_of_splits_beside_others_are_asked_about(tmp_path: Path):
+def test_split_folders_beside_other_folders_are_an_error(tmp_path: Path):
     names = ("train/cat", "train/dog", "test/cat", "test/dog", "extra/cat")
-    source = str(picture_folders(tmp_path / "set", *names))
+    source = str(image_folders(tmp_path / "set", *names))
     with pytest.raises(DataError, match=r"\('test', 'train'\) and others with images, such as 'extra'.*=yes.*=no"):
         run(tmp_path / "dataset", Config(source=source))
     run(tmp_path / "dataset", Config(source=source, split_folders="yes"))
     assert set(open_dataset(tmp_path / "dataset").splits) == {"train", "test"}
 
 
-def test_two_folders_for_one_split_are_refused_by_name(tmp_path: Path):
-    source = picture_folders(tmp_path / "set", "train/cat", "training/cat")
+def test_two_folders_for_one_split_are_an_error(tmp_path: Path):
+    source = image_folders(tmp_path / "set", "train/cat", "training/cat")
     with pytest.raises(DataError, match=r"two folders for the train split, 'train' and 'training'"):
         run(tmp_path / "dataset", Config(source=str(source)))
 
 
 def test_images_beside_the_class_folders_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    source = picture_folders(tmp_path / "set", "cat", "dog")
+    source = image_folders(tmp_path / "set", "cat", "dog")
     (source / "cover.JPG").write_bytes((next((source / "cat").iterdir())).read_bytes())
     run(tmp_path / "dataset", Config(source=str(source)))
     assert "warning: 1 skipped: image outside a class folder, such as cover.JPG" in capsys.readouterr().out
 
 
-def test_twelve_bits_in_sixteen_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_12_bit_images_get_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run(tmp_path / "dataset", Config(source=str(CASES / "cls_12bit" / "input")))
-    assert "images of 16 bits have no value above 4,095" in capsys.readouterr().out
+    assert "16-bit images have no value above 4,095" in capsys.readouterr().out
 
 
-def test_values_that_no_image_format_of_ours_has_are_named(tmp_path: Path):
+def test_unsupported_pixel_values_are_an_error(tmp_path: Path):
     with pytest.raises(DataError, match=r"ct.tif has pixels from -1019 to \d+; whole numbers of 8 or 16 bits") as error:
         run(tmp_path / "dataset", Config(source=str(CASES / "cls_int16_tiff" / "input")))
     assert "damaged" not in str(error.value)
 
 
-def test_a_folder_of_parquet_parts_is_read_by_the_splits_in_their_names(tmp_path: Path):
+def test_parquet_files_keep_the_splits_in_their_names(tmp_path: Path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -118,7 +118,7 @@ def test_a_folder_of_parquet_parts_is_read_by_the_splits_in_their_names(tmp_path
     assert {split: dataset.rows(split) for split in dataset.splits} == {"test": 1, "train": 2}
 
 
-def drawn(root: Path, *folders: str) -> Path:
+def draw_images(root: Path, *folders: str) -> Path:
     for number, folder in enumerate(folders):
         (root / folder).mkdir(parents=True)
         Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(root / folder / "a.png")
@@ -126,20 +126,20 @@ def drawn(root: Path, *folders: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["seg_{0}/seg_{0}", "seg_{0}", "{0} flowers", "{0}/{0}"])
-def test_folders_that_differ_in_the_word_for_a_split_are_splits(tmp_path: Path, name: str):
+def test_folders_that_only_differ_in_a_split_name_are_splits(tmp_path: Path, name: str):
     folders = [f"{name.format(split)}/{label}" for split in ("train", "test") for label in ("cat", "dog")]
-    run(tmp_path / "dataset", Config(source=str(drawn(tmp_path / "set", *folders))))
+    run(tmp_path / "dataset", Config(source=str(draw_images(tmp_path / "set", *folders))))
     dataset = open_dataset(tmp_path / "dataset")
     assert (dataset.labels, dataset.rows("train"), dataset.rows("test")) == (("cat", "dog"), 2, 2)
 
 
-def test_classes_whose_names_hold_a_split_beside_other_words_stay_classes(tmp_path: Path):
-    run(tmp_path / "dataset", Config(source=str(drawn(tmp_path / "set", "train station", "test strip", "tower"))))
+def test_class_names_may_contain_a_split_name(tmp_path: Path):
+    run(tmp_path / "dataset", Config(source=str(draw_images(tmp_path / "set", "train station", "test strip", "tower"))))
     assert open_dataset(tmp_path / "dataset").labels == ("test strip", "tower", "train station")
 
 
-def test_splits_inside_class_folders_are_asked_about(tmp_path: Path):
-    source = str(drawn(tmp_path / "set", "cat/train", "cat/test", "dog/train", "dog/test"))
+def test_split_folders_inside_class_folders_are_an_error(tmp_path: Path):
+    source = str(draw_images(tmp_path / "set", "cat/train", "cat/test", "dog/train", "dog/test"))
     with pytest.raises(DataError, match=r"'test', 'train'\) inside the class folder 'cat'.*split_folders=no"):
         run(tmp_path / "dataset", Config(source=source))
     run(tmp_path / "dataset", Config(source=source, split_folders="no"))

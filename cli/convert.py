@@ -1,4 +1,4 @@
-"""Convert annotations of pictures from one format to another, and tell what the target cannot hold."""
+"""Convert annotations of images from one format to another, and tell what the target cannot hold."""
 
 import argparse
 
@@ -35,17 +35,17 @@ def convert(given: argparse.Namespace) -> None:
         raise ConfigError(str(error)) from error
     _tell(done)
     print(f"written: {given.target}")
-    print(f"losses:  {annotations.losses_file(given.target)}")
+    print(f"losses:  {annotations.report_path(given.target)}")
 
 
 def _tell(done: Conversion) -> None:
     task = f" ({done.task})" if done.task else ""
-    counts = f"{done.pictures:,} pictures, {done.objects:,} objects"
+    counts = f"{done.images:,} images, {done.objects:,} objects"
     print(f"{done.source_format} to {done.target_format}{task}: {counts}")
     if done.findings:
         console().print(_table("looked wrong, or was left out", done.findings))
-    if done.losses:
-        console().print(_table(f"{done.target_format} cannot hold", done.losses))
+    if done.unsupported:
+        console().print(_table(f"{done.target_format} cannot hold", done.unsupported))
     else:
         print(f"{done.target_format} holds all that the source says of what was converted")
 

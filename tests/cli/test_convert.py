@@ -16,13 +16,13 @@ HEAVY = {"datumaro", "PIL", "numpy", "pyarrow", "defusedxml"}
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Two pictures of COCO, one of them with an outline and an attribute."""
+    """Two images of COCO, one of them with a polygon and an attribute."""
     folder = tmp_path / "coco"
     folder.mkdir()
     images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in (1, 2)]
     for image in images:
         Image.new("RGB", (40, 30)).save(folder / str(image["file_name"]))
-    outline = {
+    polygon = {
         "id": 1,
         "image_id": 1,
         "category_id": 1,
@@ -30,7 +30,7 @@ def coco(tmp_path: Path) -> Path:
         "segmentation": [[0, 0, 9, 0, 9, 9]],
         "attributes": {"[colour]": "red"},
     }
-    value = {"images": images, "annotations": [outline], "categories": [{"id": 1, "name": "dog"}]}
+    value = {"images": images, "annotations": [polygon], "categories": [{"id": 1, "name": "dog"}]}
     (folder / "a.json").write_text(json.dumps(value))
     return folder
 
@@ -39,10 +39,10 @@ def test_it_converts_and_tells_what_was_lost(coco: Path, tmp_path: Path, capsys:
     target = tmp_path / "voc"
     assert main(["convert", str(coco), str(target), "--to", "voc"]) == 0
     told = capsys.readouterr().out
-    assert "coco to voc: 2 pictures, 1 objects" in told
+    assert "coco to voc: 2 images, 1 objects" in told
     assert "voc cannot hold" in told
-    assert "outline (its box stays)" in told
-    assert f"losses:  {target}.losses.json" in told
+    assert "polygon (its box is kept)" in told
+    assert f"losses:  {target}.conversion.json" in told
     assert (target / "Annotations" / "1.xml").is_file()
     assert (target / "JPEGImages" / "2.png").is_file()
 
@@ -80,8 +80,8 @@ def test_a_invalid_shape_does_not_end_the_conversion_unless_it_is_to(
     coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str, status: int, objects: int
 ):
     value = json.loads((coco / "a.json").read_text())
-    broken = {"id": 2, "image_id": 2, "category_id": 1, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 6]]}
-    (coco / "a.json").write_text(json.dumps({**value, "annotations": [*value["annotations"], broken]}))
+    error = {"id": 2, "image_id": 2, "category_id": 1, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 6]]}
+    (coco / "a.json").write_text(json.dumps({**value, "annotations": [*value["annotations"], error]}))
     target = tmp_path / "out"
     assert main(["convert", str(coco), str(target), "--to", "coco", "--invalid-shape", action]) == status
     printed = capsys.readouterr()
@@ -89,7 +89,7 @@ def test_a_invalid_shape_does_not_end_the_conversion_unless_it_is_to(
         assert "invalid_shape=fix|drop" in printed.err
         assert not target.exists()
     else:
-        assert f"2 pictures, {objects} objects" in printed.out
+        assert f"2 images, {objects} objects" in printed.out
         assert "annotation 2" in printed.out
 
 

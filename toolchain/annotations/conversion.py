@@ -1,47 +1,35 @@
-"""Conversion: annotations from one format to another with their pictures, whole or not at all, and what was lost."""
+"""Convert annotations to another format, with their images, whole or not at all, and report what is lost."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from toolchain import image_decoding
-from toolchain.annotations import (
-    Collection,
-    Conversion,
-    Finding,
-    Picture,
-    coco_writing,
-    createml,
-    cvat_writing,
-    losses_file,
-    voc_writing,
-    write,
-    yolo,
-)
-from toolchain.annotations.checks import DROP, FIX, KEEP, Checker
-from toolchain.annotations.files import stem_of
-from toolchain.annotations.geometry import turned
-from toolchain.annotations.losses import Losses
-from toolchain.annotations.model import in_words
+from toolchain.annotations import createml, report_path, write
+from toolchain.annotations.checks import DROP, FIX, KEEP
+from toolchain.annotations.checks.checker import Checker, oriented
+from toolchain.annotations.coco import writer as coco
+from toolchain.annotations.cvat import writer as cvat
+from toolchain.annotations.files import without_image_suffix
+from toolchain.annotations.types import AnnotatedImage, Collection, Conversion, Finding, summarize
+from toolchain.annotations.unsupported import UnsupportedFeatures
+from toolchain.annotations.voc import writer as voc
+from toolchain.annotations.yolo import writer as yolo
 from toolchain.artifacts.folder import link_or_copy, new_folder, write_json
 from toolchain.errors import DataError
 from toolchain.image_files import is_hidden
 
-PLACES = {
-    "coco": coco_writing.place,
-    "createml": createml.place,
-    "cvat": cvat_writing.place,
-    "voc": voc_writing.place,
-    "yolo": yolo.place,
+IMAGE_PATHS: dict[str, Callable[[AnnotatedImage], str]] = {
+    "coco": coco.image_path,
+    "createml": createml.image_path,
+    "cvat": cvat.image_path,
+    "voc": voc.image_path,
+    "yolo": yolo.image_path,
 }
-ONE_FILE_EACH = ("voc", "yolo")  # formats with an annotation file for each picture, named as it
-THINGS = (
-    "swapped_corners",
-    "out_of_bounds",
-    "zero_area",
-    "duplicate_object",
-)  # checks of things that a conversion tells of, and keeps
-LOSSES_FORMAT = "toolchain.losses"
+FILE_PER_IMAGE_FORMATS = ("voc", "yolo")  # with an annotation file of the image's name
+# Checks of annotations that a conversion reports without changing the annotations.
+KEPT_CHECKS = ("swapped_corners", "out_of_bounds", "zero_area", "duplicate_object")
+REPORT_FORMAT = "toolchain.conversion"
 
 
 def convert_collection(
@@ -52,134 +40,133 @@ def convert_collection(
     fix: bool = False,
     invalid_shape: str = FIX,
 ) -> Conversion:
-    """Write ``collection`` to ``target`` in ``format_``, and to TARGET.losses.json what that cannot hold.
+    """Write ``collection`` to ``target`` in ``format_``, and a report to TARGET.conversion.json.
 
-    Pictures are linked where the disk allows, and copied otherwise. Things that look wrong are told of and kept as they
-    are, or mended with ``fix``; objects whose class has no name, and pictures whose size nothing tells where the target
-    needs it, are left out and told of.
+    Images are linked where the disk allows, else copied. Annotations that look wrong are reported and kept, or fixed
+    with ``fix``. Objects whose class has no name, and images of unknown size where the target needs it, are reported
+    and left out.
 
     Raises:
-        ArtifactError: there is something at ``target``.
-        DataError: the source is damaged, has no picture, or has a broken outline and ``invalid_shape`` is "fail".
+        ArtifactError: ``target`` exists.
+        DataError: the source is damaged, has no image, or has an invalid shape and ``invalid_shape`` is "fail".
         StorageFullError: the disk is full.
     """
-    found = (task or yolo.task_of(collection.pictures())) if format_ == "yolo" else ""
-    losses = Losses(format_, found)
-    losses.see_source(collection)
+    task = (task or yolo.detect_task(collection.images())) if format_ == "yolo" else ""
+    unsupported = UnsupportedFeatures(format_, task)
+    unsupported.add_source(collection)
     with new_folder(target) as folder:
-        work = _Work(folder, format_, losses, _checker(collection, fix, invalid_shape))
-        write(folder, collection, work.passed(collection), format_, found)
-        if not work.written:
-            findings = (*collection.findings, *work.told(), *work.checker.findings())
-            raise DataError(f"the source has no picture that can be converted{in_words(findings)}")
-        work.checker.finish()
+        writing = _Writing(folder, format_, unsupported, _checker(collection, fix, invalid_shape))
+        write(folder, collection, writing.images(collection), format_, task)
+        findings = (*collection.findings, *writing.findings(), *writing.checker.findings())
+        if not writing.written:
+            raise DataError(f"the source has no image that can be converted{summarize(findings)}")
+        writing.checker.finish()
     result = Conversion(
         source_format=collection.format,
         target_format=format_,
-        task=found,
-        pictures=work.written,
-        objects=work.objects,
-        losses=losses.findings(),
-        findings=(*collection.findings, *work.told(), *work.checker.findings()),
+        task=task,
+        images=writing.written,
+        objects=writing.objects,
+        unsupported=unsupported.findings(),
+        findings=findings,
     )
-    write_json(losses_file(target), {"format": LOSSES_FORMAT, "version": 1, **asdict(result)})
+    write_json(report_path(target), {"format": REPORT_FORMAT, "version": 1, **asdict(result)})
     return result
 
 
 def _checker(collection: Collection, fix: bool, invalid_shape: str) -> Checker:
-    kept = {} if fix else dict.fromkeys(THINGS, KEEP)
+    kept = {} if fix else dict.fromkeys(KEPT_CHECKS, KEEP)
     actions = {**kept, "unknown_label": DROP, "invalid_shape": invalid_shape}
-    return Checker(actions, collection.labels, decoded=False)
+    return Checker(actions, collection.labels, decode=False)
 
 
 @dataclass
-class _Work:
-    """A conversion under way."""
+class _Writing:
+    """A conversion in progress."""
 
     folder: Path
     format: str
-    losses: Losses
+    unsupported: UnsupportedFeatures
     checker: Checker
-    written: int = 0  # pictures
+    written: int = 0  # images
     objects: int = 0
-    notes: dict[str, list[str]] = field(default_factory=dict)  # examples of all cases, by rule
-    taken: set[str] = field(default_factory=set)
+    cases: dict[str, list[str]] = field(default_factory=dict)  # of problems, by rule
+    paths: set[str] = field(default_factory=set)  # of images, or of their annotation files
 
-    def passed(self, collection: Collection) -> Iterator[Picture]:
-        """Yield the pictures that are written, with their files put in place."""
-        for picture in collection.pictures():
-            sized = self._sized(picture)
+    def images(self, collection: Collection) -> Iterator[AnnotatedImage]:
+        """Yield the images to write, and link or copy their files."""
+        for image in collection.images():
+            sized = self._with_size(image)
             if sized is None:
                 continue
-            named = self.checker.check_things(self._named(sized))
-            self.losses.see(named)
+            checked = self.checker.check_annotations(self._with_unique_name(sized))
+            self.unsupported.add(checked)
             self.written += 1
-            self.objects += len(named.things)
-            yield named  # its name is checked before anything is written
-            self._put(named)
+            self.objects += len(checked.annotations)
+            yield checked  # the writer checks its name before the file is written
+            self._write_image(checked)
 
-    def told(self) -> Iterator[Finding]:
-        for rule, cases in self.notes.items():
-            yield Finding(rule=rule, count=len(cases), examples=tuple(cases[:5]))
+    def findings(self) -> Iterator[Finding]:
+        return (Finding.of(rule, cases) for rule, cases in self.cases.items())
 
-    def _note(self, rule: str, example: str) -> None:
-        self.notes.setdefault(rule, []).append(example)
+    def _report(self, rule: str, case: str) -> None:
+        self.cases.setdefault(rule, []).append(case)
 
-    def _sized(self, picture: Picture) -> Picture | None:
-        """Return ``picture`` with a size, its things turned where YOLO's readers turn the picture."""
-        facts = self._facts(picture)
-        said = (picture.width, picture.height)
+    def _with_size(self, image: AnnotatedImage) -> AnnotatedImage | None:
+        """Return ``image`` with a size, and with its boxes rotated where YOLO's readers rotate the image."""
+        facts = self._facts(image)
+        annotated = (image.width, image.height)
         if facts is None:
-            if not all(said):
-                self._note("picture whose size nothing tells (left out)", picture.name)
+            if not all(annotated):
+                self._report("image of unknown size (left out)", image.name)
                 return None
-            return picture
+            return image
         stored = (facts.width, facts.height)
         upright = stored[::-1] if facts.orientation in image_decoding.TURNED else stored
-        if not all(said):
-            return replace(picture, width=upright[0], height=upright[1])
-        if said not in (stored, upright):
-            self._note("size in the annotations is not the picture's", f"{picture.name}: {said} said, {stored} real")
-        elif said == stored != upright and self.format == "yolo":
-            self._note("boxes turned as EXIF asks", picture.name)
-            things = tuple(turned(thing, facts.orientation, *stored) for thing in picture.things)
-            return replace(picture, width=upright[0], height=upright[1], things=things)
-        return picture
+        if not all(annotated):
+            return replace(image, width=upright[0], height=upright[1])
+        if annotated not in (stored, upright):
+            case = f"{image.name}: annotated as {annotated}, but it is {stored}"
+            self._report("size in the annotations differs from the image's", case)
+        elif annotated == stored != upright and self.format == "yolo":
+            self._report("boxes rotated with the image's EXIF orientation", image.name)
+            return replace(oriented(image, facts.orientation, stored), width=upright[0], height=upright[1])
+        return image
 
-    def _facts(self, picture: Picture) -> image_decoding.Facts | None:
-        data = picture.embedded or (picture.file.read_bytes() if picture.file else None)
+    def _facts(self, image: AnnotatedImage) -> image_decoding.Facts | None:
+        data = image.embedded or (image.file.read_bytes() if image.file else None)
         if data is None:
-            self._note("picture is missing (its annotations are converted)", picture.name)
+            self._report("image is missing (its annotations are converted)", image.name)
             return None
         try:
-            return image_decoding.inspect(data, picture.name, max_pixels=2**62)  # nothing is decoded here
+            return image_decoding.inspect(data, image.name, max_pixels=2**62)  # nothing is decoded here
         except DataError as error:
-            self._note("picture is not one, or is damaged", str(error))
+            self._report("file is not an image, or is damaged", str(error))
             return None
 
-    def _named(self, picture: Picture) -> Picture:
-        """Return ``picture``, renamed where the target has its place, or that of its annotations, already."""
-        visible = "/".join(f"_{part}" if is_hidden(part) else part for part in picture.name.split("/"))
+    def _with_unique_name(self, image: AnnotatedImage) -> AnnotatedImage:
+        """Return ``image``, renamed if its path in the target, or that of its annotation file, is taken or hidden."""
+        visible = "/".join(f"_{part}" if is_hidden(part) else part for part in image.name.split("/"))
         name, number = visible, 1
-        while (place := self._place(replace(picture, name=name))) in self.taken:
+        while (path := self._path_key(replace(image, name=name))) in self.paths:
             number += 1
-            path = PurePosixPath(visible)
-            name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        self.taken.add(place)
+            given = PurePosixPath(visible)
+            name = str(given.with_name(f"{given.stem}-{number}{given.suffix}"))
+        self.paths.add(path)
         if name != visible:
-            self._note("picture renamed, since another has its place", f"{picture.name} becomes {name}")
-        elif name != picture.name:
-            self._note("picture renamed, since readers skip hidden files", f"{picture.name} becomes {name}")
-        return replace(picture, name=name)
+            self._report("image renamed because its name is taken", f"{image.name} becomes {name}")
+        elif name != image.name:
+            self._report("image renamed because readers skip hidden files", f"{image.name} becomes {name}")
+        return replace(image, name=name)
 
-    def _place(self, picture: Picture) -> str:
-        place = PLACES[self.format](picture)
-        return stem_of(place) if self.format in ONE_FILE_EACH else place
+    def _path_key(self, image: AnnotatedImage) -> str:
+        path = IMAGE_PATHS[self.format](image)
+        return without_image_suffix(path) if self.format in FILE_PER_IMAGE_FORMATS else path
 
-    def _put(self, picture: Picture) -> None:
-        target = self.folder / PLACES[self.format](picture)
-        if picture.embedded is not None:
+    def _write_image(self, image: AnnotatedImage) -> None:
+        target = self.folder / IMAGE_PATHS[self.format](image)
+        if image.embedded is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(picture.embedded)
-        elif picture.file is not None:
-            link_or_copy(picture.file, target)
+            target.write_bytes(image.embedded)
+        elif image.file is not None:
+            link_or_copy(image.file, target)

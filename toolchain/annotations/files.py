@@ -1,4 +1,7 @@
-"""Files of annotations: hostile XML is refused, names never lead out of their folder, errors name the file."""
+"""Annotation files: parse XML (without entities), JSON, YAML and text, and find files by the names that they give.
+
+Names never lead out of their folder, and each error names the file.
+"""
 
 import codecs
 import io
@@ -18,45 +21,37 @@ if TYPE_CHECKING:
 
     from defusedxml.ElementTree import DefusedXMLParser
 
-PICTURE_ENDINGS = IMAGE_ENDINGS
-MOST_BYTES = 2 * 1024**3  # of one annotation file that is read whole; COCO's largest has 0.5 GB
-DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([\w.:-]+)["']""")
-FIRST_ELEMENT = re.compile(rb"<([A-Za-z_][\w.-]*)")
-HEAD_BYTES = 4096  # of an XML file: its first element stands in them
-OF_EXPAT = ("utf-8", "utf-16", "iso8859-1", "ascii")  # encodings that XML is read in as it is
+MAX_FILE_BYTES = 2 * 1024**3  # of one annotation file that is read whole; COCO's largest has 0.5 GB
+XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([\w.:-]+)["']""")
+XML_ELEMENT = re.compile(rb"<([A-Za-z_][\w.-]*)")
+XML_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+XML_HEAD_BYTES = 4096  # of an XML file: the declaration and the first element are in them
+EXPAT_ENCODINGS = ("utf-8", "utf-16", "iso8859-1", "ascii")  # that the XML parser decodes itself
 SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}  # what programs write
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
-KEYS = {  # that stand in a JSON file of each format
+JSON_KEYS = {  # that identify a JSON file of each format
     "labelme": (b'"shapes"', b'"imagePath"'),
     "coco": (b'"images"', b'"categories"'),
     "via": (b'"shape_attributes"', b'"filename"'),
-    "createml": (b'"annotations"', b'"image'),  # in a list, which no other is
+    "createml": (b'"annotations"', b'"image'),  # in a list, unlike all others
 }
 
 
 def parse_xml(path: Path) -> "Element":
-    """Return the root of the XML file ``path``, which can be in any encoding that Python knows.
+    """Return the root of the XML file ``path``, which can have any encoding that Python knows.
 
     Raises:
-        DataError: it is no XML, or has entities, which can read files or fill the memory.
+        DataError: it is not XML, or declares entities, which can read files or exhaust the memory.
     """
-    from xml.etree.ElementTree import ParseError
-
-    from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import parse
 
     _check_size(path)
-    try:
-        with _opened_xml(path) as (file, parser):
-            root = parse(file, parser).getroot()
-    except DefusedXmlException as error:
-        raise DataError(f"{path} is refused: its XML declares entities, which annotations never need") from error
-    except (ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{path} is not XML: {error}; export the annotations again") from error
+    with _xml_errors(path), _open_xml(path) as (file, parser):
+        root = parse(file, parser).getroot()
     if root is None:
         raise DataError(f"{path} is empty; export the annotations again")
-    if root.tag.startswith("{"):  # a namespace, which no format of annotations has
+    if root.tag.startswith("{"):  # a namespace, which no annotation format uses
         for element in root.iter():
             element.tag = element.tag.rpartition("}")[2]
     return root
@@ -64,40 +59,55 @@ def parse_xml(path: Path) -> "Element":
 
 def stream_xml(path: Path) -> Iterator[tuple[str, "Element"]]:
     """Yield ("start" or "end", element) of the XML file ``path`` while it is read; errors as ``parse_xml``."""
+    from defusedxml.ElementTree import iterparse
+
+    with _xml_errors(path), _open_xml(path) as (file, parser):
+        yield from iterparse(file, events=("start", "end"), parser=parser)
+
+
+def root_name(path: Path) -> str:
+    """Return the name of the first element of the XML file ``path``, even if the rest is damaged; "" for none."""
+    with path.open("rb") as file:
+        head = file.read(XML_HEAD_BYTES)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        head = head.decode("utf-16", "replace").encode()
+    found = XML_ELEMENT.search(XML_COMMENT.sub(b"", head))
+    return found[1].decode() if found else ""
+
+
+def xml_text(element: "Element") -> str:
+    """Return ``element`` as XML."""
+    from xml.etree.ElementTree import tostring
+
+    element.tail = None
+    return tostring(element, encoding="unicode").strip()
+
+
+@contextmanager
+def _xml_errors(path: Path) -> Iterator[None]:
+    """Raise the parser's errors as DataError."""
     from xml.etree.ElementTree import ParseError
 
     from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import iterparse
 
     try:
-        with _opened_xml(path) as (file, parser):
-            yield from iterparse(file, events=("start", "end"), parser=parser)
+        yield
     except DefusedXmlException as error:
-        raise DataError(f"{path} is refused: its XML declares entities, which annotations never need") from error
+        raise DataError(f"{path} declares XML entities, which are not supported; remove the declaration") from error
     except (ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is not XML: {error}; export the annotations again") from error
 
 
-def root_of(path: Path) -> str:
-    """Return the name of the first element of the XML file ``path``, even if the rest is damaged; "": it has none."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        head = head.decode("utf-16", "replace").encode()
-    found = FIRST_ELEMENT.search(re.sub(rb"<!--.*?-->", b"", head, flags=re.DOTALL))
-    return found[1].decode() if found else ""
-
-
 @contextmanager
-def _opened_xml(path: Path) -> Iterator[tuple[IO[bytes], "DefusedXMLParser"]]:
-    """Yield the file ``path`` and a parser for it, recoded where expat does not know the encoding that it declares."""
+def _open_xml(path: Path) -> Iterator[tuple[IO[bytes], "DefusedXMLParser"]]:
+    """Yield the file ``path`` and a parser for it; transcode it if the parser does not know its encoding."""
     from defusedxml.ElementTree import DefusedXMLParser
 
     with path.open("rb") as file:
-        declared = DECLARED.match(file.read(HEAD_BYTES))
+        declared = XML_ENCODING.match(file.read(XML_HEAD_BYTES))
         file.seek(0)
-        encoding = codecs.lookup(declared[1].decode()).name if declared else OF_EXPAT[0]
-        if encoding in OF_EXPAT:
+        encoding = codecs.lookup(declared[1].decode()).name if declared else EXPAT_ENCODINGS[0]
+        if encoding in EXPAT_ENCODINGS:
             yield file, DefusedXMLParser()
             return
         _check_size(path)
@@ -106,9 +116,12 @@ def _opened_xml(path: Path) -> Iterator[tuple[IO[bytes], "DefusedXMLParser"]]:
 
 
 def parse_json(path: Path) -> Any:
-    """Return the value of the JSON file ``path``; DataError when it is none.
+    """Return the value of the JSON file ``path``.
 
-    NaN and Infinity, which Python's json and pandas write though JSON has neither, are read as null.
+    NaN and Infinity, which Python's json and pandas write although JSON has neither, are read as null.
+
+    Raises:
+        DataError: it is not JSON.
     """
     _check_size(path)
     try:
@@ -117,19 +130,19 @@ def parse_json(path: Path) -> Any:
         raise DataError(f"{path} is not JSON: {error}; export the annotations again") from error
 
 
-def kind_of_json(path: Path) -> str | None:
-    """Return the format of the JSON file ``path`` by its keys: one of KEYS; it is not parsed, for it can be large."""
+def json_format(path: Path) -> str | None:
+    """Return the format of the JSON file ``path``, one of JSON_KEYS; the file is searched for keys, not parsed."""
     data = path.read_bytes()
-    found = next((kind for kind, keys in KEYS.items() if all(key in data for key in keys)), None)
+    found = next((name for name, keys in JSON_KEYS.items() if all(key in data for key in keys)), None)
     return None if found == "createml" and not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") else found
 
 
 def parse_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in the YAML file ``path``; DataError when it is none."""
+    """Return the mapping in the YAML file ``path``; DataError if it is not one."""
     import yaml
 
     try:
-        value = yaml.safe_load(text_of(path))
+        value = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date of month 13
         reason = str(error).replace("\n", " ")
         raise DataError(f"{path} is not YAML: {reason}") from error
@@ -138,52 +151,52 @@ def parse_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def text_of(path: Path) -> str:
-    """Return the text of ``path``: UTF-8, or UTF-16 with its mark; DataError when it is neither."""
+def read_text(path: Path) -> str:
+    """Return the text of ``path``: UTF-8, or UTF-16 with a byte order mark; DataError for other encodings."""
     data = path.read_bytes()
     try:
-        return data.decode(next((encoding for mark, encoding in MARKS if data.startswith(mark)), "utf-8"))
+        return data.decode(next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
 
 
-def lines_of(path: Path) -> list[str]:
-    """Return the lines of the text file ``path`` that hold something."""
-    return [line.strip() for line in text_of(path).splitlines() if line.strip()]
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of the text file ``path`` that are not blank."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
-def inside(folder: Path, name: str) -> Path | None:
-    """Return the file ``name`` in ``folder``, or None when there is none or it would lie outside.
+def find_file(folder: Path, name: str) -> Path | None:
+    """Return the file ``name`` in ``folder``, or None if there is none or it would lie outside.
 
-    A file whose name differs only in capitals, in Unicode's form or in its encoding is found where there is one alone.
+    A name that differs only in case, in Unicode normalization or in encoding matches if it is the only such file.
     """
-    relative = _inner(name)
+    relative = _relative_path(name)
     if relative is None:
         return None
     found = path if (path := folder / relative).is_file() else descendant(folder, relative)
     return found if found and found.is_file() else None
 
 
-def first_inside(folders: list[Path], name: str) -> Path | None:
-    """Return the file ``name`` in the first of ``folders`` that has it; one that has exactly that name comes first."""
-    relative = _inner(name)
+def find_in_folders(folders: list[Path], name: str) -> Path | None:
+    """Return the file ``name`` in the first of ``folders`` that has it; an exact match in any folder goes first."""
+    relative = _relative_path(name)
     exact = (folder / relative for folder in folders) if relative is not None else ()
     return next((path for path in exact if path.is_file()), None) or next(
-        (found for folder in folders if (found := inside(folder, name))), None
+        (found for folder in folders if (found := find_file(folder, name))), None
     )
 
 
-def _inner(name: str) -> str | None:
-    """Return ``name`` as a path below a folder, None where it leads out of that."""
+def _relative_path(name: str) -> str | None:
+    """Return ``name`` as a path below a folder, None if it leads out of the folder."""
     relative = os.path.normpath(name.replace("\\", "/"))
     return None if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir else relative
 
 
-def real_size(path: Path) -> tuple[int, int]:
-    """Return width and height of the picture ``path`` as it is seen, turned as its EXIF asks.
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return width and height of the image ``path`` after its EXIF rotation.
 
     Raises:
-        DataError: it is no picture.
+        DataError: it is not an image.
     """
     from toolchain.image_decoding import TURNED, inspect
 
@@ -191,8 +204,8 @@ def real_size(path: Path) -> tuple[int, int]:
     return (facts.height, facts.width) if facts.orientation in TURNED else (facts.width, facts.height)
 
 
-def number(text: object, where: str) -> float:
-    """Return the finite number that ``text`` says; ``where`` is for the error."""
+def parse_number(text: object, where: str) -> float:
+    """Return ``text`` as a finite number; ``where`` begins the error message."""
     try:
         value = float(str(text))
     except ValueError as error:
@@ -202,31 +215,30 @@ def number(text: object, where: str) -> float:
     return value
 
 
-def plain(value: float) -> str:
-    """Return ``value`` as text that reads back to the last bit, whole numbers without a point."""
+def number_text(value: float) -> str:
+    """Return ``value`` as text that reads back exactly, integers without a decimal point."""
     return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(float(value))
 
 
-def slim(value: float) -> float | int:
-    """Return ``value`` as an int where it is whole, so that JSON shows 5 and not 5.0."""
+def compact_number(value: float) -> float | int:
+    """Return ``value`` as an int if it is integral, so that JSON has 5 and not 5.0."""
     return int(value) if value == int(value) and abs(value) < 2**53 else float(value)
 
 
 def _check_size(path: Path) -> None:
-    if path.stat().st_size > MOST_BYTES:
-        raise DataError(f"{path} has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} that are read whole")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise DataError(f"{path} has {size:,} bytes, more than the limit of {MAX_FILE_BYTES:,} for one file")
 
 
-def tidy(name: str) -> str:
-    """Return ``name`` with "/" between folders; of one that leads elsewhere (absolute, "..") the last part."""
+def safe_name(name: str) -> str:
+    """Return ``name`` with "/" between folders; only its last part if it is absolute or has ".."."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    leads_elsewhere = (
-        name.startswith(("/", "\\")) or ".." in parts or (parts and parts[0].endswith(":")) or "://" in name
-    )
-    return parts[-1] if parts and leads_elsewhere else "/".join(parts)
+    leads_outside = name.startswith(("/", "\\")) or ".." in parts or (parts and parts[0].endswith(":")) or "://" in name
+    return parts[-1] if parts and leads_outside else "/".join(parts)
 
 
-def stem_of(name: str) -> str:
-    """Return ``name`` without the ending of a picture, if it has one: "a/b.1.jpg" becomes "a/b.1", which stays."""
-    ending = next((end for end in PICTURE_ENDINGS if name.lower().endswith(end)), "")
-    return name[: len(name) - len(ending)] if ending else name
+def without_image_suffix(name: str) -> str:
+    """Return ``name`` without the suffix of an image file, if it has one: "a/b.1.jpg" and "a/b.1" become "a/b.1"."""
+    suffix = next((suffix for suffix in IMAGE_ENDINGS if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)] if suffix else name

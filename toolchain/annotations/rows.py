@@ -1,4 +1,4 @@
-"""Annotated pictures as rows of a Dataset, and back."""
+"""Annotated images as rows of a Dataset, and back."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from toolchain.annotations.model import Collection, Picture, Thing
+from toolchain.annotations.types import AnnotatedImage, Annotation, Collection
 from toolchain.artifacts.dataset import IMAGE, OBJECTS, ROW, Dataset
 from toolchain.artifacts.image import HEIGHT, IMAGE_TYPE, METADATA, OBJECTS_TYPE, WIDTH
 from toolchain.errors import DataError
@@ -23,88 +23,88 @@ SCHEMA = pa.schema(
         (METADATA, pa.string()),
     ]
 )
-STEP = "data.annotations"  # whose note in a dataset says what the source said of itself
-ROWS = 64  # read at a time: 64 pictures of 10 MB are a lot already
+STEP = "data.annotations"  # its note in a dataset holds the metadata of the source
+BATCH_SIZE = 64  # rows read at a time: 64 images of 10 MB are a lot already
 
 
-def to_row(picture: Picture, source: str, data: bytes, number: int, labels: Mapping[str, int]) -> dict[str, Any]:
-    """Return row ``number`` for ``picture``, whose file has the bytes ``data``, as values for SCHEMA.
+def to_row(image: AnnotatedImage, source: str, data: bytes, number: int, labels: Mapping[str, int]) -> dict[str, Any]:
+    """Return row ``number`` for ``image`` as values for SCHEMA.
 
     Args:
-        picture: Its width and height are those of ``data``.
-        source: The source's name of the picture, the same for all tiles of one.
-        data: The file.
+        image: With the width and height of ``data``.
+        source: The source's name of the image, the same for all tiles of one image.
+        data: The image file.
         number: From 0.
-        labels: The position of each label's name.
+        labels: The index of each label.
     """
     return {
         ROW: number,
         SOURCE_IMAGE: source,
-        IMAGE: {"bytes": data, "path": picture.name},
-        WIDTH: picture.width,
-        HEIGHT: picture.height,
-        OBJECTS: [_object(thing, labels) for thing in picture.things],
-        METADATA: json.dumps(picture.about, ensure_ascii=False),
+        IMAGE: {"bytes": data, "path": image.name},
+        WIDTH: image.width,
+        HEIGHT: image.height,
+        OBJECTS: [_to_object(annotation, labels) for annotation in image.annotations],
+        METADATA: json.dumps(image.metadata, ensure_ascii=False),
     }
 
 
-def to_picture(row: Mapping[str, Any], split: str, labels: tuple[str, ...]) -> Picture:
-    """Return the picture in ``row`` of ``split``; its file is carried as ``embedded``."""
-    return Picture(
+def to_image(row: Mapping[str, Any], split: str, labels: tuple[str, ...]) -> AnnotatedImage:
+    """Return the image in ``row`` of ``split``, with its file as ``embedded``."""
+    return AnnotatedImage(
         name=row[IMAGE]["path"],
         file=None,
         width=row[WIDTH],
         height=row[HEIGHT],
         split=split,
-        things=tuple(_thing(value, labels) for value in row[OBJECTS]),
-        about=json.loads(row[METADATA]),
+        annotations=tuple(_to_annotation(value, labels) for value in row[OBJECTS]),
+        metadata=json.loads(row[METADATA]),
         embedded=row[IMAGE]["bytes"],
     )
 
 
 def read(dataset: Dataset) -> Collection:
-    """Return the annotated pictures of ``dataset``, of all its splits.
+    """Return the annotated images of all splits of ``dataset``.
 
     Raises:
-        DataError: it is no dataset of boxes.
+        DataError: it is not a dataset of boxes.
     """
     dataset.require(*SCHEMA.names)
 
-    def each() -> Iterator[Picture]:
+    def images() -> Iterator[AnnotatedImage]:
         for split in dataset.splits:
-            for batch in dataset.batches(split, SCHEMA.names, ROWS):
+            for batch in dataset.batches(split, SCHEMA.names, BATCH_SIZE):
                 for row in batch.to_pylist():
-                    yield to_picture(row, split, dataset.labels)
+                    yield to_image(row, split, dataset.labels)
 
     note = dataset.notes.get(STEP) or {}
-    about = note.get("source", {}).get("metadata", {}) if isinstance(note, dict) else {}
-    return Collection(format="dataset", labels=dataset.labels, pictures=each, about=about)
+    metadata = note.get("source", {}).get("metadata", {}) if isinstance(note, dict) else {}
+    return Collection(format="dataset", labels=dataset.labels, images=images, metadata=metadata)
 
 
-def _object(thing: Thing, labels: Mapping[str, int]) -> dict[str, Any]:
-    if thing.label not in labels:
-        raise DataError(f"label {thing.label!r} is not in the list of labels: {', '.join(labels)}")
+def _to_object(annotation: Annotation, labels: Mapping[str, int]) -> dict[str, Any]:
+    if annotation.label not in labels:
+        raise DataError(f"label {annotation.label!r} is not in the list of labels: {', '.join(labels)}")
     return {
-        "label": labels[thing.label],
-        "box": list(thing.box),
-        "rotation": thing.rotation,
-        "polygons": [list(outline) for outline in thing.polygons],
-        "mask": thing.mask,
-        "keypoints": list(thing.keypoints),
-        "crowd": thing.crowd,
-        "difficult": thing.difficult,
-        "truncated": thing.truncated,
-        "occluded": thing.occluded,
-        "attributes": json.dumps(thing.attributes, ensure_ascii=False),
+        "label": labels[annotation.label],
+        "box": list(annotation.box),
+        "rotation": annotation.rotation,
+        "polygons": [list(polygon) for polygon in annotation.polygons],
+        "mask": annotation.mask,
+        "keypoints": list(annotation.keypoints),
+        "crowd": annotation.crowd,
+        "difficult": annotation.difficult,
+        "truncated": annotation.truncated,
+        "occluded": annotation.occluded,
+        "attributes": json.dumps(annotation.attributes, ensure_ascii=False),
     }
 
 
-def _thing(value: Mapping[str, Any], labels: tuple[str, ...]) -> Thing:
-    return Thing(
+def _to_annotation(value: Mapping[str, Any], labels: tuple[str, ...]) -> Annotation:
+    return Annotation(
         label=labels[value["label"]],
         box=tuple(value["box"]),
         rotation=value["rotation"],
-        polygons=tuple(tuple(outline) for outline in value["polygons"]),
+        polygons=tuple(tuple(polygon) for polygon in value["polygons"]),
         mask=value["mask"],
         keypoints=tuple(value["keypoints"] or ()),
         crowd=value["crowd"],

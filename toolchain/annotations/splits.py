@@ -1,7 +1,7 @@
-"""Splits that a source gives by lists, by fields or by folders: one rule for all formats.
+"""Splits that a source gives by lists, by fields or by folders, with one rule for all formats.
 
-What a format itself says of an image counts first (CVAT's subset, COCO's file, data.yaml). Else the first of these:
-a field called split or subset, a list of images (ImageSets/Main/val.txt, test.txt), a folder (train, valid, ...).
+A split that the format itself gives goes first (CVAT's subset, COCO's file name, data.yaml). Else it is the first of: a
+field called split or subset, a list of images (ImageSets/Main/val.txt, test.txt), a folder (train, valid, ...).
 """
 
 import re
@@ -12,180 +12,189 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from toolchain.annotations.files import lines_of, stem_of
-from toolchain.annotations.model import LABELME, VOC, Collection, Finding, Picture, split_of, with_subset
+from toolchain.annotations.files import read_lines, without_image_suffix
+from toolchain.annotations.types import LABELME, VOC, AnnotatedImage, Collection, Finding, split_of, subset_metadata
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
 from toolchain.image_files import IMAGE_ENDINGS, files_in, files_under, name_key
 from toolchain.split_names import TEST, TRAIN, VALIDATION
-from toolchain.split_names import split_of as split_meant
+from toolchain.split_names import split_of as known_split
 
-FIELDS = ("split", "subset")
-LISTS_FOLDER, MAIN, BOTH = "imagesets", "main", "trainval"  # VOC's; trainval repeats two other lists
-FOLDERS_OF_LISTS = ("", "splits", "split", "lists")  # others that lists are in
-LIST_ENDINGS = (".txt", ".lst")
-UNSAID = "default"  # the word of CVAT and datumaro for no subset
-LAYOUT = ("images", "jpegimages", "annotations", "labels", "image", "imgs", "xmls", "json")  # folders that say nothing
-FIRST = (TEST, VALIDATION, TRAIN)  # of two splits of one image: it is not learned from if it is to be measured on
-SHOWN = 5
+SPLIT_FIELDS = ("split", "subset")
+IMAGE_SETS, MAIN, TRAINVAL = "imagesets", "main", "trainval"  # of VOC; trainval repeats two other lists
+LIST_FOLDERS = ("", "splits", "split", "lists")  # other folders that can hold lists
+LIST_SUFFIXES = (".txt", ".lst")
+DEFAULT_SUBSET = "default"  # CVAT's and datumaro's name for no subset
+LAYOUT_FOLDERS = ("images", "jpegimages", "annotations", "labels", "image", "imgs", "xmls", "json")
+SPLIT_PRIORITY = (
+    TEST,
+    VALIDATION,
+    TRAIN,
+)  # an image in two splits goes to the first, so that no test image is trained on
+LINES_CHECKED = 5  # of a text file, to tell lists of images from YOLO's annotations
 
 
-def with_splits(collection: Collection, source: Path, apart: Path | None) -> Collection:
-    """Return ``collection``, read from ``source`` and ``apart``, with splits that its format does not give itself."""
+def split_rank(subset: str | None) -> int:
+    """Return the rank of a subset's split in SPLIT_PRIORITY, the lowest first."""
+    split = split_of(subset)
+    return SPLIT_PRIORITY.index(split) if split in SPLIT_PRIORITY else len(SPLIT_PRIORITY)
+
+
+def with_splits(collection: Collection, source: Path, images_dir: Path | None) -> Collection:
+    """Return ``collection``, read from ``source`` and ``images_dir``, with splits that its format does not give."""
     lists = ImageLists.of(source) if source.is_dir() else ImageLists()
-    tops = tuple(top for top in (source if source.is_dir() else source.parent, apart) if top)
+    tops = tuple(top for top in (source if source.is_dir() else source.parent, images_dir) if top)
 
-    def pictures() -> Iterator[Picture]:
-        return map(partial(_placed, lists=lists, tops=tops), collection.pictures())
+    def images() -> Iterator[AnnotatedImage]:
+        return map(partial(_with_split, lists=lists, tops=tops), collection.images())
 
-    result = replace(collection, pictures=pictures)
-    return replace(result, findings=(*result.findings, *lists.findings(pictures()))) if lists.words else result
-
-
-def folder_split(folders: tuple[str, ...]) -> str | None:
-    """Return the word of the first of ``folders`` that is called as a split is."""
-    return next((folder for folder in folders if split_meant(folder)), None)
+    result = replace(collection, images=images)
+    return replace(result, findings=(*result.findings, *lists.findings(images()))) if lists.subsets else result
 
 
 @dataclass
 class ImageLists:
-    """Lists of images, one for each split."""
+    """Lists of images, one for each subset."""
 
-    words: dict[str, str] = field(default_factory=dict)  # the list's word, by name_key of the image's path, no ending
-    both: list[str] = field(default_factory=list)  # images in the lists of two splits
-    files: dict[str, Path] = field(default_factory=dict)  # the list, by its word
-    seen: set[str] = field(default_factory=set)
-    _bases: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    subsets: dict[str, str] = field(default_factory=dict)  # by name_key of the image's path without its suffix
+    files: dict[str, Path] = field(default_factory=dict)  # the list of each subset
+    in_two_splits: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # keys of ``subsets`` that some image has
+    _keys_by_name: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @classmethod
     def of(cls, source: Path) -> "ImageLists":
         """Return the lists in ``source``: in VOC's ImageSets, and files such as train.txt."""
         lists = cls()
         for path in _list_files(source):
-            for line in _listed(path):
-                lists._add(name_key(_path_of(line)), path)
-        for key in lists.words:
-            lists._bases[PurePosixPath(key).name].append(key)
+            for line in _list_lines(path):
+                lists._add(name_key(_image_path(line)), path)
+        for key in lists.subsets:
+            lists._keys_by_name[PurePosixPath(key).name].append(key)
         return lists
 
-    def word(self, picture: Picture, tops: tuple[Path, ...]) -> str | None:
-        """Return the word of the list that ``picture`` is in."""
-        keys = [
-            name_key(stem_of(name)) for name in (picture.name, *(path.as_posix() for path in _below(picture, tops)))
-        ]
-        key = next((key for key in keys if key in self.words), None)
-        same = self._bases.get(PurePosixPath(keys[0]).name, [])
-        key = key or (same[0] if len(same) == 1 else None)
+    def subset_of(self, image: AnnotatedImage, tops: tuple[Path, ...]) -> str | None:
+        """Return the subset whose list ``image`` is in."""
+        names = (image.name, *(path.as_posix() for path in _relative_paths(image, tops)))
+        keys = [name_key(without_image_suffix(name)) for name in names]
+        key = next((key for key in keys if key in self.subsets), None)
+        same_name = self._keys_by_name.get(PurePosixPath(keys[0]).name, [])
+        key = key or (same_name[0] if len(same_name) == 1 else None)
         if key is None:
             return None
-        self.seen.add(key)
-        return self.words[key]
+        self.used.add(key)
+        return self.subsets[key]
 
-    def findings(self, pictures: Iterator[Picture]) -> Iterator[Finding]:
-        """Yield what is wrong with the lists, once all ``pictures`` were looked up."""
-        for _ in pictures:
+    def findings(self, images: Iterator[AnnotatedImage]) -> Iterator[Finding]:
+        """Yield the problems of the lists, after reading all ``images``."""
+        for _ in images:
             pass
-        gone = [f"{key} in {self.files[word].name}" for key, word in self.words.items() if key not in self.seen]
+        missing = [f"{key} in {self.files[name].name}" for key, name in self.subsets.items() if key not in self.used]
         for rule, cases in (
-            ("image in a list, of which there is no annotation", gone),
-            ("image in the lists of two splits (kept for the test, else for validation)", self.both),
+            ("image in a list without an annotation", missing),
+            ("image in the lists of two splits (kept for test, else for validation)", self.in_two_splits),
         ):
             if cases:
-                yield Finding(rule=rule, count=len(cases), examples=tuple(cases[:SHOWN]))
+                yield Finding.of(rule, cases)
 
     def _add(self, key: str, path: Path) -> None:
-        word = path.stem
-        self.files.setdefault(word, path)
-        known = self.words.setdefault(key, word)
-        if known == word or split_of(known) == split_of(word) or word == BOTH:
+        subset = path.stem
+        self.files.setdefault(subset, path)
+        known = self.subsets.setdefault(key, subset)
+        if known == subset or split_of(known) == split_of(subset) or subset == TRAINVAL:
             return
-        self.both.append(f"{key} in {self.files[known].name} and {path.name}")
-        ranks = {split: rank for rank, split in enumerate(FIRST)}
-        self.words[key] = min(known, word, key=lambda each: ranks.get(split_of(each), len(ranks)))
+        self.in_two_splits.append(f"{key} in {self.files[known].name} and {path.name}")
+        self.subsets[key] = min(known, subset, key=split_rank)
 
 
 def _list_files(source: Path) -> list[Path]:
-    """Return the lists in ``source``, VOC's trainval, which repeats others, last."""
-    below = [path for path in files_under(source, *LIST_ENDINGS) if _in_image_sets(path.relative_to(source))]
+    """Return the lists in ``source``, with VOC's trainval, which repeats others, last."""
+    below = [path for path in files_under(source, *LIST_SUFFIXES) if _in_image_sets(path.relative_to(source))]
     main = [path for path in below if path.parent.name.casefold() == MAIN]
-    beside = [path for name in FOLDERS_OF_LISTS for path in files_in(source / name, *LIST_ENDINGS)]
-    found = [*(main or below), *(path for path in beside if split_meant(path.stem))]
-    return sorted(found, key=lambda path: path.stem == BOTH)
+    beside = [path for name in LIST_FOLDERS for path in files_in(source / name, *LIST_SUFFIXES)]
+    found = [*(main or below), *(path for path in beside if known_split(path.stem))]
+    return sorted(found, key=lambda path: path.stem == TRAINVAL)
 
 
 def _in_image_sets(path: Path) -> bool:
-    return any(part.casefold() == LISTS_FOLDER for part in path.parts[:-1])
+    return any(part.casefold() == IMAGE_SETS for part in path.parts[:-1])
 
 
-def _listed(path: Path) -> list[str]:
-    """Return the lines of the list ``path``; none where it says of each image whether a class is in it, as VOC's do."""
+def _list_lines(path: Path) -> list[str]:
+    """Return the lines of the list ``path``; none for VOC's lists of a class, which flag each image with 1 or -1."""
     try:
-        lines = lines_of(path)
+        lines = read_lines(path)
     except DataError:
-        return []  # a text of another purpose
+        return []  # an unrelated text file
     flags = [line.rsplit(maxsplit=1)[-1] for line in lines if " " in line]
-    is_list = not any(flag in ("1", "-1") for flag in flags) and not any(_is_numbers(line) for line in lines[:SHOWN])
-    return lines if is_list else []
+    is_class_list = any(flag in ("1", "-1") for flag in flags)
+    return [] if is_class_list or any(_is_yolo_line(line) for line in lines[:LINES_CHECKED]) else lines
 
 
-def _is_numbers(line: str) -> bool:
-    """Return whether ``line`` is one of YOLO's annotations."""
-    words = line.split()
-    return len(words) >= 5 and all(re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", word) for word in words)
+def _is_yolo_line(line: str) -> bool:
+    tokens = line.split()
+    return len(tokens) >= 5 and all(re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", token) for token in tokens)
 
 
-def _path_of(line: str) -> str:
-    """Return the image's path in a line of a list, without its ending; an annotation's path may follow it."""
+def _image_path(line: str) -> str:
+    """Return the image's path in a line of a list, without its suffix; an annotation's path may follow it."""
     first = line.split()[0]
     path = first if first.lower().endswith(IMAGE_ENDINGS) and first != line else line
-    return stem_of(path.replace("\\", "/").removeprefix("./"))
+    return without_image_suffix(path.replace("\\", "/").removeprefix("./"))
 
 
-def _placed(picture: Picture, lists: ImageLists, tops: tuple[Path, ...]) -> Picture:
-    """Return ``picture`` in the split that something beside its format says."""
-    if picture.split != UNSPLIT:
-        return picture
-    word = _word_in(picture.about) or (lists.word(picture, tops) if lists.words else None)
-    if word and word != UNSAID:
-        split, about = split_of(word), {**dict(picture.about), **with_subset(word)}
-        if split != UNSPLIT:
-            return replace(picture, split=split, about=about)
-        picture = replace(picture, about=about)
-    inner = PurePosixPath(picture.name).parts[:-1]
-    folders = [part for path in _below(picture, tops) for part in path.parts[:-1]]
-    folder = folder_split((*PurePosixPath(picture.folder).parts, *inner, *folders))
+def _with_split(image: AnnotatedImage, lists: ImageLists, tops: tuple[Path, ...]) -> AnnotatedImage:
+    """Return ``image`` in the split that a field, a list or a folder gives."""
+    if image.split != UNSPLIT:
+        return image
+    subset = _subset_field(image.metadata) or (lists.subset_of(image, tops) if lists.subsets else None)
+    if subset and subset != DEFAULT_SUBSET:
+        image = replace(image, split=split_of(subset), metadata={**image.metadata, **subset_metadata(subset)})
+        if image.split != UNSPLIT:
+            return image
+    inner = PurePosixPath(image.name).parts[:-1]
+    parents = [part for path in _relative_paths(image, tops) for part in path.parts[:-1]]
+    folders = (*PurePosixPath(image.folder).parts, *inner, *parents)
+    folder = next((folder for folder in folders if known_split(folder)), None)
     if folder is None:
-        return picture
-    about = {**dict(picture.about), **with_subset(folder)}
-    return replace(picture, name=_without(picture.name, folder), split=split_of(folder), about=about)
+        return image
+    metadata = {**image.metadata, **subset_metadata(folder)}
+    return replace(image, name=_without_folder(image.name, folder), split=split_of(folder), metadata=metadata)
 
 
-def _without(name: str, folder: str) -> str:
-    """Return ``name`` without the folder of its split and those of a layout: train/images/a.jpg becomes a.jpg."""
+def _without_folder(name: str, folder: str) -> str:
+    """Return ``name`` without the folders of its split and of a layout: train/images/a.jpg becomes a.jpg."""
     path = PurePosixPath(name)
-    kept = [part for part in path.parts[:-1] if part != folder and part.casefold() not in LAYOUT]
+    kept = [part for part in path.parts[:-1] if part != folder and part.casefold() not in LAYOUT_FOLDERS]
     return "/".join((*kept, path.name)) if folder in path.parts[:-1] else name
 
 
-def _word_in(about: Mapping[str, Any]) -> str | None:
-    """Return what a field of the image called split or subset says, or the one flag of labelme that is a split's."""
-    own = [value for key, value in about.items() if key.startswith("@") and isinstance(value, dict)]
-    for said in [*own, *(value for each in own for value in each.values() if isinstance(value, dict))]:
-        word = next((said[name] for name in FIELDS if isinstance(said.get(name), str) and said[name]), None)
-        if word and split_meant(word):
-            return str(word)
-    flags = dict(about.get(LABELME) or {}).get("flags")
-    on = (
-        [flag for flag, value in flags.items() if value is True and split_meant(flag)]
-        if isinstance(flags, dict)
-        else []
-    )
-    xml = " ".join(dict(about.get(VOC) or {}).get("xml", ()))
-    found = re.search(rf"<(?:{'|'.join(FIELDS)})>\s*([^<]+?)\s*<", xml)
-    return on[0] if len(on) == 1 else found[1] if found and split_meant(found[1]) else None
+def _subset_field(metadata: Mapping[str, Any]) -> str | None:
+    """Return the value of a field of the image called split or subset, or labelme's only flag that names a split."""
+    formats = [value for key, value in metadata.items() if key.startswith("@") and isinstance(value, dict)]
+    nested = [value for fields in formats for value in fields.values() if isinstance(value, dict)]
+    for fields in [*formats, *nested]:
+        given = next((value for name in SPLIT_FIELDS if isinstance(value := fields.get(name), str) and value), None)
+        if given and known_split(given):
+            return given
+    return _subset_flag(dict(metadata.get(LABELME) or {}).get("flags")) or _subset_element(metadata)
 
 
-def _below(picture: Picture, tops: tuple[Path, ...]) -> list[Path]:
-    """Return the path of the image's file below each of ``tops`` that it is in."""
-    file = picture.file
+def _subset_flag(flags: object) -> str | None:
+    if not isinstance(flags, dict):
+        return None
+    named = [flag for flag, value in flags.items() if value is True and known_split(flag)]
+    return named[0] if len(named) == 1 else None
+
+
+def _subset_element(metadata: Mapping[str, Any]) -> str | None:
+    """Return the text of VOC's element called split or subset."""
+    xml = " ".join(dict(metadata.get(VOC) or {}).get("xml", ()))
+    found = re.search(rf"<(?:{'|'.join(SPLIT_FIELDS)})>\s*([^<]+?)\s*<", xml)
+    return found[1] if found and known_split(found[1]) else None
+
+
+def _relative_paths(image: AnnotatedImage, tops: tuple[Path, ...]) -> list[Path]:
+    """Return the path of the image's file relative to each of ``tops`` that it is in."""
+    file = image.file
     return [file.relative_to(top) for top in tops if file.is_relative_to(top)] if file else []

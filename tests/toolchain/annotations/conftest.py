@@ -1,4 +1,4 @@
-"""Pictures to annotate."""
+"""Images to annotate."""
 
 import io
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Draw = Callable[..., Path]
 
 @pytest.fixture
 def draw() -> Draw:
-    """A function that writes a picture of the size given, of a kind, perhaps with an EXIF orientation."""
+    """A function that writes an image of the size given, of a kind, perhaps with an EXIF orientation."""
     return drawn
 
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import parse
 
 import pytest
 
-from toolchain.annotations import Collection, Conversion, Picture, convert, open_source
+from toolchain.annotations import AnnotatedImage, Collection, Conversion, convert, open_source
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.data.annotations import Config, run
 from toolchain.errors import DataError
@@ -47,10 +47,10 @@ class Case:
     out: Path
     right: Right
     done: Conversion | None = None
-    images: list[Picture] = field(default_factory=list)
+    images: list[AnnotatedImage] = field(default_factory=list)
 
-    def again(self) -> list[Picture]:
-        return list(open_source(self.out).pictures())
+    def again(self) -> list[AnnotatedImage]:
+        return list(open_source(self.out).images())
 
 
 def one(name: str, *objects: tuple[str, tuple[float, ...]], split: str = "all") -> Objects:
@@ -83,7 +83,7 @@ def keeps_verified(case: Case) -> None:
 
 def goes_back(objects: int) -> Callable[[Case], None]:
     def check(case: Case) -> None:
-        assert sum(len(image.things) for image in case.again()) == objects
+        assert sum(len(image.annotations) for image in case.again()) == objects
 
     return check
 
@@ -135,7 +135,7 @@ RIGHT = {
         objects=one("a.jpg", ("person", (30.0, 20.0, 70.0, 60.0)), split="train"),
         also=writes_line("a", "0 0.5 0.5 0.4 0.5 0.3 0.5 2 0.6 0.5 1"),
     ),
-    "coco_mask_box_to_cvat": Right(to="cvat", reports=("box that is not the one around its",)),
+    "coco_mask_box_to_cvat": Right(to="cvat", reports=("box that does not match its",)),
     "coco_nan": Right(to="voc", objects=one("a.jpg", BOX)),
     "coco_no_categories_key": Right(to="voc", refused="categories"),
     "coco_nulls": Right(to="voc", objects=one("a.jpg", BOX)),
@@ -175,9 +175,9 @@ RIGHT = {
     "labelme_split_folders": Right(
         objects={**one("p1.jpg", CAT, split="train"), **one("p2.jpg", CAT, split="validation")}
     ),
-    "labelme_two_point_polygon": Right(to="yolo", reports=("outline",), also=goes_back(2)),
-    "labelme_two_point_polygon_coco": Right(reports=("outline",), also=goes_back(2)),
-    "stray_xml_broken": Right(objects=one("a.jpg", CAT), reports=("XML file that is no annotation", "notes.xml")),
+    "labelme_two_point_polygon": Right(to="yolo", reports=("polygon",), also=goes_back(2)),
+    "labelme_two_point_polygon_coco": Right(reports=("polygon",), also=goes_back(2)),
+    "stray_xml_broken": Right(objects=one("a.jpg", CAT), reports=("XML file that is not an annotation", "notes.xml")),
     "stray_yaml_list": Right(objects=one("a.jpg", CAT)),
     "via_json": Right(objects=one("a.jpg", BOX)),
     "voc_annotations_images": Right(objects=one("a.png", ("mask", CAT[1]))),
@@ -205,7 +205,7 @@ RIGHT = {
         to="voc", fix=True, reports=("box reaches outside",), also=lambda case: assert_box(case, (0, 0, 100, 80))
     ),
     "yolo_darknet_missing_list": Right(objects=one("a.jpg", MIDDLE, split="train"), reports=("data/valid.txt",)),
-    "yolo_duplicate_names": Right(labels=("cat",), reports=("two classes with one name",), also=goes_back(2)),
+    "yolo_duplicate_names": Right(labels=("cat",), reports=("two classes with the same name",), also=goes_back(2)),
     "yolo_images_symlink": Right(
         objects={**one("p1.jpg", MIDDLE, split="train"), **one("p2.jpg", MIDDLE, split="validation")}
     ),
@@ -237,7 +237,9 @@ RIGHT = {
 
 
 def assert_box(case: Case, box: tuple[float, ...]) -> None:
-    assert [thing.box for image in case.again() for thing in image.things] == [pytest.approx(box, abs=0.01)]
+    assert [annotation.box for image in case.again() for annotation in image.annotations] == [
+        pytest.approx(box, abs=0.01)
+    ]
 
 
 @pytest.fixture
@@ -255,8 +257,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
 
 def objects_of(collection: Collection) -> Objects:
     return {
-        image.name: (image.split, [(thing.label, thing.box) for thing in image.things])
-        for image in collection.pictures()
+        image.name: (image.split, [(annotation.label, annotation.box) for annotation in image.annotations])
+        for image in collection.images()
     }
 
 
@@ -278,7 +280,7 @@ def test_a_case_comes_out_right(case: Case) -> None:
         assert "\n" not in str(raised.value)
         return
     case.done = convert(str(case.source), case.out, right.to, task=right.task, fix=right.fix)
-    reported = " ".join(" ".join((f.rule, *f.examples)) for f in (*case.done.findings, *case.done.losses))
+    reported = " ".join(" ".join((f.rule, *f.examples)) for f in (*case.done.findings, *case.done.unsupported))
     assert all(words in reported for words in right.reports), reported
     assert ("missing (" in reported) == right.missing, "every image is there"
     if case.source.is_dir():
@@ -288,7 +290,7 @@ def test_a_case_comes_out_right(case: Case) -> None:
         if right.objects is not None:
             assert_objects(objects_of(collection), right.objects)
             assert case.done.objects == sum(len(objects) for _, objects in right.objects.values())
-    assert case.done.pictures == len(case.again())
+    assert case.done.images == len(case.again())
     if right.also:
         right.also(case)
 
@@ -300,7 +302,7 @@ def dataset(case: str, tmp_path: Path, **settings: str) -> Dataset:
 
 def boxes(made: Dataset) -> dict[str, list[list[float]]]:
     rows = [row for split in made.splits for row in made.table(split).to_pylist()]
-    return {row["source_image"]: [thing["box"] for thing in row["objects"]] for row in rows}
+    return {row["source_image"]: [annotation["box"] for annotation in row["objects"]] for row in rows}
 
 
 def test_classes_called_as_the_samples_stay_themselves(tmp_path: Path):

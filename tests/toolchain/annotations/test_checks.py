@@ -7,20 +7,23 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from toolchain.annotations import Box, Collection, Finding, Picture, Thing
-from toolchain.annotations.checks import CHECKS, Checker
+from toolchain.annotations import AnnotatedImage, Annotation, Box, Collection, Finding
+from toolchain.annotations.checks import CHECKS
+from toolchain.annotations.checks.checker import Checker
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
 
 
-def picture(*boxes: Box, label: str = "dog", **parts: Any) -> Picture:
-    things = tuple(Thing(label=label, box=box) for box in boxes)
-    return Picture(**{"name": "a.png", "file": None, "width": 40, "height": 30, "things": things, **parts})
+def image(*boxes: Box, label: str = "dog", **parts: Any) -> AnnotatedImage:
+    annotations = tuple(Annotation(label=label, box=box) for box in boxes)
+    return AnnotatedImage(
+        **{"name": "a.png", "file": None, "width": 40, "height": 30, "annotations": annotations, **parts}
+    )
 
 
 def left(checker: Checker, *boxes: Box, **parts: Any) -> list[Box]:
-    return [thing.box for thing in checker.check_things(picture(*boxes, **parts)).things]
+    return [annotation.box for annotation in checker.check_annotations(image(*boxes, **parts)).annotations]
 
 
 def checker(**actions: str) -> Checker:
@@ -33,7 +36,7 @@ def checker(**actions: str) -> Checker:
         ("out_of_bounds", (-5, 2, 50, 20), (0, 2, 40, 20)),
         ("swapped_corners", (20, 10, 5, 2), (5, 2, 20, 10)),
         ("zero_area", (5, 5, 5, 10), None),
-        ("zero_area", (50, 5, 60, 10), None),  # nothing of it is in the picture
+        ("zero_area", (50, 5, 60, 10), None),  # nothing of it is in the image
     ],
 )
 def test_what_a_box_can_have(check: str, box: Box, fixed: Box | None):
@@ -58,7 +61,7 @@ def test_what_a_box_can_have(check: str, box: Box, fixed: Box | None):
 
 
 def made_box(check: str, box: Box) -> Box:
-    """Return the box that is told of: one beyond its picture was clipped to nothing before."""
+    """Return the box that is told of: one beyond its image was clipped to nothing before."""
     return (50, 5, 50, 10) if check == "zero_area" and box[0] == 50 else box
 
 
@@ -82,45 +85,45 @@ def test_a_label_that_is_not_in_the_list():
 
 
 def test_a_turned_box_may_reach_out_with_its_corners():
-    thing = Thing(label="dog", box=(0, 0, 40, 30), rotation=45)
+    annotation = Annotation(label="dog", box=(0, 0, 40, 30), rotation=45)
     made = checker(out_of_bounds="fail")
-    assert made.check_things(picture(things=(thing,))).things == (thing,)
+    assert made.check_annotations(image(annotations=(annotation,))).annotations == (annotation,)
 
 
 def test_two_pictures_with_one_name(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 40, 30)
     for action, names in (("fix", ["a.png", "a-2.png"]), ("drop", ["a.png"]), ("fail", ["a.png"])):
         made = checker(duplicate_name=action)
-        found = [made.check(picture(file=file)), made.check(picture(file=file))]
+        found = [made.check(image(file=file)), made.check(image(file=file))]
         assert [f[0].name for f in found if f] == names
         assert made.found["duplicate_name"].count == 1
     made = checker()
-    assert made.check(picture(file=file, split="train"))
-    assert made.check(picture(file=file, split="test"))
+    assert made.check(image(file=file, split="train"))
+    assert made.check(image(file=file, split="test"))
     made.finish()
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"<html>", "is not a picture")])
+@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"<html>", "is not a")])
 def test_what_is_no_picture(tmp_path: Path, content: bytes, words: str):
     file = tmp_path / "a.png"
     file.write_bytes(content)
     made = checker()
-    assert made.check(picture(file=file)) is None
+    assert made.check(image(file=file)) is None
     with pytest.raises(DataError, match=words):
         made.finish()
 
 
 def test_a_picture_that_is_missing():
     made = checker(missing_image="drop")
-    assert made.check(picture()) is None
+    assert made.check(image()) is None
     made.finish()
-    assert made.dropped_pictures["picture is missing"].count == 1
+    assert made.dropped_images["image is missing"].count == 1
 
 
 def test_a_picture_with_more_pixels_than_allowed(tmp_path: Path, draw: Draw):
     made = Checker({}, ("dog",), max_pixels=1000)
-    assert made.check(picture(file=draw(tmp_path / "a.png", 40, 30))) is None
-    with pytest.raises(DataError, match=r"more pixels than allowed \(1 times, as in a\.png has 40 x 30 pixels"):
+    assert made.check(image(file=draw(tmp_path / "a.png", 40, 30))) is None
+    with pytest.raises(DataError, match=r"more pixels than max_pixels \(1 times, such as a\.png has 40 x 30 pixels"):
         made.finish()
 
 
@@ -128,7 +131,7 @@ def test_a_picture_of_30_000_pixels_is_not_decoded(tmp_path: Path):
     file = tmp_path / "a.png"
     Image.new("1", (30_000, 30_000)).save(file)
     made = checker(oversized_image="drop")
-    assert made.check(picture(file=file)) is None
+    assert made.check(image(file=file)) is None
     assert made.found["oversized_image"].count == 1
 
 
@@ -136,23 +139,23 @@ def test_an_animation_keeps_its_first_frame(tmp_path: Path):
     file = tmp_path / "a.gif"
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     frames[0].save(file, save_all=True, append_images=frames[1:])
-    found = checker().check(picture(file=file))
+    found = checker().check(image(file=file))
     assert found
     assert found[1].startswith(b"\x89PNG")
-    assert checker(animated_image="drop").check(picture(file=file)) is None
+    assert checker(animated_image="drop").check(image(file=file)) is None
 
 
 def test_another_size_than_the_real_one(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 80, 30)
     made = checker(size_mismatch="fix")
-    found = made.check(picture((10, 10, 20, 20), file=file))
+    found = made.check(image((10, 10, 20, 20), file=file))
     assert found
-    assert (found[0].width, found[0].height, found[0].things[0].box) == (80, 30, (20, 10, 40, 20))
-    assert made.found["size_mismatch"].examples == ["a.png: 40 x 30 said, 80 x 30 real"]
-    kept = checker(size_mismatch="keep").check(picture((10, 10, 20, 20), file=file))
+    assert (found[0].width, found[0].height, found[0].annotations[0].box) == (80, 30, (20, 10, 40, 20))
+    assert made.found["size_mismatch"].examples == ["a.png: annotated as 40 x 30, but it is 80 x 30"]
+    kept = checker(size_mismatch="keep").check(image((10, 10, 20, 20), file=file))
     assert kept
-    assert (kept[0].width, kept[0].things[0].box) == (80, (10, 10, 20, 20))
-    unsaid = checker().check(picture(file=file, width=0, height=0))
+    assert (kept[0].width, kept[0].annotations[0].box) == (80, (10, 10, 20, 20))
+    unsaid = checker().check(image(file=file, width=0, height=0))
     assert unsaid
     assert unsaid[0].width == 80
 
@@ -163,56 +166,56 @@ def test_another_size_than_the_real_one(tmp_path: Path, draw: Draw):
 def test_pictures_of_every_mode_are_taken_as_they_are(tmp_path: Path, kind: str, mode: str):
     file = tmp_path / f"a.{kind.lower()}"
     Image.new(mode, (40, 30)).save(file, kind)
-    found = checker().check(picture(file=file))
+    found = checker().check(image(file=file))
     assert found
     assert found[1] == file.read_bytes()
 
 
 def test_what_the_source_itself_showed():
-    rule = "duplicate_ids: COCO picture id repeated"
+    rule = "duplicate_ids: duplicate COCO image id"
     collection = Collection(
         format="coco",
         labels=(),
-        pictures=lambda: iter(()),
-        about={"origin": "shifted", "origin_because": "no 0"},
+        images=lambda: iter(()),
+        metadata={"origin": "shifted", "origin_evidence": "no 0"},
         findings=(Finding(rule=rule, count=3, examples=("a.json: 7",)),),
     )
     made = checker(duplicate_ids="fix")
-    made.see_source(collection)
+    made.add_source(collection)
     made.finish()
     assert made.found["duplicate_ids"].count == 3
     assert made.found["one_based_coordinates"].examples == ["read as shifted: no 0"]
     made = checker(one_based_coordinates="fail")
-    made.see_source(collection)
-    with pytest.raises(DataError, match=r"COCO id repeated.*VOC coordinates count from 1"):
+    made.add_source(collection)
+    with pytest.raises(DataError, match=r"duplicate COCO id.*VOC coordinates start at 1"):
         made.finish()
 
 
 def test_pictures_of_a_repeated_id_can_fall(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 40, 30)
     made = checker(duplicate_ids="drop")
-    about = {"@coco": {"id": 1}}
-    found = [made.check(picture(file=file, name=name, about=about)) for name in ("a.png", "b.png")]
+    metadata = {"@coco": {"id": 1}}
+    found = [made.check(image(file=file, name=name, metadata=metadata)) for name in ("a.png", "b.png")]
     assert [bool(f) for f in found] == [True, False]
 
 
 def test_an_outline_that_reaches_out_is_clipped_with_its_box():
-    outline = (0.0, 0.0, 50.0, 0.0, 50.0, 20.0)
-    thing = Thing(label="dog", box=(0, 0, 40, 20), polygons=(outline,))
+    polygon = (0.0, 0.0, 50.0, 0.0, 50.0, 20.0)
+    annotation = Annotation(label="dog", box=(0, 0, 40, 20), polygons=(polygon,))
     made = checker()
-    (found,) = made.check_things(picture(things=(thing,))).things
+    (found,) = made.check_annotations(image(annotations=(annotation,))).annotations
     assert max(found.polygons[0]) == 40
     assert made.found["out_of_bounds"].count == 1
 
 
 def test_a_broken_outline_leaves_its_box_or_takes_the_object_with_it():
-    thing = Thing(label="dog", box=(0, 0, 5, 5), broken="a polygon has 2 points")
-    boxless = Thing(label="dog", box=(0, 0, 0, 0), broken="bbox: None is not a number")
+    annotation = Annotation(label="dog", box=(0, 0, 5, 5), error="a polygon has 2 points")
+    boxless = Annotation(label="dog", box=(0, 0, 0, 0), error="bbox: None is not a number")
     for action, kept in (("fix", 1), ("drop", 0), ("fail", 0)):
         made = checker(invalid_shape=action)
-        found = made.check_things(picture(things=(thing, boxless))).things
-        assert [(t.box, t.broken) for t in found] == [((0, 0, 5, 5), "")] * kept
+        found = made.check_annotations(image(annotations=(annotation, boxless))).annotations
+        assert [(t.box, t.error) for t in found] == [((0, 0, 5, 5), "")] * kept
         assert made.found["invalid_shape"].examples[0] == "a.png: dog: a polygon has 2 points"
         assert made.found["invalid_shape"].count == 2
-    with pytest.raises(DataError, match="outline or box is broken"):
+    with pytest.raises(DataError, match="box, polygon or mask is not valid"):
         made.finish()

@@ -1,4 +1,4 @@
-"""COCO's JSON: boxes, outlines, masks of both forms, crowds; and what is wrong in it."""
+"""COCO's JSON: boxes, polygons, masks of both forms, crowds; and what is wrong in it."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from toolchain.annotations import Picture, convert, open_source, write
+from toolchain.annotations import AnnotatedImage, convert, open_source, write
 from toolchain.annotations.masks import decode, encode
 from toolchain.annotations.rows import read as read_rows
 from toolchain.artifacts.dataset import open_dataset
@@ -33,15 +33,15 @@ def entry(**parts: Any) -> dict[str, Any]:
     return {"id": 1, "image_id": 7, "category_id": 0, "bbox": [1, 1, 2, 1], "iscrowd": 0, **parts}
 
 
-def only(folder: Path) -> Picture:
-    (picture,) = open_source(folder).pictures()
-    return picture
+def only(folder: Path) -> AnnotatedImage:
+    (image,) = open_source(folder).images()
+    return image
 
 
 def again(folder: Path, target: Path) -> dict[str, Any]:
     """Return the JSON that is written of ``folder``."""
     collection = open_source(folder)
-    write(target, collection, collection.pictures(), "coco")
+    write(target, collection, collection.images(), "coco")
     (file,) = (target / "annotations").glob("*.json")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
@@ -50,16 +50,16 @@ def again(folder: Path, target: Path) -> dict[str, Any]:
 def test_the_category_with_id_0_and_the_split_of_the_file(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "train2017" / "a b.png", 4, 3)
     written(tmp_path, entry())
-    picture = only(tmp_path)
-    assert (picture.name, picture.split, picture.about["subset"]) == ("a b.png", "train", "train2017")
-    assert picture.file == tmp_path / "images" / "train2017" / "a b.png"
-    assert (picture.things[0].label, picture.things[0].box) == ("dog", (1, 1, 3, 2))
+    image = only(tmp_path)
+    assert (image.name, image.split, image.metadata["subset"]) == ("a b.png", "train", "train2017")
+    assert image.file == tmp_path / "images" / "train2017" / "a b.png"
+    assert (image.annotations[0].label, image.annotations[0].box) == ("dog", (1, 1, 3, 2))
 
 
 def test_masks_of_both_forms_are_the_same_pixels(tmp_path: Path):
     plain = {"size": [3, 4], "counts": [4, 2, 6]}
     written(tmp_path, entry(segmentation=plain, iscrowd=1), entry(id=2, segmentation={"size": [3, 4], "counts": "426"}))
-    one, two = only(tmp_path).things
+    one, two = only(tmp_path).annotations
     assert one.crowd
     assert one.mask == two.mask
     assert decode(one.mask, 4, 3).tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
@@ -94,7 +94,7 @@ def test_an_object_without_a_box_gets_the_one_around_it(tmp_path: Path):
     )
     del outlined["bbox"], masked["bbox"]
     written(tmp_path, outlined, masked)
-    assert [thing.box for thing in only(tmp_path).things] == [(0, 0, 2, 2), (1, 1, 2, 3)]
+    assert [annotation.box for annotation in only(tmp_path).annotations] == [(0, 0, 2, 2), (1, 1, 2, 3)]
 
 
 def test_repeated_ids_are_found(tmp_path: Path):
@@ -102,10 +102,10 @@ def test_repeated_ids_are_found(tmp_path: Path):
     written(tmp_path, entry(), entry(bbox=[0, 0, 1, 1]), images=images)
     collection = open_source(tmp_path)
     assert [(finding.rule, finding.count) for finding in collection.findings] == [
-        ("duplicate_ids: COCO picture id repeated", 1),
-        ("duplicate_ids: COCO annotation id repeated", 1),
+        ("duplicate_ids: duplicate COCO image id", 1),
+        ("duplicate_ids: duplicate COCO annotation id", 1),
     ]
-    assert [len(picture.things) for picture in collection.pictures()] == [2, 0]
+    assert [len(image.annotations) for image in collection.images()] == [2, 0]
     ids = [a["id"] for a in again(tmp_path, tmp_path / "two")["annotations"]]
     assert len(set(ids)) == 2
 
@@ -114,16 +114,16 @@ def test_what_belongs_nowhere_is_told_of(tmp_path: Path):
     written(tmp_path, entry(image_id=8), entry(id=2, category_id=5), categories=[CATEGORY, {"id": 1, "name": "dog"}])
     collection = open_source(tmp_path)
     assert {finding.rule for finding in collection.findings} == {
-        "COCO annotation of a picture that is not listed (left out)",
-        "two COCO categories with one name (taken as one)",
+        "COCO annotation of an image that is not listed (left out)",
+        "two COCO categories with the same name (merged)",
     }
-    assert [thing.label for picture in collection.pictures() for thing in picture.things] == ["@class 5"]
+    assert [annotation.label for image in collection.images() for annotation in image.annotations] == ["@class 5"]
 
 
 def test_key_points_and_captions_beside_are_not_read_twice(tmp_path: Path):
     written(tmp_path, entry())
     written(tmp_path, entry(), name="person_keypoints_train2017.json")
-    assert len(list(open_source(tmp_path).pictures())) == 1
+    assert len(list(open_source(tmp_path).images())) == 1
 
 
 def test_roboflow_has_a_folder_for_each_split(tmp_path: Path, draw: Draw):
@@ -132,7 +132,7 @@ def test_roboflow_has_a_folder_for_each_split(tmp_path: Path, draw: Draw):
         path = written(tmp_path, entry())
         path.rename(tmp_path / split / "_annotations.coco.json")
         path.parent.rmdir()
-    found = list(open_source(tmp_path).pictures())
+    found = list(open_source(tmp_path).images())
     assert [(p.split, p.file) for p in found] == [
         ("train", tmp_path / "train" / "a b.png"),
         ("validation", tmp_path / "valid" / "a b.png"),
@@ -145,8 +145,8 @@ def test_roboflow_has_a_folder_for_each_split(tmp_path: Path, draw: Draw):
 def test_a_name_that_leads_elsewhere_is_its_last_part(tmp_path: Path, draw: Draw, name: str):
     draw(tmp_path / "secret.png", 4, 3)
     written(tmp_path / "source" / "x", entry(), images=[{**IMAGE, "file_name": name}])
-    picture = only(tmp_path / "source" / "x")
-    assert (picture.name, picture.file) == ("secret.png", None)
+    image = only(tmp_path / "source" / "x")
+    assert (image.name, image.file) == ("secret.png", None)
     assert again(tmp_path / "source" / "x", tmp_path / "two")["images"][0]["file_name"] == name
 
 
@@ -160,11 +160,11 @@ def test_a_name_that_leads_elsewhere_is_its_last_part(tmp_path: Path, draw: Draw
         ({"segmentation": [[1, 2, 3, 4]]}, "fewer than 3"),
         ({"segmentation": [[1, 1, 2, 1, 2, 2], [1, 2, 3]]}, "an x without its y"),
         ({"segmentation": [[1, 1, 2, 1, None, 2]]}, "None is not a number"),
-        ({"segmentation": "x"}, "neither polygons nor run lengths"),
-        ({"segmentation": {"size": [4, 3], "counts": [12]}}, "a mask is 3 x 4, its picture 4 x 3"),
-        ({"segmentation": {"size": [3, 4], "counts": [5]}}, "do not add up"),
+        ({"segmentation": "x"}, "neither polygons nor RLE"),
+        ({"segmentation": {"size": [4, 3], "counts": [12]}}, "a mask is 3 x 4, its image 4 x 3"),
+        ({"segmentation": {"size": [3, 4], "counts": [5]}}, "does not add up"),
         ({"segmentation": {"size": [3, 4], "counts": None}}, "no counts"),
-        ({"segmentation": {"size": [3, 4], "counts": "b'\\"}}, "are no run lengths"),
+        ({"segmentation": {"size": [3, 4], "counts": "b'\\"}}, "is not valid"),
         ({"keypoints": [1, 2]}, "are not x, y, visibility"),
         ({"keypoints": [1, None, 2]}, "None is not a number"),
     ],
@@ -173,9 +173,9 @@ def test_a_broken_annotation_is_named_by_its_id_and_does_not_end_the_reading(
     tmp_path: Path, parts: dict[str, Any], words: str
 ):
     written(tmp_path, entry(**parts))
-    (found,) = only(tmp_path).things
-    assert words in found.broken
-    assert "annotation 1" in found.broken
+    (found,) = only(tmp_path).annotations
+    assert words in found.error
+    assert "annotation 1" in found.error
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_bad_json_is_refused(tmp_path: Path, text: str, words: str):
     path = tmp_path / "instances_default.json"
     path.write_text(text)
     with pytest.raises(DataError, match=words):
-        list(open_source(path).pictures())
+        list(open_source(path).images())
 
 
 def test_the_order_of_categories_is_kept(tmp_path: Path):
@@ -222,9 +222,9 @@ def test_ids_that_are_text_throughout_are_those_of_the_numbers(
     annotations = [entry(id=at, image_id=id_) for at, id_ in enumerate(used)]
     written(tmp_path, *annotations, images=[{**IMAGE, "id": 0}])
     collection = open_source(tmp_path)
-    (picture,) = collection.pictures()
-    assert [thing.label for thing in picture.things] == labels
-    assert sum("taken as the same" in finding.rule for finding in collection.findings) == told
+    (image,) = collection.images()
+    assert [annotation.label for annotation in image.annotations] == labels
+    assert sum("taken as equal" in finding.rule for finding in collection.findings) == told
 
 
 @pytest.mark.parametrize(
@@ -241,28 +241,28 @@ def test_polygons_are_read_however_their_lists_are_nested(
     tmp_path: Path, segmentation: Any, polygons: tuple[tuple[float, ...], ...]
 ):
     written(tmp_path, entry(segmentation=segmentation))
-    (found,) = only(tmp_path).things
-    assert (found.polygons, found.broken) == (polygons, "")
+    (found,) = only(tmp_path).annotations
+    assert (found.polygons, found.error) == (polygons, "")
 
 
 def test_a_mask_says_the_size_of_a_picture_that_says_none(tmp_path: Path):
     written(
         tmp_path, entry(segmentation={"size": [3, 4], "counts": [2, 2, 8]}), images=[{"id": 7, "file_name": "a.png"}]
     )
-    picture = only(tmp_path)
-    assert (picture.width, picture.height) == (4, 3)
-    assert decode(picture.things[0].mask, 4, 3).sum() == 2
+    image = only(tmp_path)
+    assert (image.width, image.height) == (4, 3)
+    assert decode(image.annotations[0].mask, 4, 3).sum() == 2
 
 
 def test_run_lengths_of_pythons_bytes_are_read(tmp_path: Path):
     counts = "b'" + encode(np.eye(3, 4, dtype=np.uint8)) + "'"
     written(tmp_path, entry(segmentation={"size": [3, 4], "counts": counts}))
-    assert decode(only(tmp_path).things[0].mask, 4, 3).tolist() == np.eye(3, 4).tolist()
+    assert decode(only(tmp_path).annotations[0].mask, 4, 3).tolist() == np.eye(3, 4).tolist()
 
 
 def test_nan_is_null(tmp_path: Path):
     written(tmp_path, entry(score=float("nan")))
-    assert only(tmp_path).things[0].attributes["@coco"]["score"] is None
+    assert only(tmp_path).annotations[0].attributes["@coco"]["score"] is None
 
 
 def test_key_points_become_yolos_pose_and_come_back(tmp_path: Path, draw: Draw):
@@ -274,7 +274,7 @@ def test_key_points_become_yolos_pose_and_come_back(tmp_path: Path, draw: Draw):
     written(tmp_path / "one", posed, entry(id=2), images=[image], categories=[person])
     done = convert(str(tmp_path / "one"), tmp_path / "two", "yolo")
     assert done.task == "pose"
-    assert not [loss for loss in done.losses if "point" in loss.rule]
+    assert not [loss for loss in done.unsupported if "point" in loss.rule]
     lines = (tmp_path / "two/labels/train/a b.txt").read_text().splitlines()
     # as Ultralytics' convert_coco(use_keypoints=True) writes them: fractions, and the visibility as it is
     assert lines == ["0 0.5 0.5 0.4 0.5 0.3 0.5 2 0.6 0.5 1", "0 0.02 0.01875 0.02 0.0125 0 0 0 0 0 0"]
@@ -292,8 +292,8 @@ def test_key_points_and_their_names_go_through_a_dataset_with_classes_renamed(tm
     written(tmp_path / "one", entry(keypoints=[1, 2, 2]), categories=categories)
     run(tmp_path / "dataset", Config(source=str(tmp_path / "one"), rename={"dog": "cat"}))
     collection = read_rows(open_dataset(tmp_path / "dataset"))
-    assert collection.about["keypoints"] == {"cat": {"names": ["nose"], "edges": []}}
-    assert [thing.keypoints for image in collection.pictures() for thing in image.things] == [(1, 2, 2)]
+    assert collection.metadata["keypoints"] == {"cat": {"names": ["nose"], "edges": []}}
+    assert [annotation.keypoints for image in collection.images() for annotation in image.annotations] == [(1, 2, 2)]
 
 
 def test_key_points_are_written_again_as_they_were(tmp_path: Path):
@@ -308,8 +308,8 @@ def test_key_points_are_written_again_as_they_were(tmp_path: Path):
 def test_key_points_that_a_target_has_no_place_for_are_listed(tmp_path: Path, draw: Draw, target: str):
     draw(tmp_path / "one" / "a b.png", 4, 3)
     written(tmp_path / "one", entry(keypoints=[1, 2, 2]))
-    losses = {loss.rule: loss.count for loss in convert(str(tmp_path / "one"), tmp_path / "two", target).losses}
-    assert losses["key points"] == 1
+    losses = {loss.rule: loss.count for loss in convert(str(tmp_path / "one"), tmp_path / "two", target).unsupported}
+    assert losses["keypoints"] == 1
 
 
 def test_a_mask_becomes_an_outline_of_yolo_and_its_box_that_differs_is_listed(tmp_path: Path, draw: Draw):
@@ -318,16 +318,16 @@ def test_a_mask_becomes_an_outline_of_yolo_and_its_box_that_differs_is_listed(tm
     mask[1:3, 1:3] = 1
     written(tmp_path / "one", entry(segmentation={"size": [3, 4], "counts": encode(mask)}, bbox=[0, 0, 4, 3]))
     done = convert(str(tmp_path / "one"), tmp_path / "two", "yolo")
-    rules = {loss.rule for loss in done.losses}
+    rules = {loss.rule for loss in done.unsupported}
     assert {
-        "mask (it becomes an outline along its pixels)",
-        "box that is not the one around its mask (which stays)",
+        "mask (becomes a polygon along its pixels)",
+        "box that does not match its mask (the mask is kept)",
     } < rules
     values = [float(word) for word in (tmp_path / "two/labels/train/a b.txt").read_text().split()]
     corners = np.array(sorted(zip(values[1::2], values[2::2], strict=True)))
     assert corners == pytest.approx(np.array([(0.25, 1 / 3), (0.25, 1), (0.75, 1 / 3), (0.75, 1)]))
-    cvat = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "cvat").losses}
-    assert "box that is not the one around its mask (which stays)" in cvat
+    cvat = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "cvat").unsupported}
+    assert "box that does not match its mask (the mask is kept)" in cvat
 
 
 def test_files_that_describe_a_category_in_two_ways_are_merged_by_name_and_reported(tmp_path: Path):
@@ -336,23 +336,23 @@ def test_files_that_describe_a_category_in_two_ways_are_merged_by_name_and_repor
     written(tmp_path, entry(category_id=3), entry(category_id=0), name="instances_val.json", categories=other)
     collection = open_source(tmp_path)
     assert collection.labels == ("dog", "cat")
-    labels = {picture.split: [thing.label for thing in picture.things] for picture in collection.pictures()}
+    labels = {image.split: [annotation.label for annotation in image.annotations] for image in collection.images()}
     assert labels == {"train": ["dog"], "validation": ["dog", "cat"]}
-    rules = {finding.rule: finding.examples for finding in collection.findings if "two ways" in finding.rule}
-    assert rules == {"category that files describe in two ways (the first file's counts)": ("dog",)}
+    rules = {finding.rule: finding.examples for finding in collection.findings if "differently" in finding.rule}
+    assert rules == {"category that files describe differently (the first file's is kept)": ("dog",)}
 
 
 @pytest.mark.parametrize("companion", ["person_keypoints_train.json", "panoptic_train.json"])
 def test_a_file_of_the_same_images_for_another_purpose_is_not_read_twice(tmp_path: Path, companion: str):
     for name in ("instances_train.json", companion, "holiday_val.json"):
         written(tmp_path, entry(), name=name)
-    assert [picture.split for picture in open_source(tmp_path).pictures()] == ["validation", "train"]
+    assert [image.split for image in open_source(tmp_path).images()] == ["validation", "train"]
 
 
 def test_a_damaged_file_of_coco_is_named_and_one_of_another_purpose_left_out(tmp_path: Path):
     path = written(tmp_path, entry())
     (path.parent / "notes.json").write_text("{")
-    assert only(tmp_path).things
+    assert only(tmp_path).annotations
     (path.parent / "more.json").write_text('{"images": [], "categories": [')
     with pytest.raises(DataError, match=r"more\.json is not JSON"):
         open_source(tmp_path)
@@ -360,7 +360,7 @@ def test_a_damaged_file_of_coco_is_named_and_one_of_another_purpose_left_out(tmp
 
 def test_attributes_as_a_list_of_names_are_kept(tmp_path: Path):
     written(tmp_path, entry(attributes=["red", "old"]))
-    assert only(tmp_path).things[0].attributes["attributes"] == ["red", "old"]
+    assert only(tmp_path).annotations[0].attributes["attributes"] == ["red", "old"]
 
 
 @pytest.mark.parametrize("name", [None, ""])

@@ -29,9 +29,9 @@ def test_boxes_are_around_their_middle(tmp_path: Path, draw: Draw, key: str):
     written(tmp_path / "train", BOX, key=key)
     written(tmp_path / "valid", key=key)
     collection = open_source(tmp_path)
-    first, second = collection.pictures()
+    first, second = collection.images()
     assert (collection.format, collection.labels) == ("createml", ("cat",))
-    assert [thing.box for thing in first.things] == [(8, 5, 12, 11)]
+    assert [annotation.box for annotation in first.annotations] == [(8, 5, 12, 11)]
     assert [(p.split, p.file) for p in (first, second)] == [
         ("train", tmp_path / "train" / "a.png"),
         ("validation", tmp_path / "valid" / "a.png"),
@@ -44,13 +44,13 @@ def test_it_goes_around(tmp_path: Path, draw: Draw):
     written(tmp_path / "one" / "train", BOX, verified=True)
     written(tmp_path / "one" / "test", {**BOX, "confidence": 0.5})
     done = convert(str(tmp_path / "one"), tmp_path / "two", "createml")
-    assert done.losses == ()
+    assert done.unsupported == ()
     assert json.loads((tmp_path / "two/train/annotations.json").read_text()) == [
         {"image": "a.png", "verified": True, "annotations": [BOX]}
     ]
     assert json.loads((tmp_path / "two/test/annotations.json").read_text())[0]["annotations"][0]["confidence"] == 0.5
     one, two = (
-        {(p.split, p.name): (p.things, p.about) for p in open_source(tmp_path / each).pictures()}
+        {(p.split, p.name): (p.annotations, p.metadata) for p in open_source(tmp_path / each).images()}
         for each in ("one", "two")
     )
     assert one == two
@@ -58,12 +58,12 @@ def test_it_goes_around(tmp_path: Path, draw: Draw):
 
 def test_a_broken_box_does_not_end_the_reading(tmp_path: Path):
     bad = [{"label": "cat", "coordinates": value} for value in (None, {"x": 1}, {**BOX["coordinates"], "x": None})]
-    (picture,) = open_source(written(tmp_path, *bad, BOX)).pictures()
-    assert [bool(thing.broken) for thing in picture.things] == [True, True, True, False]
+    (image,) = open_source(written(tmp_path, *bad, BOX)).images()
+    assert [bool(annotation.error) for annotation in image.annotations] == [True, True, True, False]
 
 
 def test_what_is_no_list_of_images_is_refused(tmp_path: Path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"annotations": [BOX]}))
-    with pytest.raises(DataError, match="not Create ML's"):
+    with pytest.raises(DataError, match="not Create ML JSON"):
         open_source(path, "createml")

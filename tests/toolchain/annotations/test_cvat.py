@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 import pytest
 from PIL import Image
 
-from toolchain.annotations import Collection, Picture, Thing, open_source, write
+from toolchain.annotations import AnnotatedImage, Annotation, Collection, open_source, write
 from toolchain.annotations.masks import decode
 from toolchain.errors import DataError
 
@@ -23,20 +23,20 @@ def xml(folder: Path, body: str, meta: str = META) -> Path:
     return path
 
 
-def image(shapes: str, name: str = "my folder/a b.png", more: str = "") -> str:
+def image_xml(shapes: str, name: str = "my folder/a b.png", more: str = "") -> str:
     return f'<image id="3" name="{name}" {more} width="40" height="30">{shapes}</image>'
 
 
-def only(source: Path) -> Picture:
-    (picture,) = open_source(source).pictures()
-    return picture
+def only(source: Path) -> AnnotatedImage:
+    (image,) = open_source(source).images()
+    return image
 
 
 def test_every_shape_has_its_place(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "my folder" / "a b.png", 40, 30)
     xml(
         tmp_path,
-        image(
+        image_xml(
             '<box label="car" source="manual" occluded="1" xtl="1.5" ytl="2" xbr="10" ybr="12.25" '
             'rotation="30.0" z_order="2">'
             '<attribute name="colour">red</attribute><attribute name="difficult">true</attribute></box>'
@@ -47,46 +47,46 @@ def test_every_shape_has_its_place(tmp_path: Path, draw: Draw):
             '<tag label="sunny"/>'
         ),
     )
-    picture = only(tmp_path)
-    box, polygon, mask, polyline, ellipse = picture.things
-    assert picture.file == tmp_path / "images" / "my folder" / "a b.png"
+    image = only(tmp_path)
+    box, polygon, mask, polyline, ellipse = image.annotations
+    assert image.file == tmp_path / "images" / "my folder" / "a b.png"
     assert (box.box, box.rotation, box.occluded, box.difficult) == ((1.5, 2, 10, 12.25), 30, True, True)
     assert box.attributes == {"colour": "red", "@cvat": {"source": "manual", "z_order": "2"}}
     assert (polygon.polygons, polygon.box) == (((1, 2, 3.5, 2, 3, 4),), (1, 2, 3.5, 4))
     assert mask.box == (5, 6, 7, 8)
     assert decode(mask.mask, 40, 30)[6:8, 5:7].tolist() == [[0, 1], [1, 0]]
     assert (polyline.box, ellipse.box) == ((0, 0, 4, 9), (7, 8, 13, 12))
-    assert picture.about == {"@cvat": {"id": "3", "xml": ['<tag label="sunny" />']}}
+    assert image.metadata == {"@cvat": {"id": "3", "xml": ['<tag label="sunny" />']}}
 
 
 def test_images_without_a_subset_beside_those_with_one_are_there(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "Train" / "a.png", 40, 30)
-    xml(tmp_path, image("", "a.png", 'subset="Train"') + image("", "b.png"))
-    first, second = open_source(tmp_path).pictures()
-    assert (first.split, first.about["subset"], first.file) == ("train", "Train", tmp_path / "images/Train/a.png")
+    xml(tmp_path, image_xml("", "a.png", 'subset="Train"') + image_xml("", "b.png"))
+    first, second = open_source(tmp_path).images()
+    assert (first.split, first.metadata["subset"], first.file) == ("train", "Train", tmp_path / "images/Train/a.png")
     assert (second.split, second.file) == ("all", None)
 
 
 def test_a_project_without_subsets_and_labels_without_meta(tmp_path: Path):
-    xml(tmp_path, image('<box label="bus" xtl="1" ytl="2" xbr="3" ybr="4"/>'), "<meta><project></project></meta>")
+    xml(tmp_path, image_xml('<box label="bus" xtl="1" ytl="2" xbr="3" ybr="4"/>'), "<meta><project></project></meta>")
     collection = open_source(tmp_path)
     assert collection.labels == ("bus",)
-    assert len(list(collection.pictures())) == 1
+    assert len(list(collection.images())) == 1
 
 
 def test_the_order_of_labels_is_that_of_the_project(tmp_path: Path):
     labels = "".join(f"<label><name>{name}</name></label>" for name in ("zebra", "ant"))
-    xml(tmp_path, image(""), f"<meta><task><labels>{labels}</labels></task></meta>")
+    xml(tmp_path, image_xml(""), f"<meta><task><labels>{labels}</labels></task></meta>")
     assert open_source(tmp_path).labels == ("zebra", "ant")
 
 
 def test_shapes_without_a_place_are_written_again_as_they_were(tmp_path: Path):
     ellipse = '<ellipse label="car" occluded="0" cx="10" cy="10" rx="3" ry="2" z_order="0" />'
-    xml(tmp_path / "one", image(ellipse))
+    xml(tmp_path / "one", image_xml(ellipse))
     collection = open_source(tmp_path / "one")
-    write(tmp_path / "two", collection, collection.pictures(), "cvat")
+    write(tmp_path / "two", collection, collection.images(), "cvat")
     assert ellipse in (tmp_path / "two" / "annotations.xml").read_text()
-    assert list(open_source(tmp_path / "two").pictures()) == list(collection.pictures())
+    assert list(open_source(tmp_path / "two").images()) == list(collection.images())
 
 
 def test_tracks_of_a_video_become_pictures(tmp_path: Path, draw: Draw):
@@ -101,21 +101,21 @@ def test_tracks_of_a_video_become_pictures(tmp_path: Path, draw: Draw):
         f'<track id="5" label="car">{shape.format(0, 0)}{shape.format(1, 0)}{shape.format(2, 1)}</track>',
         meta,
     )
-    found = list(open_source(tmp_path).pictures())
-    assert [(p.name, len(p.things)) for p in found] == [
+    found = list(open_source(tmp_path).images())
+    assert [(p.name, len(p.annotations)) for p in found] == [
         ("frame_000000.png", 1),
         ("frame_000001.PNG", 1),
         ("frame_000002.png", 0),
     ]
-    assert found[0].things[0].attributes["track_id"] == 5
-    assert found[0].things[0].label == "car"
+    assert found[0].annotations[0].attributes["track_id"] == 5
+    assert found[0].annotations[0].label == "car"
 
 
 def test_labels_and_their_attributes_are_declared(tmp_path: Path):
-    things = (Thing(label="a <b>", box=(0, 0, 1, 1), truncated=True, attributes={"colour": "red & blue"}),)
-    picture = Picture(name="a.png", file=None, width=4, height=4, things=things)
-    collection = Collection(format="test", labels=("a <b>", "unused"), pictures=lambda: iter([picture]))
-    write(tmp_path, collection, collection.pictures(), "cvat")
+    annotations = (Annotation(label="a <b>", box=(0, 0, 1, 1), truncated=True, attributes={"colour": "red & blue"}),)
+    image = AnnotatedImage(name="a.png", file=None, width=4, height=4, annotations=annotations)
+    collection = Collection(format="test", labels=("a <b>", "unused"), images=lambda: iter([image]))
+    write(tmp_path, collection, collection.images(), "cvat")
     text = (tmp_path / "annotations.xml").read_text()
     assert "<name>a &lt;b&gt;</name>" in text
     assert "<name>truncated</name><mutable>False</mutable><input_type>checkbox</input_type>" in text
@@ -133,20 +133,20 @@ def test_labels_and_their_attributes_are_declared(tmp_path: Path):
         ('<cuboid label="car"/>', "has no points"),
         ('<mask label="car" left="1" top="1" width="2" height="2"/>', "not a number"),
         ('<polygon label="car" points="1,2;x,3"/>', "'x' is not a number"),
-        ('<mask label="car" rle="4" left="39" top="0" width="2" height="2"/>', "is not inside its picture"),
-        ('<mask label="car" rle="5" left="0" top="0" width="2" height="2"/>', "add up to 5"),
+        ('<mask label="car" rle="4" left="39" top="0" width="2" height="2"/>', "is not inside its image"),
+        ('<mask label="car" rle="5" left="0" top="0" width="2" height="2"/>', "adds up to 5"),
     ],
 )
 def test_a_broken_shape_does_not_end_the_reading(tmp_path: Path, shapes: str, words: str):
-    xml(tmp_path, image(shapes + '<box label="car" xtl="1" ytl="2" xbr="3" ybr="4"/>'))
-    broken, whole = only(tmp_path).things
-    assert words in broken.broken
-    assert (whole.broken, whole.box) == ("", (1, 2, 3, 4))
+    xml(tmp_path, image_xml(shapes + '<box label="car" xtl="1" ytl="2" xbr="3" ybr="4"/>'))
+    error, whole = only(tmp_path).annotations
+    assert words in error.error
+    assert (whole.error, whole.box) == ("", (1, 2, 3, 4))
 
 
 def test_entities_are_refused(tmp_path: Path):
     (tmp_path / "a.xml").write_text('<!DOCTYPE a [<!ENTITY x "y">]><annotations>&x;</annotations>')
-    with pytest.raises(DataError, match="declares entities"):
+    with pytest.raises(DataError, match="declares XML entities"):
         open_source(tmp_path, "cvat")
 
 
@@ -166,8 +166,10 @@ def track(*shapes: str, id_: int = 0, more: str = "") -> str:
 
 
 def lefts(source: Path) -> dict[str, list[float]]:
-    """The left edges of the objects in each picture."""
-    return {picture.name: [thing.box[0] for thing in picture.things] for picture in open_source(source).pictures()}
+    """The left edges of the objects in each image."""
+    return {
+        image.name: [annotation.box[0] for annotation in image.annotations] for image in open_source(source).images()
+    }
 
 
 def test_frames_of_a_video_that_was_thinned_are_those_of_its_step(tmp_path: Path, draw: Draw):
@@ -182,10 +184,19 @@ def test_between_key_frames_boxes_and_rotations_are_interpolated(tmp_path: Path)
     # by hand: CVAT's TrackManager takes the same share of each number, and the short way round of an angle
     shapes = (box(0, 0, more='rotation="350"'), box(4, 20, more='rotation="30"'), box(6, 20, outside=1))
     xml(tmp_path, track(*shapes), VIDEO.format("<size>8</size>"))
-    found = [picture.things for picture in open_source(tmp_path).pictures()]
-    assert [[thing.box[0] for thing in things] for things in found] == [[0], [5], [10], [15], [20], [20], [], []]
-    assert [things[0].rotation for things in found[:5]] == pytest.approx([350, 0, 10, 20, 30])
-    assert [things[0].attributes["@cvat"]["keyframe"] for things in found[:3]] == ["1", "0", "0"]
+    found = [image.annotations for image in open_source(tmp_path).images()]
+    assert [[annotation.box[0] for annotation in annotations] for annotations in found] == [
+        [0],
+        [5],
+        [10],
+        [15],
+        [20],
+        [20],
+        [],
+        [],
+    ]
+    assert [annotations[0].rotation for annotations in found[:5]] == pytest.approx([350, 0, 10, 20, 30])
+    assert [annotations[0].attributes["@cvat"]["keyframe"] for annotations in found[:3]] == ["1", "0", "0"]
 
 
 def test_a_track_stays_to_the_end_of_its_task_unless_it_is_outside(tmp_path: Path):
@@ -205,10 +216,10 @@ def test_two_videos_of_a_project_are_not_laid_on_each_other(tmp_path: Path, draw
     meta = f"<meta><project><tasks>{task.format(4, 'one')}{task.format(5, 'two')}</tasks></project></meta>"
     tracks = track(box(0, 1), more='task_id="4"') + track(box(0, 9), id_=1, more='task_id="5"')
     xml(tmp_path, tracks, meta)
-    found = {picture.name: picture for picture in open_source(tmp_path).pictures()}
+    found = {image.name: image for image in open_source(tmp_path).images()}
     assert lefts(tmp_path) == {"one/frame_000000.PNG": [1], "two/frame_000000.PNG": [9]}
     assert found["two/frame_000000.PNG"].file == tmp_path / "images/Train/two/frame_000000.PNG"
-    assert {(picture.split, picture.about["subset"]) for picture in found.values()} == {("train", "Train")}
+    assert {(image.split, image.metadata["subset"]) for image in found.values()} == {("train", "Train")}
 
 
 def test_a_mask_and_a_skeleton_of_a_video_are_read(tmp_path: Path):
@@ -219,8 +230,8 @@ def test_a_mask_and_a_skeleton_of_a_video_are_read(tmp_path: Path):
         "<labels><label><name>a</name><parent>car</parent></label><label><name>b</name><parent>car</parent></label>"
     )
     xml(tmp_path, track(mask) + track(skeleton, id_=1), VIDEO.format("<size>1</size>").replace("<labels>", labels, 1))
-    (picture,) = open_source(tmp_path).pictures()
-    masked, posed = picture.things
+    (image,) = open_source(tmp_path).images()
+    masked, posed = image.annotations
     assert decode(masked.mask, 40, 30)[6:8, 5:7].tolist() == [[1, 1], [1, 1]]
     assert posed.keypoints == (0, 0, 0, 3, 4, 2)
 
@@ -233,20 +244,23 @@ def test_names_of_a_skeletons_points_are_no_classes(tmp_path: Path):
     shape = '<points label="{}" outside="{}" occluded="{}" points="{}"/>'
     shapes = shape.format("tail", 0, 1, "6,5") + shape.format("nose", 0, 0, "2,3")
     meta = f"<meta><task><labels>{person}{part.format('nose')}{part.format('tail')}</labels></task></meta>"
-    xml(tmp_path, image(f'<skeleton label="person">{shapes}</skeleton>'), meta)
+    xml(tmp_path, image_xml(f'<skeleton label="person">{shapes}</skeleton>'), meta)
     collection = open_source(tmp_path)
     assert collection.labels == ("person",)
-    assert collection.about["keypoints"] == {"person": {"names": ["nose", "tail"], "edges": [[2, 1]]}}
-    (found,) = only(tmp_path).things
+    assert collection.metadata["keypoints"] == {"person": {"names": ["nose", "tail"], "edges": [[2, 1]]}}
+    (found,) = only(tmp_path).annotations
     assert (found.box, found.keypoints) == ((2, 3, 6, 5), (2, 3, 2, 6, 5, 1))
 
 
 def test_points_of_a_skeleton_that_no_meta_declares_are_those_that_are_seen(tmp_path: Path):
     shape = '<points label="{}" outside="0" occluded="0" points="{}"/>'
     first, second = (shape.format("nose", "1,1") + shape.format("tail", "2,2"), shape.format("tail", "3,3"))
-    xml(tmp_path, image("".join(f'<skeleton label="cow">{each}</skeleton>' for each in (first, second))), "")
+    xml(tmp_path, image_xml("".join(f'<skeleton label="cow">{each}</skeleton>' for each in (first, second))), "")
     assert open_source(tmp_path).labels == ("cow",)
-    assert [thing.keypoints for thing in only(tmp_path).things] == [(1, 1, 2, 2, 2, 2), (0, 0, 0, 3, 3, 2)]
+    assert [annotation.keypoints for annotation in only(tmp_path).annotations] == [
+        (1, 1, 2, 2, 2, 2),
+        (0, 0, 0, 3, 3, 2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -254,22 +268,22 @@ def test_points_of_a_skeleton_that_no_meta_declares_are_those_that_are_seen(tmp_
 )
 def test_the_box_around_a_turned_ellipse_touches_it(tmp_path: Path, rotation: int, edges: tuple[float, ...]):
     # half the width is the root of (rx cos)^2 + (ry sin)^2: 30 degrees give the roots of 175 and 75
-    xml(tmp_path, image(f'<ellipse label="car" cx="20" cy="15" rx="15" ry="5" rotation="{rotation}"/>'))
-    assert only(tmp_path).things[0].box == pytest.approx(edges, abs=0.01)
+    xml(tmp_path, image_xml(f'<ellipse label="car" cx="20" cy="15" rx="15" ry="5" rotation="{rotation}"/>'))
+    assert only(tmp_path).annotations[0].box == pytest.approx(edges, abs=0.01)
 
 
 def test_images_of_a_video_are_found_without_the_ending_in_their_names(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "Train" / "frame_000007.PNG", 40, 30)
-    xml(tmp_path, image("", "frame_000007", 'subset="Train"'))
-    picture = only(tmp_path)
-    assert (picture.name, picture.file) == ("frame_000007.PNG", tmp_path / "images/Train/frame_000007.PNG")
-    assert picture.about["@cvat"] == {"id": "3"}
+    xml(tmp_path, image_xml("", "frame_000007", 'subset="Train"'))
+    image = only(tmp_path)
+    assert (image.name, image.file) == ("frame_000007.PNG", tmp_path / "images/Train/frame_000007.PNG")
+    assert image.metadata["@cvat"] == {"id": "3"}
 
 
 def test_images_that_two_tasks_have_by_one_name_are_two_pictures(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "task_5" / "frame_000000.png", 40, 30)
-    xml(tmp_path, "".join(image("", "frame_000000.png", f'task_id="{task}"') for task in (4, 5)))
-    assert {p.name: bool(p.file) for p in open_source(tmp_path).pictures()} == {
+    xml(tmp_path, "".join(image_xml("", "frame_000000.png", f'task_id="{task}"') for task in (4, 5)))
+    assert {p.name: bool(p.file) for p in open_source(tmp_path).images()} == {
         "4/frame_000000.png": False,
         "5/frame_000000.png": True,
     }
@@ -297,8 +311,8 @@ def test_frames_are_taken_out_of_the_video_itself(tmp_path: Path):
     fields = "<size>2</size><start_frame>1</start_frame><stop_frame>4</stop_frame><frame_filter>step=3</frame_filter>"
     xml(tmp_path, track(box(1, 1), box(4, 2)), VIDEO.format(f"{fields}<source>clip.avi</source>"))
     collection = open_source(tmp_path)
-    assert [picture.name for picture in collection.pictures()] == ["frame_000001.png", "frame_000004.png"]
-    grey = [np.asarray(Image.open(io.BytesIO(p.embedded or b""))).mean() for p in collection.pictures()]
+    assert [image.name for image in collection.images()] == ["frame_000001.png", "frame_000004.png"]
+    grey = [np.asarray(Image.open(io.BytesIO(p.embedded or b""))).mean() for p in collection.images()]
     assert grey == pytest.approx([40, 160], abs=4)
 
 
@@ -306,7 +320,7 @@ def test_a_video_that_cannot_be_read_is_refused(tmp_path: Path):
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     xml(tmp_path, track(box(0, 1)), VIDEO.format("<size>1</size>"))
     with pytest.raises(DataError, match="cannot be read as a video"):
-        list(open_source(tmp_path).pictures())
+        list(open_source(tmp_path).images())
 
 
 def test_the_meta_of_a_second_task_is_reported(tmp_path: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.annotations import convert, open_source
-from toolchain.annotations.files import parse_json, parse_xml, root_of, text_of
+from toolchain.annotations.files import parse_json, parse_xml, read_text, root_name
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -33,8 +33,8 @@ def test_xml_is_read_in_the_encoding_that_it_declares(tmp_path: Path, draw: Draw
     (tmp_path / "a.xml").write_bytes(text.encode(written))
     draw(tmp_path / "a.png", 40, 30)
     collection = open_source(tmp_path)
-    (picture,) = collection.pictures()
-    assert (picture.things[0].label, picture.things[0].box) == (NAMES[encoding], (0, 2, 9, 8))
+    (image,) = collection.images()
+    assert (image.annotations[0].label, image.annotations[0].box) == (NAMES[encoding], (0, 2, 9, 8))
 
 
 @pytest.mark.parametrize("declared", ["no-such-encoding", "gb2312"])
@@ -48,7 +48,7 @@ def test_entities_are_refused_in_every_encoding(tmp_path: Path):
     bomb = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>'
     for encoding in ("utf-8", "gb2312", "utf-16"):
         (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{bomb}'.encode(encoding))
-        with pytest.raises(DataError, match="declares entities"):
+        with pytest.raises(DataError, match="declares XML entities"):
             parse_xml(tmp_path / "a.xml")
 
 
@@ -63,15 +63,15 @@ def test_entities_are_refused_in_every_encoding(tmp_path: Path):
 )
 def test_the_first_element_is_known_though_the_rest_is_damaged(tmp_path: Path, content: bytes, root: str):
     (tmp_path / "a.xml").write_bytes(content)
-    assert root_of(tmp_path / "a.xml") == root
+    assert root_name(tmp_path / "a.xml") == root
 
 
 def test_text_can_be_utf_16_as_windows_tools_write_it(tmp_path: Path):
     (tmp_path / "classes.txt").write_text("dog\ncafé\n", encoding="utf-16")
-    assert text_of(tmp_path / "classes.txt") == "dog\ncafé\n"
+    assert read_text(tmp_path / "classes.txt") == "dog\ncafé\n"
     (tmp_path / "classes.txt").write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="is not UTF-8 text"):
-        text_of(tmp_path / "classes.txt")
+        read_text(tmp_path / "classes.txt")
 
 
 def test_names_that_are_not_utf_8_become_text(tmp_path: Path, draw: Draw):
@@ -80,9 +80,9 @@ def test_names_that_are_not_utf_8_become_text(tmp_path: Path, draw: Draw):
     draw(source / latin / f"{latin}.png", 40, 30)
     (source / latin / f"{latin}.xml").write_text("<annotation><filename>café.png</filename></annotation>")
     (source / latin / "b.xml").write_text("<annotation><filename>CAFÉ.PNG</filename></annotation>")
-    assert {picture.name for picture in open_source(source).pictures()} == {"café/café.png"}
+    assert {image.name for image in open_source(source).images()} == {"café/café.png"}
     done = convert(str(source), tmp_path / "out", "coco")
-    assert done.pictures == 2
+    assert done.images == 2
     assert (tmp_path / "out/images/default/café/café.png").is_file()
 
 
@@ -94,7 +94,7 @@ STRAYS = {
     "notes.xml": b"<resources><string></resources>",
     "empty.xml": b"",
     "layout.xml": b"<LinearLayout/>",
-    "broken.json": b"{",
+    "error.json": b"{",
     "package.json": b'{"name": "x", "images": 3}',
     "latin.json": b'{"name": "caf\xe9"}',
     "README.txt": b"caf\xe9 photos",
@@ -138,9 +138,9 @@ def test_files_of_another_purpose_stop_nothing(annotated: Path):
         (annotated / name).parent.mkdir(exist_ok=True)
         (annotated / name).write_bytes(content)
     collection = open_source(annotated)
-    (picture,) = collection.pictures()
-    assert (collection.labels, picture.file) == (("cat",), annotated / "images" / "a.png")
-    assert picture.things[0].box == pytest.approx((1, 2, 9, 8))
+    (image,) = collection.images()
+    assert (collection.labels, image.file) == (("cat",), annotated / "images" / "a.png")
+    assert image.annotations[0].box == pytest.approx((1, 2, 9, 8))
 
 
 def test_an_annotation_that_is_damaged_is_no_stray(tmp_path: Path, draw: Draw):
@@ -165,9 +165,9 @@ def test_names_in_capitals_are_the_same(annotated: Path):
     for path in sorted(annotated.rglob("*"), reverse=True):
         path.rename(path.with_name(path.name.upper()))
     collection = open_source(annotated)
-    (picture,) = collection.pictures()
-    assert (collection.labels, picture.file) == (("cat",), annotated / "IMAGES" / "A.PNG")
-    assert picture.things[0].box == pytest.approx((1, 2, 9, 8))
+    (image,) = collection.images()
+    assert (collection.labels, image.file) == (("cat",), annotated / "IMAGES" / "A.PNG")
+    assert image.annotations[0].box == pytest.approx((1, 2, 9, 8))
 
 
 def test_linked_folders_are_the_same(annotated: Path):
@@ -175,8 +175,8 @@ def test_linked_folders_are_the_same(annotated: Path):
         target = annotated.parent / f"real-{path.name}"
         path.rename(target)
         path.symlink_to(target)
-    (picture,) = open_source(annotated).pictures()
-    assert (picture.file, len(picture.things)) == (annotated / "images" / "a.png", 1)
+    (image,) = open_source(annotated).images()
+    assert (image.file, len(image.annotations)) == (annotated / "images" / "a.png", 1)
 
 
 def test_half_of_a_surrogate_pair_in_json_becomes_the_replacement_character(tmp_path: Path):

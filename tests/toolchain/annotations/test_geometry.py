@@ -1,4 +1,4 @@
-"""Things are clipped and turned as their pixels are."""
+"""Annotations are clipped and turned as their pixels are."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,21 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from shapely.geometry import Polygon, box
 
-from toolchain.annotations import Thing
-from toolchain.annotations.geometry import area, clip, clip_outline, corners, covered, moved, scaled, turned
+from toolchain.annotations import Annotation
+from toolchain.annotations.geometry import (
+    apply_orientation,
+    area,
+    clip,
+    clip_polygon,
+    corners,
+    scale,
+    translate,
+    upright_box,
+)
 from toolchain.annotations.masks import decode, encode
 
 WIDTH, HEIGHT = 9, 6
-THING = Thing(label="a", box=(1.0, 2.0, 4.0, 3.0))
+THING = Annotation(label="a", box=(1.0, 2.0, 4.0, 3.0))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -22,8 +31,8 @@ def test_a_turned_box_lies_where_pillow_puts_its_pixels(orientation: int):
     image = Image.fromarray(pixels)
     image.getexif()[0x0112] = orientation
     upright = np.asarray(ImageOps.exif_transpose(image))
-    masked = Thing(label="a", box=THING.box, mask=encode(pixels), polygons=((1, 2, 4, 2, 4, 3),))
-    found = turned(masked, orientation, WIDTH, HEIGHT)
+    masked = Annotation(label="a", box=THING.box, mask=encode(pixels), polygons=((1, 2, 4, 2, 4, 3),))
+    found = apply_orientation(masked, orientation, WIDTH, HEIGHT)
     left, top, right, bottom = (int(edge) for edge in found.box)
     drawn = np.zeros_like(upright)
     drawn[top:bottom, left:right] = 1
@@ -34,10 +43,10 @@ def test_a_turned_box_lies_where_pillow_puts_its_pixels(orientation: int):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_box_that_was_turned_already_keeps_its_corners(orientation: int):
-    tilted = Thing(label="a", box=(2.0, 2.0, 6.0, 4.0), rotation=20.0)
-    outline = Thing(label="a", box=covered(tilted), polygons=(corners(tilted),))
-    expected = turned(outline, orientation, WIDTH, HEIGHT).polygons[0]
-    found = corners(turned(tilted, orientation, WIDTH, HEIGHT))
+    tilted = Annotation(label="a", box=(2.0, 2.0, 6.0, 4.0), rotation=20.0)
+    polygon = Annotation(label="a", box=upright_box(tilted), polygons=(corners(tilted),))
+    expected = apply_orientation(polygon, orientation, WIDTH, HEIGHT).polygons[0]
+    found = corners(apply_orientation(tilted, orientation, WIDTH, HEIGHT))
     points = [sorted(map(tuple, np.reshape(each, (4, 2)).round(6))) for each in (found, expected)]
     assert points[0] == points[1]
 
@@ -45,52 +54,62 @@ def test_a_box_that_was_turned_already_keeps_its_corners(orientation: int):
 @given(st.lists(st.tuples(st.integers(-5, 15), st.integers(-5, 12)), min_size=3, max_size=3, unique=True))
 def test_the_part_of_a_triangle_in_a_window_is_that_of_shapely(points: list[tuple[int, int]]):
     triangle = Polygon(points)
-    outline = tuple(float(v) for point in points for v in point)
-    part = clip_outline(outline, (0.0, 0.0, 9.0, 6.0))
+    polygon = tuple(float(v) for point in points for v in point)
+    part = clip_polygon(polygon, (0.0, 0.0, 9.0, 6.0))
     expected = triangle.intersection(box(0, 0, 9, 6)).area
     assert (Polygon(np.reshape(part, (-1, 2))).area if len(part) >= 6 else 0.0) == pytest.approx(expected, abs=1e-9)
 
 
 def test_clipping_moves_box_outlines_and_mask_together():
     pixels = np.ones((HEIGHT, WIDTH), np.uint8)
-    thing = Thing(label="a", box=(0.0, 0.0, 9.0, 6.0), polygons=((0, 0, 9, 0, 9, 6),), mask=encode(pixels))
-    part = moved(clip(thing, (2.0, 1.0, 6.0, 5.0), (WIDTH, HEIGHT)), -2.0, -1.0)
+    annotation = Annotation(label="a", box=(0.0, 0.0, 9.0, 6.0), polygons=((0, 0, 9, 0, 9, 6),), mask=encode(pixels))
+    part = translate(clip(annotation, (2.0, 1.0, 6.0, 5.0), (WIDTH, HEIGHT)), -2.0, -1.0)
     assert part.box == (0, 0, 4, 4)
     assert area(part.box) == decode(part.mask, 4, 4).sum()
     assert max(part.polygons[0]) == 4
 
 
 def test_a_turned_box_that_is_cut_becomes_an_outline():
-    thing = clip(Thing(label="a", box=(-2.0, 1.0, 2.0, 3.0), rotation=45.0), (0.0, 0.0, 9.0, 6.0))
-    assert thing.rotation == 0
-    assert thing.box[0] == 0
-    assert len(thing.polygons[0]) >= 6
+    annotation = clip(Annotation(label="a", box=(-2.0, 1.0, 2.0, 3.0), rotation=45.0), (0.0, 0.0, 9.0, 6.0))
+    assert annotation.rotation == 0
+    assert annotation.box[0] == 0
+    assert len(annotation.polygons[0]) >= 6
 
 
 def test_numbers_for_places_that_hold_no_longer_are_forgotten():
-    thing = Thing(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"n": 1, "@coco": {"id": 3, "area": 16}})
-    assert moved(thing, 1.0, 1.0).attributes == {"n": 1, "@coco": {"id": 3}}
+    annotation = Annotation(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"n": 1, "@coco": {"id": 3, "area": 16}})
+    assert translate(annotation, 1.0, 1.0).attributes == {"n": 1, "@coco": {"id": 3}}
 
 
 def test_scaling():
-    assert scaled(THING, 2.0, 3.0).box == (2, 6, 8, 9)
-    assert scaled(Thing(label="a", box=(0.0, 0.0, 4.0, 2.0), rotation=90.0), 2.0, 1.0).box == pytest.approx(
+    assert scale(THING, 2.0, 3.0).box == (2, 6, 8, 9)
+    assert scale(Annotation(label="a", box=(0.0, 0.0, 4.0, 2.0), rotation=90.0), 2.0, 1.0).box == pytest.approx(
         (2, -1, 6, 3)
     )
 
 
 def test_key_points_move_along_and_those_that_leave_are_not_marked():
     points = (1.0, 2.0, 2.0, 8.0, 5.0, 1.0, 0.0, 0.0, 0.0)
-    thing = Thing(label="a", box=(0.0, 0.0, 9.0, 6.0), keypoints=points)
-    assert moved(thing, 1.0, 2.0).keypoints == (2, 4, 2, 9, 7, 1, 0, 0, 0)
-    assert scaled(thing, 2.0, 1.0).keypoints == (2, 2, 2, 16, 5, 1, 0, 0, 0)
-    assert turned(thing, 6, WIDTH, HEIGHT).keypoints == (4, 1, 2, 1, 8, 1, 0, 0, 0)  # clockwise: x is 6 less the old y
-    assert clip(thing, (0.0, 0.0, 7.0, 6.0)).keypoints == (1, 2, 2, 0, 0, 0, 0, 0, 0)
-    inside = Thing(label="a", box=(1.0, 1.0, 2.0, 2.0), keypoints=points)
+    annotation = Annotation(label="a", box=(0.0, 0.0, 9.0, 6.0), keypoints=points)
+    assert translate(annotation, 1.0, 2.0).keypoints == (2, 4, 2, 9, 7, 1, 0, 0, 0)
+    assert scale(annotation, 2.0, 1.0).keypoints == (2, 2, 2, 16, 5, 1, 0, 0, 0)
+    assert apply_orientation(annotation, 6, WIDTH, HEIGHT).keypoints == (
+        4,
+        1,
+        2,
+        1,
+        8,
+        1,
+        0,
+        0,
+        0,
+    )  # clockwise: x is 6 less the old y
+    assert clip(annotation, (0.0, 0.0, 7.0, 6.0)).keypoints == (1, 2, 2, 0, 0, 0, 0, 0, 0)
+    inside = Annotation(label="a", box=(1.0, 1.0, 2.0, 2.0), keypoints=points)
     assert clip(inside, (0.0, 0.0, 7.0, 6.0)).keypoints == (1, 2, 2, 0, 0, 0, 0, 0, 0)
 
 
 def test_elements_with_positions_that_hold_no_longer_are_forgotten():
     texts = ["<part><bndbox /></part>", "<polygon><x1>1</x1></polygon>", "<actions><jumping>1</jumping></actions>"]
-    thing = Thing(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"@voc": {"xml": texts, "pose": "Left"}})
-    assert moved(thing, 1.0, 1.0).attributes == {"@voc": {"xml": texts[2:], "pose": "Left"}}
+    annotation = Annotation(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"@voc": {"xml": texts, "pose": "Left"}})
+    assert translate(annotation, 1.0, 1.0).attributes == {"@voc": {"xml": texts[2:], "pose": "Left"}}

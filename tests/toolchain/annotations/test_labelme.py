@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from toolchain.annotations import Picture, geometry, open_source
+from toolchain.annotations import AnnotatedImage, geometry, open_source
 from toolchain.annotations.masks import decode
 
 Draw = Callable[..., Path]
@@ -48,9 +48,9 @@ def png(image: Image.Image) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def only(folder: Path) -> Picture:
-    (picture,) = open_source(folder).pictures()
-    return picture
+def only(folder: Path) -> AnnotatedImage:
+    (image,) = open_source(folder).images()
+    return image
 
 
 def test_shapes(tmp_path: Path, draw: Draw):
@@ -65,9 +65,9 @@ def test_shapes(tmp_path: Path, draw: Draw):
         shape("circle", (4, 3), (4, 5)),
         shape("mask", (3, 1), (4, 2), mask=png(mask)),
     )
-    picture = only(tmp_path)
-    rectangle, polygons, circle, masked = picture.things
-    assert (picture.file, picture.width, picture.height) == (tmp_path / "a b.png", 8, 6)
+    image = only(tmp_path)
+    rectangle, polygons, circle, masked = image.annotations
+    assert (image.file, image.width, image.height) == (tmp_path / "a b.png", 8, 6)
     assert rectangle.box == (1, 2, 5, 4)
     assert polygons.polygons == ((0, 0, 2, 0, 2, 2), (4, 0, 6, 0, 6, 2))
     assert polygons.attributes["@labelme"]["description"] == "left"
@@ -91,41 +91,41 @@ def test_a_picture_inside_is_used_when_there_is_no_other(tmp_path: Path, draw: D
         (shape("polygon", (0, 0), (1, 1)) | {"points": [[0, "x"]]}, "'x' is not a number"),
         (shape("rectangle", (0, 0)) | {"points": [[0, None], [1, 1]]}, "None is not a number"),
         (shape("circle", (0, 0)) | {"points": [[0], [1, 1]]}, "not pairs of x and y"),
-        (shape("mask", (7, 5), (8, 6), mask=png(Image.new("1", (4, 4)))), "leaves its picture"),
+        (shape("mask", (7, 5), (8, 6), mask=png(Image.new("1", (4, 4)))), "leaves its image"),
         (shape("mask", (0, 0), (1, 1), mask="%%"), "is not base64"),
     ],
 )
 def test_a_broken_shape_does_not_end_the_reading(tmp_path: Path, bad: dict[str, Any], words: str):
     written(tmp_path, bad, shape("rectangle", (5, 4), (1, 2)))
-    broken, whole = only(tmp_path).things
-    assert words in broken.broken
-    assert (whole.broken, whole.box) == ("", (1, 2, 5, 4))
+    error, whole = only(tmp_path).annotations
+    assert words in error.error
+    assert (whole.error, whole.box) == ("", (1, 2, 5, 4))
 
 
 def test_a_broken_mask_leaves_its_box(tmp_path: Path):
     written(tmp_path, shape("mask", (1, 1), (3, 2), mask="%%"))
-    (found,) = only(tmp_path).things
-    assert (found.box, found.mask, bool(found.broken)) == ((1, 1, 3, 2), "", True)
+    (found,) = only(tmp_path).annotations
+    assert (found.box, found.mask, bool(found.error)) == ((1, 1, 3, 2), "", True)
 
 
 def test_a_polygon_of_two_points_is_the_box_between_them(tmp_path: Path):
     written(tmp_path, shape("polygon", (5, 4), (1, 2)))
-    (found,) = only(tmp_path).things
+    (found,) = only(tmp_path).annotations
     assert (found.box, found.polygons) == ((1, 2, 5, 4), ())
-    assert "2 points" in found.broken
+    assert "2 points" in found.error
 
 
 def test_one_broken_polygon_of_a_group_leaves_the_others(tmp_path: Path):
     written(tmp_path, shape("polygon", (0, 0), (2, 0), (2, 2), group_id=1), shape("polygon", (4, 0), group_id=1))
-    (found,) = only(tmp_path).things
+    (found,) = only(tmp_path).annotations
     assert found.polygons == ((0, 0, 2, 0, 2, 2),)
-    assert "1 points" in found.broken
+    assert "1 points" in found.error
 
 
 def test_four_corners_of_x_anylabeling_are_an_oriented_box(tmp_path: Path):
     corners = ((3, 1), (5, 3), (4, 4), (2, 2))  # by hand: sides of 2 and 1 times the square root of 2, turned by 45
     written(tmp_path, shape("rotation", *corners, direction=0.785398))
-    (found,) = only(tmp_path).things
+    (found,) = only(tmp_path).annotations
     assert found.rotation == pytest.approx(45)
     width, height = found.box[2] - found.box[0], found.box[3] - found.box[1]
     assert (width, height) == (pytest.approx(2 * 2**0.5), pytest.approx(2**0.5))
@@ -135,6 +135,6 @@ def test_four_corners_of_x_anylabeling_are_an_oriented_box(tmp_path: Path):
 def test_what_each_polygon_of_a_group_says_is_kept(tmp_path: Path):
     triangle = ((0, 0), (2, 0), (2, 2))
     written(tmp_path, *(shape("polygon", *triangle, group_id=1, description=text) for text in ("one", "two")))
-    (found,) = only(tmp_path).things
-    said = found.attributes["@labelme"]
-    assert (said["description"], said["others"][0]["description"]) == ("one", "two")
+    (found,) = only(tmp_path).annotations
+    fields = found.attributes["@labelme"]
+    assert (fields["description"], fields["others"][0]["description"]) == ("one", "two")

@@ -9,8 +9,8 @@ from pycocotools import mask as coco_masks
 from shapely import contains_xy
 from shapely.geometry import Polygon
 
-from toolchain.annotations.masks import box_of, decode, encode, from_window, outlines, to_counts, to_text, to_window
-from toolchain.annotations.yolo import joined
+from toolchain.annotations.masks import box_of, decode, encode, from_window, polygons, to_counts, to_text, to_window
+from toolchain.annotations.yolo.writer import join_polygons
 from toolchain.errors import DataError
 
 MASKS = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(
@@ -51,25 +51,25 @@ def test_a_window_counts_along_its_rows():
 
 @pytest.mark.parametrize("text", ["\n", "x", "0o"])
 def test_what_are_no_run_lengths_is_refused(text: str):
-    with pytest.raises(DataError, match="run lengths"):
+    with pytest.raises(DataError, match="RLE"):
         decode(text, 3, 3)
 
 
 def test_a_window_outside_its_picture_is_refused():
-    with pytest.raises(DataError, match="is not inside its picture of 4 x 3"):
+    with pytest.raises(DataError, match="is not inside its image of 4 x 3"):
         from_window([4], (3, 0, 2, 2), 4, 3)
 
 
 @given(MASKS.filter(lambda mask: mask.any()))
 def test_the_outlines_of_a_mask_enclose_its_pixels_and_no_others(mask: "np.ndarray"):
     height, width = mask.shape
-    found = outlines(encode(mask), width, height)
+    found = polygons(encode(mask), width, height)
     inside = np.zeros(mask.shape, bool)
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    for outline in found:  # a hole takes out what is around it
-        inside ^= contains_xy(Polygon(np.reshape(outline, (-1, 2))).buffer(0), x, y)
+    for polygon in found:  # a hole takes out what is around it
+        inside ^= contains_xy(Polygon(np.reshape(polygon, (-1, 2))).buffer(0), x, y)
     assert (inside == mask.astype(bool)).all()
-    assert shoelace(joined(found)) == pytest.approx(float(mask.sum()))
+    assert shoelace(join_polygons(found)) == pytest.approx(float(mask.sum()))
 
 
 def shoelace(points: tuple[float, ...]) -> float:
@@ -81,7 +81,7 @@ def test_outlines_have_a_point_only_where_they_turn():
     mask = np.zeros((5, 6), np.uint8)
     mask[1:4, 1:5] = 1
     mask[2, 3] = 0
-    assert [sorted(zip(o[0::2], o[1::2], strict=True)) for o in outlines(encode(mask), 6, 5)] == [
+    assert [sorted(zip(o[0::2], o[1::2], strict=True)) for o in polygons(encode(mask), 6, 5)] == [
         [(1, 1), (1, 4), (5, 1), (5, 4)],
         [(3, 2), (3, 3), (4, 2), (4, 3)],
     ]

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from toolchain.annotations import Collection, Picture, Thing, open_source, write
-from toolchain.annotations.conversion import PLACES
+from toolchain.annotations import AnnotatedImage, Annotation, Collection, open_source, write
+from toolchain.annotations.conversion import IMAGE_PATHS
 from toolchain.annotations.masks import box_of, to_text
-from toolchain.annotations.model import envelope
 from toolchain.annotations.rows import read as read_rows
+from toolchain.annotations.types import bounding_box
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.data.annotations import Config, run
 
@@ -46,7 +46,7 @@ def boxes(draw: Any, width: int, height: int, whole: bool = True) -> tuple[float
 
 
 @st.composite
-def outlines(draw: Any, width: int, height: int, points: int | None = None) -> tuple[float, ...]:
+def polygons(draw: Any, width: int, height: int, points: int | None = None) -> tuple[float, ...]:
     count = points or draw(st.integers(3, 6).filter(lambda n: n != 4))
     return tuple(draw(st.integers(0, (width, height)[axis])) + 0.25 for _ in range(count) for axis in (0, 1))
 
@@ -70,82 +70,82 @@ def keypoints(draw: Any, width: int, height: int) -> tuple[float, ...]:
 
 
 @st.composite
-def things(draw: Any, format_: str, task: str, width: int, height: int) -> Thing:
+def annotations(draw: Any, format_: str, task: str, width: int, height: int) -> Annotation:
     flags = {flag: draw(st.booleans()) for flag in ("difficult", "truncated", "occluded")} if format_ != "yolo" else {}
     label, box = draw(st.sampled_from(LABELS)), draw(boxes(width, height, draw(st.booleans()) or format_ == "voc"))
     attributes = draw(st.dictionaries(TEXT.filter(lambda t: t[0] != "@" and t not in flags), TEXT, max_size=2))
     if format_ == "coco":
         attributes |= draw(st.dictionaries(st.sampled_from(["n", "list"]), st.integers() | st.lists(st.integers())))
-    thing: dict[str, Any] = {"label": label, "box": box, **flags}
-    thing |= {"attributes": attributes} if format_ != "yolo" else {}
+    annotation: dict[str, Any] = {"label": label, "box": box, **flags}
+    annotation |= {"attributes": attributes} if format_ != "yolo" else {}
     shape = draw(st.sampled_from(["box", *shapes_of(format_, task)]))
-    if shape == "outline" or task == "segment":
+    if shape == "polygon" or task == "segment":
         count = draw(st.integers(1, 3)) if format_ == "coco" else 1
-        thing["polygons"] = tuple(draw(outlines(width, height)) for _ in range(count))
-        thing["box"] = envelope(thing["polygons"])
+        annotation["polygons"] = tuple(draw(polygons(width, height)) for _ in range(count))
+        annotation["box"] = bounding_box(annotation["polygons"])
     elif shape == "mask":
-        thing |= {"mask": (mask := draw(masks(width, height))), "box": box_of(mask, width, height)}
-        thing["crowd"] = draw(st.booleans()) if format_ == "coco" else False
+        annotation |= {"mask": (mask := draw(masks(width, height))), "box": box_of(mask, width, height)}
+        annotation["crowd"] = draw(st.booleans()) if format_ == "coco" else False
     elif shape == "turned":
-        thing["rotation"] = draw(st.integers(-180, 179)) + 0.5
+        annotation["rotation"] = draw(st.integers(-180, 179)) + 0.5
     elif shape == "posed" or task == "pose":
-        thing["keypoints"] = draw(keypoints(width, height))
-    return Thing(**thing)
+        annotation["keypoints"] = draw(keypoints(width, height))
+    return Annotation(**annotation)
 
 
 def shapes_of(format_: str, task: str) -> list[str]:
-    kinds = {"coco": ["outline", "mask", "turned", "posed"], "cvat": ["outline", "mask", "turned"], "obb": ["turned"]}
+    kinds = {"coco": ["polygon", "mask", "turned", "posed"], "cvat": ["polygon", "mask", "turned"], "obb": ["turned"]}
     return kinds.get(format_ if format_ != "yolo" else task, [])
 
 
 @st.composite
-def collections(draw: Any, format_: str, task: str = "") -> list[Picture]:
+def collections(draw: Any, format_: str, task: str = "") -> list[AnnotatedImage]:
     is_split = draw(st.booleans())
     found = []
     for stem in draw(STEMS):
         width, height = draw(st.integers(8, 40)), draw(st.integers(8, 40))
         folder = draw(st.sampled_from(["", "sub folder/"]))
         found.append(
-            Picture(
+            AnnotatedImage(
                 name=f"{folder}{stem}.png",
                 file=None,
                 width=width,
                 height=height,
                 split=draw(st.sampled_from(SPLITS)) if is_split else "all",
-                things=tuple(draw(st.lists(things(format_, task, width, height), max_size=4))),
+                annotations=tuple(draw(st.lists(annotations(format_, task, width, height), max_size=4))),
             )
         )
-    if is_split and not any(picture.split == "train" for picture in found):
-        return [*found, Picture(name="first.png", file=None, width=8, height=8, split="train")]
+    if is_split and not any(image.split == "train" for image in found):
+        return [*found, AnnotatedImage(name="first.png", file=None, width=8, height=8, split="train")]
     return found
 
 
-def written(folder: Path, pictures: list[Picture], about: Any, format_: str, task: str) -> Path:
-    """Write ``pictures`` to ``folder`` with their files."""
+def written(folder: Path, images: list[AnnotatedImage], metadata: Any, format_: str, task: str) -> Path:
+    """Write ``images`` to ``folder`` with their files."""
 
-    def each() -> Iterator[Picture]:
-        yield from pictures
+    def each() -> Iterator[AnnotatedImage]:
+        yield from images
 
-    write(folder, Collection(format=format_, labels=LABELS, pictures=each, about=about), each(), format_, task)
-    for picture in pictures:
-        file = folder / PLACES[format_](picture)
+    write(folder, Collection(format=format_, labels=LABELS, images=each, metadata=metadata), each(), format_, task)
+    for image in images:
+        file = folder / IMAGE_PATHS[format_](image)
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (picture.width, picture.height)).save(file)
+        Image.new("RGB", (image.width, image.height)).save(file)
     return folder
 
 
-def bare(pictures: Iterator[Picture] | list[Picture]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return all that pictures say, without where their files are, by split and name."""
-    kept = ("width", "height", "things", "about")
-    return {(p.split, p.name): {name: getattr(p, name) for name in kept} for p in pictures}
+def bare(images: Iterator[AnnotatedImage] | list[AnnotatedImage]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return all that images say, without where their files are, by split and name."""
+    kept = ("width", "height", "annotations", "metadata")
+    return {(p.split, p.name): {name: getattr(p, name) for name in kept} for p in images}
 
 
-def close(one: Any, other: Any, picture: Picture) -> bool:
-    """Return whether two things are the same up to 1e-6 of the picture."""
+def close(one: Any, other: Any, image: AnnotatedImage) -> bool:
+    """Return whether two annotations are the same up to 1e-6 of the image."""
     near = {
-        "box": picture.width + picture.height,
-        "keypoints": picture.width + picture.height,
-        "polygons": picture.width + picture.height,
+        "box": image.width + image.height,
+        "keypoints": image.width + image.height,
+        "polygons": image.width + image.height,
         "rotation": 1e3,
     }
     for name in ("label", "attributes", "mask", "crowd", "difficult", "truncated", "occluded"):
@@ -161,83 +161,84 @@ def flat(value: Any) -> list[float]:
     return [v for part in value for v in flat(part)] if isinstance(value, tuple) else [value]
 
 
-def around(pictures: list[Picture], format_: str, task: str = "") -> None:
-    """Check that the files of ``pictures`` say what these say, and say it again after a Dataset."""
+def around(images: list[AnnotatedImage], format_: str, task: str = "") -> None:
+    """Check that the files of ``images`` say what these say, and say it again after a Dataset."""
     with tempfile.TemporaryDirectory() as folder:
         one, dataset, two = (Path(folder) / name for name in ("one", "dataset", "two"))
-        first = open_source(written(one, pictures, {}, format_, task))
+        first = open_source(written(one, images, {}, format_, task))
         assert first.format == format_
         run(dataset, Config(source=str(one), **ACTIONS))
         between = read_rows(open_dataset(dataset))
-        second = open_source(written(two, list(between.pictures()), between.about, format_, task))
+        second = open_source(written(two, list(between.images()), between.metadata, format_, task))
         assert first.labels == between.labels == second.labels == LABELS
-        exactly = bare(first.pictures())
+        exactly = bare(first.images())
         if format_ == "yolo":
-            agree(list(first.pictures()), list(between.pictures()))
-            agree(list(first.pictures()), list(second.pictures()))
+            agree(list(first.images()), list(between.images()))
+            agree(list(first.images()), list(second.images()))
         else:
-            assert exactly == bare(between.pictures())
-            assert exactly == bare(second.pictures())
-        agree(pictures, [without_formats(p) for p in first.pictures()])
+            assert exactly == bare(between.images())
+            assert exactly == bare(second.images())
+        agree(images, [without_formats(p) for p in first.images()])
 
 
-def agree(some: list[Picture], others: list[Picture]) -> None:
+def agree(some: list[AnnotatedImage], others: list[AnnotatedImage]) -> None:
     found = {(p.split, p.name): p for p in others}
     assert {(p.split, p.name) for p in some} == set(found)
-    for picture in some:
-        other = found[picture.split, picture.name]
-        assert (picture.width, picture.height) == (other.width, other.height)
-        assert len(picture.things) == len(other.things)
-        for pair in zip(picture.things, other.things, strict=True):
-            assert close(*pair, picture), pair
+    for image in some:
+        other = found[image.split, image.name]
+        assert (image.width, image.height) == (other.width, other.height)
+        assert len(image.annotations) == len(other.annotations)
+        for pair in zip(image.annotations, other.annotations, strict=True):
+            assert close(*pair, image), pair
 
 
-def without_formats(picture: Picture) -> Picture:
+def without_formats(image: AnnotatedImage) -> AnnotatedImage:
     from dataclasses import replace
 
     plain = [
-        replace(t, attributes={k: v for k, v in t.attributes.items() if not k.startswith("@")}) for t in picture.things
+        replace(t, attributes={k: v for k, v in t.attributes.items() if not k.startswith("@")})
+        for t in image.annotations
     ]
-    return replace(picture, things=tuple(plain))
+    return replace(image, annotations=tuple(plain))
 
 
 @FEW
 @given(collections("voc"))
-def test_voc_goes_around(pictures: list[Picture]):
-    around(pictures, "voc")
+def test_voc_goes_around(images: list[AnnotatedImage]):
+    around(images, "voc")
 
 
 @FEW
 @given(collections("coco"))
-def test_coco_goes_around(pictures: list[Picture]):
-    around(pictures, "coco")
+def test_coco_goes_around(images: list[AnnotatedImage]):
+    around(images, "coco")
 
 
 @FEW
 @given(collections("cvat"))
-def test_cvat_goes_around(pictures: list[Picture]):
-    around(pictures, "cvat")
+def test_cvat_goes_around(images: list[AnnotatedImage]):
+    around(images, "cvat")
 
 
 @FEW
 @given(collections("yolo", "detect"))
-def test_yolo_boxes_go_around(pictures: list[Picture]):
-    around(pictures, "yolo", "detect")
+def test_yolo_boxes_go_around(images: list[AnnotatedImage]):
+    around(images, "yolo", "detect")
 
 
 @FEW
 @given(collections("yolo", "segment"))
-def test_yolo_outlines_go_around(pictures: list[Picture]):
-    around(pictures, "yolo", "segment")
+def test_yolo_outlines_go_around(images: list[AnnotatedImage]):
+    around(images, "yolo", "segment")
 
 
 @FEW
 @given(collections("yolo", "obb"))
-def test_yolo_oriented_boxes_go_around(pictures: list[Picture]):
-    around(pictures, "yolo", "obb")
+def test_yolo_oriented_boxes_go_around(images: list[AnnotatedImage]):
+    around(images, "yolo", "obb")
 
 
 @FEW
 @given(collections("yolo", "pose"))
-def test_yolo_key_points_go_around(pictures: list[Picture]):
-    around(pictures, "yolo", "pose")
+def test_yolo_key_points_go_around(images: list[AnnotatedImage]):
+    around(images, "yolo", "pose")

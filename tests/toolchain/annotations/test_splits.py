@@ -57,7 +57,7 @@ WRITERS = {"voc": voc, "labelme": labelme, "cvat": cvat, "coco": coco, "via": vi
 
 
 def splits(folder: Path) -> dict[str, str]:
-    return {picture.name: picture.split for picture in open_source(folder).pictures()}
+    return {image.name: image.split for image in open_source(folder).images()}
 
 
 def findings(folder: Path) -> dict[str, int]:
@@ -123,8 +123,8 @@ def test_what_lists_say_twice_or_in_vain_is_counted(tmp_path: Path, draw: Draw):
     (main / "cat_train.txt").write_text("a -1\nb 1\n")
     assert splits(tmp_path) == {"a.png": "train", "b.png": "test"}
     assert findings(tmp_path) == {
-        "image in a list, of which there is no annotation": 1,
-        "image in the lists of two splits (kept for the test, else for validation)": 2,
+        "image in a list without an annotation": 1,
+        "image in the lists of two splits (kept for test, else for validation)": 2,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from toolchain.annotations import Picture, convert, open_source
+from toolchain.annotations import AnnotatedImage, convert, open_source
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -25,9 +25,9 @@ def written(folder: Path, *regions: dict[str, Any], **parts: Any) -> Path:
     return path
 
 
-def only(source: Path) -> Picture:
-    (picture,) = open_source(source).pictures()
-    return picture
+def only(source: Path) -> AnnotatedImage:
+    (image,) = open_source(source).images()
+    return image
 
 
 def test_every_shape_has_its_box(tmp_path: Path, draw: Draw):
@@ -41,18 +41,18 @@ def test_every_shape_has_its_box(tmp_path: Path, draw: Draw):
         region({"name": "ellipse", "cx": 9, "cy": 8, "rx": 4, "ry": 2, "theta": 1.5707963267948966}, type="cat"),
         region({"name": "polyline", "all_points_x": [1, 2], "all_points_y": [3, 7]}, type="dog"),
     )
-    picture = only(tmp_path)
-    assert picture.file == tmp_path / "a.png"
-    assert [thing.box for thing in picture.things] == [
+    image = only(tmp_path)
+    assert image.file == tmp_path / "a.png"
+    assert [annotation.box for annotation in image.annotations] == [
         (1, 2, 4, 6),
         (1, 2, 5, 8),
         (7, 6, 11, 10),
         pytest.approx((7, 4, 11, 12)),
         (1, 3, 2, 7),
     ]
-    assert picture.things[0].attributes == {"colour": "red"}
-    assert picture.things[1].polygons == ((1, 2, 5, 2, 5, 8),)
-    assert picture.things[2].attributes["@via"]["shape"]["r"] == 2
+    assert image.annotations[0].attributes == {"colour": "red"}
+    assert image.annotations[1].polygons == ((1, 2, 5, 2, 5, 8),)
+    assert image.annotations[2].attributes["@via"]["shape"]["r"] == 2
     assert open_source(tmp_path).labels == ("cat", "dog")
 
 
@@ -61,7 +61,7 @@ def test_a_project_and_via_1s_mapping_of_regions_are_read(tmp_path: Path):
     for name, value in (("one", {"_via_settings": {}, "_via_img_metadata": {"k": entry}}), ("two", {"k": entry})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "via.json").write_text(json.dumps(value))
-        assert [thing.label for thing in only(tmp_path / name).things] == ["cat"]
+        assert [annotation.label for annotation in only(tmp_path / name).annotations] == ["cat"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,9 @@ def test_a_project_and_via_1s_mapping_of_regions_are_read(tmp_path: Path):
 def test_the_class_is_the_attribute_whose_name_tells_or_the_only_one(
     tmp_path: Path, attributes: dict[str, Any], label: str
 ):
-    assert [thing.label for thing in only(written(tmp_path, region(RECT, **attributes))).things] == [label]
+    assert [annotation.label for annotation in only(written(tmp_path, region(RECT, **attributes))).annotations] == [
+        label
+    ]
 
 
 def test_attributes_of_which_none_tells_are_refused(tmp_path: Path):
@@ -86,15 +88,15 @@ def test_regions_without_attributes_are_one_class_and_counted(tmp_path: Path):
 
 
 def test_a_broken_region_does_not_end_the_reading(tmp_path: Path):
-    broken, line, whole = only(
+    error, line, whole = only(
         written(
             tmp_path,
             region({"name": "rect", "x": None, "y": 2, "width": 3, "height": 4}, name="cat"),
             region({"name": "polygon", "all_points_x": [1], "all_points_y": [2]}, name="cat"),
             region(RECT, name="cat"),
         )
-    ).things
-    assert (bool(broken.broken), bool(line.broken), whole.broken) == (True, True, "")
+    ).annotations
+    assert (bool(error.error), bool(line.error), whole.error) == (True, True, "")
 
 
 def test_what_a_target_cannot_hold_is_listed(tmp_path: Path, draw: Draw):
@@ -102,5 +104,5 @@ def test_what_a_target_cannot_hold_is_listed(tmp_path: Path, draw: Draw):
     draw(tmp_path / "in" / "a.png", 40, 30)
     circle = region({"name": "circle", "cx": 9, "cy": 8, "r": 2}, name="cat")
     written(tmp_path / "in", circle, file_attributes={"caption": "x"})
-    rules = {loss.rule for loss in convert(str(tmp_path / "in"), tmp_path / "out", "coco").losses}
-    assert rules == {"VIA's own shape of an object", "VIA's own file_attributes of a picture"}
+    rules = {loss.rule for loss in convert(str(tmp_path / "in"), tmp_path / "out", "coco").unsupported}
+    assert rules == {"VIA's own shape of an object", "VIA's own file_attributes of an image"}

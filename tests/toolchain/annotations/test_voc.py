@@ -6,7 +6,7 @@ from xml.etree.ElementTree import parse
 
 import pytest
 
-from toolchain.annotations import Picture, convert, open_source, write
+from toolchain.annotations import AnnotatedImage, convert, open_source, write
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -14,7 +14,7 @@ BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bnd
 
 
 def xml(folder: Path, stem: str, *boxes: tuple[float, ...], head: str = "", inner: str = "") -> Path:
-    """Write the file of a picture of 40 x 30 pixels."""
+    """Write the file of an image of 40 x 30 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     objects = "".join(f"<object><name>car</name>{inner}{BOX.format(*box)}</object>" for box in boxes)
     size = "<size><width>40</width><height>30</height><depth>3</depth></size>"
@@ -23,9 +23,9 @@ def xml(folder: Path, stem: str, *boxes: tuple[float, ...], head: str = "", inne
     return path
 
 
-def only(folder: Path, **settings: str) -> Picture:
-    (picture,) = open_source(folder, **settings).pictures()  # type: ignore[arg-type]
-    return picture
+def only(folder: Path, **settings: str) -> AnnotatedImage:
+    (image,) = open_source(folder, **settings).images()  # type: ignore[arg-type]
+    return image
 
 
 def test_an_object_keeps_all_that_is_said_of_it(tmp_path: Path, draw: Draw):
@@ -35,14 +35,17 @@ def test_an_object_keeps_all_that_is_said_of_it(tmp_path: Path, draw: Draw):
         "<attributes><attribute><name>colour</name><value>red</value></attribute></attributes>"
         "<part><name>wheel</name></part>"
     )
-    xml(tmp_path, "a b", (0, 1, 39, 30), head="<folder>my pictures</folder>", inner=inner)
-    picture = only(tmp_path)
-    (thing,) = picture.things
-    assert (picture.name, picture.file, picture.width, picture.height) == ("a b.png", tmp_path / "a b.png", 40, 30)
-    assert (thing.label, thing.box) == ("car", (0, 1, 39, 30))
-    assert (thing.truncated, thing.difficult, thing.occluded) == (True, False, True)
-    assert thing.attributes == {"colour": "red", "@voc": {"pose": "Left", "xml": ["<part><name>wheel</name></part>"]}}
-    assert picture.about == {"@voc": {"depth": "3", "xml": ["<folder>my pictures</folder>"]}}
+    xml(tmp_path, "a b", (0, 1, 39, 30), head="<folder>my images</folder>", inner=inner)
+    image = only(tmp_path)
+    (annotation,) = image.annotations
+    assert (image.name, image.file, image.width, image.height) == ("a b.png", tmp_path / "a b.png", 40, 30)
+    assert (annotation.label, annotation.box) == ("car", (0, 1, 39, 30))
+    assert (annotation.truncated, annotation.difficult, annotation.occluded) == (True, False, True)
+    assert annotation.attributes == {
+        "colour": "red",
+        "@voc": {"pose": "Left", "xml": ["<part><name>wheel</name></part>"]},
+    }
+    assert image.metadata == {"@voc": {"depth": "3", "xml": ["<folder>my images</folder>"]}}
 
 
 @pytest.mark.parametrize(
@@ -60,15 +63,15 @@ def test_offsets_are_found_from_evidence(
 ):
     xml(tmp_path, "a", *boxes, head=head)
     collection = open_source(tmp_path)
-    assert collection.about["origin"] == origin
-    assert next(iter(collection.pictures())).things[0].box == box
+    assert collection.metadata["origin"] == origin
+    assert next(iter(collection.images())).annotations[0].box == box
 
 
 def test_offsets_can_be_said_and_are_written_again(tmp_path: Path):
     xml(tmp_path / "one", "a", (1, 5, 10, 10))
     collection = open_source(tmp_path / "one", origin="one_based")
-    assert next(iter(collection.pictures())).things[0].box == (0, 4, 10, 10)
-    write(tmp_path / "two", collection, collection.pictures(), "voc")
+    assert next(iter(collection.images())).annotations[0].box == (0, 4, 10, 10)
+    write(tmp_path / "two", collection, collection.images(), "voc")
     root = parse(tmp_path / "two" / "Annotations" / "a.xml")
     edges = [root.findtext(f"object/bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
     assert edges == ["1", "5", "10", "10"]
@@ -79,7 +82,7 @@ def test_pictures_are_found_by_name_by_stem_and_in_folders(tmp_path: Path, draw:
     draw(tmp_path / "JPEGImages" / "b.png", 40, 30)
     xml(tmp_path / "Annotations" / "day 1", "a")
     xml(tmp_path / "Annotations", "b")
-    found = {picture.name: picture.file for picture in open_source(tmp_path).pictures()}
+    found = {image.name: image.file for image in open_source(tmp_path).images()}
     assert found == {
         "day 1/a.JPG": tmp_path / "JPEGImages" / "day 1" / "a.JPG",
         "b.png": tmp_path / "JPEGImages" / "b.png",
@@ -89,8 +92,8 @@ def test_pictures_are_found_by_name_by_stem_and_in_folders(tmp_path: Path, draw:
 def test_pictures_apart_and_the_path_of_another_machine(tmp_path: Path, draw: Draw):
     draw(tmp_path / "apart" / "a.png", 40, 30)
     xml(tmp_path / "labels", "a", head="<path>C:\\Users\\me\\a.png</path>")
-    (picture,) = open_source(tmp_path / "labels", pictures=tmp_path / "apart").pictures()
-    assert picture.file == tmp_path / "apart" / "a.png"
+    (image,) = open_source(tmp_path / "labels", images_dir=tmp_path / "apart").images()
+    assert image.file == tmp_path / "apart" / "a.png"
 
 
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, draw: Draw):
@@ -98,9 +101,9 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, draw: Draw):
     folder = tmp_path / "source"
     folder.mkdir()
     (folder / "a.xml").write_text("<annotation><filename>../secret.png</filename></annotation>")
-    picture = only(folder)
-    assert picture.file is None
-    assert picture.name == "secret.png"
+    image = only(folder)
+    assert image.file is None
+    assert image.name == "secret.png"
 
 
 def test_pictures_without_an_annotation_file_are_told_of(tmp_path: Path, draw: Draw):
@@ -120,7 +123,7 @@ def test_splits_come_from_voc_lists_and_not_from_those_of_classes(tmp_path: Path
     (lists / "val.txt").write_text("b\n")
     (lists / "trainval.txt").write_text("a\nb\n")
     (lists / "car_test.txt").write_text("c  1\na -1\n")
-    assert {p.name: p.split for p in open_source(tmp_path).pictures()} == {
+    assert {p.name: p.split for p in open_source(tmp_path).images()} == {
         "a.png": "train",
         "b.png": "validation",
         "c.png": "all",
@@ -130,40 +133,40 @@ def test_splits_come_from_voc_lists_and_not_from_those_of_classes(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares entities"),
-        ('<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "declares entities"),
+        ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares XML entities"),
+        ('<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "declares XML entities"),
         ("<annotation><object>", "is not XML"),
     ],
 )
 def test_bad_xml_is_refused_by_its_name(tmp_path: Path, text: str, words: str):
     (tmp_path / "bad.xml").write_text(text)
     with pytest.raises(DataError, match=words) as raised:
-        list(open_source(tmp_path, "voc").pictures())
+        list(open_source(tmp_path, "voc").images())
     assert "bad.xml" in str(raised.value)
 
 
 def test_a_billion_laughs_are_refused_at_once(tmp_path: Path):
     lines = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
     (tmp_path / "a.xml").write_text(f'<!DOCTYPE a [<!ENTITY l0 "ha">{lines}]><annotation>&l9;</annotation>')
-    with pytest.raises(DataError, match="declares entities"):
+    with pytest.raises(DataError, match="declares XML entities"):
         open_source(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("inner", "words"),
     [
-        ("<name>a</name>", "no whole bndbox"),
+        ("<name>a</name>", "no complete bndbox"),
         (f"<name>a</name>{BOX.format('one', 2, 3, 4)}", "'one' is not a number"),
         (f"<name>a</name>{BOX.format('nan', 2, 3, 4)}", "'nan' is not a finite number"),
-        ("<name>a</name><bndbox><xmin>1</xmin></bndbox>", "no whole bndbox"),
+        ("<name>a</name><bndbox><xmin>1</xmin></bndbox>", "no complete bndbox"),
     ],
 )
 def test_a_broken_box_does_not_end_the_reading(tmp_path: Path, inner: str, words: str):
     whole = f"<object><name>b</name>{BOX.format(1, 2, 3, 4)}</object>"
     (tmp_path / "a.xml").write_text(f"<annotation><object>{inner}</object>{whole}</annotation>")
-    ((broken, other),) = [picture.things for picture in open_source(tmp_path).pictures()]
-    assert words in broken.broken
-    assert (other.broken, other.box) == ("", (1, 2, 3, 4))
+    ((error, other),) = [image.annotations for image in open_source(tmp_path).images()]
+    assert words in error.error
+    assert (other.error, other.box) == ("", (1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("box", ["", BOX.format(2, 3, 6, 8)])
@@ -177,22 +180,22 @@ def test_a_broken_box_does_not_end_the_reading(tmp_path: Path, inner: str, words
 def test_a_polygon_is_read_with_the_box_around_it(tmp_path: Path, box: str, points: str):
     body = f"<object><name>a</name>{box}<polygon>{points}</polygon></object>"
     (tmp_path / "a.xml").write_text(f"<annotation>{body}</annotation>")
-    ((found,),) = [picture.things for picture in open_source(tmp_path).pictures()]
-    assert (found.box, found.polygons, found.broken) == ((2, 3, 6, 8), ((2, 3, 6, 3, 6, 8),), "")
+    ((found,),) = [image.annotations for image in open_source(tmp_path).images()]
+    assert (found.box, found.polygons, found.error) == ((2, 3, 6, 8), ((2, 3, 6, 3, 6, 8),), "")
 
 
 def test_attributes_of_elements_are_written_again(tmp_path: Path, draw: Draw):
     draw(tmp_path / "one" / "a.png", 9, 9)
     size = "<size><width>9</width><height>9</height></size>"
-    thing = f'<object id="7"><name>a</name>{BOX.format(1, 2, 3, 4)}</object>'
-    (tmp_path / "one" / "a.xml").write_text(f'<annotation verified="yes">{size}{thing}</annotation>')
-    assert convert(str(tmp_path / "one"), tmp_path / "two", "voc").losses == ()
+    annotation = f'<object id="7"><name>a</name>{BOX.format(1, 2, 3, 4)}</object>'
+    (tmp_path / "one" / "a.xml").write_text(f'<annotation verified="yes">{size}{annotation}</annotation>')
+    assert convert(str(tmp_path / "one"), tmp_path / "two", "voc").unsupported == ()
     text = (tmp_path / "two" / "Annotations" / "a.xml").read_text()
     assert '<annotation verified="yes">' in text
     assert '<object id="7">' in text
-    lost = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "coco").losses}
+    lost = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "coco").unsupported}
     assert lost == {
-        "VOC's own attributes of its element of a picture",
+        "VOC's own attributes of its element of an image",
         "VOC's own attributes of its element of an object",
     }
 
@@ -210,4 +213,4 @@ def test_a_namespace_hides_no_object(tmp_path: Path, draw: Draw):
     draw(tmp_path / "a.png", 40, 30)
     path = xml(tmp_path, "a", (1, 2, 3, 4))
     path.write_text(path.read_text().replace("<annotation>", "<annotation xmlns='http://example.com/voc'>"))
-    assert [thing.box for thing in only(tmp_path).things] == [(1, 2, 3, 4)]
+    assert [annotation.box for annotation in only(tmp_path).annotations] == [(1, 2, 3, 4)]

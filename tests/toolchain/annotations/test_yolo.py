@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from toolchain.annotations import Picture, Thing, open_source, write
+from toolchain.annotations import AnnotatedImage, Annotation, open_source, write
 from toolchain.annotations.geometry import corners
-from toolchain.annotations.yolo import joined
+from toolchain.annotations.yolo.writer import join_polygons
 from toolchain.errors import DataError
 
 Draw = Callable[..., Path]
@@ -23,8 +23,8 @@ def text(path: Path, *lines: str) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def pictures(folder: Path, **settings: str) -> list[Picture]:
-    return list(open_source(folder, **settings).pictures())  # type: ignore[arg-type]
+def images(folder: Path, **settings: str) -> list[AnnotatedImage]:
+    return list(open_source(folder, **settings).images())  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def labelimg(tmp_path: Path, draw: Draw) -> Path:
 
 def test_labelimg(labelimg: Path, draw: Draw):
     draw(labelimg / "empty.png", 8, 8)
-    first, second = pictures(labelimg)
+    first, second = images(labelimg)
     assert (first.name, first.width, first.height) == ("a b.png", 40, 20)
-    assert first.things == (Thing(label="big cat", box=(10, 0, 30, 20)),)
-    assert (second.name, second.things) == ("empty.png", ())
+    assert first.annotations == (Annotation(label="big cat", box=(10, 0, 30, 20)),)
+    assert (second.name, second.annotations) == ("empty.png", ())
 
 
 @pytest.mark.parametrize("names", ["[dog, big cat]", "{0: dog, 1: big cat}", "{1: big cat, 0: dog}"])
@@ -54,7 +54,7 @@ def test_ultralytics(tmp_path: Path, draw: Draw, names: str):
     )
     collection = open_source(tmp_path)
     assert collection.labels == ("dog", "big cat")
-    assert [(p.name, p.split, len(p.things)) for p in collection.pictures()] == [
+    assert [(p.name, p.split, len(p.annotations)) for p in collection.images()] == [
         ("day 1/a.png", "train", 1),
         ("day 1/a.png", "validation", 1),
     ]
@@ -64,8 +64,8 @@ def test_roboflow_puts_splits_outside(tmp_path: Path, draw: Draw):
     draw(tmp_path / "train" / "images" / "a.png", 40, 20)
     text(tmp_path / "train" / "labels" / "a.txt", "0 0.5 0.5 0.5 1.0")
     text(tmp_path / "data.yaml", "train: ../train/images", "val: ../valid/images", "names: [dog]")
-    (picture,) = pictures(tmp_path)
-    assert (picture.split, len(picture.things)) == ("train", 1)
+    (image,) = images(tmp_path)
+    assert (image.split, len(image.annotations)) == ("train", 1)
 
 
 def test_a_list_of_pictures(tmp_path: Path, draw: Draw):
@@ -73,8 +73,8 @@ def test_a_list_of_pictures(tmp_path: Path, draw: Draw):
     text(tmp_path / "labels" / "train" / "a b.txt", "0 0.5 0.5 0.5 1.0")
     text(tmp_path / "train.txt", "./images/train/a b.png")
     text(tmp_path / "data.yaml", "train: train.txt", "names: [dog]")
-    (picture,) = pictures(tmp_path)
-    assert (picture.name, picture.split, len(picture.things)) == ("a b.png", "train", 1)
+    (image,) = images(tmp_path)
+    assert (image.name, image.split, len(image.annotations)) == ("a b.png", "train", 1)
 
 
 def test_cvats_yolo_with_subsets_spaces_and_folders(tmp_path: Path, draw: Draw):
@@ -92,39 +92,39 @@ def test_cvats_yolo_with_subsets_spaces_and_folders(tmp_path: Path, draw: Draw):
         "valid = data/valid.txt",
         "names = data/obj.names",
     )
-    first, second = pictures(tmp_path)
-    assert (first.name, first.split, len(first.things)) == ("my folder/frame 1.png", "train", 1)
-    assert (second.name, second.split, second.things) == ("b.png", "validation", ())
+    first, second = images(tmp_path)
+    assert (first.name, first.split, len(first.annotations)) == ("my folder/frame 1.png", "train", 1)
+    assert (second.name, second.split, second.annotations) == ("b.png", "validation", ())
 
 
 def test_a_class_beyond_the_list_has_no_name(labelimg: Path):
     text(labelimg / "a b.txt", "2 0.5 0.5 0.5 1.0", "-1 0.5 0.5 0.5 1.0")
-    assert [thing.label for thing in pictures(labelimg)[0].things] == ["@class 2", "@class -1"]
+    assert [annotation.label for annotation in images(labelimg)[0].annotations] == ["@class 2", "@class -1"]
 
 
 def test_outlines_and_oriented_boxes_are_told_apart(labelimg: Path):
     square = "0 0.25 0.0 0.75 0.0 0.75 1.0 0.25 1.0"
     text(labelimg / "a b.txt", square)
-    (thing,) = pictures(labelimg)[0].things
-    assert (thing.polygons, thing.rotation) == ((), 0)
-    assert thing.box == pytest.approx((10, 0, 30, 20))
-    (thing,) = pictures(labelimg, task="segment")[0].things
-    assert thing.polygons == ((10, 0, 30, 0, 30, 20, 10, 20),)
-    text(labelimg / "a b.txt", square, "0 0.25 0.0 0.75 0.0 0.75 1.0")  # 7 numbers: outlines
-    assert all(thing.polygons for thing in pictures(labelimg)[0].things)
+    (annotation,) = images(labelimg)[0].annotations
+    assert (annotation.polygons, annotation.rotation) == ((), 0)
+    assert annotation.box == pytest.approx((10, 0, 30, 20))
+    (annotation,) = images(labelimg, task="segment")[0].annotations
+    assert annotation.polygons == ((10, 0, 30, 0, 30, 20, 10, 20),)
+    text(labelimg / "a b.txt", square, "0 0.25 0.0 0.75 0.0 0.75 1.0")  # 7 numbers: polygons
+    assert all(annotation.polygons for annotation in images(labelimg)[0].annotations)
 
 
 def test_an_oriented_box_is_turned_clockwise(labelimg: Path):
     text(labelimg / "a b.txt", "0 0.75 0.0 0.75 1.0 0.25 1.0 0.25 0.0")  # begins at the right upper corner
-    (thing,) = pictures(labelimg)[0].things
-    assert thing.rotation == pytest.approx(90)
-    assert corners(thing) == pytest.approx((30, 0, 30, 20, 10, 20, 10, 0))
+    (annotation,) = images(labelimg)[0].annotations
+    assert annotation.rotation == pytest.approx(90)
+    assert corners(annotation) == pytest.approx((30, 0, 30, 20, 10, 20, 10, 0))
 
 
 def test_four_corners_of_no_rectangle_stay_an_outline(labelimg: Path):
     text(labelimg / "a b.txt", "0 0.1 0.1 0.9 0.2 0.8 0.9 0.2 0.8")
-    (thing,) = pictures(labelimg)[0].things
-    assert len(thing.polygons[0]) == 8
+    (annotation,) = images(labelimg)[0].annotations
+    assert len(annotation.polygons[0]) == 8
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_key_points_are_read_in_pixels_and_written_again(
     text(tmp_path / "labels" / "a.txt", line)
     text(tmp_path / "data.yaml", "train: images", "names: [dog]", f"kpt_shape: {shape}", "flip_idx: [0]")
     collection = open_source(tmp_path)
-    (picture,) = collection.pictures()
-    assert picture.things[0].keypoints == pytest.approx(points)
-    write(tmp_path / "again", collection, collection.pictures(), "yolo", "pose")
+    (image,) = collection.images()
+    assert image.annotations[0].keypoints == pytest.approx(points)
+    write(tmp_path / "again", collection, collection.images(), "yolo", "pose")
     assert (tmp_path / "again/labels/train/a.txt").read_text() == f"{line}\n"
     config = yaml.safe_load((tmp_path / "again/data.yaml").read_text())
     assert (config["kpt_shape"], config["flip_idx"]) == (yaml.safe_load(shape), [0])
@@ -155,12 +155,12 @@ def test_key_points_without_their_shape_have_visibilities_where_all_third_number
     text(tmp_path / "data.yaml", "train: images", "names: [dog]", "task: pose")
     for line, points in (("0.1 0.2 2 0.3 0.4 1", (4, 4, 2, 12, 8, 1)), ("0.1 0.2 0.3 0.4", (4, 4, 2, 12, 8, 2))):
         text(tmp_path / "labels" / "a.txt", f"0 0.5 0.5 0.5 1 {line}")
-        assert pictures(tmp_path)[0].things[0].keypoints == pytest.approx(points)
+        assert images(tmp_path)[0].annotations[0].keypoints == pytest.approx(points)
 
 
 def test_several_outlines_are_joined_without_area():
     squares = ((0.0, 0.0, 1.0, 0.0, 1.0, 1.0), (5.0, 5.0, 6.0, 5.0, 6.0, 6.0))
-    whole = joined(squares)
+    whole = join_polygons(squares)
     xs, ys = whole[0::2], whole[1::2]
     area = abs(sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs)))) / 2
     assert area == pytest.approx(1.0)  # two triangles of half a pixel
@@ -176,15 +176,15 @@ def test_several_outlines_are_joined_without_area():
 )
 def test_a_broken_line_is_named_and_does_not_end_the_reading(labelimg: Path, line: str, words: str):
     text(labelimg / "a b.txt", "0 0.5 0.5 0.5 0.5", line)
-    whole, broken = pictures(labelimg, format_="yolo")[0].things
-    assert whole.broken == ""
-    assert words in broken.broken
-    assert "a b.txt, line 2" in broken.broken
+    whole, error = images(labelimg, format_="yolo")[0].annotations
+    assert whole.error == ""
+    assert words in error.error
+    assert "a b.txt, line 2" in error.error
 
 
 def test_a_class_is_a_number_however_it_is_written(labelimg: Path):
     text(labelimg / "a b.txt", "0.000000000000000000e+00 0.5 0.5 0.5 0.5", "dog 0.5 0.5 0.5 0.5")
-    assert [thing.label for thing in pictures(labelimg, format_="yolo")[0].things] == ["dog", "@class dog"]
+    assert [annotation.label for annotation in images(labelimg, format_="yolo")[0].annotations] == ["dog", "@class dog"]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_what_others_wrote_with_six_decimals_is_written_again(rows: list[list[st
             text(one / "classes.txt", "dog")
             Image.new("L", (width, height)).save(one / "a.png")
             collection = open_source(one, task=task)
-            write(two / task, collection, collection.pictures(), "yolo", task)
+            write(two / task, collection, collection.images(), "yolo", task)
             again = (two / task / "labels" / "all" / "a.txt").read_text().splitlines()
             for before, after in zip(lines, again, strict=True):
                 assert [float(n) for n in after.split()] == pytest.approx([float(n) for n in before.split()], abs=1e-6)
@@ -226,9 +226,9 @@ def test_cvats_ultralytics_export_lists_pictures_below_a_folder_that_is_not_ther
     text(tmp_path / "labels" / "train" / "day 1" / "a b.txt", "0 0.5 0.5 0.5 1.0")
     text(tmp_path / "train.txt", "data/images/train/day 1/a b.png")
     text(tmp_path / "data.yaml", "path: .", "train: train.txt", "names: {0: dog}")
-    (picture,) = pictures(tmp_path)
-    assert (picture.name, picture.split, len(picture.things)) == ("day 1/a b.png", "train", 1)
-    assert picture.file
+    (image,) = images(tmp_path)
+    assert (image.name, image.split, len(image.annotations)) == ("day 1/a b.png", "train", 1)
+    assert image.file
 
 
 def test_what_looks_as_if_something_were_missing_is_told(labelimg: Path, draw: Draw):
@@ -236,10 +236,10 @@ def test_what_looks_as_if_something_were_missing_is_told(labelimg: Path, draw: D
     text(labelimg / "README.txt", "These are dogs and cats of our own.")
     collection = open_source(labelimg)
     assert [(finding.rule, finding.examples) for finding in collection.findings] == [
-        ("picture without a text file (taken as empty)", ("b.png",)),
-        ("text file that has no picture and is no YOLO (left out)", ("README.txt",)),
+        ("image without a text file (read as an image without objects)", ("b.png",)),
+        ("text file without an image that is not YOLO (left out)", ("README.txt",)),
     ]
-    assert len(list(collection.pictures())) == 2
+    assert len(list(collection.images())) == 2
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_a_list_cannot_lead_out_of_the_folder(tmp_path: Path, draw: Draw, line: 
     folder = tmp_path / "source" / "inner"
     text(folder / "train.txt", line)
     text(folder / "data.yaml", "train: train.txt", "names: [dog]")
-    (picture,) = pictures(folder)
-    assert (picture.name, picture.file, picture.things) == ("secret.png", None, ())
+    (image,) = images(folder)
+    assert (image.name, image.file, image.annotations) == ("secret.png", None, ())
 
 
 def test_a_list_of_another_machine_is_understood(tmp_path: Path, draw: Draw):
@@ -260,13 +260,13 @@ def test_a_list_of_another_machine_is_understood(tmp_path: Path, draw: Draw):
     text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 1.0")
     text(tmp_path / "train.txt", "/content/data/images/a.png")
     text(tmp_path / "data.yaml", "train: train.txt", "names: [dog]")
-    (picture,) = pictures(tmp_path)
-    assert (picture.name, len(picture.things), picture.file is not None) == ("a.png", 1, True)
+    (image,) = images(tmp_path)
+    assert (image.name, len(image.annotations), image.file is not None) == ("a.png", 1, True)
 
 
 def test_predictions_with_scores_are_boxes(labelimg: Path):
     text(labelimg / "a b.txt", "1 0.5 0.5 0.5 1.0 0.9", "0 0.5 0.5 0.5 0.5 0.8")
-    assert [(thing.label, thing.box) for thing in pictures(labelimg)[0].things] == [
+    assert [(annotation.label, annotation.box) for annotation in images(labelimg)[0].annotations] == [
         ("big cat", (10, 0, 30, 20)),
         ("dog", (10, 5, 30, 15)),
     ]

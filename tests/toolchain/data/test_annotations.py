@@ -1,4 +1,4 @@
-"""Annotated pictures become a checked dataset of boxes."""
+"""Annotated images become a checked dataset of boxes."""
 
 import importlib.util
 import io
@@ -21,7 +21,7 @@ SPEC = importlib.util.find_spec("deepforest")
 HAS_DEEPFOREST = pytest.mark.skipif(SPEC is None, reason="deepforest is not installed")
 
 
-def picture(path: Path, width: int = 40, height: int = 30, orientation: int = 1) -> None:
+def image(path: Path, width: int = 40, height: int = 30, orientation: int = 1) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,8 +46,8 @@ def voc(folder: Path, stem: str, *boxes: tuple[Any, ...], size: tuple[int, int] 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
-    picture(folder / "a.png")
-    picture(folder / "b c.png")
+    image(folder / "a.png")
+    image(folder / "b c.png")
     voc(folder, "a", ("cat", 0, 0, 10, 10), ("dog", 5, 5, 40, 30))
     voc(folder, "b c")
     return folder
@@ -75,7 +75,10 @@ def test_a_row_is_a_picture_with_what_is_in_it(source: Path, tmp_path: Path):
     assert (first["row"], first["source_image"], first["width"], first["height"]) == (0, "a.png", 40, 30)
     assert first["image"]["path"] == "a.png"
     assert first["image"]["bytes"] == (source / "a.png").read_bytes()
-    assert [(thing["label"], thing["box"]) for thing in first["objects"]] == [(0, [0, 0, 10, 10]), (1, [5, 5, 40, 30])]
+    assert [(annotation["label"], annotation["box"]) for annotation in first["objects"]] == [
+        (0, [0, 0, 10, 10]),
+        (1, [5, 5, 40, 30]),
+    ]
     assert (second["source_image"], second["objects"]) == ("b c.png", [])
 
 
@@ -98,22 +101,22 @@ def test_the_digest_is_checked(source: Path, tmp_path: Path):
 def test_what_is_to_fail_is_told_all_at_once(source: Path, tmp_path: Path):
     voc(source, "gone", ("cat", 0, 0, 1, 1))
     voc(source, "a", ("cow", 0, 0, 10, 10), size=(20, 20))
-    with pytest.raises(DataError, match="picture is missing") as raised:
+    with pytest.raises(DataError, match="image is missing") as raised:
         made(source, tmp_path, labels=["cat"])
-    assert "label is not in the list" not in str(raised.value)  # its picture fell before
-    assert "20 x 20 said, 40 x 30 real" in str(raised.value)
+    assert "label is not in the list" not in str(raised.value)  # its image fell before
+    assert "annotated as 20 x 20, but it is 40 x 30" in str(raised.value)
     assert "missing_image=drop, size_mismatch=fix|drop|keep" in str(raised.value)
     assert not (tmp_path / "dataset").exists()
 
 
 def test_dropped_pictures_are_recorded(source: Path, tmp_path: Path):
     voc(source, "gone", ("cat", 0, 0, 1, 1))
-    (source / "bad.png").write_bytes(b"no picture")
+    (source / "bad.png").write_bytes(b"no image")
     voc(source, "bad", ("cat", 0, 0, 1, 1))
     dataset = made(source, tmp_path, missing_image="drop", unreadable_image="drop")
     assert {(d.rule, d.rows) for d in dataset.dropped} == {
-        ("picture is missing", 1),
-        ("picture is not one, or is damaged", 1),
+        ("image is missing", 1),
+        ("file is not an image, or is damaged", 1),
     }
     assert len(rows(dataset)) == 2
 
@@ -128,7 +131,7 @@ def test_a_truncated_picture_is_found(source: Path, tmp_path: Path):
 def test_labels_can_be_a_list_in_an_order_of_its_own(source: Path, tmp_path: Path):
     dataset = made(source, tmp_path, labels=["dog", "bird"], unknown_label="drop")
     assert dataset.labels == ("dog", "bird")
-    assert [thing["label"] for thing in rows(dataset)[0]["objects"]] == [0]
+    assert [annotation["label"] for annotation in rows(dataset)[0]["objects"]] == [0]
     assert check(dataset, "unknown_label") == {
         "check": "unknown_label",
         "rule": "label is not in the list",
@@ -140,18 +143,23 @@ def test_labels_can_be_a_list_in_an_order_of_its_own(source: Path, tmp_path: Pat
 
 def test_an_exif_rotation_is_undone_with_the_boxes_of_the_stored_picture(tmp_path: Path):
     source = tmp_path / "source"
-    picture(source / "a.jpg", 40, 30, orientation=6)
+    image(source / "a.jpg", 40, 30, orientation=6)
     voc(source, "a", ("cat", 0, 20, 10, 30), size=(40, 30), name="a.jpg")
     row = rows(made(source, tmp_path))[0]
     assert (row["width"], row["height"]) == (30, 40)
-    assert row["objects"][0]["box"] == [0, 0, 10, 10]  # the left lower corner is the left upper one once it is turned
+    assert row["objects"][0]["box"] == [
+        0,
+        0,
+        10,
+        10,
+    ]  # the left lower corner is the left upper one once it is apply_orientation
     assert decode(row["image"]["bytes"], "a", upright=False).shape == (40, 30, 3)
     assert Image.open(io.BytesIO(row["image"]["bytes"])).getexif().get(0x0112, 1) == 1
 
 
 def test_boxes_of_the_upright_picture_stay(tmp_path: Path):
     source = tmp_path / "source"
-    picture(source / "a.jpg", 40, 30, orientation=6)
+    image(source / "a.jpg", 40, 30, orientation=6)
     voc(source, "a", ("cat", 0, 20, 10, 40), size=(30, 40), name="a.jpg")
     dataset = made(source, tmp_path)
     assert rows(dataset)[0]["objects"][0]["box"] == [0, 20, 10, 40]
@@ -181,7 +189,7 @@ def test_pictures_without_a_split_beside_others_are_training_pictures(tmp_path: 
 
 def test_large_pictures_are_tiled_and_know_their_picture(tmp_path: Path):
     source = tmp_path / "source"
-    picture(source / "big.png", 100, 40)
+    image(source / "big.png", 100, 40)
     voc(source, "big", ("cat", 10, 10, 20, 20), ("cat", 45, 0, 75, 30), ("dog", 0, 0, 100, 40), size=(100, 40))
     dataset = made(source, tmp_path, tile_size=40, tile_overlap=10, keep_empty=False, zero_area="fail")
     found = rows(dataset)
@@ -191,7 +199,7 @@ def test_large_pictures_are_tiled_and_know_their_picture(tmp_path: Path):
     assert found[1]["objects"][0]["box"] == [15, 0, 40, 30]  # 25 of 30 columns
     assert found[1]["objects"][0]["truncated"]
     note = dataset.notes["data.annotations"]["tiles"]
-    assert note["lost"]["count"] == 1  # the dog fills the picture, and at most 40 % of it are in a tile
+    assert note["lost"]["count"] == 1  # the dog fills the image, and at most 40 % of it are in a tile
     assert note["lost"]["examples"] == ["big.png: dog at 0, 0, 100, 40"]
     whole = decode((source / "big.png").read_bytes(), "big")
     assert (decode(found[1]["image"]["bytes"], "tile") == whole[:, 30:70]).all()
@@ -234,7 +242,7 @@ def test_the_samples_settings_are_the_samples_alone(source: Path, tmp_path: Path
 
 def test_an_image_in_two_splits_is_reported(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for split in ("train", "test"):
-        picture(source / split / f"{split}.png", 12, 10)
+        image(source / split / f"{split}.png", 12, 10)
         voc(source / split, split, ("cat", 0, 0, 10, 10), size=(12, 10))
     (finding,) = made(source, tmp_path).notes["data.annotations"]["findings"]
     assert (finding["rule"], finding["count"]) == ("the same image is in two splits", 1)
@@ -244,13 +252,13 @@ def test_an_image_in_two_splits_is_reported(source: Path, tmp_path: Path, capsys
 @pytest.mark.parametrize("key", ["val", "test"])
 def test_a_split_that_is_named_and_not_there_fails_or_is_done_without(tmp_path: Path, key: str):
     source = tmp_path / "source"
-    picture(source / "images" / "train" / "a.png")
+    image(source / "images" / "train" / "a.png")
     (source / "labels" / "train").mkdir(parents=True)
     (source / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (source / "data.yaml").write_text(f"train: images/train\n{key}: images/gone\nnames: [cat]\n")
     if key == "val":
         with pytest.raises(
-            DataError, match=r"images/gone \(val in data\.yaml\)\); mend them, or choose missing_split=drop"
+            DataError, match=r"images/gone \(val in data\.yaml\)\); fix them, or set missing_split=drop"
         ):
             made(source, tmp_path)
     dataset = made(source, tmp_path, missing_split="drop")
@@ -259,10 +267,10 @@ def test_a_split_that_is_named_and_not_there_fails_or_is_done_without(tmp_path: 
 
 
 def test_findings_are_in_the_error_when_nothing_is_left(tmp_path: Path):
-    picture(tmp_path / "source" / "a.png")
+    image(tmp_path / "source" / "a.png")
     (tmp_path / "source" / "b.xml").write_text("<annotation/>")
     with pytest.raises(
-        DataError, match=r"no label at all \(picture without an annotation file \(left out\): 1, such as a"
+        DataError, match=r"no label at all \(image without an annotation file \(left out\): 1, such as a"
     ):
         made(tmp_path / "source", tmp_path)
 
@@ -293,22 +301,22 @@ def test_a_source_without_labels_or_pictures_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="has no label at all"):
         made(tmp_path / "source", tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="has no annotations that are known"):
+    with pytest.raises(DataError, match="has no annotations in a known format"):
         made(tmp_path / "empty", tmp_path)
 
 
 def test_a_dataset_can_be_converted_to_a_format_of_annotations(source: Path, tmp_path: Path):
     made(source, tmp_path, tile_size=32, tile_overlap=0)
     done = convert(str(tmp_path / "dataset"), tmp_path / "coco", "coco")
-    assert (done.source_format, done.pictures, done.objects) == ("dataset", 4, 3)  # the dog is in two tiles
-    assert ("tile of a picture", 4) in [(loss.rule, loss.count) for loss in done.losses]
+    assert (done.source_format, done.images, done.objects) == ("dataset", 4, 3)  # the dog is in two tiles
+    assert ("tile of an image", 4) in [(loss.rule, loss.count) for loss in done.unsupported]
     assert (tmp_path / "coco" / "images" / "default" / "b c@0-0.png").is_file()
 
 
 def test_pictures_of_one_name_in_two_splits_are_two_when_these_become_one(tmp_path: Path):
     folder = tmp_path / "source"
     for split in ("train", "val"):
-        picture(folder / "images" / split / "a.png")
+        image(folder / "images" / split / "a.png")
         label = folder / "labels" / split / "a.txt"
         label.parent.mkdir(parents=True)
         label.write_text("0 0.5 0.5 0.5 0.5\n")
@@ -322,5 +330,5 @@ def test_classes_take_other_names_and_several_become_one(
 ):
     dataset = made(source, tmp_path, rename={"cat": "animal", "dog": "animal", "bird": "animal"})
     assert dataset.labels == ("animal",)
-    assert [thing["label"] for thing in rows(dataset)[0]["objects"]] == [0, 0]
+    assert [annotation["label"] for annotation in rows(dataset)[0]["objects"]] == [0, 0]
     assert "rename: the source has no label bird; it has cat, dog" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Annotations: take pictures and the objects marked in them, in any common format, into a dataset, checked."""
+"""Annotations: take images and the objects marked in them, in any common format, into a dataset, checked."""
 
 import hashlib
 import tempfile
@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from toolchain.annotations import Collection, Finding, Picture, open_source
-from toolchain.annotations.checks import Checker, Found
-from toolchain.annotations.model import KEYPOINTS, UNKNOWN_CLASS, in_words
+from toolchain.annotations import AnnotatedImage, Collection, Finding, open_source
+from toolchain.annotations.checks import Tally
+from toolchain.annotations.checks.checker import Checker
 from toolchain.annotations.rows import SCHEMA, to_row
+from toolchain.annotations.types import KEYPOINTS, UNKNOWN_CLASS, summarize
 from toolchain.artifacts.dataset import UNSPLIT, DatasetWriter, new_dataset
 from toolchain.artifacts.provenance import Work
 from toolchain.data.annotations.settings import Config
@@ -34,13 +35,13 @@ LOST = "object is in no tile by enough of its area"
 @dataclass(frozen=True)
 class Result:
     images: int  # read
-    rows: int  # written: pictures, or their tiles
+    rows: int  # written: images, or their tiles
     objects: int  # in the rows
     labels: int
 
 
 def run(dataset: Path, config: Config) -> Result:
-    """Write the annotated pictures that ``config`` names to ``dataset``: in one split, "all", or in the source's own.
+    """Write the annotated images that ``config`` names to ``dataset``: in one split, "all", or in the source's own.
 
     A row is an image or a tile of one: ``image`` upright, ``objects`` in its pixels, ``metadata``, and
     ``source_image``, by which data.split keeps the tiles of an image together. Memory holds one image and 64 rows.
@@ -55,16 +56,16 @@ def run(dataset: Path, config: Config) -> Result:
     with tempfile.TemporaryDirectory(prefix="annotations-") as scratch:
         folder = fetch_folder(config.source, Path(scratch) / "source")
         _check_digest(folder, config)
-        apart = fetch_folder(config.images, Path(scratch) / "pictures") if config.images else None
+        images_dir = fetch_folder(config.images, Path(scratch) / "images") if config.images else None
         work.source = {"uri": config.source, "sha256": folder.sha256, "version": folder.revision}
-        work.source |= {"images": config.images, "images_sha256": apart.sha256} if apart else {}
-        collection = read(folder.path, apart.path if apart else None, config)
+        work.source |= {"images": config.images, "images_sha256": images_dir.sha256} if images_dir else {}
+        collection = read(folder.path, images_dir.path if images_dir else None, config)
         return _write(dataset, collection, config, work)
 
 
-def read(folder: Path, pictures: Path | None, config: Config) -> Collection:
-    """Return the annotated pictures in ``folder``, unchecked, one at a time."""
-    return renamed(open_source(folder, config.format, pictures, config.origin, config.task), config.rename)
+def read(folder: Path, images: Path | None, config: Config) -> Collection:
+    """Return the annotated images in ``folder``, unchecked, one at a time."""
+    return renamed(open_source(folder, config.format, images, config.origin, config.task), config.rename)
 
 
 def renamed(collection: Collection, names: Mapping[str, str]) -> Collection:
@@ -78,27 +79,30 @@ def renamed(collection: Collection, names: Mapping[str, str]) -> Collection:
     if not names:
         return collection
 
-    def pictures() -> Iterator[Picture]:
-        for picture in collection.pictures():
-            things = tuple(replace(thing, label=names.get(thing.label, thing.label)) for thing in picture.things)
-            yield replace(picture, things=things)
+    def images() -> Iterator[AnnotatedImage]:
+        for image in collection.images():
+            annotations = tuple(
+                replace(annotation, label=names.get(annotation.label, annotation.label))
+                for annotation in image.annotations
+            )
+            yield replace(image, annotations=annotations)
 
     labels = tuple(dict.fromkeys(names.get(label, label) for label in collection.labels))
-    points = {names.get(label, label): value for label, value in (collection.about.get(KEYPOINTS) or {}).items()}
-    about = {**collection.about, **({KEYPOINTS: points} if points else {})}
-    return replace(collection, labels=labels, pictures=pictures, about=about)
+    points = {names.get(label, label): value for label, value in (collection.metadata.get(KEYPOINTS) or {}).items()}
+    metadata = {**collection.metadata, **({KEYPOINTS: points} if points else {})}
+    return replace(collection, labels=labels, images=images, metadata=metadata)
 
 
 def _write(dataset: Path, collection: Collection, config: Config, work: Work) -> Result:
     labels = tuple(config.labels) or tuple(name for name in collection.labels if not name.startswith(UNKNOWN_CLASS))
     if not labels:
-        found_instead = in_words(collection.findings)
+        found_instead = summarize(collection.findings)
         raise DataError(f"{config.source} has no label at all{found_instead}; mark some objects, or give labels")
-    found = Counter(picture.split for picture in collection.pictures())
+    found = Counter(image.split for image in collection.images())
     if not found:
-        raise DataError(f"{config.source} has annotations but no picture{in_words(collection.findings)}")
+        raise DataError(f"{config.source} has annotations but no image{summarize(collection.findings)}")
     checker = Checker(config.actions(), labels, config.max_pixels)
-    checker.see_source(collection)
+    checker.add_source(collection)
     made = _Made(collection, checker, config, found)
     with new_dataset(dataset, SCHEMA, work, labels) as writer:
         for split in sorted(set(made.splits.values())):
@@ -107,16 +111,16 @@ def _write(dataset: Path, collection: Collection, config: Config, work: Work) ->
         checker.finish()
         made.tell(writer, labels)
         if not made.rows:
-            raise DataError(f"no picture of {config.source} is left: {made.dropped()}")
-        work.metrics |= {"images": float(made.pictures), "objects": float(made.objects)}
-    return Result(made.pictures, made.rows, made.objects, len(labels))
+            raise DataError(f"no image of {config.source} is left: {made.dropped()}")
+        work.metrics |= {"images": float(made.images), "objects": float(made.objects)}
+    return Result(made.images, made.rows, made.objects, len(labels))
 
 
 def _write_rows(writer: DatasetWriter, made: "_Made", positions: dict[str, int]) -> None:
     waiting: dict[str, list[dict[str, Any]]] = {}
     held = 0
-    for number, (split, source, picture, data) in enumerate(made.pieces()):
-        waiting.setdefault(split, []).append(to_row(picture, source, data, number, positions))
+    for number, (split, source, image, data) in enumerate(made.pieces()):
+        waiting.setdefault(split, []).append(to_row(image, source, data, number, positions))
         held += len(data)
         if held > BYTES_AT_ONCE or sum(map(len, waiting.values())) >= ROWS_AT_ONCE:
             _flush(writer, waiting)
@@ -131,7 +135,7 @@ def _flush(writer: DatasetWriter, waiting: dict[str, list[dict[str, Any]]]) -> N
 
 
 class _Made:
-    """The rows in the making, and the tally of what became of pictures and objects."""
+    """The rows in the making, and the tally of what became of images and objects."""
 
     def __init__(self, collection: Collection, checker: Checker, config: Config, found: Counter[str]) -> None:
         self.collection, self.checker, self.config = collection, checker, config
@@ -140,52 +144,52 @@ class _Made:
         self.is_merged = len(+found) > 1 and set(self.splits.values()) == {UNSPLIT}
         self.cutter = Cutter(config.tile_size, config.tile_overlap, config.tile_min_visibility)
         self.statistics = Statistics()
-        self.pictures = self.rows = self.objects = self.without_objects = 0
+        self.images = self.rows = self.objects = self.without_objects = 0
         self.seen: dict[bytes, tuple[str, str]] = {}  # split and name of each image, by its digest of 16 bytes
-        self.shared = Found()  # images in two splits
+        self.shared = Tally()  # images in two splits
 
-    def pieces(self) -> Iterator[tuple[str, str, Picture, bytes]]:
-        """Yield split, the source's name, and each picture or tile with its file."""
-        with Progress("annotations", self.total, "pictures") as progress:
-            for given in self.collection.pictures():
-                self.pictures += 1
+    def pieces(self) -> Iterator[tuple[str, str, AnnotatedImage, bytes]]:
+        """Yield split, the source's name, and each image or tile with its file."""
+        with Progress("annotations", self.total, "images") as progress:
+            for given in self.collection.images():
+                self.images += 1
                 progress.advance()
                 found = self.checker.check(given)
                 if found is None:
                     continue
                 self._see(found[0], found[1])
-                picture = self.checker.check_things(found[0])
-                for tile, data in self.cutter.tiles_of(picture, found[1], self.config.max_pixels):
-                    if tile.things or self.config.keep_empty:
-                        yield self._counted(tile, picture, data)
+                image = self.checker.check_annotations(found[0])
+                for tile, data in self.cutter.tiles_of(image, found[1], self.config.max_pixels):
+                    if tile.annotations or self.config.keep_empty:
+                        yield self._counted(tile, image, data)
                     else:
                         self.without_objects += 1
 
-    def _see(self, picture: Picture, data: bytes) -> None:
+    def _see(self, image: AnnotatedImage, data: bytes) -> None:
         """Count an image that was in another split before, under any name."""
-        split, key = self.splits[picture.split], hashlib.blake2b(data, digest_size=16).digest()
-        before, name = self.seen.setdefault(key, (split, picture.name))
+        split, key = self.splits[image.split], hashlib.blake2b(data, digest_size=16).digest()
+        before, name = self.seen.setdefault(key, (split, image.name))
         if before != split:
-            self.shared.add(f"{name} in {before} is {picture.name} in {split}")
+            self.shared.add(f"{name} in {before} is {image.name} in {split}")
 
-    def _counted(self, tile: Picture, picture: Picture, data: bytes) -> tuple[str, str, Picture, bytes]:
-        split = self.splits[picture.split]
+    def _counted(
+        self, tile: AnnotatedImage, image: AnnotatedImage, data: bytes
+    ) -> tuple[str, str, AnnotatedImage, bytes]:
+        split = self.splits[image.split]
         self.statistics.see(tile, split)
         self.rows += 1
-        self.objects += len(tile.things)
-        source = (
-            f"{picture.split}/{picture.name}" if self.is_merged else picture.name
-        )  # a name is one in its split only
+        self.objects += len(tile.annotations)
+        source = f"{image.split}/{image.name}" if self.is_merged else image.name  # a name is one in its split only
         return split, source, tile, data
 
     def tell(self, writer: DatasetWriter, labels: tuple[str, ...]) -> None:
         """Record what fell, and what the report shows."""
-        for rule, dropped in self.checker.dropped_pictures.items():
+        for rule, dropped in self.checker.dropped_images.items():
             writer.drop(rule, dropped.count, dropped.examples)
         if not self.config.keep_empty:
-            writer.drop("picture or tile has no object in it", self.without_objects)
+            writer.drop("image or tile has no object in it", self.without_objects)
         collection = self.collection
-        source = {"format": collection.format, "labels": list(collection.labels), "metadata": dict(collection.about)}
+        source = {"format": collection.format, "labels": list(collection.labels), "metadata": dict(collection.metadata)}
         findings = list(collection.findings)
         if self.shared.count:
             examples = tuple(self.shared.examples)
@@ -198,17 +202,17 @@ class _Made:
             "statistics": self.statistics.note(labels),
         }
         if self.unsplit:
-            note["unsplit"] = {"rule": "picture without a split goes to train", "count": self.unsplit}
+            note["unsplit"] = {"rule": "image without a split goes to train", "count": self.unsplit}
         if self.config.tile_size:
             cutter = self.cutter
             lost = {"rule": LOST, "count": cutter.lost.count, "examples": cutter.lost.examples}
             parts = {"clipped": cutter.clipped, "left_out": cutter.left_out, "lost": lost}
-            note["tiles"] = {"pictures": cutter.cut, "tiles": cutter.tiles, **parts}
+            note["tiles"] = {"images": cutter.cut, "tiles": cutter.tiles, **parts}
         writer.note(note)
 
     def dropped(self) -> str:
         """Return in words what fell most."""
-        fallen = {rule: found.count for rule, found in self.checker.dropped_pictures.items()}
+        fallen = {rule: found.count for rule, found in self.checker.dropped_images.items()}
         fallen |= {"no object in it": self.without_objects} if self.without_objects else {}
         rule, count = max(fallen.items(), key=lambda entry: entry[1], default=("there was none", 0))
         return f"{count:,} fell because {rule!r}"
@@ -217,8 +221,8 @@ class _Made:
 def _splits(found: Counter[str], keep: bool) -> dict[str, str]:
     """Return the dataset's split for each of the source's.
 
-    Without training pictures there is nothing that data.split could cut from, so that all are one split; pictures of no
-    split beside others are training pictures.
+    Without training images there is nothing that data.split could cut from, so that all are one split; images of no
+    split beside others are training images.
     """
     if not keep or not (found["train"] or (found[UNSPLIT] and len(+found) > 1)):
         return dict.fromkeys((UNSPLIT, *SPLITS), UNSPLIT)

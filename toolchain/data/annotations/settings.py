@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from toolchain.annotations import DATUMARO, READ
+from toolchain.annotations import DATUMARO_PREFIX, READABLE_FORMATS
 from toolchain.annotations.checks import CHECKS
-from toolchain.annotations.voc import ORIGINS
-from toolchain.annotations.yolo import TASKS
+from toolchain.annotations.voc.reader import ORIGINS
+from toolchain.annotations.yolo.reader import TASKS
 from toolchain.errors import ConfigError
 from toolchain.image_decoding import MAX_PIXELS
 
@@ -31,30 +31,30 @@ class Config:
     keep_splits: bool = True  # train, validation and test as the source has them; False: all rows in one split
     origin: str = ""  # of VOC's coordinates: "zero_based", "one_based", "shifted" by 1; "": from evidence
     task: str = ""  # of YOLO's lines: "detect", "segment", "obb" or "pose"; "": from evidence
-    # What to do about each thing that can be wrong: "fix", "drop", "fail" or "keep", as far as it can be done.
-    missing_image: str = "fail"  # a picture is not there
+    # What to do about each annotation that can be wrong: "fix", "drop", "fail" or "keep", as far as it can be done.
+    missing_image: str = "fail"  # an image is not there
     missing_split: str = "fail"  # a folder or list of a split that the source names is not there: "drop" does without
-    unreadable_image: str = "fail"  # a file is no picture, or is damaged
-    oversized_image: str = "fail"  # a picture has more than max_pixels
-    animated_image: str = "fix"  # a picture moves: its first frame stays
-    duplicate_name: str = "fail"  # two pictures have one name: the later one is renamed
-    duplicate_ids: str = "fail"  # COCO's ids are not unique: annotations go to the first picture of an id
-    size_mismatch: str = "fail"  # the size in the annotations is not the picture's: boxes are scaled to it
-    exif_rotation: str = "fix"  # EXIF asks to turn a picture: it is stored upright, and its boxes go with it
+    unreadable_image: str = "fail"  # a file is no image, or is damaged
+    oversized_image: str = "fail"  # an image has more than max_pixels
+    animated_image: str = "fix"  # an image moves: its first frame stays
+    duplicate_name: str = "fail"  # two images have one name: the later one is renamed
+    duplicate_ids: str = "fail"  # COCO's ids are not unique: annotations go to the first image of an id
+    size_mismatch: str = "fail"  # the size in the annotations is not the image's: boxes are scaled to it
+    exif_rotation: str = "fix"  # EXIF asks to turn an image: it is stored upright, and its boxes go with it
     one_based_coordinates: str = "fix"  # VOC's coordinates count from 1: they are read as positions from 0
     unknown_label: str = "fail"  # an object's label is not in labels, or its class number has no name
-    invalid_shape: str = "fix"  # an outline, mask or box cannot be read: the part that can be read stays
+    invalid_shape: str = "fix"  # a polygon, mask or box cannot be read: the part that can be read stays
     swapped_corners: str = "fix"  # right is left of left, or bottom above top: they are put in order
-    out_of_bounds: str = "fix"  # a box reaches outside its picture: it is clipped
-    zero_area: str = "drop"  # a box has no area (in its picture)
+    out_of_bounds: str = "fix"  # a box reaches outside its image: it is clipped
+    zero_area: str = "drop"  # a box has no area (in its image)
     duplicate_object: str = "drop"  # an object is there twice: the later one falls
-    max_pixels: int = MAX_PIXELS  # of a picture: decoded, 100 million take 300 MB
-    tile_size: int = 0  # pixels: pictures larger than this are cut into squares of this side; 0: they stay whole
+    max_pixels: int = MAX_PIXELS  # of an image: decoded, 100 million take 300 MB
+    tile_size: int = 0  # pixels: images larger than this are cut into squares of this side; 0: they stay whole
     tile_overlap: int = 64  # pixels that neighbouring tiles share: an object up to that size is whole in one of them
     tile_min_visibility: float = (
         0.5  # share of a box that must be in a tile for it to stay there, clipped; else it is left out
     )
-    keep_empty: bool = True  # pictures and tiles without an object stay: a detector learns from them what is none
+    keep_empty: bool = True  # images and tiles without an object stay: a detector learns from them what is none
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -63,9 +63,9 @@ class Config:
             len(self.digest) != SHA256_DIGITS or not set(self.digest.lower()) <= set("0123456789abcdef")
         ):
             raise ConfigError(f"digest={self.digest!r} is not a SHA-256; give its {SHA256_DIGITS} hexadecimal digits")
-        for name, known in (("format", READ), ("origin", tuple(ORIGINS)), ("task", TASKS)):
+        for name, known in (("format", READABLE_FORMATS), ("origin", tuple(ORIGINS)), ("task", TASKS)):
             value = getattr(self, name)
-            if value and value not in known and not (name == "format" and value.startswith(DATUMARO)):
+            if value and value not in known and not (name == "format" and value.startswith(DATUMARO_PREFIX)):
                 raise ConfigError(f"{name}={value!r} is not known; give one of {', '.join(known)}, or leave it empty")
         for name, action in self.actions().items():
             if action not in CHECKS[name].actions:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.annotations import Picture
-from toolchain.annotations.geometry import covered
+from toolchain.annotations import AnnotatedImage
+from toolchain.annotations.geometry import upright_box
 
 CELLS = 8  # rows and columns of the histogram of positions
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -16,37 +16,37 @@ SMALL, MEDIUM = 32**2, 96**2  # square pixels: COCO's bounds of small, medium an
 
 @dataclass
 class Statistics:
-    """Taken picture by picture; memory holds 32 bytes for each box."""
+    """Taken image by image; memory holds 32 bytes for each box."""
 
     rows: Counter[str] = field(default_factory=Counter)  # by split
     empty: int = 0  # rows without an object
     labels: dict[str, Counter[str]] = field(default_factory=dict)  # objects by split, then label
-    flags: Counter[str] = field(default_factory=Counter)  # objects with an outline, a mask, a flag
+    flags: Counter[str] = field(default_factory=Counter)  # objects with a polygon, a mask, a flag
     counts: list[int] = field(default_factory=list)  # objects in each row
     sizes: list[tuple[float, float, float]] = field(default_factory=list)  # width, height, and square pixels
     positions: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros((CELLS, CELLS), np.int64))
 
-    def see(self, picture: Picture, split: str) -> None:
+    def see(self, image: AnnotatedImage, split: str) -> None:
         """Take in a row."""
         self.rows[split] += 1
-        self.empty += not picture.things
-        self.counts.append(len(picture.things))
+        self.empty += not image.annotations
+        self.counts.append(len(image.annotations))
         labels = self.labels.setdefault(split, Counter())
-        for thing in picture.things:
-            labels[thing.label] += 1
-            left, top, right, bottom = covered(thing)
-            across, down = (right - left) / picture.width, (bottom - top) / picture.height
+        for annotation in image.annotations:
+            labels[annotation.label] += 1
+            left, top, right, bottom = upright_box(annotation)
+            across, down = (right - left) / image.width, (bottom - top) / image.height
             self.sizes.append((across, down, (right - left) * (bottom - top)))
-            row, column = (top + bottom) / 2 / picture.height, (left + right) / 2 / picture.width
+            row, column = (top + bottom) / 2 / image.height, (left + right) / 2 / image.width
             self.positions[_cell(row), _cell(column)] += 1
             self.flags.update(
                 name
                 for name in ("polygons", "mask", "keypoints", "rotation", "crowd", "difficult", "truncated", "occluded")
-                if getattr(thing, name)
+                if getattr(annotation, name)
             )
 
     def note(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """Return all of it as JSON: sizes as shares of the picture, positions row by row from the upper left."""
+        """Return all of it as JSON: sizes as shares of the image, positions row by row from the upper left."""
         sizes = np.array(self.sizes).reshape(-1, 3)
         square = sizes[:, 2]
         return {

@@ -1,4 +1,4 @@
-"""Tiles: large pictures cut into overlapping squares, objects clipped to each, left out where little of them is in."""
+"""Tiles: large images cut into overlapping squares, objects clipped to each, left out where little of them is in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -6,75 +6,77 @@ from math import ceil
 from pathlib import PurePosixPath
 
 from toolchain import image_decoding
-from toolchain.annotations import Box, Picture, Thing
-from toolchain.annotations.checks import Found
-from toolchain.annotations.geometry import area, clip, covered, meet, moved
+from toolchain.annotations import AnnotatedImage, Annotation, Box
+from toolchain.annotations.checks import Tally
+from toolchain.annotations.geometry import area, clip, intersection, translate, upright_box
 
-TILE = "tile"  # in ``about``: left and top of the tile in its picture, and that picture's width and height
+TILE = "tile"  # in ``metadata``: left and top of the tile in its image, and that image's width and height
 
 
 @dataclass
 class Cutter:
-    """Cuts pictures larger than ``tile`` and counts what becomes of their objects."""
+    """Cuts images larger than ``tile`` and counts what becomes of their objects."""
 
     tile: int  # pixels, of a side
     overlap: int  # pixels
     min_visibility: float  # share of a box, 0..1
-    cut: int = 0  # pictures
+    cut: int = 0  # images
     tiles: int = 0
     clipped: int = 0  # objects of tiles that are only a part
     left_out: int = 0  # parts too small to stay in their tile
-    lost: Found = field(default_factory=Found)  # objects that stay in no tile at all
+    lost: Tally = field(default_factory=Tally)  # objects that stay in no tile at all
 
-    def tiles_of(self, picture: Picture, data: bytes, max_pixels: int) -> Iterator[tuple[Picture, bytes]]:
-        """Yield the tiles of ``picture``, whose file is ``data``; itself when it is no larger than one."""
-        if not self.tile or max(picture.width, picture.height) <= self.tile:
-            yield picture, data
+    def tiles_of(self, image: AnnotatedImage, data: bytes, max_pixels: int) -> Iterator[tuple[AnnotatedImage, bytes]]:
+        """Yield the tiles of ``image``, whose file is ``data``; itself when it is no larger than one."""
+        if not self.tile or max(image.width, image.height) <= self.tile:
+            yield image, data
             return
-        pixels = image_decoding.decode(data, picture.name, max_pixels=max_pixels)
+        pixels = image_decoding.decode(data, image.name, max_pixels=max_pixels)
         self.cut += 1
         kept: set[int] = set()
-        for window in windows(picture.width, picture.height, self.tile, self.overlap):
+        for window in windows(image.width, image.height, self.tile, self.overlap):
             left, top, right, bottom = (int(edge) for edge in window)
             self.tiles += 1
-            things = tuple(self._things(picture, window, kept))
+            annotations = tuple(self._annotations(image, window, kept))
             part = replace(
-                picture,
-                name=_name(picture.name, left, top),
+                image,
+                name=_name(image.name, left, top),
                 file=None,
                 width=right - left,
                 height=bottom - top,
-                things=things,
-                about={**picture.about, TILE: [left, top, picture.width, picture.height]},
+                annotations=annotations,
+                metadata={**image.metadata, TILE: [left, top, image.width, image.height]},
             )
             yield part, image_decoding.encode(pixels[top:bottom, left:right])
-        for position, thing in enumerate(picture.things):
+        for position, annotation in enumerate(image.annotations):
             if position not in kept:
-                self.lost.add(f"{picture.name}: {thing.label} at {', '.join(f'{edge:g}' for edge in thing.box)}")
+                self.lost.add(
+                    f"{image.name}: {annotation.label} at {', '.join(f'{edge:g}' for edge in annotation.box)}"
+                )
 
-    def _things(self, picture: Picture, window: Box, kept: set[int]) -> Iterator[Thing]:
+    def _annotations(self, image: AnnotatedImage, window: Box, kept: set[int]) -> Iterator[Annotation]:
         """Yield what is in ``window`` as it lies there; note the positions of what stays in ``kept``."""
-        size = (picture.width, picture.height)
-        for position, thing in enumerate(picture.things):
-            box = covered(thing)
-            share = area(meet(box, window)) / area(box) if area(box) else 0.0
+        size = (image.width, image.height)
+        for position, annotation in enumerate(image.annotations):
+            box = upright_box(annotation)
+            share = area(intersection(box, window)) / area(box) if area(box) else 0.0
             if not share:
                 continue
             if share < self.min_visibility:
                 self.left_out += 1
                 continue
             kept.add(position)
-            part = clip(thing, window, size)
+            part = clip(annotation, window, size)
             is_part = share < 1
             self.clipped += is_part
-            yield replace(moved(part, -window[0], -window[1]), truncated=thing.truncated or is_part)
+            yield replace(translate(part, -window[0], -window[1]), truncated=annotation.truncated or is_part)
 
 
 def windows(width: int, height: int, tile: int, overlap: int) -> Iterator[Box]:
-    """Yield the tiles of a picture of ``width`` x ``height`` pixels, row by row.
+    """Yield the tiles of an image of ``width`` x ``height`` pixels, row by row.
 
-    Each has ``tile`` pixels a side, or the picture's where that is smaller; they are spread evenly, so that neighbours
-    share at least ``overlap`` pixels, and the last ends where the picture does.
+    Each has ``tile`` pixels a side, or the image's where that is smaller; they are spread evenly, so that neighbours
+    share at least ``overlap`` pixels, and the last ends where the image does.
     """
     for top in _starts(height, tile, overlap):
         for left in _starts(width, tile, overlap):

@@ -1,0 +1,1 @@
+"""COCO: JSON with boxes, polygons, masks and keypoints."""

@@ -1,0 +1,1 @@
+"""Pascal VOC: one XML file per image."""

@@ -316,16 +316,16 @@ def test_what_the_panels_show_is_what_was_asked(watched: Watched):
     shown = dict(QUERIES)
     (requests,) = until_found(watched, shown["service: Requests, A"])
     assert 1 < requests < 45  # the window holds less traffic at first
-    (failed,) = until_found(watched, shown["service: Failed, A"])
+    (failed,) = until_found(watched, shown["service: Error rate, A"])
     assert failed == 0
     bad = 'sum(toolchain_serving_errors_total{kind="bad_request"})'
     texts = 'sum(toolchain_serving_requests_total{model="reviews", route="/predict"})'
     until(lambda: until_found(watched, f"{bad} / {texts}")[0] == pytest.approx(1 / 7, abs=0.05))
     assert until_found(watched, shown["service: Servers ready, A"]) == [2]
-    assert until_found(watched, shown["model-quality: Recorded rows answered alike, A"]) == [1]
+    assert until_found(watched, shown["model-quality: Recorded rows with matching predictions, A"]) == [1]
     middle, tail = (until_found(watched, shown[f"service: Latency, {letter}"])[0] for letter in "AC")
     assert 0 < middle <= tail < 10
-    pixels = shown["model-quality: Size of a row, B"].replace("$model", "lights")
+    pixels = shown["model-quality: Row size, B"].replace("$model", "lights")
     assert until_found(watched, pixels) == [pytest.approx(64, rel=0.2)]  # a row may have run that is not counted yet
     assert until_found(watched, shown["training-runs: Loss, A"]) == [0.3, 0.4]
     labels = get(watched.address, "query", query="sum by (label) (toolchain_serving_answers_total)")["result"]
@@ -343,7 +343,7 @@ def test_the_canary_is_shown_beside_the_stable_version(watched: Watched):
         found = get(watched.address, "query", query=known)["result"]
         return {one["metric"].get(label, ""): float(one["value"][1]) for one in found}
 
-    shares = by("role", shown["canary: Share of requests, as decided, A"])
+    shares = by("role", shown["canary: Configured share of requests, A"])
     assert shares == pytest.approx({"stable": 0.6, "canary": 0.4, "shadow": 0})
 
     def canarys() -> float:
@@ -357,7 +357,7 @@ def test_the_canary_is_shown_beside_the_stable_version(watched: Watched):
     assert agreement["shadow"] < 0.5
     confidence = by("model_version", shown["canary: Mean confidence, A"])
     assert confidence["2"] > confidence["1"]
-    assert by("", shown["canary: Refused, A"]) == {"": 0}
+    assert by("", shown["canary: Versions not loaded, A"]) == {"": 0}
 
 
 @needs_prometheus

@@ -19,7 +19,7 @@ Resources = tuple[dict[str, Any], ...]
 MONITORING = Path(__file__).parents[2] / "monitoring"
 RULES = MONITORING / "prometheus" / "rules.yml"
 needs_promtool = pytest.mark.skipif(not which("promtool"), reason="needs promtool: apt-get install prometheus")
-with_operator = ("--set=prometheus.kind=operator,grafana.kind=sidecar", "--set=prometheus.operator.labels.release=prom")
+with_operator = ("--set=prometheus.type=operator,grafana.type=sidecar", "--set=prometheus.operator.labels.release=prom")
 
 
 def resource(resources: Resources, kind: str, name: str) -> dict[str, Any]:
@@ -66,7 +66,9 @@ def test_prometheus_takes_its_configuration(alertmanagers: str, render: Callable
 
 
 def test_prometheus_asks_often_enough_and_keeps_what_its_volume_holds(render: Callable[..., Resources]):
-    resources = render("--set=prometheus.everySeconds=5,prometheus.keepDays=30,prometheus.persistence.size=500Mi")
+    resources = render(
+        "--set=prometheus.scrapeIntervalSeconds=5,prometheus.retentionDays=30,prometheus.persistence.size=500Mi"
+    )
     told = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
     assert told["global"] == dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "5s")
     pod = resource(resources, "StatefulSet", "toolchain-prometheus")["spec"]["template"]["spec"]
@@ -193,7 +195,7 @@ def test_nobody_sees_dashboards_without_a_password(render: Callable[..., Resourc
 
 
 def test_without_monitoring_nothing_of_it_is_left(render: Callable[..., Resources]):
-    resources = render("--set=prometheus.kind=none,grafana.kind=none")
+    resources = render("--set=prometheus.type=none,grafana.type=none")
     words = ("prometheus", "grafana", "metrics", "exporter", "certificates")
     assert [
         one["metadata"]["name"] for one in resources if any(word in one["metadata"]["name"] for word in words)
@@ -201,7 +203,7 @@ def test_without_monitoring_nothing_of_it_is_left(render: Callable[..., Resource
 
 
 def test_grafana_asks_another_prometheus_where_the_chart_has_none(render: Callable[..., Resources]):
-    resources = render("--set=prometheus.kind=none,grafana.prometheusUrl=https://prometheus.example.com")
+    resources = render("--set=prometheus.type=none,grafana.prometheusUrl=https://prometheus.example.com")
     policy = resource(resources, "NetworkPolicy", "toolchain-reaches-prometheus")["spec"]
     assert policy["egress"] == [{"ports": [{"port": 443}]}]
     assert "https://prometheus.example.com" in json.dumps(resource(resources, "Deployment", "toolchain-grafana"))
@@ -216,7 +218,7 @@ def test_certificates_of_external_services_and_of_the_values_are_watched(render:
 
     assert watched() == ("", [])
     external = (
-        "storage.kind=external,storage.external.endpoint=https://s3.example.com,steps.existingSecret=toolchain-steps"
+        "storage.type=external,storage.external.endpoint=https://s3.example.com,steps.existingSecret=toolchain-steps"
     )
     named = "prometheus.certificates={kfp.example.com:8443}"
     ports = [{"ports": [{"port": 8443}]}, {"ports": [{"port": 443}]}]

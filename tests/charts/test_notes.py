@@ -13,9 +13,9 @@ OFF = {  # what is off by each setting: the words that the notes must not hold
     "kfp.ui.enabled=false": ("ml-pipeline-ui", "8080"),
     "kfp.enabled=false": ("Kubeflow Pipelines", "ml-pipeline", "make submit"),
     "mlflow.enabled=false": ("MLflow", "toolchain-mlflow"),
-    "grafana.kind=none": ("Grafana", "toolchain-grafana"),
-    "grafana.kind=sidecar": ("toolchain-grafana",),
-    "prometheus.kind=none,grafana.kind=none": ("Prometheus", "toolchain-prometheus"),
+    "grafana.type=none": ("Grafana", "toolchain-grafana"),
+    "grafana.type=sidecar": ("toolchain-grafana",),
+    "prometheus.type=none,grafana.type=none": ("Prometheus", "toolchain-prometheus"),
     "backup.enabled=false": ("backups",),
 }
 

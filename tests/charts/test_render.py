@@ -170,7 +170,7 @@ def test_a_part_that_is_off_leaves_nothing(render: Callable[..., Resources]) -> 
 
 def test_the_other_s3_server_answers_under_the_same_name(render: Callable[..., Resources]) -> None:
     for kind in ("minio", "seaweedfs"):
-        resources = render("--set", f"storage.kind={kind}")
+        resources = render("--set", f"storage.type={kind}")
         service = next(r for r in resources if r["kind"] == "Service" and r["metadata"]["name"] == "toolchain-storage")
         served = [pod for name, pod in pods(resources) if name == f"StatefulSet toolchain-{kind}"]
         assert service["spec"]["selector"].items() <= served[0]["metadata"]["labels"].items()

@@ -13,7 +13,7 @@ CHART = Path(__file__).parents[2] / "charts" / "toolchain"
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
-        ("storage.kind=ceph", "/storage/kind"),
+        ("storage.type=ceph", "/storage/type"),
         ("storage.bucket=My_Bucket", "/storage/bucket"),
         ("storage.expireArtifactsAfterDays=-1", "/storage/expireArtifactsAfterDays"),
         ("storage.external.endpoint=s3.example.com", "/storage/external/endpoint"),
@@ -29,11 +29,11 @@ CHART = Path(__file__).parents[2] / "charts" / "toolchain"
         ("mlflow.external.uri=mlflow.example.com", "/mlflow/external/uri"),
         ("steps.existingSecret=mine", "/steps/existingSecret"),
         ("backup.schedule=daily", "/backup/schedule"),
-        ("backup.keepDays=0", "/backup/keepDays"),
-        ("prometheus.kind=thanos", "/prometheus/kind"),
-        ("prometheus.everySeconds=0", "/prometheus/everySeconds"),
+        ("backup.retentionDays=0", "/backup/retentionDays"),
+        ("prometheus.type=thanos", "/prometheus/type"),
+        ("prometheus.scrapeIntervalSeconds=0", "/prometheus/scrapeIntervalSeconds"),
         ("prometheus.alertmanagers={alertmanager}", "/prometheus/alertmanagers/0"),
-        ("grafana.kind=operator", "/grafana/kind"),
+        ("grafana.type=operator", "/grafana/type"),
         ("grafana.prometheusUrl=prometheus:9090", "/grafana/prometheusUrl"),
         ("grafana.existingSecret=My Secret", "/grafana/existingSecret"),
         ("images.base=no tag", "/images/base"),
@@ -58,15 +58,15 @@ def test_an_image_of_ours_that_is_not_named_is_asked_for(refusal: Callable[..., 
     [
         ("mysql.enabled=false,mysql.existingSecret=databases", "mysql.external.host is not set"),
         ("mysql.enabled=false,mysql.external.host=mysql.example.com", "mysql.existingSecret is not set"),
-        ("storage.kind=external,storage.external.endpoint=https://s3.example.com", "steps.existingSecret is not set"),
-        ("storage.kind=external,steps.existingSecret=toolchain-steps", "storage.external.endpoint is not set"),
+        ("storage.type=external,storage.external.endpoint=https://s3.example.com", "steps.existingSecret is not set"),
+        ("storage.type=external,steps.existingSecret=toolchain-steps", "storage.external.endpoint is not set"),
         ("mlflow.enabled=false,mlflow.external.uri=https://mlflow.example.com", "steps.existingSecret is not set"),
         (
             "mysql.enabled=false,mysql.external.host=mysql.example.com,mysql.existingSecret=databases,"
             "mysql.external.user=",
             "mysql.external.user is empty",
         ),
-        ("prometheus.kind=operator", "grafana.prometheusUrl is not set"),
+        ("prometheus.type=operator", "grafana.prometheusUrl is not set"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(refusal: Callable[..., str], settings: str, named: str) -> None:

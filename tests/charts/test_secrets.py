@@ -9,7 +9,7 @@ import pytest
 from tests.charts.conftest import CHART
 
 Resources = tuple[dict[str, Any], ...]
-ALWAYS = "--set=backup.keepDays=14"  # what is rendered again with the same words comes from the cache
+ALWAYS = "--set=backup.retentionDays=14"  # what is rendered again with the same words comes from the cache
 
 
 def passwords(resources: Resources) -> dict[str, str]:

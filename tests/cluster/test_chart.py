@@ -22,7 +22,7 @@ from toolchain.errors import ServiceError
 
 CHART = Path(__file__).parents[2] / "charts" / "toolchain"
 SMALL = CHART / "ci" / "small-values.yaml"
-OURS = ["kfp.enabled=false", "argo.enabled=false", "prometheus.kind=none"]  # what upstream's images are not needed for
+OURS = ["kfp.enabled=false", "argo.enabled=false", "prometheus.type=none"]  # what upstream's images are not needed for
 SAME_SIZES = ["mysql.persistence.size=0.0009765625Ti", "storage.persistence.size=1048576Ki"]
 MODEL = "sentiment"
 OPERATOR = "apiVersion: monitoring.coreos.com/"  # whose kinds are not on this cluster
@@ -31,7 +31,7 @@ OPERATOR = "apiVersion: monitoring.coreos.com/"  # whose kinds are not on this c
 @pytest.fixture(scope="module", params=["minio", "seaweedfs"])
 def release(request: pytest.FixtureRequest, cluster: Callable[[str], Cluster]) -> Cluster:
     found = cluster(f"chart-{request.param}")
-    deploy.deploy(found.namespace, [SMALL], [*OURS, f"storage.kind={request.param}"], timeout_minutes=6)
+    deploy.deploy(found.namespace, [SMALL], [*OURS, f"storage.type={request.param}"], timeout_minutes=6)
     return found
 
 
@@ -150,7 +150,7 @@ def test_the_model_is_there_again_after_its_database_was_lost_and_restored(relea
 def test_an_upgrade_keeps_passwords_and_data(release: Cluster) -> None:
     models, passwords, kind = versions(release), secrets(release), release.namespace.removeprefix("chart-")
     deploy.deploy(
-        release.namespace, [SMALL], [*OURS, f"storage.kind={kind}", "mlflow.workers=2", *SAME_SIZES], timeout_minutes=6
+        release.namespace, [SMALL], [*OURS, f"storage.type={kind}", "mlflow.workers=2", *SAME_SIZES], timeout_minutes=6
     )
     assert secrets(release) == passwords
     assert versions(release) == models
@@ -168,7 +168,7 @@ def test_rotated_passwords_hold_after_an_upgrade_and_after_a_rollback(release: C
     }
     for (name, key), value in rotated.items():
         release.kubectl("patch", "secret", name, f"--patch={json.dumps({'stringData': {key: value}})}")
-    deploy.deploy(release.namespace, [SMALL], [*OURS, f"storage.kind={kind}"], timeout_minutes=6)
+    deploy.deploy(release.namespace, [SMALL], [*OURS, f"storage.type={kind}"], timeout_minutes=6)
     works(release, rotated, models)
     helm("rollback", "toolchain", str(revision), "--namespace", release.namespace, "--wait", "--timeout=6m")
     works(release, rotated, models)
@@ -186,7 +186,7 @@ def works(release: Cluster, passwords: dict[tuple[str, str], str], models: list[
 def test_what_was_changed_by_hand_is_named_and_taken_back_when_told(release: Cluster) -> None:
     """What ``kubectl scale`` set, as docs/upgrade-and-restore.md stops what writes, comes back by itself."""
     kind = release.namespace.removeprefix("chart-")
-    settings = [*OURS, f"storage.kind={kind}"]
+    settings = [*OURS, f"storage.type={kind}"]
     release.kubectl("scale", "deployment", "--all", "--replicas=0")
     deploy.deploy(release.namespace, [SMALL], settings, timeout_minutes=6)
     release.kubectl("patch", "configmap", "toolchain-steps", '--patch={"data": {"TOOLCHAIN_BUCKET": "mine"}}')
@@ -213,7 +213,7 @@ def test_helm_tests_what_it_installed(release: Cluster) -> None:
 
 def test_a_volume_of_another_size_is_refused_with_what_to_do(release: Cluster) -> None:
     kind = release.namespace.removeprefix("chart-")
-    settings = [*OURS, f"storage.kind={kind}", "storage.persistence.size=2Gi"]
+    settings = [*OURS, f"storage.type={kind}", "storage.persistence.size=2Gi"]
     with pytest.raises(
         ServiceError, match=rf"storage\.persistence\.size is 2Gi.*grow the claim data-toolchain-{kind}-0"
     ):

@@ -22,9 +22,9 @@ RULES = CHART.parents[1] / "monitoring" / "prometheus" / "rules.yml"
 ALONE = [
     *(f"{part}.enabled=false" for part in ("kfp", "argo", "mlflow", "backup", "mysql")),
     "mysql.external.host=nowhere,mysql.external.user=,mysql.existingSecret=none",
-    "storage.kind=external,storage.external.endpoint=http://nowhere,storage.createBucket=false",
+    "storage.type=external,storage.external.endpoint=http://nowhere,storage.createBucket=false",
     "steps.existingSecret=toolchain-steps",
-    "prometheus.everySeconds=2",
+    "prometheus.scrapeIntervalSeconds=2",
 ]
 SECONDS = 60  # to be found, and asked twice, on a busy machine
 

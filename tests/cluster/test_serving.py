@@ -36,7 +36,12 @@ from toolchain.services.mlflow import Tracker
 
 ROOT = Path(__file__).parents[2]
 SMALL = ROOT / "charts" / "toolchain" / "ci" / "small-values.yaml"
-WHAT_SERVING_NEEDS = ["kfp.enabled=false", "argo.enabled=false", "backup.enabled=false", "prometheus.everySeconds=3"]
+WHAT_SERVING_NEEDS = [
+    "kfp.enabled=false",
+    "argo.enabled=false",
+    "backup.enabled=false",
+    "prometheus.scrapeIntervalSeconds=3",
+]
 # Which of two models of a few KB is faster, on a node that does all else too, is not asked here.
 TRIAL = ("--canary", "50", "--steps", "100", "--minutes", "4", "-p", "slow=0.5,0.95")
 WORDS, SHADES = "reviews", "shades"  # a text model and a vision model
@@ -78,7 +83,7 @@ while True:
 def release(cluster: Callable[[str], Cluster], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Yield a namespace with MLflow, S3 and Prometheus, which the commands find by the kubeconfig alone."""
     found = cluster("serving")
-    without = [] if on_the_node("prometheus") else ["prometheus.kind=none"]
+    without = [] if on_the_node("prometheus") else ["prometheus.type=none"]
     deploy.deploy(found.namespace, [SMALL], [*WHAT_SERVING_NEEDS, *without], timeout_minutes=6)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("KFP_NAMESPACE", found.namespace)

@@ -24,7 +24,7 @@ from toolchain.services import storage
 ROOT = Path(__file__).parents[2]
 SMALL = ROOT / "charts" / "toolchain" / "ci" / "small-values.yaml"
 S3_AND_LITTLE_ELSE = [f"{part}.enabled=false" for part in ("kfp", "argo", "mlflow", "backup")] + [
-    "prometheus.kind=none"
+    "prometheus.type=none"
 ]
 PLACE = "s3://toolchain/v2/artifacts/test-steps"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

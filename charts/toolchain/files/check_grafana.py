@@ -1,4 +1,4 @@
-"""Find the dashboards, their source at work, and the door closed to others: ``helm test``."""
+"""Check that Grafana has its dashboards, reaches Prometheus and requires a login: ``helm test``."""
 
 import base64
 import json
@@ -10,28 +10,28 @@ import urllib.request
 NAME = f"{os.environ['GRAFANA_USERNAME']}:{os.environ['GRAFANA_PASSWORD']}"
 
 
-def ask(path, **headers):
+def get(path, **headers):
     request = urllib.request.Request(f"{os.environ['GRAFANA']}/api/{path}", headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
 
 
 known = {"Authorization": f"Basic {base64.b64encode(NAME.encode()).decode()}"}
-boards = [board["uid"] for board in ask("search?tag=toolchain", **known)]
+boards = [board["uid"] for board in get("search?tag=toolchain", **known)]
 if "toolchain-service" not in boards:
-    sys.exit(f"the dashboards are not there, but {boards}")
-print(f"{len(boards)} dashboards are there")
+    sys.exit(f"the dashboards are missing; found {boards}")
+print(f"{len(boards)} dashboards found")
 
-health = ask("datasources/uid/prometheus/health", **known)
+health = get("datasources/uid/prometheus/health", **known)
 if health["status"] != "OK":
     sys.exit(f"Grafana does not reach Prometheus: {health}")
 print("Grafana reaches Prometheus")
 
 try:
-    ask("search")
+    get("search")
     status = 200
-except urllib.error.HTTPError as refusal:
-    status = refusal.code
+except urllib.error.HTTPError as error:
+    status = error.code
 if status != 401:
-    sys.exit(f"Grafana answered {status} to somebody without a password, not 401")
-print("nobody gets in without a password")
+    sys.exit(f"Grafana returned {status} to a request without a password, not 401")
+print("a password is required")

@@ -1,4 +1,4 @@
-"""Log a run with a file as the steps do, and find the door closed to others: ``helm test``."""
+"""Log a run with a file as steps do, and check that MLflow requires a login: ``helm test``."""
 
 import os
 import sys
@@ -15,14 +15,14 @@ client.log_text(run.info.run_id, "hello", "hello.txt")
 assert client.get_run(run.info.run_id).data.metrics == {"answer": 42}
 assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["hello.txt"]
 client.delete_run(run.info.run_id)
-print("a run and its file were kept")
+print("a run and its file were stored")
 
 address = f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/search?max_results=1"
 try:
     urllib.request.urlopen(address)
     status = 200
-except urllib.error.HTTPError as refusal:
-    status = refusal.code
+except urllib.error.HTTPError as error:
+    status = error.code
 if status != 401:
-    sys.exit(f"MLflow answered {status} to somebody without a password, not 401")
-print("nobody gets in without a password")
+    sys.exit(f"MLflow returned {status} to a request without a password, not 401")
+print("a password is required")

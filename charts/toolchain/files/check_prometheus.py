@@ -1,4 +1,4 @@
-"""Find the rules loaded, and the figures of the services that run: ``helm test``."""
+"""Check that the rules evaluate and that running services export metrics: ``helm test``."""
 
 import json
 import os
@@ -6,30 +6,30 @@ import sys
 import time
 import urllib.request
 
-SECONDS = 120  # within which it has asked each pod at least once
+TIMEOUT_S = 120  # in which Prometheus scrapes each pod at least once
 
 
-def ask(path):
-    with urllib.request.urlopen(f"{os.environ['PROMETHEUS']}/api/v1/{path}", timeout=10) as answer:
-        return json.load(answer)["data"]
+def get(path):
+    with urllib.request.urlopen(f"{os.environ['PROMETHEUS']}/api/v1/{path}", timeout=10) as response:
+        return json.load(response)["data"]
 
 
 def jobs_down():
-    """Return the jobs that should answer and do not yet."""
-    found = {target["labels"]["job"] for target in ask("targets")["activeTargets"] if target["health"] == "up"}
+    """Return the expected jobs without a healthy target."""
+    found = {target["labels"]["job"] for target in get("targets")["activeTargets"] if target["health"] == "up"}
     return ({"toolchain-services"} if os.environ["ARGO"] == "true" else set()) - found
 
 
-rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+rules = [rule for group in get("rules")["groups"] for rule in group["rules"]]
 wrong = [f"{rule['name']}: {rule.get('lastError', '')}" for rule in rules if rule["health"] == "err"]
 if wrong or not rules:
-    sys.exit(f"{len(rules)} rules are loaded, of which these do not evaluate: {wrong}")
+    sys.exit(f"{len(rules)} rules are loaded; these do not evaluate: {wrong}")
 print(f"{len(rules)} rules are loaded")
 
-end = time.monotonic() + SECONDS
+end = time.monotonic() + TIMEOUT_S
 while down := jobs_down():
     if time.monotonic() > end:
-        sys.exit(f"no figures of {', '.join(down)}")
+        sys.exit(f"no metrics of {', '.join(down)}")
     time.sleep(2)
-servers = [target for target in ask("targets")["activeTargets"] if target["labels"]["job"] == "toolchain-serving"]
-print(f"{len(servers)} model servers are asked")
+servers = [target for target in get("targets")["activeTargets"] if target["labels"]["job"] == "toolchain-serving"]
+print(f"{len(servers)} model servers are scraped")

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Makes each service's databases and its user; run again, it changes nothing but a password that changed. For bash.
+# Creates the databases and the user of each service; a second run only updates changed passwords. For bash.
 # Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_ADMINISTRATOR, MYSQL_PWD (the administrator's password, read by the client), OWN_SERVER,
 # KFP_PASSWORD, ML_METADATA_PASSWORD, MLFLOW_PASSWORD.
 set -euo pipefail
 
 sql() { mysql --host="$MYSQL_HOST" --port="$MYSQL_PORT" --user="$MYSQL_ADMINISTRATOR" --connect-timeout=5 "$@"; }
 
-quoted() { # TEXT: as a string of SQL
+quoted() { # TEXT: as an SQL string
     local text=${1//\\/\\\\}
     printf "'%s'" "${text//\'/\'\'}"
 }
@@ -15,7 +15,7 @@ user() { # NAME PASSWORD PLUGIN DATABASE...
     local name=$1 password plugin=$3 database
     password=$(quoted "$2")
     shift 3
-    # A comment of this kind is run by MySQL 8 and passed over by MariaDB, whose passwords are of that kind anyway.
+    # MySQL 8 executes this type of comment, and MariaDB, which uses that plugin by default, ignores it.
     [ -z "$plugin" ] || plugin="/*!80000 WITH $plugin */"
     echo "CREATE USER IF NOT EXISTS '$name'@'%' IDENTIFIED $plugin BY $password;"
     echo "ALTER USER '$name'@'%' IDENTIFIED $plugin BY $password;"
@@ -25,14 +25,14 @@ user() { # NAME PASSWORD PLUGIN DATABASE...
     done
 }
 
-tries=60 # of 5 s: a server that is being started, or restored, has five minutes
+tries=60 # of 5 s each: five minutes for a server that starts or is restored
 until sql --execute='SELECT 1' >/dev/null; do
     tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || { echo "MySQL at $MYSQL_HOST:$MYSQL_PORT does not let $MYSQL_ADMINISTRATOR in" >&2; exit 1; }
+    [ "$tries" -gt 0 ] || { echo "MySQL at $MYSQL_HOST:$MYSQL_PORT does not accept $MYSQL_ADMINISTRATOR" >&2; exit 1; }
     sleep 5
 done
 
-# ML Metadata's client knows no other kind; on another server it is for its administrator to allow it.
+# ML Metadata's client supports no other plugin; on an external server its administrator has to enable it.
 native=
 [ "$OWN_SERVER" = false ] || native=mysql_native_password
 {
@@ -40,4 +40,4 @@ native=
     user ml_metadata "$ML_METADATA_PASSWORD" "$native" metadb
     user mlflow "$MLFLOW_PASSWORD" "" mlflow mlflow_auth
 } | sql
-echo "databases and users are there"
+echo "databases and users exist"

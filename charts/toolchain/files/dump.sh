@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Dumps the databases that there are, each into DATABASE.sql.gz, without locking out those who write. For bash.
+# Dumps each existing database into DATABASE.sql.gz, without blocking writes. For bash.
 # Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_ADMINISTRATOR, MYSQL_PWD, DUMPS (the folder).
 set -euo pipefail
 

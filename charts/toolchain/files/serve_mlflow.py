@@ -1,9 +1,9 @@
-"""Start MLflow's server: ``migrate`` brings its tables and users up to date, ``serve`` becomes the server.
+"""Run MLflow's server: ``migrate`` updates its tables and users, ``serve`` starts the server.
 
-A file, since the address of a database holds its password, which must not stand among a process's arguments.
-Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_PASSWORD, MLFLOW_AUTH_ADMIN_USERNAME; to migrate MLFLOW_AUTH_ADMIN_PASSWORD,
-MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD too, and of a promoter, if there is one, PROMOTER_USERNAME and
-PROMOTER_PASSWORD; to serve what MLflow's server and boto3 read.
+The settings are in a file, since a database's address contains its password, which must not be a process's argument.
+Environment: MYSQL_HOST, MYSQL_PORT, MYSQL_PASSWORD, MLFLOW_AUTH_ADMIN_USERNAME; for ``migrate`` also
+MLFLOW_AUTH_ADMIN_PASSWORD, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and optionally PROMOTER_USERNAME and
+PROMOTER_PASSWORD; for ``serve`` the variables of MLflow's server and of boto3.
 """
 
 import os
@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 CONFIGURATION = Path("/tmp/basic_auth.ini")
 
-# The tables of the first revision of MLflow's logins, which cannot make them on MySQL: it gives two foreign keys one
-# name, and MySQL's are unique in a database (github.com/mlflow/mlflow/issues/9642). It upgrades what it finds.
+# The tables of the first revision of MLflow's logins, which MLflow cannot create on MySQL: it gives two foreign keys one
+# name, and names are unique in a MySQL database (github.com/mlflow/mlflow/issues/9642). It upgrades existing tables.
 FIRST_TABLES = (
     """CREATE TABLE IF NOT EXISTS users (
         id INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -35,12 +35,12 @@ FIRST_TABLES = (
 
 
 def main() -> None:
-    verb, *options = sys.argv[1:]
-    if verb == "migrate":
-        with alone():
+    command, *options = sys.argv[1:]
+    if command == "migrate":
+        with migration_lock():
             migrate_tracking()
             migrate_logins()
-            keep_users()
+            update_users()
     else:
         serve(options)
 
@@ -51,8 +51,8 @@ def address(database: str) -> str:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Wait while another replica migrates: MySQL's changes of tables cannot be taken back, nor made twice."""
+def migration_lock() -> Iterator[None]:
+    """Wait while another replica migrates: MySQL's schema changes cannot be rolled back or repeated."""
     from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
     from sqlalchemy import text
 
@@ -79,8 +79,8 @@ def migrate_logins() -> None:
     migrate(engine, "head")
 
 
-def keep_users() -> None:
-    """Make the administrator and the users of steps and promoters, or give them the passwords of today's Secrets."""
+def update_users() -> None:
+    """Create the administrator and the users of steps and promoters, or set their passwords to those of the Secrets."""
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore()
@@ -90,7 +90,7 @@ def keep_users() -> None:
         (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"], False),
         (os.environ.get("PROMOTER_USERNAME", ""), os.environ.get("PROMOTER_PASSWORD", ""), False),
     ):
-        if not name:  # an S3 of one's own may have no promoter's Secret
+        if not name:  # external S3 may have no Secret for promoters
             continue
         if store.has_user(name):
             store.update_user(name, password=password, is_admin=administrator)
@@ -99,7 +99,7 @@ def keep_users() -> None:
 
 
 def serve(options: list[str]) -> None:
-    # One team shares its experiments and models: who is let in may write to all of them, and manage its own.
+    # One team shares its experiments and models: every user may write to all of them, and manage their own.
     settings = {"default_permission": "EDIT", "database_uri": address("mlflow_auth").replace("%", "%%")}
     lines = ["[mlflow]", *(f"{key} = {value}" for key, value in settings.items())]
     CONFIGURATION.touch(mode=0o600)

@@ -1,7 +1,7 @@
-{{/* A CronJob of two containers, one after the other, that share the dumps: dict "root" $ "component" "backup" "first" "then" "suspended". */}}
+{{/* A CronJob of two containers that run in sequence and share the dumps: dict "root" $ "component" "backup" "first" "then" "suspended". */}}
 {{- define "toolchain.backup.cronJob" -}}
 {{- if not (include "toolchain.mysql.administrator" .root) -}}
-{{- fail "mysql.external.user is empty, so nobody may dump the databases: name one, or set backup.enabled to false" -}}
+{{- fail "mysql.external.user is empty, so the databases cannot be dumped: set it, or set backup.enabled to false" -}}
 {{- end -}}
 apiVersion: batch/v1
 kind: CronJob
@@ -41,7 +41,7 @@ spec:
               emptyDir: {}
 {{- end }}
 
-{{/* Runs a script of files/ beside the database's programs: dict "root" $ "name" "dump" "script" "files/dump.sh". */}}
+{{/* A container that runs a script of files/ with MySQL's programs: dict "root" $ "name" "dump" "script" "files/dump.sh". */}}
 {{- define "toolchain.backup.mysql" -}}
 - name: {{ .name }}
   {{- include "toolchain.container" (dict "root" .root "image" "mysql") | nindent 2 }}
@@ -56,11 +56,11 @@ spec:
     {{- include "toolchain.backup.mounts" . | nindent 4 }}
 {{- end }}
 
-{{/* Moves the dumps to or from S3: dict "root" $ "name" "store" "words" what the program is told. */}}
+{{/* A container that moves the dumps to or from S3: dict "root" $ "name" "store" "arguments" of the program. */}}
 {{- define "toolchain.backup.storage" -}}
 - name: {{ .name }}
   {{- include "toolchain.container" (dict "root" .root "image" "base") | nindent 2 }}
-  command: {{ concat (list "python" "-m" "toolchain.services.storage.backups") .words | toJson }}
+  command: {{ concat (list "python" "-m" "toolchain.services.storage.backups") .arguments | toJson }}
   env:
     {{- include "toolchain.storage.environment" (dict "root" .root "role" "backup") | nindent 4 }}
     - name: TOOLCHAIN_BACKUP

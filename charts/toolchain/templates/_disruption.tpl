@@ -1,4 +1,4 @@
-{{/* Lets a node be drained, but never takes two pods of a component at once: dict "root" $ "component" "mysql". */}}
+{{/* Permits draining a node, but evicts one pod of a component at a time: dict "root" $ "component" "mysql". */}}
 {{- define "toolchain.disruptionBudget" -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget

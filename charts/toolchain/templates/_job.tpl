@@ -1,5 +1,5 @@
 {{/*
-A Job that runs once for each version of its pod and of the Secrets that it applies: a Job cannot be changed, so its name carries both.
+A Job that runs once for each version of its pod and of its Secrets: a Job is immutable, so its name contains a digest of both.
 dict "root" $ "component" "databases" "pod" the template of the pod's spec "reaches" (list "mysql") "secrets" as of toolchain.secret.checksum.
 */}}
 {{- define "toolchain.job" -}}
@@ -23,7 +23,7 @@ spec:
       {{- $pod | nindent 6 }}
 {{- end }}
 
-{{/* For what runs for seconds. */}}
+{{/* For containers that run for seconds. */}}
 {{- define "toolchain.resources.small" -}}
 requests:
   cpu: 50m

@@ -7,7 +7,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* What selects the pods of a component: dict "root" $ "component" "mysql". */}}
+{{/* The selector of a component's pods: dict "root" $ "component" "mysql". */}}
 {{- define "toolchain.selector" -}}
 app.kubernetes.io/name: toolchain
 app.kubernetes.io/instance: {{ .root.Release.Name }}

@@ -1,4 +1,4 @@
-{{/* MLflow's URL, empty when there is none. */}}
+{{/* MLflow's URL, empty without MLflow. */}}
 {{- define "toolchain.mlflow.uri" -}}
 {{- if .Values.mlflow.enabled -}}
 http://toolchain-mlflow.{{ .Release.Namespace }}:5000
@@ -13,8 +13,8 @@ http://toolchain-mlflow.{{ .Release.Namespace }}:5000
 {{- end }}
 
 {{/*
-By which names the server may be called: inside the cluster, through kubectl port-forward at any port, and those of the values. No name of the
-cluster has a wildcard: `toolchain-mlflow.toolchain.svc.*` would let in a page of toolchain-mlflow.toolchain.svc.example.com.
+Accepted host names: those inside the cluster, localhost for kubectl port-forward at any port, and those of the values. Cluster names have no
+wildcard: `toolchain-mlflow.toolchain.svc.*` would accept toolchain-mlflow.toolchain.svc.example.com.
 */}}
 {{- define "toolchain.mlflow.allowedHosts" -}}
 {{- $name := printf "toolchain-mlflow.%s" .Release.Namespace -}}
@@ -29,7 +29,7 @@ cluster has a wildcard: `toolchain-mlflow.toolchain.svc.*` would let in a page o
 {{ concat $hosts .Values.mlflow.allowedHosts | join "," }}
 {{- end }}
 
-{{/* What files/serve_mlflow.py reads for both of its verbs. */}}
+{{/* The environment of both commands of files/serve_mlflow.py. */}}
 {{- define "toolchain.mlflow.environment" -}}
 - name: MYSQL_HOST
   value: {{ include "toolchain.mysql.host" . }}

@@ -1,4 +1,4 @@
-{{/* Where MySQL answers. */}}
+{{/* MySQL's host. */}}
 {{- define "toolchain.mysql.host" -}}
 {{- if .Values.mysql.enabled -}}
 toolchain-mysql
@@ -20,12 +20,12 @@ toolchain-mysql
 {{- end -}}
 {{- end }}
 
-{{/* Who may make databases and users there; empty when they are there already. */}}
+{{/* The user that creates databases and users; empty when they exist. */}}
 {{- define "toolchain.mysql.administrator" -}}
 {{ ternary "root" .Values.mysql.external.user .Values.mysql.enabled }}
 {{- end }}
 
-{{/* What its programs are told about the server, and the administrator's password. */}}
+{{/* The environment of MySQL's programs: the server, and the administrator's password. */}}
 {{- define "toolchain.mysql.administrator.environment" -}}
 - name: MYSQL_HOST
   value: {{ include "toolchain.mysql.host" . }}

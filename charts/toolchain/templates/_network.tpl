@@ -1,6 +1,6 @@
 {{/*
-What a pod may reach, as its labels, beside DNS: (list "mysql" "storage" "mlflow" "kubernetes"). Everything else is closed to it and, but
-for a Service's own port, it is closed to everything else. The pods of steps carry Kubeflow's label pipeline/runid and need none of these.
+Labels of the services that a pod may connect to, besides DNS: (list "mysql" "storage" "mlflow" "kubernetes"). All other egress is denied, and
+so is all ingress but to a Service's own port. The pods of steps have Kubeflow's label pipeline/runid and need none of these.
 */}}
 {{- define "toolchain.reaches" -}}
 {{- range . }}
@@ -8,7 +8,7 @@ toolchain/reaches-{{ . }}: "true"
 {{- end }}
 {{- end }}
 
-{{/* Lets in those whose labels say that they reach it: dict "root" $ "component" "mysql" "port" 3306 "steps" whether the steps may too. */}}
+{{/* Ingress from pods with the component's label: dict "root" $ "component" "mysql" "port" 3306 "steps" whether steps are admitted too. */}}
 {{- define "toolchain.ingress" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -34,7 +34,7 @@ spec:
         - port: {{ .port }}
 {{- end }}
 
-{{/* Lets those out whose labels say so: dict "root" $ "component" "mysql" "ports" (list 3306) "inside" whether it is one of our pods. */}}
+{{/* Egress of pods with the component's label: dict "root" $ "component" "mysql" "ports" (list 3306) "inside" whether the chart runs it. */}}
 {{- define "toolchain.egress" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -60,7 +60,7 @@ spec:
       {{- end }}
 {{- end }}
 
-{{/* The pods of pipelines: those that Kubeflow labels with a run. */}}
+{{/* Selector of the pods of pipelines, which Kubeflow labels with their run. */}}
 {{- define "toolchain.stepPods" -}}
 matchExpressions:
   - key: pipeline/runid

@@ -1,6 +1,6 @@
 {{/*
-What every pod's spec holds, under the restricted Pod Security standard: dict "root" $ "component" "mysql", and where they differ
-"serviceAccount" (default: none of its own, no token), "user" (UID and GID, default 10001, our images').
+The common part of every pod's spec, for the restricted Pod Security standard: dict "root" $ "component" "mysql", and optionally
+"serviceAccount" (default: the namespace's, without a token), "user" (UID and GID, default 10001, as in the project's images).
 */}}
 {{- define "toolchain.pod" -}}
 serviceAccountName: {{ .serviceAccount | default "default" }}
@@ -38,7 +38,7 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* What every container holds: dict "root" $ "image" "mysql", a key of .Values.images. */}}
+{{/* The common part of every container: dict "root" $ "image" "mysql", a key of .Values.images. */}}
 {{- define "toolchain.container" -}}
 image: {{ include "toolchain.image" . }}
 imagePullPolicy: IfNotPresent
@@ -50,18 +50,18 @@ securityContext:
 {{- end }}
 
 {{/*
-An image's full reference, refused when it is not given, or has no digest where the values ask for one: dict "root" $ "image" "mysql". The tags
-of ours are digests of what they hold.
+The full reference of an image; fails when it is not set, or has no digest although the values require one: dict "root" $ "image" "mysql".
+The tags of the project's images are digests of their content.
 */}}
 {{- define "toolchain.image" -}}
-{{- $reference := index .root.Values.images .image | required (printf "images.%s is not set: give its full reference, or use `make deploy`, which sets the images of this checkout" .image) -}}
+{{- $reference := index .root.Values.images .image | required (printf "images.%s is not set: set its full reference, or use `make deploy`, which sets the images of this checkout" .image) -}}
 {{- if and .root.Values.requireDigests (not (has .image (list "base" "mlflow"))) (not (regexMatch "@sha256:[0-9a-f]{64}$" $reference)) -}}
-{{- fail (printf "images.%s is %s, without a digest, and requireDigests is true: give NAME:TAG@sha256:... (docs/images.md)" .image $reference) -}}
+{{- fail (printf "images.%s is %s, without a digest, and requireDigests is true: set NAME:TAG@sha256:... (docs/images.md)" .image $reference) -}}
 {{- end -}}
 {{ $reference }}
 {{- end }}
 
-{{/* Cluster-wide, so it carries the namespace. */}}
+{{/* Cluster-wide, so its name contains the namespace. */}}
 {{- define "toolchain.priorityClass" -}}
 {{ .Release.Namespace }}-control-plane
 {{- end }}

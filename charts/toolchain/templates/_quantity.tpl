@@ -1,6 +1,6 @@
 {{/*
-A quantity of Kubernetes in whole bytes, since it may write one otherwise than it was given: 0.5Ti as 512Gi, 1000G as 1T, 0.1Gi as
-107374182400m, 1e9 as 1G. A number of the values may arrive as 1.073741824e+11.
+A Kubernetes quantity in whole bytes, since Kubernetes normalizes quantities: 0.5Ti as 512Gi, 1000G as 1T, 0.1Gi as
+107374182400m, 1e9 as 1G. A number in the values may be rendered as 1.073741824e+11.
 */}}
 {{- define "toolchain.bytes" -}}
 {{- $text := toString . -}}

@@ -1,5 +1,5 @@
 {{/*
-The Secrets that the chart makes: their random keys, those of a fixed value, and the component that they belong to.
+The Secrets that the chart creates: their random keys, their keys with a fixed value, and their component.
 */}}
 {{- define "toolchain.secrets" -}}
 {{- $s3 := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" -}}
@@ -17,32 +17,32 @@ The Secrets that the chart makes: their random keys, those of a fixed value, and
     | toJson -}}
 {{- end }}
 
-{{/* "true" when the chart makes a Secret, rather than a person: dict "root" $ "secret" "toolchain-mysql". */}}
-{{- define "toolchain.secret.made" -}}
+{{/* "true" when the chart creates a Secret: dict "root" $ "secret" "toolchain-mysql". */}}
+{{- define "toolchain.secret.created" -}}
 {{- $values := .root.Values -}}
-{{- $storage := and (ne $values.storage.kind "external") (not $values.storage.existingSecrets) -}}
+{{- $storage := and (ne $values.storage.type "external") (not $values.storage.existingSecrets) -}}
 {{- $made := dict
       "toolchain-mysql" (and $values.mysql.enabled (not $values.mysql.existingSecret))
       "toolchain-mlflow" (and $values.mlflow.enabled (not $values.mlflow.existingSecret))
-      "toolchain-grafana" (and (eq $values.grafana.kind "own") (not $values.grafana.existingSecret))
+      "toolchain-grafana" (and (eq $values.grafana.type "bundled") (not $values.grafana.existingSecret))
       "toolchain-steps" (not $values.steps.existingSecret) -}}
 {{- ternary "true" "" (get $made .secret | default (and (hasKey (include "toolchain.secrets" . | fromJson) .secret) (not (hasKey $made .secret)) $storage)) -}}
 {{- end }}
 
 {{/*
-A Secret that is not there yet: dict "root" $ "secret" "toolchain-mysql". Nothing is rendered once it is: whoever changes a password changes it in
-the cluster, and no upgrade or rollback brings another one back. So it is a hook, which no revision of the release owns. It is never
-deleted: not by an uninstallation (it is no part of the release), nor before it is made (hook-failed in place of helm's default).
+A Secret that does not exist yet: dict "root" $ "secret" "toolchain-mysql". Nothing is rendered once it exists: passwords are changed in the
+cluster, and no upgrade or rollback restores an old one. So it is a hook, which no revision of the release owns. It is never deleted:
+neither by an uninstallation (it is not part of the release) nor before its creation (hook-failed instead of helm's default).
 */}}
 {{- define "toolchain.secret" -}}
 {{- $name := .secret -}}
 {{- $about := get (include "toolchain.secrets" . | fromJson) $name -}}
 {{- $found := lookup "v1" "Secret" .root.Release.Namespace $name -}}
-{{- if not (include "toolchain.secret.made" .) -}}
+{{- if not (include "toolchain.secret.created" .) -}}
 {{- else if $found -}}
 {{- range concat $about.random (keys ($about.fixed | default dict)) -}}
 {{- if not (hasKey ($found.data | default dict) .) -}}
-{{- fail (printf "Secret %s has no key %s: add it by kubectl patch secret %s -p '{\"stringData\": {%q: \"...\"}}', or delete the Secret to have all of it made anew" $name . $name .) -}}
+{{- fail (printf "Secret %s has no key %s: add it with kubectl patch secret %s -p '{\"stringData\": {%q: \"...\"}}', or delete the Secret so that the chart creates all of it again" $name . $name .) -}}
 {{- end -}}
 {{- end -}}
 {{- else -}}
@@ -66,19 +66,19 @@ data:
 {{- end }}
 
 {{/*
-What a Secret holds, base64 by key, as JSON: as it is in the cluster, or else new, and the same wherever this installation asks for it.
-An upgrade that cannot see the cluster (--dry-run=client) would render new passwords: it is refused.
+The data of a Secret, base64 by key, as JSON: from the cluster if it exists, else new and equal within one installation.
+An upgrade without access to the cluster (--dry-run=client) would render new passwords, so it fails.
 */}}
 {{- define "toolchain.secret.data" -}}
 {{- $found := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
 {{- $about := get (include "toolchain.secrets" . | fromJson) .secret -}}
 {{- if $found -}}
 {{ $found.data | default dict | toJson }}
-{{- else if not (include "toolchain.secret.made" .) -}}
+{{- else if not (include "toolchain.secret.created" .) -}}
 {}
 {{- else -}}
 {{- if and .root.Release.IsUpgrade (not (lookup "v1" "ConfigMap" .root.Release.Namespace "toolchain-steps")) -}}
-{{- fail "this upgrade cannot read the cluster, so it would render new passwords: use --dry-run=server, or name existing Secrets (docs/install.md)" -}}
+{{- fail "this upgrade cannot read the cluster, so it would render new passwords: use --dry-run=server, or set existing Secrets (docs/install.md)" -}}
 {{- end -}}
 {{- $made := get .root.Values "madeSecrets" | default dict -}}
 {{- if not (hasKey $made .secret) -}}
@@ -97,8 +97,8 @@ An upgrade that cannot see the cluster (--dry-run=client) would render new passw
 {{- end }}
 
 {{/*
-Changes with the keys of Secrets that a pod reads when it starts, so that an upgrade restarts it after a rotation:
-dict "root" $ "secrets" (list (list NAME KEY...) ...); a list with a name alone means all of its keys.
+A checksum of the Secrets' keys that a pod reads at start, so that an upgrade restarts it after a rotation:
+dict "root" $ "secrets" (list (list NAME KEY...) ...); a list with only a name means all keys.
 */}}
 {{- define "toolchain.secret.checksum" -}}
 {{- $root := .root -}}
@@ -115,7 +115,7 @@ dict "root" $ "secrets" (list (list NAME KEY...) ...); a list with a name alone 
 {{/* The Secret with the S3 keys of a role: dict "root" $ "role" "mlflow". */}}
 {{- define "toolchain.storage.secret" -}}
 {{- $own := dict "root" "toolchain-storage" "mlflow" "toolchain-storage-mlflow" "backup" "toolchain-storage-backup" "serving" "toolchain-serving" "promoter" "toolchain-promoter" -}}
-{{- if or (eq .role "steps") (and (eq .root.Values.storage.kind "external") (not .root.Values.storage.existingSecrets)) -}}
+{{- if or (eq .role "steps") (and (eq .root.Values.storage.type "external") (not .root.Values.storage.existingSecrets)) -}}
 toolchain-steps
 {{- else -}}
 {{ get $own .role }}

@@ -1,19 +1,19 @@
 {{/*
-A StatefulSet's one claim, which outlives it: dict "root" $ "part" "mysql", a key of the values, "name" the StatefulSet's.
-Kubernetes lets nobody change it: that is said here, where it can be said what to do.
+The volume claim of a StatefulSet, which outlives it: dict "root" $ "part" "mysql", a key of the values, "name" the StatefulSet's.
+It is immutable in Kubernetes: the error here says what to do instead.
 */}}
 {{- define "toolchain.claim" -}}
-{{- $wanted := (index .root.Values .part).persistence -}}
+{{- $values := (index .root.Values .part).persistence -}}
 {{- $found := lookup "apps/v1" "StatefulSet" .root.Release.Namespace .name -}}
 {{- if $found -}}
 {{- $claim := (index $found.spec.volumeClaimTemplates 0).spec -}}
 {{- $size := $claim.resources.requests.storage -}}
 {{- $class := $claim.storageClassName | default "" -}}
-{{- if ne (include "toolchain.bytes" $size) (include "toolchain.bytes" $wanted.size) -}}
-{{- fail (printf "%s.persistence.size is %v, and %s was installed with %s, which stays: set it back, and grow the claim data-%s-0 (docs/upgrade-and-restore.md)" .part $wanted.size .name $size .name) -}}
+{{- if ne (include "toolchain.bytes" $size) (include "toolchain.bytes" $values.size) -}}
+{{- fail (printf "%s.persistence.size is %v, and %s was installed with %s, which cannot change: restore the value, and enlarge the claim data-%s-0 (docs/upgrade-and-restore.md)" .part $values.size .name $size .name) -}}
 {{- end -}}
-{{- if ne $class (toString $wanted.storageClass) -}}
-{{- fail (printf "%s.persistence.storageClass is %q, and %s was installed with %q, which stays: set it back (docs/upgrade-and-restore.md)" .part $wanted.storageClass .name $class) -}}
+{{- if ne $class (toString $values.storageClass) -}}
+{{- fail (printf "%s.persistence.storageClass is %q, and %s was installed with %q, which cannot change: restore the value (docs/upgrade-and-restore.md)" .part $values.storageClass .name $class) -}}
 {{- end -}}
 {{- end -}}
 volumeClaimTemplates:
@@ -21,15 +21,15 @@ volumeClaimTemplates:
       name: data
     spec:
       accessModes: [ReadWriteOnce]
-      {{- with $wanted.storageClass }}
+      {{- with $values.storageClass }}
       storageClassName: {{ . }}
       {{- end }}
       resources:
         requests:
-          storage: {{ $wanted.size }}
+          storage: {{ $values.size }}
 {{- end }}
 
-{{/* The S3 keys of a role: dict "root" $ "role" "mlflow", "steps" where there is none. */}}
+{{/* The S3 keys of a role: dict "root" $ "role" "mlflow", by default "steps". */}}
 {{- define "toolchain.storage.keys" -}}
 {{- $secret := include "toolchain.storage.secret" (dict "root" .root "role" (.role | default "steps")) -}}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
@@ -55,7 +55,7 @@ volumeClaimTemplates:
 {{- end }}
 {{- end }}
 
-{{/* What boto3 needs: the endpoint, the region, a role's keys; and the bucket's name: dict "root" $ "role" "mlflow". */}}
+{{/* The environment of boto3 (endpoint, region, a role's keys) and the bucket's name: dict "root" $ "role" "mlflow". */}}
 {{- define "toolchain.storage.environment" -}}
 {{- include "toolchain.storage.keys" . | trim }}
 {{- range list "AWS_ENDPOINT_URL" "AWS_DEFAULT_REGION" "TOOLCHAIN_BUCKET" }}
@@ -67,7 +67,7 @@ volumeClaimTemplates:
 {{- end }}
 {{- end }}
 
-{{/* Of an S3 server: dict "live" PATH "ready" PATH. */}}
+{{/* The probes of an S3 server: dict "live" PATH "ready" PATH. */}}
 {{- define "toolchain.storage.probes" -}}
 ports:
   - name: s3
@@ -94,8 +94,8 @@ livenessProbe:
 
 {{/* The S3 endpoint's URL. */}}
 {{- define "toolchain.storage.endpoint" -}}
-{{- if eq .Values.storage.kind "external" -}}
-{{ .Values.storage.external.endpoint | required "storage.external.endpoint is not set: storage.kind is external, so give the URL of the S3 server" }}
+{{- if eq .Values.storage.type "external" -}}
+{{ .Values.storage.external.endpoint | required "storage.external.endpoint is not set: storage.type is external, so give the URL of the S3 server" }}
 {{- else -}}
 http://toolchain-storage.{{ .Release.Namespace }}:9000
 {{- end -}}

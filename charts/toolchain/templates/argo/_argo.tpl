@@ -1,4 +1,4 @@
-{{/* Where the logs of a workflow's pods are kept in the bucket: Argo's placeholders, which it fills in itself. */}}
+{{/* The key of the logs of a workflow's pods in the bucket, with Argo's placeholders. */}}
 {{- define "toolchain.argo.logs" -}}
 {{ "v2/artifacts/logs/{{workflow.name}}/{{pod.name}}" }}
 {{- end }}
@@ -19,7 +19,7 @@ artifactRepository: |
     secretKeySecret:
       name: toolchain-steps
       key: AWS_SECRET_ACCESS_KEY
-# Argo's own containers in each pod. They may use what they ask for and no more: else no step could be Guaranteed.
+# Argo's own containers in each pod. Their limits equal their requests: otherwise no step could be Guaranteed.
 executor: |
   imagePullPolicy: IfNotPresent
   resources:
@@ -27,12 +27,12 @@ executor: |
     limits: *executor
   securityContext:
     {{- include "toolchain.argo.securityContext" . | nindent 4 }}
-# What a workflow that says nothing itself gets.
+# Defaults of workflows.
 mainContainer: |
   imagePullPolicy: IfNotPresent
   securityContext:
     {{- include "toolchain.argo.securityContext" . | nindent 4 }}
-# A pod that was evicted before its step began is made again, without counting as an attempt.
+# A pod that was evicted before its step started is created again, without counting as an attempt.
 failedPodRestart: |
   enabled: true
 metricsConfig: |

@@ -1,4 +1,4 @@
-{{/* The TLS endpoints whose certificates are watched, HOST:PORT, as JSON: those of the values, and of services outside the cluster. */}}
+{{/* The TLS endpoints whose certificates are monitored, HOST:PORT, as JSON: those of the values and of services outside the cluster. */}}
 {{- define "toolchain.exporter.certificates" -}}
 {{- $hosts := .Values.prometheus.certificates -}}
 {{- range list (include "toolchain.storage.endpoint" .) (include "toolchain.mlflow.uri" .) -}}

@@ -5,10 +5,10 @@
 
 {{/* What Grafana is told, and what files/grafana/provisioning reads. */}}
 {{- define "toolchain.grafana.environment" -}}
-{{- $url := include "toolchain.prometheus.url" . | required "grafana.prometheusUrl is not set: prometheus.kind is not own, so say whom Grafana asks" -}}
+{{- $url := include "toolchain.prometheus.url" . | required "grafana.prometheusUrl is not set: prometheus.type is not bundled, so say whom Grafana asks" -}}
 {{- $settings := dict
       "PROMETHEUS_URL" $url
-      "SCRAPE_INTERVAL" (printf "%vs" .Values.prometheus.everySeconds)
+      "SCRAPE_INTERVAL" (printf "%vs" .Values.prometheus.scrapeIntervalSeconds)
       "DASHBOARDS" "/etc/toolchain/dashboards"
       "GF_PATHS_PROVISIONING" "/etc/toolchain/provisioning"
       "GF_AUTH_ANONYMOUS_ENABLED" "false"

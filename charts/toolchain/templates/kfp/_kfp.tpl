@@ -3,7 +3,7 @@
 {{ regexReplaceAll "^https?://" (include "toolchain.storage.endpoint" .) "" }}
 {{- end }}
 
-{{/* "true" when the S3 endpoint answers by HTTPS, else "false". */}}
+{{/* "true" when the S3 endpoint uses HTTPS, else "false". */}}
 {{- define "toolchain.storage.secure" -}}
 {{ hasPrefix "https://" (include "toolchain.storage.endpoint" .) }}
 {{- end }}
@@ -13,7 +13,7 @@
 {{- end }}
 
 {{/*
-What a part of KFP calls itself to the API server: a token that only it accepts, under
+The token by which a part of KFP authenticates to the API server, for that audience only, under
 /var/run/secrets/kubeflow/tokens/<name>. dict "name" "persistenceagent-sa-token".
 */}}
 {{- define "toolchain.kfp.token" -}}
@@ -26,7 +26,7 @@ What a part of KFP calls itself to the API server: a token that only it accepts,
           expirationSeconds: 3600
 {{- end }}
 
-{{/* The account of a part of KFP or Argo, and what gives it the Role of its name: dict "root" $ "component" "kfp-ui" "name" "ml-pipeline-ui". */}}
+{{/* The service account of a part of KFP or Argo, and the binding to the Role of its name: dict "root" $ "component" "kfp-ui" "name" "ml-pipeline-ui". */}}
 {{- define "toolchain.account" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -54,7 +54,7 @@ subjects:
     namespace: {{ .root.Release.Namespace }}
 {{- end }}
 
-{{/* What the API server reads; each may be given as an environment variable too, as its secrets are. */}}
+{{/* The API server's configuration; environment variables override it, as for its secrets. */}}
 {{- define "toolchain.kfp.config" -}}
 {{- $mysql := dict
       "Host" (include "toolchain.mysql.host" .)

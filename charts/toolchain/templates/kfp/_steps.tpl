@@ -1,9 +1,9 @@
 {{/*
-What KFP's API server lays over every Workflow that it makes of a pipeline, as JSON.
-Argo merges templateDefaults under each template, so a task's own number of retries and back-off stand, and the expression decides when.
+The patch that KFP's API server applies to the Workflow of every run, as JSON.
+Argo merges templateDefaults under each template, so a task keeps its own number of retries and back-off, and the expression decides when to retry.
 */}}
 {{- define "toolchain.kfp.workflow" -}}
-{{- $days := int .Values.kfp.keepPodsDays -}}
+{{- $days := int .Values.kfp.podRetentionDays -}}
 {{- dict
       "podMetadata" (dict "labels" (dict "app.kubernetes.io/part-of" "toolchain"))
       "podSpecPatch" (include "toolchain.kfp.stepPod" . | fromYaml | toJson)
@@ -18,10 +18,10 @@ Argo merges templateDefaults under each template, so a task's own number of retr
 {{- end }}
 
 {{/*
-Laid over every pod of a workflow, drivers included. KFP sets what the restricted Pod Security standard asks of containers, but leaves the
-user to the image. Argo reads the end of a failed container's log from its status, which tells a step's own errors from others.
-KFP lets its launcher, which is copied into the pod first, use more CPU than it asks for; a pod is Guaranteed only if none of its
-containers does.
+The patch of every pod of a workflow, drivers included. KFP sets the container settings of the restricted Pod Security standard, but not the
+user. Argo reads the end of a failed container's log from its status, which distinguishes a step's own errors from others.
+KFP's launcher, which is copied into the pod first, has a CPU limit above its request; a pod is Guaranteed only if all requests equal the
+limits.
 */}}
 {{- define "toolchain.kfp.stepPod" -}}
 automountServiceAccountToken: true
@@ -56,8 +56,8 @@ volumes:
 {{- end }}
 
 {{/*
-Taken back from the pods of drivers, which have no launcher: Argo lays a template's own patch over the pod after the workflow's, and only
-steps' templates have one of their own, which stands in place of this.
+Removed from the pods of drivers, which have no launcher: Argo applies a template's patch after the workflow's, and only the templates of
+steps have a patch of their own, which replaces this one.
 */}}
 {{- define "toolchain.kfp.withoutLauncher" -}}
 initContainers:
@@ -66,10 +66,10 @@ initContainers:
 {{- end }}
 
 {{/*
-Whether a failed pod is tried again. Yes when it was killed, evicted or deleted; when a service was down (our ServiceError); when KFP's
-launcher or driver failed, rather than the step, whose end the launcher reports in a line of its own. No when it ran out of its own
-memory or time, when S3 refused its keys, when Kubernetes forbids what it does (but for a quota, which frees itself), and for every other
-error of the step.
+Whether a failed pod is retried. Yes if it was killed, evicted or deleted; if a service was not available (the toolchain's ServiceError); if
+KFP's launcher or driver failed rather than the step, whose failure the launcher reports in a separate line. No if the step exceeded its
+memory or time, if S3 rejected its keys, if Kubernetes denied it permission (quotas excepted, which become free again), and for every other error
+of the step.
 */}}
 {{- define "toolchain.kfp.retry" -}}
 {{- $denied := "S3 (denied access|refused the signature|does not know the key)|AccessDenied|Access Denied|SignatureDoesNotMatch|request signature we calculated|InvalidAccessKeyId|Access Key Id you provided" -}}
@@ -83,7 +83,7 @@ not (lastRetry.message matches '{{ $limits }}|{{ $denied }}') and not (lastRetry
 {{- end }}
 
 {{/*
-What the account pipeline-runner of upstream's manifests may do beyond that (manifests/kustomize/base/pipeline/pipeline-runner-role.yaml
+Additional permissions of the account pipeline-runner in upstream's manifests (manifests/kustomize/base/pipeline/pipeline-runner-role.yaml
 of Kubeflow Pipelines 2.17): for pipelines whose own code calls the Kubernetes API. It can read every Secret of the namespace.
 */}}
 {{- define "toolchain.kfp.pipelineRunner" -}}

@@ -1,14 +1,14 @@
-{{/* What selects the pods that are scraped: those of models, which `promote` makes, Argo's controller and the exporter. */}}
-{{- define "toolchain.prometheus.asked" -}}
+{{/* Selector of the scraped pods: model servers, which `promote` creates, Argo's controller and the exporter. */}}
+{{- define "toolchain.prometheus.targets" -}}
 matchExpressions:
   - key: app.kubernetes.io/component
     operator: In
     values: [model-server, argo-workflow-controller, exporter]
 {{- end }}
 
-{{/* Where Prometheus answers; empty when nobody said. */}}
+{{/* Prometheus' URL; empty when it is not known. */}}
 {{- define "toolchain.prometheus.url" -}}
-{{- if eq .Values.prometheus.kind "own" -}}
+{{- if eq .Values.prometheus.type "bundled" -}}
 http://toolchain-prometheus.{{ .Release.Namespace }}:9090
 {{- else -}}
 {{ .Values.grafana.prometheusUrl }}
@@ -20,12 +20,12 @@ http://toolchain-prometheus.{{ .Release.Namespace }}:9090
 {{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}
 {{- end }}
 
-{{/* How much it may keep: 80 % of its volume, since compaction needs space too. Prometheus' MB are of 1024 times 1024 bytes. */}}
-{{- define "toolchain.prometheus.most" -}}
+{{/* Maximum size of the stored metrics: 80 % of the volume, since compaction needs space too. Prometheus' MB are 1024 * 1024 bytes. */}}
+{{- define "toolchain.prometheus.retentionSize" -}}
 {{ divf (mulf (include "toolchain.bytes" .Values.prometheus.persistence.size | float64) 0.8) 1048576.0 | floor | int64 }}MB
 {{- end }}
 
-{{/* A job of pods of this namespace that their annotations ask to be scraped: dict "name" its name "component" an expression. */}}
+{{/* A scrape job for the annotated pods of a component in this namespace: dict "name" its name "component" a regular expression. */}}
 {{- define "toolchain.prometheus.job" -}}
 - job_name: {{ .name }}
   kubernetes_sd_configs:
@@ -39,7 +39,7 @@ http://toolchain-prometheus.{{ .Release.Namespace }}:9090
     - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape]
       regex: "true"
       action: keep
-    # A pod that has ended answers nobody, which is no alarm.
+    # Completed pods do not respond, which is not an error.
     - source_labels: [__meta_kubernetes_pod_phase]
       regex: Succeeded|Failed
       action: drop
@@ -51,7 +51,7 @@ http://toolchain-prometheus.{{ .Release.Namespace }}:9090
       target_label: __metrics_path__
     - source_labels: [__meta_kubernetes_pod_name]
       target_label: instance
-    # Rules keep namespaces apart by it; the operator adds it by itself.
+    # Rules group by namespace; the operator adds this label itself.
     - source_labels: [__meta_kubernetes_namespace]
       target_label: namespace
 {{- end }}
@@ -59,9 +59,9 @@ http://toolchain-prometheus.{{ .Release.Namespace }}:9090
 {{/* prometheus.yml. */}}
 {{- define "toolchain.prometheus.config" -}}
 global:
-  scrape_interval: {{ .Values.prometheus.everySeconds }}s
-  scrape_timeout: {{ min .Values.prometheus.everySeconds 10 }}s
-  evaluation_interval: {{ .Values.prometheus.everySeconds }}s
+  scrape_interval: {{ .Values.prometheus.scrapeIntervalSeconds }}s
+  scrape_timeout: {{ min .Values.prometheus.scrapeIntervalSeconds 10 }}s
+  evaluation_interval: {{ .Values.prometheus.scrapeIntervalSeconds }}s
 rule_files:
   - rules.yml
 {{- with .Values.prometheus.alertmanagers }}
@@ -75,14 +75,14 @@ scrape_configs:
   {{- include "toolchain.prometheus.job" (dict "name" "toolchain-services" "component" "argo-workflow-controller|exporter") | nindent 2 }}
 {{- end }}
 
-{{/* Asks the operator for what a job does: dict "root" $ "name" "toolchain-serving" "components" (list "model-server") "port" the name of the pods' port. */}}
+{{/* The same job as a PodMonitor of the operator: dict "root" $ "name" "toolchain-serving" "components" (list "model-server") "port" the name of the pods' port. */}}
 {{- define "toolchain.prometheus.monitor" -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
 metadata:
   name: {{ .name }}
   labels:
-    {{- include "toolchain.prometheus.chosen" .root | nindent 4 }}
+    {{- include "toolchain.prometheus.operatorLabels" .root | nindent 4 }}
 spec:
   selector:
     matchLabels:
@@ -91,7 +91,7 @@ spec:
       - {key: app.kubernetes.io/component, operator: In, values: {{ .components | toJson }}}
   podMetricsEndpoints:
     - port: {{ .port }}
-      interval: {{ .root.Values.prometheus.everySeconds }}s
+      interval: {{ .root.Values.prometheus.scrapeIntervalSeconds }}s
       relabelings:
         - targetLabel: job
           replacement: {{ .name }}
@@ -99,8 +99,8 @@ spec:
           targetLabel: instance
 {{- end }}
 
-{{/* The labels of what the operator takes. */}}
-{{- define "toolchain.prometheus.chosen" -}}
+{{/* The labels of resources for the operator. */}}
+{{- define "toolchain.prometheus.operatorLabels" -}}
 {{- include "toolchain.labels" (dict "root" . "component" "prometheus") }}
 {{- with .Values.prometheus.operator.labels }}
 {{ toYaml . }}

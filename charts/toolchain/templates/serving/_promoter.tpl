@@ -1,6 +1,6 @@
 {{/*
-Whom the policy of promoters holds for: who has the Role's own right, and could not delete a StatefulSet, as an editor or administrator of the
-namespace may. Kubernetes' own controllers are none of them.
+Conditions for the policy of promoters: users with the Role's marker permission who may not delete a StatefulSet, as editors and administrators
+of the namespace may. Kubernetes' controllers are excluded.
 */}}
 {{- define "toolchain.promoter.conditions" -}}
 - name: promoter

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 CONFIGURATION = Path("/tmp/basic_auth.ini")
 
-# The tables of the first revision of MLflow's logins, which MLflow cannot create on MySQL: it gives two foreign keys one
+# The tables of the first revision of MLflow's logins. MLflow cannot create them on MySQL: it gives two foreign keys one
 # name, and names are unique in a MySQL database (github.com/mlflow/mlflow/issues/9642). It upgrades existing tables.
 FIRST_TABLES = (
     """CREATE TABLE IF NOT EXISTS users (

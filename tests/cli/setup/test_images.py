@@ -48,7 +48,7 @@ def test_the_foundation_is_built_once_and_first(folder: Path):
     assert f"-f images/step/Dockerfile --target foundation -t {constants.foundation()} " in foundation
     assert f"-f images/step/Dockerfile -t {constants.TEXT} " in text
     assert "--build-arg IMAGE=text " in text
-    assert "--build-arg MODULES=toolchain.augment.text toolchain.doctor " in text
+    assert "--build-arg MODULES=toolchain.augment.text toolchain.hardware.doctor " in text
     assert f"--build-arg FOUNDATION={constants.foundation()} " in optimize
     assert "FOUNDATION" not in serve
     assert all(f"--build-arg PYTHON_IMAGE={PYTHON} " in call for call in (foundation, text, optimize, serve))

@@ -16,10 +16,10 @@ from toolchain.redaction import redact
 Item = TypeVar("Item")
 DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # hide what a text says
 WARNING = "warning: "  # begins a line that whoever follows the run is shown
-SECONDS_BETWEEN_LINES = 2.0  # often enough to see that it lives, seldom enough for a log
+LOG_INTERVAL_S = 2.0  # often enough to see that it lives, seldom enough for a log
 
 
-def say(message: str) -> None:
+def log_info(message: str) -> None:
     """Print one line that a person watching the step should see."""
     print(printable(redact(message)), flush=True)
 
@@ -42,9 +42,9 @@ def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def warn(message: str) -> None:
+def log_warning(message: str) -> None:
     """Print one line that a person watching the run, not only this step's log, should see."""
-    say(f"{WARNING}{message}")
+    log_info(f"{WARNING}{message}")
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
@@ -55,18 +55,18 @@ def track(items: Iterable[Item], description: str, total: int | None = None, uni
             progress.advance()
 
 
-class Pace:
+class ReportThrottle:
     """Decides after which steps of a loop its progress is worth the time that a look at its figures costs.
 
     After the first, whose duration tells how long all will take; then every ``steps`` steps, and whenever ``seconds``
     have passed since the last time, so that slow steps are not silent for minutes.
     """
 
-    def __init__(self, steps: int, seconds: float = SECONDS_BETWEEN_LINES) -> None:
+    def __init__(self, steps: int, seconds: float = LOG_INTERVAL_S) -> None:
         self.steps, self.seconds = steps, seconds
         self._left, self._due = 1, 0.0
 
-    def is_due(self) -> bool:
+    def should_report(self) -> bool:
         """Count a step; return whether to look after it."""
         self._left -= 1
         if self._left > 0 and time.monotonic() < self._due:
@@ -101,7 +101,7 @@ class Progress:
         self._values |= values
         if self._bar:
             self._bar.update(self._task, advance=by, values=self._shown_values())
-        elif time.monotonic() - self._spoke >= SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._spoke >= LOG_INTERVAL_S:
             self._speak()
 
     def __exit__(
@@ -114,7 +114,7 @@ class Progress:
 
     def _speak(self) -> None:
         self._spoke = time.monotonic()
-        say(f"progress: {self._line()}")
+        log_info(f"progress: {self._line()}")
 
     def _line(self) -> str:
         count = f"{self.done:,}" + (f"/{self.total:,}" if self.total else "")

@@ -11,7 +11,7 @@ from cli.compiled.spec import Specification
 from cli.settings import Settings, doors_told, said_of_storage
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ConfigError, ServiceError
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services import kubernetes, packages, storage
 from toolchain.services.folders import digest_of_folder
 
@@ -108,7 +108,7 @@ def _arguments_of(spec: Specification, parameter: str) -> set[str]:
 
 def _brought(path: Path, bucket: str) -> str:
     uri = f"s3://{bucket}/{_key(path)}"
-    say(f"{path} goes to {uri}")
+    log_info(f"{path} goes to {uri}")
     return storage.upload(path, uri)
 
 

@@ -20,7 +20,7 @@ from cli.records.runs import Run, StepRecord
 from cli.settings import ROOT, Settings, name_registry
 from pipelines._placing import GIB, GPU
 from toolchain.errors import ConfigError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
@@ -154,7 +154,7 @@ def log_cost(run: Run, prices: Prices, settings: Settings) -> None:
             for one in _in_mlflow(run, tracker):
                 tracker.log(one, metrics=_figures(cost_of(run), prices), tags={"toolchain.currency": prices.currency})
     except ToolchainError as error:
-        say(f"what the run cost is not in MLflow: {error}")
+        log_info(f"what the run cost is not in MLflow: {error}")
 
 
 def _in_mlflow(run: Run, tracker: "Tracker") -> list[str]:

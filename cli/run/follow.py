@@ -17,7 +17,7 @@ from cli.run.failures import reason_of, signal_of
 from cli.run.local import Watcher
 from cli.run.pod_diagnostics import Trouble, around, cause_of, ending_of, exit_status, forbidden, trouble_of
 from toolchain.errors import ServiceError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import Pod
 
@@ -87,7 +87,7 @@ class Follower:
                     storage.fetch_s3_prefix(f"{uri}/{wanted[step, output]}", folder / wanted[step, output])
                     self._record(step, output, folder)
         except ToolchainError as error:
-            say(f"the report stays in S3: {error}")
+            log_info(f"the report stays in S3: {error}")
         self.run.save()
 
     def _record(self, step: str, output: str, folder: Path) -> None:
@@ -102,7 +102,7 @@ class Follower:
             return kubernetes.pods(self.server.namespace, f"pipeline/runid={self.run.kfp}")
         except ServiceError as error:
             if not self._unseen:
-                say(f"its pods are not seen: {error}")
+                log_info(f"its pods are not seen: {error}")
             self._unseen = True
             return []
 
@@ -114,13 +114,13 @@ class Follower:
             now = time.monotonic()
             if self._away_since is None:
                 self._away_since = now
-                say(f"{self.server.name} does not answer; the run goes on, and it is asked again")
+                log_info(f"{self.server.name} does not answer; the run goes on, and it is asked again")
             if now - self._away_since > PATIENCE_SECONDS:
                 raise ServiceError(f"{error}; the run goes on: {how_to_follow(self.run)}") from error
             return None
         if self._away_since is not None:
             self._away_since = None
-            say("it answers again")
+            log_info("it answers again")
         return answer
 
     def _follow(self, step: StepRecord, task: Task | None, pods: Sequence[Pod]) -> None:

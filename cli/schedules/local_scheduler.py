@@ -17,7 +17,7 @@ from cli.settings import Settings, step_environment
 from cli.state_files import read_record, warn_damaged
 from toolchain.artifacts.folder import write_json
 from toolchain.errors import ConfigError
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 SECONDS_BETWEEN_LOOKS = 1.0
 GRACE = timedelta(seconds=90)  # a time that is longer past was missed: the machine slept, or the process was away
@@ -159,11 +159,11 @@ class Scheduler:
         return int(own or self.alive(name)) + sum(one.name == name for one, _ in self.waiting)
 
     def _missed(self, schedule: Schedule, due: datetime, why: str) -> None:
-        say(f"{schedule.name}: {due:%Y-%m-%d %H:%M} UTC is left out, {why}")
+        log_info(f"{schedule.name}: {due:%Y-%m-%d %H:%M} UTC is left out, {why}")
         self.memory.change(schedule.name, due=due.isoformat(), result=f"missed, {why}")
 
     def _begin(self, schedule: Schedule, due: datetime) -> None:
-        say(f"{schedule.name}: starts {schedule.pipeline}")
+        log_info(f"{schedule.name}: starts {schedule.pipeline}")
         self.at_work = (schedule, self.start(schedule))
         self.memory.change(schedule.name, due=due.isoformat(), result=RUNNING)
 
@@ -172,13 +172,13 @@ class Scheduler:
         for name in known:
             own = self.at_work is not None and self.at_work[0].name == name
             if self.memory.of_schedule(name).result == RUNNING and not own and not self.alive(name):
-                say(f"{name}: the run of an earlier scheduler has ended")
+                log_info(f"{name}: the run of an earlier scheduler has ended")
                 self.memory.change(name, result="ended while no scheduler watched; see its log")
 
     def _collect(self) -> None:
         if self.at_work and (status := self.at_work[1].poll()) is not None:
             name = self.at_work[0].name
-            say(f"{name}: ended with exit status {status}")
+            log_info(f"{name}: ended with exit status {status}")
             self.memory.change(name, result=f"exit status {status}")
             self.at_work = None
 
@@ -195,7 +195,7 @@ def serve(folder: Path, settings: Settings, once: bool) -> None:
     )
     schedules = read_schedules(folder, settings.runs / "compiled")
     seen, began = _stamps(folder), time.monotonic()
-    say(f"serving {len(schedules)} schedules of {folder}; Ctrl-C ends it, and a run that is under way goes on")
+    log_info(f"serving {len(schedules)} schedules of {folder}; Ctrl-C ends it, and a run that is under way goes on")
     while not once or time.monotonic() - began < 61 or not scheduler.idle:
         if (stamps := _stamps(folder)) != seen:
             seen, schedules = stamps, _read_again(folder, settings, schedules)
@@ -207,9 +207,9 @@ def _read_again(folder: Path, settings: Settings, before: list[Schedule]) -> lis
     try:
         now = read_schedules(folder, settings.runs / "compiled")
     except ConfigError as error:
-        say(f"the schedules stay as they were: {error}")
+        log_info(f"the schedules stay as they were: {error}")
         return before
-    say(f"the files changed: {len(now)} schedules")
+    log_info(f"the files changed: {len(now)} schedules")
     return now
 
 

@@ -15,7 +15,7 @@ from cli.settings import ROOT
 from toolchain.artifacts.folder import new_folder, write_json
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 from toolchain.hardware import emulator
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 FOLDER = ".venv-arm64"
 DEBIAN = ("python3", "libstdc++6")  # for arm64, with all that they rest on
@@ -44,10 +44,10 @@ def make(target: Path) -> None:
         ServiceError: a package source does not answer or has nothing for arm64, or what came does not run.
     """
     if platform.machine() in emulator.ARM64:
-        say("this machine's processor is an arm64: nothing needs to be emulated")
+        log_info("this machine's processor is an arm64: nothing needs to be emulated")
         return
     if (target / emulator.DESCRIPTION).is_file():
-        say(f"{target} is there; remove it to make it again")
+        log_info(f"{target} is there; remove it to make it again")
         return
     for missing in (name for name in ("apt-get", "dpkg") if shutil.which(name) is None):
         raise ConfigError(f"{missing} is not here: an arm64 Python is made of Debian's packages, on Debian")
@@ -60,7 +60,7 @@ def make(target: Path) -> None:
         runs = emulator.emulated(folder, inner, version).run(["-c", TRIED], SECONDS_TO_TRY).strip()
         about = {"format": emulator.FORMAT, "version": 1, "python": inner, "qemu": version}
         write_json(folder / emulator.DESCRIPTION, about)
-    say(f"made {target}: Python {runs} on QEMU {version}; the next run of a pipeline tries its winner there")
+    log_info(f"made {target}: Python {runs} on QEMU {version}; the next run of a pipeline tries its winner there")
 
 
 def _unpack_debian(folder: Path) -> str:
@@ -68,7 +68,7 @@ def _unpack_debian(folder: Path) -> str:
     here = _run("dpkg", "--print-architecture").strip()
     with TemporaryDirectory(dir=folder) as kept:
         apt = _apt(Path(kept), here)
-        say("fetching Debian's Python for arm64, and QEMU")
+        log_info("fetching Debian's Python for arm64, and QEMU")
         subprocess.run([*apt, "update"], capture_output=True, check=False)  # a third source may have nothing for arm64
         _run(*apt, "-y", "--no-install-recommends", "--download-only", "install", *DEBIAN, f"{QEMU}:{here}")
         for package in sorted((Path(kept) / "cache" / "archives").glob("*.deb")):
@@ -110,7 +110,7 @@ def _python(root: Path) -> Path:
 
 def _install_wheels(site: Path, version: str) -> None:
     """Put WHEELS into ``site``, built for arm64 and for Python ``version``, as they are pinned."""
-    say("fetching ONNX Runtime, OpenVINO and tokenizers for arm64")
+    log_info("fetching ONNX Runtime, OpenVINO and tokenizers for arm64")
     platforms = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in GLIBC)]
     named = [word for name in platforms for word in ("--platform", name)]
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(site))

@@ -15,7 +15,7 @@ from typing import Any
 
 from components import images
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 CHART = images.ROOT / "charts" / "toolchain"
 RELEASE = "toolchain"
@@ -60,12 +60,12 @@ def deploy(
     began = time.monotonic()
     _kubectl("create", "namespace", namespace, allowed="AlreadyExists")
     _kubectl("label", "namespace", namespace, POD_SECURITY, "--overwrite")
-    say(f"installing {CHART.relative_to(images.ROOT)} in namespace {namespace}")
+    log_info(f"installing {CHART.relative_to(images.ROOT)} in namespace {namespace}")
     options = _options(values, settings, timeout_minutes)
     _upgrade(namespace, [*options, *(["--force-conflicts"] if force else [])], began)
-    say(f"ready after {time.monotonic() - began:.0f} s\n")
-    say(_kubectl("get", "deployments,statefulsets,cronjobs", "--namespace", namespace, "--selector", _selector()))
-    say(_run(_program("helm"), "get", "notes", RELEASE, "--namespace", namespace))
+    log_info(f"ready after {time.monotonic() - began:.0f} s\n")
+    log_info(_kubectl("get", "deployments,statefulsets,cronjobs", "--namespace", namespace, "--selector", _selector()))
+    log_info(_run(_program("helm"), "get", "notes", RELEASE, "--namespace", namespace))
 
 
 def _options(values: list[Path], settings: list[str], timeout_minutes: int) -> list[str]:
@@ -84,7 +84,7 @@ def _upgrade(namespace: str, options: list[str], began: float) -> None:
             time.sleep(POLL_SECONDS)
             waiting = ", ".join(_waiting(namespace))
             if waiting and waiting != told:
-                say(f"{time.monotonic() - began:4.0f} s  waiting for {waiting}")
+                log_info(f"{time.monotonic() - began:4.0f} s  waiting for {waiting}")
                 told = waiting
         output.seek(0)
         said = output.read().strip()

@@ -20,7 +20,7 @@ from cli.setup import run_exporter
 from cli.setup.doctor import is_answering
 from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 PROMETHEUS = ROOT / "monitoring" / "prometheus"
 HOST = "127.0.0.1"
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        say("monitoring stopped")
+        log_info("monitoring stopped")
     return 0
 
 
@@ -106,11 +106,11 @@ def prometheus(folder: Path, port: int) -> list[str]:
 def _print_addresses(servers: Sequence[str], port: int) -> None:
     for server in servers:
         if not is_answering(f"http://{server}/metrics"):
-            say(f"{server} does not respond yet: python -m cli serve MODEL starts a server")
-    say(f"monitoring {', '.join(servers)}")
-    say(f"  http://{HOST}:{port}   Prometheus: queries and alerts")
-    say("  docker compose -f monitoring/compose.yaml up grafana   starts Grafana with the dashboards")
-    say("Ctrl-C stops it")
+            log_info(f"{server} does not respond yet: python -m cli serve MODEL starts a server")
+    log_info(f"monitoring {', '.join(servers)}")
+    log_info(f"  http://{HOST}:{port}   Prometheus: queries and alerts")
+    log_info("  docker compose -f monitoring/compose.yaml up grafana   starts Grafana with the dashboards")
+    log_info("Ctrl-C stops it")
 
 
 def _run_to_end(process: "subprocess.Popen[bytes]") -> int:

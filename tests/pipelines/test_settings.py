@@ -63,7 +63,7 @@ def messages_of(step: str) -> tuple[str, ...]:
 def _messages(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         named = isinstance(node, ast.Call) and getattr(node.func, "id", "")
-        if named == "say" or str(named).endswith("Error"):
+        if named == "log_info" or str(named).endswith("Error"):
             parts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
             yield " ".join(part for part in parts if isinstance(part, str))
 

@@ -5,16 +5,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from toolchain import progress
-from toolchain.progress import DIRECTION_MARKS, Pace, Progress, printable, say, track
+from toolchain.progress import DIRECTION_MARKS, Progress, ReportThrottle, log_info, printable, track
 
 
 @pytest.fixture(autouse=True)
 def every_step_is_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL_S", 0.0)
 
 
 def test_says_one_line(capsys: pytest.CaptureFixture[str]):
-    say("hello")
+    log_info("hello")
     assert capsys.readouterr().out == "hello\n"
 
 
@@ -33,7 +33,7 @@ def test_an_unknown_total_is_only_counted(capsys: pytest.CaptureFixture[str]):
 
 
 def test_quick_work_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 60.0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL_S", 60.0)
     assert list(track(range(3), "count")) == [0, 1, 2]
     assert capsys.readouterr().out == ""
 
@@ -66,12 +66,12 @@ def test_terminal_codes_are_written_out():
 
 
 def test_a_loop_is_looked_at_after_its_first_step_and_then_by_steps():
-    pace = Pace(steps=10, seconds=1e9)
-    assert [step for step in range(1, 32) if pace.is_due()] == [1, 11, 21, 31]
+    throttle = ReportThrottle(steps=10, seconds=1e9)
+    assert [step for step in range(1, 32) if throttle.should_report()] == [1, 11, 21, 31]
 
 
 def test_slow_steps_are_looked_at_by_time(monkeypatch: pytest.MonkeyPatch):
     now = iter(range(0, 1000, 3))  # a step takes three seconds at least
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
-    pace = Pace(steps=10, seconds=2.0)
-    assert all(pace.is_due() for _ in range(8))
+    throttle = ReportThrottle(steps=10, seconds=2.0)
+    assert all(throttle.should_report() for _ in range(8))

@@ -39,7 +39,7 @@ from toolchain.lifecycle.ledger_entries import Line as Line
 from toolchain.lifecycle.ledger_entries import read_entry
 from toolchain.lifecycle.registry import CHAMPION, TAG_APPROVAL, TAG_DIGEST, TAG_ENTRY, TAG_VARIANT
 from toolchain.lifecycle.routing import Traffic
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services.mlflow import Tracker, Version
 from toolchain.services.storage import bucket, s3
 
@@ -200,7 +200,7 @@ def _previous(ledger: Ledger, versions: Mapping[str, Version]) -> Entry:
         if word is None or word.action != REJECTED:
             return entry
         rejected.append(f"version {entry.version} (rejected by {word.who or 'a person'}: {word.reason})")
-        say(f"skipping {rejected[-1]}, which served before")
+        log_info(f"skipping {rejected[-1]}, which served before")
     raise ConfigError(
         f"no version of {ledger.model} that served before can serve again: {', '.join(rejected)}; approve one of their "
         "runs, or promote another version"
@@ -270,7 +270,7 @@ def mirror(ledger: Ledger) -> None:
             if uri not in kept:
                 s3.write(json.dumps(line.plain, indent=1).encode(), uri)
     except ServiceError as error:  # what serves has been changed, and the next entry brings this one along
-        say(f"the ledger's copy will follow with its next entry: {error}")
+        log_info(f"the ledger's copy will follow with its next entry: {error}")
 
 
 def _behind(tracker: Tracker, model: str, entry: Entry) -> Version:

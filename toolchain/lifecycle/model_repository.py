@@ -20,7 +20,7 @@ from toolchain.lifecycle import ledger
 from toolchain.lifecycle.ledger import Ledger
 from toolchain.lifecycle.registry import TAG_DIGEST
 from toolchain.lifecycle.routing import DIGEST_DIGITS, FILE, HEARTBEAT, Target, Traffic, as_bytes
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services.mlflow import Tracker
 from toolchain.services.storage import s3
 
@@ -192,4 +192,4 @@ def _clear(shelf: Shelf, known: Ledger) -> None:
     try:
         shelf.clear(needed(known, before), before)
     except ServiceError as error:
-        say(f"old models stay on the shelf until the next time: {error}")
+        log_info(f"old models stay on the shelf until the next time: {error}")

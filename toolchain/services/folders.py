@@ -14,7 +14,7 @@ from toolchain.artifacts.digest import sha256_of_file, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.errors import DataError
 from toolchain.image_files import is_hidden
-from toolchain.progress import say, track
+from toolchain.progress import log_info, track
 from toolchain.services import storage
 from toolchain.services.locations import files_in, local_path
 
@@ -178,7 +178,7 @@ def _link(target: Path, links: list[Link], uri: str) -> None:
         else:
             left_out.append(link.name)
     if left_out:
-        say(f"{uri}: links that lead out of the archive are left out: {len(left_out):,}, such as {left_out[0]}")
+        log_info(f"{uri}: links that lead out of the archive are left out: {len(left_out):,}, such as {left_out[0]}")
 
 
 def _inside(target: Path, name: str, uri: str) -> Path:

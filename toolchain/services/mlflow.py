@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolchain.artifacts.digest import sha256_of_json
 from toolchain.errors import ConfigError, ServiceError
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.redaction import redact, redacted
 from toolchain.services.mlflow_retry import ask, shown
 
@@ -99,7 +99,7 @@ class LiveRun:
                 tracker.log(run, metrics=metrics, step=step, at=at)
             tracker.end(run, item)
         except ServiceError as error:
-            say(f"the work goes on without being shown live: {error}")
+            log_info(f"the work goes on without being shown live: {error}")
 
     def _tags(self) -> dict[str, str]:
         return {TAG_STEP: self.name, TAG_LIVE: "true", TAG_CONFIG: sha256_of_json(dict(self.params))}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from toolchain.errors import ServiceError
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 Answer = TypeVar("Answer")
 TRIES = 3  # of a database on this machine: what is still wrong then stays wrong
@@ -21,7 +21,7 @@ def ask(call: Callable[[], Answer], uri: str) -> Answer:
     tries = TRIES_OF_A_SERVER if uri.startswith("http") else TRIES
 
     def tell(state: RetryCallState) -> None:
-        say(f"MLflow at {shown(uri)} does not answer, asking again ({state.attempt_number}/{tries - 1})")
+        log_info(f"MLflow at {shown(uri)} does not answer, asking again ({state.attempt_number}/{tries - 1})")
 
     retrying = Retrying(
         stop=stop_after_attempt(tries) | stop_after_delay(MOST_SECONDS),

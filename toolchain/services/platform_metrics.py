@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from toolchain.errors import ServiceError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services.storage import backups, bucket, s3
 
 PORT = 9091
@@ -37,7 +37,7 @@ def main() -> int:
     page = Page()
     threading.Thread(target=_refresh, args=(page,), daemon=True).start()
     server = ThreadingHTTPServer(("0.0.0.0", PORT), _handler(page))
-    say(f"serving metrics at port {PORT}")
+    log_info(f"serving metrics at port {PORT}")
     server.serve_forever()
     return 0
 
@@ -155,7 +155,7 @@ def _dependency(name: str, check: Callable[[], object]) -> Sample:
     try:
         check()
     except (OSError, ValueError, ServiceError) as error:
-        say(f"{name}: {error}")
+        log_info(f"{name}: {error}")
         return "toolchain_dependency_up", {"dependency": name}, 0.0
     return "toolchain_dependency_up", {"dependency": name}, 1.0
 

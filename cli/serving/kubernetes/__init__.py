@@ -17,7 +17,7 @@ from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle.ledger import Entry
 from toolchain.lifecycle.routing import Traffic
 from toolchain.lifecycle.server_client import HTTP, selector
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import applying
 
@@ -104,11 +104,11 @@ def wait(namespace: str, traffic: Traffic, seconds: float = SECONDS_TO_SERVE) ->
                 f"{seconds:.0f} s: {lacking}"
             )
         if lacking not in told:
-            say(f"{passed:4.0f} s  {lacking}")
+            log_info(f"{passed:4.0f} s  {lacking}")
             told.add(lacking)
         time.sleep(POLL_SECONDS)
     pods = len(_ready(namespace, traffic.model))
-    say(f"{name_of(traffic.model)}: {pods} pods answer so after {time.monotonic() - began:.1f} s")
+    log_info(f"{name_of(traffic.model)}: {pods} pods answer so after {time.monotonic() - began:.1f} s")
 
 
 def _check_owner(present: Mapping[str, Any], model: str, namespace: str) -> None:

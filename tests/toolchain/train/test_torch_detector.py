@@ -135,7 +135,7 @@ def test_a_size_that_leaves_nothing_of_a_picture_is_refused_before_pictures_are_
 def test_progress_is_shown_from_the_first_batch_on(
     five_cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("toolchain.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("toolchain.progress.LOG_INTERVAL_S", 0.0)
     run(five_cats, tmp_path / "model", small(batch_rows=2))
     lines = capsys.readouterr().out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("training on 5 pictures: 2 batches"))

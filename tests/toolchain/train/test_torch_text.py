@@ -237,7 +237,7 @@ def test_the_rate_rises_to_its_peak_once_and_falls_to_nearly_nothing(steps: int,
 def test_progress_is_shown_from_the_first_batch_on(
     dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("toolchain.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("toolchain.progress.LOG_INTERVAL_S", 0.0)
     monkeypatch.setattr(Training, "_validate", lambda self: (0.5, 1.0))
     run(dataset, tmp_path / "model", small(tiny, batch_rows=3, epochs=1))  # 15 batches: before, silence up to the tenth
     lines = capsys.readouterr().out.splitlines()
@@ -250,7 +250,7 @@ def test_progress_is_shown_from_the_first_batch_on(
 def test_validation_shows_progress_too(
     dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("toolchain.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("toolchain.progress.LOG_INTERVAL_S", 0.0)
     run(dataset, tmp_path / "model", small(tiny, epochs=1))
     assert "progress: validate 1/1 batches" in capsys.readouterr().out
 

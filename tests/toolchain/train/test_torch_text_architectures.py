@@ -102,7 +102,7 @@ def test_pooling_that_onnx_cannot_express_is_refused_before_training(five: Calla
 def test_progress_is_shown_from_the_first_batch_on_in_training_and_in_distillation(
     five: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("toolchain.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("toolchain.progress.LOG_INTERVAL_S", 0.0)
     run(five(32), tmp_path / "model", Config(base="cnn", epochs=1, batch_rows=2))
     lines = capsys.readouterr().out.splitlines()
     start = next(

@@ -12,7 +12,7 @@ from toolchain.augment.images.engine import Engine
 from toolchain.augment.images.objects import CLIPPED, KEPT, BoxCounts
 from toolchain.augment.images.settings import Result
 from toolchain.errors import DataError
-from toolchain.progress import warn
+from toolchain.progress import log_warning
 
 MAX_EXAMPLES = 6  # copies that the report shows beside their originals
 
@@ -60,7 +60,7 @@ class Tally:
                 "minimum_visibility"
             )
         if lost > self.max_boxes_lost:
-            warn(
+            log_warning(
                 f"the policy loses {lost:.0%} of {self.boxes:,} boxes, more than {self.max_boxes_lost:.0%}: "
                 f"{self._worst_transform()}"
             )

@@ -20,7 +20,7 @@ from toolchain.augment.text.settings import Config, Result
 from toolchain.augment.text.tally import Tally
 from toolchain.errors import DataError, ToolchainError
 from toolchain.hardware.cpu import usable_cores
-from toolchain.progress import Progress, say
+from toolchain.progress import Progress, log_info
 
 __all__ = ["Config", "Copy", "Result", "augment", "run"]
 
@@ -63,7 +63,7 @@ def _print_languages(tally: Tally) -> None:
     rows = tally.languages.total()
     if rows:
         top = ", ".join(f"{language} ({count:,})" for language, count in tally.languages.most_common(3))
-        say(f"augment: {rows:,} of the selected rows are not English and get no copy: {top}")
+        log_info(f"augment: {rows:,} of the selected rows are not English and get no copy: {top}")
 
 
 def _check(source: Dataset) -> None:

@@ -21,7 +21,7 @@ from toolchain.data.annotations.settings import Config
 from toolchain.data.annotations.statistics import Statistics
 from toolchain.data.annotations.tiles import Cutter
 from toolchain.errors import DataError
-from toolchain.progress import Progress, say
+from toolchain.progress import Progress, log_info
 from toolchain.services.folders import Folder, fetch_folder
 from toolchain.split_names import SPLITS
 
@@ -75,7 +75,7 @@ def renamed(collection: Collection, names: Mapping[str, str]) -> Collection:
     """
     odd = sorted(set(names) - set(collection.labels))
     if odd:
-        say(f"rename: the source has no label {', '.join(odd)}; it has {', '.join(collection.labels)}")
+        log_info(f"rename: the source has no label {', '.join(odd)}; it has {', '.join(collection.labels)}")
     if not names:
         return collection
 
@@ -194,7 +194,7 @@ class _Made:
         if self.shared.count:
             examples = tuple(self.shared.examples)
             findings.append(Finding(rule=SHARED, count=self.shared.count, examples=examples))
-            say(f"{SHARED}: {self.shared.count:,}, such as {examples[0]}; what is measured on them is too good")
+            log_info(f"{SHARED}: {self.shared.count:,}, such as {examples[0]}; what is measured on them is too good")
         note: dict[str, Any] = {
             "source": source,
             "checks": self.checker.report(),

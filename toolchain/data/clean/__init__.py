@@ -19,7 +19,7 @@ from toolchain.data.clean.rules import clean
 from toolchain.data.clean.settings import Config
 from toolchain.data.clean.tally import Tally
 from toolchain.errors import DataError
-from toolchain.progress import Progress, say
+from toolchain.progress import Progress, log_info
 from toolchain.text_repair import VERSION
 
 __all__ = ["Config", "Result", "clean", "run"]
@@ -225,4 +225,4 @@ def _print_other_labels(tally: Tally) -> None:
     others = tally.other_labels
     if others:
         listed = ", ".join(f"{label} ({rows:,})" for label, rows in others.most_common(MAX_OTHER_LABELS))
-        say(f"clean: {others.total():,} rows dropped because their label belongs to no class: {listed}")
+        log_info(f"clean: {others.total():,} rows dropped because their label belongs to no class: {listed}")

@@ -11,7 +11,7 @@ from toolchain.data.images.settings import Config
 from toolchain.errors import DataError
 from toolchain.image_decoding import Facts, brightest, decode, inspect
 from toolchain.image_files import HIDDEN
-from toolchain.progress import warn
+from toolchain.progress import log_warning
 
 MAX_14_BIT = 1 << 14  # 16-bit images with all values below have 10, 12 or 14 bits, as from cameras and scanners
 MAX_SIZES_LISTED = 5
@@ -89,9 +89,9 @@ class Tally:
         """Warn about skipped files and images of fewer than 16 bits that are stored in 16."""
         for reason, names in skipped.items():
             if reason != HIDDEN:
-                warn(f"{len(names):,} skipped: {reason}, such as {names[0]}")
+                log_warning(f"{len(names):,} skipped: {reason}, such as {names[0]}")
         if 0 < self.brightest < MAX_14_BIT:
-            warn(
+            log_warning(
                 f"16-bit images have no value above {self.brightest:,} and will be nearly black; scale the values to 0 "
                 "to 65,535 (multiply 12-bit values by 16), also in requests"
             )

@@ -19,7 +19,7 @@ from toolchain.data.ingest.quoting import QuotingError
 from toolchain.data.ingest.settings import Config
 from toolchain.data.ingest.tables import Table, Types, WrongTypeError
 from toolchain.errors import DataError
-from toolchain.progress import Progress, say
+from toolchain.progress import Progress, log_info
 
 __all__ = ["Config", "Result", "ingest", "run"]
 
@@ -168,7 +168,7 @@ def _print_how(config: Config, how: dict[str, str], reading: Reading) -> None:
     if all(value in usual for value, usual in zip(how.values(), USUAL, strict=False)):
         return
     found = ", ".join(f"{name}={value!r}" for name, value in how.items())
-    say(f"{config.source}: read with {found}" + (f" ({reading.fault})" if reading.fault else ""))
+    log_info(f"{config.source}: read with {found}" + (f" ({reading.fault})" if reading.fault else ""))
 
 
 def _mend(config: Config, fault: QuotingError) -> str:

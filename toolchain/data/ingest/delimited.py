@@ -20,7 +20,7 @@ from toolchain.data.ingest.quoting import QuoteChecker
 from toolchain.data.ingest.settings import Config
 from toolchain.data.ingest.tables import Table, Types, WrongTypeError
 from toolchain.errors import DataError
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 BLOCK_BYTES = 1 << 20  # of CSV parsed at once, 8 of them in memory; no row may be longer
 # What stands for a missing number; the same word in a column of words is one ("NA" is Namibia).
@@ -116,7 +116,7 @@ def open_delimited(file: Path, kind: str, config: Config, types: Types, quoting:
                 repeats += whole.num_rows - batch.num_rows
                 yield from _in_pieces(_typed(batch, wanted, known, numeric, config.label_column))
         if repeats:
-            say(f"{config.source}: {repeats:,} rows that repeat the header are left out; they are of files joined")
+            log_info(f"{config.source}: {repeats:,} rows that repeat the header are left out; they are of files joined")
 
     how = {"encoding": source.dialect.encoding, "delimiter": source.dialect.delimiter, "quoting": quoting or "standard"}
     return Table(names, batches, how)

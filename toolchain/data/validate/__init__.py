@@ -14,7 +14,7 @@ from toolchain.data.validate.rules import Rule
 from toolchain.data.validate.settings import Config, Result
 from toolchain.data.validate.splits import TEST, required_splits
 from toolchain.errors import DataError
-from toolchain.progress import warn
+from toolchain.progress import log_warning
 
 __all__ = ["Config", "Result", "run", "validate"]
 
@@ -72,7 +72,7 @@ def _warn_about_few_test_rows(dataset: Dataset, class_counts: ClassCounts, confi
     else:
         rows, unit = dataset.rows(TEST), "rows"
     if rows < config.gate_rows:
-        warn(
+        log_warning(
             f"the test split has {rows:,} {unit}; the gate needs {config.gate_rows:,} to select a faster variant, so "
             "fp32 will be selected. Add rows, or increase the share of the test split"
         )

@@ -16,7 +16,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE
 from toolchain.errors import ConfigError, DataError
 from toolchain.evaluate.gate import sentences
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 Data = Mapping[str, Any]  # what a measurement holds, or a part of it
 BASELINE_P_VALUE = 0.025  # one-sided: the whole 95 % interval of the difference is above zero
@@ -123,7 +123,7 @@ def run(accuracy: Path, parity: Path, latency: Path, verdict: Path, config: Conf
     with new_measurement(verdict, "verdict", work) as writer:
         writer.data = found
         work.metrics["speedup"] = speedup
-    say(f"verdict: {found['reason']}")
+    log_info(f"verdict: {found['reason']}")
     return _result(found, speedup)
 
 

@@ -18,7 +18,7 @@ from toolchain.errors import ConfigError, DataError, ToolchainError
 from toolchain.evaluate.platform_parity.asking import Asked, from_json
 from toolchain.evaluate.platform_parity.comparing import compare
 from toolchain.hardware import emulator
-from toolchain.progress import say, track
+from toolchain.progress import log_info, track
 
 ARCHITECTURES = ("arm64",)
 PROGRAM = ("-m", "toolchain.evaluate.platform_parity")
@@ -80,14 +80,14 @@ def _try(models: Variants, answered: Measurement, judged: Measurement, config: C
     try:
         python = emulator.find(Path(config.environment))
     except ToolchainError as error:
-        say(f"not tried on {config.architecture}: {error}")
+        log_info(f"not tried on {config.architecture}: {error}")
         return {**nothing, "skip_reason": str(error)}
     wanted = list(models.models) if config.every_variant else list(dict.fromkeys([judged.data["winner"], REFERENCE]))
     found: dict[str, Any] = {**nothing, "runner": python.by}
     for name in track(wanted, f"try on {config.architecture}", len(wanted), "variants"):
         figures, asked = _figures(python, models.models[name], answered.path / "expected" / name, config.seconds)
         found["variants"][name] = figures
-        say(f"{name} on {config.architecture}: {figures['summary']}")
+        log_info(f"{name} on {config.architecture}: {figures['summary']}")
         if asked:
             found |= {"processor": {"name": asked.processor, "kind": asked.kind}, "versions": asked.versions}
     return found

@@ -26,7 +26,7 @@ from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.export.onnx.forms import WEIGHTS, Form, form_of
 from toolchain.inference.preprocessing import Preprocessor, preprocessor_of
 from toolchain.inference.runtime import OnnxRuntimeSession
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 PLAIN = "plain.onnx"
 
@@ -140,7 +140,7 @@ def _export_into(
             f"{config.tolerance:g} is allowed; try another opset, or report the model"
         )
     told = f"{form.answer} differ from PyTorch's by at most {difference:.1e} on {len(prepared)} real rows"
-    say(f"exported {model.variant}: {told}")
+    log_info(f"exported {model.variant}: {told}")
     writer.note({"max_difference": difference, "rows": len(prepared), "opset": config.opset})
     return difference
 

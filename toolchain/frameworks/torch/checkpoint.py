@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from toolchain.artifacts.digest import digest_files, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported, link_or_copy
 from toolchain.errors import ServiceError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services import storage
 from toolchain.services.storage import s3, scratch
 
@@ -71,13 +71,13 @@ class Copies:
         try:
             storage.delete([self.uri])
         except ServiceError as error:
-            say(f"the checkpoint of this training, which is done, stays behind: {error}")
+            log_info(f"the checkpoint of this training, which is done, stays behind: {error}")
 
     def _copy(self, still: Path) -> None:
         try:
             storage.upload(still, self.uri, {SAVED: str(still.stat().st_mtime_ns)}, shown=False)
         except (ToolchainError, OSError) as error:
-            say(f"this checkpoint is on this machine only, training goes on: {error}")
+            log_info(f"this checkpoint is on this machine only, training goes on: {error}")
         finally:
             still.unlink(missing_ok=True)
 
@@ -118,7 +118,7 @@ class Checkpoint:
         """
         if self.copies and self.copies.newer_than(self.file):
             self.copies.fetch(self.file)
-            say(f"training goes on from {self.copies.uri}")
+            log_info(f"training goes on from {self.copies.uri}")
         return self._read(device)
 
     def remove(self) -> None:
@@ -135,7 +135,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-            say(f"the checkpoint in {self.folder} cannot be read ({error}); training starts from the beginning")
+            log_info(f"the checkpoint in {self.folder} cannot be read ({error}); training starts from the beginning")
             return None
         return state
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolchain.errors import ConfigError
 from toolchain.hardware import cpu
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def require_gpus(gpus: int, cpu_allowed: bool) -> None:
             f"gpus is {gpus}, and PyTorch finds {found} here ({why_no_gpu()}); "
             "run it where there is one, or let the CPU do it with cpu_allowed=true"
         )
-    say(f"no GPU here ({why_no_gpu()}): the CPU trains, as allowed")
+    log_info(f"no GPU here ({why_no_gpu()}): the CPU trains, as allowed")
 
 
 def why_no_gpu() -> str:

@@ -18,7 +18,7 @@ from toolchain.monitor.drift.page import render
 from toolchain.monitor.drift.record import record
 from toolchain.monitor.drift.reference import Reference, find_reference
 from toolchain.monitor.drift.window import Window, read_window
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services.mlflow import Tracker
 
 NO_PROFILE = "the version was registered without a profile, by an older toolchain; run its pipeline again"
@@ -111,7 +111,7 @@ def run(drift: Path, page: Path, config: Config) -> Result:
         storage.put(f"{folder_of(reference.subject.model, reference.subject.digest)}/{DRIFT}", content)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_file(page, html.encode())
-    say(summary(report))
+    log_info(summary(report))
     drifted = sum(column["drift_detected"] for column in report["columns"])
     return Result(len(window.rows), report["has_verdict"], report["data_drift"], report["prediction_drift"], drifted)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from toolchain.errors import DataError
 from toolchain.lifecycle.request_samples import SUFFIX, Place, Subject, folder_of, parse
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 MAX_CLOCK_SKEW_S = 300.0  # between synchronized servers it is far less
 
@@ -66,7 +66,7 @@ def _read_file(storage: Place, name: str, subject: Subject, window: Window) -> l
         owner, rows = parse(content, name)
         _check(rows, name)
     except DataError as error:
-        say(f"{error}; the file is skipped")
+        log_info(f"{error}; the file is skipped")
         window.damaged_files.append(name)
         return []
     if owner.digest != subject.digest:

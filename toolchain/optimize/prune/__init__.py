@@ -24,7 +24,7 @@ from toolchain.frameworks.torch.token_dataset import Rows, read_rows
 from toolchain.inference.runtime import Tokenizer
 from toolchain.optimize.prune.channels import ChannelReport, check_layers, prune_channels
 from toolchain.optimize.prune.texts import Report, prune
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 STEP = "optimize.prune"
 PICTURES = "image-classification"
@@ -112,7 +112,7 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
     except UnprunableError as error:
         if config.unprunable == "fail":
             raise
-        say(f"not pruned: {error}")
+        log_info(f"not pruned: {error}")
         return _pass_through(opened, pruned, str(error))
     return Result(
         VARIANTS[config.method],

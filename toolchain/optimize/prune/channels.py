@@ -23,7 +23,7 @@ from toolchain.frameworks.torch.image_dataset import Batch, Pixels
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.optimize.prune.distillation import ANSWERING_ROWS, Epoch, answer_loss, distil
 from toolchain.optimize.prune.size import Latency, compare, count_weights, speed_in_words
-from toolchain.progress import Progress, say, track
+from toolchain.progress import Progress, log_info, track
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def prune_channels(
     seen = track(islice(batches, config.importance_batches), "normalise", config.importance_batches, "batches")
     normalise_again(student, seen)
     before, cut = accuracy(teacher, validation), accuracy(student, validation)
-    say(f"validation accuracy {before:.3f}, {cut:.3f} after the cut")
+    log_info(f"validation accuracy {before:.3f}, {cut:.3f} after the cut")
     history = _recover(student, teacher, training, validation, config) if config.epochs else []
     return student.cpu().eval(), _report(teacher.cpu(), student, architecture, (before, cut), history, config)
 
@@ -263,7 +263,7 @@ def _report(
         history=history,
         speed=speed_in_words(config.method, layer_sparsity, latency),
     )
-    say(f"validation accuracy {report.accuracy_after:.3f} after the recovery; {report.speed}")
+    log_info(f"validation accuracy {report.accuracy_after:.3f} after the recovery; {report.speed}")
     return report
 
 

@@ -17,7 +17,7 @@ from toolchain.errors import TrainingError
 from toolchain.frameworks.torch.image_dataset import Pixels
 from toolchain.frameworks.torch.text_classifier import blocks
 from toolchain.frameworks.torch.token_dataset import Batch, Rows
-from toolchain.progress import Pace, Progress
+from toolchain.progress import Progress, ReportThrottle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -194,13 +194,13 @@ def _epoch(learner: _Learner, training: "Rows | Pixels", epoch: int) -> float:
     config, device, total = learner.config, learner.weights[0].device, 0.0
     batches = training.batches(config.batch_rows, config.seed * SEEDS_PER_RUN + epoch, device)
     pending: list[Any] = []
-    pace, rows = Pace(STEPS_BETWEEN_LOOKS), 0
+    throttle, rows = ReportThrottle(STEPS_BETWEEN_LOOKS), 0
     with Progress(f"distil, epoch {epoch}", training.count_batches(config.batch_rows), "batches") as progress:
         for batch in batches:
             pending.append(learner.learn(batch) * len(batch.positions))
             rows += len(batch.positions)
             figures = {}
-            if pace.is_due():
+            if throttle.should_report():
                 total += _looked_at(pending, learner.step)
                 pending, figures = [], {"loss": total / rows}
             progress.advance(1, **figures)

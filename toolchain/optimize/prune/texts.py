@@ -14,7 +14,7 @@ from toolchain.optimize.prune.importance import measure_importance
 from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, measure_latency, speed_in_words
 from toolchain.optimize.prune.structured import remove
 from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
-from toolchain.progress import say, track
+from toolchain.progress import log_info, track
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def prune(teacher: Any, training: Rows, validation: Rows, config: "Config") -> t
         read_first_token_only(classifier)
     _cut(student, teacher, training, config)
     before, cut = (accuracy(classifier, validation, "validate") for classifier in (teacher, student))
-    say(f"validation accuracy {before:.3f}, {cut:.3f} after the cut")
+    log_info(f"validation accuracy {before:.3f}, {cut:.3f} after the cut")
     history = _recover(student, teacher, training, validation, config) if config.epochs else []
     if config.method == "unstructured":
         make_permanent(student)
@@ -112,5 +112,5 @@ def _report(
         history=history,
         speed=speed_in_words(config.method, layer_sparsity, latency),
     )
-    say(f"validation accuracy {report.accuracy_after:.3f} after the recovery; {report.speed}")
+    log_info(f"validation accuracy {report.accuracy_after:.3f} after the recovery; {report.speed}")
     return report

@@ -21,7 +21,7 @@ from toolchain.artifacts.variants import REFERENCE, VariantsWriter, new_variants
 from toolchain.errors import ConfigError
 from toolchain.inference.preprocessing import preprocessor_of
 from toolchain.optimize.quantize.calibration import Calibration, draw
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 KEPT = (*TOKENIZER_FILES, "architecture.json", "detector.json")  # what inference needs, or says what it is
 PLAIN = "plain.onnx"  # the graph in standard operators, where the one that is measured has others
@@ -104,7 +104,7 @@ def _make(
 ) -> None:
     """Add to ``writer`` what ``method`` makes of the float ``origin``."""
     signature = _signature(method, origin)
-    say(f"quantize: {signature.variant} from {origin.variant}")
+    log_info(f"quantize: {signature.variant} from {origin.variant}")
     with writer.new(signature, work, parent=origin) as model:
         model.keep(origin, *KEPT)
         _convert(method, _plain(origin), model, calibration, config)

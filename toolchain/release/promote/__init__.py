@@ -13,7 +13,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError
 from toolchain.hardware.cpu import describe
 from toolchain.lifecycle import ledger, model_repository, openapi_store, registry, server_client
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.release.promote.api import Api, compare
 from toolchain.release.promote.canary import Outcome, Trial
 from toolchain.release.promote.check import Check, check_with_server
@@ -89,7 +89,7 @@ def run(promotion: Path, config: Config) -> Result:
     with new_measurement(promotion, "promotion", work) as writer:
         writer.data = promote(config)
         work.metrics |= {name: float(writer.data[name]) for name in ("rows", "matching")}
-    say(_summary(writer.data))
+    log_info(_summary(writer.data))
     action = writer.data["action"]
     return Result(promoted=writer.data["promoted"], changed=action == PROMOTE)
 
@@ -118,7 +118,7 @@ def _end_abandoned_canary(tracker: Tracker, version: Version, config: Config) ->
     if canary is None or canary.digest == version.tags[registry.TAG_DIGEST] or canary.until > 1000 * time.time():
         return known
     ended = ledger.end_trial(tracker, known, "its promote process is gone", config.who)
-    say(ended.told)
+    log_info(ended.told)
     if config.shelf:
         model_repository.publish(tracker, config.name, config.shelf)
     return ledger.read(tracker, config.name)
@@ -214,7 +214,7 @@ def _check(tracker: Tracker, version: Version) -> Check:
         model = open_model(tracker.download(version.run, version.path, Path(folder)))
         if model.digest != version.tags[registry.TAG_DIGEST]:
             raise ArtifactError(f"version {version.number} of {version.model} was changed in MLflow; register it again")
-        say(f"starting a server to check version {version.number} of {version.model} with the recorded rows")
+        log_info(f"starting a server to check version {version.number} of {version.model} with the recorded rows")
         return check_with_server(model, version.model, version.number)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from toolchain.errors import ConfigError, ConflictError, ServiceError, ToolchainError
 from toolchain.lifecycle import ledger
 from toolchain.lifecycle.ledger import Entry, Ledger
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.release.promote.sequential import BAD, GOOD, Hypotheses, SequentialTest
 from toolchain.release.promote.server_metrics import ServerMetrics, VersionCounts
 from toolchain.release.promote.watcher import SIGNAL_POLL_S, collect_signals, send_heartbeats
@@ -112,7 +112,7 @@ class Trial:
         """Send the canary ``percent`` of the requests, and wait until all servers do."""
         longest = 60 * self.plan.minutes + ROLLOUT_TIMEOUT_S + UNREACHABLE_TIMEOUT_S
         self._add(percent=percent, until=int(1000 * (time.time() + longest)))
-        say(f"sending {percent:g} % of the requests to version {self.version.number} of {self.model}")
+        log_info(f"sending {percent:g} % of the requests to version {self.version.number} of {self.model}")
         end = time.monotonic() + ROLLOUT_TIMEOUT_S
         while others := self._poll(percent):
             if time.monotonic() > end:
@@ -232,7 +232,7 @@ class Trial:
         record = {name: {"events": events, "trials": trials} for name, (events, trials) in counts.items()}
         self.stages.append({"percent": percent, "slow_bound_seconds": self.slow_bound, **record})
         summary = ", ".join(f"{name} {events} of {trials}" for name, (events, trials) in counts.items())
-        say(f"canary at {percent:g} %: {summary}")
+        log_info(f"canary at {percent:g} %: {summary}")
 
     def _read_ledger(self) -> Ledger:
         """Return the ledger; raise ConcurrentDecision when this canary was ended."""
@@ -265,11 +265,11 @@ class Trial:
         try:
             if self.started:
                 self._end(reason)
-                say(f"the canary is ended: {reason}")
+                log_info(f"the canary is ended: {reason}")
         except ConcurrentDecision:
             return
         except ToolchainError as error:
-            say(f"the canary could not be ended ({error}); run python -m cli rollback {self.model}")
+            log_info(f"the canary could not be ended ({error}); run python -m cli rollback {self.model}")
 
 
 def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from toolchain.errors import ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 SIGNAL_POLL_S = 0.2  # between two checks for a signal
 HEARTBEAT_INTERVAL_S = 10.0  # servers wait for six of them
@@ -46,7 +46,7 @@ def send_heartbeats(beat: Callable[[], object]) -> Iterator[None]:
             try:
                 beat()
             except ToolchainError as error:
-                say(f"the canary's heartbeat was not published: {error}")
+                log_info(f"the canary's heartbeat was not published: {error}")
             if ended.wait(HEARTBEAT_INTERVAL_S):
                 return
 

@@ -20,7 +20,7 @@ from toolchain.artifacts.provenance import Work, ancestors
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ConfigError, DataError
 from toolchain.lifecycle import registry
-from toolchain.progress import say, track
+from toolchain.progress import log_info, track
 from toolchain.release.register.record import begin, begin_step, end_step, record_steps
 from toolchain.services.mlflow import Tracker, Version, default_experiment
 
@@ -128,9 +128,9 @@ def run(
         writer.data = register(finished, config, work)
         work.metrics |= {"versions": len(writer.data["versions"]), "added": len(writer.data["added"])}
     data = writer.data
-    say(f"registered {data['model']}: {len(data['versions'])} versions, {len(data['added'])} of them new")
+    log_info(f"registered {data['model']}: {len(data['versions'])} versions, {len(data['added'])} of them new")
     if config.approval:
-        say(f"a person must approve them before they serve: python -m cli approve {config.run}")
+        log_info(f"a person must approve them before they serve: python -m cli approve {config.run}")
     return Result(data["model"], data["candidate"], len(data["versions"]), len(data["added"]))
 
 

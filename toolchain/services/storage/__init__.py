@@ -19,7 +19,7 @@ from typing import IO, Any
 from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.errors import ConfigError, DataError, ServiceError
-from toolchain.progress import say, track
+from toolchain.progress import log_info, track
 from toolchain.services import hub
 from toolchain.services.locations import local_path
 from toolchain.services.storage import s3
@@ -174,7 +174,7 @@ def _patiently(uri: str, attempt: Callable[[], str]) -> str:
     from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
     def tell(state: RetryCallState) -> None:
-        say(f"{uri}: {state.outcome.exception() if state.outcome else 'failed'}; trying again")
+        log_info(f"{uri}: {state.outcome.exception() if state.outcome else 'failed'}; trying again")
 
     tries = Retrying(
         retry=retry_if_exception(_passes),

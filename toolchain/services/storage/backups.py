@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from toolchain.errors import DataError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services.storage import bucket, s3
 
 PREFIX = "backups/mysql"
@@ -61,7 +61,7 @@ def store(folder: Path, place: str, now: datetime, keep_days: int) -> str:
     mark = folder / COMPLETE
     mark.write_text("\n".join(dump.name for dump in dumps) + "\n")
     s3.upload(mark, f"{place}/{name}/{COMPLETE}")
-    say(f"stored {place}/{name}: {', '.join(dump.name for dump in dumps)}")
+    log_info(f"stored {place}/{name}: {', '.join(dump.name for dump in dumps)}")
     _delete_older(place, (now - timedelta(days=keep_days)).strftime(TIME), name)
     return name
 
@@ -70,7 +70,7 @@ def _delete_older(place: str, limit: str, newest: str) -> None:
     names = {stored.uri.split("/")[-2] for stored in s3.listing(f"{place}/")}
     for name in sorted(name for name in names if name < limit and name != newest):
         s3.delete(stored.uri for stored in s3.listing(f"{place}/{name}/"))
-        say(f"deleted {place}/{name}")
+        log_info(f"deleted {place}/{name}")
 
 
 def fetch(folder: Path, place: str, name: str = "") -> list[Path]:
@@ -88,7 +88,7 @@ def fetch(folder: Path, place: str, name: str = "") -> list[Path]:
     if chosen not in complete:
         raise DataError(f"{place} holds no complete backup {chosen!r}; there are {', '.join(complete)}")
     wanted = [uri for uri in stored if uri.startswith(f"{place}/{chosen}/") and uri.endswith(".sql.gz")]
-    say(f"fetching {place}/{chosen}")
+    log_info(f"fetching {place}/{chosen}")
     return [_copy(uri, folder / uri.rpartition("/")[2]) for uri in wanted]
 
 

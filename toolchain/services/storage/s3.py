@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_json
 from toolchain.errors import DataError, ServiceError
-from toolchain.progress import Progress, say, track
+from toolchain.progress import Progress, log_info, track
 from toolchain.services.locations import files_in
 
 Answer = TypeVar("Answer")
@@ -264,7 +264,7 @@ def _patiently(uri: str, done: str, attempt: Callable[[], Answer]) -> Answer:
     def tell(state: RetryCallState) -> None:
         left = max(0, PATIENCE_SECONDS - (time.monotonic() - began))
         reason = _in_one_line(state.outcome.exception()) if state.outcome else ""
-        say(f"{uri} cannot be {done} now ({reason}); trying for {left:.0f} s more")
+        log_info(f"{uri} cannot be {done} now ({reason}); trying for {left:.0f} s more")
 
     tries = Retrying(
         retry=retry_if_exception(_passes),

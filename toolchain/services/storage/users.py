@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
-from toolchain.progress import say
+from toolchain.progress import log_info
 from toolchain.services.storage import bucket
 
 READ = ("s3:GetObject",)
@@ -130,10 +130,10 @@ def make_minio_users(name: str, keys: Mapping[str, Key]) -> None:
             admin.policy_set(f"toolchain-{role}", user=keys[role].identifier)
         for identifier in _replaced(before, keys):
             admin.user_disable(identifier)
-            say(f"disabled the key {identifier}, which was replaced")
+            log_info(f"disabled the key {identifier}, which was replaced")
     except (MinioException, HTTPError, ValueError) as error:
         raise ServiceError(f"MinIO's users cannot be made: {error}") from error
-    say(f"users of {name}: {', '.join(ROLES)}")
+    log_info(f"users of {name}: {', '.join(ROLES)}")
 
 
 def _replaced(before: Mapping[str, Any], keys: Mapping[str, Key]) -> list[str]:

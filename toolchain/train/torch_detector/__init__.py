@@ -15,7 +15,7 @@ from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
 from toolchain.frameworks.torch.detector import LITE0, WEIGHTS, Architecture, build_detector, save_detector
 from toolchain.frameworks.torch.device import Place, check_gpus, joined_place, require_gpus
 from toolchain.frameworks.torch.weights import Weights
-from toolchain.progress import Progress, say
+from toolchain.progress import Progress, log_info
 from toolchain.services.mlflow import live_run
 from toolchain.train.torch_detector.loop import State, Training, Watch, validate
 from toolchain.train.torch_detector.pictures import Pictures, read_pictures
@@ -151,7 +151,7 @@ def _train(rows: Dataset, weights: Weights, target: Path, config: Config, place:
     if not sum((~picture.objects.crowd).sum() for picture in training.pictures):
         raise DataError(f"{rows.path}: no picture of the training split has an object; there is nothing to learn")
     untrained, _ = validate(detector.to(place.device), validation, place)
-    say(f"before training, mAP50 on {len(validation)} validation pictures is {untrained:.4f}")
+    log_info(f"before training, mAP50 on {len(validation)} validation pictures is {untrained:.4f}")
     checkpoint = checkpoint_of(
         CODE,
         dataset=rows.digest,
@@ -193,7 +193,7 @@ def freeze(detector: "Detector", count: int) -> None:
 def _watched(config: Config, pictures: int, place: Place) -> Iterator[Watch]:
     """Yield what shows training to people: by a bar or lines, and in MLflow."""
     batches = count_batches(pictures, config.batch_rows) * config.epochs
-    say(f"training on {pictures:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
+    log_info(f"training on {pictures:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
     with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
 
         def watch(state: State, figures: Mapping[str, float]) -> None:

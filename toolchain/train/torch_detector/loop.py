@@ -15,7 +15,7 @@ from toolchain.frameworks.torch.device import Place
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.metrics.detections import Answer, answer_of, stretch
 from toolchain.metrics.detections.matching import ALL, OVERLAPS, average_precision, best_threshold, match, mean
-from toolchain.progress import Pace, track
+from toolchain.progress import ReportThrottle, track
 from toolchain.train.torch_detector.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.half == torch.float16)
         self.loss = torch.zeros((), device=place.device)
         self.best: dict[str, torch.Tensor] = {}
-        self.pace = Pace(STEPS_BETWEEN_LOOKS)
+        self.throttle = ReportThrottle(STEPS_BETWEEN_LOOKS)
 
     def run(self, watch: Watch, checkpoint: Checkpoint | None = None) -> State:
         """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's weights in place.
@@ -92,7 +92,7 @@ class Training:
             position = self.state.step % self.per_epoch
             if position == 0:
                 watch(self.state, self._end_epoch())
-            elif self.pace.is_due():
+            elif self.throttle.should_report():
                 watch(self.state, self._look(position))
             if checkpoint and self.state.step % self.config.checkpoint_batches == 0 and self.state.step < self.steps:
                 self._save(checkpoint)

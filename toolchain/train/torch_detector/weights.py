@@ -7,7 +7,7 @@ from toolchain.errors import ArtifactError, ConfigError, ServiceError
 from toolchain.frameworks.torch.detector import LITE0
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.frameworks.torch.weights import Weights, fetch_weights
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,9 +72,9 @@ def load_weights(network: Any, weights: Weights) -> list[str]:
 def _said(wanted: "Mapping[str, Tensor]", fits: "Mapping[str, Tensor]", whole: bool) -> list[str]:
     new = sorted({name.rsplit(".", 1)[0] for name in wanted if name not in fits})
     if whole and new:
-        say(f"the weights are for other classes: {', '.join(new)} begins at random")
+        log_info(f"the weights are for other classes: {', '.join(new)} begins at random")
     if not whole:
-        say(f"the weights are those of the backbone; {len(new)} layers that find objects begin at random")
+        log_info(f"the weights are those of the backbone; {len(new)} layers that find objects begin at random")
     return new
 
 

@@ -25,7 +25,7 @@ from toolchain.frameworks.torch.image_classifier import (
 )
 from toolchain.frameworks.torch.image_dataset import Pixels, Shape, find_shape, read_pixels
 from toolchain.frameworks.torch.weights import Weights
-from toolchain.progress import Progress, say
+from toolchain.progress import Progress, log_info
 from toolchain.services.mlflow import live_run
 from toolchain.train.torch_image.base import build, find_weights, load_weights
 from toolchain.train.torch_image.loop import State, Training, Watch
@@ -205,7 +205,7 @@ def _checkpoint(rows: Dataset, weights: Weights, config: Config, place: Place) -
 def _watched(config: Config, rows: int, place: Place) -> Iterator[Watch]:
     """Yield what shows training to people: by a bar or lines, and in MLflow."""
     batches = count_batches(rows, config.batch_rows) * config.epochs
-    say(f"training on {rows:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
+    log_info(f"training on {rows:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
     with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
 
         def watch(state: State, figures: Mapping[str, float]) -> None:
@@ -273,5 +273,5 @@ def _classes_without_rows(training: Pixels, rows: Dataset) -> dict[str, list[str
         )
     unseen = [name for position, name in enumerate(rows.labels) if position not in found]
     if unseen:
-        say(f"no training picture shows {', '.join(unseen)}: the network cannot learn to answer it")
+        log_info(f"no training picture shows {', '.join(unseen)}: the network cannot learn to answer it")
     return {"classes_without_rows": unseen} if unseen else {}

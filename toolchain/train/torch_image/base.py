@@ -16,7 +16,7 @@ from toolchain.frameworks.torch.image_classifier import (
 from toolchain.frameworks.torch.image_dataset import USUAL_SIZE
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.frameworks.torch.weights import Weights, fetch_weights
-from toolchain.progress import say
+from toolchain.progress import log_info
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +118,7 @@ def load_weights(network: "Module", weights: Weights, classes: int) -> bool:
         )
     load_tensors(network, fits, strict=False)
     if new:
-        say(f"the weights are for other classes: {head[:-1]} begins at random for the {classes} of this dataset")
+        log_info(f"the weights are for other classes: {head[:-1]} begins at random for the {classes} of this dataset")
     return bool(new)
 
 

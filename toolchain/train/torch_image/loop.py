@@ -15,7 +15,7 @@ from toolchain.frameworks.torch.checkpoint import Checkpoint
 from toolchain.frameworks.torch.device import Place
 from toolchain.frameworks.torch.image_dataset import Batch, Pixels
 from toolchain.frameworks.torch.tensors import load_tensors
-from toolchain.progress import Pace, track
+from toolchain.progress import ReportThrottle, track
 from toolchain.train.torch_image.mixing import mirrored, mix
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Training:
         self.state = State()
         self.best: dict[str, torch.Tensor] = {}
         self.loss = torch.zeros((), dtype=torch.float64, device=place.device)
-        self.pace = Pace(STEPS_BETWEEN_LOOKS)
+        self.throttle = ReportThrottle(STEPS_BETWEEN_LOOKS)
 
     def run(self, watch: Watch, checkpoint: Checkpoint | None = None) -> State:
         """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's in the network.
@@ -104,7 +104,7 @@ class Training:
             done = self.state.step % self.per_epoch
             if done == 0:
                 watch(self.state, self._end_epoch())
-            elif self.pace.is_due():
+            elif self.throttle.should_report():
                 watch(self.state, self._look(done))
             if checkpoint and done % self.config.checkpoint_batches == 0 and self.state.step < self.steps:
                 self._save(checkpoint)

@@ -18,7 +18,7 @@ from toolchain.frameworks.torch.device import Place, check_gpus, joined_place, r
 from toolchain.frameworks.torch.first_token import read_first_token_only
 from toolchain.frameworks.torch.text_classifier import WEIGHTS, save_classifier
 from toolchain.frameworks.torch.token_dataset import Rows
-from toolchain.progress import Progress, say
+from toolchain.progress import Progress, log_info
 from toolchain.services.mlflow import live_run
 from toolchain.train.torch_text.base import DEFAULT, Base, find_base, freeze, load_base, quiet
 from toolchain.train.torch_text.loop import State, Training, Watch
@@ -165,7 +165,7 @@ def _watched(place: Place, config: Config, rows: int) -> Iterator[Watch]:
         yield lambda state, figures: None
         return
     batches = -(-rows // config.batch_rows) * config.epochs
-    say(f"training on {rows:,} rows: {batches:,} batches in {config.epochs} epochs, {place.name()}")
+    log_info(f"training on {rows:,} rows: {batches:,} batches in {config.epochs} epochs, {place.name()}")
     with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
 
         def watch(state: State, figures: Mapping[str, float]) -> None:

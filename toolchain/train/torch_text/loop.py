@@ -11,7 +11,7 @@ from toolchain.frameworks.length_batches import batches_by_length
 from toolchain.frameworks.torch.checkpoint import Checkpoint
 from toolchain.frameworks.torch.device import Place
 from toolchain.frameworks.torch.token_dataset import Rows
-from toolchain.progress import Pace, track
+from toolchain.progress import ReportThrottle, track
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ class Training:
         self.state = State()
         self.best: dict[str, torch.Tensor] = {}
         self.loss = torch.zeros((), dtype=torch.float64, device=place.device)
-        self.pace = Pace(STEPS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS if place.world == 1 else math.inf)
+        self.throttle = ReportThrottle(STEPS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS if place.world == 1 else math.inf)
 
     def run(self, watch: Watch, checkpoint: Checkpoint | None = None) -> State:
         """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's weights in the model.
@@ -89,7 +89,7 @@ class Training:
             position = self.state.step % self.per_epoch
             if position == 0:
                 watch(self.state, self._end_epoch())
-            elif self.pace.is_due():
+            elif self.throttle.should_report():
                 watch(self.state, self._look(position))
             if checkpoint and position % self.config.checkpoint_batches == 0 and self.state.step < self.steps:
                 self._save(checkpoint)

@@ -1,4 +1,4 @@
-"""Ingest: toolchain.data.ingest, in the base image."""
+"""Component for toolchain.data.ingest."""
 
 from kfp import dsl
 
@@ -20,23 +20,23 @@ def ingest(
     delimiter: str = "",
     quoting: str = "",
 ):
-    """Read a table (CSV, TSV, JSON or Parquet, compressed or not, in one file or many) into a dataset, as it stands.
+    """Ingest a table (CSV, TSV, JSON or Parquet, compressed or not, in one file or many) into a dataset, unchanged.
 
     Args:
-        dataset: Its rows, in one split, "all", or in the splits that its files' names give: text, label, the columns to
-            keep, and row, its number in the source.
+        dataset: The rows, in one split, "all", or in the splits of the files: text, label, the columns to keep, and
+            row, the number of the row in the source.
         metrics: rows, columns and bytes of the source.
-        source: A path, a folder of such files, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT].
-        digest: SHA-256 that the source's bytes must have; "" for any.
-        format: csv, tsv, jsonl or parquet; "" to take it from the name or the content.
-        text_column: The source's name of the text; "" for a table without text.
-        label_column: The source's name of the class; "" for none.
-        columns: Other columns to keep; ["*"] for all.
+        source: A path, a folder of files, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT].
+        digest: SHA-256 that the source must have; "": any.
+        format: csv, tsv, jsonl or parquet; "": by the file name or the content.
+        text_column: Column of texts in the source; "": no texts.
+        label_column: Column of classes in the source; "": no classes.
+        columns: Other columns to keep; ["*"]: all.
         column_names: Names of all columns of a CSV or TSV without a header.
-        encoding: Of text files, as Python names it; "" for UTF-8, or what byte order marks say.
-        delimiter: Between the fields of a CSV or TSV; "" to find it in the first rows.
-        quoting: Quotation marks are "standard" (RFC 4180), preceded by a "backslash" inside fields, or text ("none");
-            "" to find it.
+        encoding: Of text files, by its name in Python; "": UTF-8, or by the byte order mark.
+        delimiter: Between the fields of a CSV or TSV; "": detected from the first rows.
+        quoting: "standard" (RFC 4180), "backslash" (before quotation marks inside fields) or "none" (quotation marks
+            are text); "": detected.
     """
     from pathlib import Path
 

@@ -38,7 +38,7 @@ def ingested(source: Path | str, **config: object) -> Dataset:
     return open_dataset(target)
 
 
-def fault(source: Path | str, **config: object) -> str:
+def error_of(source: Path | str, **config: object) -> str:
     target = Path(source).parent / "out"
     with pytest.raises(DataError) as error:
         run(target, Config(source=str(source), **config))
@@ -47,7 +47,7 @@ def fault(source: Path | str, **config: object) -> str:
     return str(error.value)
 
 
-def test_the_sample_comes_in_whole_and_with_its_digest(tmp_path: Path):
+def test_the_sample_is_ingested_with_its_digest(tmp_path: Path):
     result = run(tmp_path / "out", Config(source=str(SAMPLE), columns=["*"]))
     dataset = open_dataset(tmp_path / "out")
     assert result.rows == dataset.rows("all") == 10_605  # samples/README.md
@@ -92,28 +92,28 @@ def test_reads_parquet(tmp_path: Path):
     assert dataset.schema.field("day").type == pa.date32()
 
 
-def test_class_positions_become_the_names_that_the_file_gives_them(tmp_path: Path):
+def test_class_indices_become_the_names_in_the_metadata(tmp_path: Path):
     features = {"info": {"features": {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}}}
     schema = pa.schema({"text": pa.string(), "label": pa.int64()}, metadata={"huggingface": json.dumps(features)})
     pq.write_table(pa.table({"text": ["x", "y", "z"], "label": [1, 0, -1]}, schema=schema), tmp_path / "a.parquet")
     assert ingested(tmp_path / "a.parquet").table("all")["label"].to_pylist() == ["pos", "neg", None]
 
 
-def test_columns_get_their_standard_names(write: Write):
+def test_columns_get_standard_names(write: Write):
     dataset = ingested(write("a.csv", "body,stars,id\nx,5,7\n"), text_column="body", label_column="stars")
     assert dataset.table("all").to_pylist() == [{"text": "x", "label": "5", "row": 0}]
 
 
-def test_a_table_without_text_or_classes_comes_in_too(write: Write):
+def test_a_table_without_text_and_classes_is_ingested(write: Write):
     dataset = ingested(write("a.csv", "height,width\n1,2.5\n"), text_column="", label_column="", columns=["*"])
     assert dataset.table("all").to_pylist() == [{"height": 1, "width": 2.5, "row": 0}]
 
 
-def test_a_text_of_digits_stays_text(write: Write):
+def test_text_of_digits_stays_text(write: Write):
     assert ingested(write("a.csv", "text,label\n007,1\n")).table("all")["text"].to_pylist() == ["007"]
 
 
-def test_an_empty_label_is_no_value_of_its_own(write: Write):
+def test_an_empty_label_is_missing(write: Write):
     assert ingested(write("a.csv", "text,label\nx,\ny,1\n")).table("all")["label"].to_pylist() == [None, "1"]
 
 
@@ -123,9 +123,7 @@ def test_an_empty_label_is_no_value_of_its_own(write: Write):
     ids=["a fraction", "a word", "a code with zeros", "a code of 20 digits"],
 )
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_a_column_that_changes_its_type_far_down_is_read_again(
-    write: Write, ending: str, late: str, expected: list[object]
-):
+def test_a_column_whose_type_changes_later_is_read_again(write: Write, ending: str, late: str, expected: list[object]):
     count = 120_000 if ending == "csv" else 12_000  # more than is looked at to tell the type
     if ending == "csv":
         content = "text,size\n" + "some text,1\n" * count + f"more,{late}\n"
@@ -138,9 +136,7 @@ def test_a_column_that_changes_its_type_far_down_is_read_again(
 
 @pytest.mark.parametrize(("encoding", "mark"), [("latin-1", b""), ("utf-16", b""), ("utf-8", b"\xef\xbb\xbf")])
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_reads_other_encodings_when_told_and_passes_over_byte_order_marks(
-    write: Write, encoding: str, mark: bytes, ending: str
-):
+def test_reads_configured_encodings_and_skips_byte_order_marks(write: Write, encoding: str, mark: bytes, ending: str):
     content = "text,label\ncafé,1\n" if ending == "csv" else '{"text": "café", "label": 1}\n'
     dataset = ingested(write(f"a.{ending}", mark + content.encode(encoding)), encoding=encoding)
     assert dataset.table("all").to_pylist() == [{"text": "café", "label": "1", "row": 0}]
@@ -165,51 +161,51 @@ def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: 
         ("a.csv", b"PK\x03\x04...", "is damaged or locked (File is not a zip file)"),
         ("a.csv", b"PAR1....", "looks like parquet"),
         ("a.csv", b"<!DOCTYPE html><html>", "looks like a web page"),
-        ("a.csv", b'{"text": "x", "label": 1}\n', "looks like jsonl, csv is expected"),
+        ("a.csv", b'{"text": "x", "label": 1}\n', "looks like jsonl, expected csv"),
         ("a.csv", "text,label\ncafé,1\n".encode("latin-1"), "not utf-8 text (byte 0xe9 in line 2; set encoding=cp1252"),
-        ("a.csv", b"text,label\na,b,c\n", "line 2 has 3 fields, not 2: a,b,c; mend it"),
+        ("a.csv", b"text,label\na,b,c\n", "line 2 has 3 fields, expected 2: a,b,c"),
         ("a.csv", b"text:label\nx:1\n", "set delimiter"),
         ("a.csv", b"text,text\nx,1\n", "two columns 'text'"),
-        ("a.csv", b'text,label\n"' + b"x" * (3 << 20), "quotation mark may never be closed"),
-        ("a.jsonl", b"[1]\n", "row 0: a int, not an object"),
-        ("a.jsonl", b"1\n", "line 1: a int, not an object"),
+        ("a.csv", b'text,label\n"' + b"x" * (3 << 20), "quotation mark may not be closed"),
+        ("a.jsonl", b"[1]\n", "row 0: int found"),
+        ("a.jsonl", b"1\n", "line 1: int found"),
         ("a.json", b'[{"text": "x", "label": 1},\n{"text"', "row 1: not JSON"),
         ("a.json", b'[{"text": "x", "label": 1}', "row 1: not JSON"),
         ("a.json", b'{"text": {"0": "x"}, "label": {"1": "y"}}', "column 'label' has other rows than the first"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text"\n', "line 2: not JSON"),
         ("a.jsonl", '{"text": "café"}\n'.encode("latin-1"), "not utf-8 text"),
         ("a.parquet", b"text,label\n", "not Parquet"),
-        ("a.parquet", b"PAR1 and then nothing", "damaged: not readable as Parquet"),
+        ("a.parquet", b"PAR1 and then nothing", "not valid Parquet"),
         ("a.txt", b"x", "set format to one of csv"),
     ],
 )
-def test_a_file_that_is_not_what_it_should_be_is_one_clear_line(write: Write, name: str, content: bytes, message: str):
+def test_an_invalid_file_is_an_error_in_one_line(write: Write, name: str, content: bytes, message: str):
     source = write(name, content)
-    said = fault(source)
-    assert message in said
-    assert str(source) in said
+    error = error_of(source)
+    assert message in error
+    assert str(source) in error
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_a_truncated_gz_is_one_clear_line(write: Write, tmp_path: Path, ending: str):
+def test_a_truncated_gz_is_an_error(write: Write, tmp_path: Path, ending: str):
     content = CSV if ending == "csv" else '{"text": "x", "label": 1}\n'
     whole = write(f"a.{ending}.gz", content + "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(99)))
     (tmp_path / f"cut.{ending}.gz").write_bytes(whole.read_bytes()[:-300])
-    assert "cut off" in fault(tmp_path / f"cut.{ending}.gz")
+    assert "cut off" in error_of(tmp_path / f"cut.{ending}.gz")
 
 
-def test_names_that_lie_about_gzip_are_told(tmp_path: Path):
+def test_a_wrong_gzip_ending_is_an_error(tmp_path: Path):
     (tmp_path / "a.csv.gz").write_text(CSV)
-    assert "named as if gzip-compressed but is not" in fault(tmp_path / "a.csv.gz")
+    assert "the ending of a gzip file but is not compressed" in error_of(tmp_path / "a.csv.gz")
     (tmp_path / "a.parquet").write_bytes(gzip.compress(b"x"))
-    assert "unpack it first" in fault(tmp_path / "a.parquet")
+    assert "unpack it first" in error_of(tmp_path / "a.parquet")
 
 
-def test_damage_inside_a_gz_is_told(tmp_path: Path):
+def test_a_damaged_gz_is_an_error(tmp_path: Path):
     packed = bytearray(gzip.compress(b'{"text": "x", "label": 1}\n' * 1_000))
     packed[-8:-4] = b"\0\0\0\0"  # the checksum
     (tmp_path / "a.jsonl.gz").write_bytes(packed)
-    assert "damaged" in fault(tmp_path / "a.jsonl.gz")
+    assert "damaged" in error_of(tmp_path / "a.jsonl.gz")
 
 
 @pytest.mark.parametrize(
@@ -222,30 +218,30 @@ def test_damage_inside_a_gz_is_told(tmp_path: Path):
         ({"text_column": "", "label_column": ""}, "no column of"),
     ],
 )
-def test_a_wrong_choice_of_columns_is_one_clear_line(write: Write, config: dict[str, object], message: str):
-    assert message in fault(write("a.csv", CSV), **config)
+def test_an_invalid_column_selection_is_an_error(write: Write, config: dict[str, object], message: str):
+    assert message in error_of(write("a.csv", CSV), **config)
 
 
-def test_a_column_of_the_source_may_not_pose_as_the_row_number(write: Write):
-    assert "rename it" in fault(write("a.csv", "text,label,row\nx,1,9\n"), columns=["*"])
+def test_a_source_column_named_row_is_an_error(write: Write):
+    assert "rename it" in error_of(write("a.csv", "text,label,row\nx,1,9\n"), columns=["*"])
 
 
 def test_text_and_label_must_be_single_values(tmp_path: Path):
     pq.write_table(pa.table({"text": [["x"]], "label": [1]}), tmp_path / "a.parquet")
-    assert "(row 0); one value for each row is needed: set text_column" in fault(tmp_path / "a.parquet")
-    assert "needed: set label_column" in fault(tmp_path / "a.parquet", text_column="", label_column="text")
+    assert "(row 0); one value for each row is needed: set text_column" in error_of(tmp_path / "a.parquet")
+    assert "needed: set label_column" in error_of(tmp_path / "a.parquet", text_column="", label_column="text")
 
 
-def test_a_missing_file_and_a_folder_are_told(tmp_path: Path):
-    assert "does not exist" in fault(tmp_path / "none.csv")
+def test_a_missing_file_and_an_empty_folder_are_errors(tmp_path: Path):
+    assert "does not exist" in error_of(tmp_path / "none.csv")
     (tmp_path / "folder").mkdir()
-    assert "is a folder without files of one format (found: none)" in fault(tmp_path / "folder")
+    assert "is a folder without files of a single format (found: none)" in error_of(tmp_path / "folder")
 
 
-def test_a_digest_given_in_advance_is_enforced(write: Write):
+def test_the_digest_is_checked(write: Write):
     source = write("a.csv", CSV)
     right = hashlib.sha256(CSV.encode()).hexdigest()
-    assert right in fault(source, digest="0" * 64)
+    assert right in error_of(source, digest="0" * 64)
     assert ingested(source, digest=right.upper()).rows("all") == 2
 
 
@@ -260,7 +256,7 @@ def site(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_comes_in_from_the_web(site: str, tmp_path: Path):
+def test_reads_from_http(site: str, tmp_path: Path):
     run(tmp_path / "out", Config(source=f"{site}/a.csv.gz?download=1"))
     source = open_dataset(tmp_path / "out").lineage[-1].source
     assert source["rows"] == 2
@@ -278,7 +274,7 @@ def test_comes_in_from_the_web(site: str, tmp_path: Path):
         ({"encoding": "utf-9"}, "encoding='utf-9'"),
     ],
 )
-def test_refuses_settings_that_cannot_work(config: dict[str, object], message: str):
+def test_invalid_settings_are_rejected(config: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message.replace("|", r"\|")):
         Config(**config)
 
@@ -289,13 +285,13 @@ def pairs(dataset: Dataset) -> list[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("line", ['b two,"neg', '"b two,neg'])
-def test_a_quotation_mark_that_is_never_closed_swallows_no_rows(write: Write, line: str):
+def test_an_unclosed_quotation_mark_loses_no_rows(write: Write, line: str):
     rows = ["a one,pos", line, "c three,pos", "d four,neg"]
     source = write("a.csv", "\n".join(["text,label", *rows, ""]))
     assert pairs(ingested(source)) == [tuple(row.split(",")) for row in rows]
 
 
-def test_a_header_that_is_repeated_is_no_row(write: Write, capsys: pytest.CaptureFixture[str]):
+def test_a_repeated_header_is_skipped(write: Write, capsys: pytest.CaptureFixture[str]):
     part = "text,label\na b,pos\nc d,neg\n"
     source = write("a.csv", part + "\ufeff" + part.replace("a b", "e f"))
     assert pairs(ingested(source)) == [("a b", "pos"), ("c d", "neg"), ("e f", "pos"), ("c d", "neg")]
@@ -303,23 +299,23 @@ def test_a_header_that_is_repeated_is_no_row(write: Write, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("missing", ["None", "NaN", "NULL", r"\N", "<NA>", ""])
-def test_the_words_for_a_missing_number_are_missing_among_labels_that_are_numbers(write: Write, missing: str):
+def test_null_words_are_missing_among_numeric_labels(write: Write, missing: str):
     source = write("a.csv", f"text,label\na b,0\nc d,{missing}\ne f,1\n")
     assert [label for _, label in pairs(ingested(source))] == ["0", None, "1"]
 
 
-def test_excels_separator_line_is_read_whatever_ends_it(write: Write):
+def test_excels_separator_line_is_read_with_any_line_end(write: Write):
     assert pairs(ingested(write("a.csv", "sep=;\rtext;label\ra, b;pos\rc d;neg\r"))) == [
         ("a, b", "pos"),
         ("c d", "neg"),
     ]
 
 
-def test_a_number_of_too_many_digits_is_named_by_its_row(write: Write):
+def test_a_number_with_too_many_digits_is_an_error(write: Write):
     source = write("a.jsonl", '{"text": "a", "label": %s}\n{"text": "b", "label": 1}\n' % ("9" * 5_000))
-    assert "row 0: not JSON (Exceeds the limit (4300 digits)" in fault(source)
+    assert "row 0: not JSON (Exceeds the limit (4300 digits)" in error_of(source)
 
 
-def test_only_a_delimited_file_is_said_to_need_another_delimiter(write: Write):
-    assert "set delimiter" not in fault(write("a.json", '{"data": {"items": [{"text": "a", "label": "b"}]}}'))
-    assert "set delimiter" in fault(write("b.csv", "text\na\n"))
+def test_only_errors_of_delimited_files_suggest_a_delimiter(write: Write):
+    assert "set delimiter" not in error_of(write("a.json", '{"data": {"items": [{"text": "a", "label": "b"}]}}'))
+    assert "set delimiter" in error_of(write("b.csv", "text\na\n"))

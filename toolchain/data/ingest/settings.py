@@ -1,4 +1,4 @@
-"""What a user can set about reading a table."""
+"""Settings of reading tables."""
 
 from dataclasses import dataclass, field
 
@@ -7,21 +7,21 @@ from toolchain.errors import ConfigError
 
 SHA256_DIGITS = 64
 QUOTINGS = ("standard", "backslash", "none")
-NAMED_DELIMITERS = {"\\t": "\t", "tab": "\t"}  # a tab is hard to type in a shell
+DELIMITER_NAMES = {"\\t": "\t", "tab": "\t"}  # a tab is hard to type in a shell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     source: str = "samples/movie_reviews.csv.gz"  # path, folder, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT]
-    digest: str = ""  # SHA-256 that the source's bytes must have, 64 hexadecimal digits; "": any
-    format: str = ""  # "csv", "tsv", "jsonl" or "parquet"; "": by the name's ending, or by the content
-    text_column: str = "text"  # the source's name of the text, which becomes "text"; "": a table without text
-    label_column: str = "label"  # the source's name of the class, which becomes "label"; "": none (yet)
-    columns: list[str] = field(default_factory=list)  # other columns to keep under their own names; ["*"]: all
-    column_names: list[str] = field(default_factory=list)  # of a CSV or TSV without a header; []: its first row
-    encoding: str = ""  # of text files, as Python names it: "cp1252", "utf-16", ...; "": UTF-8 or what their marks say
-    delimiter: str = ""  # one character between the fields of a CSV or TSV; "": found in the first rows
-    quoting: str = ""  # '"' as in RFC 4180 ("standard"), with \" inside ("backslash"), or as text ("none"); "": found
+    digest: str = ""  # SHA-256 that the source must have, 64 hexadecimal digits; "": any
+    format: str = ""  # "csv", "tsv", "jsonl" or "parquet"; "": by the file name's ending, or by the content
+    text_column: str = "text"  # column of texts in the source, renamed to "text"; "": no texts
+    label_column: str = "label"  # column of classes in the source, renamed to "label"; "": no classes (yet)
+    columns: list[str] = field(default_factory=list)  # other columns to keep; ["*"]: all
+    column_names: list[str] = field(default_factory=list)  # for a CSV or TSV without a header; []: the first row
+    encoding: str = ""  # Python's name: "cp1252", "utf-16", ...; "": UTF-8, or by the byte order mark
+    delimiter: str = ""  # between the fields of a CSV or TSV, one character; "": detected from the first rows
+    quoting: str = ""  # "standard" (RFC 4180), "backslash" (\" inside fields) or "none" (marks are text); "": detected
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -38,13 +38,13 @@ class Config:
             raise ConfigError(
                 f"quoting={self.quoting!r} is not known; give one of {', '.join(QUOTINGS)}, or leave it empty"
             )
-        object.__setattr__(self, "delimiter", NAMED_DELIMITERS.get(self.delimiter, self.delimiter))
+        object.__setattr__(self, "delimiter", DELIMITER_NAMES.get(self.delimiter, self.delimiter))
         _check_delimiter(self.delimiter)
         _check_encoding(self.encoding)
 
     @property
     def wanted(self) -> list[str]:
-        """The columns that the source must have."""
+        """The columns that the source must have, by name."""
         return [name for name in (self.text_column, self.label_column, *self.columns) if name not in ("", "*")]
 
 
@@ -56,7 +56,7 @@ def _check_delimiter(delimiter: str) -> None:
     if len(delimiter) > 1:
         raise ConfigError(f"delimiter={delimiter!r} has {len(delimiter)} characters; give one")
     if delimiter and (not delimiter.isascii() or delimiter in '"\r\n'):
-        raise ConfigError(f"delimiter={delimiter!r} cannot be one; give an ASCII character other than a quotation mark")
+        raise ConfigError(f"delimiter={delimiter!r} is not valid; give an ASCII character other than a quotation mark")
 
 
 def _check_encoding(encoding: str) -> None:

@@ -1,4 +1,4 @@
-"""Files as people have them, each read by the steps and by another reader that is given how the file is written."""
+"""Files from practice, read by the steps and by another reader with explicit options."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from toolchain.data import clean
 from toolchain.data.ingest import Config, run
 from toolchain.errors import DataError
 
-CASES = Path(__file__).parents[2] / "cases" / "text"
+CASES = Path(__file__).parents[3] / "cases" / "text"
 Pairs = list[tuple[str, str]]
 COLUMNS = ["target", "id", "date", "flag", "user", "text"]  # of Sentiment140, as its page lists them
 
@@ -87,7 +87,7 @@ def classes(target: Path, **config: Any) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_file_has_the_rows_that_another_reader_finds(name: str, tmp_path: Path):
+def test_rows_equal_those_of_another_reader(name: str, tmp_path: Path):
     expected = READ[name](CASES / name)
     assert len(expected) == 400
     assert pairs(ingested(name, tmp_path)) == expected
@@ -104,7 +104,7 @@ def test_a_file_has_the_rows_that_another_reader_finds(name: str, tmp_path: Path
         ),
     ],
 )
-def test_a_file_is_read_with_the_setting_that_its_error_names(
+def test_the_setting_in_the_error_solves_it(
     name: str, config: dict[str, Any], read: Callable[[Path], Pairs], tmp_path: Path
 ):
     with pytest.raises(DataError, match=next(iter(config))):
@@ -124,9 +124,7 @@ def test_a_file_is_read_with_the_setting_that_its_error_names(
         ("label-as-bytes.parquet", {"neg": 200, "pos": 200}),
     ],
 )
-def test_a_class_is_what_stands_in_the_file_and_equal_numbers_are_one(
-    name: str, expected: dict[str, int], tmp_path: Path
-):
+def test_classes_are_the_labels_of_the_file(name: str, expected: dict[str, int], tmp_path: Path):
     ingested(name, tmp_path)
     assert classes(tmp_path) == expected
 
@@ -142,7 +140,7 @@ def test_a_class_is_what_stands_in_the_file_and_equal_numbers_are_one(
         ("labels-mixed-numbers.jsonl", {"bad": "label == 1.5", "good": 'label == "9007199254740993"'}),
     ],
 )
-def test_classes_are_named_by_the_labels_of_the_file_or_by_numbers(name: str, labels: dict[str, Any], tmp_path: Path):
+def test_classes_are_defined_by_labels_or_numbers(name: str, labels: dict[str, Any], tmp_path: Path):
     ingested(name, tmp_path)
     assert classes(tmp_path, labels=labels) == {"bad": 200, "good": 200}
 
@@ -153,29 +151,29 @@ def test_classes_are_named_by_the_labels_of_the_file_or_by_numbers(name: str, la
         ("label-as-list.jsonl", r"line 1: column 'label' holds list \[\"neg\"\].*set label_column"),
         ("text-as-list.jsonl", r"line 1: column 'text' holds dict .*set text_column"),
         ("windows-1252.csv", r"byte 0x92 in line 2; set encoding=cp1252 .*it’s 5€ – “really” faulty"),
-        ("no-header.csv", r"first row seems to be data.*set column_names to the names of its 6 columns"),
+        ("no-header.csv", r"first row looks like data.*set column_names to the names of its 6 columns"),
     ],
 )
-def test_what_cannot_be_read_is_one_line_with_the_row_and_the_setting(name: str, message: str, tmp_path: Path):
+def test_errors_name_the_row_and_the_setting(name: str, message: str, tmp_path: Path):
     with pytest.raises(DataError, match=message) as error:
         ingested(name, tmp_path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "raw").exists()
 
 
-def test_labels_that_are_scores_are_refused_with_classes_to_name(tmp_path: Path):
+def test_scores_as_labels_are_an_error_with_suggested_classes(tmp_path: Path):
     ingested("scores-as-labels.csv", tmp_path)
     with pytest.raises(DataError, match=r"400 different values in 400 rows .*\"label < 3\.0025\""):
         classes(tmp_path)
 
 
-def test_half_of_a_surrogate_pair_becomes_the_replacement_character(tmp_path: Path):
+def test_an_unpaired_surrogate_becomes_the_replacement_character(tmp_path: Path):
     texts = [text for text, _ in pairs(ingested("lone-surrogate.jsonl", tmp_path))]
     assert len(texts) == 400
     assert [text for text in texts if "\ufffd" in text] == ["So happy with this one \ufffd"]
 
 
-def test_a_folder_of_parts_keeps_the_splits_that_its_files_name(tmp_path: Path):
+def test_files_of_a_folder_keep_the_splits_in_their_names(tmp_path: Path):
     dataset = ingested("folder-of-parquet", tmp_path)
     parts = {split: sorted((CASES / "folder-of-parquet" / "data").glob(f"{split}-*")) for split in ("test", "train")}
     for split, files in parts.items():

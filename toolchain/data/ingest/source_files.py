@@ -1,4 +1,4 @@
-"""Parts: the files that a source names, one or a folder of many, and the split that each belongs to."""
+"""Fetch the files of a source, a file or a folder, and find the split of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,45 +13,45 @@ from toolchain.services import compression, storage
 from toolchain.services.folders import fetch_folder, is_folder
 from toolchain.split_names import SPLITS, TRAIN, split_of
 
-READ_FIRST = tuple(reversed(SPLITS))  # of two rows that say the same, cleaning keeps the first: that of the test
+READ_ORDER = tuple(reversed(SPLITS))  # test first: of duplicate rows, cleaning keeps the first
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The files of a source on this machine."""
+class SourceFiles:
+    """The local files of a source."""
 
-    files: tuple[tuple[str, Path], ...]  # each with its split, in the order in which they are read
+    files: tuple[tuple[str, Path], ...]  # each with its split, in reading order
     sha256: str
     revision: str
     bytes: int  # of all files, as stored
 
 
-def fetch_parts(config: Config, scratch: Path) -> Parts:
-    """Return the files at the source of ``config``, copied to ``scratch`` where they are elsewhere.
+def fetch_files(config: Config, scratch: Path) -> SourceFiles:
+    """Return the files of ``config.source``, downloaded to ``scratch`` unless they are local.
 
-    A folder gives its data files, hidden ones and those that begin with "_" left out; where their names give splits
-    (train-00000-of-00002.parquet, test/part-0.parquet), each keeps its own.
+    Of a folder, hidden files and names that begin with "_" are skipped. Files keep the split in their name
+    (train-00000-of-00002.parquet, test/part-0.parquet).
 
     Raises:
-        DataError: there is no such file, or a folder holds no data, several formats, or files with a split and without.
-        ServiceError: the service that holds it is down or refuses.
+        DataError: the file does not exist, or a folder has no data, several formats, or files with and without a split.
+        ServiceError: the service that holds the source is not available.
     """
-    archive = config.source.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))  # one file, to a table
-    if archive or not is_folder(config.source):
+    is_archive = config.source.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))  # read as one table
+    if is_archive or not is_folder(config.source):
         fetched = storage.fetch(config.source, scratch)
-        return _parts([(UNSPLIT, file) for file in fetched.files], fetched.sha256, fetched.revision)
+        return _source_files([(UNSPLIT, file) for file in fetched.files], fetched.sha256, fetched.revision)
     folder = fetch_folder(config.source, scratch)
     files = _data_files(folder.path, config)
     splits = {file: _split_of(file.relative_to(folder.path)) for file in files}
-    return _parts(list(_in_order(splits, config.source)), folder.sha256, folder.revision)
+    return _source_files(list(_in_order(splits, config.source)), folder.sha256, folder.revision)
 
 
-def _parts(files: list[tuple[str, Path]], sha256: str, revision: str) -> Parts:
-    return Parts(tuple(files), sha256, revision, sum(file.stat().st_size for _, file in files))
+def _source_files(files: list[tuple[str, Path]], sha256: str, revision: str) -> SourceFiles:
+    return SourceFiles(tuple(files), sha256, revision, sum(file.stat().st_size for _, file in files))
 
 
 def _data_files(folder: Path, config: Config) -> list[Path]:
-    """Return the files of rows in ``folder``: Parquet where there is any, else those of its one format."""
+    """Return the data files in ``folder``: Parquet if there is any, else those of its only format."""
     by_format: dict[str, list[Path]] = {}
     for file in files_under(folder):
         ending = compression.without_ending(file.name.lower()).rpartition(".")[2]
@@ -63,13 +63,13 @@ def _data_files(folder: Path, config: Config) -> list[Path]:
     if len(by_format) != 1 or wanted:
         found = ", ".join(f"{len(files)} {name}" for name, files in by_format.items()) or "none"
         raise DataError(
-            f"{config.source} is a folder without files of one format (found: {found}); name one file in it"
+            f"{config.source} is a folder without files of a single format (found: {found}); name one of its files"
         )
     return next(iter(by_format.values()))
 
 
 def _split_of(path: Path) -> str:
-    """Return the split that the name of a part, or of a folder that it lies in, gives; "all" for none."""
+    """Return the split in the name of a file or of its folders, "all" if there is none."""
     for name in (compression.without_ending(path.name).split(".")[0], *reversed(path.parts[:-1])):
         if split := split_of(name.partition("-")[0]):
             return split
@@ -82,9 +82,7 @@ def _in_order(splits: dict[Path, str], source: str) -> Iterator[tuple[str, Path]
         yield from ((UNSPLIT, file) for file in splits)
         return
     if UNSPLIT in found:
-        odd = next(file.name for file, split in splits.items() if split == UNSPLIT)
+        unsplit = next(file.name for file, split in splits.items() if split == UNSPLIT)
         names = ", ".join(sorted(found - {UNSPLIT}))
-        raise DataError(
-            f"{source} has files of the splits {names}, and {odd}, whose name gives none; move it elsewhere"
-        )
-    yield from ((split, file) for split in READ_FIRST for file, own in splits.items() if own == split)
+        raise DataError(f"{source} has files of the splits {names}, and {unsplit} without a split in its name; move it")
+    yield from ((split, file) for split in READ_ORDER for file, own in splits.items() if own == split)

@@ -1,4 +1,4 @@
-"""Quotation marks: no row is swallowed in silence, whatever stands in the texts and wherever blocks are cut."""
+"""Quotation marks: no row is lost silently, for any texts and block boundaries."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.data.ingest import Config, run
-from toolchain.data.ingest.quoting import QuoteChecker, QuotingError, Shape
+from toolchain.data.ingest.quoting import QuoteChecker, QuotingError, TableShape
 from toolchain.errors import DataError
 
 Pairs = list[tuple[str, str]]
@@ -27,14 +27,14 @@ def read(folder: Path, name: str, content: str, **config: object) -> Pairs:
     return list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
-def checked(shape: Shape, content: bytes, size: int) -> bytes:
+def checked(shape: TableShape, content: bytes, size: int) -> bytes:
     chunks: Iterator[bytes] = (content[at : at + size] for at in range(0, len(content), size))
     return b"".join(QuoteChecker(shape).checked(chunks))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(TEXTS, LABELS), min_size=1, max_size=8), st.sampled_from([",", ";", "\t"]))
-def test_what_a_csv_writer_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: Pairs, delimiter: str):
+def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: Pairs, delimiter: str):
     file = io.StringIO(newline="")
     csv.writer(file, delimiter=delimiter).writerows([("text", "label"), *rows])
     content = file.getvalue()
@@ -46,7 +46,7 @@ def test_what_a_csv_writer_writes_is_read_back(tmp_path_factory: pytest.TempPath
     st.lists(st.tuples(st.text(st.sampled_from('ab "'), min_size=1, max_size=6), LABELS), min_size=2, max_size=8),
     st.booleans(),
 )
-def test_an_unquoted_table_keeps_all_rows_or_is_refused(
+def test_an_unquoted_table_keeps_all_rows_or_is_an_error(
     tmp_path_factory: pytest.TempPathFactory, rows: Pairs, label_first: bool
 ):
     rows = [("a good one", "pos"), ("a bad one", "neg"), *rows]  # each label is known from one sound row
@@ -59,8 +59,8 @@ def test_an_unquoted_table_keeps_all_rows_or_is_refused(
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60).map(lambda data: bytes(b'ab",\n\r\\'[byte % 7] for byte in data)), st.integers(1, 20))
-def test_a_check_is_the_same_wherever_blocks_are_cut(content: bytes, size: int):
-    shape = Shape(b",", 2, 1, frozenset({b"a"}))
+def test_the_check_does_not_depend_on_block_boundaries(content: bytes, size: int):
+    shape = TableShape(b",", 2, 1, frozenset({b"a"}))
 
     def verdict(size: int) -> str:
         try:
@@ -80,13 +80,13 @@ def test_a_check_is_the_same_wherever_blocks_are_cut(content: bytes, size: int):
     ],
     ids=["closed at a field's end", "the label first", "never closed"],
 )
-def test_rows_inside_one_field_are_read_as_rows(tmp_path: Path, content: str, expected: int):
+def test_rows_inside_a_quoted_field_are_read_as_rows(tmp_path: Path, content: str, expected: int):
     rows = read(tmp_path, "a.csv", content, delimiter=content[4] if content[4] in ",;" else "\t")
     assert len(rows) == expected
     assert {label for _, label in rows} == {"pos", "neg"}
 
 
-def test_a_quoted_text_with_line_breaks_and_delimiters_stays_one_text(tmp_path: Path):
+def test_quoted_line_breaks_and_delimiters_are_kept(tmp_path: Path):
     texts = ["one, two\nthree, four", "a\nb, c\nd", "pos\nneg", 'said "no", twice\nok']
     file = io.StringIO(newline="")
     csv.writer(file).writerows([("text", "label"), *((text, "pos") for text in texts), ("x", "neg")])
@@ -96,18 +96,18 @@ def test_a_quoted_text_with_line_breaks_and_delimiters_stays_one_text(tmp_path: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('text,label\nfine,pos\n"a "bad" film",neg\n"ok, fine",pos\n', "line 3: a quoted field goes on after its"),
-        ('text,label\n"a, b",pos\n"never closed,neg\n"ok, fine",pos\n', "line 3: a quoted field goes on after its"),
-        ('text,label\n"a, b",pos\n"never, closed,neg\nok,pos\n', "line 3: a quotation mark may never be closed"),
+        ('text,label\nfine,pos\n"a "bad" film",neg\n"ok, fine",pos\n', "line 3: text follows the closing"),
+        ('text,label\n"a, b",pos\n"never closed,neg\n"ok, fine",pos\n', "line 3: text follows the closing"),
+        ('text,label\n"a, b",pos\n"never, closed,neg\nok,pos\n', "line 3: a quotation mark may not be closed"),
     ],
 )
-def test_a_fault_is_one_line_with_its_number_and_the_setting(tmp_path: Path, content: str, message: str):
+def test_errors_name_the_line_and_the_setting(tmp_path: Path, content: str, message: str):
     with pytest.raises(DataError, match=message) as error:
         read(tmp_path, "a.csv", content)
     assert "set quoting to" in str(error.value)
 
 
-def test_inches_and_marks_inside_a_field_are_text(tmp_path: Path):
+def test_quotation_marks_inside_a_field_are_text(tmp_path: Path):
     content = 'text,label\n24" screen,pos\n"a, 24"" screen",neg\nthe 5"x7" frame,pos\n'
     texts = [text for text, _ in read(tmp_path, "a.csv", content)]
     assert texts == ['24" screen', 'a, 24" screen', 'the 5"x7" frame']
@@ -119,7 +119,7 @@ def test_quoting_can_be_set(tmp_path: Path):
         assert read(tmp_path / name, "a.csv", 'text,label\n"x",pos\n', quoting=quoting) == [(text, "pos")]
 
 
-def test_a_fault_far_down_makes_the_file_be_read_otherwise(tmp_path: Path):
+def test_a_late_quoting_error_changes_the_quoting(tmp_path: Path):
     rows = [(f"number {number} of a long file that fills some blocks", "pos") for number in range(60_000)]
     rows += [('"It was', "neg"), ('the "best" one', "pos")]
     content = "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)

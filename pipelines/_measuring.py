@@ -20,8 +20,8 @@ def measure_and_gate(
     """Add the tasks that measure ``variants`` on ``dataset`` and judge them by ``thresholds``, the gate's settings.
 
     ``nodes`` is the parameter with labels of the nodes to measure on. Latency comes last, so that a small cluster has
-    nothing of this run beside it. The winner, or ``every_variant``, is then tried on another architecture, where this
-    machine can. Returns the artifacts that the report takes, by its names for them.
+    nothing of this run beside it. The winner, or ``every_variant``, then predicts on another architecture, if possible.
+    Returns the artifacts that the report takes, by its names for them.
     """
     accuracy = placed(measure_accuracy(variants=variants, dataset=dataset))
     parity = placed(measure_parity(accuracy=accuracy.outputs["accuracy"]))
@@ -32,9 +32,11 @@ def measure_and_gate(
         "latency": latency.outputs["latency"],
     }
     judged = placed(gate(**measured, **thresholds))
-    verdict, asked = judged.outputs["verdict"], measured["accuracy"]
-    tried = placed(platform_parity(variants=variants, accuracy=asked, verdict=verdict, every_variant=every_variant))
-    return {**measured, "verdict": verdict, "architecture": tried.outputs["elsewhere"]}
+    verdict, predicted = judged.outputs["verdict"], measured["accuracy"]
+    platform = placed(
+        platform_parity(variants=variants, accuracy=predicted, verdict=verdict, every_variant=every_variant)
+    )
+    return {**measured, "verdict": verdict, "platform_parity": platform.outputs["platform_parity"]}
 
 
 def report_and_register(

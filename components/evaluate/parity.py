@@ -35,4 +35,4 @@ def parity(
     metrics.log_metric("variants", result.variants)
     metrics.log_metric("lowest_agreement", result.lowest_agreement)
     metrics.log_metric("lowest_origin_agreement", result.lowest_origin_agreement)
-    metrics.log_metric("largest_drop", result.largest_drop)
+    metrics.log_metric("max_accuracy_drop", result.max_accuracy_drop)

@@ -1,4 +1,4 @@
-"""Architecture: toolchain.evaluate.platform_parity, in the image that runs optimized models."""
+"""Platform parity: toolchain.evaluate.platform_parity, in the image that runs optimized models."""
 
 from kfp import dsl
 
@@ -10,33 +10,33 @@ def platform_parity(
     variants: dsl.Input[dsl.Model],
     accuracy: dsl.Input[dsl.Artifact],
     verdict: dsl.Input[dsl.Artifact],
-    elsewhere: dsl.Output[dsl.Artifact],
+    platform_parity: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     architecture: str = "arm64",
     environment: str = ".venv-arm64/environment.json",
     every_variant: bool = False,
     seconds: int = 900,
 ):
-    """Ask the gate's winner the recorded rows on a processor of another architecture, natively or emulated.
+    """Predict the recorded rows with the gate's winner on another architecture, natively or emulated, and compare.
 
     Args:
         variants: The variants of the model.
-        accuracy: What they answered, with a few answers to single rows.
-        verdict: What the gate found.
-        elsewhere: Whether labels and scores agree, for each variant that was tried; or why none was.
-        metrics: How many variants were tried and rows asked, how many were answered alike, and the largest difference.
-        architecture: "arm64", or "" for none.
-        environment: Of the arm64 Python that `make arm64` makes; not read on arm64 itself.
-        every_variant: Whether all are tried, in place of the winner and fp32.
-        seconds: For each variant.
+        accuracy: The measurement of accuracy, with the expected predictions of a few single rows.
+        verdict: The gate's verdict.
+        platform_parity: How labels and scores compare with the recorded ones, or why the check was skipped.
+        metrics: The numbers of variants, rows, matching labels and matching scores, and the largest difference.
+        architecture: To run the variants on; "" skips the check.
+        environment: Of the arm64 Python that `make arm64` makes; not used on arm64 itself.
+        every_variant: Check all variants instead of the winner and fp32.
+        seconds: Time limit of each variant.
     """
     from pathlib import Path
 
     from toolchain.evaluate.platform_parity import Config, run
 
     config = Config(architecture=architecture, environment=environment, every_variant=every_variant, seconds=seconds)
-    result = run(Path(variants.path), Path(accuracy.path), Path(verdict.path), Path(elsewhere.path), config)
-    metrics.log_metric("tried", result.tried)
+    result = run(Path(variants.path), Path(accuracy.path), Path(verdict.path), Path(platform_parity.path), config)
+    metrics.log_metric("variants", result.variants)
     metrics.log_metric("rows", result.rows)
     metrics.log_metric("matching_labels", result.matching_labels)
     metrics.log_metric("matching_scores", result.matching_scores)

@@ -14,7 +14,7 @@ def report(
     parity: dsl.Input[dsl.Artifact],
     latency: dsl.Input[dsl.Artifact],
     verdict: dsl.Input[dsl.Artifact],
-    architecture: dsl.Input[dsl.Artifact],
+    platform_parity: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
@@ -34,7 +34,7 @@ def report(
         parity: The measurement of how alike they answer.
         latency: The measurement of their latency.
         verdict: What the gate made of the three.
-        architecture: What the winner answers on processors of another kind.
+        platform_parity: The winner's predictions on another architecture, compared with the recorded ones.
         report: report.html and report.json.
         page: The same page, for the Kubeflow UI.
         metrics: Of the winner, and what the steps before took.
@@ -64,7 +64,7 @@ def report(
         Path(parity.path),
         Path(latency.path),
         Path(verdict.path),
-        Path(architecture.path),
+        Path(platform_parity.path),
         Path(report.path),
         Path(page.path),
         config,

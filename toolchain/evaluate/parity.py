@@ -1,4 +1,4 @@
-"""Parity: how far each variant's answers are from those of the reference and of the variant that it must repeat."""
+"""Compare the predictions of each variant with those of the reference and of its origin."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,10 @@ COLUMNS = ["row", "variant", "label", "predicted", "logits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    resamples: int = 1000  # draws of the paired bootstrap: enough for the second digit of a 95 % bound
-    confidence: float = 0.95  # share of intervals that hold the true figure, 0..1
+    resamples: int = 1000  # of the paired bootstrap: enough for the second digit of a 95 % bound
+    confidence: float = 0.95  # of the intervals, 0..1
     seed: int = 0  # of the bootstrap
-    flips: int = 100  # rows answered otherwise that are listed for each variant: more than a person reads
+    flips: int = 100  # largest number of rows with another prediction to list for each variant
 
     def __post_init__(self) -> None:
         Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
@@ -37,8 +37,8 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one variant said about rows that all variants answered, in the same order."""
+class Predictions:
+    """The predictions of one variant, for the same rows in the same order as all variants."""
 
     rows: Ints  # int64 (rows,): each row's number in its source
     labels: Ints  # int64 (rows,): the truth
@@ -49,17 +49,18 @@ class Answers:
 @dataclass(frozen=True)
 class Result:
     variants: int
-    lowest_agreement: float  # with the reference, 0..1, of all variants
-    lowest_origin_agreement: float  # with the variant that must be repeated, 0..1; 1 where there is none
-    largest_drop: float  # of accuracy, the reference's minus a variant's, of all variants
+    lowest_agreement: float  # with the reference, 0..1, over all variants
+    lowest_origin_agreement: float  # with the origin of each converted variant, 0..1; 1 without any
+    max_accuracy_drop: float  # the reference's accuracy minus a variant's, over all variants
 
 
-def compare(variant: Answers, reference: Answers, origin: Answers, names: list[str], config: Config) -> dict[str, Any]:
-    """Return how ``variant`` differs from ``reference``, and from ``origin`` whose answers it must repeat.
+def compare(
+    variant: Predictions, reference: Predictions, origin: Predictions, names: list[str], config: Config
+) -> dict[str, Any]:
+    """Return how ``variant`` differs from ``reference``, and from ``origin``, the model it was converted from.
 
-    All rates are 0..1, and every interval is a paired one: the rows are drawn once for both sides, so that what is hard
-    for both does not widen it. The worst class is the one whose recall drops most; its interval is that class's own.
-    Cosine and largest difference are of all logits, taken with ``origin``.
+    All rates are 0..1, and all intervals are paired: the rows are resampled once for both sides, so that rows that are
+    hard for both do not widen them. Cosine and largest difference are of all logits, against ``origin``.
     """
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
     flipped = np.flatnonzero(variant.predicted != reference.predicted)
@@ -76,11 +77,11 @@ def compare(variant: Answers, reference: Answers, origin: Answers, names: list[s
 
 
 def run(accuracy: Path, parity: Path, config: Config) -> Result:
-    """Compare the answers that the measurement ``accuracy`` holds and write the measurement ``parity``.
+    """Compare the predictions in the measurement ``accuracy`` and write the measurement ``parity``.
 
     Raises:
         ArtifactError: ``accuracy`` is damaged or another kind of measurement.
-        DataError: the variants did not answer the same rows, or one must repeat a variant that is not there.
+        DataError: the variants have predictions for different rows, or the origin of one is missing.
     """
     measured = open_measurement(accuracy, "accuracy")
     work = Work("evaluate.parity", config, accuracy=measured)
@@ -88,7 +89,9 @@ def run(accuracy: Path, parity: Path, config: Config) -> Result:
     origins = {name: entry["origin"] for name, entry in measured.data["variants"].items()}
     for name, origin in origins.items():
         if origin and origin not in origins:
-            raise DataError(f"{name} must repeat {origin!r}, which was not measured; there are {', '.join(origins)}")
+            raise DataError(
+                f"{name} was converted from {origin!r}, which was not measured; there are {', '.join(origins)}"
+            )
     found = {
         name: {"origin": origins[name], **compared} for name, compared in compare_all(measured, origins, config).items()
     }
@@ -102,20 +105,20 @@ def run(accuracy: Path, parity: Path, config: Config) -> Result:
 
 
 def _compare_classifiers(measured: Measurement, origins: dict[str, str], config: Config) -> dict[str, Any]:
-    answers, names = read_answers(measured), measured.data["labels"]
+    predictions, names = read_predictions(measured), measured.data["labels"]
     return {
-        name: compare(own, answers[REFERENCE], answers[origins[name] or REFERENCE], names, config)
-        for name, own in answers.items()
+        name: compare(own, predictions[REFERENCE], predictions[origins[name] or REFERENCE], names, config)
+        for name, own in predictions.items()
     }
 
 
 def _compare_detectors(measured: Measurement, origins: dict[str, str], config: Config) -> dict[str, Any]:
     table = pq.read_table(measured.path / PREDICTIONS)
     read = {name: read_table(table.filter(pc.equal(table.column("variant"), name))) for name in origins}
-    pictures = read[REFERENCE][0]
+    images = read[REFERENCE][0]
     for name, (own, _) in read.items():
-        if [picture.row for picture in own] != [picture.row for picture in pictures]:
-            raise DataError(f"{name} and {REFERENCE} did not answer the same rows; measure accuracy again")
+        if [image.row for image in own] != [image.row for image in images]:
+            raise DataError(f"{name} and {REFERENCE} have predictions for different rows; measure accuracy again")
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
     names, threshold = measured.data["labels"], measured.data["threshold"]
     return {
@@ -123,7 +126,7 @@ def _compare_detectors(measured: Measurement, origins: dict[str, str], config: C
             own,
             read[REFERENCE][1],
             read[origins[name] or REFERENCE][1],
-            pictures,
+            images,
             names,
             threshold,
             bootstrap,
@@ -133,43 +136,43 @@ def _compare_detectors(measured: Measurement, origins: dict[str, str], config: C
     }
 
 
-def read_answers(measured: Measurement) -> dict[str, Answers]:
-    """Return the answers of each variant, by its name, after a check that all answered the same rows."""
+def read_predictions(measured: Measurement) -> dict[str, Predictions]:
+    """Return the predictions by variant, after checking that all are for the same rows."""
     table = pq.read_table(measured.path / PREDICTIONS, columns=COLUMNS)
-    answers = {
-        name: _answers_of(table.filter(pc.equal(table.column("variant"), name))) for name in measured.data["variants"]
+    predictions = {
+        name: _predictions_of(table.filter(pc.equal(table.column("variant"), name)))
+        for name in measured.data["variants"]
     }
-    for name, own in answers.items():
-        if not np.array_equal(own.rows, answers[REFERENCE].rows):
-            raise DataError(f"{name} and {REFERENCE} did not answer the same rows; measure accuracy again")
-    return answers
+    for name, own in predictions.items():
+        if not np.array_equal(own.rows, predictions[REFERENCE].rows):
+            raise DataError(f"{name} and {REFERENCE} have predictions for different rows; measure accuracy again")
+    return predictions
 
 
-def _answers_of(table: pa.Table) -> Answers:
+def _predictions_of(table: pa.Table) -> Predictions:
     rows, labels, predicted = (table.column(name).to_numpy() for name in ("row", "label", "predicted"))
     logits = table.column("logits").combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
-    return Answers(rows, labels, predicted, logits.astype(np.float64))
+    return Predictions(rows, labels, predicted, logits.astype(np.float64))
 
 
-def agreement(one: Answers, other: Answers, bootstrap: Bootstrap) -> dict[str, float]:
-    """Return the share of rows that both give the same class, with its interval."""
+def agreement(one: Predictions, other: Predictions, bootstrap: Bootstrap) -> dict[str, float]:
+    """Return the share of rows with the same predicted class, with its interval."""
     same = int((one.predicted == other.predicted).sum())
     cells = np.array([len(one.rows) - same, same], np.int64)
     return bootstrap.of_counts(cells, lambda counts: counts[:, 1] / counts.sum(axis=1)).to_json()
 
 
-def accuracy_drop(variant: Answers, reference: Answers, bootstrap: Bootstrap) -> dict[str, float]:
-    """Return the reference's accuracy minus the variant's, with its paired interval; negative: the variant gained."""
+def accuracy_drop(variant: Predictions, reference: Predictions, bootstrap: Bootstrap) -> dict[str, float]:
+    """Return the reference's accuracy minus the variant's, with its paired interval; negative: a gain."""
     return bootstrap.of_counts(_outcomes(variant, reference, np.ones_like(variant.rows, bool)), _drop).to_json()
 
 
 def worst_class_drop(
-    variant: Answers, reference: Answers, names: list[str], bootstrap: Bootstrap
+    variant: Predictions, reference: Predictions, names: list[str], bootstrap: Bootstrap
 ) -> dict[str, float | str]:
     """Return the recall of the reference's worst class minus that of the variant's, with its paired interval.
 
-    The worst may be another class in each: what counts is how badly the worst served class is served. ``label`` is the
-    variant's.
+    The worst class may differ between them. ``label`` is the variant's.
     """
     present = np.unique(variant.labels)
     cells = np.concatenate([_outcomes(variant, reference, variant.labels == label) for label in present])
@@ -183,8 +186,8 @@ def cosine(one: Floats, other: Floats) -> float:
     return float(np.vdot(one, other) / norms) if norms else 0.0
 
 
-def _outcomes(variant: Answers, reference: Answers, among: NDArray[np.bool_]) -> Counts:
-    """Return how many rows both, only the reference, only the variant and neither answer rightly."""
+def _outcomes(variant: Predictions, reference: Predictions, among: NDArray[np.bool_]) -> Counts:
+    """Return the number of rows that both, only the reference, only the variant and neither predict correctly."""
     right, reference_right = ((side.predicted == side.labels)[among] for side in (variant, reference))
     pairs = (reference_right & right, reference_right & ~right, ~reference_right & right, ~reference_right & ~right)
     return np.array([pair.sum() for pair in pairs], np.int64)
@@ -195,7 +198,7 @@ def _drop(counts: Counts) -> Floats:
 
 
 def _worst_drop(counts: Counts) -> Floats:
-    """Return the drop from ``_outcomes`` of each class in turn, (draws, 4 x classes); no rows: as if all right."""
+    """Return the drop from ``_outcomes`` of all classes, (resamples, 4 x classes); classes without rows have none."""
     both, reference_only, variant_only, neither = np.moveaxis(counts.reshape(len(counts), -1, 4), 2, 0)
     rows = both + reference_only + variant_only + neither
 
@@ -205,9 +208,9 @@ def _worst_drop(counts: Counts) -> Floats:
     return lowest_recall(both + reference_only) - lowest_recall(both + variant_only)
 
 
-def _flip(variant: Answers, reference: Answers, names: list[str], position: int) -> dict[str, Any]:
-    said = {"label": variant.labels, "reference": reference.predicted, "variant": variant.predicted}
-    return {"row": int(variant.rows[position]), **{key: names[value[position]] for key, value in said.items()}}
+def _flip(variant: Predictions, reference: Predictions, names: list[str], position: int) -> dict[str, Any]:
+    classes = {"label": variant.labels, "reference": reference.predicted, "variant": variant.predicted}
+    return {"row": int(variant.rows[position]), **{key: names[value[position]] for key, value in classes.items()}}
 
 
 def _result(found: dict[str, Any]) -> Result:
@@ -216,5 +219,5 @@ def _result(found: dict[str, Any]) -> Result:
         variants=len(found),
         lowest_agreement=min(entry["agreement"]["value"] for entry in found.values()),
         lowest_origin_agreement=min(repeating, default=1.0),
-        largest_drop=max(entry["accuracy_drop"]["value"] for entry in found.values()),
+        max_accuracy_drop=max(entry["accuracy_drop"]["value"] for entry in found.values()),
     )

@@ -1,4 +1,4 @@
-"""Fetch: a registered model's variants and the rows they were measured on, back from MLflow, unchanged."""
+"""Download a registered model's variants and their test rows from MLflow, and verify their digests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from toolchain.services.mlflow import Tracker, Version
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    model: str = ""  # "name" (its last registration), "name@alias" or "name:version"; must be given
+    model: str = ""  # registered model: "name" (its last registration), "name@alias" or "name:version"; required
 
     def __post_init__(self) -> None:
         registry.check_name(self.model)
@@ -26,23 +26,23 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     variants: int
-    rows: int  # kept with them
+    rows: int  # test rows
 
 
 def run(variants: Path, dataset: Path, config: Config) -> Result:
-    """Write the variants that were registered together as ``config.model`` to ``variants``, their rows to ``dataset``.
+    """Write the variants registered together as ``config.model`` to ``variants``, their test rows to ``dataset``.
 
     Raises:
-        ArtifactError: what MLflow holds is not what was registered.
-        ConfigError: no MLflow server is named.
+        ArtifactError: the files in MLflow were changed.
+        ConfigError: no MLflow server is configured.
         DataError: there is no such model, or it was registered without its test rows.
-        ServiceError: MLflow does not answer, or refuses.
+        ServiceError: MLflow does not respond, or rejects a request.
     """
     work = Work("release.fetch", config)
     tracker = Tracker()
     found = registry.find(tracker, config.model)
     if found is None:
-        raise DataError(f"no model {config.model!r} is registered in {tracker.shown}; register one by a pipeline first")
+        raise DataError(f"no model {config.model!r} is registered in {tracker.shown}; run a pipeline that registers it")
     if not found.tags.get(registry.TAG_ROWS):
         raise DataError(f"{config.model} was registered without its test rows; run its pipeline with keep_test_rows")
     variants.parent.mkdir(parents=True, exist_ok=True)

@@ -254,7 +254,7 @@ def test_refuses_a_variant_that_answers_with_no_number(new_toys, dataset: Path, 
         toys.add("fp32", width=8)
         toys.log_odds[1] = 1e38  # of unknown words: overflows in the layers behind
         toys.add("broken", width=8)
-    with pytest.raises(ArtifactError, match=r"broken answers .* of 400 rows with no number"):
+    with pytest.raises(ArtifactError, match=r"broken predicts NaN or Inf for .* of 400 rows"):
         run(tmp_path / "variants", dataset, tmp_path / "out", Config(threads=1))
 
 

@@ -8,7 +8,7 @@ import pytest
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.errors import ArtifactError, ConfigError, DataError
-from toolchain.evaluate.latency import Config, compare, draw_values, pinned, run, take_turns
+from toolchain.evaluate.latency import Config, compare, pinned, run, sample_values, time_interleaved
 from toolchain.frameworks.length_batches import pad
 from toolchain.metrics.bootstrap import Bootstrap
 
@@ -29,7 +29,7 @@ class Recorder:
 def turns(lengths: list[int], seconds: float = 60.0, seed: int = 0):
     calls: list[tuple[str, int, bool]] = []
     sessions = {name: Recorder(name, calls) for name in "abc"}
-    times = take_turns(sessions, [pad([[1] * length]) for length in lengths], seconds, seed)
+    times = time_interleaved(sessions, [pad([[1] * length]) for length in lengths], seconds, seed)
     return times, calls
 
 
@@ -95,14 +95,14 @@ def test_pins_to_as_many_cores_as_threads_and_lets_go():
 
 def test_texts_are_drawn_by_seed_and_none_twice(dataset: Path):
     data = open_dataset(dataset)
-    first, again, other = (draw_values(data, "text", Config(seed=seed)) for seed in (0, 0, 1))
+    first, again, other = (sample_values(data, "text", Config(seed=seed)) for seed in (0, 0, 1))
     assert first == again != other
     assert len(set(first)) == len(first) == 40  # five requests of eight rows, the fewest, need more than 32 of one
 
 
 def test_few_texts_are_sent_again(write_dataset, tmp_path: Path):
     data = open_dataset(write_dataset(tmp_path / "data", rows=3))
-    assert len(draw_values(data, "text", QUICK)) == 40
+    assert len(sample_values(data, "text", QUICK)) == 40
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_refuses_more_threads_than_cores(outcome, dataset: Path, tmp_path: Path)
 
 
 def test_refuses_an_empty_split(outcome, write_dataset, tmp_path: Path):
-    with pytest.raises(DataError, match="no rows to send"):
+    with pytest.raises(DataError, match="the test split of"):
         run(outcome[2] / "variants", write_dataset(tmp_path / "data", rows=0), tmp_path / "out", QUICK)
 
 

@@ -12,14 +12,14 @@ from toolchain.artifacts.measurement import new_measurement, open_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate import accuracy
-from toolchain.evaluate.parity import Answers, Config, compare, run
+from toolchain.evaluate.parity import Config, Predictions, compare, run
 
 NAMES = ["no", "yes"]
 
 
-def answers(predicted: list[int], labels: list[int]) -> Answers:
+def answers(predicted: list[int], labels: list[int]) -> Predictions:
     said = np.array(predicted, np.int64)
-    return Answers(np.arange(len(said)) + 70, np.array(labels, np.int64), said, np.eye(2)[said] * 3.0)
+    return Predictions(np.arange(len(said)) + 70, np.array(labels, np.int64), said, np.eye(2)[said] * 3.0)
 
 
 def compared(variant: list[int], reference: list[int], labels: list[int], **settings: object) -> dict:
@@ -94,7 +94,7 @@ def test_a_class_that_is_not_there_cannot_be_the_worst():
 def test_logits_of_half_the_size_point_the_same_way():
     labels = [0, 1, 1]
     whole = answers(labels, labels)
-    half = Answers(whole.rows, whole.labels, whole.predicted, whole.logits / 2)
+    half = Predictions(whole.rows, whole.labels, whole.predicted, whole.logits / 2)
     found = compare(half, whole, whole, NAMES, Config())
     assert found["cosine"] == pytest.approx(1)
     assert found["max_difference"] == 1.5
@@ -175,7 +175,7 @@ def test_refuses_an_origin_that_was_not_measured(new_toys, dataset: Path, tmp_pa
         toys.add("fp32", width=8)
         toys.add("int8", width=8, origin="pruned")
     accuracy.run(tmp_path / "variants", dataset, tmp_path / "accuracy", accuracy.Config(threads=1, resamples=100))
-    with pytest.raises(DataError, match="int8 must repeat 'pruned', which was not measured"):
+    with pytest.raises(DataError, match="int8 was converted from 'pruned', which was not measured"):
         run(tmp_path / "accuracy", tmp_path / "parity", Config())
 
 

@@ -13,8 +13,8 @@ from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate import accuracy
 from toolchain.evaluate.platform_parity import Config, run
-from toolchain.evaluate.platform_parity.asking import as_json, ask, from_json
-from toolchain.evaluate.platform_parity.comparing import compare
+from toolchain.evaluate.platform_parity.comparison import compare
+from toolchain.evaluate.platform_parity.predicting import as_json, from_json, predict
 from toolchain.hardware import emulator
 from toolchain.metrics.detections import Answer
 
@@ -98,36 +98,36 @@ def test_boxes_meet_by_label_and_place_and_their_scores_are_compared():
 
 def test_answers_come_back_as_they_were_given(evaluated: Evaluated):
     model, recorded = evaluated.variants / "wide", evaluated.accuracy / "expected" / "wide"
-    asked = from_json(as_json(ask(model, recorded)))
+    found = from_json(as_json(predict(model, recorded)))
     due = read_expected(recorded)
     assert due is not None
-    assert np.array([answer.scores for answer in asked.answers]) == pytest.approx(
+    assert np.array([row.scores for row in found.rows]) == pytest.approx(
         np.array([row.scores for row in due.rows]), abs=1e-5
     )
-    assert asked.versions["onnxruntime"]
+    assert found.versions["onnxruntime"]
 
 
 def test_what_is_no_answer_is_refused():
-    for line in ("", "Segmentation fault", "[]", '{"answers": []}'):
-        with pytest.raises(ArtifactError, match="no answer"):
+    for line in ("", "Segmentation fault", "[]", '{"rows": []}'):
+        with pytest.raises(ArtifactError, match="output is not valid"):
             from_json(line)
 
 
 @pytest.mark.usefixtures("arm64_machine")
 def test_on_arm64_itself_the_winner_and_fp32_are_asked_by_this_python(evaluated: Evaluated, tmp_path: Path):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
-    found = open_measurement(tmp_path / "found", "architecture").data
+    found = open_measurement(tmp_path / "found", "platform_parity").data
     assert list(found["variants"]) == ["wide", "fp32"]
-    assert (result.tried, result.rows, result.matching_labels, result.matching_scores) == (2, 32, 32, 32)
+    assert (result.variants, result.rows, result.matching_labels, result.matching_scores) == (2, 32, 32, 32)
     assert result.max_difference < 1e-5
     assert found["runner"] == "this machine's own processor"
-    assert found["variants"]["wide"]["summary"].startswith("the labels of all 16 recorded rows agree, all with scores")
+    assert found["variants"]["wide"]["summary"].startswith("16 of 16 recorded rows have the same label, 16 with scores")
     assert found["variants"]["wide"]["recorded_on"]
 
 
 @pytest.mark.usefixtures("arm64_machine")
 def test_every_variant_is_tried_when_that_is_asked_for(evaluated: Evaluated, tmp_path: Path):
-    assert run(*evaluated.inputs, tmp_path / "found", Config(every_variant=True)).tried == 3
+    assert run(*evaluated.inputs, tmp_path / "found", Config(every_variant=True)).variants == 3
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -135,15 +135,15 @@ def test_where_there_is_no_arm64_python_the_measurement_says_so(
     evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
-    skip_reason = open_measurement(tmp_path / "found", "architecture").data["skip_reason"]
-    assert result.tried == 0
+    skip_reason = open_measurement(tmp_path / "found", "platform_parity").data["skip_reason"]
+    assert result.variants == 0
     assert skip_reason == "there is no arm64 Python at nowhere: make arm64 makes one"
-    assert capsys.readouterr().out.strip() == f"not tried on arm64: {skip_reason}"
+    assert capsys.readouterr().out.strip() == f"platform parity on arm64 is skipped: {skip_reason}"
 
 
 def test_nothing_is_tried_when_no_architecture_is_named(evaluated: Evaluated, tmp_path: Path):
     run(*evaluated.inputs, tmp_path / "found", Config(architecture=""))
-    assert open_measurement(tmp_path / "found", "architecture").data["skip_reason"] == "it was not asked for"
+    assert open_measurement(tmp_path / "found", "platform_parity").data["skip_reason"] == "architecture is empty"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_nothing_is_tried_when_no_architecture_is_named(evaluated: Evaluated, tm
         ("import os, signal; print('qemu: uncaught', file=os.sys.stderr); os.kill(os.getpid(), 11)", "it ended with"),
         ("import sys; sys.exit('model.onnx does not run in ONNX Runtime: no kernel')", "does not run in ONNX Runtime"),
         ("import time; time.sleep(60)", "it did not end within 1 s"),
-        ("print('hello')", "what came back is no answer"),
+        ("print('hello')", "the output is not valid"),
     ],
 )
 def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
@@ -161,15 +161,15 @@ def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
     broken = emulator.Python("a broken emulator", (sys.executable, "-c", program))
     monkeypatch.setattr(emulator, "find", lambda _: broken)
     result = run(*evaluated.inputs, tmp_path / "found", Config(seconds=1))
-    found = open_measurement(tmp_path / "found", "architecture").data["variants"]
-    assert result.tried == 2
+    found = open_measurement(tmp_path / "found", "platform_parity").data["variants"]
+    assert result.variants == 2
     assert result.rows == 0
     assert all(entry["error"].startswith("it does not run: ") for entry in found.values())
     assert told.replace("it ended with", "qemu: uncaught") in found["wide"]["summary"]
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ConfigError, match="architecture is 'sparc'; known are arm64"):
+    with pytest.raises(ConfigError, match="architecture is 'sparc': choose one of arm64"):
         Config(architecture="sparc")
     with pytest.raises(ConfigError, match="seconds is 0"):
         Config(seconds=0)
@@ -186,15 +186,15 @@ def test_a_verdict_on_other_variants_is_refused(evaluated: Evaluated, tmp_path: 
 def test_rows_recorded_from_no_variant_are_told_of(tmp_path: Path, evaluated: Evaluated):
     digest = open_variants(evaluated.variants).reference.digest
     write_expected(tmp_path, Expected(digest, "avx2", (row(0.5, 0.5),)))
-    with pytest.raises(ArtifactError, match="no recorded answers"):
-        ask(evaluated.variants / "fp32", tmp_path / "empty")
+    with pytest.raises(ArtifactError, match="no expected predictions"):
+        predict(evaluated.variants / "fp32", tmp_path / "empty")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not EMULATED.is_file(), reason="make arm64 makes the Python that is asked")
 def test_the_emulated_arm64_answers_as_this_machine_does(evaluated: Evaluated, tmp_path: Path):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=str(EMULATED)))
-    found = open_measurement(tmp_path / "found", "architecture").data
+    found = open_measurement(tmp_path / "found", "platform_parity").data
     assert (result.rows, result.matching_labels, result.matching_scores) == (32, 32, 32)
     assert result.max_difference < 1e-4
     assert found["processor"] == {"name": "ARM Neoverse-N1", "kind": "neon-dotprod"}

@@ -68,7 +68,7 @@ def test_without_rows_for_training_the_first_half_is_counted_and_the_rest_descri
 def test_of_many_rows_some_are_described_evenly(
     variants: Path, dataset: Path, reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(profiling, "ROWS", 3)
+    monkeypatch.setattr(profiling, "MAX_ROWS", 3)
     profile = profile_of(variants, dataset, tmp_path / "accuracy")
     texts = reviews.part(1500, 1900).texts
     assert list(profile.numbers["characters"]) == [len(texts[place]) for place in (0, 133, 266)]

@@ -73,8 +73,8 @@ def test_an_honest_variant_wins_and_one_calibrated_on_noise_is_refused(
     refused = entry(verdict, "int8-noise")
     assert not refused["accurate"]
     assert refused["reasons"][0].startswith("is not better than always predicting ")
-    assert "less than the 97 % asked" in refused["reasons"][1]
-    assert "more than the 1 allowed" in refused["reasons"][2]
+    assert "below the minimum of 97 %" in refused["reasons"][1]
+    assert "above the maximum of 1" in refused["reasons"][2]
 
 
 def test_weights_of_another_model_under_a_variants_name_are_refused(new_toys, dataset: Path, tmp_path: Path):
@@ -89,7 +89,7 @@ def test_weights_of_another_model_under_a_variants_name_are_refused(new_toys, da
     assert not refused["accurate"]
     assert refused["reasons"][0].startswith("is not better than always predicting ")
     assert refused["reasons"][1].startswith("agrees with fp32 on ")
-    assert "The fastest, int8-dynamic, ran " in verdict["reason"]
+    assert "The fastest, int8-dynamic, is " in verdict["reason"]
     assert " but is not accurate: it is not better than always predicting " in verdict["reason"]
 
 

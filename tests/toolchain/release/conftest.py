@@ -77,7 +77,7 @@ def finish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
         parity.run(places.accuracy, places.parity, parity.Config(resamples=200))
         make_latency(places, names)
         gate.run(places.accuracy, places.parity, places.latency, places.verdict, gate.Config())
-        make_architecture(places)
+        make_platform_parity(places)
         return places
 
     return build
@@ -268,16 +268,16 @@ def make_latency(places: Finished, names: tuple[str, ...]) -> None:
         }
 
 
-def make_architecture(places: Finished) -> None:
-    """Try the winner on a processor whose answer to the recorded row is .01 apart."""
-    answers = [{"boxes": [], "scores": [0.26, 0.74], "labels": []}]
-    asked = {"processor": "ARM Neoverse-N1", "kind": "neon-dotprod", "versions": {"onnxruntime": "1.32.0"}}
-    line = f"import json; print(json.dumps({ {**asked, 'answers': answers} }))"
+def make_platform_parity(places: Finished) -> None:
+    """Check the winner on a processor whose scores for the recorded row differ by .01."""
+    rows = [{"boxes": [], "scores": [0.26, 0.74], "labels": []}]
+    processor = {"processor": "ARM Neoverse-N1", "kind": "neon-dotprod", "versions": {"onnxruntime": "1.32.0"}}
+    line = f"import json; print(json.dumps({ {**processor, 'rows': rows} }))"
     python = emulator.Python("QEMU 7.2 as a neoverse-n1", (sys.executable, "-c", line))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emulator, "find", lambda _: python)
         inputs = places.variants, places.accuracy, places.verdict
-        platform_parity.run(*inputs, places.architecture, platform_parity.Config())
+        platform_parity.run(*inputs, places.platform_parity, platform_parity.Config())
 
 
 def timing(name: str, factor: float) -> dict[str, Any]:

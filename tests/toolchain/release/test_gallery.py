@@ -17,14 +17,14 @@ from toolchain.image_decoding import encode
 from toolchain.release.report import gallery
 from toolchain.release.report.fonts import font_for
 from toolchain.release.report.gallery import (
-    ANSWERED,
+    PREDICTED,
     TRUE,
-    answers_marked,
     contact_sheet,
-    heat,
-    objects_marked,
-    pictures_of,
+    heatmap,
+    predicted_boxes,
+    rows_of,
     thumbnail,
+    true_boxes,
 )
 
 
@@ -61,18 +61,18 @@ def test_a_contact_sheet_shows_each_class_equally_often(tmp_path: Path):
 
 
 def test_rows_are_found_by_their_number(tmp_path: Path):
-    found = pictures_of(shades(tmp_path / "data"), "train", {1003, 1090, 5})
+    found = rows_of(shades(tmp_path / "data"), "train", {1003, 1090, 5})
     assert sorted(found) == [1003, 1090]
     assert found[1090]["image"]["path"] == "90.png"
 
 
 def test_a_thumbnail_keeps_the_proportions_and_draws_boxes_at_scale(tmp_path: Path):
-    row = pictures_of(shades(tmp_path / "data"), "train", {1000})[1000]
+    row = rows_of(shades(tmp_path / "data"), "train", {1000})[1000]
     assert opened(thumbnail(row, 100)).size == (100, 50)
-    marks = answers_marked(
+    marks = predicted_boxes(
         np.array([[2, 2, 18, 8], [0, 0, 20, 10]]), np.array([0.9, 0.1]), np.array([0, 0]), ["cat"], 0.5
     )
-    assert [(mark.text, mark.colour) for mark in marks] == [("cat 0.90", ANSWERED)]
+    assert [(mark.text, mark.colour) for mark in marks] == [("cat 0.90", PREDICTED)]
     drawn = np.asarray(opened(thumbnail(row, 400, marks)).convert("L"))
     assert drawn[100, 40] > 60, "the left side of the box, 2 of 20 pixels from the edge"
     assert drawn[100, 200] < 30, "nothing in its middle"
@@ -80,7 +80,7 @@ def test_a_thumbnail_keeps_the_proportions_and_draws_boxes_at_scale(tmp_path: Pa
 
 def test_what_is_there_is_marked_by_its_class(tmp_path: Path):
     entry = {"label": 1, "box": [0.0, 0.0, 5.0, 5.0]}
-    (mark,) = objects_marked({"objects": [entry]}, ["cat", "dog"])
+    (mark,) = true_boxes({"objects": [entry]}, ["cat", "dog"])
     assert (mark.text, mark.colour) == ("dog", TRUE)
 
 
@@ -89,8 +89,8 @@ def test_heat_is_red_where_the_answer_rests(tmp_path: Path, place: tuple[int, in
     parts = np.zeros((7, 7))
     parts[place] = 0.8
     parts[3, 3] = -0.9  # speaks against it: not shown
-    row = pictures_of(shades(tmp_path / "data"), "train", {1050})[1050]
-    pixels = np.asarray(opened(heat(row, parts.tolist(), 140))).astype(int)
+    row = rows_of(shades(tmp_path / "data"), "train", {1050})[1050]
+    pixels = np.asarray(opened(heatmap(row, parts.tolist(), 140))).astype(int)
     redness = pixels[:, :, 0] - pixels[:, :, 2]
     assert redness[place] > 80
     assert redness[other] < 20
@@ -141,10 +141,10 @@ def has_font(name: str) -> bool:
 
 
 def test_a_long_class_name_is_cut_to_the_width_of_its_cell():
-    font = font_for("W", gallery.TYPE)
+    font = font_for("W", gallery.FONT_SIZE)
     for name in ("W" * 40, "illilli" * 9, "中文类别名称很长很长很长很长"):
-        cut = gallery._fitting(name, 108)
+        cut = gallery._shorten(name, 108)
         assert cut.endswith("…")
-        assert font_for(cut, gallery.TYPE).getlength(cut) <= 108
-    assert gallery._fitting("short", 108) == "short"
+        assert font_for(cut, gallery.FONT_SIZE).getlength(cut) <= 108
+    assert gallery._shorten("short", 108) == "short"
     assert font.getlength("short") < 108

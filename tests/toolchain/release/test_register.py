@@ -86,7 +86,7 @@ def test_what_another_architecture_answers_stands_on_the_versions_that_were_trie
         name: client(registry_uri).get_model_version(once["model"], number).tags
         for name, number in once["versions"].items()
     }
-    told = "the labels of all 1 recorded rows agree, all with scores within 0.02; the largest difference is 0.01"
+    told = "1 of 1 recorded rows have the same label, 1 with scores within 0.02; the largest difference is 0.01"
     assert [tags[name].get("parity.arm64") for name in VARIANTS] == [told, told, None]
 
 
@@ -229,7 +229,7 @@ def test_versions_of_a_run_that_must_be_approved_say_so(artifacts: tuple[Any, Pa
 
 
 def test_nobody_can_approve_a_run_without_a_name():
-    with pytest.raises(ConfigError, match="approval of a run without a name"):
+    with pytest.raises(ConfigError, match="approval is set, but run is empty"):
         register.Config(approval=True)
 
 

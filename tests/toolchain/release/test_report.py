@@ -130,9 +130,9 @@ def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: d
     "words",
     [
         "label is missing", "row 4: neither good nor bad",  # what was dropped
-        "What augmentation wrote", "synonym 1",
+        "Augmented texts", "synonym 1",
         "no text is in two splits",
-        "What else the steps noted", "café",
+        "Notes of the data steps", "café",
         "structured pruning removes rows",  # pruning's own note
         "86.2 %", "4,210",  # training
         "samples/movie_reviews.csv.gz", "10,605",  # the source
@@ -140,7 +140,7 @@ def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: d
         "evaluate.gate", "USD",
         "Confusion, pruned-int8-dynamic", "Calibration", "ROC", "Accuracy by length",
         "batch8-real",
-        "On arm64", "the labels of all 1 recorded rows agree",
+        "Predictions on arm64", "1 of 1 recorded rows have the same label",
         "QEMU 7.2 as a neoverse-n1 (ARM Neoverse-N1, neon-dotprod)",
     ],
 )  # fmt: skip
@@ -153,12 +153,12 @@ def test_where_no_other_architecture_was_tried_the_page_says_why(
 ):
     places = dict(vars(finish(("fp32", "int8-dynamic"))))
     monkeypatch.setattr(emulator.platform, "machine", lambda: "x86_64")
-    places["architecture"] = tmp_path / "elsewhere"
+    places["platform_parity"] = tmp_path / "elsewhere"
     inputs = places["variants"], places["accuracy"], places["verdict"]
-    platform_parity.run(*inputs, places["architecture"], platform_parity.Config(environment="none/environment.json"))
+    platform_parity.run(*inputs, places["platform_parity"], platform_parity.Config(environment="none/environment.json"))
     report.run(**places, report=tmp_path / "report", page=tmp_path / "page", config=report.Config())
     text = Page((tmp_path / "page").read_text(encoding="utf-8")).text
-    assert "Not tried: there is no arm64 Python at none: make arm64 makes one." in text
+    assert "Not run: there is no arm64 Python at none: make arm64 makes one." in text
     jsonschema.validate(open_measurement(tmp_path / "report", "report").data, json.loads(SCHEMA.read_text()))
 
 
@@ -201,7 +201,7 @@ def test_when_nothing_wins_fp32_stays_and_the_page_says_so(finish: Callable[...,
     result = report.run(**vars(finished), report=tmp_path / "report", page=tmp_path / "page", config=report.Config())
     assert result.winner == "fp32"
     page = Page((tmp_path / "page").read_text(encoding="utf-8"))
-    assert "fp32 stays" in page.text
+    assert "fp32 is kept" in page.text
     assert "this processor has AVX2 but no VNNI" in page.text
 
 

@@ -1,4 +1,4 @@
-"""Accuracy: how often, where and how surely each variant of a model is right, all on the same rows."""
+"""Measure the accuracy of all variants of a model on the same rows: metrics, intervals, calibration, slices."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,58 +12,61 @@ from toolchain.artifacts.variants import REFERENCE, open_variants
 from toolchain.errors import ConfigError
 from toolchain.evaluate.accuracy import classifiers, detectors
 from toolchain.evaluate.accuracy.profiling import record_profiles
-from toolchain.evaluate.accuracy.recording import record_answers
+from toolchain.evaluate.accuracy.recording import record_expected
 from toolchain.hardware.cpu import usable_cores
 from toolchain.metrics.bootstrap import Bootstrap
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    split: str = "test"  # rows that no earlier step has learned or chosen from
-    threads: int = 0  # inferences side by side, each on one thread; 0: as many as cores that this process may use
-    resamples: int = 1000  # draws of the bootstrap: enough for the second digit of a 95 % bound
-    confidence: float = 0.95  # share of intervals that hold the true figure, 0..1
+    split: str = "test"  # split to measure, which training must not have used
+    threads: int = 0  # parallel inferences of one thread each; 0: one for each usable core
+    resamples: int = 1000  # of the bootstrap: enough for the second digit of a 95 % bound
+    confidence: float = 0.95  # of the intervals, 0..1
     seed: int = 0  # of the bootstrap
-    bins: int = 15  # of the calibration error, as Guo et al. 2017 (arXiv 1706.04599) use
-    lengths: list[int] = field(default_factory=lambda: [16, 32, 64])  # tokens: longest text of each slice but the last
+    bins: int = 15  # of the calibration error, as in Guo et al. 2017 (arXiv 1706.04599)
+    lengths: list[int] = field(
+        default_factory=lambda: [16, 32, 64]
+    )  # longest text of each slice but the last, in tokens
 
     def __post_init__(self) -> None:
         Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
         if not self.split:
-            raise ConfigError("split must name a split, got an empty string; 'test' is usual")
+            raise ConfigError("split is empty: give the name of a split, such as test")
         if self.threads < 0:
-            raise ConfigError(f"threads is {self.threads}: give a number of threads, or 0 for every core")
+            raise ConfigError(f"threads is {self.threads}: give a number of threads, or 0 for one on each core")
         if self.bins < 2:
-            raise ConfigError(f"bins is {self.bins}: calibration needs 2 bins at least, 15 is usual")
+            raise ConfigError(f"bins is {self.bins}: calibration needs at least 2 bins, such as 15")
         if self.lengths != sorted({int(length) for length in self.lengths if length >= 1}):
-            raise ConfigError(f"lengths is {self.lengths}: give rising numbers of tokens, such as [16, 32, 64]")
+            raise ConfigError(f"lengths is {self.lengths}: give increasing numbers of tokens, such as [16, 32, 64]")
 
 
 @dataclass(frozen=True)
 class Result:
     rows: int
     variants: int
-    accuracy: float  # of the reference, 0..1, like the rates that follow; of a detector mAP50
+    accuracy: float  # of the reference, 0..1, as are the following rates; of a detector: mAP50
     f1: float  # macro average
     worst_class_accuracy: float
-    calibration_error: float  # 0 for a detector, whose scores are no shares of rows
+    calibration_error: float  # 0 for a detector, whose scores are not probabilities of classes
     lowest_accuracy: float  # of all variants
-    labels: list[str]  # of the matrix; a detector has one more, "background": what was not there, or not found
+    labels: list[str]  # of the matrix; of a detector also "background": no object, or not detected
     confusion: list[list[int]]  # a row for each true class
-    false_positive_rates: list[float]  # of the ROC curve's points, thresholds falling
+    false_positive_rates: list[float]  # of the ROC curve's points, by decreasing threshold
     true_positive_rates: list[float]
     thresholds: list[float]
 
 
 def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result:
-    """Measure every one of ``variants`` on the same rows of ``dataset`` and write the measurement ``accuracy``.
+    """Measure all ``variants`` on the same rows of ``dataset`` and write the measurement ``accuracy``.
 
-    Beside the figures stands each answer, in predictions.parquet: of classifiers row, variant, label, predicted, length
-    and logits; of detectors the columns of toolchain.metrics.detections.table. Each variant's responses to a few single
-    rows, and a profile of all rows, for serving and monitoring, stand in expected/<variant>/.
+    The measurement also contains predictions.parquet with all predictions (of classifiers row, variant, label,
+    predicted, length and logits; of detectors the columns of toolchain.metrics.detections.table), and
+    expected/<variant>/ with the predictions for a few single rows and a profile of all rows, for serving and
+    monitoring.
 
     Raises:
-        ArtifactError: an input is damaged, or a variant cannot be run or answers with what is no number.
+        ArtifactError: an input is damaged, or a variant does not run or predicts NaN or Inf.
         DataError: the split is missing or empty, or its classes are not the model's.
     """
     models, data = open_variants(variants), open_dataset(dataset)
@@ -84,7 +87,7 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
                 lengths=[int(length) for length in config.lengths],
             )
             threshold = found.get("threshold", 0.5)
-            record_answers(models, data, config.split, writer.folder, threshold)
+            record_expected(models, data, config.split, writer.folder, threshold)
             record_profiles(models, data, config.split, writer.folder, threshold)
         writer.data = {"task": models.reference.signature.task, "split": config.split, **found}
         work.metrics |= {f"accuracy_{name}": entry["accuracy"]["value"] for name, entry in found["variants"].items()}

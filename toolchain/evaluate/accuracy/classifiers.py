@@ -1,4 +1,4 @@
-"""Classifiers: what each variant answers to the rows of a split, and what that says about it."""
+"""Measure classifiers: predict the rows of a split with each variant and compute its metrics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,10 +45,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that every variant answers, in order; their texts or pictures stay on disk."""
+    """The rows to predict, in order; their texts or images stay on disk."""
 
     numbers: Ints  # int64 (rows,): each row's number in its source
-    labels: Ints  # int64 (rows,): positions in ``names``
+    labels: Ints  # int64 (rows,): indices into ``names``
     names: list[str]  # class names
 
 
@@ -63,41 +63,41 @@ def measure_variants(
     bins: int,
     lengths: list[int],
 ) -> dict[str, Any]:
-    """Return what is to be said of each of ``models`` on ``split``; each answer is written to ``folder``."""
+    """Return the metrics of ``models`` on ``split``, and write all predictions to ``folder``."""
     preprocessor = preprocessor_of(models.reference)
     data.require(preprocessor.column)
     rows, sizes = read_rows(data, models.reference, split), _lengths(data, preprocessor, split)
     found: dict[str, Any] = {}
-    answered: dict[str, Logits] = {}
+    all_logits: dict[str, Logits] = {}
     with pq.ParquetWriter(folder / PREDICTIONS, SCHEMA) as file:
-        for model, logits in _answers(models, data, rows, split, threads):
+        for model, logits in _predict_all(models, data, rows, split, threads):
             file.write_table(_table(model.variant, logits, sizes, rows))
-            kind = {"backend": model.signature.backend, "origin": model.signature.origin}
-            found[model.variant] = {**kind, **measure(logits, sizes, rows, bootstrap, bins, lengths)}
-            answered[model.variant] = logits
-    told = {"rows": len(rows.labels), "labels": rows.names, "confusion_labels": rows.names, "variants": found}
+            origin = {"backend": model.signature.backend, "origin": model.signature.origin}
+            found[model.variant] = {**origin, **measure(logits, sizes, rows, bootstrap, bins, lengths)}
+            all_logits[model.variant] = logits
+    result = {"rows": len(rows.labels), "labels": rows.names, "confusion_labels": rows.names, "variants": found}
     if preprocessor.column == TEXT:
-        return told
-    return {**told, "saliency": explain_worst(models.reference, data, split, answered[REFERENCE], rows.labels)}
+        return result
+    return {**result, "saliency": explain_worst(models.reference, data, split, all_logits[REFERENCE], rows.labels)}
 
 
 def measure(
     logits: Logits, lengths: Ints, rows: Rows, bootstrap: Bootstrap, bins: int, slices: list[int]
 ) -> dict[str, Any]:
-    """Return what the answers of one variant say about it.
+    """Return the metrics of one variant.
 
     Args:
         logits: float32 of shape (rows, labels).
-        lengths: int64 of shape (rows,): the tokens of each text, 1 for each picture.
-        rows: What is true of them.
-        bootstrap: Gives the intervals.
-        bins: Of the calibration error.
-        slices: Tokens of the longest text in each slice but the last.
+        lengths: int64 of shape (rows,): the tokens of each text, 1 for each image.
+        rows: The rows with their true labels.
+        bootstrap: Computes the intervals.
+        bins: Number of bins of the calibration error.
+        slices: Longest text of each slice but the last, in tokens.
 
     Returns:
         accuracy and f1 (macro) with intervals; the worst class by recall; the comparison with a baseline that always
         predicts the most frequent class; precision, recall, f1 and rows per class; the confusion matrix (a row for each
-        true class); ROC; calibration; accuracy by length, of texts. Rates are 0..1.
+        true class); ROC; calibration; accuracy by length of texts. Rates are 0..1.
     """
     probabilities, predicted = softmax(logits), logits.argmax(axis=1)
     confusion = confuse(predicted, rows.labels, len(rows.names))
@@ -117,18 +117,18 @@ def measure(
 
 
 def read_rows(data: Dataset, model: Model, split: str) -> Rows:
-    """Return the rows of ``split``, after a check that ``model`` knows their classes."""
+    """Return the rows of ``split``, after checking that their classes are those of ``model``."""
     data.require(ROW, LABEL)
     names = list(model.signature.labels)
     if list(data.labels) != names:
         raise DataError(f"{data.path} has the classes {', '.join(data.labels)}; the model has {', '.join(names)}")
     table = data.table(split, [ROW, LABEL])
     if not table.num_rows:
-        raise DataError(f"the {split} split of {data.path} is empty: nothing can be measured on it")
+        raise DataError(f"the {split} split of {data.path} is empty: give a split with rows")
     labels = table.column(LABEL).to_numpy().astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(names):
         span = f"{labels.min()}..{labels.max()}"
-        raise DataError(f"the {split} split of {data.path} has labels {span}; its {len(names)} classes start at 0")
+        raise DataError(f"the {split} split of {data.path} has labels {span}: expected 0 to {len(names) - 1}")
     return Rows(table.column(ROW).to_numpy().astype(np.int64), labels, names)
 
 
@@ -139,18 +139,22 @@ def _lengths(data: Dataset, preprocessor: Preprocessor, split: str) -> Ints:
     return np.array([preprocessor.length(ids) for part in texts for ids in preprocessor.prepare(part)], np.int64)
 
 
-def _answers(models: Variants, data: Dataset, rows: Rows, split: str, threads: int) -> Iterator[tuple[Model, Logits]]:
+def _predict_all(
+    models: Variants, data: Dataset, rows: Rows, split: str, threads: int
+) -> Iterator[tuple[Model, Logits]]:
     for model in track(models.models.values(), "accuracy", len(models.models), "variants"):
-        logits = _answer(model, data, split, threads)
+        logits = _predict(model, data, split, threads)
         if logits.shape != (len(rows.labels), len(rows.names)):
-            raise ArtifactError(f"{model.path} answers {logits.shape}; {(len(rows.labels), len(rows.names))} is due")
+            raise ArtifactError(
+                f"{model.path} has output {logits.shape}, expected {(len(rows.labels), len(rows.names))}"
+            )
         if not np.isfinite(logits).all():
             broken = int((~np.isfinite(logits)).any(axis=1).sum())
-            raise ArtifactError(f"{model.path} answers {broken} of {len(logits)} rows with no number; make it again")
+            raise ArtifactError(f"{model.path} predicts NaN or Inf for {broken} of {len(logits)} rows; export it again")
         yield model, logits
 
 
-def _answer(model: Model, data: Dataset, split: str, threads: int) -> Logits:
+def _predict(model: Model, data: Dataset, split: str, threads: int) -> Logits:
     """Return the logits of all rows of ``split``, read batch by batch."""
     session, preprocessor = open_session(model, streams=threads), preprocessor_of(model)
     column = preprocessor.column

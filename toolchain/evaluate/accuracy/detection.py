@@ -1,4 +1,4 @@
-"""What the answers of a detector say about it: average precision, by class and by size of objects, by COCO's rules."""
+"""Compute the metrics of a detector: average precision, by class and by size of objects, by COCO's rules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +20,8 @@ from toolchain.metrics.detections.matching import (
     mean,
 )
 
-CURVE_POINTS = 100  # of a curve: more cannot be told apart in a picture
-NAMES = {  # of slices, for people
+MAX_CURVE_POINTS = 100  # more are indistinguishable in a plot
+SLICE_NAMES = {
     "small": "small objects (below 32 x 32 pixels)",
     "medium": "medium objects (32 x 32 to 96 x 96 pixels)",
     "large": "large objects (above 96 x 96 pixels)",
@@ -29,33 +29,33 @@ NAMES = {  # of slices, for people
 
 
 def measure(
-    answers: Sequence[Answer],
-    pictures: Sequence[Picture],
+    predictions: Sequence[Answer],
+    images: Sequence[Picture],
     names: Sequence[str],
     bootstrap: Bootstrap,
     threshold: float | None = None,
 ) -> dict[str, Any]:
-    """Return what ``answers`` to ``pictures`` say about the variant that gave them.
+    """Return the metrics of the ``predictions`` for ``images``.
 
     Args:
-        names: class names; labels are positions among them.
-        threshold: the score from which an answer counts for precision, recall and F1, so that variants can be measured
-            at the one they are used with; None takes the score where the F1 of these answers is highest.
+        names: class names; labels are indices into them.
+        threshold: the lowest score that counts for precision, recall and F1; None takes the score with the highest F1
+            of these predictions.
 
     Returns:
         accuracy, which is mAP50 (AP at an overlap of .5, mean over classes), map (mean over overlaps .5 to .95 too) and
-        f1 (mean over classes, at the threshold), with intervals by a bootstrap over pictures; the threshold; the worst
+        f1 (mean over classes, at the threshold), with intervals by a bootstrap over images; the threshold; the worst
         class by AP50; precision, recall, f1, rows (objects) and ap50 of each class; slices by the objects' size, each
         with accuracy (mAP50) and map; the curve of precision and recall of all classes. Rates are 0..1.
 
     Raises:
-        ArtifactError: an answer is no number, or has a label beyond the names.
-        DataError: there is no object to be found.
+        ArtifactError: a prediction is NaN or Inf, or has a label without a name.
+        DataError: there are no objects.
     """
-    check_answers(answers, pictures, len(names))
-    if not sum((~picture.objects.neutral).sum() for picture in pictures):
-        raise DataError("the pictures show no object that counts: nothing can be measured on them")
-    found = match(answers, [picture.objects for picture in pictures], len(names))
+    check_predictions(predictions, images, len(names))
+    if not sum((~image.objects.neutral).sum() for image in images):
+        raise DataError("the images have no labelled objects: give a split with objects")
+    found = match(predictions, [image.objects for image in images], len(names))
     whole = found[ALL]
     threshold = best_threshold(whole) if threshold is None else threshold
     classes = by_class(whole, names, threshold)
@@ -71,14 +71,16 @@ def measure(
     }
 
 
-def check_answers(answers: Sequence[Answer], pictures: Sequence[Picture], classes: int) -> None:
-    """Raise ArtifactError unless all ``answers`` are numbers and labels of ``classes``."""
-    for answer, picture in zip(answers, pictures, strict=True):
-        if not (np.isfinite(answer.boxes).all() and np.isfinite(answer.scores).all()):
-            raise ArtifactError(f"the answer to row {picture.row} holds what is no number; make the variant again")
-        beyond = answer.labels[(answer.labels < 0) | (answer.labels >= classes)]
-        if len(beyond):
-            raise ArtifactError(f"the answer to row {picture.row} has label {beyond[0]}; there are {classes} classes")
+def check_predictions(predictions: Sequence[Answer], images: Sequence[Picture], classes: int) -> None:
+    """Raise ArtifactError unless all ``predictions`` are finite and their labels below ``classes``."""
+    for prediction, image in zip(predictions, images, strict=True):
+        if not (np.isfinite(prediction.boxes).all() and np.isfinite(prediction.scores).all()):
+            raise ArtifactError(f"the prediction for row {image.row} contains NaN or Inf; export the variant again")
+        unknown = prediction.labels[(prediction.labels < 0) | (prediction.labels >= classes)]
+        if len(unknown):
+            raise ArtifactError(
+                f"the prediction for row {image.row} has label {unknown[0]}; there are {classes} classes"
+            )
 
 
 def by_class(matches: Matches, names: Sequence[str], threshold: float) -> list[dict[str, Any]]:
@@ -100,18 +102,18 @@ def by_class(matches: Matches, names: Sequence[str], threshold: float) -> list[d
 
 
 def curve(matches: Matches) -> list[dict[str, float]]:
-    """Return threshold, precision and recall of all classes together, thresholds falling, at CURVE_POINTS of them."""
+    """Return threshold, precision and recall of all classes together, by decreasing threshold."""
     order = np.argsort(-matches.score, kind="stable")
     right, wrong = matches.right[0][order].cumsum(), matches.wrong[0][order].cumsum()
-    places = np.unique(np.linspace(0, len(order) - 1, min(len(order), CURVE_POINTS)).round().astype(int))
+    indices = np.unique(np.linspace(0, len(order) - 1, min(len(order), MAX_CURVE_POINTS)).round().astype(int))
     total = max(1, int(matches.expected.sum()))
     return [
         {
-            "threshold": float(matches.score[order][place]),
-            "precision": float(right[place] / max(1, right[place] + wrong[place])),
-            "recall": float(right[place] / total),
+            "threshold": float(matches.score[order][index]),
+            "precision": float(right[index] / max(1, right[index] + wrong[index])),
+            "recall": float(right[index] / total),
         }
-        for place in places
+        for index in indices
     ]
 
 
@@ -135,7 +137,7 @@ def _intervals(matches: Matches, threshold: float, bootstrap: Bootstrap) -> dict
 def _slice(name: str, matches: Matches) -> dict[str, Any]:
     found = average_precision(matches, _once(matches))
     accuracy, over_all = float(mean(found[:, :1])[0]), float(mean(found)[0])
-    return {"name": NAMES[name], "rows": int(matches.expected.sum()), "accuracy": accuracy, "map": over_all}
+    return {"name": SLICE_NAMES[name], "rows": int(matches.expected.sum()), "accuracy": accuracy, "map": over_all}
 
 
 def _once(matches: Matches) -> Counts:

@@ -1,4 +1,4 @@
-"""Detectors: the boxes that each variant answers to the pictures of a split, and what they say about it."""
+"""Measure detectors: predict boxes for the images of a split with each variant and compute its metrics."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,68 +19,66 @@ from toolchain.metrics.detections import Answer, Picture, answer_of, read_truth,
 from toolchain.metrics.detections.table import SCHEMA, table_of
 from toolchain.progress import track
 
-BACKGROUND = "background"  # of the confusion matrix: where nothing is, or nothing was found
+BACKGROUND = "background"  # in the confusion matrix: no object, or not detected
 
 
 def measure_variants(
     models: Variants, data: Dataset, folder: Path, *, split: str, threads: int, bootstrap: Bootstrap, **_: Any
 ) -> dict[str, Any]:
-    """Return what is to be said of each of ``models`` on ``split``; each answer is written to ``folder``.
+    """Return the metrics of ``models`` on ``split``, and write all predictions to ``folder``.
 
-    Precision, recall and F1 of all variants are taken at one score: where the reference's F1 is highest.
+    Precision, recall and F1 of all variants have one threshold: the score with the highest F1 of the reference.
     """
     names = list(models.reference.signature.labels)
     if list(data.labels) != names:
         raise DataError(f"{data.path} has the classes {', '.join(data.labels)}; the model has {', '.join(names)}")
-    pictures = read_truth(data, split)
+    images = read_truth(data, split)
     found: dict[str, Any] = {}
     threshold: float | None = None
     ordered = sorted(models.models.values(), key=lambda model: model is not models.reference)
     with pq.ParquetWriter(folder / PREDICTIONS, SCHEMA) as file:
         for model in track(ordered, "accuracy", len(ordered), "variants"):
-            answers = _answers(model, data, split, pictures, threads)
-            file.write_table(table_of(model.variant, pictures, answers))
-            figures = measure(answers, pictures, names, bootstrap, threshold)
-            threshold = figures["threshold"]
-            kind = {"backend": model.signature.backend, "origin": model.signature.origin}
-            found[model.variant] = {**kind, **figures, "confusion": confusion(figures["per_class"])}
-    objects = sum(int((~picture.objects.neutral).sum()) for picture in pictures)
-    told = {
-        "rows": len(pictures),
+            predictions = _predict_all(model, data, split, images, threads)
+            file.write_table(table_of(model.variant, images, predictions))
+            metrics = measure(predictions, images, names, bootstrap, threshold)
+            threshold = metrics["threshold"]
+            origin = {"backend": model.signature.backend, "origin": model.signature.origin}
+            found[model.variant] = {**origin, **metrics, "confusion": confusion(metrics["per_class"])}
+    objects = sum(int((~image.objects.neutral).sum()) for image in images)
+    result = {
+        "rows": len(images),
         "objects": objects,
         "labels": names,
         "confusion_labels": [*names, BACKGROUND],
         "threshold": threshold,
     }
-    return {**told, "variants": {name: found[name] for name in models.models}}
+    return {**result, "variants": {name: found[name] for name in models.models}}
 
 
 def confusion(classes: Sequence[dict[str, Any]]) -> list[list[int]]:
-    """Return a matrix of counts, a row for each true class and one for the background, from figures ``by_class``.
+    """Return a matrix of counts, a row for each true class and one for the background, from metrics ``by_class``.
 
-    An object is found or missed, an answer right or wrong: one by another class's name is missed there, wrong here.
+    An object is detected or missed, and a box right or wrong: a box with the wrong class counts as both a missed object
+    of the true class and a wrong box of the predicted class.
     """
     matrix = [[0] * (len(classes) + 1) for _ in range(len(classes) + 1)]
-    for place, entry in enumerate(classes):
+    for index, entry in enumerate(classes):
         right = round(entry["recall"] * entry["rows"])
-        matrix[place][place], matrix[place][-1] = right, entry["rows"] - right
-        matrix[-1][place] = round(right / entry["precision"] - right) if entry["precision"] else 0
+        matrix[index][index], matrix[index][-1] = right, entry["rows"] - right
+        matrix[-1][index] = round(right / entry["precision"] - right) if entry["precision"] else 0
     return matrix
 
 
-def _answers(model: Model, data: Dataset, split: str, pictures: Sequence[Picture], threads: int) -> list[Answer]:
+def _predict_all(model: Model, data: Dataset, split: str, images: Sequence[Picture], threads: int) -> list[Answer]:
     session, preprocessor = open_session(model, threads), preprocessor_of(model)
     height, width, _ = picture_shape(model)
     found: list[Answer] = []
     for batch in data.batches(split, [IMAGE]):
         for value in batch.column(IMAGE).to_pylist():
-            picture = pictures[len(found)]
-            found.append(_answer(session, preprocessor, value, picture, (width, height)))
+            found.append(_predict(session, preprocessor, value, images[len(found)], (width, height)))
     return found
 
 
-def _answer(
-    session: Session, preprocessor: Preprocessor, value: Any, picture: Picture, size: tuple[int, int]
-) -> Answer:
+def _predict(session: Session, preprocessor: Preprocessor, value: Any, image: Picture, size: tuple[int, int]) -> Answer:
     boxes, scores, labels = session.outputs(preprocessor.stack(preprocessor.prepare([value])))
-    return answer_of(stretch(boxes, size, (picture.width, picture.height)), scores, labels)
+    return answer_of(stretch(boxes, size, (image.width, image.height)), scores, labels)

@@ -1,4 +1,4 @@
-"""Profiling: what the measured rows look like and what each variant answered to them, for those who watch it serve."""
+"""Write profiles of the measured rows and their predictions, which monitoring compares live requests with."""
 
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -29,61 +29,61 @@ from toolchain.inference.predictor import Prepared, softmax, upright_size
 from toolchain.inference.preprocessing import Preprocessor, Texts, preprocessor_of
 from toolchain.metrics.detections.table import read_table
 
-ROWS = 4_000  # described at most: more would hardly sharpen a comparison with a window of some hundred rows
-LEARNED = "train"  # the split whose tokens are counted
-LEARNED_ROWS = 20_000  # of it at most: the shares of common tokens no longer change
+MAX_ROWS = 4_000  # in a profile: more hardly improve a comparison with a window of some hundred rows
+TRAINING_SPLIT = "train"  # whose tokens are counted
+MAX_TRAINING_ROWS = 20_000  # of it: with more, the shares of common tokens no longer change
 
 
 def record_profiles(models: Variants, data: Dataset, split: str, folder: Path, threshold: float = 0.5) -> None:
-    """Write a profile of ``split`` for each of ``models`` beside its expected answers, from its answers in ``folder``.
+    """Write a profile of ``split`` for each of ``models``, from its predictions in ``folder``.
 
-    Tokens are counted in rows that are not described, since a row's own tokens never surprise: in those for training
-    or, where there are none, in the first half of ``split``. ``threshold`` is a detector's best score.
+    Tokens are counted in rows outside the profile, since a row's own tokens are never surprising: in the training split
+    or, without one, in the first half of ``split``. ``threshold`` is a detector's best score.
     """
     preprocessor = preprocessor_of(models.reference)
-    places = _places(data, split, preprocessor)
+    indices = _indices(data, split, preprocessor)
     counts = _counts(data, split, preprocessor)
     vocabulary = Vocabulary(counts) if counts else None
-    rows = [_described(value, preprocessor, vocabulary) for value in _values(data, split, preprocessor.column, places)]
+    rows = [_described(value, preprocessor, vocabulary) for value in _values(data, split, preprocessor.column, indices)]
     for name, model in models.models.items():
-        answers = _answers(folder, model, places, threshold)
+        predictions = _predictions(folder, model, indices, threshold)
         profile = Profile(
             model=model.digest,
             split=split,
-            numbers=columns([{**row, **answer.numbers} for row, answer in zip(rows, answers, strict=True)]),
-            labels=tuple(answer.label for answer in answers),
+            numbers=columns([{**row, **prediction.numbers} for row, prediction in zip(rows, predictions, strict=True)]),
+            labels=tuple(prediction.label for prediction in predictions),
             tokens=counts,
             threshold=threshold,
         )
         write_profile(folder / FOLDER / name, profile)
 
 
-def _places(data: Dataset, split: str, preprocessor: Preprocessor) -> list[int]:
-    """Return the places in ``split`` of the rows that are described."""
+def _indices(data: Dataset, split: str, preprocessor: Preprocessor) -> list[int]:
+    """Return the indices in ``split`` of the profiled rows."""
     rows = data.rows(split)
-    first = rows // 2 if preprocessor.column == TEXT and not _has_learned(data, split) else 0
-    count = min(ROWS, rows - first)
-    return [first + place * (rows - first) // count for place in range(count)]
+    first = rows // 2 if preprocessor.column == TEXT and not _has_training_split(data, split) else 0
+    count = min(MAX_ROWS, rows - first)
+    return [first + index * (rows - first) // count for index in range(count)]
 
 
-def _has_learned(data: Dataset, split: str) -> bool:
-    return split != LEARNED and bool(data.splits.get(LEARNED)) and data.rows(LEARNED) > 0
+def _has_training_split(data: Dataset, split: str) -> bool:
+    return split != TRAINING_SPLIT and bool(data.splits.get(TRAINING_SPLIT)) and data.rows(TRAINING_SPLIT) > 0
 
 
 def _counts(data: Dataset, split: str, preprocessor: Preprocessor) -> tuple[int, ...]:
     if preprocessor.column != TEXT:
         return ()
-    learned = _has_learned(data, split)
-    parts = (batch.column(TEXT).to_pylist() for batch in data.batches(LEARNED if learned else split, [TEXT]))
-    texts = islice(chain.from_iterable(parts), LEARNED_ROWS if learned else data.rows(split) // 2)
+    training = _has_training_split(data, split)
+    parts = (batch.column(TEXT).to_pylist() for batch in data.batches(TRAINING_SPLIT if training else split, [TEXT]))
+    texts = islice(chain.from_iterable(parts), MAX_TRAINING_ROWS if training else data.rows(split) // 2)
     return tuple(count_tokens(preprocessor.prepare([text])[0] for text in texts).tolist())
 
 
-def _values(data: Dataset, split: str, column: str, places: list[int]) -> Iterator[Any]:
-    wanted, first = set(places), 0
+def _values(data: Dataset, split: str, column: str, indices: list[int]) -> Iterator[Any]:
+    wanted, first = set(indices), 0
     for batch in data.batches(split, [column]):
         values = batch.column(column)
-        yield from (values[place - first].as_py() for place in range(first, first + len(values)) if place in wanted)
+        yield from (values[index - first].as_py() for index in range(first, first + len(values)) if index in wanted)
         first += len(values)
 
 
@@ -95,11 +95,11 @@ def _described(value: Any, preprocessor: Preprocessor, vocabulary: Vocabulary | 
     return describe(row, None, upright_size(value))
 
 
-def _answers(folder: Path, model: Model, places: list[int], threshold: float) -> list[Described]:
-    """Return what ``model`` answered to the rows at ``places``, from the file of all answers in ``folder``."""
-    table: pa.Table = pq.read_table(folder / PREDICTIONS, filters=[("variant", "=", model.variant)]).take(places)
+def _predictions(folder: Path, model: Model, indices: list[int], threshold: float) -> list[Described]:
+    """Return the predictions of ``model`` for the rows at ``indices``, from the file of predictions in ``folder``."""
+    table: pa.Table = pq.read_table(folder / PREDICTIONS, filters=[("variant", "=", model.variant)]).take(indices)
     if "logits" in table.schema.names:
-        answers: list[Any] = list(softmax(np.array(table.column("logits").to_pylist(), np.float32)))
+        predictions: list[Any] = list(softmax(np.array(table.column("logits").to_pylist(), np.float32)))
     else:
-        answers = read_table(table)[1]
-    return [describe_answer(answer, model.signature.labels, threshold) for answer in answers]
+        predictions = read_table(table)[1]
+    return [describe_answer(prediction, model.signature.labels, threshold) for prediction in predictions]

@@ -1,4 +1,4 @@
-"""Recording: what each variant answers to a few rows, one by one, for those who will serve it."""
+"""Record the predictions of each variant for a few single rows, which servers compare with their own."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -17,16 +17,16 @@ from toolchain.inference.predictor import Answerer
 from toolchain.metrics.detections import Answer
 
 FOLDER = "expected"  # in the measurement: a folder for each variant
-ROWS = 16  # enough to meet long and short rows and every common class; answered in a second at every server's start
-MOST_BYTES = 4 * 1024**2  # of pictures: what every server reads at its start
-DIGITS = 6  # after the point: float32 has no more
+MAX_ROWS = 16  # enough for long and short rows and all common classes; predicted in a second at every server's start
+MAX_IMAGE_BYTES = 4 * 1024**2  # in total, which every server reads at startup
+DIGITS = 6  # after the point: the precision of float32
 
 
-def record_answers(models: Variants, data: Dataset, split: str, folder: Path, threshold: float = 0.5) -> None:
-    """Write what each of ``models`` answers to the first rows of ``split`` into a folder of its own in ``folder``.
+def record_expected(models: Variants, data: Dataset, split: str, folder: Path, threshold: float = 0.5) -> None:
+    """Write the predictions of each of ``models`` for the first rows of ``split`` to a subfolder of ``folder``.
 
-    Each row is answered alone and unpadded: so a model with dynamically quantized activations, whose answers depend on
-    what shares its batch, can be asked again later and must answer the same. ``threshold`` is a detector's best score.
+    Each row is predicted alone and unpadded: the predictions of a model with dynamically quantized activations depend
+    on the other rows of a batch, and these must be reproducible. ``threshold`` is a detector's best score.
     """
     kind = describe().kind
     for name, model in models.models.items():
@@ -39,12 +39,12 @@ def _rows(model: Model, data: Dataset, split: str) -> Iterator[Row]:
     answerer = Answerer(model)
     column = answerer.preprocessor.column
     size = 0
-    for value in islice(_values(data, split, column), ROWS):
+    for value in islice(_values(data, split, column), MAX_ROWS):
         size += 0 if column == TEXT else len(value["bytes"])
-        if size > MOST_BYTES:
+        if size > MAX_IMAGE_BYTES:
             return
-        (answer,) = answerer.answer(answerer.prepare([value]))
-        yield Row(**_asked(value, column), **_answered(answer))
+        (prediction,) = answerer.answer(answerer.prepare([value]))
+        yield Row(**_input(value, column), **_output(prediction))
 
 
 def _values(data: Dataset, split: str, column: str) -> Iterator[Any]:
@@ -52,15 +52,19 @@ def _values(data: Dataset, split: str, column: str) -> Iterator[Any]:
         yield from (value for value in batch.column(column).to_pylist() if value)
 
 
-def _asked(value: Any, column: str) -> dict[str, Any]:
+def _input(value: Any, column: str) -> dict[str, Any]:
     return {"text": value} if column == TEXT else {"picture": picture_row(value["bytes"])}
 
 
-def _answered(answer: Any) -> dict[str, Any]:
-    if not isinstance(answer, Answer):
-        return {"scores": _rounded(answer)}
-    boxes = tuple(_rounded(box) for box in answer.boxes)
-    return {"scores": _rounded(answer.scores), "boxes": boxes, "labels": tuple(int(one) for one in answer.labels)}
+def _output(prediction: Any) -> dict[str, Any]:
+    if not isinstance(prediction, Answer):
+        return {"scores": _rounded(prediction)}
+    boxes = tuple(_rounded(box) for box in prediction.boxes)
+    return {
+        "scores": _rounded(prediction.scores),
+        "boxes": boxes,
+        "labels": tuple(int(one) for one in prediction.labels),
+    }
 
 
 def _rounded(numbers: Any) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Saliency: which parts of a picture an answer rests on, found by covering them (Zeiler and Fergus 2014)."""
+"""Find the parts of an image that a prediction depends on, by covering them (Zeiler and Fergus 2014)."""
 
 from typing import Any
 
@@ -13,32 +13,32 @@ from toolchain.inference.preprocessing import preprocessor_of
 from toolchain.inference.runtime import Logits, open_session
 from toolchain.metrics.bootstrap import Floats
 
-PICTURES = 6  # that are explained: the surest of the wrong answers, as many as a person looks at
-PARTS = 7  # of each side: 49 parts are covered in turn, each a seventh of a side wide
+MAX_IMAGES = 6  # explained: the wrong predictions with the highest confidence
+PARTS = 7  # along each side: 49 parts are covered in turn
 
 
 def explain_worst(model: Model, data: Dataset, split: str, logits: Logits, labels: Ints) -> list[dict[str, Any]]:
-    """Return for each of the surest wrong answers its row and ``parts``, how far covering each part lowers its share.
+    """Return the row and the ``parts`` of each of the wrong predictions with the highest confidence.
 
-    ``parts`` is a list of rows of shares, from -1 to 1: what the probability of the answered class loses when that part
-    of the picture is painted in its mean colour. Above 0: the answer rests on it.
+    ``parts`` is a list of rows of numbers from -1 to 1: the decrease of the predicted class's probability when that
+    part of the image is filled with its mean colour. Above 0: the prediction depends on the part.
     """
     probabilities, predicted = softmax(logits), logits.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:PICTURES].tolist()
-    pictures, rows = _pictures(data, split, set(worst))
+    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MAX_IMAGES].tolist()
+    images, rows = _images(data, split, set(worst))
     session, preprocessor = open_session(model), preprocessor_of(model)
     found = []
-    for place in worst:
-        (pixels,) = preprocessor.prepare([pictures[place]])
-        covered = softmax(session.run(preprocessor.stack([pixels, *cover(pixels)])))[:, predicted[place]]
+    for index in worst:
+        (pixels,) = preprocessor.prepare([images[index]])
+        covered = softmax(session.run(preprocessor.stack([pixels, *cover(pixels)])))[:, predicted[index]]
         parts = (covered[0] - covered[1:]).reshape(PARTS, PARTS)
-        found.append({"row": rows[place], "parts": np.round(parts, 4).tolist()})
+        found.append({"row": rows[index], "parts": np.round(parts, 4).tolist()})
     return found
 
 
 def cover(pixels: Pixels) -> list[Pixels]:
-    """Return a copy of ``pixels`` (height, width, channels) for each part, from the left upper one, row by row."""
+    """Return a copy of ``pixels`` (height, width, channels) with each part covered, from the upper left, row by row."""
     height, width = pixels.shape[:2]
     mean: Floats = pixels.reshape(-1, pixels.shape[2]).mean(axis=0)
     copies = []
@@ -52,12 +52,12 @@ def cover(pixels: Pixels) -> list[Pixels]:
     return copies
 
 
-def _pictures(data: Dataset, split: str, places: set[int]) -> tuple[dict[int, Any], dict[int, int]]:
-    """Return the picture and the row number at each of ``places`` of ``split``."""
-    pictures, rows, first = {}, {}, 0
-    for batch in data.batches(split, [ROW, IMAGE]) if places else ():
-        for place in places & set(range(first, first + batch.num_rows)):
-            pictures[place] = batch.column(IMAGE)[place - first].as_py()
-            rows[place] = batch.column(ROW)[place - first].as_py()
+def _images(data: Dataset, split: str, indices: set[int]) -> tuple[dict[int, Any], dict[int, int]]:
+    """Return the image and the row number at each of ``indices`` of ``split``."""
+    images, rows, first = {}, {}, 0
+    for batch in data.batches(split, [ROW, IMAGE]) if indices else ():
+        for index in indices & set(range(first, first + batch.num_rows)):
+            images[index] = batch.column(IMAGE)[index - first].as_py()
+            rows[index] = batch.column(ROW)[index - first].as_py()
         first += batch.num_rows
-    return pictures, rows
+    return images, rows

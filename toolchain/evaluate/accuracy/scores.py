@@ -1,4 +1,4 @@
-"""Scores: what a classifier's answers say about it, by the usual definitions. Rates are 0..1."""
+"""Compute the metrics of a classifier by their usual definitions. Rates are 0..1."""
 
 from itertools import pairwise
 from typing import Any
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
 
 Ints = NDArray[np.int64]
-ROC_POINTS = 100  # thresholds of a curve: more cannot be told apart in a picture
+MAX_ROC_POINTS = 100  # more are indistinguishable in a plot
 
 
 def confuse(predicted: Ints, labels: Ints, classes: int) -> Counts:
-    """Return the confusion matrix, int64 of shape (true, predicted), of two int64 (rows,) of class positions."""
+    """Return the confusion matrix, int64 of shape (true, predicted), from two int64 (rows,) of class indices."""
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
@@ -33,7 +33,7 @@ def intervals(confusion: Counts, bootstrap: Bootstrap) -> dict[str, dict[str, fl
 
 def f1_by_class(confusion: Counts) -> Floats:
     """Return F1 of each class, float64 (..., classes), from int64 (..., true, predicted); NaN for a class that is
-    neither there nor predicted, so that it has no part in an average."""
+    neither present nor predicted, so that averages leave it out."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     return _shares(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2))
 
@@ -72,19 +72,19 @@ def against_baseline(confusion: Counts, names: list[str]) -> dict[str, Any]:
 
 
 def roc(probabilities: Floats, labels: Ints) -> dict[str, Any]:
-    """Return the area under the ROC curve (None where one class only is there) and its points, thresholds falling.
+    """Return the area under the ROC curve (None with only one class) and its points, by decreasing threshold.
 
-    With two classes the curve is that of the second; with more, each class is told from the rest and areas and rates
-    are averaged (macro, one against the rest). The area of a class is the share of pairs of a positive and a negative
+    With two classes the curve is that of the second; with more, areas and rates of one class against the rest are
+    averaged (macro). The area of a class is the share of pairs of a positive and a negative
     row that its probability puts in the right order, ties counted half (Mann-Whitney).
     """
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    told = [c for c in classes if 0 < (labels == c).sum() < len(labels)]
-    if not told:
+    present = [c for c in classes if 0 < (labels == c).sum() < len(labels)]
+    if not present:
         return {"auc": None, "points": []}
-    pairs = [(probabilities[labels == c, c], probabilities[labels != c, c]) for c in told]
-    pooled = np.unique(np.quantile(np.concatenate([*map(np.concatenate, pairs)]), np.linspace(0, 1, ROC_POINTS)))
-    thresholds = np.append(pooled, np.nextafter(pooled[-1], np.inf))[::-1]  # the first calls nothing positive
+    pairs = [(probabilities[labels == c, c], probabilities[labels != c, c]) for c in present]
+    pooled = np.unique(np.quantile(np.concatenate([*map(np.concatenate, pairs)]), np.linspace(0, 1, MAX_ROC_POINTS)))
+    thresholds = np.append(pooled, np.nextafter(pooled[-1], np.inf))[::-1]  # the first predicts no positives
     true, false = (np.mean([_shares_from(pair[side], thresholds) for pair in pairs], axis=0) for side in (0, 1))
     points = [
         {"threshold": float(threshold), "false_positive_rate": float(fpr), "true_positive_rate": float(tpr)}
@@ -97,11 +97,11 @@ def calibration(probabilities: Floats, labels: Ints, bins: int) -> dict[str, Any
     """Return the expected calibration error and its bins.
 
     Rows are grouped by confidence into ``bins`` of equal width; the error is the gap between mean confidence and
-    accuracy of a group, averaged by rows (Guo et al. 2017, arXiv 1706.04599, equation 3). Empty groups are left out.
+    accuracy of a group, averaged over rows (Guo et al. 2017, arXiv 1706.04599, equation 3). Empty groups are left out.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # group m holds ((m - 1) / M, m / M]
-    groups = [places == place for place in np.unique(places)]
+    indices = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # group m holds ((m - 1) / M, m / M]
+    groups = [indices == index for index in np.unique(indices)]
     found = [
         {
             "confidence": float(confidence[group].mean()),
@@ -115,7 +115,7 @@ def calibration(probabilities: Floats, labels: Ints, bins: int) -> dict[str, Any
 
 
 def by_length(tokens: Ints, right: NDArray[np.bool_], lengths: list[int]) -> list[dict[str, Any]]:
-    """Return the accuracy of each slice by ``tokens``; ``lengths`` are the longest of each slice but the last."""
+    """Return the accuracy by number of ``tokens``; ``lengths`` are the longest of each slice but the last."""
     found = []
     for low, high in pairwise([0, *lengths, np.inf]):
         inside = (tokens > low) & (tokens <= high)

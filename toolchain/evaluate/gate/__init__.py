@@ -15,23 +15,23 @@ from toolchain.artifacts.measurement import Measurement, new_measurement, open_m
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE
 from toolchain.errors import ConfigError, DataError
-from toolchain.evaluate.gate import sentences
+from toolchain.evaluate.gate import reasons
 from toolchain.progress import log_info
 
 Data = Mapping[str, Any]  # what a measurement holds, or a part of it
 BASELINE_P_VALUE = 0.025  # one-sided: the whole 95 % interval of the difference is above zero
-ROUNDING = 1e-9  # shares are quotients of row counts: a drop of exactly the threshold is within it
+ROUNDING_ERROR = 1e-9  # shares are quotients of row counts: a drop of exactly the threshold passes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    accuracy_drop: float = 0.01  # share of rows: one point is what a variant may cost
-    worst_class_drop: float = 0.02  # of the worst class's recall: its rows are fewer, so this figure swings more
-    agreement: float = 0.97  # share of rows: one that only repeats another must give its answers this often
-    retrained_agreement: float = 0.85  # share of rows: one trained again may differ where rows are hard
-    ratio: float = 1.05  # times as fast as the reference, by the interval's low end: less is not worth a change
-    scenario: str = ""  # of the latency's scenarios the one that decides; "": its first, one row at a time
-    minimum_rows: int = 100  # rows (a detector's objects) measured: with fewer, one is more than the point judged
+    accuracy_drop: float = 0.01  # largest loss of accuracy, as a share of rows
+    worst_class_drop: float = 0.02  # largest loss of the worst class's recall; it has fewer rows, so it varies more
+    agreement: float = 0.97  # smallest share of rows with the prediction of the model it was converted from
+    retrained_agreement: float = 0.85  # the same for a retrained variant, which may differ on hard rows
+    ratio: float = 1.05  # smallest speedup over the reference, compared with the interval's low end
+    scenario: str = ""  # latency scenario that decides; "": the first, which sends one row at a time
+    minimum_rows: int = 100  # of the test split (of a detector: objects); with fewer, one row weighs more than a point
 
     def __post_init__(self) -> None:
         for name in ("accuracy_drop", "worst_class_drop", "agreement", "retrained_agreement"):
@@ -47,37 +47,37 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     winner: str
-    promoted: bool  # whether another than the reference won
-    promotable: bool  # whether the winner is better than a baseline that has learned nothing
-    speedup: float  # of the winner: times as fast as the reference
-    variants: int  # the reference counted
-    accurate: int  # besides the reference
-    faster: int  # besides the reference
+    promoted: bool  # whether the winner is not the reference
+    promotable: bool  # whether the winner is better than a trivial baseline
+    speedup: float  # of the winner over the reference
+    variants: int  # with the reference
+    accurate: int  # without the reference
+    faster: int  # without the reference
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One variant before the gate."""
+class Assessment:
+    """The findings on one variant."""
 
     name: str
-    breaches: list[str]  # a sentence for each threshold that is broken
-    merits: list[str]  # a sentence for each that holds
-    speed: str  # a sentence
-    speedup: float  # times as fast as the reference
+    failed: list[str]  # a clause for each threshold that is broken
+    passed: list[str]  # a clause for each threshold that holds
+    speed: str  # a clause
+    speedup: float  # over the reference
     faster: bool
 
     @property
     def accurate(self) -> bool:
-        return not self.breaches
+        return not self.failed
 
 
 def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[str, Any]:
-    """Return the verdict on what three measurements say of the same variants.
+    """Return the verdict on variants, from three measurements of them.
 
     Returns:
         winner; promotable, whether it is better than the baseline; reason, a sentence; scenario; processor;
-        thresholds; and for each variant its name, whether it is accurate and whether it is faster, and the reasons in
-        sentences.
+        thresholds; and for each variant its name, whether it is accurate, whether it is faster, and the reasons as
+        clauses.
 
     Raises:
         ConfigError: the scenario was not measured.
@@ -85,41 +85,41 @@ def judge(accuracy: Data, parity: Data, latency: Data, config: Config) -> dict[s
     """
     config = replace(config, scenario=config.scenario or latency["scenarios"][0])
     _check_variants(accuracy, parity, latency, config)
-    judged = [_judge_one(name, accuracy, parity, latency, config) for name in accuracy["variants"] if name != REFERENCE]
-    winner = _fastest([one for one in judged if one.accurate and one.faster])
-    learned, on_baseline = _baseline_finding(accuracy["variants"][REFERENCE])
-    of_reference = sentences.of_reference(accuracy, latency["variants"][REFERENCE]["scenarios"][config.scenario])
+    assessed = [_assess(name, accuracy, parity, latency, config) for name in accuracy["variants"] if name != REFERENCE]
+    winner = _fastest([one for one in assessed if one.accurate and one.faster])
+    learned, on_baseline = _compare_with_baseline(accuracy["variants"][REFERENCE])
+    on_reference = reasons.on_reference(accuracy, latency["variants"][REFERENCE]["scenarios"][config.scenario])
     return {
         "winner": winner.name if winner else REFERENCE,
         "promotable": winner is not None or learned,
-        "reason": _reason_first(winner, learned, on_baseline, parity, config) or _reason(winner, judged),
+        "reason": _obstacle(winner, learned, on_baseline, parity, config) or _reason(winner, assessed),
         "scenario": config.scenario,
         "processor": latency["processor"],
         "thresholds": asdict(config),
         "variants": [
-            {"name": REFERENCE, "accurate": learned, "faster": False, "reasons": [on_baseline, of_reference]},
-            *(_entry(one, winner) for one in judged),
+            {"name": REFERENCE, "accurate": learned, "faster": False, "reasons": [on_baseline, on_reference]},
+            *(_entry(one, winner) for one in assessed),
         ],
     }
 
 
 def run(accuracy: Path, parity: Path, latency: Path, verdict: Path, config: Config) -> Result:
-    """Judge the variants by three measurements of them and write the measurement ``verdict``.
+    """Judge variants by three measurements of them and write the measurement ``verdict``.
 
     Raises:
         ArtifactError: a measurement is damaged or of another kind.
         ConfigError: the scenario was not measured.
         DataError: the measurements are not of the same variants.
     """
-    right, alike, quick = (
+    measured = (
         open_measurement(accuracy, "accuracy"),
         open_measurement(parity, "parity"),
         open_measurement(latency, "latency"),
     )
-    work = Work("evaluate.gate", config, accuracy=right, parity=alike, latency=quick)
-    _check_lineage(right, alike, quick)
-    found = judge(right.data, alike.data, quick.data, config)
-    speedup = quick.data["variants"][found["winner"]]["scenarios"][found["scenario"]]["speedup"]["value"]
+    work = Work("evaluate.gate", config, accuracy=measured[0], parity=measured[1], latency=measured[2])
+    _check_lineage(*measured)
+    found = judge(measured[0].data, measured[1].data, measured[2].data, config)
+    speedup = measured[2].data["variants"][found["winner"]]["scenarios"][found["scenario"]]["speedup"]["value"]
     with new_measurement(verdict, "verdict", work) as writer:
         writer.data = found
         work.metrics["speedup"] = speedup
@@ -130,7 +130,7 @@ def run(accuracy: Path, parity: Path, latency: Path, verdict: Path, config: Conf
 def _check_variants(accuracy: Data, parity: Data, latency: Data, config: Config) -> None:
     if config.scenario not in latency["scenarios"]:
         known = ", ".join(latency["scenarios"])
-        raise ConfigError(f"scenario {config.scenario!r} was not measured; the latency has {known}")
+        raise ConfigError(f"scenario {config.scenario!r} was not measured; choose one of {known}")
     for kind, measured in (("parity", parity), ("latency", latency)):
         odd = set(accuracy["variants"]) ^ set(measured["variants"])
         if odd:
@@ -144,27 +144,26 @@ def _check_lineage(accuracy: Measurement, parity: Measurement, latency: Measurem
         raise DataError(f"{latency.path} and {accuracy.path} are of different variants; measure both again")
 
 
-def _baseline_finding(measured: Data) -> tuple[bool, str]:
-    """Return whether the variant ``measured`` is better than a baseline that has learned nothing, and a sentence."""
-    compared = measured.get("baseline")  # of a classifier
-    beaten = compared["p_value"] < BASELINE_P_VALUE if compared else measured["accuracy"]["low"] > 0
-    return bool(beaten), sentences.on_baseline(measured, beaten)
+def _compare_with_baseline(measured: Data) -> tuple[bool, str]:
+    """Return whether the variant ``measured`` is better than a trivial baseline, and a clause."""
+    baseline = measured.get("baseline")  # of a classifier
+    beaten = baseline["p_value"] < BASELINE_P_VALUE if baseline else measured["accuracy"]["low"] > 0
+    return bool(beaten), reasons.on_baseline(measured, beaten)
 
 
-def _judge_one(name: str, accuracy: Data, parity: Data, latency: Data, config: Config) -> Judged:
-    learned, on_baseline = _baseline_finding(accuracy["variants"][name])
+def _assess(name: str, accuracy: Data, parity: Data, latency: Data, config: Config) -> Assessment:
+    learned, on_baseline = _compare_with_baseline(accuracy["variants"][name])
     findings = [(not learned, on_baseline), *_findings(parity["variants"][name], parity, config)]
-    breaches = [sentence for broken, sentence in findings if broken]
     speedup = latency["variants"][name]["scenarios"][config.scenario]["speedup"]
     faster = bool(speedup["low"] > config.ratio)
     origin = parity["variants"][name]["origin"] or REFERENCE
-    speed = sentences.on_speed(speedup, config.scenario, config.ratio)
+    speed = reasons.on_speed(speedup, config.scenario, config.ratio)
     if not faster:
-        speed += sentences.why_slow(name, origin, latency, config.scenario, config.ratio)
-    return Judged(
+        speed += reasons.why_slow(name, origin, latency, config.scenario, config.ratio)
+    return Assessment(
         name=name,
-        breaches=breaches,
-        merits=[sentence for broken, sentence in findings if not broken],
+        failed=[clause for broken, clause in findings if broken],
+        passed=[clause for broken, clause in findings if not broken],
         speed=speed,
         speedup=float(speedup["value"]),
         faster=faster,
@@ -172,61 +171,61 @@ def _judge_one(name: str, accuracy: Data, parity: Data, latency: Data, config: C
 
 
 def _findings(compared: Data, parity: Data, config: Config) -> list[tuple[bool, str]]:
-    """Return for each threshold whether ``compared`` breaks it, and a sentence on it."""
-    repeats, (rows, counted) = bool(compared["origin"]), _rows(parity)
-    accuracy, rate, things = sentences.names_of(parity)
-    agreement = compared["origin_agreement" if repeats else "agreement"]
-    least = config.agreement if repeats else config.retrained_agreement
+    """Return for each threshold whether ``compared`` breaks it, and a clause."""
+    converted, (rows, unit) = bool(compared["origin"]), _rows(parity)
+    metric, class_rate, items = reasons.terms_of(parity)
+    agreement = compared["origin_agreement" if converted else "agreement"]
+    minimum = config.agreement if converted else config.retrained_agreement
     drop, worst = compared["accuracy_drop"], compared["worst_class_drop"]
-    few, apart = rows < config.minimum_rows, agreement["value"] < least - ROUNDING
-    wrong, unfair = drop["value"] > config.accuracy_drop + ROUNDING, worst["value"] > config.worst_class_drop + ROUNDING
-    class_drop = (worst, config.worst_class_drop, unfair, f"{rate} of {worst['label']}, its worst class,")
+    too_few, differs = rows < config.minimum_rows, agreement["value"] < minimum - ROUNDING_ERROR
+    less_accurate = drop["value"] > config.accuracy_drop + ROUNDING_ERROR
+    class_worse = worst["value"] > config.worst_class_drop + ROUNDING_ERROR
+    of_class = f"{class_rate} of {worst['label']}, its worst class,"
     return [
-        (few, sentences.on_rows(rows, config.minimum_rows, few, counted)),
-        (apart, sentences.on_agreement(agreement, compared["origin"] or REFERENCE, least, apart, things)),
-        (wrong, sentences.on_drop(drop, config.accuracy_drop, wrong, accuracy)),
-        (unfair, sentences.on_drop(*class_drop)),
+        (too_few, reasons.on_rows(rows, config.minimum_rows, too_few, unit)),
+        (differs, reasons.on_agreement(agreement, compared["origin"] or REFERENCE, minimum, differs, items)),
+        (less_accurate, reasons.on_drop(drop, config.accuracy_drop, less_accurate, metric)),
+        (class_worse, reasons.on_drop(worst, config.worst_class_drop, class_worse, of_class)),
     ]
 
 
 def _rows(parity: Data) -> tuple[int, str]:
-    """Return how many rows (of a detector: objects) were measured, and what they are called."""
+    """Return how many rows (of a detector: objects) were measured, and their name."""
     return (parity["objects"], "objects") if "objects" in parity else (parity["rows"], "rows")
 
 
-def _fastest(judged: list[Judged]) -> Judged | None:
-    return max(judged, key=lambda one: (one.speedup, one.name), default=None)
+def _fastest(assessed: list[Assessment]) -> Assessment | None:
+    return max(assessed, key=lambda one: (one.speedup, one.name), default=None)
 
 
-def _entry(one: Judged, winner: Judged | None) -> dict[str, Any]:
-    reasons = [*one.breaches, one.speed] if one.breaches else [*one.merits, one.speed]
+def _entry(one: Assessment, winner: Assessment | None) -> dict[str, Any]:
+    clauses = [*one.failed, one.speed] if one.failed else [*one.passed, one.speed]
     if winner and one.accurate and one.faster and one is not winner:
-        reasons.append(
-            f"is not selected: {winner.name} is accurate too, and {winner.speedup:.2f} times as fast as {REFERENCE}"
-        )
-    return {"name": one.name, "accurate": one.accurate, "faster": one.faster, "reasons": reasons}
+        faster = f"{winner.name} is accurate too, and {winner.speedup:.2f} times as fast as {REFERENCE}"
+        clauses.append(f"is not selected: {faster}")
+    return {"name": one.name, "accurate": one.accurate, "faster": one.faster, "reasons": clauses}
 
 
-def _reason_first(winner: Judged | None, learned: bool, on_baseline: str, parity: Data, config: Config) -> str:
-    """Return the reason that decides before any speed is compared, "" where there is none."""
-    rows, counted = _rows(parity)
+def _obstacle(winner: Assessment | None, learned: bool, on_baseline: str, parity: Data, config: Config) -> str:
+    """Return the reason that rules out a comparison of variants, "" where there is none."""
+    rows, unit = _rows(parity)
     if winner is None and not learned:
         return f"no variant can be promoted: {REFERENCE} {on_baseline}"
     few = rows < config.minimum_rows and len(parity["variants"]) > 1
-    return sentences.on_few_rows(rows, config.minimum_rows, f"test {counted}") if few else ""
+    return reasons.on_few_rows(rows, config.minimum_rows, f"test {unit}") if few else ""
 
 
-def _reason(winner: Judged | None, judged: list[Judged]) -> str:
-    if not judged:
-        return f"{REFERENCE} stays: there is no other variant"
+def _reason(winner: Assessment | None, assessed: list[Assessment]) -> str:
+    if not assessed:
+        return f"{REFERENCE} is kept: there is no other variant"
     if winner:
-        reason = f"{winner.name} wins: it {winner.speed}, and is accurate: it {'; it '.join(winner.merits[2:])}"
+        reason = f"{winner.name} is selected: it {winner.speed}; it {'; it '.join(winner.passed[2:])}"
     else:
-        reason = f"{REFERENCE} stays: of {len(judged)} other variants none is both accurate and faster"
-    ahead = _fastest([one for one in judged if one.faster and one.speedup > (winner.speedup if winner else 0)])
+        reason = f"{REFERENCE} is kept: none of {len(assessed)} other variants is both accurate and faster"
+    ahead = _fastest([one for one in assessed if one.faster and one.speedup > (winner.speedup if winner else 0)])
     if ahead:
-        return f"{reason}. The fastest, {ahead.name}, {ahead.speed} but is not accurate: it {ahead.breaches[0]}"
-    nearest = _fastest(judged)
+        return f"{reason}. The fastest, {ahead.name}, {ahead.speed} but is not accurate: it {ahead.failed[0]}"
+    nearest = _fastest(assessed)
     return reason if winner or not nearest else f"{reason}. The fastest, {nearest.name}, {nearest.speed}"
 
 

@@ -1,4 +1,4 @@
-"""Latency: how fast each variant of a model is here, all in one process on the same requests, turn by turn."""
+"""Measure the latency of all variants of a model in one process, interleaved on the same requests."""
 
 import gc
 import os
@@ -26,25 +26,25 @@ from toolchain.metrics.bootstrap import Bootstrap, Floats
 from toolchain.progress import Progress, track
 
 Times = dict[str, Floats]  # seconds by variant, float64 of shape (rounds,)
-MINIMUM_ROUNDS = 5  # even when the time is up: the fewest whose median two disturbed rounds cannot move
+MIN_ROUNDS = 5  # even after the time limit: the fewest whose median two disturbed rounds cannot move
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    split: str = "test"  # whose rows are the requests: texts as long as real ones, or pictures
-    rounds: int = 32  # timed requests of one row for each variant; of eight rows an eighth of it: as many rows
-    seconds: float = 20.0  # s at most for each scenario, all variants together; slow machines make fewer rounds
-    threads: int = 1  # threads of one inference, pinned to as many cores; 1 is how servers get most rows out of a core
-    resamples: int = 1000  # draws of the bootstrap: enough for the second digit of a 95 % bound
-    confidence: float = 0.95  # share of intervals that hold the true figure, 0..1
-    seed: int = 0  # of the texts drawn, the order of turns and the bootstrap
+    split: str = "test"  # split whose rows are sent as requests
+    rounds: int = 32  # timed rows for each variant: requests of one row, or an eighth as many of eight rows
+    seconds: float = 20.0  # time limit of each scenario for all variants; slow machines run fewer rounds
+    threads: int = 1  # of one inference, pinned to as many cores; servers have the highest throughput with 1
+    resamples: int = 1000  # of the bootstrap: enough for the second digit of a 95 % bound
+    confidence: float = 0.95  # of the intervals, 0..1
+    seed: int = 0  # of the sampled rows, the order of variants and the bootstrap
 
     def __post_init__(self) -> None:
         Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
         if not self.split:
-            raise ConfigError("split must name a split, got an empty string; 'test' is usual")
-        if self.rounds < MINIMUM_ROUNDS:
-            raise ConfigError(f"rounds is {self.rounds}: a median needs {MINIMUM_ROUNDS} at least, 48 is usual")
+            raise ConfigError("split is empty: give the name of a split, such as test")
+        if self.rounds < MIN_ROUNDS:
+            raise ConfigError(f"rounds is {self.rounds}: give at least {MIN_ROUNDS}, such as 32")
         if not 0 < self.seconds < float("inf"):
             raise ConfigError(f"seconds is {self.seconds}: give the time for each scenario, such as 20")
         if self.threads < 1:
@@ -54,14 +54,14 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     variants: int
-    reference_p50_ms: float  # in the first scenario (one row), as the figures that follow
-    lowest_p50_ms: float  # of all variants
-    highest_speedup: float  # times as fast as the reference
+    reference_p50_ms: float  # in the first scenario (one row), as are the next two
+    lowest_p50_ms: float  # over all variants
+    highest_speedup: float  # over the reference
     peak_memory_bytes: int  # of the reference's process
 
 
 def compare(times: Times, rows: int, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
-    """Return what ``times`` of requests of ``rows`` rows say, by variant.
+    """Return the latency metrics of each variant from ``times`` of requests with ``rows`` rows.
 
     In each round every variant runs the same request, one right after the other, so what slows the machine for longer
     than a round (heat, another process) slows both sides of the quotient and cancels. The speedup is the median over
@@ -82,10 +82,10 @@ def compare(times: Times, rows: int, bootstrap: Bootstrap) -> dict[str, dict[str
 
 
 def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
-    """Time every one of ``variants`` on rows of ``dataset`` and write the measurement ``latency``.
+    """Time all ``variants`` on rows of ``dataset`` and write the measurement ``latency``.
 
-    What is timed is the inference alone, from token ids or pixels to the answer. Cold start and peak memory are taken
-    first, each variant's in a fresh process.
+    Only the inference is timed, from token ids or pixels to the output. Cold start and peak memory are measured first,
+    each in a fresh process.
 
     Raises:
         ArtifactError: an input is damaged, or a variant does not run.
@@ -95,15 +95,15 @@ def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
     models, data = open_variants(variants), open_dataset(dataset)
     work = Work("evaluate.latency", config, variants=models, dataset=data)
     if config.threads > usable_cores():
-        raise ConfigError(f"threads is {config.threads}, but this process may use {usable_cores()} cores only")
+        raise ConfigError(f"threads is {config.threads}, but this process may use only {usable_cores()} cores")
     processor = describe()
     with new_measurement(latency, "latency", work) as writer, pinned(config.threads) as cores:
         preprocessor = preprocessor_of(models.reference)
-        values = draw_values(data, preprocessor.column, config)
+        values = sample_values(data, preprocessor.column, config)
         found = _describe_variants(models, values[0], config.threads)
         for scenario, compared in _time_scenarios(models, preprocessor, values, config):
-            for name, figures in compared.items():
-                found[name]["scenarios"][scenario] = figures
+            for name, metrics in compared.items():
+                found[name]["scenarios"][scenario] = metrics
         writer.data = {
             "processor": asdict(processor),
             "threads": config.threads,
@@ -118,28 +118,28 @@ def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
     return _result(found, first)
 
 
-def draw_values(data: Dataset, column: str, config: Config) -> list[Any]:
-    """Return a value of ``column`` for each timed row, drawn from the split; none twice while there are enough."""
+def sample_values(data: Dataset, column: str, config: Config) -> list[Any]:
+    """Return sampled values of ``column`` in the split, one for each timed row; none twice if there are enough."""
     data.require(column)
     rows = data.rows(config.split)
     if not rows:
-        raise DataError(f"the {config.split} split of {data.path} is empty: there are no rows to send")
-    wanted = max(config.rounds, MINIMUM_ROUNDS * 8)
-    drawn = np.random.default_rng(config.seed).choice(rows, wanted, replace=rows < wanted)
+        raise DataError(f"the {config.split} split of {data.path} is empty: give a split with rows")
+    wanted = max(config.rounds, MIN_ROUNDS * 8)
+    sampled = np.random.default_rng(config.seed).choice(rows, wanted, replace=rows < wanted)
     found: dict[int, Any] = {}
     first = 0
     for batch in data.batches(config.split, [column]):
-        mine = [position for position in set(drawn.tolist()) if first <= position < first + batch.num_rows]
+        mine = [position for position in set(sampled.tolist()) if first <= position < first + batch.num_rows]
         found |= {position: batch.column(column)[position - first].as_py() for position in mine}
         first += batch.num_rows
-    return [found[position] for position in drawn.tolist()]
+    return [found[position] for position in sampled.tolist()]
 
 
-def take_turns(sessions: Mapping[str, Session], requests: list[Feeds], seconds: float, seed: int) -> Times:
-    """Return how long each of ``sessions`` takes for each request, for as many requests as ``seconds`` allow.
+def time_interleaved(sessions: Mapping[str, Session], requests: list[Feeds], seconds: float, seed: int) -> Times:
+    """Return the time of each of ``sessions`` for each request, for as many requests as fit into ``seconds``.
 
-    Every session answers a request of every shape once before, untimed, so that no shape is new. In a round all answer
-    the same request, in an order that is shuffled anew, and Python's garbage collector waits.
+    As a warm-up, every session first runs a request of every shape. In a round all sessions run the same request, in an
+    order that is shuffled again, and Python's garbage collector is disabled.
     """
     for feeds in {_shape(request): request for request in requests}.values():
         for session in sessions.values():
@@ -148,12 +148,12 @@ def take_turns(sessions: Mapping[str, Session], requests: list[Feeds], seconds: 
     order, generator, end = list(sessions), np.random.default_rng(seed), time.monotonic() + seconds
     with _no_garbage_collection():
         for done, feeds in enumerate(requests):
-            if done >= MINIMUM_ROUNDS and time.monotonic() > end:
+            if done >= MIN_ROUNDS and time.monotonic() > end:
                 break
-            for place in generator.permutation(len(order)):
+            for index in generator.permutation(len(order)):
                 began = time.perf_counter()
-                sessions[order[place]].run(feeds)
-                taken[order[place]].append(time.perf_counter() - began)
+                sessions[order[index]].run(feeds)
+                taken[order[index]].append(time.perf_counter() - began)
     return {name: np.array(values) for name, values in taken.items()}
 
 
@@ -163,12 +163,12 @@ def _shape(request: Feeds) -> tuple[int, ...]:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[list[int]]:
-    """Keep this process, and what it starts, on ``threads`` cores and yield their numbers; none where it cannot be."""
+    """Pin this process and its children to ``threads`` cores and yield their numbers, none where that is impossible."""
     if not hasattr(os, "sched_setaffinity"):  # macOS
         yield []
         return
     allowed = os.sched_getaffinity(0)
-    cores = sorted(allowed)[-threads:]  # the last ones: the first is where a system handles its interrupts
+    cores = sorted(allowed)[-threads:]  # the last ones: systems handle interrupts on the first
     os.sched_setaffinity(0, cores)
     try:
         yield cores
@@ -199,10 +199,10 @@ def _time_scenarios(
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
     with Progress("latency", len(preprocessor.scenarios), "scenarios") as progress:
         for name, scenario in preprocessor.scenarios.items():
-            rows, rounds = scenario.rows, max(MINIMUM_ROUNDS, config.rounds // scenario.rows)
+            rows, rounds = scenario.rows, max(MIN_ROUNDS, config.rounds // scenario.rows)
             parts = [prepared[rows * r : rows * (r + 1)] for r in range(rounds)]
             requests = [preprocessor.stack(part, scenario.tokens) for part in parts]
-            yield name, compare(take_turns(sessions, requests, config.seconds, config.seed), rows, bootstrap)
+            yield name, compare(time_interleaved(sessions, requests, config.seconds, config.seed), rows, bootstrap)
             progress.advance()
 
 

@@ -1,7 +1,6 @@
-"""Register: the pipeline's run, each of its steps and every variant in MLflow, with the winner named as candidate.
+"""Register a pipeline's run, its steps and all variants in MLflow, and give the winner the alias ``candidate``.
 
-What is there already is found again by its digest, so that registering twice, or once more after an interruption, ends
-with the same runs and versions.
+Existing runs and versions are found by their digests, so registering again, also after an interruption, adds nothing.
 """
 
 import re
@@ -24,40 +23,40 @@ from toolchain.progress import log_info, track
 from toolchain.release.register.record import begin, begin_step, end_step, record_steps
 from toolchain.services.mlflow import Tracker, Version, default_experiment
 
-NAME = re.compile(r"[\w][\w .-]*")  # what MLflow takes in a registered model's name, and a filter in quotes can hold
-REASON_CHARACTERS = 1000  # of a sentence in a tag; MLflow takes 5000, and a class name may be long
-DEFAULT_NAME = "model"  # where neither a name nor a pipeline is given
+NAME = re.compile(r"[\w][\w .-]*")  # valid in MLflow as a registered model's name and inside a quoted filter
+MAX_REASON_CHARACTERS = 1000  # of a tag, where MLflow allows 5000; a class name may be long
+DEFAULT_NAME = "model"  # without a name and a pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    name: str = ""  # of the registered model (of "name@alias" and "name:version" the name); "": the pipeline's
-    experiment: str = ""  # of MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"; the live run of training is there
-    pipeline: str = ""  # shown, and a tag
-    run: str = ""  # the run's name, shown, and a tag
-    keep_test_rows: bool = True  # whether the rows measured on are kept, so that other processors can be measured later
-    approval: bool = False  # whether a person must approve the run before any of its new versions may serve
+    name: str = ""  # of the registered model; an @alias or :version is ignored; "": the pipeline's name
+    experiment: str = ""  # in MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"; that of the live training run
+    pipeline: str = ""  # pipeline name, stored as a tag
+    run: str = ""  # run name, stored as a tag
+    keep_test_rows: bool = True  # upload the test rows, so that the model can be measured on other processors later
+    approval: bool = False  # require a person's approval of the run before its new versions may serve
 
     def __post_init__(self) -> None:
         if self.name and not NAME.fullmatch(registry.split_name(self.name)[0]):
-            raise ConfigError(f"name is {self.name!r}: give a model's name of letters, digits, spaces, dots and dashes")
+            raise ConfigError(f"name is {self.name!r}: use letters, digits, spaces, dots and dashes")
         if "'" in self.experiment or "`" in self.experiment:
-            raise ConfigError(f"experiment is {self.experiment!r}: give a name without quotation marks")
+            raise ConfigError(f"experiment is {self.experiment!r}: use a name without quotation marks")
         if self.approval and not self.run:
-            raise ConfigError("approval of a run without a name: give the name by which a person approves it in run")
+            raise ConfigError("approval is set, but run is empty: give the name of the run to approve")
 
 
 @dataclass(frozen=True)
 class Result:
     model: str  # the registered model's name
-    candidate: str  # the variant that the alias points at
-    versions: int  # that stand for this pipeline's variants
-    added: int  # of them, those that were not there before
+    candidate: str  # the variant with the alias candidate
+    versions: int  # of this pipeline's variants
+    added: int  # of them, new ones
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A pipeline's run to register, opened and checked."""
+    """The outputs of a pipeline, opened and checked."""
 
     variants: Variants
     dataset: Dataset
@@ -67,24 +66,24 @@ class Finished:
 
     @property
     def kind(self) -> str:
-        """The kind of processor that the verdict holds for."""
+        """The kind of processor for which the verdict is valid."""
         return str(self.verdict.data["processor"]["kind"])
 
     @property
-    def figures(self) -> dict[str, dict[str, Any]]:
-        """What report.json says of each variant."""
+    def reported(self) -> dict[str, dict[str, Any]]:
+        """The entries of report.json by variant."""
         return {entry["name"]: entry for entry in self.report.data["variants"]}
 
 
 def register(finished: Finished, config: Config, work: Work) -> dict[str, Any]:
-    """Put ``finished`` into MLflow and return what is there now: model, experiment, run_id, versions, aliases, ..."""
+    """Register ``finished`` and return its model, experiment, run_id, versions, added, candidate and aliases."""
     tracker = Tracker()
     model, experiment = _model_name(config), config.experiment or default_experiment()
     run = begin(tracker, experiment, _title(config), _identity(finished, model, config), _lineage(finished))
     own = begin_step(tracker, experiment, run, work.step, work.config)
     record_steps(tracker, experiment, run, _lineage(finished), _names(finished.variants))
     tracker.upload(run, finished.report.path, "report")
-    rows = _keep_rows(tracker, run, finished, work) if config.keep_test_rows else ""
+    rows = _upload_rows(tracker, run, finished, work) if config.keep_test_rows else ""
     versions, added = _versions(tracker, run, model, finished, config)
     aliases = dict.fromkeys(_aliases(finished), versions[finished.verdict.data["winner"]].number)
     for alias, number in aliases.items():
@@ -107,13 +106,13 @@ def register(finished: Finished, config: Config, work: Work) -> dict[str, Any]:
 def run(
     variants: Path, dataset: Path, accuracy: Path, verdict: Path, report: Path, registration: Path, config: Config
 ) -> Result:
-    """Register what a pipeline has made and write the measurement ``registration``, which says where it is.
+    """Register the outputs of a pipeline and write the measurement ``registration`` with their names in MLflow.
 
     Raises:
         ArtifactError: an input is damaged or of another kind.
-        ConfigError: no MLflow server is named.
+        ConfigError: no MLflow server is configured.
         DataError: the accuracy, the verdict or the report is not of these variants.
-        ServiceError: MLflow does not answer, or refuses.
+        ServiceError: MLflow does not respond, or rejects a request.
     """
     finished = Finished(
         open_variants(variants),
@@ -130,22 +129,24 @@ def run(
     data = writer.data
     log_info(f"registered {data['model']}: {len(data['versions'])} versions, {len(data['added'])} of them new")
     if config.approval:
-        log_info(f"a person must approve them before they serve: python -m cli approve {config.run}")
+        log_info(f"they need approval before they can serve: python -m cli approve {config.run}")
     return Result(data["model"], data["candidate"], len(data["versions"]), len(data["added"]))
 
 
 def _check(finished: Finished) -> None:
     judged = {entry["name"] for entry in finished.verdict.data["variants"]}
     if odd := judged ^ set(finished.variants.models):
-        raise DataError(f"{finished.verdict.path} does not judge these variants: {', '.join(sorted(odd))}; judge again")
+        raise DataError(
+            f"{finished.verdict.path} does not judge these variants: {', '.join(sorted(odd))}; run evaluate.gate again"
+        )
     if finished.verdict.lineage[-1].parents.get("accuracy") != finished.accuracy.digest:
-        raise DataError(f"{finished.verdict.path} does not judge by {finished.accuracy.path}; judge again")
+        raise DataError(f"{finished.verdict.path} was not made from {finished.accuracy.path}; run evaluate.gate again")
     if finished.report.lineage[-1].parents.get("verdict") != finished.verdict.digest:
-        raise DataError(f"{finished.report.path} does not report {finished.verdict.path}; report again")
+        raise DataError(f"{finished.report.path} was not made from {finished.verdict.path}; run release.report again")
 
 
 def _model_name(config: Config) -> str:
-    """Return the registered model's name; of "name@alias" or "name:version", as a model is fetched by, the name."""
+    """Return the registered model's name, without an @alias or :version."""
     return registry.split_name(config.name)[0] or config.pipeline or DEFAULT_NAME
 
 
@@ -154,7 +155,7 @@ def _title(config: Config) -> str:
 
 
 def _identity(finished: Finished, model: str, config: Config) -> dict[str, str]:
-    """Return the tags that tell this registration from all others."""
+    """Return the tags that identify this registration."""
     made = {name: artifact.digest for name, artifact in vars(finished).items()}
     key = sha256_of_json([model, config.pipeline, config.run, made])
     return {"toolchain.key": key, "toolchain.pipeline": config.pipeline, "toolchain.run": config.run}
@@ -168,8 +169,8 @@ def _names(variants: Variants) -> dict[str, str]:
     return {model.digest: name for name, model in variants.models.items()}
 
 
-def _keep_rows(tracker: Tracker, run: str, finished: Finished, work: Work) -> str:
-    """Keep the rows that were measured on with ``run``, as a dataset, and return its digest."""
+def _upload_rows(tracker: Tracker, run: str, finished: Finished, work: Work) -> str:
+    """Upload the measured rows to ``run`` as a dataset, and return its digest."""
     measured = (entry for entry in finished.verdict.lineage if entry.step == "evaluate.accuracy")
     split = next((str(entry.config["split"]) for entry in measured if "split" in entry.config), "test")
     data = finished.dataset
@@ -186,38 +187,37 @@ def _keep_rows(tracker: Tracker, run: str, finished: Finished, work: Work) -> st
 def _versions(
     tracker: Tracker, run: str, model: str, finished: Finished, config: Config
 ) -> tuple[dict[str, Version], list[str]]:
-    """Return the version of each variant, and the names of those that were added."""
+    """Return the version of each variant, and the names of the variants that were added."""
     known = {version.tags.get(registry.TAG_DIGEST): version for version in tracker.versions(model)}
     found: dict[str, Version] = {}
     added = []
     for name, variant in track(finished.variants.models.items(), "register", len(finished.variants.models), "variants"):
-        said = _verdict_tags(finished.figures[name], finished.kind) | _elsewhere_tags(name, finished.report.data)
+        tags = _verdict_tags(finished.reported[name], finished.kind) | _platform_tags(name, finished.report.data)
         version = known.get(variant.digest)
         if version is None:
             tracker.upload(run, variant.path, f"variants/{name}")
-            _keep_answers(tracker, run, finished.accuracy, name)
-            tags = {**_origin_tags(variant, finished, config), **said}
+            _upload_expected(tracker, run, finished.accuracy, name)
+            tags = _origin_tags(variant, finished, config) | tags
             version = tracker.add_version(model, run, f"variants/{name}", tags, _description(variant, config))
             added.append(name)
-        asked = (
-            {registry.TAG_APPROVAL: config.run} if config.approval and registry.TAG_APPROVAL not in version.tags else {}
-        )
-        tracker.tag_version(version, said | asked)
+        if config.approval and registry.TAG_APPROVAL not in version.tags:
+            tags = tags | {registry.TAG_APPROVAL: config.run}
+        tracker.tag_version(version, tags)
         found[name] = version
     return found, added
 
 
-def _keep_answers(tracker: Tracker, run: str, accuracy: Measurement, name: str) -> None:
-    """Put what the variant ``name`` answered to a few rows beside its files, for those who will serve it."""
+def _upload_expected(tracker: Tracker, run: str, accuracy: Measurement, name: str) -> None:
+    """Upload the expected predictions of the variant ``name`` beside its files, for its server."""
     folder = accuracy.path / "expected" / name
     if (folder / expected.FILE).is_file():
         tracker.upload(run, folder, f"variants/{name}")
 
 
 def _origin_tags(variant: Model, finished: Finished, config: Config) -> dict[str, str]:
-    """Return what is said of a version once: what it is, and what it was made from."""
+    """Return the tags of a new version: what it is, and what it was made from."""
     sources = [(entry.kind, str(entry.source["sha256"])) for entry in variant.lineage if "sha256" in entry.source]
-    way = [f"{entry.step} {entry.digest}" for entry in variant.lineage]
+    steps = [f"{entry.step} {entry.digest}" for entry in variant.lineage]
     return {
         registry.TAG_DIGEST: variant.digest,
         registry.TAG_VARIANT: variant.variant,
@@ -226,25 +226,28 @@ def _origin_tags(variant: Model, finished: Finished, config: Config) -> dict[str
         "dataset": finished.dataset.digest,
         "source_sha256": " ".join(digest for kind, digest in sources if kind == "dataset"),
         "base_sha256": " ".join(digest for kind, digest in sources if kind != "dataset"),
-        "lineage": "\n".join(way),
+        "lineage": "\n".join(steps),
         "pipeline": config.pipeline,
         "run": config.run,
         "size_bytes": str(variant.size_bytes),
     }
 
 
-def _verdict_tags(figures: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """Return what the last verdict says of a version, and the same under the kind of processor that it holds for."""
-    said = {name: str(figures[name]).lower() for name in ("accurate", "faster")}
-    said |= {name: f"{figures[name]:.4f}" for name in ("speedup", "accuracy", "agreement")}
-    said |= {registry.TAG_REJECTION: "" if figures["accurate"] else str(figures["reasons"][0])[:REASON_CHARACTERS]}
-    return {**said, "processor": kind, **{f"{name}.{kind}": value for name, value in said.items()}}
+def _verdict_tags(reported: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Return the last verdict on a version as tags, each once more with the kind of processor in its name."""
+    tags = {name: str(reported[name]).lower() for name in ("accurate", "faster")}
+    tags |= {name: f"{reported[name]:.4f}" for name in ("speedup", "accuracy", "agreement")}
+    tags |= {
+        registry.TAG_REJECTION: "" if reported["accurate"] else str(reported["reasons"][0])[:MAX_REASON_CHARACTERS]
+    }
+    return {**tags, "processor": kind, **{f"{name}.{kind}": value for name, value in tags.items()}}
 
 
-def _elsewhere_tags(name: str, report: Mapping[str, Any]) -> dict[str, str]:
-    """Return what trying the variant ``name`` on another architecture found; {} where it was not tried."""
-    architecture, tried = report["architecture"]["architecture"], report["architecture"]["variants"].get(name)
-    return {f"parity.{architecture}": tried["summary"]} if tried else {}
+def _platform_tags(name: str, report: Mapping[str, Any]) -> dict[str, str]:
+    """Return the result of the variant ``name`` on another architecture, {} if it was not run there."""
+    platform = report["platform_parity"]
+    result = platform["variants"].get(name)
+    return {f"parity.{platform['architecture']}": result["summary"]} if result else {}
 
 
 def _description(variant: Model, config: Config) -> str:
@@ -257,11 +260,11 @@ def _aliases(finished: Finished) -> list[str]:
 
 
 def _headline(finished: Finished) -> dict[str, float]:
-    """Return the figures by which pipeline runs are compared in MLflow: of each variant, and of the winner."""
-    wanted = ("accuracy", "worst_class_accuracy", "agreement", "p50_ms", "p95_ms", "size_bytes", "speedup")
-    winner = finished.figures[finished.verdict.data["winner"]]
-    told = {f"winner.{key}": float(winner[key]) for key in wanted}
-    for name, entry in finished.figures.items():
-        told |= {f"{name}.{key}": float(entry[key]) for key in wanted}
+    """Return the metrics by which pipeline runs are compared in MLflow: of each variant, and of the winner."""
+    names = ("accuracy", "worst_class_accuracy", "agreement", "p50_ms", "p95_ms", "size_bytes", "speedup")
+    winner = finished.reported[finished.verdict.data["winner"]]
+    metrics = {f"winner.{key}": float(winner[key]) for key in names}
+    for name, entry in finished.reported.items():
+        metrics |= {f"{name}.{key}": float(entry[key]) for key in names}
     cost = finished.report.data["cost"]
-    return {**told, "cpu_seconds": cost["cpu_seconds"], "gpu_seconds": cost["gpu_seconds"]}
+    return {**metrics, "cpu_seconds": cost["cpu_seconds"], "gpu_seconds": cost["gpu_seconds"]}

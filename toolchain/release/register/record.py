@@ -1,4 +1,4 @@
-"""Record: the pipeline's run in MLflow with a nested run for each step, made from what the artifacts remember."""
+"""Record a pipeline's run in MLflow with a nested run for each step, from the artifacts' provenance."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,13 +9,13 @@ from toolchain.artifacts.digest import sha256_of_json
 from toolchain.artifacts.provenance import Provenance
 from toolchain.services.mlflow import PARENT, TAG_CONFIG, TAG_LIVE, TAG_STEP, Run, Tracker
 
-TAG_DIGEST = "toolchain.digest"  # of what the step made last
-SLACK_MS = 2_000  # a step's start is known to the second, and its live run begins a little later
+TAG_DIGEST = "toolchain.digest"  # of the step's last artifact
+TOLERANCE_MS = 2_000  # starts have a resolution of one second, and a live run begins a little later
 COSTS = ("seconds", "cpu_seconds", "gpu_seconds", "peak_memory_bytes")
 
 
 def begin(tracker: Tracker, experiment: str, title: str, identity: Mapping[str, str], lineage: list[Provenance]) -> str:
-    """Return the id of the pipeline's run: the one that has the tags ``identity``, or a new one."""
+    """Return the id of the pipeline's run: the one with the tags ``identity``, or a new one."""
     key = {name: value for name, value in identity.items() if name == "toolchain.key"}
     found = tracker.runs(key, experiment)
     run = found[0].id if found else tracker.create_run(experiment, title, identity, _began(lineage))
@@ -27,7 +27,7 @@ def begin(tracker: Tracker, experiment: str, title: str, identity: Mapping[str, 
 def record_steps(
     tracker: Tracker, experiment: str, run: str, lineage: Iterable[Provenance], variants: Mapping[str, str]
 ) -> None:
-    """Make sure that ``run`` has a nested run for each step in ``lineage``, with the step's true times.
+    """Create or update a nested run of ``run`` for each step in ``lineage``, with the step's own times.
 
     Args:
         variants: The name of each variant by its digest.
@@ -40,12 +40,12 @@ def record_steps(
         child = children.get(step)
         own = child.id if child else _adopted_or_new(tracker, experiment, run, entries)
         tags = {PARENT: run, TAG_STEP: step, TAG_DIGEST: entries[-1].digest}
-        tracker.log(own, _settings(entries), _figures(entries, variants), tags, at=_ended(entries))
+        tracker.log(own, _settings(entries), _metrics(entries, variants), tags, at=_ended(entries))
         tracker.end(own, at=_ended(entries))
 
 
 def begin_step(tracker: Tracker, experiment: str, run: str, step: str, config: Mapping[str, object]) -> str:
-    """Return the id of the nested run of a step that is at work now."""
+    """Return the id of the nested run of a running step."""
     found = tracker.runs({PARENT: run, TAG_STEP: step}, experiment)
     own = found[0].id if found else tracker.create_run(experiment, step, {PARENT: run, TAG_STEP: step})
     tracker.log(own, params=config)
@@ -65,8 +65,8 @@ def _adopted_or_new(tracker: Tracker, experiment: str, run: str, entries: list[P
 
 
 def _live_run(tracker: Tracker, experiment: str, entries: list[Provenance]) -> Run | None:
-    """Return the run in which the step showed itself while it worked, unless another pipeline run has it."""
-    began, ended = _began(entries) - SLACK_MS, _ended(entries) + SLACK_MS
+    """Return the run that the step logged to while it ran, unless it belongs to another pipeline run."""
+    began, ended = _began(entries) - TOLERANCE_MS, _ended(entries) + TOLERANCE_MS
     found = [
         live
         for live in tracker.runs({TAG_STEP: entries[0].step, TAG_LIVE: "true"}, experiment)
@@ -80,15 +80,15 @@ def _settings(entries: list[Provenance]) -> dict[str, Any]:
     return {name: value for entry in entries for name, value in entry.config.items()}
 
 
-def _figures(entries: list[Provenance], variants: Mapping[str, str]) -> dict[str, float]:
-    """Return what the step measured, a variant's figures under its name, and what it cost."""
-    told: dict[str, float] = {}
+def _metrics(entries: list[Provenance], variants: Mapping[str, str]) -> dict[str, float]:
+    """Return the step's metrics, those of a variant prefixed by its name, and its cost."""
+    metrics: dict[str, float] = {}
     for entry in entries:
         variant = variants.get(entry.digest, "") if len(entries) > 1 else ""
-        told |= {f"{variant}.{name}" if variant else name: float(value) for name, value in entry.metrics.items()}
+        metrics |= {f"{variant}.{name}" if variant else name: float(value) for name, value in entry.metrics.items()}
     longest = max(entries, key=lambda entry: entry.seconds)
-    told |= {name: float(getattr(longest, name)) for name in COSTS}
-    return {name: value for name, value in told.items() if math.isfinite(value)}
+    metrics |= {name: float(getattr(longest, name)) for name in COSTS}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _began(entries: Iterable[Provenance]) -> int:

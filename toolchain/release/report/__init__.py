@@ -1,6 +1,6 @@
-"""Report: one page for people and one JSON file for machines, both of the same numbers.
+"""Write the report of a pipeline: report.html for people and report.json for programs, with the same numbers.
 
-report.json is an interface, described by docs/report.schema.json; report.html needs nothing but itself.
+report.json is described by docs/report.schema.json; report.html is self-contained.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from toolchain.release.report.cost import Prices, cost_of
 from toolchain.release.report.page import render
 
 Data = Mapping[str, Any]  # what a measurement holds, or a part of it
-ELSEWHERE = (
+PLATFORM_FIELDS = (
     "architecture",
     "runner",
     "skip_reason",
@@ -33,17 +33,17 @@ ELSEWHERE = (
 class Config:
     pipeline: str = ""  # shown, and kept in report.json
     run: str = ""  # the run's name, shown, and kept in report.json
-    price_per_cpu_hour: float = 0.0  # money for one core and hour; 0: no price is known and none is shown
-    price_per_gpu_hour: float = 0.0  # money for one GPU and hour; 0: no price is known
-    currency: str = "USD"  # of both prices: ISO 4217, or any short word
+    price_per_cpu_hour: float = 0.0  # for one core and hour; 0: unknown, no cost is shown
+    price_per_gpu_hour: float = 0.0  # for one GPU and hour; 0: unknown
+    currency: str = "USD"  # of both prices, an ISO 4217 code
 
     def __post_init__(self) -> None:
         for name in ("price_per_cpu_hour", "price_per_gpu_hour"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
-                raise ConfigError(f"{name} is {value}: give money for an hour, or 0 to leave it out")
+                raise ConfigError(f"{name} is {value}: give the price of an hour, or 0 for an unknown one")
         if not self.currency.strip():
-            raise ConfigError("currency must name the money that the prices are in, got an empty string; USD, say")
+            raise ConfigError("currency is empty: give the currency of the prices, such as USD")
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Result:
     winner: str
     variants: int
     accuracy: float  # of the winner, 0..1
-    speedup: float  # of the winner: times as fast as the reference
-    cpu_seconds: float  # of all steps up to here
+    speedup: float  # of the winner over the reference
+    cpu_seconds: float  # of all steps before the report
     gpu_seconds: float
     size_bytes: int  # of report.html
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a report tells, opened and checked."""
+    """The inputs of a report, opened and checked."""
 
     dataset: Dataset
     variants: Variants
@@ -68,12 +68,12 @@ class Findings:
     parity: Measurement
     latency: Measurement
     verdict: Measurement
-    architecture: Measurement
+    platform_parity: Measurement
 
 
 def compose(found: Findings, config: Config) -> dict[str, Any]:
-    """Return report.json; docs/report.schema.json says what each part means."""
-    latency, elsewhere = found.latency.data, found.architecture.data
+    """Return report.json, as docs/report.schema.json describes it."""
+    latency, platform = found.latency.data, found.platform_parity.data
     lineage = ancestors(*vars(found).values())
     prices = Prices(config.price_per_cpu_hour, config.price_per_gpu_hour, config.currency)
     return {
@@ -86,7 +86,7 @@ def compose(found: Findings, config: Config) -> dict[str, Any]:
             "rows": {split: found.dataset.rows(split) for split in found.dataset.splits},
             "dropped": [vars(entry) | {"examples": list(entry.examples)} for entry in found.dataset.dropped],
         },
-        "architecture": {key: elsewhere[key] for key in ELSEWHERE},
+        "platform_parity": {key: platform[key] for key in PLATFORM_FIELDS},
         "environment": {key: latency[key] for key in ("processor", "threads", "versions")},
         "cost": cost_of(lineage, prices),
     }
@@ -100,7 +100,7 @@ def run(
     parity: Path,
     latency: Path,
     verdict: Path,
-    architecture: Path,
+    platform_parity: Path,
     report: Path,
     page: Path,
     config: Config,
@@ -117,7 +117,7 @@ def run(
         "parity": parity,
         "latency": latency,
         "verdict": verdict,
-        "architecture": architecture,
+        "platform_parity": platform_parity,
     }
     found = Findings(
         open_dataset(dataset),
@@ -140,18 +140,18 @@ def run(
 
 def _variant(judged: Data, found: Findings) -> dict[str, Any]:
     name = judged["name"]
-    right, quick = found.accuracy.data["variants"][name], found.latency.data["variants"][name]
-    timed = quick["scenarios"][found.verdict.data["scenario"]]
+    accuracy, latency = found.accuracy.data["variants"][name], found.latency.data["variants"][name]
+    timed = latency["scenarios"][found.verdict.data["scenario"]]
     return {
         "name": name,
-        "backend": quick["backend"],
-        "accuracy": right["accuracy"]["value"],
-        "worst_class_accuracy": right["worst_class_accuracy"],
+        "backend": latency["backend"],
+        "accuracy": accuracy["accuracy"]["value"],
+        "worst_class_accuracy": accuracy["worst_class_accuracy"],
         "agreement": found.parity.data["variants"][name]["agreement"]["value"],
         "p50_ms": timed["p50_ms"],
         "p95_ms": timed["p95_ms"],
-        "size_bytes": quick["size_bytes"],
-        "sparsity": quick["sparsity"],
+        "size_bytes": latency["size_bytes"],
+        "sparsity": latency["sparsity"],
         "speedup": timed["speedup"]["value"],
         "speedup_low": timed["speedup"]["low"],
         "speedup_high": timed["speedup"]["high"],
@@ -165,12 +165,14 @@ def _check(found: Findings) -> None:
     judged = {entry["name"] for entry in found.verdict.data["variants"]}
     odd = judged ^ set(found.variants.models)
     if odd:
-        raise DataError(f"{found.verdict.path} does not judge these variants: {', '.join(sorted(odd))}; judge again")
+        raise DataError(
+            f"{found.verdict.path} does not judge these variants: {', '.join(sorted(odd))}; run evaluate.gate again"
+        )
     for measured in (found.accuracy, found.parity, found.latency):
         if found.verdict.lineage[-1].parents.get(measured.kind) != measured.digest:
-            raise DataError(f"{found.verdict.path} was not made from {measured.path}; judge again")
-    if found.architecture.lineage[-1].parents.get("verdict") != found.verdict.digest:
-        raise DataError(f"{found.architecture.path} was not made from {found.verdict.path}; try the variants again")
+            raise DataError(f"{found.verdict.path} was not made from {measured.path}; run evaluate.gate again")
+    if found.platform_parity.lineage[-1].parents.get("verdict") != found.verdict.digest:
+        raise DataError(f"{found.platform_parity.path} was not made from {found.verdict.path}; run that step again")
 
 
 def _result(content: Data, size_bytes: int) -> Result:

@@ -1,4 +1,4 @@
-"""Cost: what each step took, and the money for it where a price is known."""
+"""Compute the time and the cost of each step."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,22 +10,21 @@ from toolchain.artifacts.provenance import Provenance
 
 @dataclass(frozen=True)
 class Prices:
-    cpu_hour: float  # money for one core and hour; 0: unknown
-    gpu_hour: float  # money for one GPU and hour; 0: unknown
+    cpu_hour: float  # price of one core and hour; 0: unknown
+    gpu_hour: float  # price of one GPU and hour; 0: unknown
     currency: str
 
     def money(self, cpu_seconds: float, gpu_seconds: float) -> float | None:
-        """Return the money for that much computing, None when no price is known."""
+        """Return the cost, None when no price is known."""
         if not (self.cpu_hour or self.gpu_hour):
             return None
         return round((cpu_seconds * self.cpu_hour + gpu_seconds * self.gpu_hour) / 3600, 6)
 
 
 def cost_of(lineage: Iterable[Provenance], prices: Prices) -> dict[str, Any]:
-    """Return the seconds of wall clock, CPU and GPU, and the money (None without a price), of each step and in all.
+    """Return the seconds of wall clock, CPU and GPU, and the cost (None without a price), of each step and in total.
 
-    A step that made several artifacts counts once for the time that it was at work: what ran inside something longer of
-    the same step is part of that.
+    The time of a step that made several artifacts counts once: work inside longer work of the same step is part of it.
     """
     steps = [_step(step, entries, prices) for step, entries in _by_step(lineage).items()]
     total = {key: round(sum(step[key] for step in steps), 3) for key in ("seconds", "cpu_seconds", "gpu_seconds")}
@@ -54,7 +53,7 @@ def _step(step: str, entries: list[Provenance], prices: Prices) -> dict[str, Any
 
 
 def _outermost(entries: list[Provenance]) -> list[Provenance]:
-    """Return those of ``entries``, longest first, that did not run while a longer one did."""
+    """Return the ``entries``, longest first, that did not run inside a longer one."""
     kept: list[Provenance] = []
     for entry in sorted(entries, key=lambda entry: -entry.seconds):
         if not any(_overlap(entry, other) for other in kept):
@@ -69,6 +68,6 @@ def _overlap(one: Provenance, other: Provenance) -> bool:
 
 
 def _span(entry: Provenance) -> tuple[float, float]:
-    """Return when ``entry`` began and ended, in seconds since 1970; a start is known to the second only."""
+    """Return the start and end of ``entry`` in seconds since 1970; starts have a resolution of one second."""
     begin = datetime.fromisoformat(entry.started).timestamp() if entry.started else 0.0
     return begin, begin + max(entry.seconds, 1e-3)

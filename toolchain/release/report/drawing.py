@@ -1,6 +1,6 @@
-"""Drawing: Matplotlib's figures as SVG that takes its colours and its type from the page it stands in.
+"""Draw Matplotlib figures as SVG that takes its colours and font from the page around it.
 
-Every colour here is a stand-in for a variable of the page's style sheet, so that one picture serves light and dark.
+Each colour here is replaced by a variable of the page's style sheet, so that one plot serves light and dark mode.
 """
 
 import re
@@ -26,8 +26,8 @@ VARIABLES = {
     SECOND: "var(--second)",
 }
 STYLE = {
-    "svg.fonttype": "none",  # letters stay letters: the page's own type, sharp at any size
-    "svg.hashsalt": "report",  # the same picture is the same bytes
+    "svg.fonttype": "none",  # text, in the page's own font
+    "svg.hashsalt": "report",  # equal plots have equal bytes
     "text.parse_math": False,  # a class may be called "$5"
     "font.size": 9.0,
     "text.color": INK,
@@ -59,7 +59,7 @@ def drawing(size: tuple[float, float]) -> "Iterator[tuple[Figure, Axes]]":
 
 
 def svg(figure: "Figure", name: str) -> str:
-    """Return ``figure`` as an SVG element for a page, its ids made unlike those of any other picture there."""
+    """Return ``figure`` as an SVG element, its ids prefixed by ``name`` so that they are unique on the page."""
     buffer = StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser's own fonts draw the letters

@@ -1,4 +1,4 @@
-"""Examples: single rows that a page shows, as texts or as pictures: answered wrongly, answered otherwise, or found."""
+"""Select rows that the report shows, as texts or images: wrong predictions, disagreements, detected boxes."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,52 +15,52 @@ if TYPE_CHECKING:
 
 Data = Mapping[str, Any]
 PREDICTIONS = "predictions.parquet"  # beside the measurement of accuracy
-EXAMPLES = 6  # of each kind of row that is shown: what a person reads, and no more
-PICTURES = 12  # likewise of pictures, which are seen at a glance
-OVERLAYS = 6  # pictures with boxes
+MAX_TEXTS = 6  # in each list
+MAX_IMAGES = 12  # in each list; images take less time to look at than texts
+MAX_OVERLAYS = 6  # images with boxes
 
 
 def flips(winner: str, found: "Findings") -> list[dict[str, Any]]:
-    """Return a few rows that the winner answers otherwise than the reference, with their texts or pictures."""
-    chosen = found.parity.data["variants"][winner]["flips"][:EXAMPLES]
+    """Return a few rows that the winner and the reference predict differently, with their texts or images."""
+    chosen = found.parity.data["variants"][winner]["flips"][:MAX_TEXTS]
     shown = contents(found, {flip["row"] for flip in chosen})
     return [{**flip, **shown[flip["row"]]} for flip in chosen if flip["row"] in shown]
 
 
 def worst(name: str, found: "Findings") -> list[dict[str, Any]]:
-    """Return the rows that ``name`` answers wrongly and most surely, surest first, with their texts or pictures."""
+    """Return the wrong predictions of ``name`` with the highest confidence, with their texts or images."""
     if detects(found):
         return []
-    table = _answers(found, name)
+    table = _predictions(found, name)
     wrong = table.filter(pc.not_equal(table.column("label"), table.column("predicted")))
     logits = np.array(wrong.column("logits").to_pylist(), np.float64).reshape(len(wrong), -1)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    sure = (shares / shares.sum(axis=1, keepdims=True)).max(axis=1, initial=0.0)
-    order = np.argsort(-sure, kind="stable")[: PICTURES if IMAGE in found.dataset.schema.names else EXAMPLES]
-    rows, labels, said = (wrong.column(column).to_pylist() for column in (ROW, "label", "predicted"))
-    shown, names = contents(found, {rows[place] for place in order}), found.accuracy.data["labels"]
+    confidence = (shares / shares.sum(axis=1, keepdims=True)).max(axis=1, initial=0.0)
+    order = np.argsort(-confidence, kind="stable")[: MAX_IMAGES if IMAGE in found.dataset.schema.names else MAX_TEXTS]
+    rows, labels, predicted = (wrong.column(column).to_pylist() for column in (ROW, "label", "predicted"))
+    shown, names = contents(found, {rows[index] for index in order}), found.accuracy.data["labels"]
     return [
         {
-            "row": rows[place],
-            "label": names[labels[place]],
-            "answered": names[said[place]],
-            "sure": float(sure[place]),
-            **shown[rows[place]],
+            "row": rows[index],
+            "label": names[labels[index]],
+            "predicted": names[predicted[index]],
+            "confidence": float(confidence[index]),
+            **shown[rows[index]],
         }
-        for place in order
-        if rows[place] in shown
+        for index in order
+        if rows[index] in shown
     ]
 
 
 def saliency(found: "Findings") -> list[dict[str, Any]]:
-    """Return the pictures whose answers were explained, each as it is and with what its answer rests on."""
+    """Return the images with a saliency map, each with its map."""
     explained = found.accuracy.data.get("saliency", [])
-    rows = gallery.pictures_of(found.dataset, found.accuracy.data["split"], {entry["row"] for entry in explained})
+    rows = gallery.rows_of(found.dataset, found.accuracy.data["split"], {entry["row"] for entry in explained})
     return [
         {
             "row": entry["row"],
-            "picture": gallery.thumbnail(rows[entry["row"]], 160),
-            "heat": gallery.heat(rows[entry["row"]], entry["parts"], 160),
+            "image": gallery.thumbnail(rows[entry["row"]], 160),
+            "heatmap": gallery.heatmap(rows[entry["row"]], entry["parts"], 160),
         }
         for entry in explained
         if entry["row"] in rows
@@ -68,18 +68,18 @@ def saliency(found: "Findings") -> list[dict[str, Any]]:
 
 
 def overlays(name: str, found: "Findings") -> list[dict[str, Any]]:
-    """Return pictures with what is there and what the detector ``name`` found, those with most mistakes first."""
+    """Return images with the true boxes and those of the detector ``name``, those with most mistakes first."""
     if not detects(found):
         return []
     threshold, names = found.accuracy.data["threshold"], found.accuracy.data["labels"]
-    answered = sorted(_answers(found, name).to_pylist(), key=lambda row: -_mistakes(row, threshold))[:OVERLAYS]
-    rows = gallery.pictures_of(found.dataset, found.accuracy.data["split"], {row[ROW] for row in answered})
+    predicted = sorted(_predictions(found, name).to_pylist(), key=lambda row: -_mistakes(row, threshold))[:MAX_OVERLAYS]
+    rows = gallery.rows_of(found.dataset, found.accuracy.data["split"], {row[ROW] for row in predicted})
     shown = []
-    for row in answered:
-        marks = gallery.answers_marked(row["boxes"], row["scores"], row["labels"], names, threshold)
-        there = gallery.objects_marked(rows[row[ROW]], names)
-        picture = gallery.thumbnail(rows[row[ROW]], gallery.LARGE, [*there, *marks])
-        shown.append({"row": row[ROW], "picture": picture, "objects": len(there), "boxes": len(marks)})
+    for row in predicted:
+        found_boxes = gallery.predicted_boxes(row["boxes"], row["scores"], row["labels"], names, threshold)
+        true_boxes = gallery.true_boxes(rows[row[ROW]], names)
+        image = gallery.thumbnail(rows[row[ROW]], gallery.LARGE, [*true_boxes, *found_boxes])
+        shown.append({"row": row[ROW], "image": image, "objects": len(true_boxes), "boxes": len(found_boxes)})
     return shown
 
 
@@ -88,13 +88,13 @@ def detects(found: "Findings") -> bool:
 
 
 def contents(found: "Findings", rows: set[int]) -> dict[int, dict[str, str]]:
-    """Return the text or the picture of each of ``rows`` of the measured split, by number; none where none is kept."""
+    """Return the text or image of each of ``rows`` of the measured split, by number; {} where none was kept."""
     dataset, split = found.dataset, found.accuracy.data["split"]
     if not rows or ROW not in dataset.schema.names or split not in dataset.splits:
         return {}
     if IMAGE in dataset.schema.names:
-        whole = gallery.pictures_of(dataset, split, rows)
-        return {number: {"picture": gallery.thumbnail(row)} for number, row in whole.items()}
+        whole = gallery.rows_of(dataset, split, rows)
+        return {number: {"image": gallery.thumbnail(row)} for number, row in whole.items()}
     if TEXT not in dataset.schema.names:
         return {}
     batches = (batch.to_pydict() for batch in dataset.batches(split, [ROW, TEXT]))
@@ -106,12 +106,12 @@ def contents(found: "Findings", rows: set[int]) -> dict[int, dict[str, str]]:
     }
 
 
-def _answers(found: "Findings", name: str) -> Any:
+def _predictions(found: "Findings", name: str) -> Any:
     table = pq.read_table(found.accuracy.path / PREDICTIONS)
     return table.filter(pc.equal(table.column("variant"), name))
 
 
 def _mistakes(row: Data, threshold: float) -> int:
-    """Return how far the number of boxes found is from the number of objects: a rough order for the eye."""
+    """Return the difference between the numbers of predicted boxes and objects: a rough order for display."""
     found = sum(1 for score in row["scores"] if score >= threshold)
     return abs(found - len(row["expected_labels"]))

@@ -1,4 +1,4 @@
-"""Fonts: one that has the letters of a text, for words that are drawn into a picture rather than set by a browser."""
+"""Find a font that has the characters of a text, for text that is drawn into an image."""
 
 from functools import cache
 from pathlib import Path
@@ -15,8 +15,8 @@ def font_for(text: str, size: float) -> "FreeTypeFont":
     """Return the first font that has every character of ``text``, else the one that has most of them.
 
     Args:
-        text: What is to be drawn.
-        size: Pixels.
+        text: The text to draw.
+        size: In pixels.
     """
     from PIL import ImageFont
 
@@ -27,7 +27,7 @@ def font_for(text: str, size: float) -> "FreeTypeFont":
 
 @cache
 def _fonts() -> tuple[str, ...]:
-    """Return the paths of fonts, the preferred one first: Matplotlib brings DejaVu (Latin, Greek, Cyrillic, Arabic)."""
+    """Return paths of fonts, the preferred one first: Matplotlib contains DejaVu (Latin, Greek, Cyrillic, Arabic)."""
     from matplotlib import get_data_path
     from PIL import ImageFont
 
@@ -35,7 +35,7 @@ def _fonts() -> tuple[str, ...]:
     for name in SYSTEM_FONTS:
         try:
             found.append(str(ImageFont.truetype(name).path))
-        except OSError:  # it is not installed here
+        except OSError:  # not installed
             continue
     return tuple(found)
 

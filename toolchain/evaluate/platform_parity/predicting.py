@@ -1,0 +1,85 @@
+"""Predict the recorded rows in a Python of another architecture, and pass the predictions back as JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.artifacts.expected import read_expected
+from toolchain.artifacts.model import open_model
+from toolchain.errors import ArtifactError
+from toolchain.hardware.cpu import describe
+from toolchain.inference.predictor import Answerer
+from toolchain.metrics.detections import Answer
+
+RUNTIMES = ("onnxruntime", "openvino", "tokenizers", "ftfy", "numpy", "pillow")  # packages that affect predictions
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of one model on one processor."""
+
+    processor: str  # its name
+    kind: str  # of the processor
+    versions: dict[str, str]  # of RUNTIMES
+    rows: list[Answer]  # of a classifier only the scores, by class
+
+
+def predict(model: Path, expected: Path) -> Predictions:
+    """Return the predictions of ``model`` for each row recorded in the folder ``expected``, alone and unpadded.
+
+    Raises:
+        ArtifactError: the model is damaged or does not run, or nothing was recorded.
+    """
+    recorded = read_expected(expected)
+    if recorded is None:
+        raise ArtifactError(f"{expected} contains no expected predictions; run evaluate.accuracy again")
+    predictor = Answerer(open_model(model))
+    rows = [predictor.answer(predictor.prepare([row.value]))[0] for row in recorded.rows]
+    processor = describe()
+    return Predictions(processor.name, processor.kind, _versions(), [_boxes_or_scores(row) for row in rows])
+
+
+def as_json(predictions: Predictions) -> str:
+    """Return ``predictions`` as one line of JSON."""
+    rows = [{name: value.tolist() for name, value in vars(row).items()} for row in predictions.rows]
+    return json.dumps({**asdict(predictions), "rows": rows})
+
+
+def from_json(line: str) -> Predictions:
+    """Return the predictions that ``as_json`` wrote.
+
+    Raises:
+        ArtifactError: it is something else.
+    """
+    try:
+        found = json.loads(line)
+        rows = [
+            Answer(
+                np.array(one["boxes"], np.float64).reshape(-1, 4),
+                np.array(one["scores"], np.float64),
+                np.array(one["labels"], np.int64),
+            )
+            for one in found["rows"]
+        ]
+        return Predictions(found["processor"], found["kind"], found["versions"], rows)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError("the output is not valid: expected one line of JSON with predictions") from error
+
+
+def _boxes_or_scores(prediction: object) -> Answer:
+    if isinstance(prediction, Answer):
+        return prediction
+    return Answer(np.empty((0, 4)), np.asarray(prediction, np.float64), np.empty(0, np.int64))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in RUNTIMES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # an environment without OpenVINO still runs ONNX Runtime's variants
+    return found

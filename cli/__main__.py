@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="all that is recorded, for programs")
     _add_engine(command)
     _add_export(commands.add_parser("export-torchserve", help="write a registered model as TorchServe's archive"))
-    _add_convert(commands.add_parser("convert", help="write annotations of pictures in another format"))
+    _add_convert(commands.add_parser("convert", help="convert image annotations to another format"))
     _add_schedule(commands.add_parser("schedule", help="runs that start by the clock: manifests/schedules/"))
     _add_clean(commands.add_parser("clean", help="remove results of old runs that nothing needs any more"))
     _add_images(commands.add_parser("images", help="build the images that steps and services run in"))
@@ -211,9 +211,7 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a registered model, as name, name@alias or name:version")
     command.add_argument("--alias", default="", help="default: champion, or candidate while there is no champion")
-    command.add_argument(
-        "-o", dest="output", type=Path, required=True, metavar="FOLDER", help="a folder that is not there yet"
-    )
+    command.add_argument("-o", dest="output", type=Path, required=True, metavar="FOLDER", help="a new folder")
     command.add_argument("--name", default="", help="of the model in TorchServe; default: as it is registered")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer; default: 1")
     _add_engine(command)
@@ -223,7 +221,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "source", metavar="SOURCE", help="a folder, an archive, or one file of COCO, CVAT, VIA or Create ML"
     )
-    command.add_argument("target", type=Path, metavar="TARGET", help="a folder that is not there yet")
+    command.add_argument("target", type=Path, metavar="TARGET", help="a new folder")
     command.add_argument(
         "--to", required=True, choices=["coco", "yolo", "voc", "cvat", "createml"], help="the format to write"
     )
@@ -232,13 +230,16 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         dest="from_",
         default="",
         metavar="FORMAT",
-        help="coco, yolo, voc, cvat, labelme, via, createml or datumaro:NAME; default: found from the files",
+        help="coco, yolo, voc, cvat, labelme, via, createml or datumaro:NAME; default: detected from the files",
     )
     command.add_argument(
-        "--images", default="", metavar="FOLDER", help="where the images are, if not with the annotations"
+        "--images", default="", metavar="FOLDER", help="location of the images, if they are not with the annotations"
     )
     command.add_argument(
-        "--task", default="", choices=["", "detect", "segment", "obb", "pose"], help="YOLO's lines; default: as found"
+        "--task",
+        default="",
+        choices=["", "detect", "segment", "obb", "pose"],
+        help="task of YOLO's lines; default: detected",
     )
     command.add_argument(
         "--origin",
@@ -246,12 +247,12 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         choices=["", "zero_based", "one_based", "shifted"],
         help="coordinate convention of Pascal VOC boxes; default: detected from the files",
     )
-    command.add_argument("--fix", action="store_true", help="mend boxes that look wrong, rather than keep them")
+    command.add_argument("--fix", action="store_true", help="fix boxes that look wrong instead of keeping them")
     command.add_argument(
         "--invalid-shape",
         default="fix",
         choices=["fix", "drop", "fail"],
-        help="an outline or box that cannot be read: keep the part that can be, drop the object, or fail; default: fix",
+        help="if a polygon, mask or box cannot be read: keep the valid parts, drop the object, or fail; default: fix",
     )
 
 

@@ -1,4 +1,4 @@
-"""Convert annotations of images from one format to another, and tell what the target cannot hold."""
+"""Convert annotations to another format, and print what the target format cannot represent."""
 
 import argparse
 
@@ -11,50 +11,50 @@ from toolchain.annotations import Conversion, Finding
 from toolchain.errors import ArtifactError, ConfigError, DataError
 
 
-def convert(given: argparse.Namespace) -> None:
-    """Do what the command line asks: SOURCE, TARGET, --to and the rest of ``given``.
+def convert(options: argparse.Namespace) -> None:
+    """Convert ``options.source`` to ``options.target``, and print a summary.
 
     Raises:
-        ConfigError: the source is not what is needed, or something is at the target.
-        ServiceError: the service that holds the source is down or refuses.
+        ConfigError: the source is not valid, or the target exists.
+        ServiceError: the service that holds the source is down or denies access.
         StorageFullError: the disk is full.
     """
     try:
-        done = annotations.convert(
-            given.source,
-            given.target,
-            given.to,
-            source_format=given.from_,
-            images=given.images,
-            origin=given.origin,
-            task=given.task,
-            fix=given.fix,
-            invalid_shape=given.invalid_shape,
+        result = annotations.convert(
+            options.source,
+            options.target,
+            options.to,
+            source_format=options.from_,
+            images=options.images,
+            origin=options.origin,
+            task=options.task,
+            fix=options.fix,
+            invalid_shape=options.invalid_shape,
         )
     except (ArtifactError, DataError) as error:
         raise ConfigError(str(error)) from error
-    _tell(done)
-    print(f"written: {given.target}")
-    print(f"losses:  {annotations.report_path(given.target)}")
+    _print_summary(result)
+    print(f"written: {options.target}")
+    print(f"report:  {annotations.report_path(options.target)}")
 
 
-def _tell(done: Conversion) -> None:
-    task = f" ({done.task})" if done.task else ""
-    counts = f"{done.images:,} images, {done.objects:,} objects"
-    print(f"{done.source_format} to {done.target_format}{task}: {counts}")
-    if done.findings:
-        console().print(_table("looked wrong, or was left out", done.findings))
-    if done.unsupported:
-        console().print(_table(f"{done.target_format} cannot hold", done.unsupported))
+def _print_summary(result: Conversion) -> None:
+    task = f" ({result.task})" if result.task else ""
+    counts = f"{result.images:,} images, {result.objects:,} objects"
+    print(f"{result.source_format} to {result.target_format}{task}: {counts}")
+    if result.findings:
+        console().print(_table("problems", result.findings))
+    if result.unsupported:
+        console().print(_table(f"not supported by {result.target_format}", result.unsupported))
     else:
-        print(f"{done.target_format} holds all that the source says of what was converted")
+        print(f"{result.target_format} represents everything that was converted")
 
 
 def _table(title: str, findings: tuple[Finding, ...]) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("what")
-    table.add_column("how many", justify="right")
-    table.add_column("for example", overflow="fold")
+    table.add_column("problem" if title == "problems" else "feature")
+    table.add_column("count", justify="right")
+    table.add_column("examples", overflow="fold")
     for finding in findings:
         table.add_row(Text(finding.rule), f"{finding.count:,}", Text("\n".join(finding.examples)))
     return table

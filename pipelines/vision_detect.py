@@ -100,38 +100,38 @@ def vision_detect(
     Args:
         source: A folder, package:NAME/FOLDER, or an archive, of pictures and annotations in any common format. The
             default, a sample of four aerial images, uses one class, Tree, and tile_size=400.
-        digest: SHA-256 that the source must have; empty for any.
-        format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; empty: found from the files.
-        images: Where the images are, if they are not with the annotations.
-        labels: The classes allowed, in their order, after renaming; empty for those of the source.
-        rename: Other names for classes, {"Alive": "Tree"}; several may become one.
-        keep_splits: Keep train, validation and test as the source has them.
-        origin: How VOC's coordinates count: zero_based, one_based or shifted; empty: from evidence.
-        task: What YOLO's lines are: detect, segment, obb or pose; empty: from evidence.
-        missing_image: What happens when a picture is not there: fail or drop.
-        missing_split: When a folder or list of a split is named and is not there: fail or drop (do without it).
-        unreadable_image: When a file is no picture, or is damaged: fail or drop.
-        oversized_image: When a picture has more than max_pixels: fail or drop.
-        animated_image: When a picture moves: fix (keep its first frame), drop or fail.
-        duplicate_name: When two pictures have one name: fail, fix (rename) or drop.
-        duplicate_ids: When COCO's ids are not unique: fail, fix (the first has it) or drop.
-        size_mismatch: When the size in the annotations is not the picture's: fail, fix (scale), drop or keep.
-        exif_rotation: When EXIF asks to turn a picture: fix (turn it, and its boxes where needed), drop or fail.
-        one_based_coordinates: When VOC's coordinates count from 1: fix or fail.
-        unknown_label: When an object's class is not allowed or has no name: fail or drop.
-        invalid_shape: When an outline or box cannot be read: fix (keep the rest), drop or fail.
-        swapped_corners: When a box has its corners swapped: fix, drop, fail or keep.
-        out_of_bounds: When a box reaches outside its picture: fix (clip), drop, fail or keep.
-        zero_area: When a box has no area: drop, fail or keep.
-        duplicate_object: When an object is there twice: drop, fail or keep.
-        max_pixels: Of a picture; larger ones are too_large.
-        tile_size: Pixels; larger pictures are cut into squares of this side; 0: they stay whole.
-        tile_overlap: Pixels that neighbouring tiles share; with more than 0, set group_column to source_image.
-        tile_min_visibility: Share of a box that must be in a tile for it to stay there.
-        keep_empty: Keep pictures and tiles without an object.
-        validation: Share of the rows (pictures or tiles) for validation, where the source has no such split.
-        test: Share of the rows for the test, where the source has no such split.
-        group_column: "source_image" keeps all tiles of an image in one split; it takes more than a few images.
+        digest: Expected SHA-256 of the source; empty: any.
+        format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; empty: detected from the files.
+        images: Location of the images, if they are not with the annotations.
+        labels: The allowed classes, in their order, after renaming; empty: those of the source.
+        rename: New names of labels, {"Dead": "Tree"}; several may become one.
+        keep_splits: Keep the source's train, validation and test splits.
+        origin: Coordinate convention of VOC boxes: zero_based, one_based or shifted; empty: detected.
+        task: Task of YOLO's lines: detect, segment, obb or pose; empty: detected.
+        missing_image: If an image file does not exist: fail or drop.
+        missing_split: If a folder or list of a split does not exist: fail or drop (continue without it).
+        unreadable_image: If a file is not an image, or is damaged: fail or drop.
+        oversized_image: If an image has more than max_pixels: fail or drop.
+        animated_image: If an image is animated: fix (keep the first frame), drop or fail.
+        duplicate_name: If two images have the same name: fail, fix (rename the second one) or drop.
+        duplicate_ids: If COCO ids are not unique: fail, fix (annotations go to the first image) or drop.
+        size_mismatch: If the annotated size differs from the image's: fail, fix (scale the boxes), drop or keep.
+        exif_rotation: If an image has an EXIF rotation: fix (store it upright, with its boxes), drop or fail.
+        one_based_coordinates: If VOC coordinates start at 1: fix (convert them) or fail.
+        unknown_label: If a label is not in labels, or a class number has no name: fail or drop.
+        invalid_shape: If a polygon, mask or box cannot be read: fix (keep the valid parts), drop or fail.
+        swapped_corners: If a box has swapped corners: fix, drop, fail or keep.
+        out_of_bounds: If a box reaches outside its image: fix (clip it), drop, fail or keep.
+        zero_area: If a box has no area: drop, fail or keep.
+        duplicate_object: If an object is given twice: drop, fail or keep.
+        max_pixels: Maximum pixels of an image; larger ones are oversized_image.
+        tile_size: Pixels; larger images are cut into square tiles of this side; 0: they are not cut.
+        tile_overlap: Pixels that neighboring tiles share; if above 0, set group_column to source_image.
+        tile_min_visibility: Share of a box's area that a tile needs to keep the object.
+        keep_empty: Keep images and tiles without objects.
+        validation: Share of the rows (images or tiles) for validation, if the source has no such split.
+        test: Share of the rows for the test, if the source has no such split.
+        group_column: "source_image" keeps all tiles of an image in one split; it needs more than a few images.
         rows: Training rows to use at most; 0 uses all. The test rows stay the same.
         minimum_rows: The fewest rows of each split.
         minimum_share: Of the rarest class among the training objects; -1: a tenth of an even share; 0: any.

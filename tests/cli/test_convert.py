@@ -35,30 +35,32 @@ def coco(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_converts_and_tells_what_was_lost(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_convert_prints_what_the_target_does_not_support(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     target = tmp_path / "voc"
     assert main(["convert", str(coco), str(target), "--to", "voc"]) == 0
-    told = capsys.readouterr().out
-    assert "coco to voc: 2 images, 1 objects" in told
-    assert "voc cannot hold" in told
-    assert "polygon (its box is kept)" in told
-    assert f"losses:  {target}.conversion.json" in told
+    output = capsys.readouterr().out
+    assert "coco to voc: 2 images, 1 objects" in output
+    assert "not supported by voc" in output
+    assert "polygon (its box is kept)" in output
+    assert f"report:  {target}.conversion.json" in output
     assert (target / "Annotations" / "1.xml").is_file()
     assert (target / "JPEGImages" / "2.png").is_file()
 
 
-def test_nothing_lost_is_said(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_lossless_conversion_is_reported(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["convert", str(coco / "a.json"), str(tmp_path / "out"), "--to", "coco", "--from", "coco"]) == 0
-    assert "coco holds all that the source says" in capsys.readouterr().out
+    assert "coco represents everything" in capsys.readouterr().out
 
 
-def test_text_in_brackets_is_no_markup(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_text_in_brackets_is_not_markup(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["convert", str(coco), str(tmp_path / "out"), "--to", "yolo", "--task", "detect"]) == 0
     assert "attribute: [colour]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("argv", "message"),
     [
         (["SOURCE", "TARGET", "--to", "voc", "--from", "yolo"], "has no list of classes"),
         (["SOURCE", "TARGET", "--to", "voc", "--from", "vocc"], "format 'vocc' is not known"),
@@ -66,12 +68,12 @@ def test_text_in_brackets_is_no_markup(coco: Path, tmp_path: Path, capsys: pytes
         (["SOURCE", "SOURCE", "--to", "voc"], "exists already"),
     ],
 )
-def test_a_users_error_is_one_line_and_2(
-    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+def test_a_user_error_is_one_line_and_exits_with_2(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
 ):
-    given = [word.replace("SOURCE", str(coco)).replace("TARGET", str(tmp_path / "out")) for word in words]
+    given = [word.replace("SOURCE", str(coco)).replace("TARGET", str(tmp_path / "out")) for word in argv]
     assert main(["convert", *given]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -93,7 +95,7 @@ def test_a_invalid_shape_does_not_end_the_conversion_unless_it_is_to(
         assert "annotation 2" in printed.out
 
 
-def test_an_unknown_target_format_is_bad_usage(coco: Path, tmp_path: Path):
+def test_an_unknown_target_format_is_a_usage_error(coco: Path, tmp_path: Path):
     with pytest.raises(SystemExit) as raised:
         main(["convert", str(coco), str(tmp_path / "out"), "--to", "word"])
     assert raised.value.code == 2

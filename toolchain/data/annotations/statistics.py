@@ -1,4 +1,4 @@
-"""What a report says of boxes: how many of each class, how large they are, where they lie."""
+"""Statistics of boxes for the report: objects per class, sizes and positions."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,25 +9,28 @@ import numpy as np
 from toolchain.annotations import AnnotatedImage
 from toolchain.annotations.geometry import upright_box
 
-CELLS = 8  # rows and columns of the histogram of positions
+GRID_SIZE = 8  # rows and columns of the histogram of positions
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-SMALL, MEDIUM = 32**2, 96**2  # square pixels: COCO's bounds of small, medium and large objects
+SMALL, MEDIUM = 32**2, 96**2  # square pixels: COCO's limits of small, medium and large objects
+PROPERTIES = ("polygons", "mask", "keypoints", "rotation", "crowd", "difficult", "truncated", "occluded")
 
 
 @dataclass
 class Statistics:
-    """Taken image by image; memory holds 32 bytes for each box."""
+    """Collected image by image; memory holds 32 bytes for each box."""
 
     rows: Counter[str] = field(default_factory=Counter)  # by split
     empty: int = 0  # rows without an object
     labels: dict[str, Counter[str]] = field(default_factory=dict)  # objects by split, then label
-    flags: Counter[str] = field(default_factory=Counter)  # objects with a polygon, a mask, a flag
+    properties: Counter[str] = field(default_factory=Counter)  # objects with each of PROPERTIES
     counts: list[int] = field(default_factory=list)  # objects in each row
-    sizes: list[tuple[float, float, float]] = field(default_factory=list)  # width, height, and square pixels
-    positions: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros((CELLS, CELLS), np.int64))
+    sizes: list[tuple[float, float, float]] = field(default_factory=list)  # width and height as shares; square pixels
+    positions: np.ndarray[Any, np.dtype[np.int64]] = field(
+        default_factory=lambda: np.zeros((GRID_SIZE, GRID_SIZE), np.int64)
+    )
 
-    def see(self, image: AnnotatedImage, split: str) -> None:
-        """Take in a row."""
+    def add(self, image: AnnotatedImage, split: str) -> None:
+        """Add a row."""
         self.rows[split] += 1
         self.empty += not image.annotations
         self.counts.append(len(image.annotations))
@@ -35,18 +38,14 @@ class Statistics:
         for annotation in image.annotations:
             labels[annotation.label] += 1
             left, top, right, bottom = upright_box(annotation)
-            across, down = (right - left) / image.width, (bottom - top) / image.height
-            self.sizes.append((across, down, (right - left) * (bottom - top)))
+            width, height = (right - left) / image.width, (bottom - top) / image.height
+            self.sizes.append((width, height, (right - left) * (bottom - top)))
             row, column = (top + bottom) / 2 / image.height, (left + right) / 2 / image.width
             self.positions[_cell(row), _cell(column)] += 1
-            self.flags.update(
-                name
-                for name in ("polygons", "mask", "keypoints", "rotation", "crowd", "difficult", "truncated", "occluded")
-                if getattr(annotation, name)
-            )
+            self.properties.update(name for name in PROPERTIES if getattr(annotation, name))
 
     def note(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """Return all of it as JSON: sizes as shares of the image, positions row by row from the upper left."""
+        """Return the statistics as JSON: sizes as shares of the image, positions row by row from the top left."""
         sizes = np.array(self.sizes).reshape(-1, 3)
         square = sizes[:, 2]
         return {
@@ -54,8 +53,8 @@ class Statistics:
             "rows_without_objects": self.empty,
             "objects": len(sizes),
             "objects_by_label": {s: {label: n.get(label, 0) for label in labels} for s, n in self.labels.items()},
-            "objects_with": dict(self.flags),
-            "objects_in_a_row": _quantiles(np.array(self.counts, float)),
+            "objects_with": dict(self.properties),
+            "objects_per_row": _quantiles(np.array(self.counts, float)),
             "quantiles": list(QUANTILES),
             "width": _quantiles(sizes[:, 0]),
             "height": _quantiles(sizes[:, 1]),
@@ -70,7 +69,7 @@ class Statistics:
 
 
 def _cell(share: float) -> int:
-    return min(CELLS - 1, max(0, int(share * CELLS)))
+    return min(GRID_SIZE - 1, max(0, int(share * GRID_SIZE)))
 
 
 def _quantiles(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:

@@ -29,7 +29,7 @@ def cleaned(path: Path, settings: dict[str, object] | None = None, **columns: li
     return open_dataset(path / "out")
 
 
-def fault(path: Path, settings: dict[str, object], **columns: list[object]) -> str:
+def error_of(path: Path, settings: dict[str, object], **columns: list[object]) -> str:
     with pytest.raises(DataError) as error:
         run(raw(path, **columns), path / "out", Config(**settings))
     assert [each.name for each in path.iterdir()] == ["raw"]  # no partial output, no temporary files
@@ -128,7 +128,7 @@ def test_a_comparison_with_a_missing_value_is_false(tmp_path: Path):
     ],
 )
 def test_an_invalid_query_is_an_error_in_one_line(tmp_path: Path, query: str, message: str):
-    message = fault(tmp_path, {"query": query}, text=TEXTS, label=LABELS)
+    message = error_of(tmp_path, {"query": query}, text=TEXTS, label=LABELS)
     assert message in message
     assert query in message
 
@@ -156,7 +156,7 @@ def test_other_labels_are_dropped_and_counted(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_label_without_a_class_can_be_an_error(tmp_path: Path):
     classes = {"bad": ["bad"], "good": ["godo"]}
-    assert "label 'good' of row 0 belongs to no class" in fault(
+    assert "label 'good' of row 0 belongs to no class" in error_of(
         tmp_path, {"labels": classes, "other_labels": "fail"}, text=TEXTS, label=LABELS
     )
 
@@ -171,12 +171,12 @@ def test_queries_define_classes_by_other_columns(tmp_path: Path):
 
 def test_overlapping_classes_are_an_error(tmp_path: Path):
     classes = {"some": "rating > 0", "more": "rating > 1"}
-    message = fault(tmp_path, {"labels": classes}, text=TEXTS, rating=[0.5, 2.0, 0.0, 0.0])
+    message = error_of(tmp_path, {"labels": classes}, text=TEXTS, rating=[0.5, 2.0, 0.0, 0.0])
     assert "row 1 belongs to the classes 'more' and 'some'" in message
 
 
 def test_lists_of_raw_labels_need_a_label_column(tmp_path: Path):
-    assert "no column 'label'" in fault(tmp_path, {"labels": {"a": [1], "b": [2]}}, text=TEXTS, rating=[1, 2, 1, 2])
+    assert "no column 'label'" in error_of(tmp_path, {"labels": {"a": [1], "b": [2]}}, text=TEXTS, rating=[1, 2, 1, 2])
 
 
 def test_a_named_class_without_rows_is_still_a_class(tmp_path: Path):
@@ -202,7 +202,7 @@ def test_class_names_are_sorted_and_numbers_by_value(tmp_path: Path, label: list
 def test_scores_are_not_accepted_as_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("toolchain.data.clean.MAX_CLASSES", 3)
     assert conditions_module.MAX_CLASSES == 1_000
-    assert "label has 4 different values in 4 rows (0.1, 0.2, 0.3, ...), which are scores" in fault(
+    assert "label has 4 different values in 4 rows (0.1, 0.2, 0.3, ...), which are scores" in error_of(
         tmp_path, {}, text=TEXTS, label=[0.1, 0.2, 0.3, 0.4]
     )
 
@@ -258,7 +258,7 @@ LONG = "the film is a gem from its first scene to its very last one and nobody w
 
 
 def test_similar_drops_an_edited_copy_and_keeps_other_texts(tmp_path: Path):
-    strangers = [f"{word} " * 3 + "something else entirely was message here" for word in ("north", "south", "east")]
+    strangers = [f"{word} " * 3 + "something else entirely was written here" for word in ("north", "south", "east")]
     texts = [LONG, *strangers, LONG + " indeed", LONG.replace("nobody", "no one who matters, nobody at all")]
     dataset = cleaned(tmp_path, {"duplicates": "similar"}, text=texts, label=["x", "y", "x", "y", "x", "x"])
     assert dropped(dataset) == {"near-duplicate of an earlier row": 1}
@@ -281,7 +281,7 @@ def test_signatures_estimate_the_share_of_common_shingles():
 
 
 def test_similar_needs_text(tmp_path: Path):
-    assert "there is no text column" in fault(tmp_path, {"duplicates": "similar"}, height=[1, 2], label=["x", "y"])
+    assert "there is no text column" in error_of(tmp_path, {"duplicates": "similar"}, height=[1, 2], label=["x", "y"])
 
 
 def test_a_table_without_text_is_cleaned_too(tmp_path: Path):
@@ -328,17 +328,17 @@ def test_too_few_values_have_no_outliers(tmp_path: Path):
 
 
 def test_outliers_need_numbers(tmp_path: Path):
-    assert "needs numeric columns" in fault(tmp_path, {"outlier_columns": ["text"]}, text=TEXTS, label=LABELS)
+    assert "needs numeric columns" in error_of(tmp_path, {"outlier_columns": ["text"]}, text=TEXTS, label=LABELS)
 
 
 def test_the_error_for_no_remaining_rows_names_the_strictest_rule(tmp_path: Path):
-    message = fault(tmp_path, {"query": "label == 'none'"}, text=TEXTS, label=LABELS)
+    message = error_of(tmp_path, {"query": "label == 'none'"}, text=TEXTS, label=LABELS)
     assert "all 4 rows were dropped" in message
     assert "label == 'none'" in message
 
 
 def test_a_missing_column_is_an_error(tmp_path: Path):
-    assert "no column 'stars'" in fault(tmp_path, {"required": ["stars"]}, text=TEXTS, label=LABELS)
+    assert "no column 'stars'" in error_of(tmp_path, {"required": ["stars"]}, text=TEXTS, label=LABELS)
 
 
 def test_a_folder_that_is_not_a_dataset_is_rejected(tmp_path: Path):

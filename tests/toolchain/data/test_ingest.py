@@ -124,7 +124,7 @@ def test_an_empty_label_is_missing(write: Write):
 )
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_a_column_whose_type_changes_later_is_read_again(write: Write, ending: str, late: str, expected: list[object]):
-    count = 120_000 if ending == "csv" else 12_000  # more than is looked at to tell the type
+    count = 120_000 if ending == "csv" else 12_000  # more rows than are read to detect the type
     if ending == "csv":
         content = "text,size\n" + "some text,1\n" * count + f"more,{late}\n"
     else:

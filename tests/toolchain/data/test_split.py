@@ -158,9 +158,9 @@ def test_splits_without_training_rows_are_an_error(tmp_path: Path):
 def test_equal_images_stay_in_one_split(tmp_path: Path):
     schema = pa.schema([("row", pa.int64()), ("image", IMAGE_TYPE)])
     files = [{"row": row, "image": {"bytes": bytes([row // 2]), "path": f"{row}.png"}} for row in range(200)]
-    with new_dataset(tmp_path / "pictures", schema, Work("data.images", None)) as writer:
+    with new_dataset(tmp_path / "images", schema, Work("data.images", None)) as writer:
         writer.write("all", pa.Table.from_pylist(files, schema))
-    run(tmp_path / "pictures", tmp_path / "splits", Config())
+    run(tmp_path / "images", tmp_path / "splits", Config())
     found = members(open_dataset(tmp_path / "splits"))
     assert {name: len(rows) for name, rows in found.items()} == {"train": 160, "validation": 20, "test": 20}
     assert all((row ^ 1) in rows for rows in found.values() for row in rows), "both copies are in one split"

@@ -91,7 +91,7 @@ def open_file(data: bytes, name: str, apply_exif: bool) -> ImageFile:
     """Return the image in ``data``, called ``name`` in errors, without decoding its pixels.
 
     Raises:
-        DataError: it is not an image, or too large (see ``pictures.inspect``).
+        DataError: it is not an image, or too large (see ``image_decoding.inspect``).
     """
     header = _read_jpeg_header(data)
     if header and _EXIF not in data[:_EXIF_SEARCH_BYTES]:

@@ -91,7 +91,7 @@ def test_an_unknown_transform_or_argument_is_rejected(policy: str, message: str)
 
 
 def test_a_missing_policy_file_is_an_error_when_read():
-    Config(policy="somewhere/mine.yaml")  # it may be there where the step runs
+    Config(policy="somewhere/mine.yaml")  # it may exist where the step runs
     with pytest.raises(ConfigError, match=r"policy file somewhere/mine\.yaml cannot be read"):
         text_of("somewhere/mine.yaml")
 

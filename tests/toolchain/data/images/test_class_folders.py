@@ -65,8 +65,8 @@ def test_split_folders_without_training_are_an_error(tmp_path: Path):
 def image_folders(root: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         (root / name).mkdir(parents=True)
-        picture = CASES / "cls_apple_double" / "input" / ("cat" if number % 2 else "dog")
-        file = sorted(path for path in picture.iterdir() if not path.name.startswith("."))[number // 2 % 3]
+        folder = CASES / "cls_apple_double" / "input" / ("cat" if number % 2 else "dog")
+        file = sorted(path for path in folder.iterdir() if not path.name.startswith("."))[number // 2 % 3]
         (root / name / file.name).write_bytes(file.read_bytes() + bytes(number))  # no duplicates
     return root
 

@@ -33,7 +33,7 @@ def by_split(file: Path) -> Pairs:
 
 
 def by_json(file: Path) -> Pairs:
-    """Return the rows with labels as the characters that stand in the file."""
+    """Return the rows with labels as written in the file."""
     lines = file.read_text("utf-8").splitlines()
     labels = [re.search(r'"label": (.*)\}$', line)[1].strip('"') for line in lines]  # type: ignore[index]
     return [(json.loads(line)["text"], label) for line, label in zip(lines, labels, strict=True)]
@@ -81,7 +81,7 @@ def pairs(dataset: Dataset, split: str = "all") -> Pairs:
 
 
 def classes(target: Path, **config: Any) -> dict[str, int]:
-    """Return the rows of each class after cleaning, of which these files have no repeats."""
+    """Return the rows of each class after cleaning; these files have no duplicates."""
     clean.run(target / "raw", target / "clean", clean.Config(duplicates="off", **config))
     return open_dataset(target / "clean").notes["data.clean"]["classes"]
 

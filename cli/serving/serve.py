@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.cluster.tracking import registry_of
 from cli.settings import Settings, open_registry, step_environment
-from cli.setup.doctor import is_answering
+from cli.setup.doctor import is_reachable
 from cli.state_files import read_record
 from toolchain.artifacts.folder import write_json
 from toolchain.artifacts.model import open_model
@@ -152,7 +152,7 @@ def _on_shelf(name: str, settings: Settings, error: ServiceError) -> Traffic:
 def _reachable(settings: Settings) -> bool:
     """Return whether it is worth asking: the door to MLflow would wait two minutes for a server that is away."""
     uri = settings.tracking_uri
-    return not uri.startswith("http") or is_answering(f"{uri.rstrip('/')}/health")
+    return not uri.startswith("http") or is_reachable(f"{uri.rstrip('/')}/health")
 
 
 def _shown(settings: Settings) -> str:

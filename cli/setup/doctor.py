@@ -1,4 +1,4 @@
-"""What this machine offers a pipeline, and what to do about what is missing."""
+"""Check what this machine and its cluster offer pipelines, and how to add what is missing."""
 
 import importlib.util
 import shutil
@@ -16,12 +16,12 @@ from toolchain.services import kubernetes
 from toolchain.services.mlflow_retry import shown
 from toolchain.services.storage import knows_who_asks
 
-SECONDS_TO_ANSWER = 3  # a service that is there answers at once
-GIGABYTES_FOR_A_RUN = 2  # eight variants of a 90 MB model, checkpoints, datasets
+REQUEST_TIMEOUT_S = 3  # a running service responds at once
+RUN_SIZE_GB = 2  # eight variants of a 90 MB model, checkpoints, datasets
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield a finding for each thing that a pipeline can use."""
+    """Yield a finding for each resource that pipelines can use."""
     yield _engine(settings)
     yield from _cluster(settings)
     yield _mlflow(settings)
@@ -33,16 +33,18 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _engine(settings: Settings) -> Finding:
     if not settings.endpoint:
-        advice = "ENGINE=cluster submits to that of the kubeconfig, KFP_ENDPOINT to that of a URL"
-        return Finding(True, "engine", f"local; {advice}")
-    answers = is_answering(f"{settings.endpoint.rstrip('/')}/{HEALTH}")
-    told = "answers" if answers else "does not answer: check KFP_ENDPOINT and the network, or use --engine local"
-    return Finding(answers, "engine", f"cluster at {settings.endpoint}, which {told}")
+        hint = "ENGINE=cluster submits to the kubeconfig's cluster, KFP_ENDPOINT to another Kubeflow Pipelines server"
+        return Finding(True, "engine", f"local; {hint}")
+    reachable = is_reachable(f"{settings.endpoint.rstrip('/')}/{HEALTH}")
+    state = "responds" if reachable else "does not respond: check KFP_ENDPOINT and the network, or use --engine local"
+    return Finding(reachable, "engine", f"cluster; {settings.endpoint} {state}")
 
 
 def _cluster(settings: Settings) -> Iterator[Finding]:
     if not kubernetes.is_configured():
-        yield Finding(False, "cluster", "no kubeconfig: set KUBECONFIG to submit to a cluster, or run it all here")
+        yield Finding(
+            False, "cluster", "no kubeconfig: set KUBECONFIG to submit to a cluster; pipelines run locally without one"
+        )
         return
     try:
         nodes = kubernetes.nodes()
@@ -54,23 +56,25 @@ def _cluster(settings: Settings) -> Iterator[Finding]:
     server = Server(settings)
     try:
         server.check()
-        yield Finding(True, "KFP", f"{server.name} answers: make submit ENGINE=cluster")
+        yield Finding(True, "KFP", f"{server.name} responds: make submit ENGINE=cluster")
     except ServiceError as error:
         yield Finding(False, "KFP", str(error))
 
 
 def _nodes(nodes: Sequence[kubernetes.Node]) -> Iterator[Finding]:
     gpus = [f"{node.name} ({_counts(node)})" for node in nodes if node.gpus]
-    none = "none offers a GPU: training runs on CPUs; see docs/gpu-nodes.md"
-    yield Finding(bool(gpus), "GPU nodes", ", ".join(gpus) or none)
+    hint = "none: training runs on CPUs; see docs/gpu-nodes.md"
+    yield Finding(bool(gpus), "GPU nodes", ", ".join(gpus) or hint)
     fast = [node.name for node in nodes if node.labels.get(VNNI) == "true"]
-    advice = f"none is labelled {VNNI}=true: install node-feature-discovery, or INT8 is measured where it falls"
-    yield Finding(bool(fast), "VNNI nodes", ", ".join(fast) or advice)
+    hint = f"no node has the label {VNNI}=true: install node-feature-discovery, or INT8 is measured on any node"
+    yield Finding(bool(fast), "VNNI nodes", ", ".join(fast) or hint)
 
 
 def _counts(node: kubernetes.Node) -> str:
-    kind = node.labels.get("nvidia.com/gpu.product", "")
-    return ", ".join(f"{count} {resource}" for resource, count in node.gpus.items()) + (f", {kind}" if kind else "")
+    product = node.labels.get("nvidia.com/gpu.product", "")
+    return ", ".join(f"{count} {resource}" for resource, count in node.gpus.items()) + (
+        f", {product}" if product else ""
+    )
 
 
 def _mlflow(settings: Settings) -> Finding:
@@ -80,36 +84,35 @@ def _mlflow(settings: Settings) -> Finding:
         return Finding(
             True,
             "MLflow",
-            f"SQLite at {settings.mlflow_database}; make mlflow shows it; MLFLOW_TRACKING_URI names a server",
+            f"SQLite at {settings.mlflow_database}; view it with make mlflow; MLFLOW_TRACKING_URI sets a server",
         )
-    answers = is_answering(f"{settings.tracking_uri.rstrip('/')}/health")
-    told = "answers" if answers else "does not answer: start it, or unset MLFLOW_TRACKING_URI to use SQLite here"
-    return Finding(answers, "MLflow", f"{shown(settings.tracking_uri)} {told}")
+    reachable = is_reachable(f"{settings.tracking_uri.rstrip('/')}/health")
+    state = "responds" if reachable else "does not respond: start it, or unset MLFLOW_TRACKING_URI to use SQLite"
+    return Finding(reachable, "MLflow", f"{shown(settings.tracking_uri)} {state}")
 
 
 def _s3() -> Finding:
     if knows_who_asks():
-        return Finding(True, "S3", "credentials are there: s3:// sources can be read")
-    advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_ENDPOINT_URL for MinIO) to read s3:// sources"
-    return Finding(False, "S3", f"no credentials: {advice}")
+        return Finding(True, "S3", "credentials found: s3:// sources can be read")
+    hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_ENDPOINT_URL for MinIO) to read s3:// sources"
+    return Finding(False, "S3", f"no credentials: {hint}")
 
 
 def _disk(runs: Path) -> Finding:
-    there = next(parent for parent in (runs, *runs.parents) if parent.exists())
-    free = shutil.disk_usage(there).free / 1e9
-    enough = free >= GIGABYTES_FOR_A_RUN
+    existing = next(parent for parent in (runs, *runs.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    enough = free >= RUN_SIZE_GB
     return Finding(
         enough,
         "disk",
-        f"{free:.0f} GB free for {runs}"
-        + ("" if enough else f"; a run takes about {GIGABYTES_FOR_A_RUN} GB: free some"),
+        f"{free:.0f} GB free for {runs}" + ("" if enough else f"; a run needs about {RUN_SIZE_GB} GB: free some space"),
     )
 
 
-def is_answering(url: str) -> bool:
-    """Return whether a server answers at ``url``, within SECONDS_TO_ANSWER."""
+def is_reachable(url: str) -> bool:
+    """Return whether a server responds at ``url`` within REQUEST_TIMEOUT_S."""
     try:
-        with urlopen(url, timeout=SECONDS_TO_ANSWER) as answer:
-            return bool(answer.status < 500)
+        with urlopen(url, timeout=REQUEST_TIMEOUT_S) as response:
+            return bool(response.status < 500)
     except (URLError, OSError, ValueError):
         return False

@@ -17,7 +17,7 @@ from types import FrameType
 from cli.records.cost import read_prices
 from cli.settings import ROOT, Settings, read_settings, step_environment
 from cli.setup import run_exporter
-from cli.setup.doctor import is_answering
+from cli.setup.doctor import is_reachable
 from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 from toolchain.progress import log_info
@@ -105,7 +105,7 @@ def prometheus(folder: Path, port: int) -> list[str]:
 
 def _print_addresses(servers: Sequence[str], port: int) -> None:
     for server in servers:
-        if not is_answering(f"http://{server}/metrics"):
+        if not is_reachable(f"http://{server}/metrics"):
             log_info(f"{server} does not respond yet: python -m cli serve MODEL starts a server")
     log_info(f"monitoring {', '.join(servers)}")
     log_info(f"  http://{HOST}:{port}   Prometheus: queries and alerts")

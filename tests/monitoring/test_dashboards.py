@@ -27,7 +27,7 @@ import yaml
 
 from cli.records import runs
 from cli.records.runs import StepRecord, new_run, only_run
-from cli.setup.doctor import is_answering
+from cli.setup.doctor import is_reachable
 from tests.support.prometheus import expand, get
 from tests.toolchain.serve.conftest import (
     brightness,
@@ -246,7 +246,7 @@ def monitor(folder: Path, ports: list[int]) -> Iterator[tuple["subprocess.Popen[
     argv = [*(f"127.0.0.1:{one}" for one in ports), "--port", str(port), "--scrape-interval", "1"]
     address = f"http://127.0.0.1:{port}"
     with started("cli.setup.monitor", *argv, TOOLCHAIN_RUNS=str(folder / "runs")) as process:
-        until(lambda: is_answering(f"{address}/-/ready"))
+        until(lambda: is_reachable(f"{address}/-/ready"))
         yield process, address
 
 

@@ -1,4 +1,4 @@
-"""What a person is told before a deployment starts and while it waits; the rest is tested on a cluster."""
+"""Checks before a deployment, its options and its progress; the rest is tested on a cluster."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ import pytest
 from cli.setup import deploy
 
 
-def test_a_missing_file_of_values_is_named_before_anything_is_made(
+def test_a_missing_values_file_is_an_error_before_anything_is_created(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert deploy.main(["--values", str(tmp_path / "mine.yaml")]) == 1
-    assert "mine.yaml does not exist; VALUES names" in capsys.readouterr().err
+    assert "mine.yaml" in capsys.readouterr().err
 
 
-def test_a_program_that_is_not_installed_is_named_with_what_to_do(
+def test_a_program_that_is_not_installed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert deploy.main([]) == 1
-    assert "kubectl is not installed: install it" in capsys.readouterr().err
+    assert "kubectl is not installed" in capsys.readouterr().err
 
 
-def test_the_images_of_this_checkout_are_named_and_settings_come_after_files() -> None:
+def test_options_are_images_then_values_files_then_settings() -> None:
     options = deploy._options([Path("mine.yaml")], ["backup.enabled=false"], 15)
     assert options[0].startswith("--set=images.base=")
     assert options[1].startswith("--set=images.mlflow=")
@@ -30,7 +30,7 @@ def test_the_images_of_this_checkout_are_named_and_settings_come_after_files() -
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "reason"),
     [
         ({"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]}, " (ErrImagePull)"),
         ({"initContainerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}, " (CrashLoopBackOff)"),
@@ -41,19 +41,19 @@ def test_the_images_of_this_checkout_are_named_and_settings_come_after_files() -
         ),
     ],
 )
-def test_a_pod_that_waits_for_more_than_time_has_its_reason(status: dict[str, object], said: str) -> None:
-    assert deploy._reason(status) == said
+def test_the_reason_of_a_waiting_pod(status: dict[str, object], reason: str) -> None:
+    assert deploy._reason(status) == reason
 
 
-def test_a_field_that_somebody_changed_is_taken_back_only_when_told(
+def test_fields_changed_by_hand_are_overwritten_only_with_force(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Stand-ins for helm and kubectl: helm refuses as 4.3.1 does, unless it may force conflicts."""
-    refused = 'conflict occurred: Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas'
-    write(tmp_path / "helm", f"case \"$*\" in *--force-conflicts*|get*) ;; *) echo '{refused}' >&2; exit 1;; esac")
+    """Helm is a stand-in that fails like 4.3.1, unless it may force conflicts."""
+    conflict = 'conflict occurred: Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas'
+    write(tmp_path / "helm", f"case \"$*\" in *--force-conflicts*|get*) ;; *) echo '{conflict}' >&2; exit 1;; esac")
     write(tmp_path / "kubectl", """case "$*" in *pods*) echo '{"items": []}';; esac""")
     monkeypatch.setattr(deploy, "_program", lambda name: str(tmp_path / name))
-    monkeypatch.setattr(deploy, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(deploy, "POLL_INTERVAL_S", 0.05)
     assert deploy.main([]) == 1
     assert "make deploy FORCE=1" in capsys.readouterr().err
     assert deploy.main(["--force-conflicts"]) == 0

@@ -1,4 +1,4 @@
-"""Figures of runs for Prometheus: from real records and logs, as Prometheus reads them."""
+"""Metrics of runs, from real records and logs, as Prometheus reads them."""
 
 import os
 from collections.abc import Callable
@@ -20,9 +20,9 @@ Read = Callable[..., dict[str, float]]
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """Return a function that asks for the figures of the runs and returns the values by series, of metrics named so."""
+    """Return a function that scrapes the metrics of the runs and returns the values of one by series."""
 
-    def ask(name: str, prices: Prices | None = None) -> dict[str, float]:
+    def scrape(name: str, prices: Prices | None = None) -> dict[str, float]:
         with (
             run_exporter.serving(tmp_path, prices or Prices(), "127.0.0.1") as port,
             urlopen(f"http://127.0.0.1:{port}/metrics") as page,
@@ -31,10 +31,10 @@ def read(tmp_path: Path) -> Read:
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return {", ".join(value for _, value in sorted(one.labels.items())): one.value for one in samples}
 
-    return ask
+    return scrape
 
 
-def kept(folder: Path, state: str, *steps: StepRecord, seconds: float = 60.0, pipeline: str = "films") -> Run:
+def recorded(folder: Path, state: str, *steps: StepRecord, seconds: float = 60.0, pipeline: str = "films") -> Run:
     run = new_run(pipeline, folder, {}, list(steps))
     run.state, run.seconds = state, seconds
     run.save()
@@ -45,9 +45,9 @@ def step(name: str, state: str = runs.SUCCEEDED, seconds: float = 0.0, cached: b
     return StepRecord(name, name, "key", state, cached, seconds)
 
 
-def test_runs_are_counted_by_how_they_went_also_where_there_are_none(tmp_path: Path, read: Read):
+def test_runs_are_counted_by_state_zero_included(tmp_path: Path, read: Read):
     for state in (runs.SUCCEEDED, runs.SUCCEEDED, runs.FAILED):
-        kept(tmp_path, state)
+        recorded(tmp_path, state)
     counted = read("toolchain_runs")
     assert counted == {
         "local, films, succeeded": 2,
@@ -57,10 +57,10 @@ def test_runs_are_counted_by_how_they_went_also_where_there_are_none(tmp_path: P
     }
 
 
-def test_the_newest_run_of_each_pipeline_is_told(tmp_path: Path, read: Read):
-    kept(tmp_path, runs.FAILED, seconds=1)
-    newest = kept(tmp_path, runs.SUCCEEDED, seconds=90)
-    kept(tmp_path, runs.FAILED, pipeline="digits")
+def test_the_latest_run_of_each_pipeline(tmp_path: Path, read: Read):
+    recorded(tmp_path, runs.FAILED, seconds=1)
+    newest = recorded(tmp_path, runs.SUCCEEDED, seconds=90)
+    recorded(tmp_path, runs.FAILED, pipeline="digits")
     state = read("toolchain_run_state")
     assert {name for name, value in state.items() if value} == {"local, films, succeeded", "local, digits, failed"}
     assert read("toolchain_run_seconds")["local, films"] == 90
@@ -68,8 +68,8 @@ def test_the_newest_run_of_each_pipeline_is_told(tmp_path: Path, read: Read):
     assert began == pytest.approx((newest.folder / "run.json").stat().st_mtime, abs=30)
 
 
-def test_steps_are_told_with_what_they_took_and_not_where_they_were_cached(tmp_path: Path, read: Read):
-    kept(
+def test_durations_of_steps_exclude_cached_ones(tmp_path: Path, read: Read):
+    recorded(
         tmp_path,
         runs.FAILED,
         step("data.ingest", cached=True, seconds=0.1),
@@ -89,12 +89,12 @@ def test_steps_are_told_with_what_they_took_and_not_where_they_were_cached(tmp_p
     assert number == {"cached": 1, "succeeded": 3, "failed": 1, "waiting": 1, "running": 0, "interrupted": 0}
 
 
-def test_a_step_at_work_tells_how_far_it_is_and_its_loss(tmp_path: Path, read: Read):
-    with only_run(tmp_path):  # a record of a run that nobody is at is one of an interrupted run
-        run = kept(tmp_path, runs.RUNNING, step("data.ingest", seconds=1), step("train.torch_text", runs.RUNNING))
+def test_progress_and_loss_of_a_running_step(tmp_path: Path, read: Read):
+    with only_run(tmp_path):  # without the lock the run counts as interrupted
+        run = recorded(tmp_path, runs.RUNNING, step("data.ingest", seconds=1), step("train.torch_text", runs.RUNNING))
         assert read("toolchain_run_step_progress") == {}
         log = run.folder / "logs" / "train.torch_text.log"
-        log.write_text("x" * 9000 + "\n" + LINE + "something else\nprogress: train 2,240/4,4")  # a line half written
+        log.write_text("x" * 9000 + "\n" + LINE + "something else\nprogress: train 2,240/4,4")  # an incomplete line
         assert read("toolchain_run_step_progress") == {"local, films, train.torch_text": 0.25}
         values = read("toolchain_run_step_value")
         assert read("toolchain_run_seconds")["local, films"] < 60  # up to now
@@ -107,9 +107,9 @@ def test_a_step_at_work_tells_how_far_it_is_and_its_loss(tmp_path: Path, read: R
     assert read("toolchain_run_state")["local, films, interrupted"] == 1
 
 
-def test_what_all_runs_cost_is_told_and_the_money_where_prices_are_known(tmp_path: Path, read: Read):
+def test_cost_of_all_runs_if_prices_are_known(tmp_path: Path, read: Read):
     for _ in range(2):
-        kept(tmp_path, runs.SUCCEEDED, step("train.torch_image", seconds=1800))
+        recorded(tmp_path, runs.SUCCEEDED, step("train.torch_image", seconds=1800))
     hours = read("toolchain_runs_core_hours")["local, films"]
     assert hours == pytest.approx(os.cpu_count() or 1)
     assert read("toolchain_runs_money") == {}
@@ -117,5 +117,5 @@ def test_what_all_runs_cost_is_told_and_the_money_where_prices_are_known(tmp_pat
     assert money == {"EUR, local, films": pytest.approx(0.05 * hours)}
 
 
-def test_a_folder_without_runs_is_told_of_with_nothing(tmp_path: Path, read: Read):
+def test_a_folder_without_runs_has_no_metrics_of_runs(tmp_path: Path, read: Read):
     assert read("toolchain_runs") == {}

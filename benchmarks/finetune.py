@@ -27,8 +27,8 @@ from transformers import AutoModelForSequenceClassification, Trainer, TrainerCal
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.data import clean, ingest, split
 from toolchain.frameworks.length_batches import pad
-from toolchain.frameworks.torch.device import joined_place
-from toolchain.frameworks.torch.token_dataset import Rows
+from toolchain.frameworks.torch.device import training_device
+from toolchain.frameworks.torch.token_dataset import TokenDataset
 from toolchain.hardware import cpu
 from toolchain.train.torch_text import Config, train
 from toolchain.train.torch_text.base import Base, find_base, load_base, quiet
@@ -80,7 +80,7 @@ def prepare(folder: Path, rows: int) -> Dataset:
 
 
 def compare(
-    base: Base, labels: tuple[str, ...], training: Rows, validation: Rows, seeds: int, settings: Config
+    base: Base, labels: tuple[str, ...], training: TokenDataset, validation: TokenDataset, seeds: int, settings: Config
 ) -> Iterator[tuple[float, float]]:
     """Yield for each seed how many times faster this toolchain is: in tokens a second, and to the same accuracy."""
     for seed in range(seeds):
@@ -93,16 +93,20 @@ def compare(
         yield faster, theirs.seconds_to(target) / ours.seconds_to(target)
 
 
-def by_toolchain(base: Base, labels: tuple[str, ...], training: Rows, validation: Rows, config: Config) -> Measured:
+def by_toolchain(
+    base: Base, labels: tuple[str, ...], training: TokenDataset, validation: TokenDataset, config: Config
+) -> Measured:
     torch.manual_seed(config.seed)
     model = load_base(base, labels, config.dropout)
-    with joined_place() as place:
-        state = train(model, training, validation, config, place)
+    with training_device() as device:
+        state = train(model, training, validation, config, device)
     seconds = list(accumulate(epoch["seconds"] for epoch in state.history))
-    return Measured(state.tokens, seconds, [epoch["validation_accuracy"] for epoch in state.history])
+    return Measured(state.items, seconds, [epoch["validation_accuracy"] for epoch in state.history])
 
 
-def by_trainer(base: Base, labels: tuple[str, ...], training: Rows, validation: Rows, seed: int) -> Measured:
+def by_trainer(
+    base: Base, labels: tuple[str, ...], training: TokenDataset, validation: TokenDataset, seed: int
+) -> Measured:
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(base.path, num_labels=len(labels))
     clock = Clock(validation)
@@ -125,7 +129,7 @@ def by_trainer(base: Base, labels: tuple[str, ...], training: Rows, validation: 
 class Clock(TrainerCallback):  # type: ignore[misc]  # Transformers' callbacks are untyped
     """Counts the Trainer's time in training and looks at its model after each epoch."""
 
-    def __init__(self, validation: Rows) -> None:
+    def __init__(self, validation: TokenDataset) -> None:
         self.validation = validation
         self.seconds: list[float] = []
         self.accuracy: list[float] = []
@@ -139,7 +143,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]  # Transformers' callbacks a
         self.began = time.perf_counter() - self.seconds[-1]
 
 
-def accuracy_of(model: Any, rows: Rows) -> float:
+def accuracy_of(model: Any, rows: TokenDataset) -> float:
     model.eval()
     right = 0
     for batch in rows.batches(128, 0, model.device):
@@ -149,7 +153,7 @@ def accuracy_of(model: Any, rows: Rows) -> float:
     return right / len(rows)
 
 
-def padded(rows: Rows) -> list[dict[str, Any]]:
+def padded(rows: TokenDataset) -> list[dict[str, Any]]:
     """Return ``rows`` as the Trainer takes them, each padded to ``PADDED_TO`` tokens."""
     ids = [rows.tokens[start:end].tolist() for start, end in zip(rows.starts[:-1], rows.starts[1:], strict=True)]
     feeds = pad(ids, rows.pad_id, PADDED_TO)

@@ -36,7 +36,7 @@ def torch_detector(
     Args:
         dataset: Pictures and their objects, in the splits train and validation.
         model: The detector with its preprocessing (PyTorch).
-        metrics: validation_accuracy and untrained_accuracy (mAP50), loss, epochs and pictures_per_second.
+        metrics: validation_accuracy and untrained_accuracy (mAP50), loss, epochs and images_per_second.
         base: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
         weights: Empty for none; backbone for ImageNet's; pretrained for COCO's; or a file (path, package:, s3://, https://).
         weights_digest: SHA-256 of the file; empty takes what is there (that of the default is pinned).
@@ -89,4 +89,4 @@ def torch_detector(
     metrics.log_metric("untrained_accuracy", result.untrained_accuracy)
     metrics.log_metric("loss", result.loss)
     metrics.log_metric("epochs", result.epochs)
-    metrics.log_metric("pictures_per_second", result.pictures_per_second)
+    metrics.log_metric("images_per_second", result.images_per_second)

@@ -41,7 +41,7 @@ def torch_image(
     Args:
         dataset: Pictures and labels, in the splits train and validation.
         model: The trained network, its normalisation included (PyTorch).
-        metrics: validation_accuracy, loss, epochs and pictures_per_second.
+        metrics: validation_accuracy, loss, epochs and images_per_second.
         base: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
         weights: To begin from: empty for random ones, "pretrained", or a file (a path, package:NAME/FILE, s3://, https://).
         weights_digest: SHA-256 of that file; empty takes what is there (that of efficientnet-lite0 is pinned).
@@ -103,4 +103,4 @@ def torch_image(
     metrics.log_metric("validation_accuracy", result.validation_accuracy)
     metrics.log_metric("loss", result.loss)
     metrics.log_metric("epochs", result.epochs)
-    metrics.log_metric("pictures_per_second", result.pictures_per_second)
+    metrics.log_metric("images_per_second", result.images_per_second)

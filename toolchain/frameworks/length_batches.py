@@ -1,4 +1,4 @@
-"""Batches of rows: of like length, so that training computes on tokens and hardly on padding, or of like size."""
+"""Batches of rows: of similar length, so that little is computed on padding, or of similar size."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ def batches_by_length(lengths: Sequence[int], rows: int, seed: int) -> list[list
     """Return the positions of ``lengths`` (in tokens) in batches of at most ``rows``, every position once.
 
     Rows are shuffled, sorted by length within pools of ``POOL`` batches and cut, and the batches are shuffled. The same
-    ``seed`` gives the same batches: give each epoch one of its own.
+    ``seed`` gives the same batches; each epoch needs a different one.
     """
     random = np.random.default_rng(seed)
     order, known = random.permutation(len(lengths)), np.asarray(lengths)
@@ -26,27 +26,27 @@ def batches_by_length(lengths: Sequence[int], rows: int, seed: int) -> list[list
 
 
 def count_batches(count: int, rows: int) -> int:
-    """Return into how many batches ``even_batches`` divides ``count`` rows, at least 1."""
+    """Return the number of batches that ``even_batches`` makes of ``count`` rows, at least 1."""
     batches = -(-count // rows)
     return max(1, batches if rows == 1 else min(batches, count // 2))
 
 
 def even_batches(order: Sequence[int], rows: int) -> list[list[int]]:
-    """Return ``order`` in batches of like size, of at most ``rows``; none of a single row where there are two.
+    """Return ``order`` in batches of similar size, of at most ``rows``; none of a single row if there are two.
 
-    Batch normalisation cannot take a batch of one where a layer has one value of it left. So an odd number of rows by
-    twos has one batch of three.
+    Batch normalisation cannot take a batch of one where a layer has one value left per channel. So an odd number of
+    rows in batches of two has one batch of three.
     """
     parts = np.array_split(np.asarray(order, np.int64), count_batches(len(order), rows))
     return [part.tolist() for part in parts]
 
 
 @contextmanager
-def single_refused(name: str) -> Iterator[None]:
-    """Say in words what PyTorch means where the architecture ``name`` cannot normalise a batch of one row.
+def single_row_reported(name: str) -> Iterator[None]:
+    """Report in one line that the architecture ``name`` cannot normalise a batch of one row.
 
     Raises:
-        ConfigError: that is so.
+        ConfigError: PyTorch raised its own error for that.
     """
     try:
         yield
@@ -54,7 +54,7 @@ def single_refused(name: str) -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ConfigError(
-            f"{name} has a layer with one value a row left, which a batch of one row cannot normalise; set batch_rows "
+            f"{name} has a layer that cannot normalise a batch of one row; set batch_rows "
             f"to 2 or more, and train on 2 rows or more"
         ) from error
 

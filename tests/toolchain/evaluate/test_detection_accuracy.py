@@ -6,18 +6,18 @@ import pytest
 from toolchain.errors import ArtifactError, DataError
 from toolchain.evaluate.accuracy.detection import measure
 from toolchain.metrics.bootstrap import Bootstrap
-from toolchain.metrics.detections import Answer, Objects, Picture, answer_of
+from toolchain.metrics.detections import AnnotatedImage, Answer, Objects, answer_of
 
 NAMES = ["tree", "car"]
 
 
-def picture(row: int, boxes: list[list[float]], labels: list[int], neutral: bool = False) -> Picture:
+def picture(row: int, boxes: list[list[float]], labels: list[int], neutral: bool = False) -> AnnotatedImage:
     flags = np.full(len(boxes), neutral)
     places = np.array(boxes, np.float64).reshape(-1, 4)
-    return Picture(row, 400, 400, Objects(places, np.array(labels, np.int64), flags, np.zeros(len(boxes), bool)))
+    return AnnotatedImage(row, 400, 400, Objects(places, np.array(labels, np.int64), flags, np.zeros(len(boxes), bool)))
 
 
-def measured(answers: list[Answer], pictures: list[Picture], **more: Any) -> dict[str, Any]:
+def measured(answers: list[Answer], pictures: list[AnnotatedImage], **more: Any) -> dict[str, Any]:
     return measure(answers, pictures, NAMES, Bootstrap(resamples=200), **more)
 
 
@@ -88,7 +88,7 @@ def test_a_class_that_is_nowhere_is_not_the_worst():
 
 
 @pytest.mark.parametrize("pictures", [[picture(0, [], [])], [picture(0, [SMALL], [0], neutral=True)]])
-def test_pictures_without_an_object_that_counts_are_refused(pictures: list[Picture]):
+def test_pictures_without_an_object_that_counts_are_refused(pictures: list[AnnotatedImage]):
     with pytest.raises(DataError, match="no labelled objects"):
         measured(ANSWERS[:1], pictures)
 

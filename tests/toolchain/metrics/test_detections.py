@@ -16,7 +16,16 @@ from toolchain.artifacts.image import OBJECTS_TYPE
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, DataError
 from toolchain.metrics.bootstrap import Bootstrap
-from toolchain.metrics.detections import Answer, Objects, Picture, answer_of, matching, objects_of, read_truth, stretch
+from toolchain.metrics.detections import (
+    AnnotatedImage,
+    Answer,
+    Objects,
+    answer_of,
+    matching,
+    objects_of,
+    read_truth,
+    stretch,
+)
 from toolchain.metrics.detections.comparing import compare
 from toolchain.metrics.detections.matching import (
     ALL,
@@ -184,8 +193,8 @@ def test_no_more_answers_are_right_than_objects_are_there(seed: int, threshold: 
 # --- variants beside each other ---
 
 
-def pictures_of(truth: list[Objects]) -> list[Picture]:
-    return [Picture(10 * place, 1000, 1000, objects) for place, objects in enumerate(truth)]
+def pictures_of(truth: list[Objects]) -> list[AnnotatedImage]:
+    return [AnnotatedImage(10 * place, 1000, 1000, objects) for place, objects in enumerate(truth)]
 
 
 def compared(variant: list[Answer], reference: list[Answer], truth: list[Objects], **more: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.model import open_model, require
 from toolchain.errors import ArtifactError, ConfigError, DataError, TrainingError
 from toolchain.frameworks.torch.checkpoint import Checkpoint
-from toolchain.frameworks.torch.device import Place
+from toolchain.frameworks.torch.device import TrainingDevice
 from toolchain.frameworks.torch.image_classifier import (
     EFFICIENTNET_LITE0,
     Architecture,
@@ -22,15 +22,15 @@ from toolchain.frameworks.torch.image_classifier import (
     load_network,
     normalisation,
 )
-from toolchain.frameworks.torch.image_dataset import Shape, read_pixels
+from toolchain.frameworks.torch.image_dataset import Shape, read_images
 from toolchain.image_decoding import crop_middle, squeeze
 from toolchain.train.torch_image import Config, run, train
 from toolchain.train.torch_image.base import LITE_WEIGHTS, PINNED, find_weights, load_weights
-from toolchain.train.torch_image.loop import Training, ramp
-from toolchain.train.torch_image.mixing import mirrored, mix, patch
+from toolchain.train.torch_image.loop import balanced
+from toolchain.train.torch_image.mixing import flip_half, mix, patch
 
 QUICK = {"epochs": 1, "batch_rows": 32}
-CPU = Place(torch.device("cpu"), None)
+CPU = TrainingDevice(torch.device("cpu"), None)
 
 
 def network_of(name: str = "cnn", classes: int = 2, size: int = 28) -> torch.nn.Module:
@@ -57,7 +57,7 @@ def test_learns_and_writes_a_model_that_the_next_steps_take(digits: Path, tmp_pa
 
 def test_the_written_model_answers_as_its_note_says(digits: Path, digit_network: Path):
     model = open_model(digit_network)
-    rows = read_pixels(open_dataset(digits), "validation", Shape(28, 28, 1))
+    rows = read_images(open_dataset(digits), "validation", Shape(28, 28, 1))
     with torch.inference_mode():
         found = load_network(model)(torch.from_numpy(rows.images)).argmax(1).numpy()
     assert (found == rows.labels).mean() == pytest.approx(
@@ -75,7 +75,7 @@ def test_few_batches_are_enough_to_be_normalised_by(digits: Path, tmp_path: Path
     """A moving mean that began at 0 would hold two thirds of it after 4 batches, and validation be far off."""
     run(digits, tmp_path / "model", Config(epochs=1, batch_rows=30, learning_rate=1e-12))
     network = load_network(open_model(tmp_path / "model"))
-    images = torch.from_numpy(read_pixels(open_dataset(digits), "train", Shape(28, 28, 1)).images)
+    images = torch.from_numpy(read_images(open_dataset(digits), "train", Shape(28, 28, 1)).images)
     convolution, norm = network.body[0][0], network.body[0][1]
     with torch.inference_mode():
         seen = convolution(images.permute(0, 3, 1, 2) * network.scale + network.offset)
@@ -83,7 +83,7 @@ def test_few_batches_are_enough_to_be_normalised_by(digits: Path, tmp_path: Path
 
 
 def test_normalises_by_the_training_pictures(digits: Path, digit_network: Path):
-    pixels = read_pixels(open_dataset(digits), "train", Shape(28, 28, 1)).images / 255
+    pixels = read_images(open_dataset(digits), "train", Shape(28, 28, 1)).images / 255
     found = open_model(digit_network).notes["train.torch_image"]["architecture"]
     assert found["mean"] == pytest.approx([pixels.mean()], abs=1e-3)
     assert found["deviation"] == pytest.approx([pixels.std()], abs=1e-3)
@@ -91,7 +91,7 @@ def test_normalises_by_the_training_pictures(digits: Path, digit_network: Path):
 
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(digits: Path, tmp_path: Path):
     rows = open_dataset(digits)
-    training, validation = (read_pixels(rows, split, Shape(28, 28, 1)) for split in ("train", "validation"))
+    training, validation = (read_images(rows, split, Shape(28, 28, 1)) for split in ("train", "validation"))
     config, checkpoint = Config(epochs=2, batch_rows=32, checkpoint_batches=1, average=0.9), Checkpoint(tmp_path)
     whole, killed, resumed = network_of(), network_of(), network_of()
     train(whole, 2, training, validation, config, CPU)
@@ -270,7 +270,7 @@ def test_a_class_without_rows_is_said_and_noted(
 ):
     dataset = make_pictures({"train": dark_and_light(16), "validation": dark_and_light(8)}, ("a", "b", "c"))
     run(dataset, tmp_path / "model", Config(**QUICK, class_weights="balanced"))
-    assert "no training picture shows c" in capsys.readouterr().out
+    assert "no training image shows c" in capsys.readouterr().out
     assert open_model(tmp_path / "model").notes["train.torch_image"]["classes_without_rows"] == ["c"]
 
 
@@ -280,7 +280,7 @@ def test_pictures_too_small_for_the_architecture_are_refused(digits: Path, tmp_p
 
 
 def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(digits: Path, tmp_path: Path):
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) after .* lower learning_rate"):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) after \d+ batches"):
         run(digits, tmp_path / "model", Config(base="linear", epochs=9, learning_rate=1e38, batch_rows=2))
     assert not (tmp_path / "model").exists()
 
@@ -312,16 +312,6 @@ def test_an_unknown_architecture_is_refused_before_anything_is_read(tmp_path: Pa
 # --- the parts ---
 
 
-@given(st.integers(1, 500), st.floats(0, 0.99))
-def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing(steps: int, warmup: float):
-    rates = [ramp(step, steps, warmup) for step in range(steps)]
-    top = rates.index(max(rates))
-    assert all(0 < rate <= 1 for rate in rates)
-    assert rates[: top + 1] == sorted(rates[: top + 1])
-    assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert max(rates) == 1
-
-
 @given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1), st.integers(0, 99))
 def test_a_patch_lies_inside_and_covers_no_more_than_its_share(height: int, width: int, share: float, seed: int):
     rows, columns = patch(height, width, share, np.random.default_rng(seed))
@@ -342,7 +332,7 @@ def test_mixed_pictures_have_as_much_of_a_class_as_is_said(mixup: float, cutmix:
 
 def test_about_half_of_the_pictures_are_mirrored():
     images = torch.arange(6, dtype=torch.uint8).reshape(1, 1, 6, 1).expand(1000, 1, 6, 1)
-    first = mirrored(images, np.random.default_rng(0))[:, 0, :, 0]
+    first = flip_half(images, np.random.default_rng(0))[:, 0, :, 0]
     turned = (first == torch.arange(5, -1, -1)).all(1)
     assert (turned | (first == torch.arange(6)).all(1)).all()
     assert 450 < turned.sum() < 550
@@ -350,10 +340,8 @@ def test_about_half_of_the_pictures_are_mirrored():
 
 def test_rare_classes_count_more_when_they_are_balanced(make_pictures: Callable[..., Path]):
     rows = dark_and_light(16)[::2] + dark_and_light(4)[1::2]  # eight dark ones, two light ones
-    training = read_pixels(open_dataset(make_pictures({"train": rows})), "train", Shape(8, 8, 1))
-    network = network_of(size=8)
-    found = Training(network, "body.7", training, training, Config(class_weights="balanced"), CPU).weights
-    assert found is not None
+    training = read_images(open_dataset(make_pictures({"train": rows})), "train", Shape(8, 8, 1))
+    found = balanced(training, 2, CPU)
     assert found.tolist() == pytest.approx([10 / (2 * 8), 10 / (2 * 2)])
 
 

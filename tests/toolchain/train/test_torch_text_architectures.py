@@ -105,10 +105,8 @@ def test_progress_is_shown_from_the_first_batch_on_in_training_and_in_distillati
     monkeypatch.setattr("toolchain.progress.LOG_INTERVAL_S", 0.0)
     run(five(32), tmp_path / "model", Config(base="cnn", epochs=1, batch_rows=2))
     lines = capsys.readouterr().out.splitlines()
-    start = next(
-        position for position, line in enumerate(lines) if line.startswith("training on 5 pictures: 2 batches")
-    )
+    start = next(position for position, line in enumerate(lines) if line.startswith("training on 5 images: 2 batches"))
     assert lines[start + 1].startswith("progress: train 1/2 batches (50 %)")
     prune(tmp_path / "model", five(32), tmp_path / "pruned", RECOVERY)
-    (first,) = [line for line in capsys.readouterr().out.splitlines() if "distil, epoch 1 1/2" in line]
+    (first,) = [line for line in capsys.readouterr().out.splitlines() if "distil 1/2" in line]
     assert "loss" in first

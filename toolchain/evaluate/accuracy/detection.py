@@ -7,7 +7,7 @@ import numpy as np
 
 from toolchain.errors import ArtifactError, DataError
 from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
-from toolchain.metrics.detections import Answer, Picture
+from toolchain.metrics.detections import AnnotatedImage, Answer
 from toolchain.metrics.detections.matching import (
     ALL,
     SIZES,
@@ -30,7 +30,7 @@ SLICE_NAMES = {
 
 def measure(
     predictions: Sequence[Answer],
-    images: Sequence[Picture],
+    images: Sequence[AnnotatedImage],
     names: Sequence[str],
     bootstrap: Bootstrap,
     threshold: float | None = None,
@@ -71,7 +71,7 @@ def measure(
     }
 
 
-def check_predictions(predictions: Sequence[Answer], images: Sequence[Picture], classes: int) -> None:
+def check_predictions(predictions: Sequence[Answer], images: Sequence[AnnotatedImage], classes: int) -> None:
     """Raise ArtifactError unless all ``predictions`` are finite and their labels below ``classes``."""
     for prediction, image in zip(predictions, images, strict=True):
         if not (np.isfinite(prediction.boxes).all() and np.isfinite(prediction.scores).all()):

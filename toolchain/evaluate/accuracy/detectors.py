@@ -15,7 +15,7 @@ from toolchain.evaluate.accuracy.detection import measure
 from toolchain.inference.preprocessing import Preprocessor, picture_shape, preprocessor_of
 from toolchain.inference.runtime import Session, open_session
 from toolchain.metrics.bootstrap import Bootstrap
-from toolchain.metrics.detections import Answer, Picture, answer_of, read_truth, stretch
+from toolchain.metrics.detections import AnnotatedImage, Answer, answer_of, read_truth, stretch
 from toolchain.metrics.detections.table import SCHEMA, table_of
 from toolchain.progress import track
 
@@ -69,7 +69,9 @@ def confusion(classes: Sequence[dict[str, Any]]) -> list[list[int]]:
     return matrix
 
 
-def _predict_all(model: Model, data: Dataset, split: str, images: Sequence[Picture], threads: int) -> list[Answer]:
+def _predict_all(
+    model: Model, data: Dataset, split: str, images: Sequence[AnnotatedImage], threads: int
+) -> list[Answer]:
     session, preprocessor = open_session(model, threads), preprocessor_of(model)
     height, width, _ = picture_shape(model)
     found: list[Answer] = []
@@ -79,6 +81,8 @@ def _predict_all(model: Model, data: Dataset, split: str, images: Sequence[Pictu
     return found
 
 
-def _predict(session: Session, preprocessor: Preprocessor, value: Any, image: Picture, size: tuple[int, int]) -> Answer:
+def _predict(
+    session: Session, preprocessor: Preprocessor, value: Any, image: AnnotatedImage, size: tuple[int, int]
+) -> Answer:
     boxes, scores, labels = session.outputs(preprocessor.stack(preprocessor.prepare([value])))
     return answer_of(stretch(boxes, size, (image.width, image.height)), scores, labels)

@@ -1,6 +1,6 @@
-"""Checkpoints: what a training that was killed needs to go on as if it had not been.
+"""Checkpoints: what a killed training needs to resume and give the result of an uninterrupted one.
 
-A checkpoint lies in the scratch folder, and where TOOLCHAIN_CHECKPOINTS names a place in S3 there too: a pod that is
+A checkpoint is kept in the scratch folder and, if TOOLCHAIN_CHECKPOINTS is an S3 location, in S3: a pod that is
 restarted on another node begins with an empty disk.
 """
 
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from toolchain.artifacts.digest import digest_files, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported, link_or_copy
 from toolchain.errors import ServiceError, ToolchainError
+from toolchain.frameworks.torch.device import TrainingDevice
+from toolchain.import_closure import ROOT, import_closure
 from toolchain.progress import log_info
 from toolchain.services import storage
 from toolchain.services.storage import s3, scratch
@@ -29,28 +31,28 @@ SAVED = "saved"  # the mark of a copy in S3: when its file was written, in nanos
 
 
 class Copies:
-    """The copies of a checkpoint's file in S3; they are made while training goes on."""
+    """The copies of a checkpoint's file in S3, uploaded in the background."""
 
     def __init__(self, folder: str) -> None:
         self.uri = f"{folder}/{STATE}"  # one file, which S3 holds whole or not at all
         self._copying = Thread()
 
     def copy(self, file: Path) -> None:
-        """Begin to copy ``file``; while the copy before is still under way, this one is left out."""
+        """Start to upload ``file``; skip it while the previous upload is still running."""
         if self._copying.is_alive():
             return
-        still = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.copying")
-        link_or_copy(file, still)  # the next checkpoint takes the place of ``file``, not of this
-        self._copying = Thread(target=self._copy, args=[still], daemon=True)
+        link = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.copying")
+        link_or_copy(file, link)  # the next checkpoint replaces ``file``, not this link
+        self._copying = Thread(target=self._copy, args=[link], daemon=True)
         self._copying.start()
 
     def newer_than(self, file: Path) -> bool:
-        """Return whether there is a copy, and no ``file`` or one that was written before it."""
+        """Return whether the copy exists and is newer than ``file``, or ``file`` is missing."""
         marks = s3.marks(self.uri)
         return marks is not None and (not file.is_file() or int(marks.get(SAVED, 0)) > file.stat().st_mtime_ns)
 
     def fetch(self, file: Path) -> None:
-        """Put the copy in the place of ``file``."""
+        """Replace ``file`` by the copy."""
         with disk_space_reported(file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.parent / f".fetched.{os.getpid()}"
@@ -61,30 +63,30 @@ class Copies:
             shutil.rmtree(partial, ignore_errors=True)
 
     def wait(self) -> None:
-        """Return when no copy is under way."""
+        """Wait for the running upload."""
         if self._copying.is_alive():
             self._copying.join()
 
     def remove(self) -> None:
-        """Delete the copy, once none is under way."""
+        """Delete the copy, after the running upload."""
         self.wait()
         try:
             storage.delete([self.uri])
         except ServiceError as error:
-            log_info(f"the checkpoint of this training, which is done, stays behind: {error}")
+            log_info(f"the checkpoint of this finished training could not be deleted: {error}")
 
-    def _copy(self, still: Path) -> None:
+    def _copy(self, link: Path) -> None:
         try:
-            storage.upload(still, self.uri, {SAVED: str(still.stat().st_mtime_ns)}, shown=False)
+            storage.upload(link, self.uri, {SAVED: str(link.stat().st_mtime_ns)}, shown=False)
         except (ToolchainError, OSError) as error:
-            log_info(f"this checkpoint is on this machine only, training goes on: {error}")
+            log_info(f"checkpoint not copied to S3, training continues: {error}")
         finally:
-            still.unlink(missing_ok=True)
+            link.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The place of one training's checkpoint, which only the very same training finds."""
+    """The checkpoint of one training; another dataset, setting, machine or code has another one."""
 
     folder: Path
     copies: Copies | None = field(default=None, compare=False)  # in S3
@@ -94,7 +96,7 @@ class Checkpoint:
         return self.folder / STATE
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write ``state``; the former one stays until this one is whole. S3 gets it while training goes on.
+        """Write ``state``, which replaces the previous one when it is complete; upload it in the background.
 
         Raises:
             StorageFullError: the disk is full.
@@ -110,19 +112,19 @@ class Checkpoint:
                 self.copies.copy(self.file)
 
     def load(self, device: "torch.device") -> dict[str, Any] | None:
-        """Return the state that was saved last, its tensors on ``device``; None when there is none that can be read.
+        """Return the state that was saved last, its tensors on ``device``; None when there is none, or it is damaged.
 
         Raises:
-            ServiceError: S3 is down or refuses: to begin again would throw away what may be there.
+            ServiceError: S3 is down or denies access; starting over would discard a checkpoint that may exist.
             StorageFullError: the disk is full.
         """
         if self.copies and self.copies.newer_than(self.file):
             self.copies.fetch(self.file)
-            log_info(f"training goes on from {self.copies.uri}")
+            log_info(f"resuming training from {self.copies.uri}")
         return self._read(device)
 
     def remove(self) -> None:
-        """Forget the training: it is done."""
+        """Delete the checkpoint of a finished training."""
         if self.copies:
             self.copies.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -135,19 +137,23 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-            log_info(f"the checkpoint in {self.folder} cannot be read ({error}); training starts from the beginning")
+            log_info(f"the checkpoint in {self.folder} cannot be read ({error}); training starts over")
             return None
         return state
 
 
-def checkpoint_of(code: Path, **identity: object) -> Checkpoint:
-    """Return the checkpoint of the training described by ``identity`` (digests, settings, device) and by the Python
-    files in the folder ``code``, a step's.
+def find_checkpoint(module: str, device: TrainingDevice, **identity: object) -> Checkpoint:
+    """Return the checkpoint of the training that ``module`` runs on ``device``, further described by ``identity``.
+
+    It depends on the source of every module that ``module`` imports, on the version of PyTorch, and on ``identity``:
+    digests and settings.
 
     Raises:
-        ConfigError: TOOLCHAIN_CHECKPOINTS names no place in S3.
+        ConfigError: TOOLCHAIN_CHECKPOINTS is not an S3 location.
     """
-    files = digest_files(code, [file.name for file in code.glob("*.py")])
-    key = sha256_of_json({**identity, "code": files})
-    elsewhere = storage.checkpoints()
-    return Checkpoint(scratch() / "checkpoints" / key, Copies(f"{elsewhere}/{key}") if elsewhere else None)
+    import torch
+
+    code = digest_files(ROOT, [str(path.relative_to(ROOT)) for path in import_closure(module)])
+    key = sha256_of_json({**identity, "code": code, "device": device.fingerprint(), "torch": torch.__version__})
+    remote = storage.checkpoints()
+    return Checkpoint(scratch() / "checkpoints" / key, Copies(f"{remote}/{key}") if remote else None)

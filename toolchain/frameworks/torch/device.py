@@ -1,11 +1,11 @@
-"""Where training runs: the device, its precision, and this process's place among those that torchrun started."""
+"""The device that training runs on, its precision, and this process's rank among those that torchrun started."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from toolchain.errors import ConfigError
+from toolchain.errors import ConfigError, TrainingError
 from toolchain.hardware import cpu
 from toolchain.progress import log_info
 
@@ -16,59 +16,81 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Place:
-    """One process of a training, alone or one of ``world``."""
+class TrainingDevice:
+    """The device of one training process, alone or one of ``world_size``."""
 
     device: "torch.device"
-    half: "torch.dtype | None"  # what matrix products are computed in; None: float32
-    rank: int = 0  # the first one speaks and writes
-    world: int = 1
+    dtype: "torch.dtype | None"  # of matrix products under autocast; None: float32
+    rank: int = 0  # the main process, 0, reports and writes
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     @property
     def gpus(self) -> int:
-        """How many GPUs all processes hold."""
-        return self.world if self.device.type == "cuda" else 0
+        """The number of GPUs that all processes hold."""
+        return self.world_size if self.device.type == "cuda" else 0
 
     def name(self) -> str:
-        """Return what computes, as people call it."""
+        """Return a readable name: the GPU's with its dtype, or the CPU's number of threads."""
         import torch
 
         if self.device.type == "cuda":
-            return f"{self.world} x {torch.cuda.get_device_name(self.device)}, {str(self.half).removeprefix('torch.')}"
-        return f"CPU, {self.world * torch.get_num_threads()} threads, float32"
+            name = torch.cuda.get_device_name(self.device)
+            return f"{self.world_size} x {name}, {str(self.dtype).removeprefix('torch.')}"
+        return f"CPU, {self.world_size * torch.get_num_threads()} threads, float32"
 
-    def identity(self) -> str:
-        """Return what the last digits of a result depend on: the same text, the same result."""
-        return f"{self.name()}, {self.world} processes, {cpu.describe().kind}"
+    def fingerprint(self) -> str:
+        """Return what the last digits of a result depend on: an equal text means an equal result."""
+        return f"{self.name()}, {self.world_size} processes, {cpu.describe().kind}"
 
-    def precision(self) -> AbstractContextManager[Any]:
-        """Return the context that a forward pass runs in."""
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass."""
         import torch
 
-        return torch.autocast(self.device.type, self.half) if self.half else nullcontext()
+        return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
 
-    def share(self, items: Sequence[Item]) -> list[Item]:
-        """Return this process's part of ``items``: none when there are fewer of them than processes."""
-        return list(items[self.rank :: self.world])
+    def shard(self, items: Sequence[Item]) -> list[Item]:
+        """Return this process's part of ``items``: none when there are fewer items than processes."""
+        return list(items[self.rank :: self.world_size])
 
-    def add_up(self, values: "torch.Tensor") -> "torch.Tensor":
+    def all_reduce(self, values: "torch.Tensor") -> "torch.Tensor":
         """Return the sum of ``values`` over all processes."""
         from torch import distributed
 
-        if self.world > 1:
+        if self.world_size > 1:
             distributed.all_reduce(values)
         return values
 
-    def wait(self) -> None:
-        """Return when every process has come here."""
+    def parallel(self, model: Any) -> Any:
+        """Return ``model`` with its gradients averaged over all processes."""
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(model) if self.world_size > 1 else model
+
+    def barrier(self) -> None:
+        """Wait until every process has reached this line."""
         from torch import distributed
 
-        if self.world > 1:
+        if self.world_size > 1:
             distributed.barrier()
+
+
+@contextmanager
+def gpu_memory_reported(batch: str, remedy: str) -> Iterator[None]:
+    """Report a full GPU in one line: it cannot hold ``batch``, and ``remedy`` helps.
+
+    Raises:
+        TrainingError: the GPU's memory is full.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(f"the GPU's memory does not hold {batch}; {remedy}") from error
 
 
 def check_gpus(gpus: int) -> None:
@@ -110,8 +132,8 @@ def why_no_gpu() -> str:
 
 
 @contextmanager
-def joined_place() -> Iterator[Place]:
-    """Yield this process's place: a GPU in half precision where there is one, the CPU in float32 otherwise.
+def training_device() -> Iterator[TrainingDevice]:
+    """Yield this process's device: a GPU in half precision where there is one, the CPU in float32 otherwise.
 
     bfloat16 where the GPU computes in it, float16 with a scaled loss on older ones. A CPU stays in
     float32, which is faster there than bfloat16 on all but the newest, with no more threads than its cores.
@@ -124,21 +146,21 @@ def joined_place() -> Iterator[Place]:
     joined = not distributed.is_initialized()
     rank, world = _join("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield _place(rank, world)
+        yield _device_of(rank, world)
     finally:
         if joined and world > 1:
             distributed.destroy_process_group()
 
 
-def _place(rank: int, world: int) -> Place:
+def _device_of(rank: int, world: int) -> TrainingDevice:
     import torch
     from torch import distributed
 
     if not torch.cuda.is_available():
-        return Place(torch.device("cpu"), None, rank, world)
+        return TrainingDevice(torch.device("cpu"), None, rank, world)
     device = torch.device("cuda", distributed.get_node_local_rank() if world > 1 else 0)
     torch.cuda.set_device(device)
-    return Place(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16, rank, world)
+    return TrainingDevice(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16, rank, world)
 
 
 def _join(backend: str) -> tuple[int, int]:

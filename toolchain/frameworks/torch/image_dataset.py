@@ -1,7 +1,7 @@
-"""Pixels: the pictures of a split as training reads them, decoded once, at one size, one byte a value.
+"""Images for PyTorch: a split decoded once, at one size, one byte a value.
 
-Small splits are held in memory (60,000 pictures of 28 x 28 take 47 MB), larger ones in a scratch file without a name,
-of which the system keeps in memory what it has room for.
+Small splits are held in memory (60,000 images of 28 x 28 take 47 MB), larger ones in an unlinked scratch file, which
+the system caches in free memory.
 """
 
 import tempfile
@@ -26,9 +26,9 @@ from toolchain.services.storage import scratch
 if TYPE_CHECKING:
     import torch
 
-BYTES_IN_MEMORY = 2 * 1024**3  # of a split; a larger one goes to a file
-ROWS_AT_ONCE = 64  # pictures whose files are in memory while they are decoded
-USUAL_SIZE = 224  # pixels of each side for pictures of different sizes: what most pretrained networks were given
+MAX_BYTES_IN_MEMORY = 2 * 1024**3  # of a split; a larger one goes to a file
+ROWS_PER_READ = 64  # pictures whose files are in memory while they are decoded
+DEFAULT_SIZE = 224  # pixels of each side for pictures of different sizes: what most pretrained networks were given
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")  # of Pillow
 
 
@@ -51,7 +51,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class ImageDataset:
     """A split: its pictures and their classes."""
 
     images: NDArray[np.uint8]  # (rows, height, width, channels); mapped from a file when it is large
@@ -61,7 +61,7 @@ class Pixels:
         return len(self.labels)
 
     def order(self, seed: int) -> list[int]:
-        """Return the positions of all rows in an order that ``seed`` decides."""
+        """Return the positions of all rows in an order that depends on ``seed``."""
         return np.random.default_rng(seed).permutation(len(self)).tolist()  # type: ignore[no-any-return]  # NumPy's Any
 
     def batch(self, positions: Sequence[int], device: "torch.device") -> Batch:
@@ -72,24 +72,25 @@ class Pixels:
         images, labels = torch.from_numpy(self.images[chosen]), torch.from_numpy(self.labels[chosen])
         return Batch(chosen, images.to(device), labels.to(device))
 
-    def count_batches(self, rows: int) -> int:
-        """Return how many ``batches`` there are."""
-        return count_batches(len(self), rows)
+    def shuffled(self, batch_size: int, seed: int) -> list[list[int]]:
+        """Return the positions of all rows in ``even_batches``, in an order that depends on ``seed``."""
+        return even_batches(self.order(seed), batch_size)
 
-    def batches(self, rows: int, seed: int | None, device: "torch.device") -> Iterator[Batch]:
-        """Yield every row once, at most ``rows`` at a time, in an order that ``seed`` decides; for None in their own.
+    def count_batches(self, batch_size: int) -> int:
+        """Return the number of batches."""
+        return count_batches(len(self), batch_size)
 
-        They are ``even_batches``.
-        """
-        order = list(range(len(self))) if seed is None else self.order(seed)
-        for positions in even_batches(order, rows):
+    def batches(self, batch_size: int, seed: int | None, device: "torch.device") -> Iterator[Batch]:
+        """Yield every row once, in the batches of ``shuffled``; without ``seed`` in stored order."""
+        stored = range(len(self))
+        for positions in even_batches(stored, batch_size) if seed is None else self.shuffled(batch_size, seed):
             yield self.batch(positions, device)
 
 
 def find_shape(dataset: Dataset, split: str, height: int = 0, width: int = 0, channels: int = 0) -> Shape:
     """Return what the pictures of ``split`` are brought to; a 0 stands for what the pictures are themselves.
 
-    That is their own size when they are all alike, USUAL_SIZE otherwise; and 1 channel when all are grey. (Of grey
+    That is their own size when they are all alike, DEFAULT_SIZE otherwise; and 1 channel when all are grey. (Of grey
     pictures each is looked at; the first coloured one ends the search.)
 
     Raises:
@@ -99,12 +100,12 @@ def find_shape(dataset: Dataset, split: str, height: int = 0, width: int = 0, ch
     if not dataset.rows(split):
         raise DataError(f"{dataset.path} has no rows in its {split} split; this step needs some")
     if not (height and width):
-        found = _only_size(dataset, split) or (USUAL_SIZE, USUAL_SIZE)
+        found = _only_size(dataset, split) or (DEFAULT_SIZE, DEFAULT_SIZE)
         height, width = height or width or found[0], width or height or found[1]
     return Shape(height, width, channels or (1 if _all_grey(dataset, split) else 3))
 
 
-def read_pixels(dataset: Dataset, split: str, shape: Shape) -> Pixels:
+def read_images(dataset: Dataset, split: str, shape: Shape) -> ImageDataset:
     """Return ``split`` at ``shape``: the middle of each picture in the shape's proportions, then resized.
 
     Raises:
@@ -117,16 +118,16 @@ def read_pixels(dataset: Dataset, split: str, shape: Shape) -> Pixels:
         raise DataError(f"{dataset.path} has no rows in its {split} split; this step needs some")
     size = (rows, shape.height, shape.width, shape.channels)
     labels = np.empty(rows, np.int64)
-    place = _InFile(size) if np.prod(size, dtype=np.int64) > BYTES_IN_MEMORY else _InMemory(size)
+    place = _InFile(size) if np.prod(size, dtype=np.int64) > MAX_BYTES_IN_MEMORY else _InMemory(size)
     with ThreadPoolExecutor(cpu.usable_cores()) as pool, Progress(f"read {split}", rows, "pictures") as progress:
         done = 0
-        for batch in dataset.batches(split, [IMAGE, LABEL], ROWS_AT_ONCE):
+        for batch in dataset.batches(split, [IMAGE, LABEL], ROWS_PER_READ):
             labels[done : done + len(batch)] = _labels(dataset, split, batch.column(LABEL))
             files = [_file(dataset, split, row) for row in batch.column(IMAGE).to_pylist()]
             place.append(list(pool.map(lambda file: _fit(file[0], file[1], shape), files)))
             done += len(batch)
             progress.advance(len(batch))
-    return Pixels(place.array(), labels)
+    return ImageDataset(place.array(), labels)
 
 
 class _InMemory:
@@ -194,7 +195,7 @@ def _only_size(dataset: Dataset, split: str) -> tuple[int, int] | None:
 
 
 def _all_grey(dataset: Dataset, split: str) -> bool:
-    for batch in dataset.batches(split, [IMAGE], ROWS_AT_ONCE):
+    for batch in dataset.batches(split, [IMAGE], ROWS_PER_READ):
         for row in batch.column(IMAGE).to_pylist():
             name, data = _file(dataset, split, row)
             if image_decoding.inspect(data, name).mode not in GREY_MODES:

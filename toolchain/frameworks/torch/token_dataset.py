@@ -1,4 +1,4 @@
-"""Rows as PyTorch steps read them: token ids and labels of a split, four bytes a token, in batches of like length."""
+"""Tokenized texts for PyTorch: token ids and labels of a split, four bytes a token, in batches of similar length."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Encode = Callable[[list[str]], list[list[int]]]  # texts to token ids, special t
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows for one step."""
+    """The rows of one step."""
 
     positions: list[int]  # in the split
     inputs: "dict[str, torch.Tensor]"  # input_ids and attention_mask, int64 of shape (rows, longest)
@@ -28,8 +28,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A split in tokens. All of it is held: a million reviews of 25 tokens take 100 MB."""
+class TokenDataset:
+    """A tokenized split, held in memory: a million reviews of 25 tokens take 100 MB."""
 
     tokens: NDArray[np.int32]  # of all rows, one after the other
     starts: NDArray[np.int64]  # where each row begins; one longer than the rows
@@ -50,13 +50,17 @@ class Rows:
         """Tokens of each row, special ones included."""
         return np.diff(self.starts)
 
-    def count_batches(self, rows: int) -> int:
-        """Return how many ``batches`` there are."""
-        return -(-len(self) // rows)
+    def count_batches(self, batch_size: int) -> int:
+        """Return the number of batches."""
+        return -(-len(self) // batch_size)
 
-    def batches(self, rows: int, seed: int, device: "torch.device") -> Iterator[Batch]:
-        """Yield every row once, at most ``rows`` at a time, in an order that ``seed`` decides."""
-        for positions in batches_by_length(self.lengths.tolist(), rows, seed):
+    def shuffled(self, batch_size: int, seed: int) -> list[list[int]]:
+        """Return the positions of all rows in batches of similar length, in an order that depends on ``seed``."""
+        return batches_by_length(self.lengths.tolist(), batch_size, seed)
+
+    def batches(self, batch_size: int, seed: int, device: "torch.device") -> Iterator[Batch]:
+        """Yield every row once, in the batches of ``shuffled``."""
+        for positions in self.shuffled(batch_size, seed):
             yield self.batch(positions, device)
 
     def batch(self, positions: Sequence[int], device: "torch.device") -> Batch:
@@ -69,8 +73,8 @@ class Rows:
         return Batch(list(positions), inputs, torch.from_numpy(self.labels[list(positions)]).to(device))
 
 
-def read_rows(dataset: Dataset, split: str, encode: Encode, pad_id: int) -> Rows:
-    """Return ``split`` in the tokens that ``encode`` makes of its texts.
+def read_rows(dataset: Dataset, split: str, encode: Encode, pad_id: int) -> TokenDataset:
+    """Return ``split`` with its texts tokenized by ``encode``.
 
     Raises:
         DataError: the split is empty or missing, or a row has no text or no label from the dataset's set.
@@ -85,7 +89,7 @@ def read_rows(dataset: Dataset, split: str, encode: Encode, pad_id: int) -> Rows
             progress.advance(len(texts))
     if not ids:
         raise DataError(f"{dataset.path} has no rows in its {split} split; this step needs some")
-    return Rows.of(ids, np.concatenate(labels), pad_id)  # type: ignore[arg-type]  # arrays of ids, as above
+    return TokenDataset.of(ids, np.concatenate(labels), pad_id)  # type: ignore[arg-type]  # arrays of ids, as above
 
 
 def _checked(dataset: Dataset, split: str) -> Iterator[tuple[list[str], NDArray[np.int64]]]:

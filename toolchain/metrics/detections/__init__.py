@@ -52,7 +52,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Picture:
+class AnnotatedImage:
     """A picture of a dataset, without its pixels."""
 
     row: int  # number in its source
@@ -61,7 +61,7 @@ class Picture:
     objects: Objects
 
 
-def read_truth(dataset: "Dataset", split: str) -> list[Picture]:
+def read_truth(dataset: "Dataset", split: str) -> list[AnnotatedImage]:
     """Return the pictures of ``split`` in order, with what is in them and without their pixels.
 
     Raises:
@@ -70,7 +70,7 @@ def read_truth(dataset: "Dataset", split: str) -> list[Picture]:
     columns = [ROW, WIDTH, HEIGHT, OBJECTS]
     dataset.require(*columns)
     found = [
-        picture_of(row, len(dataset.labels), f"{dataset.path}: row {row[ROW]} of {split}")
+        annotated_image(row, len(dataset.labels), f"{dataset.path}: row {row[ROW]} of {split}")
         for batch in dataset.batches(split, columns)
         for row in batch.to_pylist()
     ]
@@ -79,14 +79,14 @@ def read_truth(dataset: "Dataset", split: str) -> list[Picture]:
     return found
 
 
-def picture_of(row: Mapping[str, Any], classes: int, where: str) -> Picture:
+def annotated_image(row: Mapping[str, Any], classes: int, where: str) -> AnnotatedImage:
     """Return the picture that ``row`` of a dataset describes; ``where`` is what errors call it.
 
     Raises:
         DataError: a label beyond ``classes``, or a box without area in the picture.
     """
     objects = objects_of(row[OBJECTS] or [], row[WIDTH], row[HEIGHT], classes, where)
-    return Picture(row[ROW], row[WIDTH], row[HEIGHT], objects)
+    return AnnotatedImage(row[ROW], row[WIDTH], row[HEIGHT], objects)
 
 
 def objects_of(entries: Sequence[Mapping[str, Any]], width: int, height: int, classes: int, where: str) -> Objects:

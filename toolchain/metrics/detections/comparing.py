@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.metrics.bootstrap import Bootstrap, Counts
-from toolchain.metrics.detections import Answer, Floats, Ints, Objects, Picture
+from toolchain.metrics.detections import AnnotatedImage, Answer, Floats, Ints, Objects
 from toolchain.metrics.detections.matching import ALL, OVERLAPS, Matches, average_precision, match, mean
 
 # A box of score .47 beside one of .49 is the same answer, even where .48 is the threshold. INT8 moves scores of a small
@@ -20,7 +20,7 @@ def compare(
     variant: Variant,
     reference: Variant,
     origin: Variant,
-    pictures: Sequence[Picture],
+    pictures: Sequence[AnnotatedImage],
     names: Sequence[str],
     threshold: float,
     bootstrap: Bootstrap,
@@ -59,7 +59,7 @@ def compare(
 
 
 def drops(
-    variant: Variant, reference: Variant, pictures: Sequence[Picture], names: Sequence[str], bootstrap: Bootstrap
+    variant: Variant, reference: Variant, pictures: Sequence[AnnotatedImage], names: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, dict[str, Any]]:
     """Return what ``variant`` lost against ``reference``, negative where it gained: accuracy_drop, of mAP50, and
     worst_class_drop, of the AP50 of the worst class of each; ``label`` is the variant's worst."""

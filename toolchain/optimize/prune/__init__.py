@@ -18,9 +18,9 @@ from toolchain.artifacts.provenance import Work
 from toolchain.errors import ConfigError, UnprunableError
 from toolchain.frameworks.torch.device import check_gpus, require_gpus
 from toolchain.frameworks.torch.image_classifier import load_network, read_architecture, save_network
-from toolchain.frameworks.torch.image_dataset import Shape, read_pixels
+from toolchain.frameworks.torch.image_dataset import Shape, read_images
 from toolchain.frameworks.torch.text_classifier import WEIGHTS, check_prunable, load_classifier, save_classifier
-from toolchain.frameworks.torch.token_dataset import Rows, read_rows
+from toolchain.frameworks.torch.token_dataset import TokenDataset, read_rows
 from toolchain.inference.runtime import Tokenizer
 from toolchain.optimize.prune.channels import ChannelReport, check_layers, prune_channels
 from toolchain.optimize.prune.texts import Report, prune
@@ -144,7 +144,7 @@ def _prune_pictures(model: Model, rows: Dataset, target: Path, config: Config, w
     check_layers(teacher)
     teacher, work.gpus = _on_best_device(teacher, config)
     shape = Shape(architecture.height, architecture.width, architecture.channels)
-    training, validation = (read_pixels(rows, split, shape) for split in ("train", "validation"))
+    training, validation = (read_images(rows, split, shape) for split in ("train", "validation"))
     student, report = prune_channels(teacher, architecture, training, validation, config)
     with _new_model(model, target, work, report) as folder:
         save_network(student, architecture, folder)
@@ -177,7 +177,7 @@ def _pass_through(model: Model, target: Path, skipped: str = "") -> Result:
     return Result(model.variant, model.sparsity, 0.0, 0.0, 0.0, 1.0, skipped)
 
 
-def _read(rows: Dataset, model: Model) -> tuple[Rows, Rows]:
+def _read(rows: Dataset, model: Model) -> tuple[TokenDataset, TokenDataset]:
     tokenizer = Tokenizer(model)
     training, validation = (
         read_rows(rows, split, tokenizer.ids, tokenizer.pad_id) for split in ("train", "validation")

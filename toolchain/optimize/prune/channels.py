@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import ToolchainError, UnprunableError
 from toolchain.frameworks.torch.image_classifier import Architecture, build_network, head_name, resize
-from toolchain.frameworks.torch.image_dataset import Batch, Pixels
+from toolchain.frameworks.torch.image_dataset import Batch, ImageDataset
 from toolchain.frameworks.torch.tensors import load_tensors
-from toolchain.optimize.prune.distillation import ANSWERING_ROWS, Epoch, answer_loss, distil
+from toolchain.frameworks.training_state import Epoch
+from toolchain.optimize.prune.distillation import PREDICTION_BATCH_SIZE, distil, logit_loss
 from toolchain.optimize.prune.size import Latency, compare, count_weights, speed_in_words
 from toolchain.progress import Progress, log_info, track
 
@@ -79,7 +80,7 @@ def check_layers(network: "Module") -> None:
 
 
 def prune_channels(
-    teacher: "Module", architecture: Architecture, training: Pixels, validation: Pixels, config: "Config"
+    teacher: "Module", architecture: Architecture, training: ImageDataset, validation: ImageDataset, config: "Config"
 ) -> "tuple[Module, ChannelReport]":
     """Return a copy of ``teacher`` with fewer channels, after its recovery, on the CPU, and what that did.
 
@@ -165,12 +166,12 @@ def count_multiplications(network: "Module", architecture: Architecture) -> int:
     return sum(found)
 
 
-def accuracy(network: "Module", rows: Pixels) -> float:
+def accuracy(network: "Module", rows: ImageDataset) -> float:
     """Return the share of ``rows`` that ``network`` answers with their label."""
-    return float((answers(network, rows, "validate").argmax(1).cpu().numpy() == rows.labels).mean())
+    return float((predict_logits(network, rows, "validate").argmax(1).cpu().numpy() == rows.labels).mean())
 
 
-def answers(network: "Module", rows: Pixels, description: str) -> "Tensor":
+def predict_logits(network: "Module", rows: ImageDataset, description: str) -> "Tensor":
     """Return the logits of ``network`` for ``rows``, float32 of shape (rows, classes), on its device."""
     import torch
 
@@ -178,7 +179,7 @@ def answers(network: "Module", rows: Pixels, description: str) -> "Tensor":
     network.eval()
     with torch.no_grad(), Progress(description, len(rows), "pictures") as progress:
         found = []
-        for batch in rows.batches(ANSWERING_ROWS, None, device):
+        for batch in rows.batches(PREDICTION_BATCH_SIZE, None, device):
             found.append(network(batch.images))
             progress.advance(len(batch.positions))
     return torch.cat(found)
@@ -224,13 +225,13 @@ def _check_loadable(network: "Module", architecture: Architecture) -> None:
 
 
 def _recover(
-    student: "Module", teacher: "Module", training: Pixels, validation: Pixels, config: "Config"
+    student: "Module", teacher: "Module", training: ImageDataset, validation: ImageDataset, config: "Config"
 ) -> list[Epoch]:
-    taught = answers(teacher, training, "teach")
+    logits = predict_logits(teacher, training, "teach")
 
     def loss_of(batch: Batch) -> "Tensor":
-        wanted = taught[batch.positions]
-        return answer_loss(student(batch.images), wanted, batch.labels, config.temperature, config.distillation)
+        wanted = logits[batch.positions]
+        return logit_loss(student(batch.images), wanted, batch.labels, config.temperature, config.distillation)
 
     return distil(student, loss_of, training, partial(accuracy, student, validation), config)
 
@@ -259,7 +260,7 @@ def _report(
         latency=latency,
         accuracy_before=before,
         accuracy_cut=cut,
-        accuracy_after=history[-1].validation_accuracy if history else cut,
+        accuracy_after=history[-1]["validation_accuracy"] if history else cut,
         history=history,
         speed=speed_in_words(config.method, layer_sparsity, latency),
     )

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.frameworks.torch.first_token import read_every_token, read_first_token_only
 from toolchain.frameworks.torch.text_classifier import layers
-from toolchain.frameworks.torch.token_dataset import Batch, Rows
-from toolchain.optimize.prune.distillation import Epoch, accuracy, distil, freeze_embeddings, lesson_loss, lesson_of
+from toolchain.frameworks.torch.token_dataset import Batch, TokenDataset
+from toolchain.frameworks.training_state import Epoch
+from toolchain.optimize.prune.distillation import (
+    accuracy,
+    distil,
+    distillation_loss,
+    freeze_embeddings,
+    teacher_outputs,
+)
 from toolchain.optimize.prune.importance import measure_importance
 from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, measure_latency, speed_in_words
 from toolchain.optimize.prune.structured import remove
@@ -44,7 +51,7 @@ class Report:
         return 1 - self.weights_after / self.weights_before
 
 
-def prune(teacher: Any, training: Rows, validation: Rows, config: "Config") -> tuple[Any, Report]:
+def prune(teacher: Any, training: TokenDataset, validation: TokenDataset, config: "Config") -> tuple[Any, Report]:
     """Return a pruned copy of ``teacher``, a classifier of Transformers, after its recovery, and what that did.
 
     Raises:
@@ -65,7 +72,7 @@ def prune(teacher: Any, training: Rows, validation: Rows, config: "Config") -> t
     return student.eval(), _report(teacher, student, (before, cut), history, config)
 
 
-def _cut(student: Any, teacher: Any, training: Rows, config: "Config") -> None:
+def _cut(student: Any, teacher: Any, training: TokenDataset, config: "Config") -> None:
     if config.method == "unstructured":
         mask_smallest(student, config.sparsity)
         return
@@ -74,17 +81,19 @@ def _cut(student: Any, teacher: Any, training: Rows, config: "Config") -> None:
     remove(student, importance, config.heads_kept, config.neurons_kept)
 
 
-def _batches(teacher: Any, training: Rows, config: "Config") -> Iterator[Batch]:
+def _batches(teacher: Any, training: TokenDataset, config: "Config") -> Iterator[Batch]:
     device: torch.device = next(teacher.parameters()).device
     return training.batches(config.batch_rows, config.seed, device)
 
 
-def _recover(student: Any, teacher: Any, training: Rows, validation: Rows, config: "Config") -> list[Epoch]:
-    lesson = lesson_of(teacher, training, features=config.features > 0)
+def _recover(
+    student: Any, teacher: Any, training: TokenDataset, validation: TokenDataset, config: "Config"
+) -> list[Epoch]:
+    outputs = teacher_outputs(teacher, training, features=config.features > 0)
     freeze_embeddings(student)
     return distil(
         student,
-        lambda batch: lesson_loss(student, lesson, batch, config),
+        lambda batch: distillation_loss(student, outputs, batch, config),
         training,
         lambda: accuracy(student, validation, "validate"),
         config,
@@ -108,7 +117,7 @@ def _report(
         latency=latency,
         accuracy_before=before,
         accuracy_cut=cut,
-        accuracy_after=history[-1].validation_accuracy if history else cut,
+        accuracy_after=history[-1]["validation_accuracy"] if history else cut,
         history=history,
         speed=speed_in_words(config.method, layer_sparsity, latency),
     )

@@ -1,7 +1,5 @@
-"""Train: a detector that finds objects in pictures, from weights of a whole one, of a backbone, or from scratch."""
+"""Train an object detector, from weights of a whole detector, of a backbone, or from scratch."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,23 +7,29 @@ from typing import TYPE_CHECKING, Any
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.model import Signature, new_model
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ConfigError, DataError, TrainingError
-from toolchain.frameworks.length_batches import count_batches, single_refused
-from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
+from toolchain.errors import ConfigError, DataError
+from toolchain.frameworks.length_batches import count_batches, single_row_reported
+from toolchain.frameworks.torch.checkpoint import Checkpoint, find_checkpoint
 from toolchain.frameworks.torch.detector import LITE0, WEIGHTS, Architecture, build_detector, save_detector
-from toolchain.frameworks.torch.device import Place, check_gpus, joined_place, require_gpus
+from toolchain.frameworks.torch.device import (
+    TrainingDevice,
+    check_gpus,
+    gpu_memory_reported,
+    require_gpus,
+    training_device,
+)
+from toolchain.frameworks.torch.loop import Report, TrainingLoop, live_report, training_notes
 from toolchain.frameworks.torch.weights import Weights
-from toolchain.progress import Progress, log_info
-from toolchain.services.mlflow import live_run
-from toolchain.train.torch_detector.loop import State, Training, Watch, validate
-from toolchain.train.torch_detector.pictures import Pictures, read_pictures
+from toolchain.frameworks.training_state import TrainingState
+from toolchain.progress import log_info
+from toolchain.train.torch_detector.images import DetectionImages, read_images
+from toolchain.train.torch_detector.loop import detector_learner, validate
 from toolchain.train.torch_detector.weights import find_weights, load_weights
 
 if TYPE_CHECKING:
     from toolchain.frameworks.torch.detector.parts import Detector
 
 STEP = "train.torch_detector"
-CODE = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ class Config:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def architecture(self, classes: int) -> Architecture:
-        """Return what is trained, for ``classes`` kinds of objects."""
+        """Return the architecture of a detector for ``classes`` classes."""
         own = {name: getattr(self, name) for name in ("base", "size", "lowest_score", "overlap", "most")}
         return Architecture(classes=classes, **own)
 
@@ -78,104 +82,101 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     validation_accuracy: float  # mAP50 of the epoch whose weights were kept, 0..1
-    untrained_accuracy: float  # mAP50 on the same pictures before the first step
+    untrained_accuracy: float  # mAP50 on the same images before the first step
     loss: float  # mean of the training batches in that epoch
     epochs: int  # done
-    pictures_per_second: float
+    images_per_second: float
 
 
 def train(
     detector: "Detector",
-    training: Pictures,
-    validation: Pictures,
+    training: DetectionImages,
+    validation: DetectionImages,
     config: Config,
-    place: Place,
-    watch: Watch = lambda state, figures: None,
+    device: TrainingDevice,
+    report: Report = lambda state, metrics: None,
     checkpoint: Checkpoint | None = None,
-) -> State:
-    """Train ``detector`` in place; it ends with the weights of the epoch that found most of ``validation``.
+) -> TrainingState:
+    """Train ``detector`` in place; it ends with the weights of its best epoch.
 
-    The same pictures, settings and machine give the same weights, whether training went through or was killed and went
-    on from its ``checkpoint``. ``watch`` is told how far it has come.
+    A training that was killed resumes from its ``checkpoint``.
 
     Raises:
-        ConfigError: batches are of one picture, and the architecture cannot normalise a single one.
-        TrainingError: the loss is no number any more, or the GPU's memory is full.
+        ConfigError: batches hold one image, which the architecture cannot normalise.
+        TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
-    import torch
-
-    try:
-        with single_refused(config.base):
-            return Training(detector, training, validation, config, place).run(watch, checkpoint)
-    except torch.OutOfMemoryError as error:
-        size = f"{config.size} x {config.size}"
-        raise TrainingError(
-            f"the GPU's memory does not hold {config.batch_rows} pictures of {size} pixels; lower batch_rows or size"
-        ) from error
+    batch = f"{config.batch_rows} images of {config.size} x {config.size} pixels"
+    with single_row_reported(config.base), gpu_memory_reported(batch, "lower batch_rows or size"):
+        learner = detector_learner(detector, training, validation, config, device)
+        state = TrainingLoop(learner, config, device).run(report, checkpoint)
+    detector.eval()
+    return state
 
 
 def run(dataset: Path, model: Path, config: Config) -> Result:
     """Train ``config.base`` on the training split of ``dataset`` and write it to ``model``.
 
     Raises:
-        ArtifactError: the dataset or the weights are not whole or of another architecture, or ``model`` is there.
-        ConfigError: there are no such weights, or more stages are to be frozen than there are.
-        DataError: a split is empty, no training picture has an object, or an object has no area or an unknown label.
-        ServiceError: the server of the weights does not answer.
+        ArtifactError: the dataset or the weights are not whole or of another architecture, or ``model`` exists.
+        ConfigError: there are no such weights, or fewer stages than ``freeze``.
+        DataError: a split is empty, no training image has an object, or an object has no area or an unknown label.
+        ServiceError: the server of the weights is out of reach.
         StorageFullError: the disk is full.
-        TrainingError: the loss is no number any more, or the GPU's memory is full.
+        TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
     rows = open_dataset(dataset)
     work = Work(STEP, config, dataset=rows)
     if not rows.labels:
-        raise DataError(f"{rows.path} has no label names; the annotations name them, read these again")
+        raise DataError(f"{rows.path} has no label names; the annotations name them; import them again")
     weights = find_weights(config.base, config.weights, config.weights_digest)
     work.source = {"uri": weights.uri, "sha256": weights.sha256} if weights.uri else {}
     require_gpus(config.gpus, config.cpu_allowed)
-    with joined_place() as place:
-        if place.world > 1:
-            raise ConfigError(f"torchrun started {place.world} processes; detectors are trained in one")
-        work.gpus = place.gpus
-        return _train(rows, weights, model, config, place, work)
+    with training_device() as device:
+        if device.world_size > 1:
+            raise ConfigError(f"torchrun started {device.world_size} processes; detectors are trained in one")
+        work.gpus = device.gpus
+        return _train(rows, weights, model, config, device, work)
 
 
-def _train(rows: Dataset, weights: Weights, target: Path, config: Config, place: Place, work: Work) -> Result:
-    import torch
-
-    torch.manual_seed(config.seed)  # draws new layers
-    detector = build_detector(config.architecture(len(rows.labels)))  # before pictures are read: it may be refused
-    new = load_weights(detector.network, weights)
-    if weights.tensors:
-        freeze(detector, config.freeze)
-    training, validation = (read_pictures(rows, split, config.size) for split in ("train", "validation"))
-    if not sum((~picture.objects.crowd).sum() for picture in training.pictures):
-        raise DataError(f"{rows.path}: no picture of the training split has an object; there is nothing to learn")
-    untrained, _ = validate(detector.to(place.device), validation, place)
-    log_info(f"before training, mAP50 on {len(validation)} validation pictures is {untrained:.4f}")
-    checkpoint = checkpoint_of(
-        CODE,
-        dataset=rows.digest,
-        weights=weights.sha256 or weights.uri,
-        config=asdict(config),
-        place=place.identity(),
-        torch=torch.__version__,
-    )
-    with _watched(config, len(training), place) as watch:
-        state = train(detector, training, validation, config, place, watch, checkpoint)
-    note = {**_figures(state, detector, place), "untrained_accuracy": untrained, "new_layers": new}
-    _save(detector, target, _signature(rows, detector), work, note)
+def _train(rows: Dataset, weights: Weights, target: Path, config: Config, device: TrainingDevice, work: Work) -> Result:
+    detector, new = _begin(rows, weights, config)  # before images are read: it may be invalid
+    training, validation = (read_images(rows, split, config.size) for split in ("train", "validation"))
+    if not sum((~annotated.objects.crowd).sum() for annotated in training.annotations):
+        raise DataError(f"{rows.path}: no image of the training split has an object; there is nothing to learn")
+    untrained = validate(detector.to(device.device), validation, device)["validation_accuracy"]
+    log_info(f"before training, mAP50 on {len(validation)} validation images is {untrained:.4f}")
+    identity = {"dataset": rows.digest, "weights": weights.sha256 or weights.uri, "config": asdict(config)}
+    checkpoint = find_checkpoint(__name__, device, **identity)
+    batches, data = count_batches(len(training), config.batch_rows) * config.epochs, f"{len(training):,} images"
+    with live_report(STEP, asdict(config), batches, data, device) as report:
+        state = train(detector, training, validation, config, device, report, checkpoint)
+    notes = training_notes(state, detector, "images", device)
+    notes |= {"untrained_accuracy": untrained, "new_layers": new}
+    _save(detector, target, _signature(rows, detector), work, notes)
     checkpoint.remove()
     return Result(
         validation_accuracy=state.best["validation_accuracy"],
         untrained_accuracy=untrained,
         loss=state.best["loss"],
         epochs=len(state.history),
-        pictures_per_second=state.pictures_per_second,
+        images_per_second=state.items_per_second,
     )
 
 
+def _begin(rows: Dataset, weights: Weights, config: Config) -> tuple["Detector", list[str]]:
+    """Return the detector before training, and the names of its layers that start from random weights."""
+    import torch
+
+    torch.manual_seed(config.seed)  # draws new layers
+    detector = build_detector(config.architecture(len(rows.labels)))
+    new = load_weights(detector.network, weights)
+    if weights.tensors:
+        freeze(detector, config.freeze)
+    return detector, new
+
+
 def freeze(detector: "Detector", count: int) -> None:
-    """Keep the lowest ``count`` stages of the backbone, and the statistics of their norms, from being trained.
+    """Freeze the lowest ``count`` stages of the backbone, with the statistics of their norms.
 
     Raises:
         ConfigError: the backbone has no more than ``count`` stages.
@@ -184,30 +185,16 @@ def freeze(detector: "Detector", count: int) -> None:
 
     found = stages(detector.network)
     if found and count >= len(found):
-        raise ConfigError(f"freeze is {count}, but the backbone has {len(found)} stages and one must learn")
+        raise ConfigError(f"freeze is {count}, but the backbone has {len(found)} stages and at least one must learn")
     for part in (part for stage in found[:count] for part in stage):
         part.requires_grad_(False)
 
 
-@contextmanager
-def _watched(config: Config, pictures: int, place: Place) -> Iterator[Watch]:
-    """Yield what shows training to people: by a bar or lines, and in MLflow."""
-    batches = count_batches(pictures, config.batch_rows) * config.epochs
-    log_info(f"training on {pictures:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
-    with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
-
-        def watch(state: State, figures: Mapping[str, float]) -> None:
-            progress.advance(state.step - progress.done, **figures)
-            live.log(state.step, **figures)
-
-        yield watch
-
-
-def _save(detector: "Detector", target: Path, signature: Signature, work: Work, note: dict[str, Any]) -> None:
-    work.metrics |= {name: float(value) for name, value in note.items() if isinstance(value, float | int)}
+def _save(detector: "Detector", target: Path, signature: Signature, work: Work, notes: dict[str, Any]) -> None:
+    work.metrics |= {name: float(value) for name, value in notes.items() if isinstance(value, float | int)}
     with new_model(target, signature, work) as writer:
         save_detector(detector, writer.folder)
-        writer.note(note)
+        writer.note(notes)
 
 
 def _signature(rows: Dataset, detector: "Detector") -> Signature:
@@ -221,17 +208,3 @@ def _signature(rows: Dataset, detector: "Detector") -> Signature:
         inputs=detector.architecture.inputs(),
         outputs=detector.architecture.outputs(),
     )
-
-
-def _figures(state: State, detector: "Detector", place: Place) -> dict[str, Any]:
-    return {
-        "validation_accuracy": state.best["validation_accuracy"],
-        "threshold": state.best["threshold"],
-        "loss": state.best["loss"],
-        "best_epoch": state.best["epoch"],
-        "epochs": len(state.history),
-        "pictures_per_second": round(state.pictures_per_second, 2),
-        "parameters": sum(weight.numel() for weight in detector.parameters()),
-        "history": state.history,
-        "device": place.name(),
-    }

@@ -1,7 +1,5 @@
-"""Train: a network that tells what a picture shows, from the start or from weights that know pictures already."""
+"""Train an image classifier, from random or pretrained weights."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +9,15 @@ import numpy as np
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.model import Signature, Tensor, new_model
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ConfigError, DataError, TrainingError
-from toolchain.frameworks.length_batches import count_batches
-from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
-from toolchain.frameworks.torch.device import Place, check_gpus, joined_place, require_gpus
+from toolchain.errors import ConfigError, DataError
+from toolchain.frameworks.torch.checkpoint import Checkpoint, find_checkpoint
+from toolchain.frameworks.torch.device import (
+    TrainingDevice,
+    check_gpus,
+    gpu_memory_reported,
+    require_gpus,
+    training_device,
+)
 from toolchain.frameworks.torch.image_classifier import (
     WEIGHTS,
     Architecture,
@@ -23,20 +26,21 @@ from toolchain.frameworks.torch.image_classifier import (
     normalisation,
     save_network,
 )
-from toolchain.frameworks.torch.image_dataset import Pixels, Shape, find_shape, read_pixels
+from toolchain.frameworks.torch.image_dataset import ImageDataset, Shape, find_shape, read_images
+from toolchain.frameworks.torch.loop import Report, TrainingLoop, live_report, training_notes
 from toolchain.frameworks.torch.weights import Weights
-from toolchain.progress import Progress, log_info
-from toolchain.services.mlflow import live_run
+from toolchain.frameworks.training_state import TrainingState
+from toolchain.progress import log_info
 from toolchain.train.torch_image.base import build, find_weights, load_weights
-from toolchain.train.torch_image.loop import State, Training, Watch
+from toolchain.train.torch_image.loop import image_learner
 
 if TYPE_CHECKING:
     import torch
 
 STEP = "train.torch_image"
 CLASS_WEIGHTS = ("none", "balanced")
-PICTURES_MEASURED = 2000  # of the training split, for mean and deviation: known to a hundredth by then
-LEAST_DEVIATION = 1 / 255  # of pictures that are all alike: one step of brightness, so that nothing is divided by 0
+SAMPLED_IMAGES = 2000  # of the training split, for mean and deviation: known to a hundredth by then
+MIN_DEVIATION = 1 / 255  # of identical images: one step of brightness, so that nothing is divided by 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,49 +102,45 @@ class Result:
     validation_accuracy: float  # of the epoch whose weights were kept, 0..1
     loss: float  # mean cross-entropy of the training rows in that epoch, in nats
     epochs: int  # done
-    pictures_per_second: float  # learned from
+    images_per_second: float  # trained on
 
 
 def train(
     network: "torch.nn.Module",
     classes: int,
-    training: Pixels,
-    validation: Pixels,
+    training: ImageDataset,
+    validation: ImageDataset,
     config: Config,
-    place: Place,
-    watch: Watch = lambda state, figures: None,
+    device: TrainingDevice,
+    report: Report = lambda state, metrics: None,
     checkpoint: Checkpoint | None = None,
-) -> State:
+) -> TrainingState:
     """Train ``network``, one of ``build_network``, in place; it ends with the weights of its best epoch.
 
-    The same rows, settings and machine give the same weights, whether training went through or was killed and went on
-    from its ``checkpoint``. ``watch`` is told how far it has come.
+    A training that was killed resumes from its ``checkpoint``.
 
     Raises:
-        TrainingError: the loss is no number any more, or the GPU's memory is full.
+        TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
-    import torch
-
     head = head_name(network, classes)
-    try:
-        return Training(network, head, training, validation, config, place).run(watch, checkpoint)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"the GPU's memory does not hold {config.batch_rows} pictures of a step; lower batch_rows"
-        ) from error
+    with gpu_memory_reported(f"a batch of {config.batch_rows} images", "lower batch_rows"):
+        learner = image_learner(network, head, training, validation, config, device)
+        state = TrainingLoop(learner, config, device).run(report, checkpoint)
+    network.requires_grad_(True)
+    return state
 
 
 def run(dataset: Path, model: Path, config: Config) -> Result:
     """Train ``config.base`` on the training split of ``dataset`` and write it to ``model``.
 
     Raises:
-        ArtifactError: the dataset is not whole, the weights are damaged or of another architecture, or ``model`` is
-            there already.
-        ConfigError: there is no such architecture, or no such weights, or they are not those whose digest was given.
-        DataError: the dataset has no labels, one class only, an empty split, or a file that is no picture.
-        ServiceError: a hub or server does not answer.
+        ArtifactError: the dataset is not whole, the weights are damaged or of another architecture, or ``model``
+            exists.
+        ConfigError: there is no such architecture, or no such weights, or they have another digest.
+        DataError: the dataset has no labels, one class only, an empty split, or a file that is not an image.
+        ServiceError: a hub or server is out of reach.
         StorageFullError: the disk is full.
-        TrainingError: the loss is no number any more, or the GPU's memory is full.
+        TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
     check_name(config.base)
     rows = open_dataset(dataset)
@@ -150,24 +150,27 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     if weights.uri:
         work.source = {"uri": weights.uri, "sha256": weights.sha256}
     shape = find_shape(rows, "train", config.height, config.width, config.channels)
-    training, validation = (read_pixels(rows, split, shape) for split in ("train", "validation"))
+    training, validation = (read_images(rows, split, shape) for split in ("train", "validation"))
     unseen = _classes_without_rows(training, rows)
     require_gpus(config.gpus, config.cpu_allowed)
-    with joined_place() as place:
-        work.gpus = place.gpus
+    with training_device() as device:
+        work.gpus = device.gpus
         network, architecture, head = _begin(config, weights, training, shape, rows)
-        checkpoint = _checkpoint(rows, weights, config, place)
-        with _watched(config, len(training), place) as watch:
-            state = train(network, architecture.classes, training, validation, config, place, watch, checkpoint)
-    note = {**_figures(state, network, place), "architecture": asdict(architecture), "new_head": head, **unseen}
-    _save(network, architecture, model, rows, work, note)
+        identity = {"dataset": rows.digest, "weights": weights.sha256 or weights.uri, "config": asdict(config)}
+        checkpoint = find_checkpoint(__name__, device, **identity)
+        batches, data = training.count_batches(config.batch_rows) * config.epochs, f"{len(training):,} images"
+        with live_report(STEP, asdict(config), batches, data, device) as report:
+            state = train(network, architecture.classes, training, validation, config, device, report, checkpoint)
+        notes = training_notes(state, network, "images", device)
+    notes |= {"architecture": asdict(architecture), "new_head": head, **unseen}
+    _save(network, architecture, model, rows, work, notes)
     checkpoint.remove()
     best = state.best
-    return Result(best["validation_accuracy"], best["loss"], len(state.history), state.pictures_per_second)
+    return Result(best["validation_accuracy"], best["loss"], len(state.history), state.items_per_second)
 
 
 def _begin(
-    config: Config, weights: Weights, training: Pixels, shape: Shape, rows: Dataset
+    config: Config, weights: Weights, training: ImageDataset, shape: Shape, rows: Dataset
 ) -> tuple["torch.nn.Module", Architecture, bool]:
     """Return the network before training, what it is, and whether its head is new."""
     import torch
@@ -180,39 +183,12 @@ def _begin(
     return network, architecture, load_weights(network, weights, classes)
 
 
-def _measured(training: Pixels, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation of each channel of the training pictures, of values scaled to 0..1."""
-    chosen = sorted(training.order(seed)[:PICTURES_MEASURED])
+def _measured(training: ImageDataset, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of each channel of the training images, of values scaled to 0..1."""
+    chosen = sorted(training.order(seed)[:SAMPLED_IMAGES])
     values = training.images[chosen].reshape(-1, training.images.shape[-1]) / np.float32(255)
-    mean, deviation = values.mean(0, np.float64), np.maximum(values.std(0, np.float64), LEAST_DEVIATION)
+    mean, deviation = values.mean(0, np.float64), np.maximum(values.std(0, np.float64), MIN_DEVIATION)
     return tuple(np.round(mean, 4).tolist()), tuple(np.round(deviation, 4).tolist())
-
-
-def _checkpoint(rows: Dataset, weights: Weights, config: Config, place: Place) -> Checkpoint:
-    import torch
-
-    return checkpoint_of(
-        Path(__file__).parent,
-        dataset=rows.digest,
-        weights=weights.sha256 or weights.uri,
-        config=asdict(config),
-        place=place.identity(),
-        torch=torch.__version__,
-    )
-
-
-@contextmanager
-def _watched(config: Config, rows: int, place: Place) -> Iterator[Watch]:
-    """Yield what shows training to people: by a bar or lines, and in MLflow."""
-    batches = count_batches(rows, config.batch_rows) * config.epochs
-    log_info(f"training on {rows:,} pictures: {batches:,} batches in {config.epochs} epochs, {place.name()}")
-    with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
-
-        def watch(state: State, figures: Mapping[str, float]) -> None:
-            progress.advance(state.step - progress.done, **figures)
-            live.log(state.step, **figures)
-
-        yield watch
 
 
 def _save(
@@ -221,12 +197,12 @@ def _save(
     target: Path,
     rows: Dataset,
     work: Work,
-    note: dict[str, Any],
+    notes: dict[str, Any],
 ) -> None:
-    work.metrics |= {name: float(value) for name, value in note.items() if isinstance(value, float | int)}
+    work.metrics |= {name: float(value) for name, value in notes.items() if isinstance(value, float | int)}
     with new_model(target, _signature(architecture, rows.labels), work) as writer:
         save_network(network.cpu(), architecture, writer.folder)
-        writer.note(note)
+        writer.note(notes)
 
 
 def _signature(architecture: Architecture, labels: tuple[str, ...]) -> Signature:
@@ -243,29 +219,16 @@ def _signature(architecture: Architecture, labels: tuple[str, ...]) -> Signature
     )
 
 
-def _figures(state: State, network: "torch.nn.Module", place: Place) -> dict[str, Any]:
-    return {
-        "validation_accuracy": state.best["validation_accuracy"],
-        "loss": state.best["loss"],
-        "best_epoch": state.best["epoch"],
-        "epochs": len(state.history),
-        "pictures_per_second": round(state.pictures_per_second, 1),
-        "parameters": sum(weight.numel() for weight in network.parameters()),
-        "history": state.history,
-        "device": place.name(),
-    }
-
-
 def _check_labels(rows: Dataset) -> None:
     if len(rows.labels) < 2:
         raise DataError(
             f"{rows.path} has {len(rows.labels)} label names; a classifier needs two classes: name them when the "
-            f"pictures are read"
+            f"images are read"
         )
 
 
-def _classes_without_rows(training: Pixels, rows: Dataset) -> dict[str, list[str]]:
-    """Return, and say, which classes no training picture shows: the network will never answer them."""
+def _classes_without_rows(training: ImageDataset, rows: Dataset) -> dict[str, list[str]]:
+    """Return, and report, the classes without training images: the network will never predict them."""
     found = set(training.labels.tolist())
     if len(found) < 2:
         raise DataError(
@@ -273,5 +236,5 @@ def _classes_without_rows(training: Pixels, rows: Dataset) -> dict[str, list[str
         )
     unseen = [name for position, name in enumerate(rows.labels) if position not in found]
     if unseen:
-        log_info(f"no training picture shows {', '.join(unseen)}: the network cannot learn to answer it")
+        log_info(f"no training image shows {', '.join(unseen)}: the network cannot learn to predict it")
     return {"classes_without_rows": unseen} if unseen else {}

@@ -13,7 +13,7 @@ from toolchain.frameworks.torch.image_classifier import (
     build_network,
     head_name,
 )
-from toolchain.frameworks.torch.image_dataset import USUAL_SIZE
+from toolchain.frameworks.torch.image_dataset import DEFAULT_SIZE
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.frameworks.torch.weights import Weights, fetch_weights
 from toolchain.progress import log_info
@@ -47,7 +47,7 @@ def build(architecture: Architecture) -> "Module":
     if uneven:
         raise ConfigError(
             f"{architecture.name} cannot take pictures of {size[0]} x {size[1]} pixels ({uneven[-1]}); set height and "
-            f"width, {USUAL_SIZE} is usual"
+            f"width, {DEFAULT_SIZE} is usual"
         )
     return network
 

@@ -1,4 +1,4 @@
-"""What is done to a batch of pictures before the network sees it: mirrored, or mixed with others of the batch."""
+"""Augmentation of a training batch: horizontal flips, mixup and CutMix."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Pictures whose class is partly another."""
+    """Images, each mixed with another one of the batch."""
 
     images: "Tensor"  # uint8, or float32 0..255 where values were mixed; (rows, height, width, channels)
     labels: "Tensor"  # int64 (rows,)
-    others: "Tensor"  # likewise: the class of what was mixed in
+    others: "Tensor"  # likewise, of the images mixed in
     share: float  # of ``labels``, 0..1
 
 
 def mix(images: "Tensor", labels: "Tensor", mixup: float, cutmix: float, rng: np.random.Generator) -> Mixed:
-    """Return each of ``images`` mixed with another one of them; as they are when both strengths are 0.
+    """Return each of ``images`` mixed with another one of them; unchanged if both strengths are 0.
 
-    ``mixup`` and ``cutmix`` are the parameter of the Beta distribution that the share is drawn from (0: not used; when
-    both are, each batch takes one of them). Mixup: Zhang et al. 2018 (arXiv 1710.09412); CutMix: Yun et al. 2019
+    ``mixup`` and ``cutmix`` are the parameter of the Beta distribution that the share is drawn from (0: not used; with
+    both, each batch uses one of them). Mixup: Zhang et al. 2018 (arXiv 1710.09412); CutMix: Yun et al. 2019
     (arXiv 1905.04899).
     """
     import torch
@@ -46,7 +46,7 @@ def mix(images: "Tensor", labels: "Tensor", mixup: float, cutmix: float, rng: np
 
 
 def patch(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Return the rows and columns of a patch somewhere in a picture that covers at most ``share`` (0..1) of it."""
+    """Return the rows and columns of a random patch of an image that covers at most ``share`` (0..1) of it."""
     spans = []
     for size in (height, width):
         half, middle = size * np.sqrt(share) / 2, rng.uniform(0, size)
@@ -54,8 +54,8 @@ def patch(height: int, width: int, share: float, rng: np.random.Generator) -> tu
     return spans[0], spans[1]
 
 
-def mirrored(images: "torch.Tensor", rng: np.random.Generator) -> "torch.Tensor":
-    """Return ``images``, (rows, height, width, channels), about half of them mirrored from left to right."""
+def flip_half(images: "torch.Tensor", rng: np.random.Generator) -> "torch.Tensor":
+    """Return ``images``, (rows, height, width, channels), about half of them flipped from left to right."""
     import torch
 
     chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)

@@ -3,8 +3,6 @@
 Alone, or on several GPUs: ``torchrun --nproc-per-node 4 -m toolchain.train.torch_text DATASET MODEL epochs=3``.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,22 @@ from typing import Any
 from toolchain.artifacts.dataset import LABEL, TEXT, Dataset, open_dataset
 from toolchain.artifacts.model import Signature, Tensor, new_model
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ConfigError, DataError, TrainingError
-from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
-from toolchain.frameworks.torch.device import Place, check_gpus, joined_place, require_gpus
+from toolchain.errors import ConfigError, DataError
+from toolchain.frameworks.torch.checkpoint import Checkpoint, find_checkpoint
+from toolchain.frameworks.torch.device import (
+    TrainingDevice,
+    check_gpus,
+    gpu_memory_reported,
+    require_gpus,
+    training_device,
+)
 from toolchain.frameworks.torch.first_token import read_first_token_only
+from toolchain.frameworks.torch.loop import Report, TrainingLoop, live_report, training_notes
 from toolchain.frameworks.torch.text_classifier import WEIGHTS, save_classifier
-from toolchain.frameworks.torch.token_dataset import Rows
-from toolchain.progress import Progress, log_info
-from toolchain.services.mlflow import live_run
+from toolchain.frameworks.torch.token_dataset import TokenDataset
+from toolchain.frameworks.training_state import TrainingState
 from toolchain.train.torch_text.base import DEFAULT, Base, find_base, freeze, load_base, quiet
-from toolchain.train.torch_text.loop import State, Training, Watch
+from toolchain.train.torch_text.loop import text_learner
 from toolchain.train.torch_text.tokenizer import load_tokenizer, read_tokens
 
 STEP = "train.torch_text"
@@ -79,46 +83,40 @@ class Result:
 
 def train(
     model: Any,
-    training: Rows,
-    validation: Rows,
+    training: TokenDataset,
+    validation: TokenDataset,
     config: Config,
-    place: Place,
-    watch: Watch = lambda state, figures: None,
+    device: TrainingDevice,
+    report: Report = lambda state, metrics: None,
     checkpoint: Checkpoint | None = None,
-) -> State:
+) -> TrainingState:
     """Fine-tune ``model``, a sequence classifier of Transformers, in place; it ends with the weights of its best epoch.
 
-    The same rows, settings and machine give the same weights, whether training went through or was killed and went on
-    from its ``checkpoint``. ``watch`` is told how far it has come.
+    A training that was killed resumes from its ``checkpoint``.
 
     Raises:
-        ConfigError: the model has fewer layers than are to be frozen.
-        TrainingError: the loss is no number any more, or the GPU's memory is full.
+        ConfigError: the model has too few layers to freeze ``freeze_layers``.
+        TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
-    import torch
-
     freeze(model, config.freeze_embeddings, config.freeze_layers)
     read_first_token_only(model)
-    try:
-        return Training(model, training, validation, config, place).run(watch, checkpoint)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"the GPU's memory does not hold {config.batch_rows} rows of {config.max_tokens} tokens; lower batch_rows"
-        ) from error
+    with gpu_memory_reported(f"{config.batch_rows} rows of {config.max_tokens} tokens", "lower batch_rows"):
+        learner = text_learner(model, training, validation, config, device)
+        return TrainingLoop(learner, config, device).run(report, checkpoint)
 
 
 def run(dataset: Path, model: Path, config: Config) -> Result:
-    """Fine-tune ``config.base`` on the training split of ``dataset`` and write it to ``model``, tokenizer and all.
+    """Fine-tune ``config.base`` on the training split of ``dataset`` and write it, with its tokenizer, to ``model``.
 
-    Of the processes that torchrun started each has its share of every batch, and the first one writes.
+    Under torchrun each process trains on its share of every batch, and the main process writes.
 
     Raises:
-        ArtifactError: the dataset or the checkpoint is not whole, or ``model`` is there already.
-        ConfigError: there is no such checkpoint, or it is not the one whose digest was given.
+        ArtifactError: the dataset or the checkpoint is not whole, or ``model`` exists.
+        ConfigError: there is no such checkpoint, or it has another digest.
         DataError: the dataset has no labels, one class only, or an empty split.
-        ServiceError: the hub does not answer.
+        ServiceError: the hub is out of reach.
         StorageFullError: the disk is full.
-        TrainingError: the loss is no number any more, or the GPU's memory is full.
+        TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
     rows = open_dataset(dataset)
     work = Work(STEP, config, dataset=rows)
@@ -126,14 +124,16 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     base = find_base(config.base, config.base_digest)
     work.source = {"uri": base.name, "sha256": base.sha256}
     require_gpus(config.gpus, config.cpu_allowed)
-    with joined_place() as place:
-        work.gpus = place.gpus
-        state = _fine_tune(rows, base, model, config, place, work)
-        place.wait()
-    return Result(state.best["validation_accuracy"], state.best["loss"], len(state.history), state.tokens_per_second)
+    with training_device() as device:
+        work.gpus = device.gpus
+        state = _fine_tune(rows, base, model, config, device, work)
+        device.barrier()
+    return Result(state.best["validation_accuracy"], state.best["loss"], len(state.history), state.items_per_second)
 
 
-def _fine_tune(rows: Dataset, base: Base, target: Path, config: Config, place: Place, work: Work) -> State:
+def _fine_tune(
+    rows: Dataset, base: Base, target: Path, config: Config, device: TrainingDevice, work: Work
+) -> TrainingState:
     import torch
 
     quiet()
@@ -142,48 +142,26 @@ def _fine_tune(rows: Dataset, base: Base, target: Path, config: Config, place: P
     classifier = load_base(base, rows.labels, config.dropout)
     training, validation = (read_tokens(rows, split, tokenizer) for split in ("train", "validation"))
     _check_more_than_one(training, rows)
-    checkpoint = checkpoint_of(
-        Path(__file__).parent,
-        dataset=rows.digest,
-        base=base.sha256,
-        config=asdict(config),
-        place=place.identity(),
-        torch=torch.__version__,
-    )
-    with _watched(place, config, len(training)) as watch:
-        state = train(classifier, training, validation, config, place, watch, checkpoint)
-    if place.first:
-        _save(classifier, tokenizer, target, _signature(rows, config), work, _figures(state, classifier, place))
+    checkpoint = find_checkpoint(__name__, device, dataset=rows.digest, base=base.sha256, config=asdict(config))
+    batches, data = training.count_batches(config.batch_rows) * config.epochs, f"{len(training):,} rows"
+    with live_report(STEP, asdict(config), batches, data, device) as report:
+        state = train(classifier, training, validation, config, device, report, checkpoint)
+    if device.is_main:
+        notes = training_notes(state, classifier, "tokens", device)
+        _save(classifier, tokenizer, target, _signature(rows, config), work, notes)
         checkpoint.remove()
     return state
 
 
-@contextmanager
-def _watched(place: Place, config: Config, rows: int) -> Iterator[Watch]:
-    """Yield what shows training to people: by a bar or lines, and in MLflow; the first process speaks for all."""
-    if not place.first:
-        yield lambda state, figures: None
-        return
-    batches = -(-rows // config.batch_rows) * config.epochs
-    log_info(f"training on {rows:,} rows: {batches:,} batches in {config.epochs} epochs, {place.name()}")
-    with live_run(STEP, asdict(config)) as live, Progress("train", batches, "batches") as progress:
-
-        def watch(state: State, figures: Mapping[str, float]) -> None:
-            progress.advance(state.step - progress.done, **figures)
-            live.log(state.step, **figures)
-
-        yield watch
-
-
 def _save(
-    classifier: Any, tokenizer: Any, target: Path, signature: Signature, work: Work, note: dict[str, Any]
+    classifier: Any, tokenizer: Any, target: Path, signature: Signature, work: Work, notes: dict[str, Any]
 ) -> None:
-    work.metrics |= {name: float(value) for name, value in note.items() if isinstance(value, float | int)}
+    work.metrics |= {name: float(value) for name, value in notes.items() if isinstance(value, float | int)}
     with new_model(target, signature, work) as writer:
         classifier.cpu()
         save_classifier(classifier, writer.folder)
         tokenizer.save_pretrained(writer.folder)
-        writer.note(note)
+        writer.note(notes)
 
 
 def _signature(rows: Dataset, config: Config) -> Signature:
@@ -202,26 +180,13 @@ def _signature(rows: Dataset, config: Config) -> Signature:
     )
 
 
-def _figures(state: State, classifier: Any, place: Place) -> dict[str, Any]:
-    return {
-        "validation_accuracy": state.best["validation_accuracy"],
-        "loss": state.best["loss"],
-        "best_epoch": state.best["epoch"],
-        "epochs": len(state.history),
-        "tokens_per_second": round(state.tokens_per_second, 1),
-        "parameters": sum(weight.numel() for weight in classifier.parameters()),
-        "history": state.history,
-        "device": place.name(),
-    }
-
-
 def _check_classes(rows: Dataset) -> None:
     rows.require(TEXT, LABEL)
     if not rows.labels:
         raise DataError(f"{rows.path} has no label names; clean the dataset, which names its classes, before training")
 
 
-def _check_more_than_one(training: Rows, rows: Dataset) -> None:
+def _check_more_than_one(training: TokenDataset, rows: Dataset) -> None:
     found = set(training.labels.tolist())
     if len(found) < 2:
         raise DataError(

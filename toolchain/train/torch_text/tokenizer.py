@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from toolchain.artifacts.dataset import Dataset
 from toolchain.errors import ArtifactError, ConfigError
 from toolchain.frameworks.torch.text_classifier import OFFSET, positions
-from toolchain.frameworks.torch.token_dataset import Rows, read_rows
+from toolchain.frameworks.torch.token_dataset import TokenDataset, read_rows
 
 if TYPE_CHECKING:
     from toolchain.train.torch_text.base import Base
@@ -35,7 +35,7 @@ def load_tokenizer(base: "Base", max_tokens: int) -> Any:
     return tokenizer
 
 
-def read_tokens(dataset: Dataset, split: str, tokenizer: Any) -> Rows:
+def read_tokens(dataset: Dataset, split: str, tokenizer: Any) -> TokenDataset:
     """Return ``split`` in the tokens of ``tokenizer``, one that ``load_tokenizer`` returned; as ``read_rows``."""
 
     def encode(texts: list[str]) -> list[list[int]]:

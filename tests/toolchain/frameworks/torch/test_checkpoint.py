@@ -11,13 +11,14 @@ import torch
 
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ConfigError, ServiceError
-from toolchain.frameworks.torch import checkpoint
-from toolchain.frameworks.torch.checkpoint import Checkpoint, checkpoint_of
+from toolchain.frameworks.torch.checkpoint import Checkpoint, find_checkpoint
+from toolchain.frameworks.torch.device import TrainingDevice
 from toolchain.services.storage import exists, listing, s3
 from toolchain.train.torch_image import Config, run
 
-CODE = Path(checkpoint.__file__).parents[2] / "train" / "torch_image"
+MODULE = "toolchain.train.torch_image"
 CPU = torch.device("cpu")
+DEVICE = TrainingDevice(CPU, None)
 SETTINGS = {"epochs": 10, "patience": 10, "batch_rows": 16, "checkpoint_batches": 2, "average": 0.9}
 
 SAVES = 6  # of the training that is killed: it is in its second pass over 120 rows then
@@ -57,7 +58,7 @@ def on_a_fresh_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) 
 
 def saved(number: int) -> Checkpoint:
     """Save the state {"step": number} of one training, and wait for its copy."""
-    made = checkpoint_of(CODE, rows="digest")
+    made = find_checkpoint(MODULE, DEVICE, rows="digest")
     made.save({"step": number})
     assert made.copies
     made.copies.wait()
@@ -67,8 +68,8 @@ def saved(number: int) -> Checkpoint:
 def test_another_machine_finds_the_checkpoint(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     saved(3)
     on_a_fresh_disk(monkeypatch, tmp_path, "other")
-    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 3}
-    assert checkpoint_of(CODE, rows="others").load(CPU) is None
+    assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 3}
+    assert find_checkpoint(MODULE, DEVICE, rows="others").load(CPU) is None
 
 
 def test_the_newer_of_two_is_taken(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -76,11 +77,11 @@ def test_the_newer_of_two_is_taken(place: str, tmp_path: Path, monkeypatch: pyte
     on_a_fresh_disk(monkeypatch, tmp_path, "other")
     saved(2)
     on_a_fresh_disk(monkeypatch, tmp_path, "scratch")
-    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 2}, "S3 has a newer one"
+    assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 2}, "S3 has a newer one"
     monkeypatch.delenv("TOOLCHAIN_CHECKPOINTS")
-    checkpoint_of(CODE, rows="digest").save({"step": 3})
+    find_checkpoint(MODULE, DEVICE, rows="digest").save({"step": 3})
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", place)
-    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 3}, "this machine has a newer one"
+    assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 3}, "this machine has a newer one"
 
 
 def test_a_training_that_is_done_leaves_nothing(place: str, tmp_path: Path):
@@ -101,47 +102,45 @@ def test_a_copy_that_is_cut_off_leaves_the_former_one(place: str, tmp_path: Path
     begun = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
     client.upload_part(Bucket=bucket, Key=key, UploadId=begun, PartNumber=1, Body=bytes(8 << 20))
     on_a_fresh_disk(monkeypatch, tmp_path, "other")
-    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 1}
+    assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 1}
 
 
 def test_s3_that_is_down_costs_the_copy_and_not_the_training(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    made = checkpoint_of(CODE, rows="digest")
+    made = find_checkpoint(MODULE, DEVICE, rows="digest")
     address = os.environ["AWS_ENDPOINT_URL"]
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     made.save({"step": 1})
     assert made.copies
     made.copies.wait()
     said = capsys.readouterr().out.splitlines()
-    assert [
-        line for line in said if line.startswith("this checkpoint is on this machine only, training goes on: s3://")
-    ]
+    assert [line for line in said if line.startswith("checkpoint not copied to S3, training continues: s3://")]
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     assert made.load(CPU) == {"step": 1}
     saved(2)
     on_a_fresh_disk(monkeypatch, tmp_path, "other")
-    assert checkpoint_of(CODE, rows="digest").load(CPU) == {"step": 2}, "the next one is copied again"
+    assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 2}, "the next one is copied again"
 
 
 def test_a_training_does_not_begin_again_while_s3_is_down(place: str, monkeypatch: pytest.MonkeyPatch):
     saved(1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(ServiceError, match=r"cannot be read from http://127\.0\.0\.1:9"):
-        checkpoint_of(CODE, rows="digest").load(CPU)
+        find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU)
 
 
 def test_a_place_that_cannot_be_is_refused_before_training(place: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "/var/checkpoints")
     with pytest.raises(ConfigError, match="TOOLCHAIN_CHECKPOINTS"):
-        checkpoint_of(CODE, rows="digest")
+        find_checkpoint(MODULE, DEVICE, rows="digest")
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "s3://nowhere/checkpoints")
     with pytest.raises(ServiceError, match="does not exist; check the bucket"):
-        checkpoint_of(CODE, rows="digest").load(CPU)
+        find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU)
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", place)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(ServiceError, match="credentials are missing"):
-        checkpoint_of(CODE, rows="digest").load(CPU)
+        find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU)
 
 
 @pytest.mark.slow
@@ -157,7 +156,7 @@ def test_a_pod_that_was_killed_goes_on_elsewhere_to_the_same_result(
 
     on_a_fresh_disk(monkeypatch, tmp_path, "new pod")
     run(digits, tmp_path / "resumed", Config(**SETTINGS))
-    assert f"training goes on from {copy.uri}" in capsys.readouterr().out
+    assert f"resuming training from {copy.uri}" in capsys.readouterr().out
     assert not exists(copy.uri), "a checkpoint goes when the model is written"
     run(digits, tmp_path / "whole", Config(**SETTINGS))
     assert open_model(tmp_path / "resumed").files == open_model(tmp_path / "whole").files

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.errors import DataError
 from toolchain.frameworks.torch import image_dataset
-from toolchain.frameworks.torch.image_dataset import Pixels, Shape, find_shape, read_pixels
+from toolchain.frameworks.torch.image_dataset import ImageDataset, Shape, find_shape, read_images
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -23,7 +23,7 @@ def noise(height: int, width: int, channels: int = 1) -> np.ndarray:
 def test_pictures_come_as_they_are_with_their_labels(make_pictures: Callable[..., Path]):
     images = [noise(8, 6, 3) for _ in range(70)]
     rows = open_dataset(make_pictures({"train": [(image, n % 2) for n, image in enumerate(images)]}))
-    found = read_pixels(rows, "train", find_shape(rows, "train"))
+    found = read_images(rows, "train", find_shape(rows, "train"))
     np.testing.assert_array_equal(found.images, np.stack(images))
     assert found.labels.tolist() == [n % 2 for n in range(70)]
 
@@ -32,10 +32,10 @@ def test_a_large_split_is_mapped_from_a_file_and_reads_the_same(
     make_pictures: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     rows = open_dataset(make_pictures({"train": [(noise(8, 8), n % 2) for n in range(70)]}))
-    held = read_pixels(rows, "train", Shape(8, 8, 1))
+    held = read_images(rows, "train", Shape(8, 8, 1))
     monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path))
-    monkeypatch.setattr(image_dataset, "BYTES_IN_MEMORY", 1000)
-    mapped = read_pixels(rows, "train", Shape(8, 8, 1))
+    monkeypatch.setattr(image_dataset, "MAX_BYTES_IN_MEMORY", 1000)
+    mapped = read_images(rows, "train", Shape(8, 8, 1))
     assert isinstance(mapped.images, np.memmap)
     np.testing.assert_array_equal(mapped.images, held.images)
     assert mapped.batch([3, 1], CPU).images.shape == (2, 8, 8, 1)
@@ -54,12 +54,12 @@ def test_pictures_of_other_proportions_are_cut_to_their_middle(make_pictures: Ca
     wide = np.zeros((4, 12, 1), np.uint8)
     wide[:, 4:8] = 200
     rows = open_dataset(make_pictures({"train": [(wide, 0)]}))
-    assert (read_pixels(rows, "train", Shape(4, 4, 1)).images == 200).all()
+    assert (read_images(rows, "train", Shape(4, 4, 1)).images == 200).all()
 
 
 @given(st.integers(2, 200), st.integers(3, 40), st.integers(0, 9))
 def test_batches_hold_every_row_once_and_none_is_of_one_row_alone(count: int, rows: int, seed: int):
-    split = Pixels(np.zeros((count, 1, 1, 1), np.uint8), np.zeros(count, np.int64))
+    split = ImageDataset(np.zeros((count, 1, 1, 1), np.uint8), np.zeros(count, np.int64))
     batches = [batch.positions for batch in split.batches(rows, seed, CPU)]
     assert sorted(position for batch in batches for position in batch) == list(range(count))
     assert all(2 <= len(batch) <= rows for batch in batches)
@@ -76,4 +76,4 @@ def test_batches_hold_every_row_once_and_none_is_of_one_row_alone(count: int, ro
 def test_a_split_that_cannot_be_learned_from_is_refused(rows: list, complaint: str, make_pictures: Callable[..., Path]):
     dataset = open_dataset(make_pictures({"train": rows}))
     with pytest.raises(DataError, match=complaint):
-        read_pixels(dataset, "train", Shape(4, 4, 1))
+        read_images(dataset, "train", Shape(4, 4, 1))

@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pyarrow as pa
 import pytest
 
@@ -13,6 +15,7 @@ from toolchain.errors import ConfigError, DataError
 
 SCHEMA = pa.schema({"text": pa.string(), "label": pa.int64(), "row": pa.int64()})
 LABELS = ("<b>bad</b>", "good")
+REPORT_SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "data-report.schema.json").read_text(encoding="utf-8"))
 
 
 def prepared(path: Path, schema: pa.Schema = SCHEMA, labels: tuple[str, ...] = LABELS) -> Path:
@@ -37,7 +40,9 @@ def written(tmp_path: Path) -> Path:
 
 
 def content(folder: Path) -> dict[str, Any]:
-    return open_measurement(folder / "report", "data-report").data
+    found = open_measurement(folder / "report", "data-report").data
+    jsonschema.validate(found, REPORT_SCHEMA, jsonschema.Draft202012Validator)
+    return found
 
 
 def test_the_report_counts_rows_classes_and_dropped_rows(written: Path):

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -80,11 +81,15 @@ def samples(tmp_path: Path) -> str:
     return str(tmp_path / "samples")
 
 
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "drift.schema.json").read_text(encoding="utf-8"))
+
+
 def check(model: str, samples: str, tmp_path: Path, **more: Any) -> tuple[Result, dict[str, Any]]:
     target = tmp_path / f"check-{next(NUMBERS)}"
     result = run(target / "drift", target / "page.html", Config(model=model, samples=samples, **more))
     measurement = open_measurement(target / "drift", "drift")
     assert (measurement.path / "drift.html").read_text() == (target / "page.html").read_text()
+    jsonschema.validate(measurement.data, SCHEMA, jsonschema.Draft202012Validator)
     return result, measurement.data
 
 

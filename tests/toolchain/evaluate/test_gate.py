@@ -17,7 +17,7 @@ SCENARIOS = ("batch1-fixed128", "batch8-fixed128")
 
 
 @dataclass(frozen=True)
-class Figures:
+class Measured:
     """What is measured of one variant; a good INT8 version of fp32 unless said otherwise."""
 
     origin: str = "fp32"
@@ -34,7 +34,7 @@ class Figures:
     worse: int = 80  # rows that only the most frequent class predicts correctly
 
 
-FP32 = Figures(origin="", agreement=1, drop=0, class_drop=0, speedup=1, margin=0, size_bytes=91_000_000)
+FP32 = Measured(origin="", agreement=1, drop=0, class_drop=0, speedup=1, margin=0, size_bytes=91_000_000)
 
 
 def interval(value: float, margin: float) -> dict[str, float]:
@@ -46,7 +46,7 @@ def baseline(better: int, worse: int) -> dict[str, Any]:
     return {"label": "positive", "share": 0.5, "better": better, "worse": worse, "p_value": p_value}
 
 
-def measurements(kind: str = "avx2", rows: int = 1007, **variants: Figures) -> tuple[dict, dict, dict]:
+def measurements(kind: str = "avx2", rows: int = 1007, **variants: Measured) -> tuple[dict, dict, dict]:
     """Accuracy, parity and latency as the steps write them; an underscore in a name stands for a dash."""
     named = {"fp32": FP32} | {name.replace("_", "-"): figures for name, figures in variants.items()}
     accuracy = {
@@ -83,7 +83,7 @@ def measurements(kind: str = "avx2", rows: int = 1007, **variants: Figures) -> t
     )
 
 
-def verdict(kind: str = "avx2", rows: int = 1007, config: Config | None = None, **variants: Figures) -> dict[str, Any]:
+def verdict(kind: str = "avx2", rows: int = 1007, config: Config | None = None, **variants: Measured) -> dict[str, Any]:
     return judge(*measurements(kind, rows, **variants), config or Config())
 
 
@@ -95,8 +95,8 @@ def reasons(found: dict[str, Any], name: str) -> str:
     return " | ".join(entry(found, name)["reasons"])
 
 
-def test_the_fastest_safe_variant_wins():
-    found = verdict(int8_dynamic=Figures(), pruned=Figures(origin="", agreement=0.95, speedup=2.35))
+def test_the_fastest_accurate_variant_is_selected():
+    found = verdict(int8_dynamic=Measured(), pruned=Measured(origin="", agreement=0.95, speedup=2.35))
     assert found["winner"] == "pruned"
     assert found["reason"].startswith(
         "pruned is selected: it is 2.35 times as fast as fp32 (interval 2.33 to 2.37, batch1-"
@@ -105,8 +105,8 @@ def test_the_fastest_safe_variant_wins():
     assert "is not selected: pruned is accurate too, and 2.35 times as fast as fp32" in reasons(found, "int8-dynamic")
 
 
-def test_the_reference_stays_when_none_is_faster():
-    found = verdict(int8_openvino=Figures(speedup=0.79, backend="openvino"))
+def test_the_reference_is_kept_when_none_is_faster():
+    found = verdict(int8_openvino=Measured(speedup=0.79, backend="openvino"))
     assert (found["winner"], entry(found, "int8-openvino")["accurate"], entry(found, "int8-openvino")["faster"]) == (
         "fp32",
         True,
@@ -117,7 +117,7 @@ def test_the_reference_stays_when_none_is_faster():
 
 
 def test_says_that_int8_gains_nothing_without_vnni():
-    found = verdict(int8_openvino=Figures(speedup=0.79, backend="openvino"))
+    found = verdict(int8_openvino=Measured(speedup=0.79, backend="openvino"))
     assert reasons(found, "int8-openvino").endswith(
         "is 0.79 times as fast as fp32 (interval 0.77 to 0.81, batch1-fixed128): "
         "this processor has AVX2 but no VNNI, so INT8 arithmetic gains nothing in OpenVINO"
@@ -125,32 +125,32 @@ def test_says_that_int8_gains_nothing_without_vnni():
 
 
 def test_does_not_blame_the_processor_where_it_can_multiply_int8():
-    assert "VNNI" not in reasons(verdict("avx512-vnni", int8_openvino=Figures(speedup=0.9)), "int8-openvino")
+    assert "VNNI" not in reasons(verdict("avx512-vnni", int8_openvino=Measured(speedup=0.9)), "int8-openvino")
 
 
 def test_does_not_blame_the_processor_when_int8_gains_beside_it():
-    found = verdict(int8_static=Figures(speedup=0.8), int8_dynamic=Figures(speedup=1.67))
+    found = verdict(int8_static=Measured(speedup=0.8), int8_dynamic=Measured(speedup=1.67))
     assert "VNNI" not in reasons(found, "int8-static")
 
 
 def test_says_that_operators_were_left_in_float():
-    found = verdict("avx512-vnni", int8_static=Figures(speedup=0.98, size_bytes=80_000_000))
+    found = verdict("avx512-vnni", int8_static=Measured(speedup=0.98, size_bytes=80_000_000))
     assert "its file is 88 % of fp32's, so most operators were left in fp32" in reasons(found, "int8-static")
 
 
 def test_says_that_zeros_save_no_work():
-    zeros = Figures(origin="", agreement=0.95, speedup=1.0, size_bytes=91_000_000, sparsity=0.5)
+    zeros = Measured(origin="", agreement=0.95, speedup=1.0, size_bytes=91_000_000, sparsity=0.5)
     found = verdict(pruned_unstructured=zeros)
     assert "50 % of its weights are zeros" in reasons(found, "pruned-unstructured")
 
 
 def test_says_that_the_batch_is_too_small():
-    found = verdict("amx", int8_openvino=Figures(speedup=1.0, ratio8=1.9))
+    found = verdict("amx", int8_openvino=Measured(speedup=1.0, ratio8=1.9))
     assert "a batch of one row is too small for it (1.90 times at batch8-fixed128)" in reasons(found, "int8-openvino")
 
 
 def test_says_when_the_interval_does_not_clear_the_threshold():
-    found = verdict(int8_dynamic=Figures(speedup=1.08, margin=0.05))
+    found = verdict(int8_dynamic=Measured(speedup=1.08, margin=0.05))
     assert not entry(found, "int8-dynamic")["faster"]
     assert "not reliably above the minimum of 1.05" in reasons(found, "int8-dynamic")
 
@@ -159,25 +159,25 @@ def test_says_when_the_interval_does_not_clear_the_threshold():
     ("figures", "sentence"),
     [
         (
-            Figures(agreement=0.952),
+            Measured(agreement=0.952),
             "agrees with fp32 on 95.2 % (interval 94.7 to 95.7) of the rows, below the minimum of 97 %",
         ),
         (
-            Figures(origin="", agreement=0.8),
+            Measured(origin="", agreement=0.8),
             "agrees with fp32 on 80.0 % (interval 79.5 to 80.5) of the rows, below the minimum of 85 %",
         ),
         (
-            Figures(drop=0.023),
+            Measured(drop=0.023),
             "loses 2.3 points (interval 1.7 to 2.9) of accuracy against fp32, above the maximum of 1",
         ),
         (
-            Figures(class_drop=0.031),
+            Measured(class_drop=0.031),
             "loses 3.1 points (interval 2.1 to 4.1) of recall of negative, its worst class, against fp32, "
             "above the maximum of 2",
         ),
     ],
 )
-def test_a_refusal_names_threshold_and_figure(figures: Figures, sentence: str):
+def test_a_rejection_names_the_threshold_and_the_value(figures: Measured, sentence: str):
     found = verdict(int8=figures)
     assert found["winner"] == "fp32"
     assert not entry(found, "int8")["accurate"]
@@ -185,49 +185,49 @@ def test_a_refusal_names_threshold_and_figure(figures: Figures, sentence: str):
     assert f"but is not accurate: it {sentence}" in found["reason"]
 
 
-def test_a_quantized_version_is_held_to_its_origin():
-    pruned = Figures(origin="", agreement=0.93, speedup=2.3)
-    found = verdict(pruned=pruned, pruned_int8=Figures(origin="pruned", agreement=0.96, speedup=3.2))
+def test_a_quantized_variant_is_compared_with_its_origin():
+    pruned = Measured(origin="", agreement=0.93, speedup=2.3)
+    found = verdict(pruned=pruned, pruned_int8=Measured(origin="pruned", agreement=0.96, speedup=3.2))
     assert "agrees with pruned on 96.0 %" in reasons(found, "pruned-int8")
     assert found["winner"] == "pruned"
     assert "The fastest, pruned-int8, is 3.20 times as fast as fp32" in found["reason"]
 
 
-def test_a_figure_at_its_threshold_is_within_it():
-    exact = Figures(agreement=0.97, drop=0.3 - 0.29, class_drop=0.02)  # 0.010000000000000009
+def test_a_value_at_its_threshold_passes():
+    exact = Measured(agreement=0.97, drop=0.3 - 0.29, class_drop=0.02)  # 0.010000000000000009
     assert entry(verdict(int8=exact), "int8")["accurate"]
 
 
-def test_a_ratio_at_its_threshold_is_not_above_it():
-    assert not entry(verdict(int8=Figures(speedup=1.05, margin=0.0)), "int8")["faster"]
+def test_a_speedup_at_its_threshold_is_not_faster():
+    assert not entry(verdict(int8=Measured(speedup=1.05, margin=0.0)), "int8")["faster"]
 
 
-def test_a_gain_reads_as_one():
-    found = verdict(int8=Figures(drop=-0.004))
+def test_a_gain_is_called_a_gain():
+    found = verdict(int8=Measured(drop=-0.004))
     assert "gains 0.4 points (interval -0.2 to 1.0) of accuracy against fp32" in reasons(found, "int8")
 
 
-def test_says_when_the_rows_do_not_suffice_to_be_sure():
-    found = verdict(int8=Figures(drop=0.008))
+def test_says_when_more_rows_are_needed():
+    found = verdict(int8=Measured(drop=0.008))
     assert entry(found, "int8")["accurate"]
     assert "more rows are needed to confirm a loss below 1" in reasons(found, "int8")
 
 
 def test_too_few_rows_promote_nothing():
-    found = verdict(rows=40, int8=Figures())
+    found = verdict(rows=40, int8=Measured())
     assert found["winner"] == "fp32"
     assert entry(found, "int8")["reasons"][0] == "was measured on 40 rows, below the minimum of 100"
     assert found["reason"] == "fp32 is kept: comparing variants needs 100 test rows, and the test split has 40"
     assert found["promotable"]
 
 
-BALANCED = Figures(better=0, worse=0)  # always predicts the most frequent class: 50.0 % of two equal classes
-UNLEARNED = Figures(origin="", agreement=1, drop=0, class_drop=0, speedup=1, margin=0, better=50, worse=45)
+BALANCED = Measured(better=0, worse=0)  # always predicts the most frequent class: 50.0 % of two equal classes
+UNLEARNED = Measured(origin="", agreement=1, drop=0, class_drop=0, speedup=1, margin=0, better=50, worse=45)
 
 
 @pytest.mark.parametrize("reference", [BALANCED, UNLEARNED])
-def test_a_reference_no_better_than_the_most_frequent_class_cannot_be_promoted(reference: Figures):
-    unlearned = Figures(better=reference.better, worse=reference.worse)
+def test_a_reference_no_better_than_the_most_frequent_class_cannot_be_promoted(reference: Measured):
+    unlearned = Measured(better=reference.better, worse=reference.worse)
     found = verdict(fp32=reference, int8=unlearned)
     assert (found["winner"], found["promotable"], entry(found, "fp32")["accurate"]) == ("fp32", False, False)
     assert not entry(found, "int8")["accurate"]
@@ -242,18 +242,18 @@ def test_the_exact_test_of_a_reference_is_shown():
     assert "against 50.0 % (exact McNemar test: p = 0.34)" in found["reason"]
 
 
-def test_few_rows_do_not_hide_that_nothing_was_learned():
+def test_a_reference_without_skill_is_reported_before_few_rows():
     assert verdict(rows=40, fp32=UNLEARNED, int8=UNLEARNED)["reason"].startswith("no variant can be promoted")
 
 
-def test_a_variant_that_learned_may_be_promoted_where_the_reference_did_not():
-    found = verdict(fp32=UNLEARNED, pruned=Figures(origin="", agreement=0.9, speedup=2.0))
+def test_a_variant_better_than_the_baseline_is_promotable_without_the_reference():
+    found = verdict(fp32=UNLEARNED, pruned=Measured(origin="", agreement=0.9, speedup=2.0))
     assert (found["winner"], found["promotable"]) == ("pruned", True)
 
 
 @pytest.mark.parametrize(("low", "promotable"), [(0.0, False), (0.01, True)])
 def test_a_detector_must_be_better_than_predicting_no_boxes(low: float, promotable: bool):
-    accuracy, parity, latency = measurements(int8=Figures())
+    accuracy, parity, latency = measurements(int8=Measured())
     for measured in accuracy["variants"].values():
         del measured["baseline"]
         measured["accuracy"]["low"] = low
@@ -262,18 +262,18 @@ def test_a_detector_must_be_better_than_predicting_no_boxes(low: float, promotab
 
 
 def test_another_scenario_may_decide():
-    slow_alone = Figures(speedup=0.9, ratio8=1.8)
+    slow_alone = Measured(speedup=0.9, ratio8=1.8)
     assert verdict(int8=slow_alone)["winner"] == "fp32"
     found = verdict(int8=slow_alone, config=Config(scenario="batch8-fixed128"))
     assert (found["winner"], found["scenario"]) == ("int8", "batch8-fixed128")
 
 
-def test_a_reference_alone_stays():
+def test_a_reference_without_other_variants_is_kept():
     assert verdict()["reason"] == "fp32 is kept: there is no other variant"
 
 
 def test_the_verdict_names_processor_and_thresholds():
-    found = verdict(int8=Figures())
+    found = verdict(int8=Measured())
     assert found["processor"]["kind"] == "avx2"
     assert found["thresholds"]["agreement"] == 0.97
     assert entry(found, "fp32")["reasons"] == [
@@ -284,7 +284,7 @@ def test_the_verdict_names_processor_and_thresholds():
 
 
 figures = st.builds(
-    Figures,
+    Measured,
     origin=st.sampled_from(["", "fp32"]),
     agreement=st.floats(0.85, 1),
     drop=st.floats(-0.02, 0.03),
@@ -297,7 +297,7 @@ several = st.dictionaries(st.sampled_from(["a", "b", "c", "int8", "pruned_int8"]
 
 
 @given(several)
-def test_the_winner_is_safe_and_faster_or_the_reference(variants: dict[str, Figures]):
+def test_the_winner_is_accurate_and_faster_or_the_reference(variants: dict[str, Measured]):
     found = verdict(**variants)
     winner = entry(found, found["winner"])
     assert winner["accurate"]
@@ -310,7 +310,7 @@ def test_the_winner_is_safe_and_faster_or_the_reference(variants: dict[str, Figu
 
 
 @given(several, st.randoms())
-def test_the_order_of_variants_does_not_matter(variants: dict[str, Figures], random: Any):
+def test_the_order_of_variants_does_not_matter(variants: dict[str, Measured], random: Any):
     shuffled = list(variants.items())
     random.shuffle(shuffled)
     one, other = verdict(**variants), verdict(**dict(shuffled))
@@ -321,10 +321,10 @@ def test_the_order_of_variants_does_not_matter(variants: dict[str, Figures], ran
 
 
 @given(several, st.data())
-def test_a_variant_that_gets_worse_never_wins_by_it(variants: dict[str, Figures], data: st.DataObject):
+def test_a_variant_that_gets_worse_is_never_selected_for_it(variants: dict[str, Measured], data: st.DataObject):
     name = data.draw(st.sampled_from(sorted(variants)))
     was = variants[name]
-    worse = Figures(
+    worse = Measured(
         origin=was.origin,
         agreement=was.agreement - data.draw(st.floats(0, 0.1)),
         drop=was.drop + data.draw(st.floats(0, 0.02)),
@@ -338,12 +338,12 @@ def test_a_variant_that_gets_worse_never_wins_by_it(variants: dict[str, Figures]
 
 def test_refuses_a_scenario_that_was_not_measured():
     with pytest.raises(ConfigError, match="'batch64' was not measured; choose one of batch1-fixed128, batch8-fixed128"):
-        verdict(int8=Figures(), config=Config(scenario="batch64"))
+        verdict(int8=Measured(), config=Config(scenario="batch64"))
 
 
 @pytest.mark.parametrize("which", [1, 2])
 def test_refuses_measurements_of_different_variants(which: int):
-    given = list(measurements(int8=Figures()))
+    given = list(measurements(int8=Measured()))
     del given[which]["variants"]["int8"]
     with pytest.raises(DataError, match="were not measured on the same variants: int8"):
         judge(*given, Config())
@@ -359,7 +359,7 @@ class Made:
 
 
 def written(folder: Path, measured_variants: str = "one", timed_variants: str = "one") -> tuple[Path, Path, Path]:
-    accuracy, parity, latency = measurements(int8=Figures())
+    accuracy, parity, latency = measurements(int8=Measured())
     paths = folder / "accuracy", folder / "parity", folder / "latency"
     with new_measurement(
         paths[0], "accuracy", Work("evaluate.accuracy", None, variants=Made(measured_variants))
@@ -373,7 +373,7 @@ def written(folder: Path, measured_variants: str = "one", timed_variants: str = 
     return paths
 
 
-def test_run_writes_the_verdict_and_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_run_writes_and_logs_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     result = run(*written(tmp_path), tmp_path / "verdict", Config())
     found = open_measurement(tmp_path / "verdict", "verdict")
     assert (result.winner, result.promoted, result.speedup) == ("int8", True, 1.7)
@@ -392,7 +392,7 @@ def test_refuses_a_latency_of_other_variants(tmp_path: Path):
 def test_refuses_a_parity_that_was_made_from_another_accuracy(tmp_path: Path):
     accuracy, _, latency = written(tmp_path)
     with new_measurement(tmp_path / "other", "parity", Work("evaluate.parity", None, accuracy=Made("old"))) as writer:
-        writer.data = measurements(int8=Figures())[1]
+        writer.data = measurements(int8=Measured())[1]
     with pytest.raises(DataError, match=r"was not made from .*accuracy; measure parity again"):
         run(accuracy, tmp_path / "other", latency, tmp_path / "verdict", Config())
 
@@ -423,5 +423,5 @@ def test_refuses_settings_that_cannot_work(settings: dict[str, Any]):
 
 
 def test_the_first_scenario_decides_unless_another_is_named():
-    assert verdict(int8_dynamic=Figures())["scenario"] == "batch1-fixed128"
-    assert verdict(int8_dynamic=Figures(), config=Config(scenario="batch8-fixed128"))["scenario"] == "batch8-fixed128"
+    assert verdict(int8_dynamic=Measured())["scenario"] == "batch1-fixed128"
+    assert verdict(int8_dynamic=Measured(), config=Config(scenario="batch8-fixed128"))["scenario"] == "batch8-fixed128"

@@ -1,4 +1,4 @@
-"""The step as a pod runs it: what it decides is a measurement, and what it must not promote stays where it is."""
+"""The step as a pod runs it: its decision is a measurement, and a rejected version changes nothing."""
 
 from functools import partial
 from itertools import count
@@ -48,7 +48,7 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
     return name
 
 
-def test_a_promotion_is_a_measurement_that_says_what_was_decided(model: str, tracker: Tracker, tmp_path: Path):
+def test_a_promotion_is_recorded_in_a_measurement(model: str, tracker: Tracker, tmp_path: Path):
     config = promote.Config(model=model, reason="the first", who="ann")
     assert promote.run(tmp_path / "promotion", config) == promote.Result(promoted=True, changed=True)
     found = open_measurement(tmp_path / "promotion", "promotion")
@@ -75,12 +75,12 @@ def test_a_promotion_is_a_measurement_that_says_what_was_decided(model: str, tra
     assert len(ledger.read(tracker, model).lines) == 1
 
 
-def test_of_the_variants_of_one_run_none_is_older(model: str, tmp_path: Path):
+def test_variants_of_one_run_are_not_older(model: str, tmp_path: Path):
     promote.run(tmp_path / "second", promote.Config(model=f"{model}:2"))
     assert promote.run(tmp_path / "first", promote.Config(model=f"{model}:1")).changed
 
 
-def test_a_refusal_is_a_result_and_changes_nothing(model: str, tracker: Tracker, tmp_path: Path):
+def test_a_rejection_changes_nothing(model: str, tracker: Tracker, tmp_path: Path):
     tracker.tag_version(tracker.versions(model)[1], {"accurate": "false"})
     found = promote.run(tmp_path / "promotion", promote.Config(model=model))
     assert found == promote.Result(promoted=False, changed=False)
@@ -89,7 +89,7 @@ def test_a_refusal_is_a_result_and_changes_nothing(model: str, tracker: Tracker,
     assert (tracker.aliases(model), ledger.read(tracker, model).lines) == ({"candidate": "2"}, ())
 
 
-def test_a_version_that_breaks_callers_needs_force_and_the_ledger_says_what_it_broke(
+def test_a_breaking_version_needs_force_and_the_ledger_records_it(
     model: str, tracker: Tracker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     promote.run(tmp_path / "first", promote.Config(model=f"{model}:1"))
@@ -120,7 +120,7 @@ def test_files_that_were_changed_in_mlflow_are_not_promoted(model: str, tracker:
     assert "champion" not in tracker.aliases(model)
 
 
-def test_whoever_promoted_while_the_server_was_asked_was_first(
+def test_a_concurrent_promotion_during_the_server_check_wins(
     model: str, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     check_with_server = promote.check_with_server
@@ -137,9 +137,7 @@ def test_whoever_promoted_while_the_server_was_asked_was_first(
     assert [line.counts for line in ledger.read(tracker, model).lines] == [True, False]
 
 
-def test_a_canary_that_nobody_watches_any_more_is_ended_by_the_next_promotion(
-    model: str, tracker: Tracker, tmp_path: Path
-):
+def test_an_abandoned_canary_is_ended_by_the_next_promotion(model: str, tracker: Tracker, tmp_path: Path):
     promote.run(tmp_path / "first", promote.Config(model=f"{model}:1"))
     second = tracker.versions(model)[1]
     said = ledger.Entry(
@@ -152,14 +150,14 @@ def test_a_canary_that_nobody_watches_any_more_is_ended_by_the_next_promotion(
     assert (last.action, last.version, last.reason) == ("canary ended", "2", "its promote process is gone")
 
 
-def test_a_promotion_is_put_where_servers_look(model: str, tmp_path: Path):
+def test_a_promotion_is_published(model: str, tmp_path: Path):
     place = tmp_path / "served"
     promote.run(tmp_path / "promotion", promote.Config(model=model, shelf=str(place)))
     traffic = parse((place / FILE).read_bytes(), "")
     assert (traffic.stable.version, open_model(place / traffic.stable.digest).digest) == ("2", traffic.stable.digest)
 
 
-def test_a_shadow_is_put_where_servers_look_and_what_serves_goes_on(
+def test_a_shadow_is_published_beside_the_serving_version(
     model: str, tracker: Tracker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     place = tmp_path / "served"
@@ -206,6 +204,6 @@ CANARY = {"model": "words", "canary": 10.0, "shelf": "/tmp/served", "servers": [
         ({"model": "words", "reason": "x" * 501}, "reason has 501 characters: give 500 at most"),
     ],
 )
-def test_a_bad_setting_is_refused_before_anything_is_asked(said: dict, reason: str):
+def test_an_invalid_setting_is_an_error(said: dict, reason: str):
     with pytest.raises(ConfigError, match=reason):
         promote.Config(**said)

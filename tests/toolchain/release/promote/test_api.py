@@ -1,4 +1,4 @@
-"""What a version's callers would lose is said in a clause that stays short, however much that is."""
+"""Breaking changes are listed in a clause of limited length."""
 
 from typing import Any
 
@@ -13,31 +13,31 @@ LABEL = (*POST, "responses", "200", "content", "application/json", "schema", "pr
     "properties", "label", "enum")  # fmt: skip
 
 
-def test_another_version_of_the_same_form_breaks_nobody():
+def test_an_equal_api_breaks_nothing():
     found = compare(changed("info", to={"title": "reviews", "version": "2"}), "abc", original(), "1")
     assert found == Api("abc", "1", ())
     assert found.objection == ""
 
 
-def test_nothing_is_compared_with_a_version_whose_document_was_never_kept():
+def test_a_version_without_a_document_is_not_compared():
     assert compare(original(), "abc", None, "1") == Api("abc")
 
 
 @pytest.mark.parametrize(
-    ("new", "told"),
+    ("new", "change"),
     [
         (changed(*LABEL, to=["positive"]), 'POST /predict answer 200 answers[].label: "negative" is gone'),
         (changed(*ASKED, "maxItems", to=8), "POST /predict request texts: maxItems is 8, was 64"),
         (changed("security", to=[{"token": []}]), "POST /predict: needs authentication now"),
     ],
 )
-def test_what_callers_would_lose_is_an_objection(new: Any, told: str):
+def test_a_breaking_change_is_an_objection(new: Any, change: str):
     found = compare(new, "abc", original(), "1")
-    assert found.breaking[0] == told
-    assert found.objection.startswith(f"it breaks callers of version 1: {told}")
+    assert found.breaking[0] == change
+    assert found.objection.startswith(f"it breaks callers of version 1: {change}")
 
 
-def test_a_clause_stays_short_however_much_is_lost():
+def test_the_clause_has_a_limited_length():
     old = changed(*LABEL, to=[f"a label of some length {number}" for number in range(500)])
     found = compare(changed(*LABEL, to=[]), "abc", old, "1")
     assert len(found.breaking[0]) > 5_000

@@ -1,4 +1,4 @@
-"""What servers count is summed over all of them, whether they start again, come later or go."""
+"""Counts are summed over all servers, including ones that restart, start later or stop."""
 
 from math import inf
 
@@ -30,7 +30,7 @@ def metrics(model: Model, version: str, row_seconds: float = 0.002, name: str = 
     return Metrics(model, name, version, row_seconds)
 
 
-def test_requests_are_counted_by_whose_fault_it_was_when_they_failed(words: Model):
+def test_failed_requests_count_when_they_are_the_servers_fault(words: Model):
     scraped, canary = ServerMetrics("words"), metrics(words, "2")
     scraped.update({"a": text(1, canary)}, "2")
     for status in (200, 200, 400, 422, 404, 499, 500, 503, 504, 429):
@@ -45,7 +45,7 @@ def test_requests_are_counted_by_whose_fault_it_was_when_they_failed(words: Mode
     assert scraped.counts("1") == VersionCounts()
 
 
-def test_rows_that_were_compared_are_counted(words: Model):
+def test_compared_rows_are_counted(words: Model):
     scraped, canary, shadow = ServerMetrics("words"), metrics(words, "2"), metrics(words, "3")
     scraped.update({"a": text(1, canary, shadow)}, "2")
     canary.compared("canary", alike=7, differing=3)
@@ -55,7 +55,7 @@ def test_rows_that_were_compared_are_counted(words: Model):
     assert scraped.counts("3").compared == 0
 
 
-def test_what_was_counted_before_watching_belongs_to_nobody(words: Model):
+def test_requests_before_the_first_update_do_not_count(words: Model):
     scraped, stable = ServerMetrics("words"), metrics(words, "1")
     for _ in range(50):
         stable.request("/predict", 200, 0.01)
@@ -74,7 +74,7 @@ def asked(model: Model, version: str, requests: int) -> Metrics:
 
 
 @pytest.mark.parametrize("later", [3, 30])
-def test_a_server_that_started_again_counts_from_nothing(later: int, words: Model):
+def test_a_restarted_server_counts_from_0(later: int, words: Model):
     scraped = ServerMetrics("words")
     scraped.update({"a": text(1, asked(words, "2", 4))}, "2")
     scraped.update({"a": text(1, asked(words, "2", 10))}, "2")
@@ -84,7 +84,7 @@ def test_a_server_that_started_again_counts_from_nothing(later: int, words: Mode
     assert scraped.counts("2").requests == 7 + later
 
 
-def test_a_version_that_went_and_came_again_in_one_process_counts_from_nothing(words: Model):
+def test_a_version_loaded_again_by_one_process_counts_from_0(words: Model):
     scraped = ServerMetrics("words")
     scraped.update({"a": text(1, asked(words, "1", 1))}, "2")
     scraped.update({"a": text(1, asked(words, "1", 1), asked(words, "2", 5))}, "2")
@@ -93,7 +93,7 @@ def test_a_version_that_went_and_came_again_in_one_process_counts_from_nothing(w
     assert (scraped.counts("2").requests, scraped.counts("1").requests) == (13, 0)
 
 
-def test_servers_are_summed_and_one_that_goes_takes_nothing_back(words: Model):
+def test_a_stopped_servers_counts_stay(words: Model):
     scraped = ServerMetrics("words")
     scraped.update({name: text(1, asked(words, "2", 0)) for name in "ab"}, "2")
     scraped.update({name: text(1, asked(words, "2", 5)) for name in "ab"}, "2")
@@ -103,7 +103,7 @@ def test_servers_are_summed_and_one_that_goes_takes_nothing_back(words: Model):
     assert scraped.counts("2").requests == 15
 
 
-def test_slow_requests_are_counted_although_each_server_has_its_own_buckets(words: Model):
+def test_slow_requests_are_counted_over_different_buckets(words: Model):
     scraped = ServerMetrics("words")
     quick, slow = metrics(words, "2", row_seconds=0.002), metrics(words, "2", row_seconds=0.02)
     scraped.update({"a": text(1, quick), "b": text(1, slow)}, "2")
@@ -116,7 +116,7 @@ def test_slow_requests_are_counted_although_each_server_has_its_own_buckets(word
     assert (seen.slower(0.005), seen.slower(0.05), seen.slower(1), seen.slower(inf)) == (4, 1, 0, 0)
 
 
-def test_what_came_since_an_earlier_look_is_told_by_each_bound(words: Model):
+def test_increases_are_counted_by_bucket(words: Model):
     scraped, made = ServerMetrics("words"), metrics(words, "2")
     scraped.update({"a": text(1, made)}, "2")
     for seconds in (0.004, 0.04):
@@ -144,7 +144,7 @@ events = st.lists(
 
 
 @given(events)
-def test_no_request_is_lost_or_counted_twice_whatever_starts_again(steps: list[tuple[str, str, int, bool]]):
+def test_requests_count_once_over_restarts(steps: list[tuple[str, str, int, bool]]):
     servers = {name: (0, {"1": 5, "2": 0}) for name in "abc"}
     scraped, due = ServerMetrics("words"), {"1": 0, "2": 0}
     scraped.update({name: plain(*server) for name, server in servers.items()}, "2")
@@ -158,7 +158,7 @@ def test_no_request_is_lost_or_counted_twice_whatever_starts_again(steps: list[t
     assert {version: scraped.counts(version).requests for version in "12"} == due
 
 
-def test_the_bound_is_the_least_that_nearly_all_keep_and_one_that_both_versions_have():
+def test_the_latency_bound_is_the_lowest_shared_bound_of_the_quantile():
     stable = VersionCounts(timed=100, buckets={0.1: 50, 0.2: 95, 0.3: 99, inf: 100})
     assert stable.latency_bound(0.95, {0.1: 1, 0.2: 1, inf: 1}) == 0.2
     assert stable.latency_bound(0.95, {0.3: 1, inf: 1}) == 0.3
@@ -166,7 +166,7 @@ def test_the_bound_is_the_least_that_nearly_all_keep_and_one_that_both_versions_
     assert VersionCounts().latency_bound(0.95, {0.1: 1}) == inf
 
 
-def test_a_server_says_what_the_canary_gets_and_what_it_refuses(words: Model):
+def test_a_servers_state_has_its_routing_and_refusals(words: Model):
     scraped, stable, canary = ServerMetrics("words"), metrics(words, "1"), metrics(words, "2")
     stable.role("stable", 75)
     canary.role("canary", 25)
@@ -181,6 +181,6 @@ def test_a_server_says_what_the_canary_gets_and_what_it_refuses(words: Model):
     assert scraped.states["a"].refused == ("unfit",)
 
 
-def test_what_is_no_text_of_a_server_is_said():
+def test_other_text_is_an_error():
     with pytest.raises(ServiceError, match="b is not a model server"):
         ServerMetrics("words").update({"b": "<html>\nhello there, you"}, "2")

@@ -1,4 +1,4 @@
-"""The test errs no more often than it promises, finds what it shall find, and never changes its mind."""
+"""The test keeps its error rates, finds bad shares, and its decisions are final."""
 
 from math import log
 
@@ -16,14 +16,14 @@ RUNS = 4000  # of a simulation
 NOISE = 3 * (0.05 * 0.95 / RUNS) ** 0.5  # three standard deviations of a share of 5 % found by one
 
 
-def decided(hypotheses: Hypotheses, share: float, looks: list[int], runs: int = RUNS) -> dict[str, float]:
-    """Return how often each decision is met in ``runs`` tests of a true ``share``, looked at after ``looks`` trials."""
-    draws = np.random.default_rng(1945).random((runs, looks[-1])) < share
-    events = draws.cumsum(axis=1)[:, [look - 1 for look in looks]]
+def decided(hypotheses: Hypotheses, share: float, polls: list[int], runs: int = RUNS) -> dict[str, float]:
+    """Return how often each decision is met in ``runs`` tests of a true ``share``, looked at after ``polls`` trials."""
+    draws = np.random.default_rng(1945).random((runs, polls[-1])) < share
+    events = draws.cumsum(axis=1)[:, [look - 1 for look in polls]]
     found = []
     for row in events:
         test = SequentialTest(hypotheses)
-        for count, trials in zip(row.tolist(), looks, strict=True):
+        for count, trials in zip(row.tolist(), polls, strict=True):
             test = test.update(count, trials)
             if test.decision:
                 break
@@ -56,18 +56,18 @@ def test_decisions_are_as_worked_out_by_hand(events: int, trials: int, decision:
     assert FAILURES.decide(events, trials) == decision
 
 
-def test_the_fewest_trials_are_those_that_decide_without_an_event():
+def test_min_trials_decide_without_an_event():
     assert FAILURES.min_trials == 157
     assert SLOW.min_trials == 27  # ln 0.05 / ln(0.85 / 0.95) = 26.93
 
 
-@pytest.mark.parametrize("looks", [list(range(1, 1001)), [7, 11, 60, 61, 300, 999], list(range(50, 1001, 50))])
-def test_a_false_alarm_is_no_more_frequent_than_alpha_however_one_looks(looks: list[int]):
+@pytest.mark.parametrize("polls", [list(range(1, 1001)), [7, 11, 60, 61, 300, 999], list(range(50, 1001, 50))])
+def test_false_alarms_are_at_most_alpha_for_any_schedule(polls: list[int]):
     for share in (SLOW.good, SLOW.good / 2):
-        assert decided(SLOW, share, looks)[BAD] <= SLOW.alpha + NOISE
+        assert decided(SLOW, share, polls)[BAD] <= SLOW.alpha + NOISE
 
 
-def test_a_bad_share_is_called_good_no_more_often_than_beta_and_is_found():
+def test_misses_are_at_most_beta_and_bad_shares_are_found():
     for share in (SLOW.bad, 0.3):
         found = decided(SLOW, share, list(range(1, 1001)))
         assert found[GOOD] <= SLOW.beta + NOISE
@@ -89,7 +89,7 @@ def hypotheses(draw: st.DrawFn) -> Hypotheses:
 
 
 @given(hypotheses(), counts)
-def test_what_was_decided_once_stands(given: Hypotheses, steps: list[tuple[int, int]]):
+def test_decisions_are_final(given: Hypotheses, steps: list[tuple[int, int]]):
     test, events, trials = SequentialTest(given), 0, 0
     for bad, fine in steps:
         events, trials = events + bad, trials + bad + fine
@@ -100,13 +100,13 @@ def test_what_was_decided_once_stands(given: Hypotheses, steps: list[tuple[int, 
 
 
 @given(hypotheses(), st.integers(0, 500), st.integers(0, 500))
-def test_an_event_more_speaks_for_bad_and_a_trial_without_one_for_good(given: Hypotheses, events: int, fine: int):
+def test_events_raise_the_ratio_and_other_trials_lower_it(given: Hypotheses, events: int, fine: int):
     ratio = given.log_ratio(events, events + fine)
     assert given.log_ratio(events + 1, events + fine + 1) > ratio > given.log_ratio(events, events + fine + 1)
 
 
 @given(hypotheses())
-def test_a_test_that_has_seen_nothing_is_undecided_and_could_go_either_way(given: Hypotheses):
+def test_a_new_test_is_undecided(given: Hypotheses):
     assert given.decide(0, 0) == UNDECIDED
     assert given.decide(0, given.min_trials) == GOOD
     assert given.decide(0, given.min_trials - 1) == UNDECIDED
@@ -115,7 +115,7 @@ def test_a_test_that_has_seen_nothing_is_undecided_and_could_go_either_way(given
 
 
 @pytest.mark.parametrize("seen", [(3, 2), (-1, 2), (1, 9), (2, 8)])
-def test_counts_that_cannot_be_are_refused(seen: tuple[int, int]):
+def test_impossible_counts_are_an_error(seen: tuple[int, int]):
     with pytest.raises(ValueError, match="after 2 in 9"):
         SequentialTest(SLOW).update(2, 9).update(*seen)
 
@@ -130,6 +130,6 @@ def test_counts_that_cannot_be_are_refused(seen: tuple[int, int]):
         ({"alpha": 0.6, "beta": 0.4}, "their sum must be below 1"),
     ],
 )
-def test_hypotheses_that_cannot_be_told_apart_are_refused(said: dict, reason: str):
+def test_invalid_hypotheses_are_an_error(said: dict, reason: str):
     with pytest.raises(ConfigError, match=reason):
         Hypotheses(**{"good": 0.05, "bad": 0.15, "alpha": 0.05, "beta": 0.05, **said})

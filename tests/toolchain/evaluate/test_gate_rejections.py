@@ -1,4 +1,4 @@
-"""Sabotaged variants, taken through the real steps from files to verdict: the gate must refuse each, and say why."""
+"""Faulty variants, measured and judged by the real steps: the gate must reject each, with the reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +55,7 @@ def words(log_odds: dict[str, float]) -> list[int]:
     return list(range(2, len(log_odds)))
 
 
-def test_an_honest_variant_wins_and_one_calibrated_on_noise_is_refused(
+def test_a_variant_calibrated_on_noise_is_rejected_beside_a_winner(
     new_toys, dataset: Path, words: list[int], tmp_path: Path
 ):
     real = [np.random.default_rng(r).choice(words, 20).tolist() for r in range(40)]
@@ -70,30 +70,30 @@ def test_an_honest_variant_wins_and_one_calibrated_on_noise_is_refused(
     verdict = judged(tmp_path, dataset)
     assert verdict["winner"] == "lean"
     assert entry(verdict, "int8-real")["accurate"]
-    refused = entry(verdict, "int8-noise")
-    assert not refused["accurate"]
-    assert refused["reasons"][0].startswith("is not better than always predicting ")
-    assert "below the minimum of 97 %" in refused["reasons"][1]
-    assert "above the maximum of 1" in refused["reasons"][2]
+    rejected = entry(verdict, "int8-noise")
+    assert not rejected["accurate"]
+    assert rejected["reasons"][0].startswith("is not better than always predicting ")
+    assert "below the minimum of 97 %" in rejected["reasons"][1]
+    assert "above the maximum of 1" in rejected["reasons"][2]
 
 
-def test_weights_of_another_model_under_a_variants_name_are_refused(new_toys, dataset: Path, tmp_path: Path):
+def test_weights_of_another_model_under_a_variants_name_are_rejected(new_toys, dataset: Path, tmp_path: Path):
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=WIDTH, extra=2)
         toys.log_odds.reverse()  # what another model learned, of another vocabulary
         toys.add("int8-dynamic", width=32, origin="fp32")
     verdict = judged(tmp_path, dataset)
-    refused = entry(verdict, "int8-dynamic")
+    rejected = entry(verdict, "int8-dynamic")
     assert verdict["winner"] == "fp32"
-    assert refused["faster"]
-    assert not refused["accurate"]
-    assert refused["reasons"][0].startswith("is not better than always predicting ")
-    assert refused["reasons"][1].startswith("agrees with fp32 on ")
+    assert rejected["faster"]
+    assert not rejected["accurate"]
+    assert rejected["reasons"][0].startswith("is not better than always predicting ")
+    assert rejected["reasons"][1].startswith("agrees with fp32 on ")
     assert "The fastest, int8-dynamic, is " in verdict["reason"]
     assert " but is not accurate: it is not better than always predicting " in verdict["reason"]
 
 
-def test_an_int8_that_does_extra_work_is_refused_for_its_speed(new_toys, dataset: Path, tmp_path: Path):
+def test_an_int8_variant_with_extra_work_is_not_faster(new_toys, dataset: Path, tmp_path: Path):
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=WIDTH)
         toys.add("heavy", width=WIDTH, extra=4, origin="fp32")
@@ -104,13 +104,13 @@ def test_an_int8_that_does_extra_work_is_refused_for_its_speed(new_toys, dataset
         node.op_type for node in onnx.load(tmp_path / "variants/int8-dynamic/model.onnx").graph.node
     }
     verdict = judged(tmp_path, dataset)
-    refused = entry(verdict, "int8-dynamic")
+    rejected = entry(verdict, "int8-dynamic")
     assert verdict["winner"] == "fp32"
-    assert not refused["faster"]
-    assert " times as fast as fp32 (interval 0." in refused["reasons"][-1]
+    assert not rejected["faster"]
+    assert " times as fast as fp32 (interval 0." in rejected["reasons"][-1]
 
 
-def test_a_variant_that_forgot_one_class_is_refused_for_its_worst_class(
+def test_a_variant_that_forgot_a_class_is_rejected_for_its_worst_class(
     new_toys, dataset: Path, log_odds: dict[str, float], tmp_path: Path
 ):
     with new_toys(tmp_path / "variants") as toys:
@@ -122,7 +122,7 @@ def test_a_variant_that_forgot_one_class_is_refused_for_its_worst_class(
     assert any("recall of negative, its worst class," in reason for reason in entry(verdict, "retrained")["reasons"])
 
 
-def test_the_same_file_under_another_name_is_safe_but_not_faster(new_toys, dataset: Path, tmp_path: Path):
+def test_the_same_file_under_another_name_is_accurate_but_not_faster(new_toys, dataset: Path, tmp_path: Path):
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=WIDTH, extra=2)
         toys.add("copy", width=WIDTH, extra=2, origin="fp32")

@@ -1,4 +1,4 @@
-"""A canary that is as it should be is promoted; one that is not goes back to nothing, with the reason in the ledger.
+"""A good canary is promoted; a bad one is ended, with the reason in the ledger.
 
 The ledger, the shelf and the figures are real. The servers are played: they read the shelf and count, in the server's
 own metrics, requests whose outcomes are drawn here.
@@ -63,7 +63,7 @@ def tracker(database: str, monkeypatch: pytest.MonkeyPatch) -> Tracker:
 
 @dataclass
 class Server:
-    """What a server counts of 400 requests between two looks."""
+    """What a server counts of 400 requests between two polls."""
 
     model: str
     place: Path  # of the shelf
@@ -152,7 +152,7 @@ def on_shelf(server: Server) -> tuple[str, float]:
     return traffic.stable.version, traffic.percent
 
 
-def test_a_healthy_canary_gets_more_and_more_and_then_all(start: Start, tracker: Tracker):
+def test_a_good_canary_gets_growing_shares_and_is_promoted(start: Start, tracker: Tracker):
     trial, server = start()
     outcome = trial.run()
     assert (outcome.promoted, outcome.reason) == (True, "the canary passed at 10, 50 %")
@@ -173,7 +173,7 @@ def test_a_healthy_canary_gets_more_and_more_and_then_all(start: Start, tracker:
         ({"otherwise": 1.0}, r"\d+ of \d+ rows got another label than from the stable version"),
     ],
 )
-def test_one_that_is_not_as_it_should_be_goes_back_to_nothing(said: dict, reason: str, start: Start, tracker: Tracker):
+def test_a_bad_canary_is_ended(said: dict, reason: str, start: Start, tracker: Tracker):
     trial, server = start(**said)
     outcome = trial.run()
     assert not outcome.promoted
@@ -185,7 +185,7 @@ def test_one_that_is_not_as_it_should_be_goes_back_to_nothing(said: dict, reason
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
-def test_a_canary_whose_process_dies_is_rejected_although_no_metric_has_the_lost_requests(share: float, start: Start):
+def test_a_restarted_server_rejects_the_canary(share: float, start: Start):
     trial, server = start(dying=share)
     outcome = trial.run()
     assert not outcome.promoted
@@ -194,32 +194,30 @@ def test_a_canary_whose_process_dies_is_rejected_although_no_metric_has_the_lost
 
 
 @pytest.mark.parametrize("expected", [None, {"a", "b"}], ids=["by address", "pods"])
-def test_a_server_that_stays_away_during_the_trial_ends_it(
-    expected: set[str] | None, start: Start, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_missing_server_ends_the_canary(expected: set[str] | None, start: Start, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(canary, "UNREACHABLE_TIMEOUT_S", 0.2)
     trial, server = start()
-    first, looks = trial.scrape, count()
-    trial.scrape = lambda: {**first(), **({"b": server.text()} if next(looks) < 3 else {})}
+    first, polls = trial.scrape, count()
+    trial.scrape = lambda: {**first(), **({"b": server.text()} if next(polls) < 3 else {})}
     trial.expected = lambda: expected
     assert trial.run().reason == "b did not respond for 0.2 s"
 
 
-def test_a_pod_that_is_replaced_in_good_order_does_not_disturb_a_trial(start: Start, monkeypatch: pytest.MonkeyPatch):
+def test_a_replaced_pod_does_not_end_the_canary(start: Start, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(canary, "UNREACHABLE_TIMEOUT_S", 0.0)
     trial, server = start()
-    first, looks = trial.scrape, count()
-    trial.scrape = lambda: {**first(), ("old" if next(looks) < 3 else "new"): server.text()}
+    first, polls = trial.scrape, count()
+    trial.scrape = lambda: {**first(), ("old" if next(polls) < 3 else "new"): server.text()}
     trial.expected = lambda: {"a", "new"}
     assert trial.run().promoted
 
 
-def test_a_canary_that_is_as_slow_as_the_stable_version_is_not_to_blame(start: Start):
+def test_a_canary_as_slow_as_the_stable_version_passes(start: Start):
     trial, _ = start(slow=0.6, canary_slow=0.6)
     assert trial.run().promoted
 
 
-def test_too_few_requests_within_the_time_end_it(start: Start):
+def test_too_few_requests_end_the_canary(start: Start):
     trial, server = start(replace(PLAN, minutes=0.005), requests=1)
     outcome = trial.run()
     assert not outcome.promoted
@@ -228,7 +226,7 @@ def test_too_few_requests_within_the_time_end_it(start: Start):
     assert on_shelf(server) == ("1", 0)
 
 
-def test_servers_that_do_not_follow_end_it(start: Start, monkeypatch: pytest.MonkeyPatch):
+def test_servers_that_do_not_apply_the_routing_end_the_canary(start: Start, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(canary, "ROLLOUT_TIMEOUT_S", 0.2)
     trial, server = start(follows=False, refused="missing")
     reason = trial.run().reason
@@ -236,7 +234,7 @@ def test_servers_that_do_not_follow_end_it(start: Start, monkeypatch: pytest.Mon
     assert on_shelf(server) == ("1", 0)
 
 
-def test_a_server_that_refuses_the_version_for_good_ends_it_at_once(start: Start):
+def test_a_permanent_refusal_by_a_server_ends_the_canary(start: Start):
     trial, server = start(follows=False, refused="unfit")
     assert trial.run().reason == "a rejects it: unfit; see its log and /readyz"
     assert on_shelf(server) == ("1", 0)
@@ -246,22 +244,20 @@ def silent() -> dict[str, str]:
     raise ServiceError("http://a does not answer")
 
 
-def test_servers_that_become_silent_end_it_and_a_moment_of_silence_does_not(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-):
+def test_unreachable_servers_end_the_canary_after_a_timeout(start: Start, monkeypatch: pytest.MonkeyPatch):
     trial, server = start()
-    texts, looks = trial.scrape, count()
-    trial.scrape = lambda: silent() if next(looks) % 3 == 2 else texts()
+    texts, polls = trial.scrape, count()
+    trial.scrape = lambda: silent() if next(polls) % 3 == 2 else texts()
     assert trial.run().promoted
     monkeypatch.setattr(canary, "UNREACHABLE_TIMEOUT_S", 0.05)
     trial, server = start()
-    texts, looks = trial.scrape, count()
-    trial.scrape = lambda: silent() if next(looks) > 3 else texts()
+    texts, polls = trial.scrape, count()
+    trial.scrape = lambda: silent() if next(polls) > 3 else texts()
     assert trial.run().reason == "servers were unreachable for 0.05 s: http://a does not answer"
     assert on_shelf(server) == ("1", 0)
 
 
-def test_without_a_server_nothing_begins(start: Start):
+def test_a_canary_does_not_start_without_a_server(start: Start):
     trial, _ = start()
     trial.scrape = silent
     with pytest.raises(ServiceError, match="does not answer"):
@@ -276,14 +272,14 @@ def test_without_a_server_nothing_begins(start: Start):
         (RuntimeError("a fault of ours"), RuntimeError, "the promote process failed: a fault of ours"),
     ],
 )
-def test_whoever_watches_leaves_no_canary_behind(
+def test_an_interrupted_or_failing_process_ends_its_canary(
     fault: BaseException, error: type[BaseException], reason: str, start: Start, tracker: Tracker
 ):
     trial, server = start()
-    texts, looks = trial.scrape, count()
+    texts, polls = trial.scrape, count()
 
     def fail() -> dict[str, str]:
-        if next(looks) > 3:
+        if next(polls) > 3:
             raise fault
         return dict(texts())
 
@@ -296,12 +292,12 @@ def test_whoever_watches_leaves_no_canary_behind(
 
 
 @pytest.mark.parametrize("deed", ["rollback", "promote", "another"])
-def test_what_others_decide_meanwhile_stands(deed: str, start: Start, tracker: Tracker):
+def test_a_concurrent_decision_wins(deed: str, start: Start, tracker: Tracker):
     trial, _ = start()
-    texts, looks = trial.scrape, count()
+    texts, polls = trial.scrape, count()
 
     def meddle() -> dict[str, str]:
-        if next(looks) == 3:
+        if next(polls) == 3:
             head = ledger.read(tracker, trial.model).head
             if deed == "rollback":
                 ledger.rollback(tracker, trial.model, "complaints", "bob")
@@ -320,12 +316,12 @@ def test_what_others_decide_meanwhile_stands(deed: str, start: Start, tracker: T
     assert len(actions(trial)) == 3, "nothing was added after that"
 
 
-def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, tracker: Tracker):
+def test_an_approval_of_another_version_does_not_end_the_canary(start: Start, tracker: Tracker):
     trial, _ = start()
-    texts, looks = trial.scrape, count()
+    texts, polls = trial.scrape, count()
 
     def speak() -> dict[str, str]:
-        if next(looks) == 3:
+        if next(polls) == 3:
             version = tracker.versions(trial.model)[0]
             ledger.speak(tracker, trial.model, version, ledger.APPROVED, "some-run", "", "bob")
         return dict(texts())
@@ -335,7 +331,7 @@ def test_a_word_on_another_version_meanwhile_disturbs_nothing(start: Start, trac
     assert [action for action, _ in actions(trial)] == ["promoted", "canary", "approved", "canary", "promoted"]
 
 
-def test_servers_hear_again_and_again_that_someone_watches_and_then_no_more(
+def test_heartbeats_are_published_until_the_canary_ends(
     start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(watcher, "HEARTBEAT_INTERVAL_S", 0.01)
@@ -358,14 +354,14 @@ def test_servers_hear_again_and_again_that_someone_watches_and_then_no_more(
     assert "the canary's heartbeat was not published: S3 is away" in capsys.readouterr().out
 
 
-def test_each_entry_says_until_when_someone_watches(start: Start, tracker: Tracker):
+def test_entries_hold_the_end_of_watching(start: Start, tracker: Tracker):
     trial, _ = start()
     trial.run()
     first = ledger.read(tracker, trial.model).lines[1].entry
     assert 60 < first.until / 1000 - time.time() < 60 + canary.ROLLOUT_TIMEOUT_S + canary.UNREACHABLE_TIMEOUT_S
 
 
-def test_shares_grow_and_a_hundred_is_the_promotion():
+def test_shares_grow_below_100():
     assert shares(10, [25, 50, 100]) == (10, 25, 50)
     assert shares(30, [25, 50]) == (30, 50)
     assert shares(5, [10, 10, 5]) == (5, 10)
@@ -373,6 +369,6 @@ def test_shares_grow_and_a_hundred_is_the_promotion():
 
 
 @pytest.mark.parametrize("given", [(0, []), (101, []), (10, [0]), (10, [-5]), (float("nan"), [])])
-def test_a_share_that_is_none_is_refused(given: tuple):
+def test_an_invalid_share_is_an_error(given: tuple):
     with pytest.raises(ConfigError, match="give more than 0, and 100 at most"):
         shares(*given)

@@ -1,4 +1,4 @@
-"""A real server is started with a model and asked over HTTP what was recorded; what fails is said."""
+"""A real server is started with a model and predicts the recorded rows over HTTP."""
 
 import json
 from collections.abc import Callable
@@ -45,36 +45,36 @@ def write_box(folder: Path) -> Path:
     return model
 
 
-def asked(folder: Path) -> Check:
+def checked(folder: Path) -> Check:
     return check_with_server(open_model(folder), "reviews", "7")
 
 
 @pytest.mark.parametrize("write", [lambda folder: write_words(folder, GOOD), write_bright, write_box])
-def test_a_model_of_every_task_answers_what_was_recorded(write: Callable[[Path], Path], tmp_path: Path):
-    assert asked(write(tmp_path)) == Check(1, 1)
+def test_a_model_of_every_task_matches(write: Callable[[Path], Path], tmp_path: Path):
+    assert checked(write(tmp_path)) == Check(1, 1)
 
 
-def test_a_server_that_asks_for_tokens_is_asked_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_with_tokens_is_checked_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_SERVE_TOKENS", "a-token-that-is-long,another-token-as-long")
-    assert asked(write_words(tmp_path, GOOD)) == Check(1, 1)
+    assert checked(write_words(tmp_path, GOOD)) == Check(1, 1)
 
 
-def test_other_answers_than_recorded_are_a_fault(tmp_path: Path):
-    found = asked(write_words(tmp_path, GOOD, Row(text=RECORDED[3], scores=(0.1, 0.9))))
+def test_different_predictions_are_a_fault(tmp_path: Path):
+    found = checked(write_words(tmp_path, GOOD, Row(text=RECORDED[3], scores=(0.1, 0.9))))
     assert (found.rows, found.matching) == (2, 0)
     assert "1 of 2 recorded rows" in found.fault
 
 
-def test_answers_that_were_recorded_from_another_model_are_a_fault(tmp_path: Path):
+def test_recorded_predictions_of_another_model_are_a_fault(tmp_path: Path):
     other = write_words(tmp_path / "other", GOOD)
     model = write_model(tmp_path / "model", "text-classification", word_counter, ("bad", "good"))
     (model / "expected.json").write_bytes((other / "expected.json").read_bytes())
-    assert "the answers were recorded from model" in asked(model).fault
+    assert "the answers were recorded from model" in checked(model).fault
 
 
-def test_a_file_that_nothing_here_runs_is_a_fault(tmp_path: Path):
+def test_an_unreadable_model_is_a_fault(tmp_path: Path):
     model = write_model(tmp_path / "words", "text-classification", lambda path: path.write_bytes(b"no graph") and None)
-    found = asked(model)
+    found = checked(model)
     assert found.rows == 0
     assert "model.onnx" in found.fault
     assert "Traceback" not in found.fault
@@ -82,11 +82,11 @@ def test_a_file_that_nothing_here_runs_is_a_fault(tmp_path: Path):
 
 def test_a_server_that_does_not_start_in_time_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trial_server, "SECONDS_TO_START", 0.05)
-    assert asked(write_words(tmp_path, GOOD)) == Check(1, 0, "it said nothing for 0.05 s")
+    assert checked(write_words(tmp_path, GOOD)) == Check(1, 0, "it said nothing for 0.05 s")
 
 
-def test_without_recorded_answers_nothing_is_asked(tmp_path: Path):
-    assert asked(write_words(tmp_path)) == Check(0, 0)
+def test_without_recorded_rows_nothing_is_sent(tmp_path: Path):
+    assert checked(write_words(tmp_path)) == Check(0, 0)
 
 
 def test_scores_over_http_are_compared_by_class(tmp_path: Path):

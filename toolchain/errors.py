@@ -1,12 +1,12 @@
-"""What goes wrong, each with one line that a user can act on."""
+"""The errors of the toolchain, each with a one-line message that a user can act on."""
 
 from toolchain.redaction import redact
 
 
 class ToolchainError(Exception):
-    """Base of every error that the toolchain raises on purpose; its text is one line that says what to do.
+    """Base of all errors that the toolchain raises; the message is one line that says what to do.
 
-    The secrets of a URL in it are removed: errors are printed, logged and recorded.
+    Secrets in URLs are redacted, since errors are printed, logged and recorded.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -14,15 +14,15 @@ class ToolchainError(Exception):
 
 
 class ConfigError(ToolchainError):
-    """A setting has a value that cannot work."""
+    """A setting has an invalid value."""
 
 
 class DataError(ToolchainError):
-    """An input is not what the step needs."""
+    """An input is not valid for the step."""
 
 
 class ArtifactError(ToolchainError):
-    """A folder that should be a dataset, a model or a report is missing, foreign, incomplete or changed."""
+    """A dataset, a model or a report is missing, incomplete, changed, or not one of the toolchain's."""
 
 
 class UnprunableError(ArtifactError):
@@ -30,16 +30,16 @@ class UnprunableError(ArtifactError):
 
 
 class ServiceError(ToolchainError):
-    """An outside service (S3, HTTP, a hub, MLflow, Kubernetes) is down, or refuses."""
+    """An external service (S3, HTTP, a hub, MLflow, Kubernetes) is down, or denies the request."""
 
 
 class ConflictError(ToolchainError):
-    """Somebody else changed the same thing at the same time, and was first."""
+    """The same object was changed concurrently."""
 
 
 class StorageFullError(ToolchainError):
-    """No space is left where an artifact is written."""
+    """The disk or bucket of an artifact is full."""
 
 
 class TrainingError(ToolchainError):
-    """Training went wrong in a way that more of it cannot mend: a loss that is not a number, say."""
+    """Training cannot continue, for example because the loss is NaN."""

@@ -1,7 +1,7 @@
-"""Files in a user's folder: which are images, which are hidden, where links lead, and how names are compared.
+"""Find image files in folders: which files are images or hidden, which links are followed, which names are equal.
 
-Every reader of folders (classes, annotations, archives, digests) uses these rules, so that a file is read by all or by
-none of them, and what is skipped can be counted.
+All readers of folders (classes, annotations, archives, digests) use these rules, so that they read the same files, and
+can count what they skip.
 """
 
 import os
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo")  # an MPO begins as a JPEG does
-IMAGE_ENDINGS = (
-    *JPEG_ENDINGS,
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo")  # an MPO starts with a JPEG
+IMAGE_SUFFIXES = (
+    *JPEG_SUFFIXES,
     ".png",
     ".webp",
     ".bmp",
@@ -25,7 +25,7 @@ IMAGE_ENDINGS = (
     ".pbm",
     ".pnm",
 )
-HIDDEN_NAMES = (  # what systems and editors add; names that begin with a dot are hidden too, as .git and ._a.jpg
+HIDDEN_NAMES = (  # of systems and editors; names with a leading dot are hidden, too, such as .git and ._a.jpg
     "__macosx",
     "__pycache__",
     "thumbs.db",
@@ -37,18 +37,18 @@ HIDDEN_NAMES = (  # what systems and editors add; names that begin with a dot ar
     "@eadir",
     "lost+found",
 )
-HIDDEN, BROKEN_LINK, LOOP, FORBIDDEN, OTHER_ENDING = (
+HIDDEN, BROKEN_LINK, LOOP, FORBIDDEN, OTHER_SUFFIX = (
     "hidden file or folder",
-    "link to a file that is not there",
-    "link to a folder that it is in",
-    "folder that must not be read",
-    "file with another ending",
+    "broken link",
+    "link to a parent folder",
+    "folder without read permission",
+    "file with another suffix",
 )
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder and below, in the order of their paths, and those that were skipped, by the reason."""
+    """The files in a folder and below, sorted by path, and the skipped ones by the reason."""
 
     files: list[Path] = field(default_factory=list)
     skipped: dict[str, list[Path]] = field(default_factory=dict)
@@ -57,56 +57,56 @@ class Listing:
         self.skipped.setdefault(reason, []).append(path)
 
 
-def list_files(folder: Path, *endings: str) -> Listing:
-    """Return the files in ``folder`` and below whose names end in one of ``endings``, in any case; without any: all.
+def list_files(folder: Path, *suffixes: str) -> Listing:
+    """Return the files in ``folder`` and below with one of ``suffixes``, in any case; without ``suffixes`` all files.
 
-    Links to files and folders are followed, except to a folder that the link itself is in.
+    Links to files and folders are followed, except to a parent folder of the link.
     """
     found = Listing()
-    _walk(folder, (os.path.realpath(folder),), endings, found)
+    _walk(folder, (os.path.realpath(folder),), suffixes, found)
     found.files.sort()
     return found
 
 
-def files_under(folder: Path, *endings: str) -> list[Path]:
+def files_under(folder: Path, *suffixes: str) -> list[Path]:
     """Return the files of ``list_files``."""
-    return list_files(folder, *endings).files
+    return list_files(folder, *suffixes).files
 
 
-def files_in(folder: Path, *endings: str) -> list[Path]:
+def files_in(folder: Path, *suffixes: str) -> list[Path]:
     """Return the files in ``folder`` itself, by the rules of ``list_files``."""
     if not folder.is_dir():
         return []
     return sorted(
-        path for path in folder.iterdir() if not is_hidden(path.name) and _ends(path, endings) and path.is_file()
+        path for path in folder.iterdir() if not is_hidden(path.name) and _has_suffix(path, suffixes) and path.is_file()
     )
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Return the folders in ``folder`` that are not hidden, those that links lead to included."""
+    """Return the folders in ``folder`` that are not hidden, including linked ones."""
     return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_dir())
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden, or was put there by a system."""
+    """Return whether a file or folder of this name is hidden, or was created by the operating system."""
     return (name.startswith(".") and name not in (".", "..")) or name.casefold() in HIDDEN_NAMES
 
 
 def is_image(path: Path) -> bool:
-    """Return whether the name of ``path`` ends as an image's does."""
-    return path.suffix.lower() in IMAGE_ENDINGS
+    """Return whether ``path`` has the suffix of an image file."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def child(folder: Path, name: str) -> Path | None:
-    """Return the file or folder ``name`` in ``folder``: exactly that, else the only one whose ``name_key`` is equal."""
+    """Return the file or folder ``name`` in ``folder``: the exact name, else a unique equal ``name_key``."""
     if (exact := folder / name).exists():
         return exact
-    found = _children(str(folder), _changed(folder)).get(name_key(name), ())
+    found = _children(str(folder), _modified(folder)).get(name_key(name), ())
     return folder / found[0] if len(found) == 1 else None
 
 
 def descendant(folder: Path, name: str) -> Path | None:
-    """Return what lies at ``name``, with "/" between folders, below ``folder``; each part is found as by ``child``."""
+    """Return the file or folder at the path ``name`` below ``folder``; each part is found as by ``child``."""
     path: Path | None = folder
     for part in (part for part in name.split("/") if part not in ("", ".")):
         path = child(path, part) if path and part != ".." else None
@@ -114,12 +114,12 @@ def descendant(folder: Path, name: str) -> Path | None:
 
 
 def name_key(name: str) -> str:
-    """Return what is equal for names that differ in capitals, in Unicode's form or in the encoding of a file system."""
+    """Return a key that is equal for names that differ in case, Unicode normalization or file system encoding."""
     return unicodedata.normalize("NFC", readable(name)).casefold()
 
 
 def readable(name: str) -> str:
-    """Return ``name``, perhaps a path, as text that can be printed and stored: what is not UTF-8 is Windows-1252."""
+    """Return the name or path ``name`` as text that can be printed and stored; what is not UTF-8 is read as cp1252."""
     return "/".join(_decoded(part) for part in name.split("/"))
 
 
@@ -138,11 +138,11 @@ def _decoded(name: str) -> str:
 
 
 def _is_escaped(name: str) -> bool:
-    """Return whether the surrogates in ``name`` all stand for bytes (PEP 383)."""
+    """Return whether all surrogates in ``name`` stand for bytes (PEP 383)."""
     return all("\udc80" <= letter <= "\udcff" for letter in name if "\ud800" <= letter <= "\udfff")
 
 
-def _walk(folder: Path, above: tuple[str, ...], endings: tuple[str, ...], found: Listing) -> None:
+def _walk(folder: Path, parents: tuple[str, ...], suffixes: tuple[str, ...], found: Listing) -> None:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
     except PermissionError:
@@ -153,30 +153,30 @@ def _walk(folder: Path, above: tuple[str, ...], endings: tuple[str, ...], found:
         if is_hidden(entry.name):
             found.skip(HIDDEN, path)
         elif entry.is_dir():
-            real = os.path.realpath(path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
-            if real in above:
+            real = os.path.realpath(path) if entry.is_symlink() else os.path.join(parents[-1], entry.name)
+            if real in parents:
                 found.skip(LOOP, path)
             else:
-                _walk(path, (*above, real), endings, found)
+                _walk(path, (*parents, real), suffixes, found)
         elif not entry.is_file():
             found.skip(BROKEN_LINK, path)
-        elif _ends(path, endings):
+        elif _has_suffix(path, suffixes):
             found.files.append(path)
         else:
-            found.skip(OTHER_ENDING, path)
+            found.skip(OTHER_SUFFIX, path)
 
 
-def _ends(path: Path, endings: tuple[str, ...]) -> bool:
-    return not endings or path.suffix.lower() in endings
+def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return not suffixes or path.suffix.lower() in suffixes
 
 
-def _changed(folder: Path) -> int:
+def _modified(folder: Path) -> int:
     return folder.stat().st_mtime_ns if folder.is_dir() else 0
 
 
 @lru_cache(maxsize=256)
-def _children(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
-    """Return the names in ``folder`` by their key; ``changed`` makes the cache see a folder that has new files."""
+def _children(folder: str, modified: int) -> dict[str, tuple[str, ...]]:
+    """Return the names in ``folder`` by their key; ``modified`` invalidates the cache when files are added."""
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         names[name_key(name)] = (*names.get(name_key(name), ()), name)

@@ -1,4 +1,4 @@
-"""JSON that others wrote: read as Python's json reads it, and always into text that can be written again."""
+"""Parse JSON of other programs into text that can always be encoded as UTF-8 again."""
 
 import json
 import re
@@ -13,8 +13,8 @@ ESCAPE = re.compile(
 def loads(text: str, **options: Any) -> Any:
     """Return the value of the JSON ``text``; ``options`` are those of ``json.loads``.
 
-    RFC 8259 (section 8.2) lets a string hold half of a surrogate pair, which no UTF-8 file can: each becomes U+FFFD,
-    the replacement character, in keys and at any depth.
+    RFC 8259 (section 8.2) allows half of a surrogate pair in a string, which UTF-8 cannot encode: each becomes U+FFFD,
+    the replacement character, also in keys.
     """
     return json.loads(without_lone_surrogates(text), **options)
 

@@ -1,6 +1,6 @@
-"""Redaction: addresses as they may be recorded, printed and logged, without the secrets that URLs can hold.
+"""Redact secrets in URLs before they are recorded, printed or logged.
 
-A URL can hold a password before its host (RFC 3986, 3.2.1) and a signature or token among its parameters: presigned
+A URL can contain a password before its host (RFC 3986, 3.2.1) and a signature or token among its parameters: presigned
 addresses of S3 (X-Amz-Signature), Google Cloud Storage (X-Goog-Signature), Azure (sig), CloudFront (Signature),
 Tencent (q-signature) and Akamai (hdnts); Oracle Cloud's have it in the path.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>\\^`{|}]+", re.IGNORECASE)
-USER = re.compile(r"(?<=://)[^/?#]*@")  # up to the last @ before the path: a password may hold one
+USER = re.compile(r"(?<=://)[^/?#]*@")  # up to the last @ before the path: a password can contain one
 PREAUTHENTICATED = re.compile(r"(?<=/p/)[^/?#]+(?=/n/[^/]+/b/)")  # Oracle Cloud's token, which is part of the path
 PARAMETER = re.compile(r"(?P<name>[^=&;?#]+)=(?P<value>[^&;#]*)")
 SECRET = re.compile(
@@ -19,7 +19,7 @@ SECRET = re.compile(
     r"|^otp$|^x-(amz|goog|ms)-|^q-ak$|^s[eiprtv]$",
     re.IGNORECASE,
 )
-LONGEST_PLAIN = 40  # characters of a value that identifies a file rather than proves a right: no signature is as short
+MAX_PLAIN_LENGTH = 40  # characters of a parameter that is not a secret: signatures are longer
 REMOVED = "REDACTED"
 
 
@@ -29,7 +29,7 @@ def redact(text: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """Return ``value``, as JSON holds it, with every text in it redacted."""
+    """Return the JSON ``value`` with all texts redacted."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
@@ -48,6 +48,6 @@ def _redact_url(url: str) -> str:
 
 
 def _redact_parameter(found: re.Match[str]) -> str:
-    value = unquote(found["value"])  # perhaps a URL in its turn
-    secret = SECRET.search(unquote(found["name"])) or len(found["value"]) > LONGEST_PLAIN or redact(value) != value
+    value = unquote(found["value"])  # can be a URL itself
+    secret = SECRET.search(unquote(found["name"])) or len(found["value"]) > MAX_PLAIN_LENGTH or redact(value) != value
     return f"{found['name']}={REMOVED}" if secret else found[0]

@@ -10,9 +10,9 @@ from toolchain.image_files import (
     BROKEN_LINK,
     FORBIDDEN,
     HIDDEN,
-    IMAGE_ENDINGS,
+    IMAGE_SUFFIXES,
     LOOP,
-    OTHER_ENDING,
+    OTHER_SUFFIX,
     child,
     descendant,
     files_in,
@@ -40,12 +40,12 @@ def names(folder: Path, *paths: Path) -> list[str]:
 def test_what_is_skipped_is_listed_by_its_reason(tmp_path: Path):
     fill(tmp_path, "b/z.JPG", "a.jfif", "._a.jpg", ".git/x.jpg", "b/.ipynb_checkpoints/z.jpg", "Thumbs.db", "notes.txt")
     (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
-    found = list_files(tmp_path, *IMAGE_ENDINGS)
+    found = list_files(tmp_path, *IMAGE_SUFFIXES)
     assert names(tmp_path, *found.files) == ["a.jfif", "b/z.JPG"]
     assert {reason: names(tmp_path, *paths) for reason, paths in found.skipped.items()} == {
         HIDDEN: ["._a.jpg", ".git", "Thumbs.db", "b/.ipynb_checkpoints"],
         BROKEN_LINK: ["gone.jpg"],
-        OTHER_ENDING: ["notes.txt"],
+        OTHER_SUFFIX: ["notes.txt"],
     }
 
 

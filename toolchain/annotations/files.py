@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from toolchain.errors import DataError
-from toolchain.image_files import IMAGE_ENDINGS, descendant
+from toolchain.image_files import IMAGE_SUFFIXES, descendant
 from toolchain.json_text import loads
 
 if TYPE_CHECKING:
@@ -240,5 +240,5 @@ def safe_name(name: str) -> str:
 
 def without_image_suffix(name: str) -> str:
     """Return ``name`` without the suffix of an image file, if it has one: "a/b.1.jpg" and "a/b.1" become "a/b.1"."""
-    suffix = next((suffix for suffix in IMAGE_ENDINGS if name.lower().endswith(suffix)), "")
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(suffix)] if suffix else name

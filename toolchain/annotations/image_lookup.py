@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from toolchain.annotations.files import find_in_folders
-from toolchain.image_files import IMAGE_ENDINGS, child, files_under, name_key
+from toolchain.image_files import IMAGE_SUFFIXES, child, files_under, name_key
 from toolchain.split_names import split_of
 
 FOLDERS = ("images", "JPEGImages", "image", "imgs", "img", "pictures", "photos", "data")  # usual folders of images
@@ -89,7 +89,7 @@ class ImageLookup:
     @cached_property
     def images(self) -> list[Path]:
         """All images in the source and in ``images_dir``."""
-        return list(dict.fromkeys(path for top in self._tops for path in files_under(top, *IMAGE_ENDINGS)))
+        return list(dict.fromkeys(path for top in self._tops for path in files_under(top, *IMAGE_SUFFIXES)))
 
 
 def _relative_to(top: Path, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from toolchain.annotations.files import read_lines, without_image_suffix
 from toolchain.annotations.types import LABELME, VOC, AnnotatedImage, Collection, Finding, split_of, subset_metadata
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
-from toolchain.image_files import IMAGE_ENDINGS, files_in, files_under, name_key
+from toolchain.image_files import IMAGE_SUFFIXES, files_in, files_under, name_key
 from toolchain.split_names import TEST, TRAIN, VALIDATION
 from toolchain.split_names import split_of as known_split
 
@@ -139,7 +139,7 @@ def _is_yolo_line(line: str) -> bool:
 def _image_path(line: str) -> str:
     """Return the image's path in a line of a list, without its suffix; an annotation's path may follow it."""
     first = line.split()[0]
-    path = first if first.lower().endswith(IMAGE_ENDINGS) and first != line else line
+    path = first if first.lower().endswith(IMAGE_SUFFIXES) and first != line else line
     return without_image_suffix(path.replace("\\", "/").removeprefix("./"))
 
 

@@ -156,7 +156,7 @@ def test_a_link_that_leads_nowhere_is_counted(annotated: Path):
     (annotated / "more").symlink_to("gone")
     (finding,) = open_source(annotated).findings
     assert (finding.rule, finding.examples) == (
-        "link to a file that is not there (left out)",
+        "broken link (left out)",
         (str(annotated / "more"),),
     )
 

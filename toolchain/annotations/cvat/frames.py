@@ -9,7 +9,7 @@ from pathlib import Path
 from toolchain.annotations.cvat.meta import Task
 from toolchain.annotations.files import find_in_folders, safe_name
 from toolchain.errors import DataError
-from toolchain.image_files import IMAGE_ENDINGS, files_in, files_under
+from toolchain.image_files import IMAGE_SUFFIXES, files_in, files_under
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 FRAME_SUFFIXES = (".PNG", ".png", ".jpg", ".JPG", ".jpeg")  # CVAT's first
@@ -84,7 +84,7 @@ def _find_numbered(folders: Sequence[Path], numbers: Sequence[int]) -> dict[int,
         return exact
     for folder in folders:
         found: dict[int, list[Path]] = {}
-        for path in files_in(folder, *IMAGE_ENDINGS):
+        for path in files_in(folder, *IMAGE_SUFFIXES):
             if digits := re.search(r"(\d{1,18})$", path.stem):
                 found.setdefault(int(digits[1]), []).append(path)
         unique = {number: found[number][0] for number in numbers if len(found.get(number, ())) == 1}
@@ -96,7 +96,7 @@ def _find_numbered(folders: Sequence[Path], numbers: Sequence[int]) -> dict[int,
 def _find_ordered(folders: Sequence[Path], numbers: Sequence[int]) -> dict[int, Path]:
     """Return the images of the first folder with exactly as many images as frames, in the order of their names."""
     for folder in folders:
-        files = files_in(folder, *IMAGE_ENDINGS)
+        files = files_in(folder, *IMAGE_SUFFIXES)
         if files and len(files) == len(numbers):
             return dict(zip(sorted(numbers), files, strict=True))
     return {}

@@ -13,7 +13,7 @@ from toolchain.annotations.types import Finding
 from toolchain.annotations.yolo.label_files import CLASS_LISTS, LABELS
 from toolchain.errors import DataError
 from toolchain.image_files import descendant, files_in, files_under
-from toolchain.split_names import WORDS
+from toolchain.split_names import SPLIT_WORDS
 
 YAML, DARKNET = (".yaml", ".yml"), ".data"
 MAX_CLASSES = 100_000  # without names: a wrong nc must not fill the memory with generated ones
@@ -123,7 +123,7 @@ def _is_config(path: Path) -> bool:
     if path.suffix.lower() == DARKNET:
         return "names" in _pairs(path)
     values = parse_yaml(path)
-    return "names" in values or ("nc" in values and any(str(key).lower() in WORDS for key in values))
+    return "names" in values or ("nc" in values and any(str(key).lower() in SPLIT_WORDS for key in values))
 
 
 def _find_config(folder: Path, strict: bool) -> Config | None:

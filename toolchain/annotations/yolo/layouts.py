@@ -19,8 +19,8 @@ from toolchain.annotations.yolo.label_files import (
     without_layout,
 )
 from toolchain.errors import DataError
-from toolchain.image_files import IMAGE_ENDINGS, descendant, files_under, readable
-from toolchain.split_names import TEST, TRAIN, VALIDATION, WORDS, split_of
+from toolchain.image_files import IMAGE_SUFFIXES, descendant, files_under, readable
+from toolchain.split_names import SPLIT_WORDS, TEST, TRAIN, VALIDATION, split_of
 
 MISSING_SPLIT = "missing_split"  # the check that missing folders and lists are counted for
 MISSING_RULE = "folder or list of images that does not exist"
@@ -118,7 +118,7 @@ def _locations(config: Config) -> dict[str, list[str]]:
     for given, value in config.values.items():
         key = str(given)  # YAML can make a number or a boolean of a key
         is_list = config.is_darknet and key not in DARKNET_KEYS and str(value).endswith(".txt")
-        if value and (key.lower() in WORDS or is_list):
+        if value and (key.lower() in SPLIT_WORDS or is_list):
             values = value if isinstance(value, list) else [value]
             found[key] = [str(path).replace("\\", "/").removeprefix("./").rstrip("/") for path in values]
     return found
@@ -152,7 +152,7 @@ def _of_location(config: Config, location: str, subset: str | None, images_dir: 
     folder = path or config.roots[-1].joinpath(*parts)  # its images were not exported, but text files may exist
     label_files = LabelFiles.of(label_folder(folder, len(parts)))
     top = images_dir or folder
-    for file in files_under(top, *IMAGE_ENDINGS):
+    for file in files_under(top, *IMAGE_SUFFIXES):
         name = file.relative_to(top).as_posix()
         label_file = label_files.use(name)
         if images_dir is None or label_file:
@@ -200,7 +200,7 @@ def _unique(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
 def _unlisted(config: Path, entries: list[Entry]) -> list[str]:
     """Return the images in the folder of ``config`` that are not in ``entries``."""
     used = {entry.file.resolve() for entry in entries if entry.file}
-    images = files_under(config.parent, *IMAGE_ENDINGS)
+    images = files_under(config.parent, *IMAGE_SUFFIXES)
     return [path.relative_to(config.parent).as_posix() for path in images if path.resolve() not in used]
 
 
@@ -218,7 +218,7 @@ def _pair(layout: Layout, folder: Path, images_dir: Path | None, labels: Callabl
     inner = descendant(folder, LABELS)
     label_files = LabelFiles.of(inner if images_dir and inner else folder)
     top = images_dir or folder
-    for file in files_under(top, *IMAGE_ENDINGS):
+    for file in files_under(top, *IMAGE_SUFFIXES):
         name = file.relative_to(top).as_posix()
         path = label_files.use(name)
         layout.entries.append(Entry(readable(without_layout(name)), file, path, None, labels(path) if path else ()))

@@ -61,7 +61,7 @@ def read(source: Path, images_dir: Path | None = None, task: str = "") -> Collec
     def images() -> Iterator[AnnotatedImage]:
         return (_image(entry, lines) for entry in layout.entries)
 
-    ignored = ("path", "names", "nc", "task", *split_names.WORDS)
+    ignored = ("path", "names", "nc", "task", *split_names.SPLIT_WORDS)
     fields = {key: value for key, value in config.items() if key not in ignored}
     collection = Collection(
         format="yolo",

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from toolchain.artifacts.dataset import LABEL, ROW
 from toolchain.errors import ConfigError, DataError
-from toolchain.text_repair import tidy
+from toolchain.text_repair import normalize_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ def class_name(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return tidy(str(value))
+    return normalize_label(str(value))
 
 
 def seem_continuous(counts: Mapping[str, int]) -> bool:

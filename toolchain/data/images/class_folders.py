@@ -6,7 +6,7 @@ from pathlib import Path
 
 from toolchain.artifacts.dataset import UNSPLIT
 from toolchain.errors import DataError
-from toolchain.image_files import IMAGE_ENDINGS, files_in, files_under, folders_in, list_files, readable
+from toolchain.image_files import IMAGE_SUFFIXES, files_in, files_under, folders_in, list_files, readable
 from toolchain.split_names import TEST, TRAIN, VALIDATION, split_in, split_of, without_split
 
 AUTO, YES, NO = "auto", "yes", "no"  # whether folders with names of splits are splits
@@ -59,20 +59,20 @@ def open_class_folders(folder: Path, uri: str, split_folders: str = AUTO) -> Ima
         _check_no_inner_splits(root, uri)
     for split, split_folder in (splits or {UNSPLIT: root}).items():
         class_parent = _skip_repeated_folder(split_folder, split)
-        loose = files_in(class_parent, *IMAGE_ENDINGS)
+        loose = files_in(class_parent, *IMAGE_SUFFIXES)
         is_unlabelled = split not in (TRAIN, UNSPLIT) and loose and not folders_in(class_parent)
         _add_skipped(skipped, UNLABELLED if is_unlabelled else OUTSIDE, loose, folder)
         if not is_unlabelled:
             parts.append(_part(split, class_parent, uri, skipped, folder))
     if splits:
-        _add_skipped(skipped, OUTSIDE, files_in(root, *IMAGE_ENDINGS), folder)
+        _add_skipped(skipped, OUTSIDE, files_in(root, *IMAGE_SUFFIXES), folder)
     return ImageSource(lambda: _images(parts, folder), skipped)
 
 
 def _skip_wrappers(folder: Path) -> Path:
     """Return the first folder with more than one subfolder: archives often unpack to set/set/cat and set/set/dog."""
     inner = folders_in(folder)
-    while len(inner) == 1 and not files_in(inner[0], *IMAGE_ENDINGS) and folders_in(inner[0]):
+    while len(inner) == 1 and not files_in(inner[0], *IMAGE_SUFFIXES) and folders_in(inner[0]):
         folder, inner = inner[0], folders_in(inner[0])
     return folder
 
@@ -141,7 +141,7 @@ def _check_splits(splits: dict[str, Path], others: list[Path], uri: str, split_f
             f"{uri} has the folders {names}, named as splits, but no folder train; add one, or set split_folders=no if "
             "they are classes"
         )
-    filled = [path for path in others if files_under(path, *IMAGE_ENDINGS)]
+    filled = [path for path in others if files_under(path, *IMAGE_SUFFIXES)]
     if filled and split_folders != YES:
         raise DataError(
             f"{uri} has folders named as splits ({names}) and others with images, such as {filled[0].name!r}; set "
@@ -152,7 +152,7 @@ def _check_splits(splits: dict[str, Path], others: list[Path], uri: str, split_f
 def _part(split: str, class_parent: Path, uri: str, skipped: dict[str, list[str]], root: Path) -> Part:
     classes: dict[str, list[Path]] = {}
     for inner in folders_in(class_parent):
-        listing = list_files(inner, *IMAGE_ENDINGS)
+        listing = list_files(inner, *IMAGE_SUFFIXES)
         for reason, paths in listing.skipped.items():
             _add_skipped(skipped, reason, paths, root)
         if not listing.files:

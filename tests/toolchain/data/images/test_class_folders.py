@@ -16,7 +16,7 @@ EXPECTED = {
     "cls_apple_double": (TWO, {"hidden file or folder": 1}),
     "cls_ipynb_checkpoints": (TWO, {"hidden file or folder": 1}),
     "cls_mpo": ({"all": {"cat": 4, "dog": 3}}, {}),
-    "cls_jfif_heic_avif": ({"all": {"cat": 4, "dog": 3}}, {"file with another ending": 2}),
+    "cls_jfif_heic_avif": ({"all": {"cat": 4, "dog": 3}}, {"file with another suffix": 2}),
     "cls_training_set_test_set": ({"train": {"cat": 3, "dog": 3}, "test": {"cat": 2, "dog": 2}}, {}),
     "cls_missing_class_in_test": ({"train": {"a": 3, "b": 3, "c": 3}, "test": {"a": 2, "b": 0, "c": 2}}, {}),
     "cls_flat_test": ({"train": {"cat": 3, "dog": 3}}, {"image of a split folder without class folders": 1}),
@@ -49,9 +49,7 @@ def test_linked_classes_and_folders_are_followed(tmp_path: Path):
     (tmp_path / "set" / "cat" / "loop").symlink_to(tmp_path / "set")
     result = run(tmp_path / "dataset", Config(source=str(tmp_path / "set")))
     assert (result.rows, result.classes) == (4, 2)
-    assert open_dataset(tmp_path / "dataset").notes["data.images"]["skipped_files"] == {
-        "link to a folder that it is in": 1
-    }
+    assert open_dataset(tmp_path / "dataset").notes["data.images"]["skipped_files"] == {"link to a parent folder": 1}
 
 
 def test_split_folders_without_training_are_an_error(tmp_path: Path):

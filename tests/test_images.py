@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from components import images
 from components.requirements import data_packages, requirements
-from toolchain.import_closure import runtime_files
+from toolchain.import_closure import import_closure, runtime_files
 
 ROOT = Path(__file__).parents[1]
 WRAPPERS = sorted((ROOT / "components").glob("*/[!_]*.py"))
@@ -193,6 +193,11 @@ def test_an_image_carries_the_code_of_its_steps_alone():
     assert not train & {"serve", "release", "data", "monitor"}
     serve = {path.relative_to(ROOT / "toolchain").parts[0] for path in runtime_files(images.modules("serve"), ROOT)}
     assert not serve & {"train", "release", "data", "monitor", "optimize", "export"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_modules_that_run_in_an_image_exist(name: str):
+    assert [module for module in images.modules(name) if not import_closure(module) - import_closure("toolchain")] == []
 
 
 def test_modules_that_the_chart_runs_are_in_its_image():

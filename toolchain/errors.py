@@ -43,3 +43,8 @@ class StorageFullError(ToolchainError):
 
 class TrainingError(ToolchainError):
     """Training cannot continue, for example because the loss is NaN."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of ``error``, cut to 200 characters; its class where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.errors import DataError
+from toolchain.errors import DataError, first_line
 from toolchain.image_limits import decoding_cost
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Iterator["Image"]:
         try:
             yield image
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
-            raise DataError(f"{name} is cut off or damaged: {_first_line(error)}; get the file again") from error
+            raise DataError(f"{name} is cut off or damaged: {first_line(error)}; get the file again") from error
 
 
 def _orientation(image: "Image") -> int:
@@ -172,7 +172,7 @@ def _orientation(image: "Image") -> int:
 def _instead(data: bytes, error: Exception) -> str:
     if not data:
         return "empty"
-    return f"too large ({_first_line(error)})" if "decompression bomb" in str(error) else "not a picture"
+    return f"too large ({first_line(error)})" if "decompression bomb" in str(error) else "not a picture"
 
 
 def _in_mode(image: "Image", mode: str, name: str) -> "Image":
@@ -190,7 +190,3 @@ def _in_mode(image: "Image", mode: str, name: str) -> "Image":
         clear = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
     return image.convert(mode)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ import yaml
 
 from cli.compiled.catalog import suggestion
 from cli.compiled.spec import Parameter
-from toolchain.errors import ConfigError
+from toolchain.errors import ConfigError, first_line
 from toolchain.json_text import loads
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -75,7 +75,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} is not a readable YAML file: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{file} is not a readable YAML file: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold one parameter a line, as in 'epochs: 2'")
     return content

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from toolchain.image_decoding import Pixels
 from toolchain.inference.predictor import Prepared
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 
 BUCKETS = 8192  # of tokens: 4 of a BERT's vocabulary share one; which word was meant cannot be told from it
 DIGITS = 5  # after the point: what is rounded on one side only would be a difference
@@ -98,7 +98,7 @@ def describe_answer(answer: Any, names: Sequence[str], threshold: float) -> Desc
 
     ``answer`` is a classifier's scores by class, or a detector's boxes, which count from the score ``threshold`` on.
     """
-    if not isinstance(answer, Answer):
+    if not isinstance(answer, Detections):
         place = int(np.argmax(answer))
         return Described(_rounded(confidence=float(answer[place])), names[place])
     found = answer.above(threshold)

@@ -15,7 +15,7 @@ from toolchain.artifacts.model import Model
 from toolchain.errors import ArtifactError
 from toolchain.inference.preprocessing import Pictures, preprocessor_of
 from toolchain.inference.runtime import Logits, open_session
-from toolchain.metrics.detections import Answer, answer_of, stretch
+from toolchain.metrics.detections import Detections, detections_of, stretch
 
 Scores = NDArray[np.float64]  # of a classifier: (labels,), in the order of the class names, their sum is 1
 DETECTION = "object-detection"
@@ -53,7 +53,7 @@ class Answerer:
         sizes = [upright_size(value) if self.detects else None for value in values]
         return [Prepared(one, self.preprocessor.length(one), size) for one, size in zip(data, sizes, strict=True)]
 
-    def answer(self, rows: Sequence[Prepared]) -> list[Scores] | list[Answer]:
+    def answer(self, rows: Sequence[Prepared]) -> list[Scores] | list[Detections]:
         """Return what the model answers to each of ``rows``, which run at once and should be of one length.
 
         A classifier gives its scores; a detector, which takes one row at once, its boxes in pixels, the best first.
@@ -68,7 +68,7 @@ class Answerer:
         assert isinstance(self.preprocessor, Pictures)
         own = self.preprocessor.width, self.preprocessor.height
         _checked(self.model, np.asarray(scores))
-        return [answer_of(stretch(boxes, own, rows[0].size or own), scores, labels)]
+        return [detections_of(stretch(boxes, own, rows[0].size or own), scores, labels)]
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:

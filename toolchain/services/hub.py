@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.artifacts.folder import disk_space_reported
-from toolchain.errors import DataError, ServiceError
+from toolchain.errors import DataError, ServiceError, first_line
 
 TIMEOUT_SECONDS = 30.0  # of silence, on a connection that should be delivering
 PARQUET_BRANCH = "refs/convert/parquet"  # where the hub keeps each data set as CONFIG/SPLIT/NNNN.parquet
@@ -96,8 +96,4 @@ def _reported(uri: str) -> Iterator[None]:
         errors.LocalEntryNotFoundError,
         errors.OfflineModeIsEnabled,
     ) as error:
-        raise ServiceError(f"{uri} cannot be read from {host} ({_first_line(error)}); check the network") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise ServiceError(f"{uri} cannot be read from {host} ({first_line(error)}); check the network") from error

@@ -16,7 +16,7 @@ from toolchain.evaluate.platform_parity import Config, run
 from toolchain.evaluate.platform_parity.comparison import compare
 from toolchain.evaluate.platform_parity.predicting import as_json, from_json, predict
 from toolchain.hardware import emulator
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 
 EMULATED = Path(__file__).parents[3] / ".venv-arm64" / "environment.json"
 NOWHERE = "nowhere/environment.json"
@@ -64,8 +64,8 @@ def row(*scores: float) -> Row:
     return Row(text="a film", scores=scores)
 
 
-def classes(*scores: float) -> Answer:
-    return Answer(np.empty((0, 4)), np.array(scores), np.empty(0, np.int64))
+def classes(*scores: float) -> Detections:
+    return Detections(np.empty((0, 4)), np.array(scores), np.empty(0, np.int64))
 
 
 def expected(*rows: Row) -> Expected:
@@ -85,7 +85,7 @@ def test_boxes_meet_by_label_and_place_and_their_scores_are_compared():
     recorded = expected(Row(picture="x", scores=(0.8, 0.2), boxes=(box, other), labels=(1, 0)))
 
     def compared(boxes: list[tuple[float, ...]], scores: list[float], labels: list[int]) -> tuple[int, int, float]:
-        answer = Answer(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(labels, np.int64))
+        answer = Detections(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(labels, np.int64))
         found = compare(recorded, [answer], 2)
         return found["matching_labels"], found["matching_scores"], found["max_difference"]
 

@@ -15,7 +15,7 @@ from toolchain.inference.features import (
     describe_picture,
     describe_text,
 )
-from toolchain.metrics.detections import answer_of
+from toolchain.metrics.detections import detections_of
 
 
 def test_a_text_by_hand():
@@ -83,11 +83,11 @@ def test_an_answer_is_a_label_and_how_sure_it_is():
 
 
 def test_a_detectors_boxes_count_from_its_threshold_on():
-    answer = answer_of([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], [0, 1, 0])
+    answer = detections_of([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], [0, 1, 0])
     found = describe_answer(answer, ("cat", "dog"), 0.4)
     assert (found.label, found.numbers) == ("dog", {"confidence": 0.9, "boxes": 2})
     assert describe_answer(answer, ("cat", "dog"), 0.95).label == NOTHING
-    empty = describe_answer(answer_of([], [], []), ("cat",), 0.5)
+    empty = describe_answer(detections_of([], [], []), ("cat",), 0.5)
     assert (empty.label, empty.numbers) == (NOTHING, {"confidence": None, "boxes": 0})
 
 

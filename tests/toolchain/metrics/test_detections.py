@@ -18,9 +18,9 @@ from toolchain.errors import ArtifactError, DataError
 from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.metrics.detections import (
     AnnotatedImage,
-    Answer,
+    Detections,
     Objects,
-    answer_of,
+    detections_of,
     matching,
     objects_of,
     read_truth,
@@ -55,7 +55,7 @@ def boxes_at(*corners: tuple[float, float], side: float = 10) -> list[list[float
     return [[left, top, left + side, top + side] for left, top in corners]
 
 
-def scene(seed: int, pictures: int = 12, classes: int = 3) -> tuple[list[Answer], list[Objects]]:
+def scene(seed: int, pictures: int = 12, classes: int = 3) -> tuple[list[Detections], list[Objects]]:
     """Return objects of all sizes, some neutral, and answers that are near some of them."""
     random = np.random.default_rng(seed)
     answers, truth = [], []
@@ -69,7 +69,7 @@ def scene(seed: int, pictures: int = 12, classes: int = 3) -> tuple[list[Answer]
         far = np.tile(random.uniform(0, 300, (4, 2)), 2) + np.array([0, 0, 40, 60])
         scores = random.random(len(boxes) + 4)
         answers.append(
-            answer_of(np.concatenate([near, far]), scores, np.append(labels, random.integers(0, classes, 4)))
+            detections_of(np.concatenate([near, far]), scores, np.append(labels, random.integers(0, classes, 4)))
         )
     return answers, truth
 
@@ -86,7 +86,7 @@ def test_average_precision_of_a_published_example(monkeypatch: pytest.MonkeyPatc
     right = {0.95: 1, 0.91: 1, 0.70: 1, 0.62: 1, 0.54: 1, 0.48: 1, 0.18: 1}
     wrong = [0.949, 0.88, 0.84, 0.80, 0.78, 0.74, 0.71, 0.67, 0.45, 0.449, 0.44, 0.439, 0.43, 0.38, 0.35, 0.23, 0.14]
     there = boxes_at(*((20 * place, 0) for place in range(15)))
-    answer = answer_of(
+    answer = detections_of(
         there[: len(right)] + boxes_at(*((20 * place, 500) for place in range(len(wrong)))),
         [*right, *wrong],
         [0] * (len(right) + len(wrong)),
@@ -98,14 +98,14 @@ def test_average_precision_of_a_published_example(monkeypatch: pytest.MonkeyPatc
 
 def test_average_precision_by_hand():
     truth = [objects(*(entry(box) for box in boxes_at((0, 0), (20, 0), (40, 0), (60, 0))))]
-    answer = answer_of(boxes_at((0, 0), (300, 300), (20, 0)), [0.9, 0.8, 0.7], [0, 0, 0])
+    answer = detections_of(boxes_at((0, 0), (300, 300), (20, 0)), [0.9, 0.8, 0.7], [0, 0, 0])
     # Right, wrong, right: precision 1 up to recall 1/4 (26 of 101 recalls), 2/3 up to 2/4 (25 more), 0 beyond.
     assert ap(match([answer], truth, 1)[ALL])[0, 0] == pytest.approx((26 + 25 * 2 / 3) / 101)
 
 
 def test_overlap_decides_from_which_share_on_an_answer_is_right():
     truth = [objects(entry([0, 0, 10, 10]))]
-    answer = answer_of([[0, 0, 10, 7.2]], [0.9], [0])  # IoU .72
+    answer = detections_of([[0, 0, 10, 7.2]], [0.9], [0])  # IoU .72
     assert ap(match([answer], truth, 1)[ALL])[:, 0].round(6).tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
 
 
@@ -150,7 +150,7 @@ def test_another_implementation_gives_the_same_map():
 def test_crowds_and_difficult_objects_are_neither_found_nor_missed():
     there = boxes_at((0, 0), (100, 0), (200, 0))
     truth = [objects(entry(there[0]), entry(there[1], difficult=True), entry([200, 0, 300, 100], crowd=True))]
-    answer = answer_of([*there, [250, 50, 260, 60]], [0.5, 0.9, 0.9, 0.8], [0] * 4)  # two lie in the crowd
+    answer = detections_of([*there, [250, 50, 260, 60]], [0.5, 0.9, 0.9, 0.8], [0] * 4)  # two lie in the crowd
     found = match([answer], truth, 1)[ALL]
     assert found.expected.tolist() == [[1]]
     assert ap(found)[0, 0] == pytest.approx(1.0)
@@ -164,7 +164,7 @@ def test_a_class_that_is_nowhere_has_no_average_precision():
 
 
 def test_pictures_without_objects_or_answers_are_valid():
-    none = answer_of([], [], [])
+    none = detections_of([], [], [])
     found = match([none, none], [objects(), objects(entry([0, 0, 9, 9]))], 1)[ALL]
     assert found.expected.tolist() == [[0], [1]]
     assert ap(found)[0, 0] == 0.0
@@ -173,7 +173,7 @@ def test_pictures_without_objects_or_answers_are_valid():
 
 def test_the_best_threshold_is_where_f1_is_highest():
     truth = [objects(*(entry(box) for box in boxes_at((0, 0), (20, 0))))]
-    answer = answer_of(boxes_at((0, 0), (20, 0), (300, 0), (400, 0)), [0.9, 0.6, 0.4, 0.3], [0] * 4)
+    answer = detections_of(boxes_at((0, 0), (20, 0), (300, 0), (400, 0)), [0.9, 0.6, 0.4, 0.3], [0] * 4)
     assert best_threshold(match([answer], truth, 1)[ALL]) == 0.6
 
 
@@ -197,7 +197,9 @@ def pictures_of(truth: list[Objects]) -> list[AnnotatedImage]:
     return [AnnotatedImage(10 * place, 1000, 1000, objects) for place, objects in enumerate(truth)]
 
 
-def compared(variant: list[Answer], reference: list[Answer], truth: list[Objects], **more: Any) -> dict[str, Any]:
+def compared(
+    variant: list[Detections], reference: list[Detections], truth: list[Objects], **more: Any
+) -> dict[str, Any]:
     settings = {"threshold": 0.3, "bootstrap": BOOTSTRAP, **more}
     return compare(variant, reference, reference, pictures_of(truth), ["a", "b", "c"], **settings)
 
@@ -215,8 +217,8 @@ def test_a_variant_agrees_with_itself_in_everything():
 def test_agreement_counts_boxes_of_both_sides_that_meet():
     truth = [objects(entry([0, 0, 10, 10])), objects()]
     here, there, nowhere = boxes_at((0, 0), (50, 0), (90, 90))
-    reference = [answer_of([here, there], [0.9, 0.8], [0, 0]), answer_of([], [], [])]
-    variant = [answer_of([here, there, nowhere], [0.9, 0.7, 0.1], [0, 1, 0]), answer_of([nowhere], [0.5], [0])]
+    reference = [detections_of([here, there], [0.9, 0.8], [0, 0]), detections_of([], [], [])]
+    variant = [detections_of([here, there, nowhere], [0.9, 0.7, 0.1], [0, 1, 0]), detections_of([nowhere], [0.5], [0])]
     found = compared(variant, reference, truth)
     assert found["agreement"]["value"] == pytest.approx(2 * 1 / 5), "one pair meets; two and three boxes count"
     assert found["flipped"] == 2
@@ -227,10 +229,10 @@ def test_agreement_counts_boxes_of_both_sides_that_meet():
 def test_a_score_that_moves_a_little_over_the_threshold_is_no_other_answer():
     truth = [objects(entry([0, 0, 10, 10]))]
     (box,) = boxes_at((0, 0))
-    found = compared([answer_of([box], [0.31], [0])], [answer_of([box], [0.29], [0])], truth)
+    found = compared([detections_of([box], [0.31], [0])], [detections_of([box], [0.29], [0])], truth)
     assert (found["agreement"]["value"], found["strict_agreement"]["value"], found["flipped"]) == (1.0, 0.0, 0)
     assert found["max_difference"] == pytest.approx(0.02)
-    far = compared([answer_of([box], [0.31], [0])], [answer_of([box], [0.19], [0])], truth)
+    far = compared([detections_of([box], [0.31], [0])], [detections_of([box], [0.19], [0])], truth)
     assert (far["agreement"]["value"], far["flipped"]) == (0.0, 1)
 
 
@@ -243,7 +245,7 @@ def test_agreement_is_the_same_from_both_sides():
 
 def test_a_drop_is_the_references_map50_minus_the_variants():
     answers, truth = scene(4)
-    worse = [Answer(a.boxes + 4, a.scores, a.labels) for a in answers]
+    worse = [Detections(a.boxes + 4, a.scores, a.labels) for a in answers]
     found = compared(worse, answers, truth)
     values = [mean(ap(match(side, truth, 3)[ALL], 1)[None])[0] for side in (answers, worse)]
     assert found["accuracy_drop"]["value"] == pytest.approx(values[0] - values[1])
@@ -252,7 +254,7 @@ def test_a_drop_is_the_references_map50_minus_the_variants():
 
 def test_the_worst_class_of_a_variant_that_lost_one_is_named():
     answers, truth = scene(4)
-    blind = [Answer(a.boxes[a.labels != 1], a.scores[a.labels != 1], a.labels[a.labels != 1]) for a in answers]
+    blind = [Detections(a.boxes[a.labels != 1], a.scores[a.labels != 1], a.labels[a.labels != 1]) for a in answers]
     found = compared(blind, answers, truth)["worst_class_drop"]
     reference = ap(match(answers, truth, 3)[ALL], 1)[0].min()
     assert found["label"] == "b"
@@ -267,7 +269,7 @@ def test_no_more_pictures_are_listed_than_asked_for():
 
 def test_two_variants_that_find_nothing_agree():
     _, truth = scene(4)
-    nothing = [answer_of([], [], [])] * len(truth)
+    nothing = [detections_of([], [], [])] * len(truth)
     found = compared(nothing, nothing, truth)
     assert found["agreement"]["value"] == 1.0
     assert found["cosine"] is None

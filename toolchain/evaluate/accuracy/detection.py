@@ -7,7 +7,7 @@ import numpy as np
 
 from toolchain.errors import ArtifactError, DataError
 from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
-from toolchain.metrics.detections import AnnotatedImage, Answer
+from toolchain.metrics.detections import AnnotatedImage, Detections
 from toolchain.metrics.detections.matching import (
     ALL,
     SIZES,
@@ -29,7 +29,7 @@ SLICE_NAMES = {
 
 
 def measure(
-    predictions: Sequence[Answer],
+    predictions: Sequence[Detections],
     images: Sequence[AnnotatedImage],
     names: Sequence[str],
     bootstrap: Bootstrap,
@@ -71,7 +71,7 @@ def measure(
     }
 
 
-def check_predictions(predictions: Sequence[Answer], images: Sequence[AnnotatedImage], classes: int) -> None:
+def check_predictions(predictions: Sequence[Detections], images: Sequence[AnnotatedImage], classes: int) -> None:
     """Raise ArtifactError unless all ``predictions`` are finite and their labels below ``classes``."""
     for prediction, image in zip(predictions, images, strict=True):
         if not (np.isfinite(prediction.boxes).all() and np.isfinite(prediction.scores).all()):

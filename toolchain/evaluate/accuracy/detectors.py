@@ -15,7 +15,7 @@ from toolchain.evaluate.accuracy.detection import measure
 from toolchain.inference.preprocessing import Preprocessor, picture_shape, preprocessor_of
 from toolchain.inference.runtime import Session, open_session
 from toolchain.metrics.bootstrap import Bootstrap
-from toolchain.metrics.detections import AnnotatedImage, Answer, answer_of, read_truth, stretch
+from toolchain.metrics.detections import AnnotatedImage, Detections, detections_of, read_truth, stretch
 from toolchain.metrics.detections.table import SCHEMA, table_of
 from toolchain.progress import track
 
@@ -71,10 +71,10 @@ def confusion(classes: Sequence[dict[str, Any]]) -> list[list[int]]:
 
 def _predict_all(
     model: Model, data: Dataset, split: str, images: Sequence[AnnotatedImage], threads: int
-) -> list[Answer]:
+) -> list[Detections]:
     session, preprocessor = open_session(model, threads), preprocessor_of(model)
     height, width, _ = picture_shape(model)
-    found: list[Answer] = []
+    found: list[Detections] = []
     for batch in data.batches(split, [IMAGE]):
         for value in batch.column(IMAGE).to_pylist():
             found.append(_predict(session, preprocessor, value, images[len(found)], (width, height)))
@@ -83,6 +83,6 @@ def _predict_all(
 
 def _predict(
     session: Session, preprocessor: Preprocessor, value: Any, image: AnnotatedImage, size: tuple[int, int]
-) -> Answer:
+) -> Detections:
     boxes, scores, labels = session.outputs(preprocessor.stack(preprocessor.prepare([value])))
-    return answer_of(stretch(boxes, size, (image.width, image.height)), scores, labels)
+    return detections_of(stretch(boxes, size, (image.width, image.height)), scores, labels)

@@ -14,7 +14,7 @@ from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import Variants
 from toolchain.hardware.cpu import describe
 from toolchain.inference.predictor import Answerer
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 
 FOLDER = "expected"  # in the measurement: a folder for each variant
 MAX_ROWS = 16  # enough for long and short rows and all common classes; predicted in a second at every server's start
@@ -57,7 +57,7 @@ def _input(value: Any, column: str) -> dict[str, Any]:
 
 
 def _output(prediction: Any) -> dict[str, Any]:
-    if not isinstance(prediction, Answer):
+    if not isinstance(prediction, Detections):
         return {"scores": _rounded(prediction)}
     boxes = tuple(_rounded(box) for box in prediction.boxes)
     return {

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from toolchain.artifacts.expected import TOLERANCE, Expected, Row
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 from toolchain.metrics.detections.comparing import meet
 
 
-def compare(expected: Expected, predictions: Sequence[Answer], classes: int) -> dict[str, Any]:
+def compare(expected: Expected, predictions: Sequence[Detections], classes: int) -> dict[str, Any]:
     """Return how the ``predictions`` for the rows of ``expected`` differ from the recorded ones.
 
     Returns:
@@ -32,7 +32,7 @@ def compare(expected: Expected, predictions: Sequence[Answer], classes: int) -> 
     }
 
 
-def _compare_scores(row: Row, found: Answer) -> tuple[bool, float]:
+def _compare_scores(row: Row, found: Detections) -> tuple[bool, float]:
     """Return whether the best class is the recorded one, and the largest difference of scores."""
     recorded = np.array(row.scores)
     if recorded.shape != found.scores.shape:
@@ -42,9 +42,9 @@ def _compare_scores(row: Row, found: Answer) -> tuple[bool, float]:
     return bool(recorded.argmax() == found.scores.argmax()), float(np.abs(recorded - found.scores).max())
 
 
-def _compare_boxes(row: Row, found: Answer, threshold: float, classes: int) -> tuple[bool, float]:
+def _compare_boxes(row: Row, found: Detections, threshold: float, classes: int) -> tuple[bool, float]:
     """Return whether all boxes above ``threshold`` have a match, and the largest difference of matched scores."""
-    recorded = Answer(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
+    recorded = Detections(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
     matches = meet([found], [recorded], classes, threshold)
     difference = np.abs(matches.scores - matches.other_scores).max(initial=0.0)
     return not matches.apart(), float(difference)

@@ -12,7 +12,7 @@ from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError
 from toolchain.hardware.cpu import describe
 from toolchain.inference.predictor import Answerer
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 
 RUNTIMES = ("onnxruntime", "openvino", "tokenizers", "ftfy", "numpy", "pillow")  # packages that affect predictions
 
@@ -24,7 +24,7 @@ class Predictions:
     processor: str  # its name
     kind: str  # of the processor
     versions: dict[str, str]  # of RUNTIMES
-    rows: list[Answer]  # of a classifier only the scores, by class
+    rows: list[Detections]  # of a classifier only the scores, by class
 
 
 def predict(model: Path, expected: Path) -> Predictions:
@@ -57,7 +57,7 @@ def from_json(line: str) -> Predictions:
     try:
         found = json.loads(line)
         rows = [
-            Answer(
+            Detections(
                 np.array(one["boxes"], np.float64).reshape(-1, 4),
                 np.array(one["scores"], np.float64),
                 np.array(one["labels"], np.int64),
@@ -69,10 +69,10 @@ def from_json(line: str) -> Predictions:
         raise ArtifactError("the output is not valid: expected one line of JSON with predictions") from error
 
 
-def _boxes_or_scores(prediction: object) -> Answer:
-    if isinstance(prediction, Answer):
+def _boxes_or_scores(prediction: object) -> Detections:
+    if isinstance(prediction, Detections):
         return prediction
-    return Answer(np.empty((0, 4)), np.asarray(prediction, np.float64), np.empty(0, np.int64))
+    return Detections(np.empty((0, 4)), np.asarray(prediction, np.float64), np.empty(0, np.int64))
 
 
 def _versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ from toolchain.artifacts.graph import load_graph, save_graph
 from toolchain.artifacts.model import Model, ModelWriter, Signature, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, new_variants
-from toolchain.errors import ArtifactError, ConfigError, DataError
+from toolchain.errors import ArtifactError, ConfigError, DataError, first_line
 from toolchain.export.onnx.forms import WEIGHTS, Form, form_of
 from toolchain.inference.preprocessing import Preprocessor, preprocessor_of
 from toolchain.inference.runtime import OnnxRuntimeSession
@@ -106,7 +106,7 @@ def export(form: Form, target: Path, opset: int) -> None:
                 dynamic_axes={name: free for name, free in axes.items() if free},
             )
     except RuntimeError as error:  # of tracing, and the exporter's own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)
         raise ArtifactError(f"PyTorch cannot express the model in ONNX: {reason}; take another architecture") from error
 
 

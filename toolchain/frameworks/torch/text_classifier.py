@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.artifacts.model import Model
-from toolchain.errors import ArtifactError, UnprunableError
+from toolchain.errors import ArtifactError, UnprunableError, first_line
 from toolchain.frameworks.torch.tensors import load_tensors
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def load_classifier(model: Model, attention: str | None = None) -> Any:  # Trans
         _resize(module, weights)
         load_tensors(module, weights)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise ArtifactError(f"{model.path} holds no text classifier that PyTorch can load: {reason}") from error
     _check_labels(model, config.num_labels)
     return module.float().eval()

@@ -7,7 +7,7 @@ from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from toolchain.errors import ArtifactError, ConfigError
+from toolchain.errors import ArtifactError, ConfigError, first_line
 from toolchain.services.locations import local_path
 from toolchain.services.storage import fetch
 
@@ -58,7 +58,7 @@ def _read(file: Path, uri: str) -> "dict[str, Tensor]":
             return load(file.read_bytes())  # not mapped: a fetched file is about to go
         found: Any = torch.load(file, map_location="cpu", weights_only=True)  # runs no code that a file brings
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)
         raise ArtifactError(f"{uri} holds no weights that can be read: {reason}; get the file again") from error
     for key in INSIDE:
         found = found[key] if isinstance(found, Mapping) and isinstance(found.get(key), Mapping) else found

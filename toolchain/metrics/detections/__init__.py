@@ -35,7 +35,7 @@ class Objects:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Detections:
     """What a model found in one picture, the best first."""
 
     boxes: Floats  # float64 (boxes, 4)
@@ -45,10 +45,10 @@ class Answer:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def above(self, threshold: float) -> "Answer":
+    def above(self, threshold: float) -> "Detections":
         """Return the boxes whose score is at least ``threshold``."""
         kept = self.scores >= threshold
-        return Answer(self.boxes[kept], self.scores[kept], self.labels[kept])
+        return Detections(self.boxes[kept], self.scores[kept], self.labels[kept])
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ def stretch(boxes: NDArray[Any], source: tuple[int, int], target: tuple[int, int
     return np.asarray(boxes, np.float64).reshape(-1, 4) * [across, down, across, down]
 
 
-def answer_of(boxes: Any, scores: Any, labels: Any) -> Answer:
+def detections_of(boxes: Any, scores: Any, labels: Any) -> Detections:
     """Return arrays or lists of ``boxes`` (n, 4), ``scores`` (n,) and ``labels`` (n,) as an answer, best first."""
-    answer = Answer(
+    answer = Detections(
         np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64), np.array(labels, np.int64)
     )
     order = np.argsort(-answer.scores, kind="stable")
-    return Answer(answer.boxes[order], answer.scores[order], answer.labels[order])
+    return Detections(answer.boxes[order], answer.scores[order], answer.labels[order])
 
 
 def _upright(box: Sequence[float], degrees: float) -> tuple[float, float, float, float]:

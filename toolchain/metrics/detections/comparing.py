@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from toolchain.metrics.bootstrap import Bootstrap, Counts
-from toolchain.metrics.detections import AnnotatedImage, Answer, Floats, Ints, Objects
+from toolchain.metrics.detections import AnnotatedImage, Detections, Floats, Ints, Objects
 from toolchain.metrics.detections.matching import ALL, OVERLAPS, Matches, average_precision, match, mean
 
 # A box of score .47 beside one of .49 is the same answer, even where .48 is the threshold. INT8 moves scores of a small
 # FCOS by some hundredths: of the boxes of two such detectors 84 and 88 % met with no slack, 94 and 99 % with .1.
 SLACK = 0.1
-Variant = Sequence[Answer]  # what one variant answered to all pictures
+Variant = Sequence[Detections]  # what one variant answered to all pictures
 
 
 def compare(
@@ -128,7 +128,7 @@ def _found(variant: Variant, other: Variant, classes: int) -> Matches:
     return match(variant, [_as_objects(answer) for answer in other], classes, OVERLAPS[:1])[ALL]
 
 
-def _as_objects(answer: Answer) -> Objects:
+def _as_objects(answer: Detections) -> Objects:
     none = np.zeros(len(answer), bool)
     return Objects(answer.boxes, answer.labels, none, none)
 

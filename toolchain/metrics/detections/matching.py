@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.metrics.detections import Answer, Flags, Floats, Ints, Objects
+from toolchain.metrics.detections import Detections, Flags, Floats, Ints, Objects
 
 OVERLAPS: Floats = np.linspace(0.5, 0.95, 10)  # of COCO: mAP is the mean over these, mAP50 is at the first
 RECALLS: Floats = np.linspace(0, 1, 101)
@@ -51,7 +51,7 @@ class Matches:
 
 
 def match(
-    answers: Sequence[Answer], truth: Sequence[Objects], classes: int, overlaps: Floats = OVERLAPS
+    answers: Sequence[Detections], truth: Sequence[Objects], classes: int, overlaps: Floats = OVERLAPS
 ) -> dict[str, Matches]:
     """Return the matches of ``answers`` to the same number of pictures whose objects are ``truth``, by range of SIZES.
 
@@ -136,7 +136,7 @@ def _area(right: Floats, wrong: Floats, total: Floats) -> Floats:
     return np.where(total > 0, np.take_along_axis(envelope, places, axis=1).mean(axis=1), np.nan)
 
 
-def _evaluator(answers: Sequence[Answer], truth: Sequence[Objects], classes: int, overlaps: Floats) -> Any:
+def _evaluator(answers: Sequence[Detections], truth: Sequence[Objects], classes: int, overlaps: Floats) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -172,7 +172,7 @@ def _expected(truth: Sequence[Objects]) -> list[dict[str, Any]]:
     return entries
 
 
-def _answered(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+def _answered(answers: Sequence[Detections]) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for position, answer in enumerate(answers):
         for box, label, score in zip(answer.boxes, answer.labels, answer.scores, strict=True):

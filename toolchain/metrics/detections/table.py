@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from toolchain.artifacts.columns import HEIGHT, ROW, WIDTH
 from toolchain.errors import ArtifactError
-from toolchain.metrics.detections import AnnotatedImage, Answer, Objects, answer_of
+from toolchain.metrics.detections import AnnotatedImage, Detections, Objects, detections_of
 
 # Of a file of answers: one row for each picture and variant. What is expected stands beside what was answered, so that
 # whoever compares variants needs no dataset.
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 )
 
 
-def table_of(variant: str, pictures: Sequence[AnnotatedImage], answers: Sequence[Answer]) -> pa.Table:
+def table_of(variant: str, pictures: Sequence[AnnotatedImage], answers: Sequence[Detections]) -> pa.Table:
     """Return what ``variant`` answered to ``pictures``, and what was expected, in rows of ``SCHEMA``."""
     rows = [
         {
@@ -50,7 +50,7 @@ def table_of(variant: str, pictures: Sequence[AnnotatedImage], answers: Sequence
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def read_table(table: pa.Table) -> tuple[list[AnnotatedImage], list[Answer]]:
+def read_table(table: pa.Table) -> tuple[list[AnnotatedImage], list[Detections]]:
     """Return the pictures and answers in rows of ``SCHEMA``, all of one variant.
 
     Raises:
@@ -68,5 +68,5 @@ def read_table(table: pa.Table) -> tuple[list[AnnotatedImage], list[Answer]]:
             np.array(row["expected_crowd"], bool),
         )
         pictures.append(AnnotatedImage(row[ROW], row[WIDTH], row[HEIGHT], expected))
-        answers.append(answer_of(row["boxes"], row["scores"], row["labels"]))
+        answers.append(detections_of(row["boxes"], row["scores"], row["labels"]))
     return pictures, answers

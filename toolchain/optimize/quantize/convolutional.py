@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from toolchain.artifacts.graph import load_graph, needs_two_files, save_graph
-from toolchain.errors import ArtifactError
+from toolchain.errors import ArtifactError, first_line
 from toolchain.inference.runtime import Feeds
 from toolchain.optimize.quantize.graph import name_constants_directly
 
@@ -71,7 +71,7 @@ def quantize(
                     op_types_to_quantize=[*WEIGHTED, *PASSING],
                 )
         except Exception as error:  # ONNX Runtime's tools raise whatever their parts raise
-            raise ArtifactError(f"ONNX Runtime cannot quantize {source}: {_first_line(error)}") from error
+            raise ArtifactError(f"ONNX Runtime cannot quantize {source}: {first_line(error)}") from error
         save_graph(load_graph(quantized), target, properties)
 
 
@@ -135,7 +135,3 @@ def _reaching(nodes: Sequence[Any], ends: set[int]) -> set[int]:
 def _keep_quiet() -> None:
     """Keep back the advice to pre-process: exported graphs have their shapes and fused normalisation already."""
     logging.getLogger().addFilter(lambda record: "pre-processing before quantization" not in record.getMessage())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.artifacts.graph import save_graph
-from toolchain.errors import ArtifactError
+from toolchain.errors import ArtifactError, first_line
 from toolchain.inference.runtime import Feeds
 from toolchain.optimize.quantize.graph import linear_layers
 
@@ -51,7 +51,7 @@ def measure(model: Any, source: Path, feeds: Sequence[Feeds]) -> dict[str, Extre
     try:
         return _measure(model, names, feeds)
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-        raise ArtifactError(f"{source} does not run in ONNX Runtime: {str(error).splitlines()[0]}") from error
+        raise ArtifactError(f"{source} does not run in ONNX Runtime: {first_line(error)}") from error
 
 
 def _measure(model: Any, names: list[str], feeds: Sequence[Feeds]) -> dict[str, Extremes]:

@@ -13,7 +13,7 @@ from toolchain.errors import DataError
 from toolchain.image_decoding import cost_in_pixels
 from toolchain.inference.predictor import Prepared
 from toolchain.inference.preprocessing import Pictures
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 from toolchain.serve.http.middleware import REQUEST_ID, SERVED, soon
 from toolchain.serve.problems import Problem
 from toolchain.serve.versions.router import Fleet
@@ -24,7 +24,7 @@ BRIEF_CHARACTERS = 4_000  # of all texts together: tokenized at once in half a m
 
 
 async def predict(request: Request, fleet: Fleet) -> Response:
-    """Answer the request's rows.
+    """Predict the request's rows.
 
     Raises:
         Problem: the request is not what the model takes, or cannot be answered now.
@@ -115,7 +115,7 @@ def count(served: Served, row: Prepared, answer: Any) -> None:
     """Let the metrics know of one answered row."""
     preprocessor = served.answerer.preprocessor
     units = preprocessor.height * preprocessor.width if isinstance(preprocessor, Pictures) else row.length
-    if isinstance(answer, Answer):
+    if isinstance(answer, Detections):
         labels = [served.model.signature.labels[place] for place in answer.labels]
         served.metrics.answered(units, labels, float(answer.scores[0]) if len(answer) else None)
     else:
@@ -198,7 +198,7 @@ def _picture(content: bytes, name: str, served: Served, pointer: str) -> tuple[d
 
 def _told(served: Served, row: Prepared, answer: Any, threshold: float) -> dict[str, Any]:
     labels = served.model.signature.labels
-    if not isinstance(answer, Answer):
+    if not isinstance(answer, Detections):
         label, score = top(served, answer)
         scores = dict(zip(labels, answer.tolist(), strict=True))
         return {"label": label, "score": score, "scores": scores}

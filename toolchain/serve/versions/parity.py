@@ -9,7 +9,7 @@ import numpy as np
 from toolchain.artifacts.expected import TOLERANCE, Expected, Row
 from toolchain.hardware.cpu import describe
 from toolchain.inference.predictor import Answerer
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 
 OVERLAP = 0.9  # intersection over union from which two boxes are the same
 
@@ -49,13 +49,13 @@ def compare(answerer: Answerer, expected: Expected | None) -> Parity:
 
 def _alike(answerer: Answerer, row: Row, threshold: float) -> bool:
     (answer,) = answerer.answer(answerer.prepare([row.value]))
-    if isinstance(answer, Answer):
-        due = Answer(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
+    if isinstance(answer, Detections):
+        due = Detections(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
         return _covers(answer, due, threshold) and _covers(due, answer, threshold)
     return len(answer) == len(row.scores) and float(np.abs(answer - np.array(row.scores)).max()) <= TOLERANCE
 
 
-def _covers(found: Answer, due: Answer, threshold: float) -> bool:
+def _covers(found: Detections, due: Detections, threshold: float) -> bool:
     """Return whether each box of ``due`` that is surely above ``threshold`` is in ``found`` too."""
     for box, score, label in zip(due.boxes, due.scores, due.labels, strict=True):
         near = (found.labels == label) & (np.abs(found.scores - score) <= TOLERANCE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchain.inference.predictor import Prepared
-from toolchain.metrics.detections import Answer
+from toolchain.metrics.detections import Detections
 from toolchain.serve.problems import Problem, tell_place
 from toolchain.serve.versions.version import Served
 
@@ -60,7 +60,7 @@ def labels_of(served: Served, answers: Sequence[Any]) -> list[Any]:
     threshold = served.expected.threshold if served.expected else 0.5
 
     def label(answer: Any) -> Any:
-        if isinstance(answer, Answer):
+        if isinstance(answer, Detections):
             return sorted(names[place] for place in answer.above(threshold).labels)
         return names[int(answer.argmax())]
 

@@ -9,7 +9,7 @@ from toolchain.frameworks.length_batches import count_batches, even_batches
 from toolchain.frameworks.torch.device import TrainingDevice
 from toolchain.frameworks.torch.loop import BatchLoss, Learner, adamw
 from toolchain.frameworks.training_state import Scores, epoch_seed
-from toolchain.metrics.detections import Answer, answer_of, stretch
+from toolchain.metrics.detections import Detections, detections_of, stretch
 from toolchain.metrics.detections.matching import ALL, OVERLAPS, average_precision, best_threshold, match, mean
 from toolchain.progress import track
 from toolchain.train.torch_detector.images import DetectionImages
@@ -76,11 +76,11 @@ def set_training_mode(detector: "Detector") -> None:
             module.eval()
 
 
-def _detect(detector: "Detector", images: DetectionImages, position: int, device: TrainingDevice) -> Answer:
+def _detect(detector: "Detector", images: DetectionImages, position: int, device: TrainingDevice) -> Detections:
     import torch
 
     detector.eval()
     with torch.inference_mode(), device.autocast():
         boxes, scores, labels = (part.cpu().numpy() for part in detector(images.image(position, device.device)))
     annotated, size = images.annotations[position], images.size
-    return answer_of(stretch(boxes, (size, size), (annotated.width, annotated.height)), scores, labels)
+    return detections_of(stretch(boxes, (size, size), (annotated.width, annotated.height)), scores, labels)

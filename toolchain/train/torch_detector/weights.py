@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.errors import ArtifactError, ConfigError, ServiceError, first_line
 from toolchain.frameworks.torch.detector import LITE0
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.frameworks.torch.weights import Weights, fetch_weights
@@ -110,7 +110,6 @@ def _published(base: str, kind: str) -> "dict[str, Tensor]":
         found: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except OSError as error:  # of urllib
         raise ServiceError(
-            f"the weights of {name} cannot be fetched ({(str(error) or type(error).__name__).splitlines()[0][:200]}); "
-            f"check the network, or name a file"
+            f"the weights of {name} cannot be fetched ({first_line(error)}); check the network, or name a file"
         ) from error
     return found

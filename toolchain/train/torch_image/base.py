@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.errors import ArtifactError, ConfigError, ServiceError, first_line
 from toolchain.frameworks.torch.image_classifier import (
     EFFICIENTNET_LITE0,
     TIMM,
@@ -43,7 +43,7 @@ def build(architecture: Architecture) -> "Module":
         with torch.inference_mode(), _pooling(network, uneven):
             network.eval()(torch.zeros(1, *size, architecture.channels, dtype=torch.uint8))
     except (RuntimeError, ValueError, AssertionError) as error:
-        uneven.append((str(error).strip() or type(error).__name__).splitlines()[0][:200])
+        uneven.append(first_line(error))
     if uneven:
         raise ConfigError(
             f"{architecture.name} cannot take pictures of {size[0]} x {size[1]} pixels ({uneven[-1]}); set height and "
@@ -138,7 +138,7 @@ def _from_library(name: str) -> "dict[str, Tensor]":
     try:
         return load(short)
     except OSError as error:  # of urllib, and of what the hub's client raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)
         raise ServiceError(
             f"the weights of {name} cannot be fetched ({reason}); check the network, or name a file"
         ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.digest import digest_files, sha256_of_json
-from toolchain.errors import ArtifactError, ConfigError, ServiceError
+from toolchain.errors import ArtifactError, ConfigError, ServiceError, first_line
 from toolchain.frameworks.torch.text_classifier import KINDS, blocks
 from toolchain.services import storage
 from toolchain.services.locations import local_path
@@ -75,7 +75,7 @@ def load_base(base: Base, labels: tuple[str, ...], dropout: float) -> "PreTraine
             output_loading_info=True,
         )
     except Exception as error:  # safetensors, PyTorch and Transformers each have their own for a damaged file
-        raise ArtifactError(f"the weights of {base.name} cannot be loaded: {_first_line(error)}") from error
+        raise ArtifactError(f"the weights of {base.name} cannot be loaded: {first_line(error)}") from error
     _check_complete(base, found, model.base_model_prefix)
     return model  # type: ignore[no-any-return]  # Transformers' auto classes are untyped
 
@@ -135,7 +135,7 @@ def _from_hub(name: str) -> Path:
         ) from error
     except (httpx2.HTTPError, OSError) as error:  # huggingface_hub's own are among both
         raise ServiceError(
-            f"base {name} cannot be fetched from the hub ({_first_line(error)}); check the network, or name a folder"
+            f"base {name} cannot be fetched from the hub ({first_line(error)}); check the network, or name a folder"
         ) from error
 
 
@@ -207,7 +207,3 @@ def _check_complete(base: Base, found: Mapping[str, Any], prefix: str) -> None:
 
 def _outside_head(keys: Iterable[str], prefix: str) -> list[str]:
     return sorted(key for key in keys if not key.removeprefix(f"{prefix}.").startswith(HEADS))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.dataset import Dataset
-from toolchain.errors import ArtifactError, ConfigError
+from toolchain.errors import ArtifactError, ConfigError, first_line
 from toolchain.frameworks.torch.text_classifier import OFFSET, positions
 from toolchain.frameworks.torch.token_dataset import TokenDataset, read_rows
 
@@ -23,11 +23,11 @@ def load_tokenizer(base: "Base", max_tokens: int) -> Any:
     try:
         config = AutoConfig.from_pretrained(base.path)
     except Exception as error:  # huggingface-hub's and Transformers' checks of types have no common base
-        raise ArtifactError(f"the configuration of {base.name} cannot be loaded: {_first_line(error)}") from error
+        raise ArtifactError(f"the configuration of {base.name} cannot be loaded: {first_line(error)}") from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path, model_max_length=max_tokens)
     except Exception as error:  # the tokenizers library raises Exception itself for a damaged file
-        raise ArtifactError(f"the tokenizer of {base.name} cannot be loaded: {_first_line(error)}") from error
+        raise ArtifactError(f"the tokenizer of {base.name} cannot be loaded: {first_line(error)}") from error
     _check_tokens(base.name, tokenizer, config)
     _check_positions(base.name, max_tokens, config)
     tokenizer.backend_tokenizer.enable_truncation(max_tokens)
@@ -73,7 +73,3 @@ def _check_positions(name: str, max_tokens: int, config: Any) -> None:
     known = positions(config)
     if 0 < known < max_tokens or known < 0:
         raise ConfigError(f"max_tokens is {max_tokens}, but {name} has {known} positions; lower max_tokens")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

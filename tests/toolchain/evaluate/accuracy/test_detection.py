@@ -6,7 +6,7 @@ import pytest
 from toolchain.errors import ArtifactError, DataError
 from toolchain.evaluate.accuracy.detection import measure
 from toolchain.metrics.bootstrap import Bootstrap
-from toolchain.metrics.detections import AnnotatedImage, Answer, Objects, answer_of
+from toolchain.metrics.detections import AnnotatedImage, Detections, Objects, detections_of
 
 NAMES = ["tree", "car"]
 
@@ -17,7 +17,7 @@ def picture(row: int, boxes: list[list[float]], labels: list[int], neutral: bool
     return AnnotatedImage(row, 400, 400, Objects(places, np.array(labels, np.int64), flags, np.zeros(len(boxes), bool)))
 
 
-def measured(answers: list[Answer], pictures: list[AnnotatedImage], **more: Any) -> dict[str, Any]:
+def measured(answers: list[Detections], pictures: list[AnnotatedImage], **more: Any) -> dict[str, Any]:
     return measure(answers, pictures, NAMES, Bootstrap(resamples=200), **more)
 
 
@@ -25,9 +25,9 @@ SMALL, LARGE, OTHER = [0, 0, 20, 20], [100, 100, 220, 220], [300, 0, 350, 50]
 PICTURES = [picture(0, [SMALL, LARGE], [0, 0]), picture(1, [OTHER], [1]), picture(2, [], [])]
 # Both trees are found, and one that is none; the car is found with a low score, and a wrong car with a high one.
 ANSWERS = [
-    answer_of([SMALL, LARGE, OTHER], [0.9, 0.8, 0.3], [0, 0, 0]),
-    answer_of([OTHER], [0.2], [1]),
-    answer_of([SMALL], [0.6], [1]),
+    detections_of([SMALL, LARGE, OTHER], [0.9, 0.8, 0.3], [0, 0, 0]),
+    detections_of([OTHER], [0.2], [1]),
+    detections_of([SMALL], [0.6], [1]),
 ]
 
 
@@ -76,7 +76,7 @@ def test_intervals_hold_the_figure_and_are_the_same_each_time():
 
 
 def test_a_detector_that_finds_nothing_has_no_accuracy():
-    found = measured([answer_of([], [], [])] * 3, PICTURES)
+    found = measured([detections_of([], [], [])] * 3, PICTURES)
     assert found["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert found["curve"] == []
 
@@ -95,9 +95,9 @@ def test_pictures_without_an_object_that_counts_are_refused(pictures: list[Annot
 
 def test_an_answer_that_is_no_number_is_refused():
     with pytest.raises(ArtifactError, match="the prediction for row 0 contains NaN or Inf"):
-        measured([answer_of([SMALL], [np.nan], [0])], PICTURES[:1])
+        measured([detections_of([SMALL], [np.nan], [0])], PICTURES[:1])
 
 
 def test_a_label_beyond_the_names_is_refused():
     with pytest.raises(ArtifactError, match="row 0 has label 2"):
-        measured([answer_of([SMALL], [0.9], [2])], PICTURES[:1])
+        measured([detections_of([SMALL], [0.9], [2])], PICTURES[:1])

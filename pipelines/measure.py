@@ -20,10 +20,10 @@ def measure(
     gate_rows: int = 100,
     types: dict[str, Any] = {},
     ranges: dict[str, Any] = {},
-    accuracy_drop: float = 0.01,
-    worst_class_drop: float = 0.02,
+    max_accuracy_drop: float = 0.01,
+    max_class_recall_drop: float = 0.02,
     agreement: float = 0.97,
-    ratio: float = 1.05,
+    min_speedup: float = 1.05,
     scenario: str = "",
     every_variant: bool = False,
     measuring_nodes: dict[str, Any] = {},
@@ -38,10 +38,10 @@ def measure(
             printed.
         types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
         ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
-        accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
-        worst_class_drop: What the recall of the worst class may lose, 0..1.
+        max_accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
+        max_class_recall_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
-        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: one of the latency's scenarios; empty for the first.
         every_variant: Whether all variants are tried on arm64, in place of the winner and fp32.
         measuring_nodes: On a cluster: labels of the nodes to measure on.
@@ -63,10 +63,10 @@ def measure(
         dataset,
         measuring_nodes,
         every_variant,
-        accuracy_drop=accuracy_drop,
-        worst_class_drop=worst_class_drop,
+        max_accuracy_drop=max_accuracy_drop,
+        max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
-        ratio=ratio,
+        min_speedup=min_speedup,
         scenario=scenario,
         minimum_rows=gate_rows,
     )

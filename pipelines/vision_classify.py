@@ -51,24 +51,24 @@ def vision_classify(
     height: int = 0,
     width: int = 0,
     epochs: int = 4,
-    batch_rows: int = 128,
+    batch_size: int = 128,
     learning_rate: float = 3e-3,
-    warmup: float = 0.2,
-    gradient_norm: float = 1.0,
-    frozen_epochs: int = 0,
+    warmup_ratio: float = 0.2,
+    max_grad_norm: float = 1.0,
+    freeze_backbone_epochs: int = 0,
     mixup: float = 0.0,
     cutmix: float = 0.0,
     prune_method: str = "structured",
     unprunable: str = "skip",
-    channels_kept: float = 0.5,
-    recovery_epochs: int = 2,
-    recovery_rate: float = 2e-3,
+    channels_to_keep: float = 0.5,
+    distillation_epochs: int = 2,
+    distillation_learning_rate: float = 2e-3,
     opset: int = 17,
     methods: list[str] = ["int8-minmax", "int8-entropy", "openvino", "int8-openvino"],
-    accuracy_drop: float = 0.01,
-    worst_class_drop: float = 0.02,
+    max_accuracy_drop: float = 0.01,
+    max_class_recall_drop: float = 0.02,
     agreement: float = 0.97,
-    ratio: float = 1.05,
+    min_speedup: float = 1.05,
     scenario: str = "",
     name: str = NAME,
     approval: bool = False,
@@ -77,7 +77,7 @@ def vision_classify(
     currency: str = "USD",
     gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
-    cpu_allowed: bool = False,
+    allow_cpu: bool = False,
     training_nodes: dict[str, Any] = {},
     measuring_nodes: dict[str, Any] = {},
     seed: int = 0,
@@ -116,24 +116,24 @@ def vision_classify(
         height: Pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise.
         width: Likewise.
         epochs: Passes over the training rows.
-        batch_rows: Pictures of one training step.
+        batch_size: Pictures of one training step.
         learning_rate: Its peak.
-        warmup: Share of all steps in which the learning rate rises, 0..1.
-        gradient_norm: Longer gradients are cut to this length.
-        frozen_epochs: First epochs in which the head alone learns.
+        warmup_ratio: Share of all steps in which the learning rate rises, 0..1.
+        max_grad_norm: Longer gradients are cut to this length.
+        freeze_backbone_epochs: First epochs in which the head alone learns.
         mixup: Strength of blending pictures; 0 none, usual 0.2.
         cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
         prune_method: "structured" or "none".
         unprunable: What happens to a model that the method cannot prune: "skip" (go on without pruning) or "fail".
-        channels_kept: Share of each layer's channels that pruning keeps, 0..1.
-        recovery_epochs: Passes over the training rows in which the pruned network learns from the unpruned one.
-        recovery_rate: Learning rate of these passes, at its peak.
+        channels_to_keep: Share of each layer's channels that pruning keeps, 0..1.
+        distillation_epochs: Passes over the training rows in which the pruned network learns from the unpruned one.
+        distillation_learning_rate: Learning rate of these passes, at its peak.
         opset: Version of ONNX's operators, 17 to 20.
         methods: How each float variant is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
-        accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
-        worst_class_drop: What the recall of the worst class may lose, 0..1.
+        max_accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
+        max_class_recall_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
-        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: batch1 (when empty) or batch8.
         name: Of the registered model.
         approval: Whether a person must approve the run before any of its new versions may serve.
@@ -142,7 +142,7 @@ def vision_classify(
         currency: Of both prices.
         gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
-        cpu_allowed: Whether training goes on without the GPU that it asked for, where there is none.
+        allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
         training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
         measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
@@ -202,16 +202,16 @@ def vision_classify(
             height=height,
             width=width,
             epochs=epochs,
-            batch_rows=batch_rows,
+            batch_size=batch_size,
             learning_rate=learning_rate,
-            frozen_epochs=frozen_epochs,
+            freeze_backbone_epochs=freeze_backbone_epochs,
             mixup=mixup,
             cutmix=cutmix,
             gpus=gpus,
-            cpu_allowed=cpu_allowed,
+            allow_cpu=allow_cpu,
             seed=seed,
-            warmup=warmup,
-            gradient_norm=gradient_norm,
+            warmup_ratio=warmup_ratio,
+            max_grad_norm=max_grad_norm,
         ),
         gpus,
         gpu_type,
@@ -223,12 +223,12 @@ def vision_classify(
             dataset=dataset,
             method=prune_method,
             unprunable=unprunable,
-            channels_kept=channels_kept,
-            epochs=recovery_epochs,
-            batch_rows=batch_rows,
-            learning_rate=recovery_rate,
+            channels_to_keep=channels_to_keep,
+            epochs=distillation_epochs,
+            batch_size=batch_size,
+            learning_rate=distillation_learning_rate,
             gpus=gpus,
-            cpu_allowed=cpu_allowed,
+            allow_cpu=allow_cpu,
             seed=seed,
         ),
         gpus,
@@ -246,10 +246,10 @@ def vision_classify(
         variants,
         dataset,
         measuring_nodes,
-        accuracy_drop=accuracy_drop,
-        worst_class_drop=worst_class_drop,
+        max_accuracy_drop=max_accuracy_drop,
+        max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
-        ratio=ratio,
+        min_speedup=min_speedup,
         scenario=scenario,
         minimum_rows=gate_rows,
     )

@@ -71,17 +71,17 @@ def vision_detect(
     weights_digest: str = "",
     size: int = 384,
     epochs: int = 14,
-    batch_rows: int = 4,
+    batch_size: int = 4,
     learning_rate: float = 1e-3,
-    warmup: float = 0.1,
-    gradient_norm: float = 1.0,
+    warmup_ratio: float = 0.1,
+    max_grad_norm: float = 1.0,
     freeze: int = 2,
     opset: int = 17,
     methods: list[str] = ["int8-minmax", "openvino", "int8-openvino"],
-    accuracy_drop: float = 0.01,
-    worst_class_drop: float = 0.02,
+    max_accuracy_drop: float = 0.01,
+    max_class_recall_drop: float = 0.02,
     agreement: float = 0.9,
-    ratio: float = 1.05,
+    min_speedup: float = 1.05,
     scenario: str = "",
     name: str = NAME,
     approval: bool = False,
@@ -90,7 +90,7 @@ def vision_detect(
     currency: str = "USD",
     gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
-    cpu_allowed: bool = False,
+    allow_cpu: bool = False,
     training_nodes: dict[str, Any] = {},
     measuring_nodes: dict[str, Any] = {},
     seed: int = 0,
@@ -151,17 +151,17 @@ def vision_detect(
         weights_digest: SHA-256 of that file.
         size: Pixels of each side of the picture that the detector takes, a multiple of 32.
         epochs: Passes over the training pictures.
-        batch_rows: Pictures of one training step.
+        batch_size: Pictures of one training step.
         learning_rate: Its peak.
-        warmup: Share of all steps in which the learning rate rises, 0..1.
-        gradient_norm: Longer gradients are cut to this length.
+        warmup_ratio: Share of all steps in which the learning rate rises, 0..1.
+        max_grad_norm: Longer gradients are cut to this length.
         freeze: Lowest stages of a backbone with given weights that stay as they are.
         opset: Version of ONNX's operators, 17 to 20.
         methods: How the float detector is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
-        accuracy_drop: Share of mAP50 that an accurate variant may lose, 0..1.
-        worst_class_drop: What the AP50 of the worst class may lose, 0..1.
+        max_accuracy_drop: Share of mAP50 that an accurate variant may lose, 0..1.
+        max_class_recall_drop: What the AP50 of the worst class may lose, 0..1.
         agreement: Share of boxes that a quantized variant must have like the float one, 0..1.
-        ratio: Speed, in times of fp32's, that a faster variant must surely exceed.
+        min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide; a detector has one kind, batch1.
         name: Of the registered model.
         approval: Whether a person must approve the run before any of its new versions may serve.
@@ -170,7 +170,7 @@ def vision_detect(
         currency: Of both prices.
         gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
-        cpu_allowed: Whether training goes on without the GPU that it asked for, where there is none.
+        allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
         training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
         measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
@@ -251,14 +251,14 @@ def vision_detect(
             weights_digest=weights_digest,
             size=size,
             epochs=epochs,
-            batch_rows=batch_rows,
+            batch_size=batch_size,
             learning_rate=learning_rate,
             freeze=freeze,
             gpus=gpus,
-            cpu_allowed=cpu_allowed,
+            allow_cpu=allow_cpu,
             seed=seed,
-            warmup=warmup,
-            gradient_norm=gradient_norm,
+            warmup_ratio=warmup_ratio,
+            max_grad_norm=max_grad_norm,
         ),
         gpus,
         gpu_type,
@@ -273,10 +273,10 @@ def vision_detect(
         variants,
         dataset,
         measuring_nodes,
-        accuracy_drop=accuracy_drop,
-        worst_class_drop=worst_class_drop,
+        max_accuracy_drop=max_accuracy_drop,
+        max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
-        ratio=ratio,
+        min_speedup=min_speedup,
         scenario=scenario,
         minimum_rows=gate_rows,
     )

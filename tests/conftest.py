@@ -141,7 +141,7 @@ def digit_network(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Pat
     from toolchain.train.torch_image import Config, run
 
     path = tmp_path_factory.mktemp("network") / "fp32"
-    run(digits, path, Config(epochs=2, batch_rows=16))
+    run(digits, path, Config(epochs=2, batch_size=16))
     return path
 
 

@@ -12,11 +12,11 @@ def gate(
     latency: dsl.Input[dsl.Artifact],
     verdict: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-    accuracy_drop: float = 0.01,
-    worst_class_drop: float = 0.02,
+    max_accuracy_drop: float = 0.01,
+    max_class_recall_drop: float = 0.02,
     agreement: float = 0.97,
     retrained_agreement: float = 0.85,
-    ratio: float = 1.05,
+    min_speedup: float = 1.05,
     scenario: str = "",
     minimum_rows: int = 100,
 ):
@@ -29,11 +29,11 @@ def gate(
         verdict: The winner, the reason, and whether each variant is accurate and faster, with reasons in sentences.
         metrics: Whether a variant is promoted, whether the winner can be, its speedup, and how many variants pass each
             test.
-        accuracy_drop: The most that a variant may lose, as a share of rows.
-        worst_class_drop: What the recall of the worst class may lose, 0..1.
+        max_accuracy_drop: The most that a variant may lose, as a share of rows.
+        max_class_recall_drop: What the recall of the worst class may lose, 0..1.
         agreement: How often a variant must give the answer of the one that it repeats.
         retrained_agreement: How often one that was trained again must give the reference's answer.
-        ratio: How many times as fast as the reference a variant must surely be.
+        min_speedup: How many times as fast as the reference a variant must surely be.
         scenario: The one of latency's scenarios that decides; empty for its first.
         minimum_rows: The fewest rows that a verdict may rest on.
     """
@@ -42,11 +42,11 @@ def gate(
     from toolchain.evaluate.gate import Config, run
 
     config = Config(
-        accuracy_drop=accuracy_drop,
-        worst_class_drop=worst_class_drop,
+        max_accuracy_drop=max_accuracy_drop,
+        max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
         retrained_agreement=retrained_agreement,
-        ratio=ratio,
+        min_speedup=min_speedup,
         scenario=scenario,
         minimum_rows=minimum_rows,
     )

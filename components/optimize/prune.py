@@ -13,19 +13,19 @@ def prune(
     metrics: dsl.Output[dsl.Metrics],
     method: str = "structured",
     unprunable: str = "fail",
-    heads_kept: float = 0.5,
-    neurons_kept: float = 0.34,
-    channels_kept: float = 0.5,
+    heads_to_keep: float = 0.5,
+    neurons_to_keep: float = 0.34,
+    channels_to_keep: float = 0.5,
     sparsity: float = 0.5,
     importance_batches: int = 40,
     epochs: int = 2,
-    batch_rows: int = 32,
+    batch_size: int = 32,
     learning_rate: float = 5e-4,
     distillation: float = 0.7,
     temperature: float = 2.0,
     features: float = 1.0,
     gpus: int = 0,
-    cpu_allowed: bool = False,
+    allow_cpu: bool = False,
     seed: int = 0,
 ):
     """Make model smaller, and let it learn again from the model that it was cut from.
@@ -37,19 +37,19 @@ def prune(
         metrics: sparsity, latency_ratio, accuracy_before, accuracy_cut and accuracy_after.
         method: "structured" removes whole parts, "unstructured" zeroes weights (texts only), "none" does nothing.
         unprunable: What happens to a model that the method cannot prune: "fail", or "skip" to go on without pruning.
-        heads_kept: Share of each layer's attention heads, for texts.
-        neurons_kept: Share of each layer's feed-forward neurons, for texts.
-        channels_kept: Share of each layer's channels, for pictures.
+        heads_to_keep: Share of each layer's attention heads, for texts.
+        neurons_to_keep: Share of each layer's feed-forward neurons, for texts.
+        channels_to_keep: Share of each layer's channels, for pictures.
         sparsity: Share of the layers' weights that are zeroed, for the unstructured method.
         importance_batches: Batches that importance is measured on; for pictures, normalisation after the cut.
         epochs: Of recovery over the training rows.
-        batch_rows: Rows of one step.
+        batch_size: Rows of one step.
         learning_rate: The largest.
         distillation: Share of the loss that is the teacher's answers; the labels have the rest.
         temperature: Of the answers that are compared.
         features: Weight of repeating the teacher's first token after each layer, for texts.
         gpus: That must be there, 0 or 1; 0 takes what there is.
-        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
+        allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of the order of rows.
     """
     from pathlib import Path
@@ -59,19 +59,19 @@ def prune(
     config = Config(
         method=method,
         unprunable=unprunable,
-        heads_kept=heads_kept,
-        neurons_kept=neurons_kept,
-        channels_kept=channels_kept,
+        heads_to_keep=heads_to_keep,
+        neurons_to_keep=neurons_to_keep,
+        channels_to_keep=channels_to_keep,
         sparsity=sparsity,
         importance_batches=importance_batches,
         epochs=epochs,
-        batch_rows=batch_rows,
+        batch_size=batch_size,
         learning_rate=learning_rate,
         distillation=distillation,
         temperature=temperature,
         features=features,
         gpus=gpus,
-        cpu_allowed=cpu_allowed,
+        allow_cpu=allow_cpu,
         seed=seed,
     )
     result = run(Path(model.path), Path(dataset.path), Path(pruned.path), config)

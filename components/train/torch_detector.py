@@ -15,11 +15,11 @@ def torch_detector(
     weights_digest: str = "",
     size: int = 384,
     epochs: int = 18,
-    batch_rows: int = 4,
+    batch_size: int = 4,
     learning_rate: float = 1e-3,
-    warmup: float = 0.1,
+    warmup_ratio: float = 0.1,
     weight_decay: float = 0.01,
-    gradient_norm: float = 1.0,
+    max_grad_norm: float = 1.0,
     freeze: int = 2,
     mirror: float = 0.5,
     lowest_score: float = 0.05,
@@ -28,7 +28,7 @@ def torch_detector(
     patience: int = 8,
     checkpoint_batches: int = 50,
     gpus: int = 0,
-    cpu_allowed: bool = False,
+    allow_cpu: bool = False,
     seed: int = 0,
 ):
     """Train a detector to find the objects in the pictures of dataset.
@@ -42,11 +42,11 @@ def torch_detector(
         weights_digest: SHA-256 of the file; empty takes what is there (that of the default is pinned).
         size: Pixels of each side of the picture that the detector takes, a multiple of 32.
         epochs: Passes over the training pictures.
-        batch_rows: Pictures of one step.
+        batch_size: Pictures of one step.
         learning_rate: At its peak.
-        warmup: Share of all steps in which the rate rises, 0..1.
+        warmup_ratio: Share of all steps in which the rate rises, 0..1.
         weight_decay: Of matrices.
-        gradient_norm: Longer gradients are cut to this length.
+        max_grad_norm: Longer gradients are cut to this length.
         freeze: Lowest stages of a backbone with given weights that stay as they are.
         mirror: Share of pictures whose left and right are swapped, 0..1.
         lowest_score: Boxes below are never answered, 0..1.
@@ -55,7 +55,7 @@ def torch_detector(
         patience: Epochs without a better validation accuracy after which training ends.
         checkpoint_batches: Batches between two checkpoints.
         gpus: That must be there, 0 or 1; 0 takes what there is.
-        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
+        allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of new layers, the order of pictures, and which are mirrored.
     """
     from pathlib import Path
@@ -68,11 +68,11 @@ def torch_detector(
         weights_digest=weights_digest,
         size=size,
         epochs=epochs,
-        batch_rows=batch_rows,
+        batch_size=batch_size,
         learning_rate=learning_rate,
-        warmup=warmup,
+        warmup_ratio=warmup_ratio,
         weight_decay=weight_decay,
-        gradient_norm=gradient_norm,
+        max_grad_norm=max_grad_norm,
         freeze=freeze,
         mirror=mirror,
         lowest_score=lowest_score,
@@ -81,7 +81,7 @@ def torch_detector(
         patience=patience,
         checkpoint_batches=checkpoint_batches,
         gpus=gpus,
-        cpu_allowed=cpu_allowed,
+        allow_cpu=allow_cpu,
         seed=seed,
     )
     result = run(Path(dataset.path), Path(model.path), config)

@@ -17,23 +17,23 @@ def torch_image(
     width: int = 0,
     channels: int = 0,
     epochs: int = 5,
-    batch_rows: int = 128,
+    batch_size: int = 128,
     learning_rate: float = 3e-3,
     weight_decay: float = 0.01,
-    warmup: float = 0.2,
-    gradient_norm: float = 1.0,
+    warmup_ratio: float = 0.2,
+    max_grad_norm: float = 1.0,
     label_smoothing: float = 0.0,
     class_weights: str = "none",
     mixup: float = 0.0,
     cutmix: float = 0.0,
     mirror: bool = False,
     average: float = 0.0,
-    frozen_epochs: int = 0,
+    freeze_backbone_epochs: int = 0,
     patience: int = 3,
     compiled: bool = False,
     checkpoint_batches: int = 200,
     gpus: int = 0,
-    cpu_allowed: bool = False,
+    allow_cpu: bool = False,
     seed: int = 0,
 ):
     """Train a network that tells what the pictures of dataset show.
@@ -49,23 +49,23 @@ def torch_image(
         width: Likewise.
         channels: 1 (grey) or 3 (colours); 0: as the pictures are.
         epochs: Passes over the training rows.
-        batch_rows: Pictures of one step.
+        batch_size: Pictures of one step.
         learning_rate: At its peak.
         weight_decay: Of matrices and kernels.
-        warmup: Share of all steps in which the rate rises, 0..1.
-        gradient_norm: Longer gradients are cut to this length.
+        warmup_ratio: Share of all steps in which the rate rises, 0..1.
+        max_grad_norm: Longer gradients are cut to this length.
         label_smoothing: Share of a label that is spread over all classes, 0..1.
         class_weights: "none", or "balanced": rows of rare classes count more.
         mixup: Strength of blending pictures; 0 none, usual 0.2.
         cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
         mirror: Whether half of the pictures are turned left to right; never for digits and letters.
         average: Decay of a moving average of the weights, which is then kept; 0 none, usual 0.999.
-        frozen_epochs: First epochs in which the head alone learns.
+        freeze_backbone_epochs: First epochs in which the head alone learns.
         patience: Epochs without a better validation accuracy after which training ends.
         compiled: Whether torch.compile makes the network faster, which pays on a GPU.
         checkpoint_batches: Batches between two checkpoints.
         gpus: That must be there, 0 or 1; 0 takes what there is.
-        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
+        allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of the first weights, the order of rows, mixing and dropout.
     """
     from pathlib import Path
@@ -80,23 +80,23 @@ def torch_image(
         width=width,
         channels=channels,
         epochs=epochs,
-        batch_rows=batch_rows,
+        batch_size=batch_size,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
-        warmup=warmup,
-        gradient_norm=gradient_norm,
+        warmup_ratio=warmup_ratio,
+        max_grad_norm=max_grad_norm,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
         mixup=mixup,
         cutmix=cutmix,
         mirror=mirror,
         average=average,
-        frozen_epochs=frozen_epochs,
+        freeze_backbone_epochs=freeze_backbone_epochs,
         patience=patience,
         compiled=compiled,
         checkpoint_batches=checkpoint_batches,
         gpus=gpus,
-        cpu_allowed=cpu_allowed,
+        allow_cpu=allow_cpu,
         seed=seed,
     )
     result = run(Path(dataset.path), Path(model.path), config)

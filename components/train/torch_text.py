@@ -14,18 +14,18 @@ def torch_text(
     base_digest: str = "",
     max_tokens: int = 64,
     epochs: int = 2,
-    batch_rows: int = 32,
+    batch_size: int = 32,
     learning_rate: float = 2e-4,
-    warmup: float = 0.1,
+    warmup_ratio: float = 0.1,
     weight_decay: float = 0.01,
-    gradient_norm: float = 1.0,
+    max_grad_norm: float = 1.0,
     dropout: float = 0.0,
     freeze_embeddings: bool = True,
     freeze_layers: int = 0,
     patience: int = 2,
     checkpoint_batches: int = 100,
     gpus: int = 0,
-    cpu_allowed: bool = False,
+    allow_cpu: bool = False,
     seed: int = 0,
 ):
     """Fine-tune a BERT-like checkpoint to classify the texts of dataset.
@@ -38,18 +38,18 @@ def torch_text(
         base_digest: SHA-256 of its model.safetensors; empty takes what is there (that of the default is pinned).
         max_tokens: Longer texts are cut, special tokens included.
         epochs: Passes over the training rows.
-        batch_rows: Rows of one step, over all processes.
+        batch_size: Rows of one step, over all processes.
         learning_rate: At its peak.
-        warmup: Share of all steps in which the rate rises, 0..1.
+        warmup_ratio: Share of all steps in which the rate rises, 0..1.
         weight_decay: Of matrices.
-        gradient_norm: Longer gradients are cut to this length.
+        max_grad_norm: Longer gradients are cut to this length.
         dropout: 0..1.
         freeze_embeddings: Whether the embeddings stay as they are.
         freeze_layers: Lowest layers that stay as they are.
         patience: Epochs without a better validation accuracy after which training ends.
         checkpoint_batches: Batches between two checkpoints.
         gpus: That must be there, 0 or 1; 0 takes what there is.
-        cpu_allowed: Whether to go on with the CPU where the GPU asked for is not there.
+        allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of the new head's weights, the order of rows, and dropout.
     """
     from pathlib import Path
@@ -61,18 +61,18 @@ def torch_text(
         base_digest=base_digest,
         max_tokens=max_tokens,
         epochs=epochs,
-        batch_rows=batch_rows,
+        batch_size=batch_size,
         learning_rate=learning_rate,
-        warmup=warmup,
+        warmup_ratio=warmup_ratio,
         weight_decay=weight_decay,
-        gradient_norm=gradient_norm,
+        max_grad_norm=max_grad_norm,
         dropout=dropout,
         freeze_embeddings=freeze_embeddings,
         freeze_layers=freeze_layers,
         patience=patience,
         checkpoint_batches=checkpoint_batches,
         gpus=gpus,
-        cpu_allowed=cpu_allowed,
+        allow_cpu=allow_cpu,
         seed=seed,
     )
     result = run(Path(dataset.path), Path(model.path), config)

@@ -54,7 +54,7 @@ def single_row_reported(name: str) -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ConfigError(
-            f"{name} has a layer that cannot normalise a batch of one row; set batch_rows "
+            f"{name} has a layer that cannot normalise a batch of one row; set batch_size "
             f"to 2 or more, and train on 2 rows or more"
         ) from error
 

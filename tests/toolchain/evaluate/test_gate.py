@@ -406,13 +406,13 @@ def test_refuses_measurements_in_the_wrong_place(tmp_path: Path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"accuracy_drop": -0.01},
-        {"accuracy_drop": float("nan")},
-        {"worst_class_drop": 2},
+        {"max_accuracy_drop": -0.01},
+        {"max_accuracy_drop": float("nan")},
+        {"max_class_recall_drop": 2},
         {"agreement": 97},
         {"retrained_agreement": 90},
-        {"ratio": 0.9},
-        {"ratio": float("inf")},
+        {"min_speedup": 0.9},
+        {"min_speedup": float("inf")},
         {"minimum_rows": 0},
     ],
 )

@@ -21,13 +21,13 @@ from toolchain.optimize.prune.importance import measure_importance
 from toolchain.optimize.prune.size import Latency, measure_latency, speed_in_words
 from toolchain.optimize.prune.structured import kept_heads, kept_neurons, most, remove
 
-QUICK = {"importance_batches": 2, "epochs": 1, "batch_rows": 16}
+QUICK = {"importance_batches": 2, "epochs": 1, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
 def smaller(classifier: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     target = tmp_path_factory.mktemp("pruned") / "model"
-    run(classifier, reviews, target, Config(heads_kept=0.5, neurons_kept=0.5, **QUICK))
+    run(classifier, reviews, target, Config(heads_to_keep=0.5, neurons_to_keep=0.5, **QUICK))
     return open_model(target)
 
 
@@ -54,12 +54,12 @@ def test_the_pruned_model_says_what_it_is_and_where_it_came_from(smaller: Model,
 
 
 def test_the_same_seed_makes_the_same_model(smaller: Model, classifier: Path, reviews: Path, tmp_path: Path):
-    run(classifier, reviews, tmp_path / "again", Config(heads_kept=0.5, neurons_kept=0.5, **QUICK))
+    run(classifier, reviews, tmp_path / "again", Config(heads_to_keep=0.5, neurons_to_keep=0.5, **QUICK))
     assert open_model(tmp_path / "again").digest == smaller.digest
 
 
 def test_keeping_everything_without_recovery_changes_no_answer(classifier: Path, reviews: Path, tmp_path: Path):
-    keep_all = Config(heads_kept=1, neurons_kept=1, importance_batches=1, epochs=0)
+    keep_all = Config(heads_to_keep=1, neurons_to_keep=1, importance_batches=1, epochs=0)
     run(classifier, reviews, tmp_path / "kept", keep_all)
     np.testing.assert_allclose(answers(open_model(tmp_path / "kept")), answers(open_model(classifier)), atol=1e-5)
 
@@ -93,9 +93,9 @@ def test_a_model_of_another_task_is_refused(make_classifier: Callable[..., Path]
     ("setting", "complaint"),
     [
         ({"method": "magic"}, "method is 'magic'; choose one of"),
-        ({"heads_kept": 0}, "heads_kept is 0"),
-        ({"neurons_kept": 1.5}, "neurons_kept is 1.5"),
-        ({"channels_kept": 0.0}, "channels_kept is 0.0"),
+        ({"heads_to_keep": 0}, "heads_to_keep is 0"),
+        ({"neurons_to_keep": 1.5}, "neurons_to_keep is 1.5"),
+        ({"channels_to_keep": 0.0}, "channels_to_keep is 0.0"),
         ({"sparsity": 1.0}, "sparsity is 1.0"),
         ({"epochs": -1}, "epochs is -1"),
         ({"temperature": 0}, "temperature is 0"),
@@ -118,7 +118,7 @@ def test_never_more_are_kept_than_there_are_and_never_none(parts: int, share: fl
 
 
 def test_facts_of_the_default_cut_hold_for_minilm():
-    assert (kept_heads(12, Config().heads_kept), kept_neurons(1536, Config().neurons_kept)) == (6, 512)
+    assert (kept_heads(12, Config().heads_to_keep), kept_neurons(1536, Config().neurons_to_keep)) == (6, 512)
 
 
 def test_answer_loss_is_hintons():
@@ -178,7 +178,7 @@ def test_parts_that_do_nothing_go_first_and_are_not_missed(make_classifier: Call
 
 
 def test_recovery_teaches(classifier: Path, reviews: Path, tmp_path: Path):
-    config = Config(heads_kept=0.5, neurons_kept=0.5, epochs=6, batch_rows=8, learning_rate=3e-3)
+    config = Config(heads_to_keep=0.5, neurons_to_keep=0.5, epochs=6, batch_size=8, learning_rate=3e-3)
     run(classifier, reviews, tmp_path / "out", config)
     losses = [epoch["loss"] for epoch in open_model(tmp_path / "out").notes["optimize.prune"]["history"]]
     assert len(losses) == 6

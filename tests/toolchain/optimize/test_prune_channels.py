@@ -21,7 +21,7 @@ from toolchain.frameworks.torch.image_dataset import ImageDataset
 from toolchain.optimize.prune import Config, run
 from toolchain.optimize.prune.channels import check_layers, count_multiplications, normalise_again, remove
 
-QUICK = {"importance_batches": 2, "epochs": 1, "batch_rows": 16}
+QUICK = {"importance_batches": 2, "epochs": 1, "batch_size": 16}
 
 
 def architecture(name: str, size: int = 64) -> Architecture:
@@ -40,14 +40,14 @@ def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from toolchain.train.torch_image import run as train
 
     path = tmp_path_factory.mktemp("trained") / "fp32"
-    train(digits, path, Training(epochs=4, batch_rows=16))
+    train(digits, path, Training(epochs=4, batch_size=16))
     return path
 
 
 @pytest.fixture(scope="module")
 def smaller(trained: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     path = tmp_path_factory.mktemp("pruned") / "pruned"
-    run(trained, digits, path, Config(epochs=6, batch_rows=16, importance_batches=8, learning_rate=2e-3))
+    run(trained, digits, path, Config(epochs=6, batch_size=16, importance_batches=8, learning_rate=2e-3))
     return open_model(path)
 
 
@@ -172,7 +172,7 @@ def test_a_network_is_refused_before_pictures_are_read(digits: Path, tmp_path: P
     ("setting", "complaint"),
     [
         ({"method": "unstructured"}, "method 'unstructured' is for texts"),
-        ({"batch_rows": 1}, "batch_rows is 1"),
+        ({"batch_size": 1}, "batch_size is 1"),
     ],
 )
 def test_a_setting_that_is_not_for_pictures_is_refused(

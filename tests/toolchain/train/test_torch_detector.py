@@ -79,7 +79,7 @@ def rectangles(make: Callable[..., Path]) -> Path:
 
 def small(**settings: Any) -> Config:
     """Return settings under which training takes seconds."""
-    own = {"size": SIDE, "epochs": 1, "batch_rows": 8, "weights": "", "lowest_score": 0.02}
+    own = {"size": SIDE, "epochs": 1, "batch_size": 8, "weights": "", "lowest_score": 0.02}
     return Config(**{**own, **settings})
 
 
@@ -112,14 +112,14 @@ DETECTORS = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("ssd
 
 @pytest.mark.parametrize("base", DETECTORS)
 def test_every_detector_learns_from_five_pictures_in_batches_of_four(base: str, five_cats: Path, tmp_path: Path):
-    run(five_cats, tmp_path / "model", small(base=base, size=SIZES[base], batch_rows=4))
+    run(five_cats, tmp_path / "model", small(base=base, size=SIZES[base], batch_size=4))
     found = load_detector(open_model(tmp_path / "model"))
     assert found.architecture.base == base
 
 
 def test_a_batch_of_one_that_cannot_be_normalised_is_refused_in_one_line(five_cats: Path, tmp_path: Path):
-    config = small(base="ssdlite320_mobilenet_v3_large", batch_rows=1)
-    with pytest.raises(ConfigError, match=r"ssdlite320_mobilenet_v3_large has a layer .*set batch_rows to 2"):
+    config = small(base="ssdlite320_mobilenet_v3_large", batch_size=1)
+    with pytest.raises(ConfigError, match=r"ssdlite320_mobilenet_v3_large has a layer .*set batch_size to 2"):
         run(five_cats, tmp_path / "model", config)
 
 
@@ -135,7 +135,7 @@ def test_progress_is_shown_from_the_first_batch_on(
     five_cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("toolchain.progress.LOG_INTERVAL_S", 0.0)
-    run(five_cats, tmp_path / "model", small(batch_rows=2))
+    run(five_cats, tmp_path / "model", small(batch_size=2))
     lines = capsys.readouterr().out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("training on 5 images: 2 batches"))
     assert lines[start + 1].startswith("progress: train 1/2 batches (50 %)")
@@ -235,7 +235,7 @@ def test_training_ends_when_it_brings_nothing_and_the_best_weights_are_kept(
 
     monkeypatch.setattr("toolchain.train.torch_detector.validate", scored)
     monkeypatch.setattr("toolchain.train.torch_detector.loop.validate", scored)
-    result = run(rectangles, tmp_path / "model", small(epochs=9, patience=2, batch_rows=24))
+    result = run(rectangles, tmp_path / "model", small(epochs=9, patience=2, batch_size=24))
     assert (result.epochs, result.validation_accuracy) == (4, 0.5)
     found = load_detector(open_model(tmp_path / "model")).network.state_dict()
     assert all((found[name] == weight).all() for name, weight in kept[2].items()), "the earlier of two equals"
@@ -384,7 +384,7 @@ def test_pictures_without_objects_are_learned_from_and_crowds_are_left_out(make:
     pictures = read_images(open_dataset(path), "train", SIDE)
     _, targets = pictures.batch([0, 1], [True, True], torch.device("cpu"))
     assert [len(target["boxes"]) for target in targets] == [0, 1]
-    run(path, tmp_path / "model", small(batch_rows=1))
+    run(path, tmp_path / "model", small(batch_size=1))
 
 
 # --- bad input ---
@@ -428,7 +428,7 @@ def test_a_dataset_of_classes_is_refused(tmp_path: Path):
 
 
 def test_a_loss_that_is_no_number_ends_training_in_one_line(rectangles: Path, tmp_path: Path):
-    config = small(learning_rate=1e30, gradient_norm=1e30, epochs=3)
+    config = small(learning_rate=1e30, max_grad_norm=1e30, epochs=3)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) after \d+ batches"):
         run(rectangles, tmp_path / "model", config)
     assert not (tmp_path / "model").exists()
@@ -447,12 +447,12 @@ def test_a_damaged_dataset_is_refused(rectangles: Path, tmp_path: Path):
         ({"base": "yolo"}, "there is no detector 'yolo' here"),
         ({"size": 100}, "size is 100"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
-        ({"batch_rows": 0}, "batch_rows must be 1 or more"),
+        ({"batch_size": 0}, "batch_size must be 1 or more"),
         ({"patience": 0}, "patience must be 1 or more"),
         ({"checkpoint_batches": 0}, "checkpoint_batches must be 1 or more"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"gradient_norm": float("inf")}, "gradient_norm must be above 0 and finite"),
-        ({"warmup": 1.0}, "warmup must be from 0 to below 1"),
+        ({"max_grad_norm": float("inf")}, "max_grad_norm must be above 0 and finite"),
+        ({"warmup_ratio": 1.0}, "warmup_ratio must be from 0 to below 1"),
         ({"weight_decay": -0.1}, "weight_decay must be from 0 to below 1"),
         ({"mirror": 1.5}, "mirror must be a share from 0 to 1"),
         ({"freeze": -1}, "freeze must be 0 or more"),

@@ -29,7 +29,7 @@ from toolchain.train.torch_image.base import LITE_WEIGHTS, PINNED, find_weights,
 from toolchain.train.torch_image.loop import balanced
 from toolchain.train.torch_image.mixing import flip_half, mix, patch
 
-QUICK = {"epochs": 1, "batch_rows": 32}
+QUICK = {"epochs": 1, "batch_size": 32}
 CPU = TrainingDevice(torch.device("cpu"), None)
 
 
@@ -43,7 +43,7 @@ def network_of(name: str = "cnn", classes: int = 2, size: int = 28) -> torch.nn.
 
 
 def test_learns_and_writes_a_model_that_the_next_steps_take(digits: Path, tmp_path: Path):
-    result = run(digits, tmp_path / "model", Config(epochs=3, batch_rows=16))
+    result = run(digits, tmp_path / "model", Config(epochs=3, batch_size=16))
     model = open_model(tmp_path / "model")
     require(model, "image-classification", "pytorch")
     note = model.notes["train.torch_image"]
@@ -73,7 +73,7 @@ def test_the_same_seed_makes_the_same_model(digits: Path, tmp_path: Path):
 
 def test_few_batches_are_enough_to_be_normalised_by(digits: Path, tmp_path: Path):
     """A moving mean that began at 0 would hold two thirds of it after 4 batches, and validation be far off."""
-    run(digits, tmp_path / "model", Config(epochs=1, batch_rows=30, learning_rate=1e-12))
+    run(digits, tmp_path / "model", Config(epochs=1, batch_size=30, learning_rate=1e-12))
     network = load_network(open_model(tmp_path / "model"))
     images = torch.from_numpy(read_images(open_dataset(digits), "train", Shape(28, 28, 1)).images)
     convolution, norm = network.body[0][0], network.body[0][1]
@@ -92,7 +92,7 @@ def test_normalises_by_the_training_pictures(digits: Path, digit_network: Path):
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(digits: Path, tmp_path: Path):
     rows = open_dataset(digits)
     training, validation = (read_images(rows, split, Shape(28, 28, 1)) for split in ("train", "validation"))
-    config, checkpoint = Config(epochs=2, batch_rows=32, checkpoint_batches=1, average=0.9), Checkpoint(tmp_path)
+    config, checkpoint = Config(epochs=2, batch_size=32, checkpoint_batches=1, average=0.9), Checkpoint(tmp_path)
     whole, killed, resumed = network_of(), network_of(), network_of()
     train(whole, 2, training, validation, config, CPU)
 
@@ -125,7 +125,7 @@ def other(digits: Path, digit_network: Path, tmp_path_factory: pytest.TempPathFa
 def test_weights_for_other_classes_are_taken_with_a_new_head(
     digits: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    run(digits, tmp_path / "model", Config(**QUICK, weights=str(other), frozen_epochs=1))
+    run(digits, tmp_path / "model", Config(**QUICK, weights=str(other), freeze_backbone_epochs=1))
     assert "body.7 begins at random for the 2" in capsys.readouterr().out
     given, found = find_weights("cnn", str(other)).tensors, load_network(open_model(tmp_path / "model")).state_dict()
     same = {name for name, value in found.items() if torch.equal(value, given[name])}
@@ -174,8 +174,8 @@ def test_efficientnet_lite0_learns_a_new_task_with_its_body_frozen(digits: Path,
         height=64,
         width=64,
         epochs=4,
-        frozen_epochs=4,
-        batch_rows=16,
+        freeze_backbone_epochs=4,
+        batch_size=16,
         learning_rate=1e-2,
     )
     result = run(digits, tmp_path / "model", config)
@@ -281,14 +281,14 @@ def test_pictures_too_small_for_the_architecture_are_refused(digits: Path, tmp_p
 
 def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(digits: Path, tmp_path: Path):
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) after \d+ batches"):
-        run(digits, tmp_path / "model", Config(base="linear", epochs=9, learning_rate=1e38, batch_rows=2))
+        run(digits, tmp_path / "model", Config(base="linear", epochs=9, learning_rate=1e38, batch_size=2))
     assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ({"batch_rows": 0}, "batch_rows must be 2 or more"),
+        ({"batch_size": 0}, "batch_size must be 2 or more"),
         ({"epochs": 0}, "epochs must be 1 or more"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
         ({"channels": 2}, "channels must be 1"),
@@ -296,7 +296,7 @@ def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(digits: Path,
         ({"label_smoothing": 1.0}, "label_smoothing must be from 0 to below 1"),
         ({"mixup": -1.0}, "mixup must be 0 or more"),
         ({"height": -1}, "height must be 0 or more"),
-        ({"frozen_epochs": 1}, "frozen_epochs keeps weights that know something"),
+        ({"freeze_backbone_epochs": 1}, "freeze_backbone_epochs keeps weights that know something"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(setting: dict[str, Any], complaint: str):

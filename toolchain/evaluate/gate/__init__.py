@@ -25,21 +25,21 @@ ROUNDING_ERROR = 1e-9  # shares are quotients of row counts: a drop of exactly t
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    accuracy_drop: float = 0.01  # largest loss of accuracy, as a share of rows
-    worst_class_drop: float = 0.02  # largest loss of the worst class's recall; it has fewer rows, so it varies more
+    max_accuracy_drop: float = 0.01  # largest loss of accuracy, as a share of rows
+    max_class_recall_drop: float = 0.02  # largest loss of the worst class's recall; it has fewer rows, so it varies more
     agreement: float = 0.97  # smallest share of rows with the prediction of the model it was converted from
     retrained_agreement: float = 0.85  # the same for a retrained variant, which may differ on hard rows
-    ratio: float = 1.05  # smallest speedup over the reference, compared with the interval's low end
+    min_speedup: float = 1.05  # smallest speedup over the reference, compared with the interval's low end
     scenario: str = ""  # latency scenario that decides; "": the first, which sends one row at a time
     minimum_rows: int = 100  # of the test split (of a detector: objects); with fewer, one row weighs more than a point
 
     def __post_init__(self) -> None:
-        for name in ("accuracy_drop", "worst_class_drop", "agreement", "retrained_agreement"):
+        for name in ("max_accuracy_drop", "max_class_recall_drop", "agreement", "retrained_agreement"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} is {value}: give a share from 0 to 1, such as 0.01 for 1 %")
-        if not 1 <= self.ratio < float("inf"):
-            raise ConfigError(f"ratio is {self.ratio}: give 1 or more, such as 1.05 for 5 % faster")
+        if not 1 <= self.min_speedup < float("inf"):
+            raise ConfigError(f"min_speedup is {self.min_speedup}: give 1 or more, such as 1.05 for 5 % faster")
         if self.minimum_rows < 1:
             raise ConfigError(f"minimum_rows is {self.minimum_rows}: give 1 or more, 100 is usual")
 
@@ -155,11 +155,11 @@ def _assess(name: str, accuracy: Data, parity: Data, latency: Data, config: Conf
     learned, on_baseline = _compare_with_baseline(accuracy["variants"][name])
     findings = [(not learned, on_baseline), *_findings(parity["variants"][name], parity, config)]
     speedup = latency["variants"][name]["scenarios"][config.scenario]["speedup"]
-    faster = bool(speedup["low"] > config.ratio)
+    faster = bool(speedup["low"] > config.min_speedup)
     origin = parity["variants"][name]["origin"] or REFERENCE
-    speed = reasons.on_speed(speedup, config.scenario, config.ratio)
+    speed = reasons.on_speed(speedup, config.scenario, config.min_speedup)
     if not faster:
-        speed += reasons.why_slow(name, origin, latency, config.scenario, config.ratio)
+        speed += reasons.why_slow(name, origin, latency, config.scenario, config.min_speedup)
     return Assessment(
         name=name,
         failed=[clause for broken, clause in findings if broken],
@@ -178,14 +178,14 @@ def _findings(compared: Data, parity: Data, config: Config) -> list[tuple[bool, 
     minimum = config.agreement if converted else config.retrained_agreement
     drop, worst = compared["accuracy_drop"], compared["worst_class_drop"]
     too_few, differs = rows < config.minimum_rows, agreement["value"] < minimum - ROUNDING_ERROR
-    less_accurate = drop["value"] > config.accuracy_drop + ROUNDING_ERROR
-    class_worse = worst["value"] > config.worst_class_drop + ROUNDING_ERROR
+    less_accurate = drop["value"] > config.max_accuracy_drop + ROUNDING_ERROR
+    class_worse = worst["value"] > config.max_class_recall_drop + ROUNDING_ERROR
     of_class = f"{class_rate} of {worst['label']}, its worst class,"
     return [
         (too_few, reasons.on_rows(rows, config.minimum_rows, too_few, unit)),
         (differs, reasons.on_agreement(agreement, compared["origin"] or REFERENCE, minimum, differs, items)),
-        (less_accurate, reasons.on_drop(drop, config.accuracy_drop, less_accurate, metric)),
-        (class_worse, reasons.on_drop(worst, config.worst_class_drop, class_worse, of_class)),
+        (less_accurate, reasons.on_drop(drop, config.max_accuracy_drop, less_accurate, metric)),
+        (class_worse, reasons.on_drop(worst, config.max_class_recall_drop, class_worse, of_class)),
     ]
 
 

@@ -99,7 +99,7 @@ def check_gpus(gpus: int) -> None:
         raise ConfigError(f"gpus must be 0 or 1, got {gpus}: a step is one process; for several, start it by torchrun")
 
 
-def require_gpus(gpus: int, cpu_allowed: bool) -> None:
+def require_gpus(gpus: int, allow_cpu: bool) -> None:
     """Make sure that the ``gpus`` asked for are there; where they are not, the CPU does only when it is allowed to.
 
     Raises:
@@ -110,10 +110,10 @@ def require_gpus(gpus: int, cpu_allowed: bool) -> None:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found >= gpus:
         return
-    if not cpu_allowed:
+    if not allow_cpu:
         raise ConfigError(
             f"gpus is {gpus}, and PyTorch finds {found} here ({why_no_gpu()}); "
-            "run it where there is one, or let the CPU do it with cpu_allowed=true"
+            "run it where there is one, or let the CPU do it with allow_cpu=true"
         )
     log_info(f"no GPU here ({why_no_gpu()}): the CPU trains, as allowed")
 

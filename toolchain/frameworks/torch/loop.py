@@ -42,7 +42,7 @@ class LoopSettings(Protocol):
     @property
     def warmup(self) -> float: ...  # share of all steps in which the rate rises, 0..1
     @property
-    def gradient_norm(self) -> float: ...  # longer gradients are cut to this length
+    def max_grad_norm(self) -> float: ...  # longer gradients are cut to this length
     @property
     def patience(self) -> int: ...  # epochs without a better validation accuracy after which training ends
     @property
@@ -142,7 +142,7 @@ class TrainingLoop:
         for group in optimizer.param_groups:
             group["lr"] = rate
         self.scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(self.learner.trained.values(), settings.gradient_norm, foreach=True)
+        torch.nn.utils.clip_grad_norm_(self.learner.trained.values(), settings.max_grad_norm, foreach=True)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad()

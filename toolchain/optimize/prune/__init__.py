@@ -37,19 +37,19 @@ class Config:
         "structured"  # "structured" removes whole parts, "unstructured" zeroes weights of texts' layers, "none"
     )
     unprunable: str = "fail"  # what happens to a model that cannot be pruned: "fail", or "skip" to leave it as it is
-    heads_kept: float = 0.5  # share of each layer's attention heads; half of them goes nearly unnoticed (Michel 2019)
-    neurons_kept: float = 0.34  # share of each layer's feed-forward neurons: 512 of 1536
-    channels_kept: float = 0.5  # share of each layer's channels in a picture classifier: a quarter of the work remains
+    heads_to_keep: float = 0.5  # share of each layer's attention heads; half of them goes nearly unnoticed (Michel 2019)
+    neurons_to_keep: float = 0.34  # share of each layer's feed-forward neurons: 512 of 1536
+    channels_to_keep: float = 0.5  # share of each layer's channels in a picture classifier: a quarter of the work remains
     sparsity: float = 0.5  # share of the layers' weights that are zeroed, for the unstructured method
     importance_batches: int = 40  # batches that importance (of pictures: normalisation) is measured on: 1,280 rows
     epochs: int = 2  # of recovery by distillation over the training rows; 0 recovers nothing
-    batch_rows: int = 32  # rows of a step, as in fine-tuning
+    batch_size: int = 32  # rows of a step, as in fine-tuning
     learning_rate: float = 5e-4  # the largest; above fine-tuning's, because a cut model is far from its optimum
     distillation: float = 0.7  # share of the loss that is the teacher's answers, the labels have the rest
     temperature: float = 2.0  # of the answers that are compared: softer ones tell more of what the teacher thinks
     features: float = 1.0  # weight of repeating the teacher's first token after each layer; texts only; 0: answers only
     gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of the order of rows and of dropout
 
     def __post_init__(self) -> None:
@@ -58,13 +58,13 @@ class Config:
             raise ConfigError(f"method is {self.method!r}; choose one of {', '.join(VARIANTS)}")
         if self.unprunable not in ("fail", "skip"):
             raise ConfigError(f"unprunable is {self.unprunable!r}; choose fail or skip")
-        for name in ("heads_kept", "neurons_kept", "channels_kept"):
+        for name in ("heads_to_keep", "neurons_to_keep", "channels_to_keep"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
         for name, top in (("sparsity", 0.99), ("distillation", 1.0)):
             if not 0 <= getattr(self, name) <= top:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 0 to {top:g}")
-        for name in ("importance_batches", "batch_rows"):
+        for name in ("importance_batches", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         for name in ("learning_rate", "temperature"):
@@ -138,8 +138,8 @@ def _prune_texts(model: Model, rows: Dataset, target: Path, config: Config, work
 def _prune_pictures(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> ChannelReport:
     if config.method != "structured":
         raise ConfigError(f"method {config.method!r} is for texts; picture classifiers are pruned by 'structured'")
-    if config.batch_rows < 2:
-        raise ConfigError(f"batch_rows is {config.batch_rows}; pictures are normalised by each other: take 2 or more")
+    if config.batch_size < 2:
+        raise ConfigError(f"batch_size is {config.batch_size}; pictures are normalised by each other: take 2 or more")
     architecture, teacher = read_architecture(model), load_network(model)
     check_layers(teacher)
     teacher, work.gpus = _on_best_device(teacher, config)
@@ -189,7 +189,7 @@ def _on_best_device(classifier: Any, config: Config) -> tuple[Any, int]:
     """Return ``classifier`` on the GPU if there is one, and the number of GPUs held."""
     import torch
 
-    require_gpus(config.gpus, config.cpu_allowed)
+    require_gpus(config.gpus, config.allow_cpu)
     gpu = torch.cuda.is_available()
     return (classifier.cuda() if gpu else classifier), int(gpu)
 

@@ -90,8 +90,8 @@ def prune_channels(
     """
     student = copy.deepcopy(teacher.eval())
     device: torch.device = next(teacher.parameters()).device
-    remove(student, architecture, config.channels_kept)
-    batches = training.batches(config.batch_rows, config.seed, device)
+    remove(student, architecture, config.channels_to_keep)
+    batches = training.batches(config.batch_size, config.seed, device)
     seen = track(islice(batches, config.importance_batches), "normalise", config.importance_batches, "batches")
     normalise_again(student, seen)
     before, cut = accuracy(teacher, validation), accuracy(student, validation)

@@ -38,7 +38,7 @@ class Settings:
     learning_rate: float  # at its peak
     seed: int
     warmup: float = 0.1  # share of the steps in which the learning rate rises from 0
-    gradient_norm: float = 1.0  # over all weights; larger gradients are scaled down to it
+    max_grad_norm: float = 1.0  # over all weights; larger gradients are scaled down to it
     checkpoint_batches: int = 1  # not used: a distillation takes minutes
 
     @property
@@ -146,7 +146,7 @@ def _learner(
 
     def batches(epoch: int) -> list[list[int]]:
         student.train()
-        return training.shuffled(config.batch_rows, epoch_seed(config.seed, epoch + 1))
+        return training.shuffled(config.batch_size, epoch_seed(config.seed, epoch + 1))
 
     def loss(positions: list[int], step: int) -> BatchLoss:
         return BatchLoss(loss_of(training.batch(positions, device.device)), len(positions), len(positions))
@@ -156,7 +156,7 @@ def _learner(
         trained=trained,
         optimizer=torch.optim.AdamW(trained.values(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True),
         batches=batches,
-        batches_per_epoch=training.count_batches(config.batch_rows),
+        batches_per_epoch=training.count_batches(config.batch_size),
         loss=loss,
         validate=lambda: {"validation_accuracy": measure()},
         unit="rows",

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 NEURONS_AT_ONCE = 64
 
 
-def remove(classifier: Any, importance: Sequence[Importance], heads_kept: float, neurons_kept: float) -> None:
+def remove(classifier: Any, importance: Sequence[Importance], heads_to_keep: float, neurons_to_keep: float) -> None:
     """Leave each layer of ``classifier`` its most important heads and neurons, in place; at least one of each.
 
     The shares are 0..1 of what a layer has; every layer keeps the same number, so that none becomes the narrow one.
     """
     for layer, found in zip(layers(classifier), importance, strict=True):
-        head_inputs = _inputs_of(most(found.heads, kept_heads(layer.heads, heads_kept)), layer.head_size)
+        head_inputs = _inputs_of(most(found.heads, kept_heads(layer.heads, heads_to_keep)), layer.head_size)
         for projection in (layer.query, layer.key, layer.value):
             _keep_outputs(projection, head_inputs)
         _keep_inputs(layer.joined, head_inputs)
-        neurons = most(found.neurons, kept_neurons(layer.neurons, neurons_kept))
+        neurons = most(found.neurons, kept_neurons(layer.neurons, neurons_to_keep))
         _keep_outputs(layer.widening, neurons)
         _keep_inputs(layer.narrowing, neurons)
     _update_configuration(classifier)

@@ -78,12 +78,12 @@ def _cut(student: Any, teacher: Any, training: TokenDataset, config: "Config") -
         return
     batches = islice(_batches(teacher, training, config), config.importance_batches)
     importance = measure_importance(teacher, track(batches, "importance", config.importance_batches, "batches"))
-    remove(student, importance, config.heads_kept, config.neurons_kept)
+    remove(student, importance, config.heads_to_keep, config.neurons_to_keep)
 
 
 def _batches(teacher: Any, training: TokenDataset, config: "Config") -> Iterator[Batch]:
     device: torch.device = next(teacher.parameters()).device
-    return training.batches(config.batch_rows, config.seed, device)
+    return training.batches(config.batch_size, config.seed, device)
 
 
 def _recover(

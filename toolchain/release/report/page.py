@@ -123,8 +123,8 @@ def _tradeoff(found: "Findings") -> dict[str, str]:
     verdict, thresholds = found.verdict.data, found.verdict.data["thresholds"]
     points = [_point(judged, found) for judged in verdict["variants"]]
     reference = found.accuracy.data["variants"][REFERENCE]["accuracy"]["value"]
-    min_accuracy = 100 * (reference - thresholds["accuracy_drop"])
-    max_milliseconds, metric = _reference_ms(found) / thresholds["ratio"], _terms(found)["accuracy"]
+    min_accuracy = 100 * (reference - thresholds["max_accuracy_drop"])
+    max_milliseconds, metric = _reference_ms(found) / thresholds["min_speedup"], _terms(found)["accuracy"]
     return {
         "tradeoff_wide": tradeoff(points, min_accuracy, max_milliseconds, metric),
         "tradeoff_narrow": tradeoff(points, min_accuracy, max_milliseconds, metric, narrow=True),

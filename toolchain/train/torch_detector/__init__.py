@@ -39,11 +39,11 @@ class Config:
     weights_digest: str = ""  # SHA-256 of the file; "" takes what is there (that of the default is pinned)
     size: int = 384  # pixels of each side, a multiple of 32: near the tiles' 400, so that small objects stay whole
     epochs: int = 18  # passes over the training pictures
-    batch_rows: int = 4  # pictures of one step: they hold tens of boxes each
+    batch_size: int = 4  # pictures of one step: they hold tens of boxes each
     learning_rate: float = 1e-3  # at its peak, of AdamW
-    warmup: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
+    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
     weight_decay: float = 0.01  # of matrices
-    gradient_norm: float = 1.0  # longer gradients are cut to this length
+    max_grad_norm: float = 1.0  # longer gradients are cut to this length
     freeze: int = 2  # lowest stages of a backbone with given weights that stay as they are: edges look alike everywhere
     mirror: float = 0.5  # share of pictures whose left and right are swapped; 0 where that changes what is to be seen
     lowest_score: float = 0.05  # 0..1: boxes below are never answered
@@ -52,19 +52,19 @@ class Config:
     patience: int = 8  # epochs without a better validation accuracy after which training ends
     checkpoint_batches: int = 50  # batches between two checkpoints: on a CPU about a minute that a kill may cost
     gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of new layers, the order of pictures, and which are mirrored
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)
         self.architecture(classes=1)
-        for name in ("epochs", "batch_rows", "patience", "checkpoint_batches"):
+        for name in ("epochs", "batch_size", "patience", "checkpoint_batches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        for name in ("learning_rate", "gradient_norm"):
+        for name in ("learning_rate", "max_grad_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay"):
+        for name in ("warmup_ratio", "weight_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
         if not 0 <= self.mirror <= 1:
@@ -105,8 +105,8 @@ def train(
         ConfigError: batches hold one image, which the architecture cannot normalise.
         TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
-    batch = f"{config.batch_rows} images of {config.size} x {config.size} pixels"
-    with single_row_reported(config.base), gpu_memory_reported(batch, "lower batch_rows or size"):
+    batch = f"{config.batch_size} images of {config.size} x {config.size} pixels"
+    with single_row_reported(config.base), gpu_memory_reported(batch, "lower batch_size or size"):
         learner = detector_learner(detector, training, validation, config, device)
         state = TrainingLoop(learner, config, device).run(report, checkpoint)
     detector.eval()
@@ -130,7 +130,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
         raise DataError(f"{rows.path} has no label names; the annotations name them; import them again")
     weights = find_weights(config.base, config.weights, config.weights_digest)
     work.source = {"uri": weights.uri, "sha256": weights.sha256} if weights.uri else {}
-    require_gpus(config.gpus, config.cpu_allowed)
+    require_gpus(config.gpus, config.allow_cpu)
     with training_device() as device:
         if device.world_size > 1:
             raise ConfigError(f"torchrun started {device.world_size} processes; detectors are trained in one")
@@ -147,7 +147,7 @@ def _train(rows: Dataset, weights: Weights, target: Path, config: Config, device
     log_info(f"before training, mAP50 on {len(validation)} validation images is {untrained:.4f}")
     identity = {"dataset": rows.digest, "weights": weights.sha256 or weights.uri, "config": asdict(config)}
     checkpoint = find_checkpoint(__name__, device, **identity)
-    batches, data = count_batches(len(training), config.batch_rows) * config.epochs, f"{len(training):,} images"
+    batches, data = count_batches(len(training), config.batch_size) * config.epochs, f"{len(training):,} images"
     with live_report(STEP, asdict(config), batches, data, device) as report:
         state = train(detector, training, validation, config, device, report, checkpoint)
     notes = training_notes(state, detector, "images", device)

@@ -29,12 +29,12 @@ def detector_learner(
     """Return what the loop needs to train ``detector``."""
     detector.to(device.device)
     trained = {name: weight for name, weight in detector.named_parameters() if weight.requires_grad}
-    per_epoch = count_batches(len(training), config.batch_rows)
+    per_epoch = count_batches(len(training), config.batch_size)
 
     def batches(epoch: int) -> list[list[int]]:
         set_training_mode(detector)
         order = np.random.default_rng(epoch_seed(config.seed, epoch)).permutation(len(training)).tolist()
-        return even_batches(order, config.batch_rows)
+        return even_batches(order, config.batch_size)
 
     def loss(positions: list[int], step: int) -> BatchLoss:
         random = np.random.default_rng((config.seed, step // per_epoch, *positions))

@@ -54,23 +54,23 @@ class Config:
     width: int = 0
     channels: int = 0  # 1 (grey) or 3 (colours); 0: as the pictures are
     epochs: int = 5  # passes over the training rows
-    batch_rows: int = 128  # pictures of one step; 2 or more, because they are normalised by each other
+    batch_size: int = 128  # pictures of one step; 2 or more, because they are normalised by each other
     learning_rate: float = 3e-3  # at its peak; take 1e-3 or less for pretrained weights that are not frozen
     weight_decay: float = 0.01  # of matrices and kernels
-    warmup: float = 0.2  # share of all steps in which the rate rises, 0..1; then it falls in half a cosine to 0
-    gradient_norm: float = 1.0  # longer gradients are cut to this length
+    warmup_ratio: float = 0.2  # share of all steps in which the rate rises, 0..1; then it falls in half a cosine to 0
+    max_grad_norm: float = 1.0  # longer gradients are cut to this length
     label_smoothing: float = 0.0  # share of a label that is spread over all classes, 0..1
     class_weights: str = "none"  # "balanced": rows of rare classes count more, so that all classes count alike
     mixup: float = 0.0  # strength of blending pictures, a Beta distribution's parameter; 0 none, usual 0.2
     cutmix: float = 0.0  # strength of pasting parts of pictures, likewise; 0 none, usual 1.0
     mirror: bool = False  # turn half of the pictures left to right; never for digits, letters or sides of a body
     average: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0 none, usual 0.999
-    frozen_epochs: int = 0  # first epochs in which the head alone learns; as many as ``epochs``: nothing else ever does
+    freeze_backbone_epochs: int = 0  # first epochs in which the head alone learns; as many as ``epochs``: nothing else ever does
     patience: int = 3  # epochs without a better validation accuracy after which training ends
     compiled: bool = False  # let torch.compile make the network faster: pays on a GPU after some minutes
     checkpoint_batches: int = 200  # batches between two checkpoints: on a CPU less than a minute that a kill may cost
     gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of the first weights, the order of rows, mixing and dropout
 
     def __post_init__(self) -> None:
@@ -79,22 +79,22 @@ class Config:
             raise ConfigError(f"class_weights is {self.class_weights!r}; choose one of {', '.join(CLASS_WEIGHTS)}")
         if self.channels not in (0, 1, 3):
             raise ConfigError(f"channels must be 1 (grey), 3 (colours) or 0 (as the data), got {self.channels}")
-        if self.batch_rows < 2:
-            raise ConfigError(f"batch_rows must be 2 or more (pictures normalise each other), got {self.batch_rows}")
+        if self.batch_size < 2:
+            raise ConfigError(f"batch_size must be 2 or more (pictures normalise each other), got {self.batch_size}")
         for name in ("epochs", "patience", "checkpoint_batches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        for name in ("learning_rate", "gradient_norm"):
+        for name in ("learning_rate", "max_grad_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "label_smoothing", "average"):
+        for name in ("warmup_ratio", "weight_decay", "label_smoothing", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
-        for name in ("mixup", "cutmix", "height", "width", "frozen_epochs", "seed"):
+        for name in ("mixup", "cutmix", "height", "width", "freeze_backbone_epochs", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.frozen_epochs and not self.weights:
-            raise ConfigError("frozen_epochs keeps weights that know something, but weights is empty; name some")
+        if self.freeze_backbone_epochs and not self.weights:
+            raise ConfigError("freeze_backbone_epochs keeps weights that know something, but weights is empty; name some")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def train(
         TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
     head = head_name(network, classes)
-    with gpu_memory_reported(f"a batch of {config.batch_rows} images", "lower batch_rows"):
+    with gpu_memory_reported(f"a batch of {config.batch_size} images", "lower batch_size"):
         learner = image_learner(network, head, training, validation, config, device)
         state = TrainingLoop(learner, config, device).run(report, checkpoint)
     network.requires_grad_(True)
@@ -152,13 +152,13 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     shape = find_shape(rows, "train", config.height, config.width, config.channels)
     training, validation = (read_images(rows, split, shape) for split in ("train", "validation"))
     unseen = _classes_without_rows(training, rows)
-    require_gpus(config.gpus, config.cpu_allowed)
+    require_gpus(config.gpus, config.allow_cpu)
     with training_device() as device:
         work.gpus = device.gpus
         network, architecture, head = _begin(config, weights, training, shape, rows)
         identity = {"dataset": rows.digest, "weights": weights.sha256 or weights.uri, "config": asdict(config)}
         checkpoint = find_checkpoint(__name__, device, **identity)
-        batches, data = training.count_batches(config.batch_rows) * config.epochs, f"{len(training):,} images"
+        batches, data = training.count_batches(config.batch_size) * config.epochs, f"{len(training):,} images"
         with live_report(STEP, asdict(config), batches, data, device) as report:
             state = train(network, architecture.classes, training, validation, config, device, report, checkpoint)
         notes = training_notes(state, network, "images", device)

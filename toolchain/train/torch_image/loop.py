@@ -42,8 +42,8 @@ def image_learner(
     classes = len(network.get_submodule(head).weight)  # type: ignore[arg-type]  # a layer's, which is a tensor
 
     def batches(epoch: int) -> list[list[int]]:
-        set_frozen(network, head, epoch < config.frozen_epochs)
-        return training.shuffled(config.batch_rows, epoch_seed(config.seed, epoch))
+        set_frozen(network, head, epoch < config.freeze_backbone_epochs)
+        return training.shuffled(config.batch_size, epoch_seed(config.seed, epoch))
 
     def after_step(step: int) -> None:
         if averaged:
@@ -54,7 +54,7 @@ def image_learner(
         trained=trained,
         optimizer=adamw(trained, config.learning_rate, config.weight_decay),
         batches=batches,
-        batches_per_epoch=training.count_batches(config.batch_rows),
+        batches_per_epoch=training.count_batches(config.batch_size),
         loss=ImageLoss(
             network=torch.compile(network) if config.compiled else network,
             training=training,
@@ -63,7 +63,7 @@ def image_learner(
             config=config,
             device=device,
         ),
-        validate=lambda: validate(averaged or network, validation, config.batch_rows * VALIDATION_FACTOR, device),
+        validate=lambda: validate(averaged or network, validation, config.batch_size * VALIDATION_FACTOR, device),
         unit="images",
         decay=cosine_decay,
         averaged=averaged,

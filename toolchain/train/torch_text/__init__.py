@@ -37,18 +37,18 @@ class Config:
     base_digest: str = ""  # SHA-256 of its model.safetensors; "" takes what is there (the default model's is pinned)
     max_tokens: int = 64  # longer texts are cut, special tokens included; a review's sentence has 27 on average
     epochs: int = 2  # passes over the training rows; a third bought the reviews' test rows nothing
-    batch_rows: int = 32  # rows of one step, of like length, over all processes (Devlin et al. 2018: 16 or 32)
+    batch_size: int = 32  # rows of one step, of like length, over all processes (Devlin et al. 2018: 16 or 32)
     learning_rate: float = 2e-4  # at its peak; small models take more than BERT's 2e-5 to 5e-5
-    warmup: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
+    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
     weight_decay: float = 0.01  # of matrices (Devlin et al. 2018)
-    gradient_norm: float = 1.0  # longer gradients are cut to this length (Devlin et al. 2018)
+    max_grad_norm: float = 1.0  # longer gradients are cut to this length (Devlin et al. 2018)
     dropout: float = 0.0  # 0..1; two epochs do not overfit, and without it a step is 1.2 times faster on a CPU
     freeze_embeddings: bool = True  # half of a small model's weights; rare words stay near their frequent neighbours
     freeze_layers: int = 0  # lowest layers that stay as they are: cheaper, and a little worse
     patience: int = 2  # epochs without a better validation accuracy after which training ends
     checkpoint_batches: int = 100  # batches between two checkpoints: on a CPU about a minute that a kill may cost
     gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    cpu_allowed: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of the new head's weights, the order of rows, and dropout
 
     def __post_init__(self) -> None:
@@ -59,13 +59,13 @@ class Config:
             )
         if self.max_tokens < 3:
             raise ConfigError(f"max_tokens must be 3 or more ([CLS], a word, [SEP]), got {self.max_tokens}")
-        for name in ("epochs", "batch_rows", "patience", "checkpoint_batches"):
+        for name in ("epochs", "batch_size", "patience", "checkpoint_batches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        for name in ("learning_rate", "gradient_norm"):
+        for name in ("learning_rate", "max_grad_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name in ("warmup", "dropout", "weight_decay"):
+        for name in ("warmup_ratio", "dropout", "weight_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
         for name in ("freeze_layers", "seed"):
@@ -100,7 +100,7 @@ def train(
     """
     freeze(model, config.freeze_embeddings, config.freeze_layers)
     read_first_token_only(model)
-    with gpu_memory_reported(f"{config.batch_rows} rows of {config.max_tokens} tokens", "lower batch_rows"):
+    with gpu_memory_reported(f"{config.batch_size} rows of {config.max_tokens} tokens", "lower batch_size"):
         learner = text_learner(model, training, validation, config, device)
         return TrainingLoop(learner, config, device).run(report, checkpoint)
 
@@ -123,7 +123,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     _check_classes(rows)
     base = find_base(config.base, config.base_digest)
     work.source = {"uri": base.name, "sha256": base.sha256}
-    require_gpus(config.gpus, config.cpu_allowed)
+    require_gpus(config.gpus, config.allow_cpu)
     with training_device() as device:
         work.gpus = device.gpus
         state = _fine_tune(rows, base, model, config, device, work)
@@ -143,7 +143,7 @@ def _fine_tune(
     training, validation = (read_tokens(rows, split, tokenizer) for split in ("train", "validation"))
     _check_more_than_one(training, rows)
     checkpoint = find_checkpoint(__name__, device, dataset=rows.digest, base=base.sha256, config=asdict(config))
-    batches, data = training.count_batches(config.batch_rows) * config.epochs, f"{len(training):,} rows"
+    batches, data = training.count_batches(config.batch_size) * config.epochs, f"{len(training):,} rows"
     with live_report(STEP, asdict(config), batches, data, device) as report:
         state = train(classifier, training, validation, config, device, report, checkpoint)
     if device.is_main:

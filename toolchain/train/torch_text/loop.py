@@ -28,7 +28,7 @@ def text_learner(
 
     def batches(epoch: int) -> list[list[int]]:
         model.train()
-        return training.shuffled(config.batch_rows, epoch_seed(config.seed, epoch))
+        return training.shuffled(config.batch_size, epoch_seed(config.seed, epoch))
 
     def loss(batch: list[int], step: int) -> BatchLoss:
         """Return this process's part of the mean loss over all rows of ``batch``."""
@@ -43,9 +43,9 @@ def text_learner(
         trained=trained,
         optimizer=adamw(trained, config.learning_rate, config.weight_decay),
         batches=batches,
-        batches_per_epoch=training.count_batches(config.batch_rows),
+        batches_per_epoch=training.count_batches(config.batch_size),
         loss=loss,
-        validate=lambda: validate(model, validation, config.batch_rows * VALIDATION_FACTOR, device),
+        validate=lambda: validate(model, validation, config.batch_size * VALIDATION_FACTOR, device),
         unit="tokens",
     )
 

@@ -22,7 +22,7 @@ class Settings:
     epochs: int = 4
     learning_rate: float = 0.1
     warmup: float = 0.1
-    gradient_norm: float = 1.0
+    max_grad_norm: float = 1.0
     patience: int = 9
     checkpoint_batches: int = 1
     seed: int = 0

@@ -15,12 +15,12 @@ from pipelines._placing import placed
 
 
 def measure_and_gate(
-    variants: Any, dataset: Any, nodes: Any = None, every_variant: Any = False, **thresholds: Any
+    variants: Any, dataset: Any, nodes: Any = None, all_variants: Any = False, **thresholds: Any
 ) -> dict[str, Any]:
     """Add the tasks that measure ``variants`` on ``dataset`` and judge them by ``thresholds``, the gate's settings.
 
     ``nodes`` is the parameter with labels of the nodes to measure on. Latency comes last, so that a small cluster has
-    nothing of this run beside it. The winner, or ``every_variant``, then predicts on another architecture, if possible.
+    nothing of this run beside it. The winner, or ``all_variants``, then predicts on another architecture, if possible.
     Returns the artifacts that the report takes, by its names for them.
     """
     accuracy = placed(measure_accuracy(variants=variants, dataset=dataset))
@@ -34,7 +34,7 @@ def measure_and_gate(
     judged = placed(gate(**measured, **thresholds))
     verdict, predicted = judged.outputs["verdict"], measured["accuracy"]
     platform = placed(
-        platform_parity(variants=variants, accuracy=predicted, verdict=verdict, every_variant=every_variant)
+        platform_parity(variants=variants, accuracy=predicted, verdict=verdict, all_variants=all_variants)
     )
     return {**measured, "verdict": verdict, "platform_parity": platform.outputs["platform_parity"]}
 

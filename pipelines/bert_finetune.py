@@ -33,8 +33,8 @@ def bert_finetune(
     quoting: str = "",
     required: list[str] = [],
     repair_text: bool = True,
-    minimum_characters: int = 1,
-    maximum_characters: int = 10_000,
+    min_characters: int = 1,
+    max_characters: int = 10_000,
     query: str = "",
     labels: dict[str, Any] = {},
     other_labels: str = "drop",
@@ -44,14 +44,14 @@ def bert_finetune(
     drop_conflicts: bool = True,
     outlier_columns: list[str] = [],
     outlier_method: str = "zscore",
-    outlier_limit: float = 3.0,
+    outlier_threshold: float = 3.0,
     validation: float = 0.1,
     test: float = 0.1,
     group_column: str = "",
     rows: int = 0,
-    minimum_rows: int = 20,
-    minimum_share: float = -1.0,
-    gate_rows: int = 100,
+    min_rows: int = 20,
+    min_class_fraction: float = -1.0,
+    min_test_rows: int = 100,
     types: dict[str, Any] = {},
     ranges: dict[str, Any] = {},
     augment_share: float = 0.1,
@@ -85,8 +85,8 @@ def bert_finetune(
     gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     allow_cpu: bool = False,
-    training_nodes: dict[str, Any] = {},
-    measuring_nodes: dict[str, Any] = {},
+    training_node_selector: dict[str, Any] = {},
+    measurement_node_selector: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Fine-tune a BERT-family classifier on the rows of source; promote its fastest variant that is still accurate.
@@ -105,8 +105,8 @@ def bert_finetune(
         quoting: How quotation marks are read: standard, backslash (before those inside) or none; empty finds it.
         required: Columns that need a value, besides text and label.
         repair_text: Whether to undo HTML, wrong encoding, control characters and runs of spaces.
-        minimum_characters: Shorter texts are dropped.
-        maximum_characters: Longer texts are dropped.
+        min_characters: Shorter texts are dropped.
+        max_characters: Longer texts are dropped.
         query: Rows to keep, as pandas' query has it: "stars != 3".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
         other_labels: drop rows whose raw label is not in labels, or fail.
@@ -116,14 +116,14 @@ def bert_finetune(
         drop_conflicts: Whether rows that say the same under different labels all fall.
         outlier_columns: Numeric columns whose outliers fall.
         outlier_method: zscore or iqr.
-        outlier_limit: Standard deviations, or interquartile ranges beyond the quartiles.
+        outlier_threshold: Standard deviations, or interquartile ranges beyond the quartiles.
         validation: Share of the rows for validation, where the source has no such split.
         test: Share of the rows for the test, where the source has no such split.
         group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
         rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
-        minimum_rows: The fewest rows of each split.
-        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
-        gate_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
+        min_rows: The fewest rows of each split.
+        min_class_fraction: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
+        min_test_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
         types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
         ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         augment_share: Share of the training rows that get a copy in other words, 0..1.
@@ -157,8 +157,8 @@ def bert_finetune(
         gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
         allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
-        training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
-        measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
+        training_node_selector: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
+        measurement_node_selector: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
     raw = placed(
@@ -187,11 +187,11 @@ def bert_finetune(
             drop_conflicts=drop_conflicts,
             outlier_columns=outlier_columns,
             outlier_method=outlier_method,
-            outlier_limit=outlier_limit,
+            outlier_threshold=outlier_threshold,
             required=required,
             repair_text=repair_text,
-            minimum_characters=minimum_characters,
-            maximum_characters=maximum_characters,
+            min_characters=min_characters,
+            max_characters=max_characters,
         )
     )
     splits = placed(
@@ -207,9 +207,9 @@ def bert_finetune(
     checked = placed(
         validate(
             dataset=splits.outputs["splits"],
-            minimum_rows=minimum_rows,
-            minimum_share=minimum_share,
-            gate_rows=gate_rows,
+            min_rows=min_rows,
+            min_class_fraction=min_class_fraction,
+            min_test_rows=min_test_rows,
             types=types,
             ranges=ranges,
         )
@@ -236,7 +236,7 @@ def bert_finetune(
         ),
         gpus,
         gpu_type,
-        training_nodes,
+        training_node_selector,
     )
     pruned = placed(
         prune(
@@ -255,25 +255,25 @@ def bert_finetune(
         ),
         gpus,
         gpu_type,
-        training_nodes,
+        training_node_selector,
     )
     exported = export_onnx(
         model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset, opset=opset
     )
     placed(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
+    variants = placed(quantized, nodes=measurement_node_selector).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,
         dataset,
-        measuring_nodes,
+        measurement_node_selector,
         max_accuracy_drop=max_accuracy_drop,
         max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
         min_speedup=min_speedup,
         scenario=scenario,
-        minimum_rows=gate_rows,
+        min_test_rows=min_test_rows,
     )
     report_and_register(
         variants,

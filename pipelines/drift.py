@@ -13,7 +13,7 @@ def drift(
     model: str,
     samples: str,
     rows: int = 500,
-    least_rows: int = 100,
+    min_rows: int = 100,
     hours: float = 0.0,
     level: float = 0.01,
 ):
@@ -23,11 +23,11 @@ def drift(
         model: A registered model, as name (what serves), name@alias or name:version.
         samples: Where its servers put samples: a folder, or s3://BUCKET/PREFIX.
         rows: Of the window, the newest ones.
-        least_rows: Below which nothing is said.
+        min_rows: Below which nothing is said.
         hours: That a row may be old; 0: any age.
         level: Chance of a false alarm in one look, 0..1.
     """
     looked = look_for_drift(
-        model=model, samples=samples, rows=rows, least_rows=least_rows, hours=hours, level=level
+        model=model, samples=samples, rows=rows, min_rows=min_rows, hours=hours, level=level
     ).set_caching_options(False)
     placed(looked)

@@ -15,9 +15,9 @@ NAME = "measure"
 @dsl.pipeline(name="measure")
 def measure(
     model: str,
-    minimum_rows: int = 1,
-    minimum_share: float = 0.0,
-    gate_rows: int = 100,
+    min_rows: int = 1,
+    min_class_fraction: float = 0.0,
+    min_test_rows: int = 100,
     types: dict[str, Any] = {},
     ranges: dict[str, Any] = {},
     max_accuracy_drop: float = 0.01,
@@ -25,17 +25,16 @@ def measure(
     agreement: float = 0.97,
     min_speedup: float = 1.05,
     scenario: str = "",
-    every_variant: bool = False,
-    measuring_nodes: dict[str, Any] = {},
+    all_variants: bool = False,
+    measurement_node_selector: dict[str, Any] = {},
 ):
     """Measure the variants of a registered model on the rows they were registered with, where this runs.
 
     Args:
         model: A registered model, as name (its last registration), name@alias or name:version.
-        minimum_rows: The fewest test rows.
-        minimum_share: Of the rarest class among the test rows; -1: a tenth of an even share; 0: any.
-        gate_rows: Test rows (of a detector: boxes) that the gate needs to select a variant; with fewer, a warning is
-            printed.
+        min_rows: The fewest test rows.
+        min_class_fraction: Of the rarest class among the test rows; -1: a tenth of an even share; 0: any.
+        min_test_rows: Test rows (of a detector: boxes) that the gate needs to select a variant; fewer are a warning.
         types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
         ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         max_accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
@@ -43,17 +42,17 @@ def measure(
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: one of the latency's scenarios; empty for the first.
-        every_variant: Whether all variants are tried on arm64, in place of the winner and fp32.
-        measuring_nodes: On a cluster: labels of the nodes to measure on.
+        all_variants: Whether all variants are tried on arm64, in place of the winner and fp32.
+        measurement_node_selector: On a cluster: labels of the nodes to measure on.
     """
     fetched = placed(fetch(model=model).set_caching_options(False))
     variants, dataset = fetched.outputs["variants"], fetched.outputs["dataset"]
     checked = placed(
         validate(
             dataset=dataset,
-            minimum_rows=minimum_rows,
-            minimum_share=minimum_share,
-            gate_rows=gate_rows,
+            min_rows=min_rows,
+            min_class_fraction=min_class_fraction,
+            min_test_rows=min_test_rows,
             types=types,
             ranges=ranges,
         )
@@ -61,14 +60,14 @@ def measure(
     measured = measure_and_gate(
         variants,
         dataset,
-        measuring_nodes,
-        every_variant,
+        measurement_node_selector,
+        all_variants,
         max_accuracy_drop=max_accuracy_drop,
         max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
         min_speedup=min_speedup,
         scenario=scenario,
-        minimum_rows=gate_rows,
+        min_test_rows=min_test_rows,
     )
     report_and_register(
         variants,

@@ -26,8 +26,8 @@ def prepare(
     quoting: str = "",
     required: list[str] = [],
     repair_text: bool = True,
-    minimum_characters: int = 1,
-    maximum_characters: int = 10_000,
+    min_characters: int = 1,
+    max_characters: int = 10_000,
     query: str = "",
     labels: dict[str, Any] = {},
     other_labels: str = "drop",
@@ -37,14 +37,14 @@ def prepare(
     drop_conflicts: bool = True,
     outlier_columns: list[str] = [],
     outlier_method: str = "zscore",
-    outlier_limit: float = 3.0,
+    outlier_threshold: float = 3.0,
     validation: float = 0.1,
     test: float = 0.1,
     group_column: str = "",
     rows: int = 0,
-    minimum_rows: int = 20,
-    minimum_share: float = -1.0,
-    gate_rows: int = 100,
+    min_rows: int = 20,
+    min_class_fraction: float = -1.0,
+    min_test_rows: int = 100,
     types: dict[str, Any] = {},
     ranges: dict[str, Any] = {},
     seed: int = 0,
@@ -65,8 +65,8 @@ def prepare(
         quoting: How quotation marks are read: standard, backslash (before those inside) or none; empty finds it.
         required: Columns that need a value, besides text and label.
         repair_text: Whether to undo HTML, wrong encoding, control characters and runs of spaces.
-        minimum_characters: Shorter texts are dropped.
-        maximum_characters: Longer texts are dropped.
+        min_characters: Shorter texts are dropped.
+        max_characters: Longer texts are dropped.
         query: Rows to keep, as pandas' query has it: "rating > 0.5 or rating < -0.5".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
         other_labels: drop rows whose raw label is not in labels, or fail.
@@ -76,14 +76,14 @@ def prepare(
         drop_conflicts: Whether rows that say the same under different labels all fall.
         outlier_columns: Numeric columns whose outliers fall.
         outlier_method: zscore or iqr.
-        outlier_limit: Standard deviations, or interquartile ranges beyond the quartiles.
+        outlier_threshold: Standard deviations, or interquartile ranges beyond the quartiles.
         validation: Share of the rows for validation, 0..1.
         test: Share of the rows for the test, 0..1.
         group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
         rows: Training rows to use at most, evenly from all classes; 0 uses all.
-        minimum_rows: The fewest rows of each split.
-        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
-        gate_rows: Test rows that the gate of a training pipeline needs; with fewer, a warning is printed.
+        min_rows: The fewest rows of each split.
+        min_class_fraction: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
+        min_test_rows: Test rows that the gate of a training pipeline needs; with fewer, a warning is printed.
         types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
         ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         seed: Of the split.
@@ -114,11 +114,11 @@ def prepare(
             drop_conflicts=drop_conflicts,
             outlier_columns=outlier_columns,
             outlier_method=outlier_method,
-            outlier_limit=outlier_limit,
+            outlier_threshold=outlier_threshold,
             required=required,
             repair_text=repair_text,
-            minimum_characters=minimum_characters,
-            maximum_characters=maximum_characters,
+            min_characters=min_characters,
+            max_characters=max_characters,
         )
     )
     splits = placed(
@@ -134,9 +134,9 @@ def prepare(
     checked = placed(
         validate(
             dataset=splits.outputs["splits"],
-            minimum_rows=minimum_rows,
-            minimum_share=minimum_share,
-            gate_rows=gate_rows,
+            min_rows=min_rows,
+            min_class_fraction=min_class_fraction,
+            min_test_rows=min_test_rows,
             types=types,
             ranges=ranges,
         )

@@ -25,25 +25,25 @@ def vision_classify(
     image_column: str = "image",
     label_column: str = "label",
     labels: list[str] = [],
-    unreadable: str = "fail",
-    animated: str = "fail",
-    repeated: str = "drop",
+    unreadable_image: str = "fail",
+    animated_image: str = "fail",
+    duplicate_image: str = "drop",
     max_pixels: int = 100_000_000,
     split_folders: str = "auto",
     validation: float = 0.1,
     test: float = 0.2,
     group_column: str = "",
     rows: int = 0,
-    minimum_rows: int = 20,
-    minimum_share: float = -1.0,
-    gate_rows: int = 100,
+    min_rows: int = 20,
+    min_class_fraction: float = -1.0,
+    min_test_rows: int = 100,
     types: dict[str, Any] = {},
     ranges: dict[str, Any] = {},
     policy: str = "upright",
     augment_share: float = 0.25,
     copies: int = 1,
     copy_size: int = 0,
-    mirror_changes_label: bool = True,
+    flip_changes_label: bool = True,
     workers: int = 0,
     base: str = "cnn",
     weights: str = "",
@@ -78,8 +78,8 @@ def vision_classify(
     gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     allow_cpu: bool = False,
-    training_nodes: dict[str, Any] = {},
-    measuring_nodes: dict[str, Any] = {},
+    training_node_selector: dict[str, Any] = {},
+    measurement_node_selector: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Train a network that tells what a picture shows; promote its fastest variant that is still accurate.
@@ -90,25 +90,25 @@ def vision_classify(
         image_column: Of Parquet: where the pictures are.
         label_column: Of Parquet: where the classes are.
         labels: Names of classes that are numbers, of 0, 1, ... in this order.
-        unreadable: What happens to a file that is no picture, cut off or too large: drop or fail.
-        animated: What happens to an animation: drop or fail.
-        repeated: What happens to a picture whose very bytes came before: drop or fail.
+        unreadable_image: What happens to a file that is no picture, cut off or too large: drop or fail.
+        animated_image: What happens to an animation: drop or fail.
+        duplicate_image: What happens to a picture whose very bytes came before: drop or fail.
         max_pixels: Of one picture; a larger one is unreadable.
         split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
         validation: Share of the rows for validation, where the source has no such split.
         test: Share of the rows for the test, where the source has no such split.
         group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
         rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
-        minimum_rows: The fewest rows of each split.
-        minimum_share: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
-        gate_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
+        min_rows: The fewest rows of each split.
+        min_class_fraction: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
+        min_test_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
         types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
         ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
         policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
         augment_share: Share of the training rows that get a changed copy, 0..1.
         copies: Changed copies of each chosen row, 0 to 20.
         copy_size: Pixels of each side of copies; 0: as large as their originals.
-        mirror_changes_label: Refuse transforms that mirror or turn, as for digits and letters.
+        flip_changes_label: Refuse transforms that mirror or turn, as for digits and letters.
         workers: Processes that augment; 0: one for each processor.
         base: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
         weights: To begin from: empty for random ones, "pretrained", or a file.
@@ -143,8 +143,8 @@ def vision_classify(
         gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
         allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
-        training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
-        measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
+        training_node_selector: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
+        measurement_node_selector: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
     raw = placed(
@@ -154,9 +154,9 @@ def vision_classify(
             image_column=image_column,
             label_column=label_column,
             labels=labels,
-            unreadable=unreadable,
-            animated=animated,
-            repeated=repeated,
+            unreadable_image=unreadable_image,
+            animated_image=animated_image,
+            duplicate_image=duplicate_image,
             max_pixels=max_pixels,
             split_folders=split_folders,
         )
@@ -173,9 +173,9 @@ def vision_classify(
     checked = placed(
         validate(
             dataset=splits.outputs["splits"],
-            minimum_share=minimum_share,
-            minimum_rows=minimum_rows,
-            gate_rows=gate_rows,
+            min_class_fraction=min_class_fraction,
+            min_rows=min_rows,
+            min_test_rows=min_test_rows,
             types=types,
             ranges=ranges,
         )
@@ -184,7 +184,7 @@ def vision_classify(
         dataset=splits.outputs["splits"],
         policy=policy,
         share=augment_share,
-        mirror_changes_label=mirror_changes_label,
+        flip_changes_label=flip_changes_label,
         seed=seed,
         workers=workers,
         copies=copies,
@@ -215,7 +215,7 @@ def vision_classify(
         ),
         gpus,
         gpu_type,
-        training_nodes,
+        training_node_selector,
     )
     pruned = placed(
         prune(
@@ -233,25 +233,25 @@ def vision_classify(
         ),
         gpus,
         gpu_type,
-        training_nodes,
+        training_node_selector,
     )
     exported = export_onnx(
         model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset, opset=opset
     )
     placed(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
+    variants = placed(quantized, nodes=measurement_node_selector).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,
         dataset,
-        measuring_nodes,
+        measurement_node_selector,
         max_accuracy_drop=max_accuracy_drop,
         max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
         min_speedup=min_speedup,
         scenario=scenario,
-        minimum_rows=gate_rows,
+        min_test_rows=min_test_rows,
     )
     report_and_register(
         variants,

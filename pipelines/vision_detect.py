@@ -53,18 +53,18 @@ def vision_detect(
     test: float = 0.2,
     group_column: str = "",
     rows: int = 0,
-    minimum_rows: int = 5,
-    minimum_share: float = 0.0,
-    gate_rows: int = 100,
+    min_rows: int = 5,
+    min_class_fraction: float = 0.0,
+    min_test_rows: int = 100,
     types: dict[str, Any] = {},
     ranges: dict[str, Any] = {},
     policy: str = "light",
     augment_share: float = 0.5,
     copies: int = 1,
     copy_size: int = 0,
-    mirror_changes_label: bool = False,
-    minimum_visibility: float = 0.3,
-    most_boxes_lost: float = 0.2,
+    flip_changes_label: bool = False,
+    min_visibility: float = 0.3,
+    max_boxes_lost: float = 0.2,
     workers: int = 0,
     base: str = "fcos:efficientnet-lite0",
     weights: str = "backbone",
@@ -75,7 +75,7 @@ def vision_detect(
     learning_rate: float = 1e-3,
     warmup_ratio: float = 0.1,
     max_grad_norm: float = 1.0,
-    freeze: int = 2,
+    freeze_stages: int = 2,
     opset: int = 17,
     methods: list[str] = ["int8-minmax", "openvino", "int8-openvino"],
     max_accuracy_drop: float = 0.01,
@@ -91,8 +91,8 @@ def vision_detect(
     gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     allow_cpu: bool = False,
-    training_nodes: dict[str, Any] = {},
-    measuring_nodes: dict[str, Any] = {},
+    training_node_selector: dict[str, Any] = {},
+    measurement_node_selector: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Train a detector on annotated pictures; promote its fastest variant that still finds what the float one finds.
@@ -133,18 +133,18 @@ def vision_detect(
         test: Share of the rows for the test, if the source has no such split.
         group_column: "source_image" keeps all tiles of an image in one split; it needs more than a few images.
         rows: Training rows to use at most; 0 uses all. The test rows stay the same.
-        minimum_rows: The fewest rows of each split.
-        minimum_share: Of the rarest class among the training objects; -1: a tenth of an even share; 0: any.
-        gate_rows: Boxes in the test rows that the gate needs to select a variant; with fewer, a warning is printed.
+        min_rows: The fewest rows of each split.
+        min_class_fraction: Of the rarest class among the training objects; -1: a tenth of an even share; 0: any.
+        min_test_rows: Boxes in the test rows that the gate needs to select a variant; with fewer, a warning is printed.
         types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
         ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
         policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
         augment_share: Share of the training rows that get a changed copy, 0..1.
         copies: Changed copies of each chosen row, 0 to 20.
         copy_size: Pixels of each side of copies; 0: as large as their originals.
-        mirror_changes_label: Refuse transforms that mirror or turn.
-        minimum_visibility: Share of a box that must be left in a copy, 0 to 1.
-        most_boxes_lost: Share of boxes that a policy may lose before it is warned of.
+        flip_changes_label: Refuse transforms that mirror or turn.
+        min_visibility: Share of a box that must be left in a copy, 0 to 1.
+        max_boxes_lost: Share of boxes that a policy may lose before it is warned of.
         workers: Processes that augment; 0: one for each processor.
         base: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
         weights: Empty for none; backbone for ImageNet's; pretrained for COCO's; or a file.
@@ -155,7 +155,7 @@ def vision_detect(
         learning_rate: Its peak.
         warmup_ratio: Share of all steps in which the learning rate rises, 0..1.
         max_grad_norm: Longer gradients are cut to this length.
-        freeze: Lowest stages of a backbone with given weights that stay as they are.
+        freeze_stages: Lowest stages of a backbone with given weights that stay as they are.
         opset: Version of ONNX's operators, 17 to 20.
         methods: How the float detector is converted: int8-minmax, int8-entropy, openvino, int8-openvino.
         max_accuracy_drop: Share of mAP50 that an accurate variant may lose, 0..1.
@@ -171,8 +171,8 @@ def vision_detect(
         gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
         allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
-        training_nodes: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
-        measuring_nodes: On a cluster: labels of the nodes to quantize for and measure on.
+        training_node_selector: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
+        measurement_node_selector: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
     raw = placed(
@@ -221,9 +221,9 @@ def vision_detect(
     )
     checked = validate(
         dataset=splits.outputs["splits"],
-        minimum_rows=minimum_rows,
-        minimum_share=minimum_share,
-        gate_rows=gate_rows,
+        min_rows=min_rows,
+        min_class_fraction=min_class_fraction,
+        min_test_rows=min_test_rows,
         types=types,
         ranges=ranges,
     )
@@ -232,10 +232,10 @@ def vision_detect(
         dataset=splits.outputs["splits"],
         policy=policy,
         share=augment_share,
-        mirror_changes_label=mirror_changes_label,
+        flip_changes_label=flip_changes_label,
         seed=seed,
-        minimum_visibility=minimum_visibility,
-        most_boxes_lost=most_boxes_lost,
+        min_visibility=min_visibility,
+        max_boxes_lost=max_boxes_lost,
         workers=workers,
         copies=copies,
         size=copy_size,
@@ -253,7 +253,7 @@ def vision_detect(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
-            freeze=freeze,
+            freeze_stages=freeze_stages,
             gpus=gpus,
             allow_cpu=allow_cpu,
             seed=seed,
@@ -262,23 +262,23 @@ def vision_detect(
         ),
         gpus,
         gpu_type,
-        training_nodes,
+        training_node_selector,
     )
     model = trained.outputs["model"]
     exported = placed(export_onnx(model=model, pruned=model, dataset=dataset, opset=opset))
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = placed(quantized, nodes=measuring_nodes).outputs["quantized"]
+    variants = placed(quantized, nodes=measurement_node_selector).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,
         dataset,
-        measuring_nodes,
+        measurement_node_selector,
         max_accuracy_drop=max_accuracy_drop,
         max_class_recall_drop=max_class_recall_drop,
         agreement=agreement,
         min_speedup=min_speedup,
         scenario=scenario,
-        minimum_rows=gate_rows,
+        min_test_rows=min_test_rows,
     )
     report_and_register(
         variants,

@@ -14,9 +14,9 @@ def images(
     copies: int = 1,
     share: float = 0.5,
     size: int = 0,
-    mirror_changes_label: bool = False,
-    minimum_visibility: float = 0.3,
-    most_boxes_lost: float = 0.2,
+    flip_changes_label: bool = False,
+    min_visibility: float = 0.3,
+    max_boxes_lost: float = 0.2,
     seed: int = 0,
     workers: int = 0,
 ):
@@ -30,9 +30,9 @@ def images(
         copies: Copies of each selected row, 0 to 20.
         share: Share of the training rows to augment, 0 to 1.
         size: Side of the copies in pixels; 0 keeps the size of each original.
-        mirror_changes_label: Reject policies that mirror or rotate, as for digits and letters.
-        minimum_visibility: Share of a box that a copy must keep, 0 to 1; otherwise the object is dropped.
-        most_boxes_lost: Share of boxes that a policy may lose without a warning, 0 to 1.
+        flip_changes_label: Reject policies that mirror or rotate, as for digits and letters.
+        min_visibility: Share of a box that a copy must keep, 0 to 1; otherwise the object is dropped.
+        max_boxes_lost: Share of boxes that a policy may lose without a warning, 0 to 1.
         seed: Random seed.
         workers: Processes; 0: one per CPU core.
     """
@@ -45,9 +45,9 @@ def images(
         copies=copies,
         share=share,
         size=size,
-        mirror_changes_label=mirror_changes_label,
-        minimum_visibility=minimum_visibility,
-        most_boxes_lost=most_boxes_lost,
+        flip_changes_label=flip_changes_label,
+        min_visibility=min_visibility,
+        max_boxes_lost=max_boxes_lost,
         seed=seed,
         workers=workers,
     )

@@ -12,8 +12,8 @@ def clean(
     metrics: dsl.Output[dsl.Metrics],
     required: list[str] = [],
     repair_text: bool = True,
-    minimum_characters: int = 1,
-    maximum_characters: int = 10_000,
+    min_characters: int = 1,
+    max_characters: int = 10_000,
     query: str = "",
     labels: dict[str, object] = {},
     other_labels: str = "drop",
@@ -23,7 +23,7 @@ def clean(
     drop_conflicts: bool = True,
     outlier_columns: list[str] = [],
     outlier_method: str = "zscore",
-    outlier_limit: float = 3.0,
+    outlier_threshold: float = 3.0,
 ):
     """Drop rows that a model cannot learn from, repair text, and name classes; count dropped rows by rule.
 
@@ -33,8 +33,8 @@ def clean(
         metrics: rows_in, rows_out, rows_repaired and classes.
         required: Columns that need a value, besides text and label.
         repair_text: Repair HTML, wrong encodings, control characters and runs of spaces.
-        minimum_characters: Minimum length of a text.
-        maximum_characters: Maximum length of a text.
+        min_characters: Minimum length of a text.
+        max_characters: Maximum length of a text.
         query: Rows to keep, as a pandas query ("label > 0"); "": all.
         labels: Class name to list of raw labels, or to a query; {}: each raw label is a class.
         other_labels: drop rows whose raw label is not in labels, or fail.
@@ -44,7 +44,7 @@ def clean(
         drop_conflicts: Drop all duplicates with different labels, instead of keeping the first.
         outlier_columns: Numeric columns whose outliers are dropped.
         outlier_method: zscore or iqr.
-        outlier_limit: Standard deviations, or interquartile ranges beyond the quartiles.
+        outlier_threshold: Standard deviations, or interquartile ranges beyond the quartiles.
     """
     from pathlib import Path
 
@@ -56,8 +56,8 @@ def clean(
         Config(
             required=required,
             repair_text=repair_text,
-            minimum_characters=minimum_characters,
-            maximum_characters=maximum_characters,
+            min_characters=min_characters,
+            max_characters=max_characters,
             query=query,
             labels=labels,
             other_labels=other_labels,
@@ -67,7 +67,7 @@ def clean(
             drop_conflicts=drop_conflicts,
             outlier_columns=outlier_columns,
             outlier_method=outlier_method,
-            outlier_limit=outlier_limit,
+            outlier_threshold=outlier_threshold,
         ),
     )
     metrics.log_metric("rows_in", result.rows_in)

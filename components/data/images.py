@@ -14,9 +14,9 @@ def images(
     image_column: str = "image",
     label_column: str = "label",
     labels: list[str] = [],
-    unreadable: str = "fail",
-    animated: str = "fail",
-    repeated: str = "drop",
+    unreadable_image: str = "fail",
+    animated_image: str = "fail",
+    duplicate_image: str = "drop",
     split_folders: str = "auto",
     max_pixels: int = 100_000_000,
 ):
@@ -30,9 +30,9 @@ def images(
         image_column: Column of images in Parquet.
         label_column: Column of classes in Parquet.
         labels: Names of the numbered classes 0, 1, ... in this order.
-        unreadable: Action for a file that is not an image, truncated or too large: drop or fail.
-        animated: Action for an animation: drop or fail.
-        repeated: Action for a file with the same bytes as an earlier one: drop or fail.
+        unreadable_image: Action for a file that is not an image, truncated or too large: drop or fail.
+        animated_image: Action for an animation: drop or fail.
+        duplicate_image: Action for a file with the same bytes as an earlier one: drop or fail.
         split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
         max_pixels: Maximum number of pixels of an image; a larger one is unreadable.
     """
@@ -46,9 +46,9 @@ def images(
         image_column=image_column,
         label_column=label_column,
         labels=labels,
-        unreadable=unreadable,
-        animated=animated,
-        repeated=repeated,
+        unreadable_image=unreadable_image,
+        animated_image=animated_image,
+        duplicate_image=duplicate_image,
         split_folders=split_folders,
         max_pixels=max_pixels,
     )

@@ -10,9 +10,9 @@ def validate(
     dataset: dsl.Input[dsl.Dataset],
     checks: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-    minimum_rows: int = 20,
-    minimum_share: float = -1.0,
-    gate_rows: int = 100,
+    min_rows: int = 20,
+    min_class_fraction: float = -1.0,
+    min_test_rows: int = 100,
     types: dict[str, str] = {},
     ranges: dict[str, list[float]] = {},
 ):
@@ -22,9 +22,9 @@ def validate(
         dataset: A dataset with the splits train, validation and test.
         checks: The rules that were checked.
         metrics: rules, rows and smallest_share, the share of the rarest class among the training rows.
-        minimum_rows: Minimum number of rows in each split.
-        minimum_share: Minimum share of each class among the training rows; -1: a tenth of an equal share; 0: none.
-        gate_rows: Test rows (boxes for detection) that the gate needs; fewer give a warning.
+        min_rows: Minimum number of rows in each split.
+        min_class_fraction: Minimum share of each class among the training rows; -1: a tenth of an equal share; 0: none.
+        min_test_rows: Test rows (boxes for detection) that the gate needs; fewer give a warning.
         types: Column to "text", "integer", "number" or "boolean".
         ranges: Column to [lowest, highest].
     """
@@ -35,7 +35,13 @@ def validate(
     result = run(
         Path(dataset.path),
         Path(checks.path),
-        Config(minimum_rows=minimum_rows, minimum_share=minimum_share, gate_rows=gate_rows, types=types, ranges=ranges),
+        Config(
+            min_rows=min_rows,
+            min_class_fraction=min_class_fraction,
+            min_test_rows=min_test_rows,
+            types=types,
+            ranges=ranges,
+        ),
     )
     metrics.log_metric("rules", result.rules)
     metrics.log_metric("rows", result.rows)

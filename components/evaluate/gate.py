@@ -18,7 +18,7 @@ def gate(
     retrained_agreement: float = 0.85,
     min_speedup: float = 1.05,
     scenario: str = "",
-    minimum_rows: int = 100,
+    min_test_rows: int = 100,
 ):
     """Say which variant may be promoted, and why each of the others may not.
 
@@ -35,7 +35,7 @@ def gate(
         retrained_agreement: How often one that was trained again must give the reference's answer.
         min_speedup: How many times as fast as the reference a variant must surely be.
         scenario: The one of latency's scenarios that decides; empty for its first.
-        minimum_rows: The fewest rows that a verdict may rest on.
+        min_test_rows: The fewest rows that a verdict may rest on.
     """
     from pathlib import Path
 
@@ -48,7 +48,7 @@ def gate(
         retrained_agreement=retrained_agreement,
         min_speedup=min_speedup,
         scenario=scenario,
-        minimum_rows=minimum_rows,
+        min_test_rows=min_test_rows,
     )
     result = run(Path(accuracy.path), Path(parity.path), Path(latency.path), Path(verdict.path), config)
     metrics.log_metric("promoted", float(result.promoted))

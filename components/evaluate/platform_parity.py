@@ -14,7 +14,7 @@ def platform_parity(
     metrics: dsl.Output[dsl.Metrics],
     architecture: str = "arm64",
     environment: str = ".venv-arm64/environment.json",
-    every_variant: bool = False,
+    all_variants: bool = False,
     seconds: int = 900,
 ):
     """Predict the recorded rows with the gate's winner on another architecture, natively or emulated, and compare.
@@ -27,14 +27,14 @@ def platform_parity(
         metrics: The numbers of variants, rows, matching labels and matching scores, and the largest difference.
         architecture: To run the variants on; "" skips the check.
         environment: Of the arm64 Python that `make arm64` makes; not used on arm64 itself.
-        every_variant: Check all variants instead of the winner and fp32.
+        all_variants: Check all variants instead of the winner and fp32.
         seconds: Time limit of each variant.
     """
     from pathlib import Path
 
     from toolchain.evaluate.platform_parity import Config, run
 
-    config = Config(architecture=architecture, environment=environment, every_variant=every_variant, seconds=seconds)
+    config = Config(architecture=architecture, environment=environment, all_variants=all_variants, seconds=seconds)
     result = run(Path(variants.path), Path(accuracy.path), Path(verdict.path), Path(platform_parity.path), config)
     metrics.log_metric("variants", result.variants)
     metrics.log_metric("rows", result.rows)

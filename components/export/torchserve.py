@@ -15,9 +15,9 @@ def torchserve(
     variant: str = "",
     workers: int = 1,
     threads: int = 1,
-    batch_requests: int = 8,
-    batch_wait_ms: int = 5,
-    timeout_seconds: int = 60,
+    batch_size: int = 8,
+    max_batch_delay_ms: int = 5,
+    response_timeout_s: int = 60,
 ):
     """Write a classifier as the archive that TorchServe serves, with a server's settings.
 
@@ -30,9 +30,9 @@ def torchserve(
         variant: Which of the variants; empty where model is one model.
         workers: Processes that answer, each with the model in its memory.
         threads: Of one inference in a worker.
-        batch_requests: That a worker takes at once.
-        batch_wait_ms: That a first request waits for others.
-        timeout_seconds: After which TorchServe starts a worker anew that does not answer.
+        batch_size: That a worker takes at once.
+        max_batch_delay_ms: That a first request waits for others.
+        response_timeout_s: After which TorchServe starts a worker anew that does not answer.
     """
     from pathlib import Path
 
@@ -44,9 +44,9 @@ def torchserve(
         variant=variant,
         workers=workers,
         threads=threads,
-        batch_requests=batch_requests,
-        batch_wait_ms=batch_wait_ms,
-        timeout_seconds=timeout_seconds,
+        batch_size=batch_size,
+        max_batch_delay_ms=max_batch_delay_ms,
+        response_timeout_s=response_timeout_s,
     )
     result = run(Path(model.path), Path(archive.path), config)
     metrics.log_metric("size_bytes", result.size_bytes)

@@ -13,7 +13,7 @@ def drift(
     model: str = "",
     samples: str = "",
     rows: int = 500,
-    least_rows: int = 100,
+    min_rows: int = 100,
     hours: float = 0.0,
     level: float = 0.01,
     experiment: str = "",
@@ -27,7 +27,7 @@ def drift(
         model: Registered model: name (the version that serves), name@alias or name:version.
         samples: Where its servers write samples: a folder, or s3://BUCKET/PREFIX.
         rows: Number of newest rows to compare.
-        least_rows: Rows below which there is no verdict.
+        min_rows: Rows below which there is no verdict.
         hours: Maximum age of a row; 0: no limit.
         level: Significance level, 0..1: the false alarm rate of one check.
         experiment: MLflow experiment; "": MLFLOW_EXPERIMENT_NAME.
@@ -40,7 +40,7 @@ def drift(
         model=model,
         samples=samples,
         rows=rows,
-        least_rows=least_rows,
+        min_rows=min_rows,
         hours=hours,
         level=level,
         experiment=experiment,

@@ -20,11 +20,11 @@ def torch_detector(
     warmup_ratio: float = 0.1,
     weight_decay: float = 0.01,
     max_grad_norm: float = 1.0,
-    freeze: int = 2,
-    mirror: float = 0.5,
-    lowest_score: float = 0.05,
-    overlap: float = 0.5,
-    most: int = 300,
+    freeze_stages: int = 2,
+    horizontal_flip: float = 0.5,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    max_detections: int = 300,
     patience: int = 8,
     checkpoint_batches: int = 50,
     gpus: int = 0,
@@ -47,11 +47,11 @@ def torch_detector(
         warmup_ratio: Share of all steps in which the rate rises, 0..1.
         weight_decay: Of matrices.
         max_grad_norm: Longer gradients are cut to this length.
-        freeze: Lowest stages of a backbone with given weights that stay as they are.
-        mirror: Share of pictures whose left and right are swapped, 0..1.
-        lowest_score: Boxes below are never answered, 0..1.
-        overlap: Of two boxes of one class that share more of their union the better stays, 0..1.
-        most: Boxes answered for a picture, the best ones.
+        freeze_stages: Lowest stages of a backbone with given weights that stay as they are.
+        horizontal_flip: Share of pictures whose left and right are swapped, 0..1.
+        score_threshold: Boxes below are never answered, 0..1.
+        nms_threshold: Of two boxes of one class that share more of their union the better stays, 0..1.
+        max_detections: Boxes answered for a picture, the best ones.
         patience: Epochs without a better validation accuracy after which training ends.
         checkpoint_batches: Batches between two checkpoints.
         gpus: That must be there, 0 or 1; 0 takes what there is.
@@ -73,11 +73,11 @@ def torch_detector(
         warmup_ratio=warmup_ratio,
         weight_decay=weight_decay,
         max_grad_norm=max_grad_norm,
-        freeze=freeze,
-        mirror=mirror,
-        lowest_score=lowest_score,
-        overlap=overlap,
-        most=most,
+        freeze_stages=freeze_stages,
+        horizontal_flip=horizontal_flip,
+        score_threshold=score_threshold,
+        nms_threshold=nms_threshold,
+        max_detections=max_detections,
         patience=patience,
         checkpoint_batches=checkpoint_batches,
         gpus=gpus,

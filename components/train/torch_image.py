@@ -26,11 +26,11 @@ def torch_image(
     class_weights: str = "none",
     mixup: float = 0.0,
     cutmix: float = 0.0,
-    mirror: bool = False,
-    average: float = 0.0,
+    horizontal_flip: bool = False,
+    ema_decay: float = 0.0,
     freeze_backbone_epochs: int = 0,
     patience: int = 3,
-    compiled: bool = False,
+    torch_compile: bool = False,
     checkpoint_batches: int = 200,
     gpus: int = 0,
     allow_cpu: bool = False,
@@ -58,11 +58,11 @@ def torch_image(
         class_weights: "none", or "balanced": rows of rare classes count more.
         mixup: Strength of blending pictures; 0 none, usual 0.2.
         cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
-        mirror: Whether half of the pictures are turned left to right; never for digits and letters.
-        average: Decay of a moving average of the weights, which is then kept; 0 none, usual 0.999.
+        horizontal_flip: Whether half of the pictures are turned left to right; never for digits and letters.
+        ema_decay: Decay of a moving average of the weights, which is then kept; 0 none, usual 0.999.
         freeze_backbone_epochs: First epochs in which the head alone learns.
         patience: Epochs without a better validation accuracy after which training ends.
-        compiled: Whether torch.compile makes the network faster, which pays on a GPU.
+        torch_compile: Whether torch.compile makes the network faster, which pays on a GPU.
         checkpoint_batches: Batches between two checkpoints.
         gpus: That must be there, 0 or 1; 0 takes what there is.
         allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
@@ -89,11 +89,11 @@ def torch_image(
         class_weights=class_weights,
         mixup=mixup,
         cutmix=cutmix,
-        mirror=mirror,
-        average=average,
+        horizontal_flip=horizontal_flip,
+        ema_decay=ema_decay,
         freeze_backbone_epochs=freeze_backbone_epochs,
         patience=patience,
-        compiled=compiled,
+        torch_compile=torch_compile,
         checkpoint_batches=checkpoint_batches,
         gpus=gpus,
         allow_cpu=allow_cpu,

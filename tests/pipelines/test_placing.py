@@ -71,7 +71,7 @@ def test_training_asks_for_gpus_by_parameters_and_tolerates_their_taint(name: st
     assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--gpus']}}"
     assert accelerator["resourceType"] == "{{$.inputs.parameters['pipelinechannel--gpu_type']}}"
     assert platform[label]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert platform[label]["nodeSelector"]["nodeSelectorJson"] == {"componentInputParameter": "training_nodes"}
+    assert platform[label]["nodeSelector"]["nodeSelectorJson"] == {"componentInputParameter": "training_node_selector"}
 
 
 def test_int8_is_made_and_measured_where_its_instructions_are_if_it_may_choose():

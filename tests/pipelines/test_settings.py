@@ -20,7 +20,6 @@ ALIASES = {
     ("augment.text", "share"): "augment_share",
     ("augment.images", "share"): "augment_share",
     ("augment.images", "size"): "copy_size",
-    ("evaluate.gate", "minimum_rows"): "gate_rows",
     ("optimize.prune", "epochs"): "distillation_epochs",
     ("optimize.prune", "learning_rate"): "distillation_learning_rate",
     ("optimize.prune", "method"): "prune_method",
@@ -95,7 +94,7 @@ def test_every_setting_that_a_message_names_is_a_parameter(pipeline: str):
 
 def test_messages_are_found():
     assert any("other_labels=drop" in message for message in messages_of("data.clean"))
-    assert any("minimum_visibility" in message for message in messages_of("augment.images"))
+    assert any("min_visibility" in message for message in messages_of("augment.images"))
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)

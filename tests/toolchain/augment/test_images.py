@@ -158,7 +158,7 @@ def test_minimum_visibility_applies_to_every_transform(transform: str, least: fl
     stays = annotation([60, 60, 90, 90])
     row = image_row(0, 100, 100) | {"objects": [annotation([0, 10, 20, 30]), stays]}
     write_dataset(tmp_path / "in", BOXES, train=[row])
-    copy = augmented(tmp_path, policy=f"- {transform}", minimum_visibility=least).table("train").to_pylist()[1]
+    copy = augmented(tmp_path, policy=f"- {transform}", min_visibility=least).table("train").to_pylist()[1]
     assert len(copy["objects"]) == 1 + left
 
 
@@ -228,7 +228,7 @@ def test_a_policy_that_loses_every_box_is_an_error(boxes: Path, tmp_path: Path):
 
 def test_no_copy_loses_all_its_boxes(boxes: Path, tmp_path: Path):
     policy = "- RandomResizedCrop: {scale: [0.05, 0.2]}"
-    result = run(boxes, tmp_path / "out", Config(share=1.0, copies=3, policy=policy, minimum_visibility=0.5))
+    result = run(boxes, tmp_path / "out", Config(share=1.0, copies=3, policy=policy, min_visibility=0.5))
     after = open_dataset(tmp_path / "out")
     assert all(row["objects"] for row in after.table("train").to_pylist())
     assert result.copies + result.skipped == 30
@@ -244,13 +244,13 @@ def test_an_image_without_objects_gets_copies_without_objects(tmp_path: Path):
 @pytest.mark.parametrize("policy", ["light", "medium", "strong"])
 def test_mirrors_are_rejected_if_they_change_the_label(classes: Path, tmp_path: Path, policy: str):
     with pytest.raises(ConfigError, match=r"RandomRotate90 \(rotates\), HorizontalFlip \(mirrors\).*upright"):
-        augmented(tmp_path, policy=policy, mirror_changes_label=True)
+        augmented(tmp_path, policy=policy, flip_changes_label=True)
 
 
 def test_small_rotations_are_accepted_if_mirrors_are_not(classes: Path, tmp_path: Path):
-    assert augmented(tmp_path, policy="upright", share=1.0, mirror_changes_label=True).rows("train") == 40
+    assert augmented(tmp_path, policy="upright", share=1.0, flip_changes_label=True).rows("train") == 40
     with pytest.raises(ConfigError, match=r"Rotate \(rotates by 90 degrees, more than 30\)"):
-        run(classes, tmp_path / "no", Config(policy="- OneOf: [Rotate, Blur]", mirror_changes_label=True))
+        run(classes, tmp_path / "no", Config(policy="- OneOf: [Rotate, Blur]", flip_changes_label=True))
 
 
 def test_unsuitable_datasets_are_rejected(classes: Path, tmp_path: Path):
@@ -280,7 +280,7 @@ def test_a_damaged_image_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "setting",
-    [{"copies": 21}, {"share": 1.5}, {"size": -1}, {"minimum_visibility": 2}, {"most_boxes_lost": -1}, {"workers": -1}],
+    [{"copies": 21}, {"share": 1.5}, {"size": -1}, {"min_visibility": 2}, {"max_boxes_lost": -1}, {"workers": -1}],
 )
 def test_invalid_settings_are_rejected(setting: dict[str, Any]):
     with pytest.raises(ConfigError, match=next(iter(setting))):

@@ -101,7 +101,7 @@ def test_text_is_unchanged_without_repair(tmp_path: Path):
 
 
 def test_too_short_and_too_long_texts_are_dropped(tmp_path: Path):
-    settings = {"minimum_characters": 2, "maximum_characters": 4}
+    settings = {"min_characters": 2, "max_characters": 4}
     dataset = cleaned(tmp_path, settings, text=["é", "ab", "abcd", "abcde"], label=LABELS)
     assert dataset.table("all")["text"].to_pylist() == ["ab", "abcd"]
     assert dropped(dataset) == {"text is shorter than 2 characters": 1, "text is longer than 4 characters": 1}
@@ -286,7 +286,7 @@ def test_similar_needs_text(tmp_path: Path):
 
 def test_a_table_without_text_is_cleaned_too(tmp_path: Path):
     columns = {"height": [1.0, 1.0, 2.0, 300.0, 2.5, 1.5], "label": list("xxyxyx")}
-    dataset = cleaned(tmp_path, {"outlier_columns": ["height"], "outlier_limit": 1.5}, **columns)
+    dataset = cleaned(tmp_path, {"outlier_columns": ["height"], "outlier_threshold": 1.5}, **columns)
     assert dataset.schema.names == ["height", "label", "row"]
     assert dataset.table("all")["row"].to_pylist() == [0, 2, 4, 5]
     assert sorted(dropped(dataset).values()) == [1, 1]
@@ -356,14 +356,14 @@ def test_the_same_rows_give_the_same_digest(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"minimum_characters": 5, "maximum_characters": 4}, "maximum_characters=4"),
-        ({"minimum_characters": -1}, "minimum_characters=-1"),
+        ({"min_characters": 5, "max_characters": 4}, "max_characters=4"),
+        ({"min_characters": -1}, "min_characters=-1"),
         ({"duplicates": "maybe"}, "duplicates='maybe'"),
         ({"other_labels": "keep"}, "other_labels='keep'"),
         ({"similarity": 0.2}, "similarity=0.2"),
         ({"outlier_method": "mad"}, "outlier_method='mad'"),
-        ({"outlier_limit": 0.0}, "outlier_limit=0.0"),
-        ({"outlier_limit": float("nan")}, "outlier_limit=nan"),
+        ({"outlier_threshold": 0.0}, "outlier_threshold=0.0"),
+        ({"outlier_threshold": float("nan")}, "outlier_threshold=nan"),
         ({"query": "@os.getcwd()"}, "query='@os"),
         ({"query": "text.__class__"}, "__ is not allowed"),
         ({"labels": {"one": [1]}}, "labels has one class"),

@@ -151,11 +151,11 @@ def test_duplicate_images_are_dropped_and_reported(tmp_path: Path):
 def test_an_unreadable_file_is_an_error_or_dropped(tmp_path: Path, name: str, data: bytes, message: str):
     source = folder(tmp_path / "pets", CATS_AND_DOGS | {name: data})
     with pytest.raises(
-        DataError, match=rf"the image cannot be read \(row \d+: {name} .*{message}.*set unreadable=drop"
+        DataError, match=rf"the image cannot be read \(row \d+: {name} .*{message}.*set unreadable_image=drop"
     ):
         run(tmp_path / "dataset", Config(source=str(source)))
     assert not (tmp_path / "dataset").exists()
-    dataset, result = read(tmp_path, source, unreadable="drop")
+    dataset, result = read(tmp_path, source, unreadable_image="drop")
     assert (result.rows, result.dropped) == (6, 1)
     assert dataset.dropped[0].rule == "the image cannot be read"
 
@@ -167,7 +167,7 @@ def test_an_animation_is_an_error_or_dropped(tmp_path: Path):
     source = folder(tmp_path / "pets", CATS_AND_DOGS | {"dog/moving.gif": file.getvalue()})
     with pytest.raises(DataError, match=r"is an animation .*dog/moving.gif has 2 frames"):
         run(tmp_path / "dataset", Config(source=str(source)))
-    assert read(tmp_path, source, animated="drop")[1].dropped == 1
+    assert read(tmp_path, source, animated_image="drop")[1].dropped == 1
 
 
 def test_an_empty_class_folder_is_an_error(tmp_path: Path):
@@ -220,7 +220,7 @@ def test_a_parquet_column_without_images_is_an_error(tmp_path: Path):
     ("config", "message"),
     [
         ({"source": ""}, "source is empty"),
-        ({"unreadable": "mend"}, "unreadable is 'mend'"),
+        ({"unreadable_image": "mend"}, "unreadable_image is 'mend'"),
         ({"labels": ["a", "a"]}, "the same name"),
     ],
 )

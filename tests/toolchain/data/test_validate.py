@@ -48,7 +48,7 @@ def failures(path: Path, splits: dict[str, list[Row]], **config: object) -> list
 def test_few_test_rows_give_a_warning(tmp_path: Path, splits: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]):
     run(write_splits(tmp_path, splits), tmp_path / "checks", Config())
     assert "warning: the test split has 20 rows; the gate needs 100" in capsys.readouterr().out
-    run(tmp_path / "splits", tmp_path / "again", Config(gate_rows=20))
+    run(tmp_path / "splits", tmp_path / "again", Config(min_test_rows=20))
     assert "warning" not in capsys.readouterr().out
 
 
@@ -150,8 +150,8 @@ def test_a_class_that_is_too_rare_is_rejected(tmp_path: Path, splits: dict[str, 
     (message,) = failures(tmp_path, splits)
     rule, advice = message.split("; ")
     assert rule == "each class is 5% or more of the training rows: broken by bad with 1.7%"
-    assert advice.endswith("set minimum_share=0.016")
-    assert run(tmp_path / "splits", tmp_path / "checks", Config(minimum_share=0.016)).rows == 100
+    assert advice.endswith("set min_class_fraction=0.016")
+    assert run(tmp_path / "splits", tmp_path / "checks", Config(min_class_fraction=0.016)).rows == 100
 
 
 @pytest.mark.parametrize(("classes", "least"), [(2, "5%"), (10, "1%"), (30, "0.33%")])
@@ -186,10 +186,10 @@ def test_thirty_classes_are_accepted(tmp_path: Path):
 
 def test_the_suggested_minimum_share_is_accepted(tmp_path: Path):
     splits = prepared(tmp_path, "three-percent.csv")
-    with pytest.raises(DataError, match=r"5% or more .* broken by fraud with 3.*set minimum_share=") as error:
+    with pytest.raises(DataError, match=r"5% or more .* broken by fraud with 3.*set min_class_fraction=") as error:
         run(splits, tmp_path / "checks", Config())
-    share = float(str(error.value).rpartition("minimum_share=")[2])
-    assert run(splits, tmp_path / "checks", Config(minimum_share=share)).smallest_share < 0.05
+    share = float(str(error.value).rpartition("min_class_fraction=")[2])
+    assert run(splits, tmp_path / "checks", Config(min_class_fraction=share)).smallest_share < 0.05
 
 
 def test_a_class_missing_from_a_split_is_reported(tmp_path: Path, splits: dict[str, list[Row]]):
@@ -223,8 +223,8 @@ def test_a_rule_on_a_missing_column_is_an_error(tmp_path: Path, splits: dict[str
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"minimum_rows": 0}, "minimum_rows=0"),
-        ({"minimum_share": 0.6}, "minimum_share=0.6"),
+        ({"min_rows": 0}, "min_rows=0"),
+        ({"min_class_fraction": 0.6}, "min_class_fraction=0.6"),
         ({"types": {"x": "date"}}, r"types\['x'\]='date'"),
         ({"ranges": {"x": [1]}}, r"ranges\['x'\]=\[1\]"),
         ({"ranges": {"x": [2, 1]}}, r"ranges\['x'\]"),

@@ -413,7 +413,7 @@ def test_refuses_measurements_in_the_wrong_place(tmp_path: Path):
         {"retrained_agreement": 90},
         {"min_speedup": 0.9},
         {"min_speedup": float("inf")},
-        {"minimum_rows": 0},
+        {"min_test_rows": 0},
     ],
 )
 def test_refuses_settings_that_cannot_work(settings: dict[str, Any]):

@@ -127,7 +127,7 @@ def test_on_arm64_itself_the_winner_and_fp32_are_asked_by_this_python(evaluated:
 
 @pytest.mark.usefixtures("arm64_machine")
 def test_every_variant_is_tried_when_that_is_asked_for(evaluated: Evaluated, tmp_path: Path):
-    assert run(*evaluated.inputs, tmp_path / "found", Config(every_variant=True)).variants == 3
+    assert run(*evaluated.inputs, tmp_path / "found", Config(all_variants=True)).variants == 3
 
 
 @pytest.mark.usefixtures("elsewhere")

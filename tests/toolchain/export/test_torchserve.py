@@ -215,7 +215,7 @@ def test_a_detector_and_a_model_that_was_not_exported_are_refused(tmp_path: Path
         ({"name": "../evil"}, "TorchServe takes letters"),
         ({"version": "latest"}, "version is 'latest'"),
         ({"workers": 0}, "workers is 0: give 1 at least"),
-        ({"batch_wait_ms": -1}, "batch_wait_ms is -1: give 0 at least"),
+        ({"max_batch_delay_ms": -1}, "max_batch_delay_ms is -1: give 0 at least"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any], told: str):

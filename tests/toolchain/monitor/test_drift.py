@@ -155,7 +155,7 @@ def reason(model: str, samples: str, tmp_path: Path) -> str:
 
 def test_too_few_rows_give_no_verdict(model: str, tracker: Tracker, samples: str, tmp_path: Path):
     write_samples(samples, model, drawn(99, shift=9))
-    assert reason(model, samples, tmp_path) == "too few rows: 99, least_rows is 100"
+    assert reason(model, samples, tmp_path) == "too few rows: 99, min_rows is 100"
     assert tracker.versions(model)[0].tags["drift"] == "unknown"
 
 
@@ -221,8 +221,8 @@ def test_unavailable_storage_is_an_error_and_writes_nothing(model: str, tmp_path
         ({"model": ""}, "model is ''"),
         ({"model": "reviews:last"}, "model is 'reviews:last'"),
         ({"samples": ""}, "samples is ''"),
-        ({"rows": 50}, "least_rows is 100: give 1 to rows, which is 50"),
-        ({"least_rows": 0}, "least_rows is 0"),
+        ({"rows": 50}, "min_rows is 100: give 1 to rows, which is 50"),
+        ({"min_rows": 0}, "min_rows is 0"),
         ({"hours": -1.0}, "hours is -1"),
         ({"level": 0.0}, "level is 0"),
         ({"level": 1.0}, "level is 1"),

@@ -79,7 +79,7 @@ def rectangles(make: Callable[..., Path]) -> Path:
 
 def small(**settings: Any) -> Config:
     """Return settings under which training takes seconds."""
-    own = {"size": SIDE, "epochs": 1, "batch_size": 8, "weights": "", "lowest_score": 0.02}
+    own = {"size": SIDE, "epochs": 1, "batch_size": 8, "weights": "", "score_threshold": 0.02}
     return Config(**{**own, **settings})
 
 
@@ -146,7 +146,7 @@ def test_progress_is_shown_from_the_first_batch_on(
 
 
 def test_learns_and_writes_a_model_that_the_next_steps_take(rectangles: Path, tmp_path: Path):
-    config = small(weights="backbone", epochs=12, learning_rate=3e-3, freeze=1, patience=12)
+    config = small(weights="backbone", epochs=12, learning_rate=3e-3, freeze_stages=1, patience=12)
     result = run(rectangles, tmp_path / "model", config)
     model = open_model(tmp_path / "model")
     require(model, "object-detection", "pytorch")
@@ -246,7 +246,7 @@ def test_training_ends_when_it_brings_nothing_and_the_best_weights_are_kept(
 
 def test_the_backbone_is_that_of_the_weights_and_frozen_stages_stay(rectangles: Path, tmp_path: Path):
     given = fetch_weights(LITE_WEIGHTS).tensors
-    run(rectangles, tmp_path / "model", small(weights=LITE_WEIGHTS, freeze=2))
+    run(rectangles, tmp_path / "model", small(weights=LITE_WEIGHTS, freeze_stages=2))
     body = load_detector(open_model(tmp_path / "model")).network.backbone.body
     assert (body.conv_stem.weight == given["_conv_stem.weight"]).all()
     assert (body.blocks[0][0].bn1.running_mean == given["_blocks.0._bn1.running_mean"]).all()
@@ -276,11 +276,11 @@ def test_a_trained_detector_is_a_start_and_its_head_is_replaced_for_other_classe
 ):
     run(rectangles, tmp_path / "first", small())
     start = str(tmp_path / "first")
-    run(rectangles, tmp_path / "same", small(weights=start, freeze=0))
+    run(rectangles, tmp_path / "same", small(weights=start, freeze_stages=0))
     assert open_model(tmp_path / "same").notes["train.torch_detector"]["new_layers"] == []
 
     three = make([row(number) for number in range(6)], [row(7)], ("red", "blue", "green"))
-    run(three, tmp_path / "other", small(weights=start, freeze=0))
+    run(three, tmp_path / "other", small(weights=start, freeze_stages=0))
     head = "head.classification_head.cls_logits"
     assert open_model(tmp_path / "other").notes["train.torch_detector"]["new_layers"] == [head]
     assert f"the weights are for other classes: {head} begins at random" in capsys.readouterr().out
@@ -343,8 +343,8 @@ def test_a_file_that_holds_no_weights_is_refused(content: bytes, tmp_path: Path)
 
 
 def test_more_frozen_stages_than_there_are_is_refused(rectangles: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match="freeze is 8, but the backbone has 8 stages"):
-        run(rectangles, tmp_path / "model", small(weights="backbone", freeze=8))
+    with pytest.raises(ConfigError, match="freeze_stages is 8, but the backbone has 8 stages"):
+        run(rectangles, tmp_path / "model", small(weights="backbone", freeze_stages=8))
 
 
 def test_norms_of_frozen_stages_keep_their_statistics():
@@ -454,12 +454,12 @@ def test_a_damaged_dataset_is_refused(rectangles: Path, tmp_path: Path):
         ({"max_grad_norm": float("inf")}, "max_grad_norm must be above 0 and finite"),
         ({"warmup_ratio": 1.0}, "warmup_ratio must be from 0 to below 1"),
         ({"weight_decay": -0.1}, "weight_decay must be from 0 to below 1"),
-        ({"mirror": 1.5}, "mirror must be a share from 0 to 1"),
-        ({"freeze": -1}, "freeze must be 0 or more"),
+        ({"horizontal_flip": 1.5}, "horizontal_flip must be a share from 0 to 1"),
+        ({"freeze_stages": -1}, "freeze_stages must be 0 or more"),
         ({"seed": -1}, "seed must be 0 or more"),
-        ({"lowest_score": 1.0}, "lowest_score is 1"),
-        ({"overlap": 0.0}, "overlap is 0"),
-        ({"most": 0}, "most is 0"),
+        ({"score_threshold": 1.0}, "score_threshold is 1"),
+        ({"nms_threshold": 0.0}, "nms_threshold is 0"),
+        ({"max_detections": 0}, "max_detections is 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], line: str):

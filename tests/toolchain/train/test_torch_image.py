@@ -67,7 +67,7 @@ def test_the_written_model_answers_as_its_note_says(digits: Path, digit_network:
 
 def test_the_same_seed_makes_the_same_model(digits: Path, tmp_path: Path):
     for name in ("one", "two"):
-        run(digits, tmp_path / name, Config(**QUICK, mixup=0.2, cutmix=1.0, mirror=True, average=0.9))
+        run(digits, tmp_path / name, Config(**QUICK, mixup=0.2, cutmix=1.0, horizontal_flip=True, ema_decay=0.9))
     assert open_model(tmp_path / "one").files == open_model(tmp_path / "two").files
 
 
@@ -92,7 +92,7 @@ def test_normalises_by_the_training_pictures(digits: Path, digit_network: Path):
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(digits: Path, tmp_path: Path):
     rows = open_dataset(digits)
     training, validation = (read_images(rows, split, Shape(28, 28, 1)) for split in ("train", "validation"))
-    config, checkpoint = Config(epochs=2, batch_size=32, checkpoint_batches=1, average=0.9), Checkpoint(tmp_path)
+    config, checkpoint = Config(epochs=2, batch_size=32, checkpoint_batches=1, ema_decay=0.9), Checkpoint(tmp_path)
     whole, killed, resumed = network_of(), network_of(), network_of()
     train(whole, 2, training, validation, config, CPU)
 

@@ -70,14 +70,14 @@ def _check(source: Dataset, config: Config) -> None:
     if not source.rows(TRAIN):
         raise DataError(f"{source.path} has no rows in its {TRAIN} split; add training rows")
     engine = engine_of(config)
-    if config.mirror_changes_label:
+    if config.flip_changes_label:
         engine.check_preserves_labels()
     if OBJECTS in source.schema.names and source.schema.field(OBJECTS).type != OBJECTS_TYPE:
         raise DataError(f"column {OBJECTS!r} of {source.path} holds {source.schema.field(OBJECTS).type}, not objects")
 
 
 def _write_training(source: Dataset, writer: DatasetWriter, config: Config) -> Tally:
-    tally = Tally(engine_of(config), config.most_boxes_lost)
+    tally = Tally(engine_of(config), config.max_boxes_lost)
     rows = source.rows(TRAIN)
     with Progress("augment", rows, "rows") as progress, _worker_pool(rows, config) as pool:
         for batch, copies in _with_copies(source.batches(TRAIN, rows=IMAGES_PER_BATCH), pool, config):

@@ -52,7 +52,7 @@ def augment(batch: pa.RecordBatch, config: Config) -> Copies:
 @lru_cache(maxsize=4)
 def engine_of(config: Config) -> Engine:
     """Return the engine for the policy of ``config``."""
-    return Engine(text_of(config.policy), config.size, config.minimum_visibility)
+    return Engine(text_of(config.policy), config.size, config.min_visibility)
 
 
 class _Batch:

@@ -57,7 +57,7 @@ class Tally:
         if self.boxes and not self.boxes_kept:
             raise DataError(
                 f"the policy loses all {self.boxes:,} boxes: {self._worst_transform()}; crop or move less, or lower "
-                "minimum_visibility"
+                "min_visibility"
             )
         if lost > self.max_boxes_lost:
             log_warning(

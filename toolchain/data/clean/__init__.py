@@ -166,7 +166,7 @@ def _second_pass(first: _FirstPass) -> Iterator[tuple[str, pa.RecordBatch]]:
     config, tally = first.config, first.tally
     outcomes = first.duplicates.outcomes(config.drop_conflicts)
     bounds = {
-        name: statistics.bounds(config.outlier_method, config.outlier_limit)
+        name: statistics.bounds(config.outlier_method, config.outlier_threshold)
         for name, statistics in first.statistics.items()
     }
     begin = 0

@@ -52,11 +52,11 @@ def _clean_text(batch: pa.RecordBatch, config: Config, tally: Tally) -> pa.Recor
     if config.repair_text:
         batch = _repair(batch, tally)
     lengths = pc.utf8_length(batch.column(TEXT)).to_numpy(zero_copy_only=False)
-    rule = f"text is shorter than {config.minimum_characters} characters"
-    batch = tally.keep(rule, batch, lengths >= config.minimum_characters)
-    lengths = lengths[lengths >= config.minimum_characters]
-    rule = f"text is longer than {config.maximum_characters:,} characters"
-    return tally.keep(rule, batch, lengths <= config.maximum_characters)
+    rule = f"text is shorter than {config.min_characters} characters"
+    batch = tally.keep(rule, batch, lengths >= config.min_characters)
+    lengths = lengths[lengths >= config.min_characters]
+    rule = f"text is longer than {config.max_characters:,} characters"
+    return tally.keep(rule, batch, lengths <= config.max_characters)
 
 
 def _repair(batch: pa.RecordBatch, tally: Tally) -> pa.RecordBatch:

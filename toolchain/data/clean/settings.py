@@ -13,8 +13,8 @@ OUTLIER_METHODS = ("zscore", "iqr")
 class Config:
     required: list[str] = field(default_factory=list)  # columns that need a value, besides text and label
     repair_text: bool = True  # repair HTML, wrong encodings, control characters and runs of spaces
-    minimum_characters: int = 1  # of a repaired text; 1: only empty ones are dropped
-    maximum_characters: int = 10_000  # about 2,000 words: longer texts are documents, or several rows joined
+    min_characters: int = 1  # of a repaired text; 1: only empty ones are dropped
+    max_characters: int = 10_000  # about 2,000 words: longer texts are documents, or several rows joined
     query: str = ""  # rows to keep, as a pandas query: "label > 0 and text.str.len() > 20"; "": all
     labels: dict[str, object] = field(default_factory=dict)  # class -> list of raw labels, or a query; {}: raw labels
     other_labels: str = "drop"  # rows whose raw label is not in labels: "drop", or "fail" to find typing errors
@@ -24,13 +24,13 @@ class Config:
     drop_conflicts: bool = True  # drop all duplicates with different labels, instead of keeping the first
     outlier_columns: list[str] = field(default_factory=list)  # numeric columns whose outliers are dropped
     outlier_method: str = "zscore"  # "zscore" (for normal distributions) or "iqr" (for skewed ones)
-    outlier_limit: float = 3.0  # standard deviations (0.3 % of a normal distribution), or interquartile ranges
+    outlier_threshold: float = 3.0  # standard deviations (0.3 % of a normal distribution), or interquartile ranges
 
     def __post_init__(self) -> None:
-        if not 0 <= self.minimum_characters <= self.maximum_characters:
+        if not 0 <= self.min_characters <= self.max_characters:
             raise ConfigError(
-                f"minimum_characters={self.minimum_characters}, maximum_characters={self.maximum_characters} exclude "
-                "every text; give 0 <= minimum_characters <= maximum_characters"
+                f"min_characters={self.min_characters}, max_characters={self.max_characters} exclude "
+                "every text; give 0 <= min_characters <= max_characters"
             )
         if self.duplicates not in MODES:
             raise ConfigError(f"duplicates={self.duplicates!r} is not known; give one of {', '.join(MODES)}")
@@ -42,8 +42,8 @@ class Config:
             raise ConfigError(
                 f"outlier_method={self.outlier_method!r} is not known; give {' or '.join(OUTLIER_METHODS)}"
             )
-        if not self.outlier_limit > 0:
-            raise ConfigError(f"outlier_limit={self.outlier_limit} is out of range; give a number above 0")
+        if not self.outlier_threshold > 0:
+            raise ConfigError(f"outlier_threshold={self.outlier_threshold} is out of range; give a number above 0")
         check_query(self.query, "query")
         _check_labels(self.labels)
 

@@ -61,16 +61,16 @@ class Tally:
         """
         source, facts = image.source, image.facts
         if facts is None:
-            return self._drop("the image cannot be read", f"row {row}: {image.error}", "unreadable")
+            return self._drop("the image cannot be read", f"row {row}: {image.error}", "unreadable_image")
         if facts.frames > 1:
             detail = f"row {row}: {source.path} has {facts.frames} frames"
-            return self._drop("the image is an animation", detail, "animated")
+            return self._drop("the image is an animation", detail, "animated_image")
         key = hashlib.blake2b(image.data, digest_size=16).digest()
         if key in self.first_rows:
             first, label = self.first_rows[key]
             detail = f"row {row}: {source.path} ({source.label}) equals row {first} ({label})"
             rule = "duplicate of an earlier image" + ("" if label == source.label else " with a different class")
-            return self._drop(rule, detail, "repeated")
+            return self._drop(rule, detail, "duplicate_image")
         self.first_rows[key] = row, source.label
         self.formats[f"{facts.kind}, {facts.mode}"] += 1
         self.sizes[facts.width, facts.height] += 1

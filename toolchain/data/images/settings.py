@@ -18,16 +18,16 @@ class Config:
     image_column: str = "image"  # of Parquet and the Hugging Face hub: the column of images
     label_column: str = "label"  # of Parquet and the Hugging Face hub: the column of classes
     labels: list[str] = field(default_factory=list)  # names of the numbered classes 0, 1, ... in this order
-    unreadable: str = "fail"  # action for a file that is not an image, truncated or too large: "drop" or "fail"
-    animated: str = "fail"  # action for an animation, of which only the first frame would be used
-    repeated: str = "drop"  # action for a file with the same bytes as an earlier one
+    unreadable_image: str = "fail"  # action for a file that is not an image, truncated or too large: "drop" or "fail"
+    animated_image: str = "fail"  # action for an animation, of which only the first frame would be used
+    duplicate_image: str = "drop"  # action for a file with the same bytes as an earlier one
     split_folders: str = AUTO  # whether folders named train, val, test, ... are splits: "auto", "yes" or "no" (classes)
     max_pixels: int = MAX_PIXELS  # of one image; a larger one is unreadable
 
     def __post_init__(self) -> None:
         if not self.source:
             raise ConfigError("source is empty; give a folder, an archive, a file, or an hf:// address")
-        for name in ("unreadable", "animated", "repeated"):
+        for name in ("unreadable_image", "animated_image", "duplicate_image"):
             if getattr(self, name) not in ACTIONS:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(ACTIONS)}")
         if self.split_folders not in (AUTO, YES, NO):

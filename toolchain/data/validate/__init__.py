@@ -66,13 +66,13 @@ def _smallest_share(class_counts: ClassCounts) -> float:
 
 
 def _warn_about_few_test_rows(dataset: Dataset, class_counts: ClassCounts, config: Config) -> None:
-    """Warn before hours of training that the gate needs more test rows: see ``minimum_rows`` of evaluate.gate."""
+    """Warn before hours of training that the gate needs more test rows: see ``min_rows`` of evaluate.gate."""
     if OBJECTS in dataset.schema.names:
         rows, unit = sum(class_counts[TEST].values()), "boxes"
     else:
         rows, unit = dataset.rows(TEST), "rows"
-    if rows < config.gate_rows:
+    if rows < config.min_test_rows:
         log_warning(
-            f"the test split has {rows:,} {unit}; the gate needs {config.gate_rows:,} to select a faster variant, so "
-            "fp32 will be selected. Add rows, or increase the share of the test split"
+            f"the test split has {rows:,} {unit}; the gate needs {config.min_test_rows:,} to select a faster variant, "
+            "so fp32 will be selected. Add rows, or increase the share of the test split"
         )

@@ -45,10 +45,10 @@ def check_counts(dataset: Dataset, counts: dict[str, dict[str, int]], config: Co
 
 def _check_split_sizes(dataset: Dataset, config: Config) -> Rule:
     rows = {split: dataset.rows(split) for split in required_splits(dataset)}
-    rule = Rule(f"each split has {config.minimum_rows} rows or more")
-    rule.advice = "add rows, increase the shares of validation and test, or set minimum_rows"
+    rule = Rule(f"each split has {config.min_rows} rows or more")
+    rule.advice = "add rows, increase the shares of validation and test, or set min_rows"
     rule.found = ", ".join(f"{split} {count:,}" for split, count in rows.items())
-    rule.add_breaks([f"{split} with {count:,}" for split, count in rows.items() if count < config.minimum_rows])
+    rule.add_breaks([f"{split} with {count:,}" for split, count in rows.items() if count < config.min_rows])
     return rule
 
 
@@ -65,7 +65,7 @@ def _check_rare_classes(shares: dict[str, float], minimum: float) -> Rule:
     rule.found = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     rule.add_breaks([f"{name} with {share:.1%}" for name, share in shares.items() if share < minimum])
     smallest = floor(min(shares.values()) * 1000) / 1000
-    rule.advice = f"add rows of rare classes, merge them with others, or set minimum_share={smallest:g}"
+    rule.advice = f"add rows of rare classes, merge them with others, or set min_class_fraction={smallest:g}"
     return rule
 
 
@@ -80,4 +80,4 @@ def _check_every_split(counts: dict[str, dict[str, int]]) -> Rule:
 
 def _minimum_share(config: Config, classes: int) -> float:
     """Return the minimum share of each of ``classes`` among the training rows, 0..1."""
-    return MIN_PART_OF_EQUAL_SHARE / classes if config.minimum_share == AUTOMATIC else config.minimum_share
+    return MIN_PART_OF_EQUAL_SHARE / classes if config.min_class_fraction == AUTOMATIC else config.min_class_fraction

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from toolchain.errors import ConfigError
 
-AUTOMATIC = -1.0  # minimum_share: derived from the number of classes
+AUTOMATIC = -1.0  # min_class_fraction: derived from the number of classes
 TYPES = {  # types that a rule may require of a column, and the function of pandas.api.types that checks it
     "text": "is_object_dtype",
     "integer": "is_integer_dtype",
@@ -15,20 +15,20 @@ TYPES = {  # types that a rule may require of a column, and the function of pand
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    minimum_rows: int = 20  # in each split; with fewer, one row is worth more than 5 points of accuracy
+    min_rows: int = 20  # in each split; with fewer, one row is worth more than 5 points of accuracy
     # Of the rarest class among the training rows; a model may ignore a rarer one. -1: a tenth of an equal share, which
     # is 5 % with two classes and 0.5 % with twenty; 0: no minimum.
-    minimum_share: float = AUTOMATIC
-    gate_rows: int = 100  # in the test split (boxes for detection); with fewer the gate cannot select a variant
+    min_class_fraction: float = AUTOMATIC
+    min_test_rows: int = 100  # in the test split (boxes for detection); with fewer the gate cannot select a variant
     types: dict[str, str] = field(default_factory=dict)  # column -> "text", "integer", "number" or "boolean"
     ranges: dict[str, list[float]] = field(default_factory=dict)  # column -> [lowest, highest], inclusive
 
     def __post_init__(self) -> None:
-        if self.minimum_rows < 1:
-            raise ConfigError(f"minimum_rows={self.minimum_rows} is out of range; give 1 or more")
-        if self.minimum_share != AUTOMATIC and not 0 <= self.minimum_share <= 0.5:
+        if self.min_rows < 1:
+            raise ConfigError(f"min_rows={self.min_rows} is out of range; give 1 or more")
+        if self.min_class_fraction != AUTOMATIC and not 0 <= self.min_class_fraction <= 0.5:
             raise ConfigError(
-                f"minimum_share={self.minimum_share} is out of range; give 0 to 0.5, or -1 for the default"
+                f"min_class_fraction={self.min_class_fraction} is out of range; give 0 to 0.5, or -1 for the default"
             )
         for column, name in self.types.items():
             if name not in TYPES:

@@ -26,12 +26,14 @@ ROUNDING_ERROR = 1e-9  # shares are quotients of row counts: a drop of exactly t
 @dataclass(frozen=True, kw_only=True)
 class Config:
     max_accuracy_drop: float = 0.01  # largest loss of accuracy, as a share of rows
-    max_class_recall_drop: float = 0.02  # largest loss of the worst class's recall; it has fewer rows, so it varies more
+    max_class_recall_drop: float = (
+        0.02  # largest loss of the worst class's recall; it has fewer rows, so it varies more
+    )
     agreement: float = 0.97  # smallest share of rows with the prediction of the model it was converted from
     retrained_agreement: float = 0.85  # the same for a retrained variant, which may differ on hard rows
     min_speedup: float = 1.05  # smallest speedup over the reference, compared with the interval's low end
     scenario: str = ""  # latency scenario that decides; "": the first, which sends one row at a time
-    minimum_rows: int = 100  # of the test split (of a detector: objects); with fewer, one row weighs more than a point
+    min_test_rows: int = 100  # of the test split (of a detector: objects); with fewer, one row weighs more than a point
 
     def __post_init__(self) -> None:
         for name in ("max_accuracy_drop", "max_class_recall_drop", "agreement", "retrained_agreement"):
@@ -40,8 +42,8 @@ class Config:
                 raise ConfigError(f"{name} is {value}: give a share from 0 to 1, such as 0.01 for 1 %")
         if not 1 <= self.min_speedup < float("inf"):
             raise ConfigError(f"min_speedup is {self.min_speedup}: give 1 or more, such as 1.05 for 5 % faster")
-        if self.minimum_rows < 1:
-            raise ConfigError(f"minimum_rows is {self.minimum_rows}: give 1 or more, 100 is usual")
+        if self.min_test_rows < 1:
+            raise ConfigError(f"min_test_rows is {self.min_test_rows}: give 1 or more, 100 is usual")
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,12 @@ def _findings(compared: Data, parity: Data, config: Config) -> list[tuple[bool, 
     agreement = compared["origin_agreement" if converted else "agreement"]
     minimum = config.agreement if converted else config.retrained_agreement
     drop, worst = compared["accuracy_drop"], compared["worst_class_drop"]
-    too_few, differs = rows < config.minimum_rows, agreement["value"] < minimum - ROUNDING_ERROR
+    too_few, differs = rows < config.min_test_rows, agreement["value"] < minimum - ROUNDING_ERROR
     less_accurate = drop["value"] > config.max_accuracy_drop + ROUNDING_ERROR
     class_worse = worst["value"] > config.max_class_recall_drop + ROUNDING_ERROR
     of_class = f"{class_rate} of {worst['label']}, its worst class,"
     return [
-        (too_few, reasons.on_rows(rows, config.minimum_rows, too_few, unit)),
+        (too_few, reasons.on_rows(rows, config.min_test_rows, too_few, unit)),
         (differs, reasons.on_agreement(agreement, compared["origin"] or REFERENCE, minimum, differs, items)),
         (less_accurate, reasons.on_drop(drop, config.max_accuracy_drop, less_accurate, metric)),
         (class_worse, reasons.on_drop(worst, config.max_class_recall_drop, class_worse, of_class)),
@@ -211,8 +213,8 @@ def _obstacle(winner: Assessment | None, learned: bool, on_baseline: str, parity
     rows, unit = _rows(parity)
     if winner is None and not learned:
         return f"no variant can be promoted: {REFERENCE} {on_baseline}"
-    few = rows < config.minimum_rows and len(parity["variants"]) > 1
-    return reasons.on_few_rows(rows, config.minimum_rows, f"test {unit}") if few else ""
+    few = rows < config.min_test_rows and len(parity["variants"]) > 1
+    return reasons.on_few_rows(rows, config.min_test_rows, f"test {unit}") if few else ""
 
 
 def _reason(winner: Assessment | None, assessed: list[Assessment]) -> str:

@@ -30,7 +30,7 @@ SKIPPED: dict[str, Any] = {"runner": "", "skip_reason": "", "processor": {}, "ve
 class Config:
     architecture: str = "arm64"  # to run the variants on; "" skips the check
     environment: str = ".venv-arm64/environment.json"  # of the folder that `make arm64` makes; not used on arm64 itself
-    every_variant: bool = False  # check all variants instead of the winner and fp32
+    all_variants: bool = False  # check all variants instead of the winner and fp32
     seconds: int = 900  # time limit of each variant; emulated, 16 texts take a six-layer BERT half a minute
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ def _check_variants(models: Variants, measured: Measurement, judged: Measurement
     except ToolchainError as error:
         log_info(f"platform parity on {config.architecture} is skipped: {error}")
         return {**SKIPPED, "skip_reason": str(error)}
-    names = list(models.models) if config.every_variant else list(dict.fromkeys([judged.data["winner"], REFERENCE]))
+    names = list(models.models) if config.all_variants else list(dict.fromkeys([judged.data["winner"], REFERENCE]))
     found: dict[str, Any] = {**SKIPPED, "runner": python.by, "variants": {}}
     for name in track(names, f"predict on {config.architecture}", len(names), "variants"):
         recorded = measured.path / "expected" / name

@@ -42,7 +42,7 @@ def detector_form(model: Model) -> Form:
         inputs=architecture.inputs(),
         outputs=architecture.outputs(),
         reference=lambda feeds: _answer(module, feeds),
-        difference=lambda ours, theirs: _detection_gap(ours, theirs, architecture.size, architecture.lowest_score),
+        difference=lambda ours, theirs: _detection_gap(ours, theirs, architecture.size, architecture.score_threshold),
         answer="scores and boxes (as shares of the picture)",
         files=(detector.DESCRIPTION,),
         rows=1,

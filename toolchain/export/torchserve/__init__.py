@@ -53,16 +53,16 @@ class Config:
     variant: str = ""  # which of the variants; "" where the input is one model
     workers: int = 1  # processes that answer, each with the model in its memory
     threads: int = 1  # of one inference in a worker
-    batch_requests: int = 8  # that a worker takes at once; each row is computed alone all the same
-    batch_wait_ms: int = 5  # that a first request waits for others, milliseconds
-    timeout_seconds: int = 60  # after which TorchServe starts a worker anew that does not answer
+    batch_size: int = 8  # that a worker takes at once; each row is computed alone all the same
+    max_batch_delay_ms: int = 5  # that a first request waits for others, milliseconds
+    response_timeout_s: int = 60  # after which TorchServe starts a worker anew that does not answer
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"name is {self.name!r}: TorchServe takes letters, digits, dots, dashes and underscores")
         if not VERSION.fullmatch(self.version):
             raise ConfigError(f"version is {self.version!r}: give numbers with dots between them, as in 3 or 1.2")
-        least = {"workers": 1, "threads": 1, "batch_requests": 1, "batch_wait_ms": 0, "timeout_seconds": 1}
+        least = {"workers": 1, "threads": 1, "batch_size": 1, "max_batch_delay_ms": 0, "response_timeout_s": 1}
         for setting, value in least.items():
             if getattr(self, setting) < value:
                 raise ConfigError(f"{setting} is {getattr(self, setting)}: give {value} at least")
@@ -125,9 +125,9 @@ def _configuration(config: Config) -> str:
     return (
         f"minWorkers: {config.workers}\n"
         f"maxWorkers: {config.workers}\n"
-        f"batchSize: {config.batch_requests}\n"
-        f"maxBatchDelay: {config.batch_wait_ms}\n"
-        f"responseTimeout: {config.timeout_seconds}\n"
+        f"batchSize: {config.batch_size}\n"
+        f"maxBatchDelay: {config.max_batch_delay_ms}\n"
+        f"responseTimeout: {config.response_timeout_s}\n"
         f"handler:\n  threads: {config.threads}\n"
     )
 

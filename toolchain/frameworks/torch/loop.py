@@ -40,7 +40,7 @@ class LoopSettings(Protocol):
     @property
     def learning_rate(self) -> float: ...  # at its peak
     @property
-    def warmup(self) -> float: ...  # share of all steps in which the rate rises, 0..1
+    def warmup_ratio(self) -> float: ...  # share of all steps in which the rate rises, 0..1
     @property
     def max_grad_norm(self) -> float: ...  # longer gradients are cut to this length
     @property
@@ -138,7 +138,7 @@ class TrainingLoop:
         import torch
 
         settings, optimizer = self.settings, self.learner.optimizer
-        rate = settings.learning_rate * self.learner.decay(self.state.step, self.steps, settings.warmup)
+        rate = settings.learning_rate * self.learner.decay(self.state.step, self.steps, settings.warmup_ratio)
         for group in optimizer.param_groups:
             group["lr"] = rate
         self.scaler.unscale_(optimizer)

@@ -29,7 +29,7 @@ class Config:
     model: str = ""  # required: "name" (the version that serves), "name@alias" or "name:version"
     samples: str = ""  # required: where servers write samples: a folder, or s3://BUCKET/PREFIX
     rows: int = 500  # in the window; against a profile of 1,000 rows this detects a distance of 0.11 and more
-    least_rows: int = 100  # below which there is no verdict
+    min_rows: int = 100  # below which there is no verdict
     hours: float = 0.0  # maximum age of a row; 0: no limit
     level: float = 0.01  # significance level: one false alarm in 100 checks; 0.05 would be one in 20
     experiment: str = ""  # of MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"
@@ -37,8 +37,8 @@ class Config:
     def __post_init__(self) -> None:
         registry.check_name(self.model)
         open_place(self.samples)
-        if not 0 < self.least_rows <= self.rows:
-            raise ConfigError(f"least_rows is {self.least_rows}: give 1 to rows, which is {self.rows}")
+        if not 0 < self.min_rows <= self.rows:
+            raise ConfigError(f"min_rows is {self.min_rows}: give 1 to rows, which is {self.rows}")
         if not 0 <= self.hours < float("inf"):
             raise ConfigError(f"hours is {self.hours}: give a number above 0, or 0 for no limit")
         if not 0 < self.level < 1:
@@ -133,8 +133,8 @@ def _no_verdict_reason(reference: Reference, window: Window, config: Config) -> 
         return NO_PROFILE
     if not window.rows and window.other_versions:
         return f"there are samples of {', '.join(window.other_versions)} but none of {reference.subject.digest[:12]}"
-    if len(window.rows) < config.least_rows:
-        return f"too few rows: {len(window.rows)}, least_rows is {config.least_rows}"
+    if len(window.rows) < config.min_rows:
+        return f"too few rows: {len(window.rows)}, min_rows is {config.min_rows}"
     return ""
 
 

@@ -37,9 +37,13 @@ class Config:
         "structured"  # "structured" removes whole parts, "unstructured" zeroes weights of texts' layers, "none"
     )
     unprunable: str = "fail"  # what happens to a model that cannot be pruned: "fail", or "skip" to leave it as it is
-    heads_to_keep: float = 0.5  # share of each layer's attention heads; half of them goes nearly unnoticed (Michel 2019)
+    heads_to_keep: float = (
+        0.5  # share of each layer's attention heads; half of them goes nearly unnoticed (Michel 2019)
+    )
     neurons_to_keep: float = 0.34  # share of each layer's feed-forward neurons: 512 of 1536
-    channels_to_keep: float = 0.5  # share of each layer's channels in a picture classifier: a quarter of the work remains
+    channels_to_keep: float = (
+        0.5  # share of each layer's channels in a picture classifier: a quarter of the work remains
+    )
     sparsity: float = 0.5  # share of the layers' weights that are zeroed, for the unstructured method
     importance_batches: int = 40  # batches that importance (of pictures: normalisation) is measured on: 1,280 rows
     epochs: int = 2  # of recovery by distillation over the training rows; 0 recovers nothing

@@ -37,7 +37,7 @@ class Settings:
     epochs: int
     learning_rate: float  # at its peak
     seed: int
-    warmup: float = 0.1  # share of the steps in which the learning rate rises from 0
+    warmup_ratio: float = 0.1  # share of the steps in which the learning rate rises from 0
     max_grad_norm: float = 1.0  # over all weights; larger gradients are scaled down to it
     checkpoint_batches: int = 1  # not used: a distillation takes minutes
 

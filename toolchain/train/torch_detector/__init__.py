@@ -44,11 +44,15 @@ class Config:
     warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
     weight_decay: float = 0.01  # of matrices
     max_grad_norm: float = 1.0  # longer gradients are cut to this length
-    freeze: int = 2  # lowest stages of a backbone with given weights that stay as they are: edges look alike everywhere
-    mirror: float = 0.5  # share of pictures whose left and right are swapped; 0 where that changes what is to be seen
-    lowest_score: float = 0.05  # 0..1: boxes below are never answered
-    overlap: float = 0.5  # 0..1: of two boxes of one class that share more (IoU), the better stays
-    most: int = 300  # boxes answered for a picture, the best ones
+    freeze_stages: int = (
+        2  # lowest stages of a backbone with given weights that stay as they are: edges look alike everywhere
+    )
+    horizontal_flip: float = (
+        0.5  # share of pictures whose left and right are swapped; 0 where that changes what is to be seen
+    )
+    score_threshold: float = 0.05  # 0..1: boxes below are never answered
+    nms_threshold: float = 0.5  # 0..1: of two boxes of one class that share more (IoU), the better stays
+    max_detections: int = 300  # boxes answered for a picture, the best ones
     patience: int = 8  # epochs without a better validation accuracy after which training ends
     checkpoint_batches: int = 50  # batches between two checkpoints: on a CPU about a minute that a kill may cost
     gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
@@ -67,15 +71,17 @@ class Config:
         for name in ("warmup_ratio", "weight_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
-        if not 0 <= self.mirror <= 1:
-            raise ConfigError(f"mirror must be a share from 0 to 1, got {self.mirror}")
-        for name in ("freeze", "seed"):
+        if not 0 <= self.horizontal_flip <= 1:
+            raise ConfigError(f"horizontal_flip must be a share from 0 to 1, got {self.horizontal_flip}")
+        for name in ("freeze_stages", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def architecture(self, classes: int) -> Architecture:
         """Return the architecture of a detector for ``classes`` classes."""
-        own = {name: getattr(self, name) for name in ("base", "size", "lowest_score", "overlap", "most")}
+        own = {
+            name: getattr(self, name) for name in ("base", "size", "score_threshold", "nms_threshold", "max_detections")
+        }
         return Architecture(classes=classes, **own)
 
 
@@ -118,7 +124,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
 
     Raises:
         ArtifactError: the dataset or the weights are not whole or of another architecture, or ``model`` exists.
-        ConfigError: there are no such weights, or fewer stages than ``freeze``.
+        ConfigError: there are no such weights, or fewer stages than ``freeze_stages``.
         DataError: a split is empty, no training image has an object, or an object has no area or an unknown label.
         ServiceError: the server of the weights is out of reach.
         StorageFullError: the disk is full.
@@ -171,11 +177,11 @@ def _begin(rows: Dataset, weights: Weights, config: Config) -> tuple["Detector",
     detector = build_detector(config.architecture(len(rows.labels)))
     new = load_weights(detector.network, weights)
     if weights.tensors:
-        freeze(detector, config.freeze)
+        freeze_stages(detector, config.freeze_stages)
     return detector, new
 
 
-def freeze(detector: "Detector", count: int) -> None:
+def freeze_stages(detector: "Detector", count: int) -> None:
     """Freeze the lowest ``count`` stages of the backbone, with the statistics of their norms.
 
     Raises:
@@ -185,7 +191,9 @@ def freeze(detector: "Detector", count: int) -> None:
 
     found = stages(detector.network)
     if found and count >= len(found):
-        raise ConfigError(f"freeze is {count}, but the backbone has {len(found)} stages and at least one must learn")
+        raise ConfigError(
+            f"freeze_stages is {count}, but the backbone has {len(found)} stages and at least one must learn"
+        )
     for part in (part for stage in found[:count] for part in stage):
         part.requires_grad_(False)
 

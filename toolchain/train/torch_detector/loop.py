@@ -38,7 +38,7 @@ def detector_learner(
 
     def loss(positions: list[int], step: int) -> BatchLoss:
         random = np.random.default_rng((config.seed, step // per_epoch, *positions))
-        flipped = (random.random(len(positions)) < config.mirror).tolist()
+        flipped = (random.random(len(positions)) < config.horizontal_flip).tolist()
         images, targets = training.batch(positions, flipped, device.device)
         with device.autocast():
             return BatchLoss(detector.losses(images, targets), 1, len(positions))

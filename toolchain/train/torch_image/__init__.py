@@ -63,11 +63,15 @@ class Config:
     class_weights: str = "none"  # "balanced": rows of rare classes count more, so that all classes count alike
     mixup: float = 0.0  # strength of blending pictures, a Beta distribution's parameter; 0 none, usual 0.2
     cutmix: float = 0.0  # strength of pasting parts of pictures, likewise; 0 none, usual 1.0
-    mirror: bool = False  # turn half of the pictures left to right; never for digits, letters or sides of a body
-    average: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0 none, usual 0.999
-    freeze_backbone_epochs: int = 0  # first epochs in which the head alone learns; as many as ``epochs``: nothing else ever does
+    horizontal_flip: bool = (
+        False  # turn half of the pictures left to right; never for digits, letters or sides of a body
+    )
+    ema_decay: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0 none, usual 0.999
+    freeze_backbone_epochs: int = (
+        0  # first epochs in which the head alone learns; as many as ``epochs``: nothing else ever does
+    )
     patience: int = 3  # epochs without a better validation accuracy after which training ends
-    compiled: bool = False  # let torch.compile make the network faster: pays on a GPU after some minutes
+    torch_compile: bool = False  # let torch.compile make the network faster: pays on a GPU after some minutes
     checkpoint_batches: int = 200  # batches between two checkpoints: on a CPU less than a minute that a kill may cost
     gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
     allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
@@ -87,14 +91,16 @@ class Config:
         for name in ("learning_rate", "max_grad_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name in ("warmup_ratio", "weight_decay", "label_smoothing", "average"):
+        for name in ("warmup_ratio", "weight_decay", "label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
         for name in ("mixup", "cutmix", "height", "width", "freeze_backbone_epochs", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.freeze_backbone_epochs and not self.weights:
-            raise ConfigError("freeze_backbone_epochs keeps weights that know something, but weights is empty; name some")
+            raise ConfigError(
+                "freeze_backbone_epochs keeps weights that know something, but weights is empty; name some"
+            )
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def image_learner(
     import torch
 
     network.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = copy.deepcopy(network) if config.average else None
+    averaged = copy.deepcopy(network) if config.ema_decay else None
     trained = dict(network.named_parameters())
     classes = len(network.get_submodule(head).weight)  # type: ignore[arg-type]  # a layer's, which is a tensor
 
@@ -47,7 +47,7 @@ def image_learner(
 
     def after_step(step: int) -> None:
         if averaged:
-            update_average(averaged, network, config.average, step)
+            update_average(averaged, network, config.ema_decay, step)
 
     return Learner(
         model=network,
@@ -56,7 +56,7 @@ def image_learner(
         batches=batches,
         batches_per_epoch=training.count_batches(config.batch_size),
         loss=ImageLoss(
-            network=torch.compile(network) if config.compiled else network,
+            network=torch.compile(network) if config.torch_compile else network,
             training=training,
             class_weights=balanced(training, classes, device) if config.class_weights == "balanced" else None,
             norms=[] if config.weights else _norms(network),
@@ -92,7 +92,7 @@ class ImageLoss:
         from torch.nn.functional import cross_entropy
 
         rng, config = np.random.default_rng((self.config.seed, step)), self.config
-        images = flip_half(batch.images, rng) if config.mirror else batch.images
+        images = flip_half(batch.images, rng) if config.horizontal_flip else batch.images
         mixed = mix(images, batch.labels, config.mixup, config.cutmix, rng)
         with self.device.autocast():
             logits = self.network(mixed.images)

@@ -129,7 +129,7 @@ def test_the_variant_that_finds_nothing_is_refused_and_the_one_that_finds_the_sa
     timed = open_measurement(measured / "latency", "latency").data
     assert timed["scenarios"] == ["batch1"]
     places = [measured / name for name in ("accuracy", "parity", "latency", "verdict")]
-    gate.run(*places, gate.Config(minimum_rows=10))
+    gate.run(*places, gate.Config(min_test_rows=10))
     judged = {entry["name"]: entry for entry in open_measurement(measured / "verdict", "verdict").data["variants"]}
     assert judged["int8-minmax"]["accurate"]
     assert not judged["int8-entropy"]["accurate"]

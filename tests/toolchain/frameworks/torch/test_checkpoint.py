@@ -19,7 +19,7 @@ from toolchain.train.torch_image import Config, run
 MODULE = "toolchain.train.torch_image"
 CPU = torch.device("cpu")
 DEVICE = TrainingDevice(CPU, None)
-SETTINGS = {"epochs": 10, "patience": 10, "batch_size": 16, "checkpoint_batches": 2, "average": 0.9}
+SETTINGS = {"epochs": 10, "patience": 10, "batch_size": 16, "checkpoint_batches": 2, "ema_decay": 0.9}
 
 SAVES = 6  # of the training that is killed: it is in its second pass over 120 rows then
 KILLED = """

@@ -118,7 +118,7 @@ def saved(detector: Any, folder: Path, labels: tuple[str, ...] = ("a", "b")) -> 
 
 @pytest.mark.parametrize("base", SMALL)
 def test_answers_boxes_in_the_pixels_of_its_input_best_first(base: str):
-    detector = lively(base, lowest_score=0.0, most=50)
+    detector = lively(base, score_threshold=0.0, max_detections=50)
     boxes, scores, labels = answer(detector, noise(SMALL[base]))
     assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
     assert 0 < len(boxes) <= 50
@@ -132,7 +132,7 @@ def test_answers_boxes_in_the_pixels_of_its_input_best_first(base: str):
 def test_answers_what_torchvisions_own_post_processing_answers():
     import torch
 
-    detector = lively(lowest_score=0.2, overlap=0.6, most=100)
+    detector = lively(score_threshold=0.2, nms_threshold=0.6, max_detections=100)
     network, image = detector.network, noise(128)
     network.score_thresh, network.nms_thresh, network.detections_per_img = 0.2, 0.6, 100
     with torch.inference_mode():
@@ -149,7 +149,7 @@ def test_boxes_of_one_class_share_no_more_than_the_overlap_and_those_of_two_clas
     import torch
     from torchvision.ops import box_iou
 
-    boxes, _, labels = answer(lively(lowest_score=0.0, overlap=0.3), noise(128))
+    boxes, _, labels = answer(lively(score_threshold=0.0, nms_threshold=0.3), noise(128))
     shares = box_iou(torch.from_numpy(boxes), torch.from_numpy(boxes)).numpy() - 2 * np.eye(len(boxes))
     same = labels[:, None] == labels[None]
     assert shares[same].max() <= 0.3 + 1e-6
@@ -157,7 +157,7 @@ def test_boxes_of_one_class_share_no_more_than_the_overlap_and_those_of_two_clas
 
 
 def test_a_picture_in_which_nothing_is_found_has_no_boxes():
-    boxes, scores, labels = answer(lively(lowest_score=0.999), noise(128))
+    boxes, scores, labels = answer(lively(score_threshold=0.999), noise(128))
     assert (boxes.shape, scores.shape, labels.shape) == ((0, 4), (0,), (0,))
 
 
@@ -169,7 +169,7 @@ def test_onnx_runtime_and_openvino_answer_as_pytorch_does(base: str, tmp_path: P
     import onnxruntime
     import openvino
 
-    detector = lively(base, lowest_score=0.0)
+    detector = lively(base, score_threshold=0.0)
     file = exported(detector, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(file)
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -181,14 +181,14 @@ def test_onnx_runtime_and_openvino_answer_as_pytorch_does(base: str, tmp_path: P
             session.run(None, {"image": image}),
             [by_openvino[name] for name in ("boxes", "scores", "labels")],
         ):
-            assert_same(*(decided(one, detector.architecture.overlap) for one in (found, expected)))
+            assert_same(*(decided(one, detector.architecture.nms_threshold) for one in (found, expected)))
 
 
 def test_an_exported_detector_that_finds_nothing_answers_no_boxes(tmp_path: Path):
     import onnxruntime
     import openvino
 
-    file = exported(lively(lowest_score=0.999), tmp_path / "model.onnx")
+    file = exported(lively(score_threshold=0.999), tmp_path / "model.onnx")
     found = onnxruntime.InferenceSession(file).run(None, {"image": noise(128)})
     by_openvino = openvino.Core().compile_model(file, "CPU")([noise(128)])
     assert [part.shape for part in found] == [(0, 4), (0,), (0,)]
@@ -207,7 +207,7 @@ def test_static_int8_of_the_convolutions_leaves_the_post_processing_as_it_is(tmp
             seed = next(self.images, None)
             return None if seed is None else {"image": noise(128, seed)}
 
-    detector = lively(lowest_score=0.0, most=20)
+    detector = lively(score_threshold=0.0, max_detections=20)
     file = exported(detector, tmp_path / "model.onnx")
     quantize_static(
         file,
@@ -232,7 +232,7 @@ def test_static_int8_of_the_convolutions_leaves_the_post_processing_as_it_is(tmp
 
 @pytest.mark.parametrize("base", SMALL)
 def test_a_loaded_detector_answers_as_the_saved_one(base: str, tmp_path: Path):
-    detector = lively(base, lowest_score=0.0, most=40, overlap=0.4)
+    detector = lively(base, score_threshold=0.0, max_detections=40, nms_threshold=0.4)
     loaded = load_detector(open_model(saved(detector, tmp_path / "model")))
     assert loaded.architecture == detector.architecture
     for one, other in zip(answer(loaded, noise(SMALL[base])), answer(detector, noise(SMALL[base])), strict=True):
@@ -287,9 +287,9 @@ def test_a_damaged_description_is_refused(tmp_path: Path):
         ({"size": 100}, "size is 100 pixels; a detector takes a multiple of 32 from 64 on"),
         ({"size": 32}, "size is 32"),
         ({"classes": 0}, "classes is 0"),
-        ({"lowest_score": 1.0}, r"lowest_score is 1\.0"),
-        ({"overlap": 0.0}, r"overlap is 0\.0"),
-        ({"most": 0}, "most is 0"),
+        ({"score_threshold": 1.0}, r"score_threshold is 1\.0"),
+        ({"nms_threshold": 0.0}, r"nms_threshold is 0\.0"),
+        ({"max_detections": 0}, "max_detections is 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], line: str):

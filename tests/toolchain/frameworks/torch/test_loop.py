@@ -21,7 +21,7 @@ ACCURACIES = (0.25, 0.75, 0.5, 0.5, 0.5, 0.5)  # of each epoch
 class Settings:
     epochs: int = 4
     learning_rate: float = 0.1
-    warmup: float = 0.1
+    warmup_ratio: float = 0.1
     max_grad_norm: float = 1.0
     patience: int = 9
     checkpoint_batches: int = 1

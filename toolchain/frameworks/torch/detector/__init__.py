@@ -39,22 +39,28 @@ class Architecture:
     base: str  # one of BASES
     classes: int  # kinds of objects, the background not counted
     size: int  # pixels of each side of the picture that it takes, a multiple of CELL
-    lowest_score: float = 0.05  # 0..1: boxes below are not answered; low, so that a curve over thresholds has its tail
-    overlap: float = 0.5  # 0..1: of two boxes of one class that share more (intersection over union), the better stays
-    most: int = 300  # boxes answered for a picture, the best ones; COCO counts 100, a forest has more trees
+    score_threshold: float = (
+        0.05  # 0..1: boxes below are not answered; low, so that a curve over thresholds has its tail
+    )
+    nms_threshold: float = (
+        0.5  # 0..1: of two boxes of one class that share more (intersection over union), the better stays
+    )
+    max_detections: int = 300  # boxes answered for a picture, the best ones; COCO counts 100, a forest has more trees
     candidates: int = 1000  # best boxes among which doubles are looked for, as torchvision has it
 
     def __post_init__(self) -> None:
         check_base(self.base)
         if self.size < 2 * CELL or self.size % CELL:
             raise ConfigError(f"size is {self.size} pixels; a detector takes a multiple of {CELL} from {2 * CELL} on")
-        for name in ("classes", "most", "candidates"):
+        for name in ("classes", "max_detections", "candidates"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; a detector needs at least 1")
-        if not 0 <= self.lowest_score < 1:
-            raise ConfigError(f"lowest_score is {self.lowest_score}: give a score from 0 to below 1, such as 0.05")
-        if not 0 < self.overlap <= 1:
-            raise ConfigError(f"overlap is {self.overlap}: give a share above 0 and up to 1, such as 0.5")
+        if not 0 <= self.score_threshold < 1:
+            raise ConfigError(
+                f"score_threshold is {self.score_threshold}: give a score from 0 to below 1, such as 0.05"
+            )
+        if not 0 < self.nms_threshold <= 1:
+            raise ConfigError(f"nms_threshold is {self.nms_threshold}: give a share above 0 and up to 1, such as 0.5")
 
     def inputs(self) -> tuple[Tensor, ...]:
         """What it takes: one picture, stretched to its size."""

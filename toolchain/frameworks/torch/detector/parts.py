@@ -79,9 +79,11 @@ class Detector(nn.Module):
         labels = places % self.classes
         boxes = boxes[torch.div(places, self.classes, rounding_mode="floor")]
         apart = boxes + (labels * (2 * self.architecture.size)).to(boxes.dtype)[:, None]  # no class meets another's
-        kept = nms(apart, best, self.architecture.overlap)
+        kept = nms(apart, best, self.architecture.nms_threshold)
         sides = boxes[kept, 2:] - boxes[kept, :2]  # what lay beyond the edge has none left
-        kept = kept[(best[kept] >= self.architecture.lowest_score) & (sides.amin(1) > 0)][: self.architecture.most]
+        kept = kept[(best[kept] >= self.architecture.score_threshold) & (sides.amin(1) > 0)][
+            : self.architecture.max_detections
+        ]
         return boxes[kept], best[kept], labels[kept]
 
     def candidates(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,11 @@ from cli.output.summary import console
 from cli.records import runs
 from cli.records.runs import Run
 from cli.settings import Settings, name_registry
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import read_json
 from toolchain.artifacts.provenance import Provenance, lineage_from_json
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
-SHOWN_DIGITS = 12  # of a digest: enough to tell any two apart by eye
 SECONDS_TO_ANSWER = 10.0  # of a model server, which says at once what it serves
 
 
@@ -90,11 +90,11 @@ def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[
     found = find_digest(digest, model)
     if found is None:
         raise ConfigError(
-            f"{url} answers with digest {digest[:SHOWN_DIGITS]}, which is not in the registry at "
+            f"{url} answers with digest {short_digest(digest)}, which is not in the registry at "
             f"{shown(settings.tracking_uri)}; name its MLflow server in MLFLOW_TRACKING_URI, or give --engine cluster"
         )
     version, lineage = found
-    title = f"{url} answers with version {version.number} of {version.model}, digest {digest[:SHOWN_DIGITS]}"
+    title = f"{url} answers with version {version.number} of {version.model}, digest {short_digest(digest)}"
     return title, {version.tags.get("variant", ""): lineage}
 
 
@@ -121,7 +121,7 @@ def _grow(node: Tree, lineage: tuple[Provenance, ...], digest: str) -> None:
     def grow(node: Tree, digest: str) -> None:
         entry = made.get(digest)
         if entry is None:
-            node.add(f"{digest[:SHOWN_DIGITS]} (made elsewhere)")
+            node.add(f"{short_digest(digest)} (made elsewhere)")
             return
         branch = node.add(_line(entry) + (" (see above)" if digest in shown else ""))
         if digest not in shown:
@@ -135,7 +135,7 @@ def _grow(node: Tree, lineage: tuple[Provenance, ...], digest: str) -> None:
 
 def _line(entry: Provenance) -> str:
     counts = ", ".join(f"{name} {value:g}" for name, value in list(entry.metrics.items())[:4])
-    return f"{entry.step} → {entry.kind} {entry.digest[:SHOWN_DIGITS]}" + (f" ({counts})" if counts else "")
+    return f"{entry.step} → {entry.kind} {short_digest(entry.digest)}" + (f" ({counts})" if counts else "")
 
 
 def _add_source(node: Tree, entry: Provenance) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cli.output.summary import console
 from cli.serving.targets import Place, place
 from cli.settings import Settings, open_registry
+from toolchain.artifacts.digest import short_digest
 from toolchain.errors import ArtifactError, ConfigError, ServiceError, ToolchainError
 from toolchain.progress import printable
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from toolchain.lifecycle.ledger import Ledger
     from toolchain.services.mlflow import Tracker
 
-SHOWN_DIGITS = 12  # of a digest
 REJECT, SHADOW = "reject", "shadow"  # actions of the promote step
 TESTS = {"alpha": 1, "beta": 1, "failures": 2, "slow": 2, "disagreement": 2}  # numbers of each setting of the tests
 
@@ -211,7 +211,7 @@ def _table(found: "Ledger") -> "Table":
         share = f" {entry.percent:g} %" if entry.percent else ""
         what = (str(line.number), at, entry.who, f"{entry.action}{share}", entry.version, entry.variant)
         verdict = entry.verdict.partition(" (")[0]  # without its figures
-        row = (*what, entry.digest[:SHOWN_DIGITS], verdict, said)
+        row = (*what, short_digest(entry.digest), verdict, said)
         table.add_row(
             *(escape(printable(cell)) for cell in row)
         )  # a person's words may hold what looks like Rich's marks

@@ -16,6 +16,7 @@ from cli.cluster.tracking import registry_of
 from cli.settings import Settings, open_registry, step_environment
 from cli.setup.doctor import is_reachable
 from cli.state_files import read_record
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import write_json
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
@@ -123,7 +124,7 @@ def _one_version(given: argparse.Namespace, settings: Settings) -> list[str]:
     """Return the server's words for one version that nothing changes."""
     chosen = choose(given.model, given.alias, settings)
     told = f"{chosen.name}@{chosen.alias}" if chosen.alias else f"{chosen.name}:{chosen.number}"
-    print(f"serving {told}: version {chosen.number}, digest {chosen.digest[:12]}", flush=True)
+    print(f"serving {told}: version {chosen.number}, digest {short_digest(chosen.digest)}", flush=True)
     folder = shelf(chosen.name, settings) / chosen.digest
     return [str(folder), "--name", chosen.name, "--version", chosen.number]
 
@@ -134,7 +135,7 @@ def _what_is_promoted(name: str, settings: Settings) -> list[str]:
     stable, canary, shadow = traffic.stable, traffic.canary, traffic.shadow
     beside = f", and version {shadow.version} in its shadow" if shadow else ""
     trial = f", and version {canary.version} for {traffic.percent:g} % of requests" if canary else beside
-    print(f"serving {name}: version {stable.version}, digest {stable.digest[:12]}{trial}", flush=True)
+    print(f"serving {name}: version {stable.version}, digest {short_digest(stable.digest)}{trial}", flush=True)
     return ["--traffic", str(shelf(name, settings)), "--name", name]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cli.settings import Settings, doors_told
+from toolchain.artifacts.digest import short_digest
 from toolchain.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 SERVER = "http://127.0.0.1:8080"  # where `python -m cli serve` listens unless told otherwise
 SECONDS_TO_FOLLOW = 60.0  # for a server of this machine: it looks every 2 s, and a model loads in some seconds
 SECONDS_BETWEEN_LOOKS = 0.25
-SHOWN_DIGITS = 12  # of a digest
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _followed(server: str, traffic: Any) -> str:
         shadow = told.get("versions", {}).get("shadow", {})
         if told.get("digest") == traffic.stable.digest and shadow.get("digest") == _digest(traffic.shadow):
             beside = f", version {shadow['version']} is its shadow" if shadow else ""
-            stable = f"version {told.get('version')} (digest {traffic.stable.digest[:SHOWN_DIGITS]})"
+            stable = f"version {told.get('version')} (digest {short_digest(traffic.stable.digest)})"
             return f"{server} answers with {stable}{beside}"
         if time.monotonic() > end:
             return _behind(server, told, traffic)

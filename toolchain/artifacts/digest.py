@@ -5,7 +5,13 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+SHORT_DIGEST_CHARACTERS = 12  # enough to tell any two digests apart by eye
 CHUNK_BYTES = 1 << 20  # read size: large enough that SHA-256 and not the system call is the cost
+
+
+def short_digest(digest: str) -> str:
+    """Return the beginning of ``digest``, as messages show it."""
+    return digest[:SHORT_DIGEST_CHARACTERS]
 
 
 def sha256_of_file(path: Path) -> str:

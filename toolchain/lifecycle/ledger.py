@@ -20,6 +20,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.errors import ArtifactError, ConfigError, ConflictError, ServiceError
 from toolchain.lifecycle.ledger_entries import APPROVED as APPROVED
 from toolchain.lifecycle.ledger_entries import CANARY as CANARY
@@ -32,7 +33,6 @@ from toolchain.lifecycle.ledger_entries import ROLLED_BACK as ROLLED_BACK
 from toolchain.lifecycle.ledger_entries import SERVING as SERVING
 from toolchain.lifecycle.ledger_entries import SHADOW as SHADOW
 from toolchain.lifecycle.ledger_entries import SHADOW_ENDED as SHADOW_ENDED
-from toolchain.lifecycle.ledger_entries import SHOWN_DIGITS as SHOWN_DIGITS
 from toolchain.lifecycle.ledger_entries import TAG_SHA256 as TAG_SHA256
 from toolchain.lifecycle.ledger_entries import Entry as Entry
 from toolchain.lifecycle.ledger_entries import Line as Line
@@ -266,7 +266,7 @@ def mirror(ledger: Ledger) -> None:
     try:
         kept = {stored.uri for stored in s3.listing(place)}
         for line in ledger.lines:
-            uri = f"{place}{line.number:06d}-{line.entry.sha256[:SHOWN_DIGITS]}.json"
+            uri = f"{place}{line.number:06d}-{short_digest(line.entry.sha256)}.json"
             if uri not in kept:
                 s3.write(json.dumps(line.plain, indent=1).encode(), uri)
     except ServiceError as error:  # what serves has been changed, and the next entry brings this one along

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from toolchain.artifacts.digest import sha256_of_json
+from toolchain.artifacts.digest import sha256_of_json, short_digest
 from toolchain.lifecycle.registry import TAG_ENTRY
 from toolchain.lifecycle.routing import Target
 from toolchain.services.mlflow import Version
@@ -25,7 +25,6 @@ TEXTS = ("version", "digest", "variant", "verdict", "reason", "overrode", "who",
 DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256
 LAST_MILLISECOND = 253_402_300_799_999  # the end of the year 9999, the last that datetime holds
 LATER = ("percent", "until", "run")  # fields that the first ledgers had not; no digest holds one that says nothing
-SHOWN_DIGITS = 12  # of a digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ class Entry:
         """What happened, in a line."""
         by = f" by {self.who}" if self.who else ""
         why = f": {self.reason}" if self.reason else ""
-        what = f"version {self.version} ({self.variant}, digest {self.digest[:SHOWN_DIGITS]})"
+        what = f"version {self.version} ({self.variant}, digest {short_digest(self.digest)})"
         words = {ROLLED_BACK: "rolled back to", CANARY: f"gave {self.percent:g} % to the canary"}
         words |= {CANARY_ENDED: "ended the canary", SHADOW: "began the shadow", SHADOW_ENDED: "ended the shadow"}
         return f"{words.get(self.action, self.action)} {what}{by}{why}"

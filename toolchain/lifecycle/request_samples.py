@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import disk_space_reported, write_file
 from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.services.locations import local_path
@@ -22,7 +23,6 @@ from toolchain.services.storage import s3
 FORMAT = "toolchain.samples"
 SUFFIX = ".jsonl"
 DRIFT, DRIFT_FORMAT = "drift.json", "toolchain.drift"
-SHOWN_DIGITS = 12  # of a digest
 STAMP = "%Y%m%dT%H%M%S"  # UTC, in the name of a file; six digits of a second's part and eight of chance follow
 
 
@@ -151,7 +151,7 @@ class BucketPlace:
 
 def folder_of(model: str, digest: str) -> str:
     """Return the folder of a version's samples in a place."""
-    return f"{model}/{digest[:SHOWN_DIGITS]}"
+    return f"{model}/{short_digest(digest)}"
 
 
 def new_name(subject: Subject, at: datetime) -> str:

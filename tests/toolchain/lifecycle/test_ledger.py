@@ -329,7 +329,7 @@ def test_a_promotion_stands_although_its_copy_cannot_be_written(
 
 
 def test_an_entry_of_the_first_ledgers_still_reads(tracker: Tracker, model: str):
-    told = {"action": "promoted", "version": "1", "digest": DIGESTS["1"], "variant": "fp32", "verdict": "accurate"}
+    told = {"action": "promoted", "version": "1", "digest": DIGESTS["1"], "variant": "fp32", "verdict": "safe"}
     told |= {
         "reason": "the first",
         "overrode": "",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import write_file
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.profile import Profile
@@ -132,7 +133,8 @@ def _no_verdict_reason(reference: Reference, window: Window, config: Config) -> 
     if reference.profile is None:
         return NO_PROFILE
     if not window.rows and window.other_versions:
-        return f"there are samples of {', '.join(window.other_versions)} but none of {reference.subject.digest[:12]}"
+        others, own = ", ".join(window.other_versions), short_digest(reference.subject.digest)
+        return f"there are samples of {others} but none of {own}"
     if len(window.rows) < config.min_rows:
         return f"too few rows: {len(window.rows)}, min_rows is {config.min_rows}"
     return ""

@@ -50,7 +50,7 @@ def quantize(
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
         )
     except (RuntimeError, nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError) as error:
-        raise ArtifactError(f"NNCF cannot quantize {source}: {_first_line(error)}") from error
+        raise ArtifactError(f"NNCF cannot quantize {source}: {_last_line(error)}") from error
     _save(quantized, target, properties)
 
 
@@ -61,7 +61,7 @@ def _read(source: Path) -> Any:
     try:
         return openvino.Core().read_model(source)
     except RuntimeError as error:
-        raise ArtifactError(f"OpenVINO cannot read {source}: {_first_line(error)}") from error
+        raise ArtifactError(f"OpenVINO cannot read {source}: {_last_line(error)}") from error
 
 
 def _save(model: Any, target: Path, properties: Mapping[str, str]) -> None:
@@ -89,6 +89,6 @@ def _keep_usage_private() -> None:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is meant, the stubs forget it
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

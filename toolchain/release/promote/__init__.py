@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.provenance import Work
@@ -262,7 +263,7 @@ def _record(name: str, version: Version, request: PromotionRequest, decision: De
 
 
 def _summary(data: Mapping[str, Any]) -> str:
-    version = f"version {data['version']} of {data['model']} ({data['variant']}, digest {data['digest'][:12]})"
+    version = f"version {data['version']} of {data['model']} ({data['variant']}, digest {short_digest(data['digest'])})"
     if data["action"] == REJECT:
         return f"not promoted: {version}: {data['reason']}"
     if data["action"] == CANARY_REJECTED:

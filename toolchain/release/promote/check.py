@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.expected import TOLERANCE, Expected, Row, read_expected
 from toolchain.artifacts.model import Model
 from toolchain.errors import ServiceError
@@ -27,7 +28,9 @@ def check_with_server(model: Model, name: str, number: str) -> Check:
         with trial_server.started(model.path, name, number) as address:
             digest = trial_server.ask(f"{address}/readyz")["digest"]
             if digest != model.digest:
-                return Check(len(rows), 0, f"it serves digest {digest[:12]} instead of {model.digest[:12]}")
+                return Check(
+                    len(rows), 0, f"it serves digest {short_digest(digest)} instead of {short_digest(model.digest)}"
+                )
             matching = [_matches(_predict(address, row), row, expected, model) for row in rows] if expected else []
             document = trial_server.ask(f"{address}/openapi.json")
     except ServiceError as failed:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from toolchain.lifecycle.ledger import SHOWN_DIGITS, Entry
+from toolchain.artifacts.digest import short_digest
+from toolchain.lifecycle.ledger import Entry
 from toolchain.release.promote.api import Api
 from toolchain.release.promote.check import Check
 
@@ -48,9 +49,7 @@ def decide(request: PromotionRequest) -> Decision:
     """Return the action to take. Force overrides objections, but not a failing server or a missing approval."""
     serving = request.serving
     if serving and serving.digest == request.digest:
-        return Decision(
-            KEEP, f"digest {request.digest[:SHOWN_DIGITS]} is serving already, as version {serving.version}"
-        )
+        return Decision(KEEP, f"digest {short_digest(request.digest)} is serving already, as version {serving.version}")
     if obstacle := _obstacle(request):
         return Decision(REJECT, obstacle)
     objections = "; ".join(_objections(request))

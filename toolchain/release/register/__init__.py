@@ -12,7 +12,7 @@ from typing import Any
 
 from toolchain.artifacts import expected
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
-from toolchain.artifacts.digest import sha256_of_json
+from toolchain.artifacts.digest import sha256_of_json, short_digest
 from toolchain.artifacts.measurement import Measurement, new_measurement, open_measurement
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.provenance import Work, ancestors
@@ -252,7 +252,7 @@ def _platform_tags(name: str, report: Mapping[str, Any]) -> dict[str, str]:
 
 def _description(variant: Model, config: Config) -> str:
     made = f" made by {config.pipeline}" if config.pipeline else ""
-    return f"{variant.variant} for {variant.signature.backend},{made} digest {variant.digest[:12]}"
+    return f"{variant.variant} for {variant.signature.backend},{made} digest {short_digest(variant.digest)}"
 
 
 def _aliases(finished: Finished) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.expected import TOLERANCE, Expected, Row
 from toolchain.hardware.cpu import describe
 from toolchain.inference.predictor import Answerer
@@ -35,7 +36,7 @@ def compare(answerer: Answerer, expected: Expected | None) -> Parity:
         return Parity(0, 0)
     rows = expected.rows
     if expected.model != answerer.model.digest:
-        found, due = answerer.model.digest[:12], expected.model[:12]
+        found, due = short_digest(answerer.model.digest), short_digest(expected.model)
         return Parity(len(rows), 0, f"the answers were recorded from model {due}, this is {found}")
     differing = [place for place, row in enumerate(rows) if not _alike(answerer, row, expected.threshold)]
     if not differing:

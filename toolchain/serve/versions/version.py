@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.expected import Expected, Row, read_expected
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ArtifactError
@@ -21,7 +22,6 @@ from toolchain.serve.versions.batching import Batcher, QueueFullError
 from toolchain.serve.versions.parity import Parity, compare
 from toolchain.serve.versions.preparation import Preparation
 
-SHOWN_DIGITS = 12  # of a digest, where it stands for a version
 WARM_UP = 5  # answers: the first allocates memory, and the middle one of the rest is what a row takes
 
 
@@ -226,4 +226,4 @@ def example_rows(served: Served) -> tuple[Row, ...]:
 
 
 def version_of(settings: Settings, model: Model) -> str:
-    return settings.version or model.digest[:SHOWN_DIGITS]
+    return settings.version or short_digest(model.digest)

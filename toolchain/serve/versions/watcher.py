@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from toolchain.artifacts.digest import short_digest
 from toolchain.errors import ArtifactError, ServiceError, StorageFullError, ToolchainError
 from toolchain.lifecycle.routing import FILE, UNWATCHED_SECONDS, Target, Traffic, parse
 from toolchain.serve.problems import tell_place
@@ -191,9 +192,9 @@ def told(traffic: Traffic, roles: Mapping[str, Served]) -> str:
 
 def _objection(served: Served, target: Target, stable: Served | None) -> tuple[str, str]:
     """Return why a version that was loaded must not be taken: its kind and in words; "" when it may."""
-    what = f"version {target.version}, digest {target.digest[:12]}"
+    what = f"version {target.version}, digest {short_digest(target.digest)}"
     if served.model.digest != target.digest:
-        return "damaged", f"{what}: the folder holds digest {served.model.digest[:12]}; promote again"
+        return "damaged", f"{what}: the folder holds digest {short_digest(served.model.digest)}; promote again"
     if served.parity.reason:
         return "answers", f"{what}: {served.parity.reason}"
     ours, due = served.model.signature, stable.model.signature if stable else served.model.signature

@@ -41,15 +41,15 @@ def render() -> Callable[..., tuple[dict[str, Any], ...]]:
 
 
 @pytest.fixture
-def refusal() -> Callable[..., str]:
-    """Return what helm says of options that the chart must refuse."""
+def error_of() -> Callable[..., str]:
+    """Return a function that renders with options that are not valid, and returns helm's error."""
 
-    def refuse(*words: str, images: tuple[str, ...] = IMAGES) -> str:
+    def render_error(*words: str, images: tuple[str, ...] = IMAGES) -> str:
         answer = helm("template", "toolchain", str(CHART), *images, *words)
-        assert answer.returncode != 0, "these values should have been refused"
+        assert answer.returncode != 0, "helm accepts these values"
         return answer.stderr
 
-    return refuse
+    return render_error
 
 
 @pytest.fixture

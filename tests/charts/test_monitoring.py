@@ -1,4 +1,4 @@
-"""The chart's Prometheus and Grafana: the rules and dashboards of monitoring/, whom they ask, and who may ask them."""
+"""The chart's Prometheus and Grafana: rules and dashboards of monitoring/, scrape targets, and network access."""
 
 import json
 import re
@@ -26,11 +26,11 @@ def resource(resources: Resources, kind: str, name: str) -> dict[str, Any]:
     return next(one for one in resources if (one["kind"], one["metadata"]["name"]) == (kind, name))
 
 
-def test_prometheus_gets_the_rules_as_they_are(render: Callable[..., Resources]):
+def test_prometheus_loads_the_rules_of_monitoring(render: Callable[..., Resources]):
     assert resource(render(), "ConfigMap", "toolchain-prometheus")["data"]["rules.yml"] == RULES.read_text()
 
 
-def test_grafana_gets_every_dashboard_as_it_is(render: Callable[..., Resources]):
+def test_grafana_loads_the_dashboards_of_monitoring(render: Callable[..., Resources]):
     dashboards = {file.name: file.read_text() for file in (MONITORING / "grafana" / "dashboards").glob("*.json")}
     for options in ((), with_operator):
         found = resource(render(*options), "ConfigMap", "toolchain-grafana-dashboards")
@@ -38,7 +38,7 @@ def test_grafana_gets_every_dashboard_as_it_is(render: Callable[..., Resources])
         assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
-def test_a_packaged_chart_holds_rules_and_dashboards_themselves(tmp_path: Path, render: Callable[..., Resources]):
+def test_a_packaged_chart_contains_rules_and_dashboards(tmp_path: Path, render: Callable[..., Resources]):
     done = helm("package", str(CHART), "--destination", str(tmp_path))
     assert done.returncode == 0, done.stderr
     (archive,) = tmp_path.glob("*.tgz")
@@ -51,26 +51,26 @@ def test_a_packaged_chart_holds_rules_and_dashboards_themselves(tmp_path: Path, 
 
 @needs_promtool
 @pytest.mark.parametrize("alertmanagers", ["[]", '["alertmanager.monitoring:9093"]'])
-def test_prometheus_takes_its_configuration(alertmanagers: str, render: Callable[..., Resources], tmp_path: Path):
+def test_the_configuration_of_prometheus_is_valid(alertmanagers: str, render: Callable[..., Resources], tmp_path: Path):
     words = f"--set-json=prometheus.alertmanagers={alertmanagers}"
     found = resource(render(words), "ConfigMap", "toolchain-prometheus")
-    told = yaml.safe_load(found["data"]["prometheus.yml"])
-    for job in told["scrape_configs"]:  # Debian's promtool is built without it; tests/cluster tries the whole
+    config = yaml.safe_load(found["data"]["prometheus.yml"])
+    for job in config["scrape_configs"]:  # Debian's promtool is built without Kubernetes; tests/cluster tests all of it
         assert job.pop("kubernetes_sd_configs") == [{"role": "pod", "namespaces": {"own_namespace": True}}]
         job["static_configs"] = [{"targets": ["127.0.0.1:8080"]}]
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(told))
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
     (tmp_path / "rules.yml").write_text(found["data"]["rules.yml"])
     command = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_asks_often_enough_and_keeps_what_its_volume_holds(render: Callable[..., Resources]):
+def test_scrape_interval_and_retention_of_prometheus(render: Callable[..., Resources]):
     resources = render(
         "--set=prometheus.scrapeIntervalSeconds=5,prometheus.retentionDays=30,prometheus.persistence.size=500Mi"
     )
-    told = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
-    assert told["global"] == dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "5s")
+    config = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
+    assert config["global"] == dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "5s")
     pod = resource(resources, "StatefulSet", "toolchain-prometheus")["spec"]["template"]["spec"]
     assert {"--storage.tsdb.retention.time=30d", "--storage.tsdb.retention.size=400MB"} <= set(
         pod["containers"][0]["args"]
@@ -93,16 +93,16 @@ def test_prometheus_asks_often_enough_and_keeps_what_its_volume_holds(render: Ca
         ("2Pi", 1717986918),
     ],
 )
-def test_a_size_means_the_same_however_it_is_written(size: str, kept: int, render: Callable[..., Resources]):
+def test_equal_sizes_in_different_notations(size: str, kept: int, render: Callable[..., Resources]):
     pod = resource(render(f"--set-string=prometheus.persistence.size={size}"), "StatefulSet", "toolchain-prometheus")
     arguments = pod["spec"]["template"]["spec"]["containers"][0]["args"]
     assert f"--storage.tsdb.retention.size={kept}MB" in arguments
 
 
-def test_model_servers_and_argo_are_asked_under_the_names_that_rules_know(render: Callable[..., Resources]):
+def test_scrape_jobs_have_the_names_in_the_rules(render: Callable[..., Resources]):
     resources = render()
-    told = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
-    chosen = {job["job_name"]: job["relabel_configs"][0]["regex"] for job in told["scrape_configs"]}
+    config = yaml.safe_load(resource(resources, "ConfigMap", "toolchain-prometheus")["data"]["prometheus.yml"])
+    chosen = {job["job_name"]: job["relabel_configs"][0]["regex"] for job in config["scrape_configs"]}
     assert chosen == {"toolchain-serving": "model-server", "toolchain-services": "argo-workflow-controller|exporter"}
     for name in ("workflow-controller", "toolchain-exporter"):
         pod = resource(resources, "Deployment", name)["spec"]["template"]
@@ -110,17 +110,17 @@ def test_model_servers_and_argo_are_asked_under_the_names_that_rules_know(render
         assert pod["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
         (port,) = [port for port in pod["spec"]["containers"][0]["ports"] if port["name"] == "metrics"]
         assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
-    for job in told["scrape_configs"]:
+    for job in config["scrape_configs"]:
         namespace = {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"}
         assert namespace in job["relabel_configs"]
 
 
-def test_prometheus_may_read_pods_of_its_namespace_and_nothing_else(render: Callable[..., Resources]):
+def test_prometheus_can_only_read_pods_of_its_namespace(render: Callable[..., Resources]):
     role = resource(render(), "Role", "toolchain-prometheus")
     assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
 
 
-def test_only_prometheus_may_ask_for_figures(render: Callable[..., Resources]):
+def test_only_prometheus_can_read_metrics(render: Callable[..., Resources]):
     policy = resource(render(), "NetworkPolicy", "toolchain-metrics")["spec"]
     assert policy["podSelector"]["matchExpressions"][0]["values"] == [
         "model-server",
@@ -135,7 +135,7 @@ def test_only_prometheus_may_ask_for_figures(render: Callable[..., Resources]):
     assert allowed == {"prometheus"}
 
 
-def test_prometheus_reaches_the_metrics_of_a_model_and_not_its_predictions(render: Callable[..., Resources]):
+def test_prometheus_reaches_the_metrics_port_of_a_model_only(render: Callable[..., Resources]):
     pod = next(one for one in documents(SERVER) if one["kind"] == "Deployment")["spec"]["template"]
     ports = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
     assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
@@ -150,13 +150,13 @@ def test_prometheus_reaches_the_metrics_of_a_model_and_not_its_predictions(rende
     assert ports["metrics"] not in {port["port"] for rule in calling for port in rule["ports"]}
 
 
-def test_metrics_are_for_the_operators_namespace_alone_where_it_is_named(render: Callable[..., Resources]):
+def test_metrics_are_open_to_the_operators_namespace_only_if_set(render: Callable[..., Resources]):
     resources = render(*with_operator, "--set=prometheus.operator.namespace=monitoring")
     (asking,) = resource(resources, "NetworkPolicy", "toolchain-metrics")["spec"]["ingress"][0]["from"]
     assert asking["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
 
 
-def test_no_way_out_is_opened_for_an_alertmanager_that_is_not_there(render: Callable[..., Resources]):
+def test_egress_to_an_alertmanager_only_if_set(render: Callable[..., Resources]):
     names = {one["metadata"]["name"] for one in render() if one["kind"] == "NetworkPolicy"}
     assert "toolchain-reaches-alertmanager" not in names
     policy = resource(
@@ -167,7 +167,7 @@ def test_no_way_out_is_opened_for_an_alertmanager_that_is_not_there(render: Call
     assert policy["spec"]["egress"] == [{"ports": [{"port": 9093}, {"port": 443}]}]
 
 
-def test_an_operator_gets_the_same_rules_and_asks_under_the_same_names(render: Callable[..., Resources]):
+def test_an_operator_gets_the_same_rules_and_job_names(render: Callable[..., Resources]):
     resources = render(*with_operator)
     assert resource(resources, "PrometheusRule", "toolchain")["spec"] == yaml.safe_load(RULES.read_text())
     monitors = [one for one in resources if one["kind"] == "PodMonitor"]
@@ -181,20 +181,20 @@ def test_an_operator_gets_the_same_rules_and_asks_under_the_same_names(render: C
     assert asking["namespaceSelector"] == {}
 
 
-def test_nobody_sees_dashboards_without_a_password(render: Callable[..., Resources]):
+def test_grafana_requires_a_login(render: Callable[..., Resources]):
     resources = render()
     container = resource(resources, "Deployment", "toolchain-grafana")["spec"]["template"]["spec"]["containers"][0]
-    told = {variable["name"]: variable for variable in container["env"]}
-    assert told["GF_AUTH_ANONYMOUS_ENABLED"]["value"] == "false"
+    environment = {variable["name"]: variable for variable in container["env"]}
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"]["value"] == "false"
     for name in ("GF_SECURITY_ADMIN_PASSWORD", "GF_SECURITY_SECRET_KEY"):
-        assert told[name]["valueFrom"]["secretKeyRef"]["name"] == "toolchain-grafana"
+        assert environment[name]["valueFrom"]["secretKeyRef"]["name"] == "toolchain-grafana"
     provisioning = resource(resources, "ConfigMap", "toolchain-grafana-provisioning")["data"]
     (source,) = yaml.safe_load(provisioning["prometheus.yml"])["datasources"]
-    assert {source["url"], source["jsonData"]["timeInterval"]} <= {f"${name}" for name in told}
-    assert told["PROMETHEUS_URL"]["value"] == "http://toolchain-prometheus.charttest:9090"
+    assert {source["url"], source["jsonData"]["timeInterval"]} <= {f"${name}" for name in environment}
+    assert environment["PROMETHEUS_URL"]["value"] == "http://toolchain-prometheus.charttest:9090"
 
 
-def test_without_monitoring_nothing_of_it_is_left(render: Callable[..., Resources]):
+def test_without_monitoring_no_resource_of_it_is_rendered(render: Callable[..., Resources]):
     resources = render("--set=prometheus.type=none,grafana.type=none")
     words = ("prometheus", "grafana", "metrics", "exporter", "certificates")
     assert [
@@ -202,14 +202,14 @@ def test_without_monitoring_nothing_of_it_is_left(render: Callable[..., Resource
     ] == []
 
 
-def test_grafana_asks_another_prometheus_where_the_chart_has_none(render: Callable[..., Resources]):
+def test_grafana_queries_an_external_prometheus(render: Callable[..., Resources]):
     resources = render("--set=prometheus.type=none,grafana.prometheusUrl=https://prometheus.example.com")
     policy = resource(resources, "NetworkPolicy", "toolchain-reaches-prometheus")["spec"]
     assert policy["egress"] == [{"ports": [{"port": 443}]}]
     assert "https://prometheus.example.com" in json.dumps(resource(resources, "Deployment", "toolchain-grafana"))
 
 
-def test_certificates_of_external_services_and_of_the_values_are_watched(render: Callable[..., Resources]):
+def test_certificates_of_external_services_and_of_the_values_are_monitored(render: Callable[..., Resources]):
     def watched(*words: str) -> tuple[str, list[Any]]:
         resources = render(*words)
         container = resource(resources, "Deployment", "toolchain-exporter")["spec"]["template"]["spec"]["containers"][0]
@@ -226,9 +226,9 @@ def test_certificates_of_external_services_and_of_the_values_are_watched(render:
 
 
 @pytest.mark.parametrize(("enabled", "hours"), [("true", "30"), ("false", "0")])
-def test_backups_are_watched_where_there_are_any(enabled: str, hours: str, render: Callable[..., Resources]):
+def test_backups_are_monitored_if_enabled(enabled: str, hours: str, render: Callable[..., Resources]):
     pod = resource(render(f"--set=backup.enabled={enabled}"), "Deployment", "toolchain-exporter")["spec"]["template"]
-    told = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
-    assert told["BACKUP_MAX_AGE_HOURS"] == hours
-    assert told["CHECK_MYSQL"] == "toolchain-mysql:3306"
-    assert told["CHECK_MLFLOW"] == "http://toolchain-mlflow.charttest:5000"
+    environment = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+    assert environment["BACKUP_MAX_AGE_HOURS"] == hours
+    assert environment["CHECK_MYSQL"] == "toolchain-mysql:3306"
+    assert environment["CHECK_MLFLOW"] == "http://toolchain-mlflow.charttest:5000"

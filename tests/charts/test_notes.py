@@ -27,13 +27,13 @@ def notes(*words: str) -> str:
 
 
 @pytest.mark.parametrize(("setting", "words"), OFF.items(), ids=OFF)
-def test_notes_do_not_name_what_is_off(setting: str, words: tuple[str, ...]) -> None:
+def test_notes_omit_disabled_services(setting: str, words: tuple[str, ...]) -> None:
     found = notes(f"--set={setting}")
     assert [word for word in words if word in found] == []
 
 
 @pytest.mark.parametrize("options", sorted((CHART / "ci").glob("*-values.yaml")), ids=lambda path: path.stem)
-def test_every_service_and_secret_that_the_notes_name_is_there(options: Path) -> None:
+def test_services_and_secrets_in_the_notes_exist(options: Path) -> None:
     given = yaml.safe_load(options.read_text()) or {}
     own = {value["existingSecret"] for value in given.values() if isinstance(value, dict) and "existingSecret" in value}
     names = {named(resource) for resource in rendered("--values", str(options))} | {f"secret {name}" for name in own}

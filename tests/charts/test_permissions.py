@@ -44,21 +44,21 @@ def keys(rule: dict[str, Any]) -> Iterator[tuple[str, str]]:
     return ((group, resource) for group in rule["apiGroups"] for resource in rule["resources"])
 
 
-def test_by_default_a_pipeline_may_create_and_delete_claims(render: Callable[..., Resources]) -> None:
+def test_by_default_a_pipeline_can_create_and_delete_claims(render: Callable[..., Resources]) -> None:
     assert granted(render())[CLAIMS] == {"create", "get", "list", "delete"}
 
 
-def test_minimal_permissions_leave_claims_alone(render: Callable[..., Resources]) -> None:
+def test_minimal_permissions_exclude_claims(render: Callable[..., Resources]) -> None:
     assert CLAIMS not in granted(render("--set=steps.permissions=minimal"))
 
 
 @pytest.mark.parametrize("permissions", ["minimal", "volumes"])
-def test_steps_read_no_secret_but_their_own(permissions: str, render: Callable[..., Resources]) -> None:
+def test_steps_can_read_their_own_secret_only(permissions: str, render: Callable[..., Resources]) -> None:
     found = granted(render(f"--set=steps.permissions={permissions}"))
     assert ("", "secrets") not in found
     assert not any("*" in verbs for verbs in found.values())
 
 
-def test_upstream_permissions_hold_what_upstreams_account_may(render: Callable[..., Resources]) -> None:
+def test_upstream_permissions_equal_those_of_upstreams_account(render: Callable[..., Resources]) -> None:
     found = granted(render("--set=steps.permissions=upstream"))
     assert {key: verbs for key, verbs in UPSTREAM.items() if not verbs <= found.get(key, set())} == {}

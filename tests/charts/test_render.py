@@ -72,7 +72,7 @@ def test_no_two_resources_have_the_same_name(render: Callable[..., Resources], o
 
 
 @each_option
-def test_every_pod_meets_the_restricted_pod_security_standard(
+def test_every_pod_conforms_to_the_restricted_pod_security_standard(
     render: Callable[..., Resources], options: tuple[str, ...]
 ) -> None:
     """Fields and values: kubernetes.io/docs/concepts/security/pod-security-standards, restricted."""
@@ -93,7 +93,7 @@ def test_every_pod_meets_the_restricted_pod_security_standard(
 
 
 @each_option
-def test_every_container_has_a_read_only_root_and_says_what_it_needs(
+def test_every_container_has_a_read_only_root_and_resources(
     render: Callable[..., Resources], options: tuple[str, ...]
 ) -> None:
     for name, pod in pods(render(*options)):
@@ -106,9 +106,7 @@ def test_every_container_has_a_read_only_root_and_says_what_it_needs(
 
 
 @each_option
-def test_every_service_is_probed_and_is_not_pushed_off_its_node(
-    render: Callable[..., Resources], options: tuple[str, ...]
-) -> None:
+def test_every_service_has_probes_and_a_priority(render: Callable[..., Resources], options: tuple[str, ...]) -> None:
     for resource in render(*options):
         if resource["kind"] in {"Deployment", "StatefulSet"}:
             name, pod = resource["metadata"]["name"], resource["spec"]["template"]
@@ -118,7 +116,7 @@ def test_every_service_is_probed_and_is_not_pushed_off_its_node(
 
 
 @each_option
-def test_a_pod_has_a_token_only_if_it_has_an_account_of_its_own(
+def test_only_pods_with_their_own_account_have_a_token(
     render: Callable[..., Resources], options: tuple[str, ...]
 ) -> None:
     for name, pod in pods(render(*options)):
@@ -127,7 +125,7 @@ def test_a_pod_has_a_token_only_if_it_has_an_account_of_its_own(
 
 
 @each_option
-def test_no_role_gives_everything(render: Callable[..., Resources], options: tuple[str, ...]) -> None:
+def test_no_role_has_wildcards(render: Callable[..., Resources], options: tuple[str, ...]) -> None:
     for resource in render(*options):
         assert resource["kind"] not in {"ClusterRoleBinding"}, resource["metadata"]["name"]
         for rule in resource.get("rules", []) if resource["kind"] in {"Role", "ClusterRole"} else []:
@@ -135,7 +133,7 @@ def test_no_role_gives_everything(render: Callable[..., Resources], options: tup
 
 
 @each_option
-def test_every_service_finds_pods_and_every_pod_that_reaches_a_service_may(
+def test_services_select_pods_and_policies_admit_their_clients(
     render: Callable[..., Resources], options: tuple[str, ...]
 ) -> None:
     resources = render(*options)
@@ -151,11 +149,11 @@ def test_every_service_finds_pods_and_every_pod_that_reaches_a_service_may(
         for key in resource["spec"]["podSelector"].get("matchLabels", {})
         if key.startswith("toolchain/reaches-")
     }
-    asked = {key for found in labels for key in found if key.startswith("toolchain/reaches-")}
-    assert asked <= opened
+    required = {key for found in labels for key in found if key.startswith("toolchain/reaches-")}
+    assert required <= opened
 
 
-def test_everything_is_closed_but_for_what_a_policy_opens(render: Callable[..., Resources]) -> None:
+def test_network_policies_deny_by_default(render: Callable[..., Resources]) -> None:
     policies = {r["metadata"]["name"]: r["spec"] for r in render() if r["kind"] == "NetworkPolicy"}
     assert policies["toolchain-default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for name, spec in policies.items():
@@ -163,12 +161,12 @@ def test_everything_is_closed_but_for_what_a_policy_opens(render: Callable[..., 
             assert all("from" in rule for rule in spec["ingress"]), name
 
 
-def test_a_part_that_is_off_leaves_nothing(render: Callable[..., Resources]) -> None:
+def test_a_disabled_part_renders_no_resource(render: Callable[..., Resources]) -> None:
     names = {resource["metadata"]["name"] for resource in render("--set", "mlflow.enabled=false")}
     assert not {name for name in names if name.startswith("toolchain-mlflow")}
 
 
-def test_the_other_s3_server_answers_under_the_same_name(render: Callable[..., Resources]) -> None:
+def test_both_s3_servers_have_the_same_service_name(render: Callable[..., Resources]) -> None:
     for kind in ("minio", "seaweedfs"):
         resources = render("--set", f"storage.type={kind}")
         service = next(r for r in resources if r["kind"] == "Service" and r["metadata"]["name"] == "toolchain-storage")
@@ -177,7 +175,7 @@ def test_the_other_s3_server_answers_under_the_same_name(render: Callable[..., R
         assert service["spec"]["ports"][0]["port"] == 9000
 
 
-def test_a_job_gets_another_name_when_it_changes(render: Callable[..., Resources]) -> None:
+def test_a_changed_job_gets_a_new_name(render: Callable[..., Resources]) -> None:
     def jobs(*words: str) -> set[str]:
         return {resource["metadata"]["name"] for resource in render(*words) if resource["kind"] == "Job"}
 
@@ -187,7 +185,7 @@ def test_a_job_gets_another_name_when_it_changes(render: Callable[..., Resources
     assert [name.rpartition("-")[0] for name in changed] == ["toolchain-bucket"]
 
 
-def test_the_pipeline_of_helm_test_is_one_of_two_steps() -> None:
+def test_the_pipeline_of_helm_test_has_two_steps() -> None:
     from google.protobuf.json_format import Parse
     from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
@@ -195,7 +193,7 @@ def test_the_pipeline_of_helm_test_is_one_of_two_steps() -> None:
     assert set(specification.root.dag.tasks) == {"say", "check"}
 
 
-def test_mlflow_answers_to_no_name_that_somebody_else_may_own(render: Callable[..., Resources]) -> None:
+def test_mlflow_rejects_foreign_host_names(render: Callable[..., Resources]) -> None:
     """Its own middleware decides, by the names that the chart gives it."""
     from mlflow.server.security_utils import is_allowed_host_header
 

@@ -1,4 +1,4 @@
-"""A wrong value is refused before anything is made, with its name."""
+"""Values that are not valid are errors that name the value."""
 
 import json
 from collections.abc import Callable
@@ -41,16 +41,16 @@ CHART = Path(__file__).parents[2] / "charts" / "toolchain"
         ("mlfow.enabled=false", "mlfow"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_name(refusal: Callable[..., str], setting: str, named: str) -> None:
-    assert named in refusal("--set", setting)
+def test_an_error_names_the_value_that_is_not_valid(error_of: Callable[..., str], setting: str, named: str) -> None:
+    assert named in error_of("--set", setting)
 
 
 @pytest.mark.parametrize("image", ["base", "mlflow"])
-def test_an_image_of_ours_that_is_not_named_is_asked_for(refusal: Callable[..., str], image: str) -> None:
+def test_the_projects_images_are_required(error_of: Callable[..., str], image: str) -> None:
     other = {"base": "mlflow", "mlflow": "base"}[image]
-    said = refusal(images=("--set", f"images.{other}=ghcr.io/toolchain/{other}:1"))
-    assert f"images.{image} is not set" in said
-    assert "make deploy" in said
+    message = error_of(images=("--set", f"images.{other}=ghcr.io/toolchain/{other}:1"))
+    assert f"images.{image} is not set" in message
+    assert "make deploy" in message
 
 
 @pytest.mark.parametrize(
@@ -69,22 +69,22 @@ def test_an_image_of_ours_that_is_not_named_is_asked_for(refusal: Callable[..., 
         ("prometheus.type=operator", "grafana.prometheusUrl is not set"),
     ],
 )
-def test_values_that_do_not_go_together_are_refused(refusal: Callable[..., str], settings: str, named: str) -> None:
-    assert named in refusal("--set", settings)
+def test_inconsistent_values_are_an_error(error_of: Callable[..., str], settings: str, named: str) -> None:
+    assert named in error_of("--set", settings)
 
 
-def test_an_image_without_a_digest_is_refused_where_digests_are_required(
-    refusal: Callable[..., str], render: Callable[..., tuple[dict[str, object], ...]]
+def test_an_image_without_a_digest_is_an_error_if_digests_are_required(
+    error_of: Callable[..., str], render: Callable[..., tuple[dict[str, object], ...]]
 ) -> None:
     """Of others' images: the tags of ours are digests of their content."""
-    assert "without a digest, and requireDigests is true" in refusal("--set=requireDigests=true")
+    assert "without a digest, and requireDigests is true" in error_of("--set=requireDigests=true")
     images = yaml.safe_load((CHART / "values.yaml").read_text())["images"]
     pinned = [f"--set-string=images.{name}={value}@sha256:{'0' * 64}" for name, value in images.items() if value]
     found = json.dumps(render("--set=requireDigests=true", *pinned))
     assert all(value not in found.replace(f"{value}@sha256:", "") for value in images.values() if value)
 
 
-def test_every_value_has_its_place_in_the_schema() -> None:
+def test_the_schema_covers_every_value() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert set(values) == set(schema["properties"]) - {"global"}

@@ -1,4 +1,4 @@
-"""Passwords are made once, are of nobody's choosing, and stand in Secrets only."""
+"""Passwords are generated once, and are in Secrets only."""
 
 import base64
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def passwords(resources: Resources) -> dict[str, str]:
     }
 
 
-def test_every_password_is_long_and_its_own(render: Callable[..., Resources]) -> None:
+def test_passwords_are_long_and_unique(render: Callable[..., Resources]) -> None:
     found = passwords(render())
     assert {
         "toolchain-mysql/root-password",
@@ -43,7 +43,7 @@ def test_two_installations_have_different_passwords(render: Callable[..., Resour
     assert not set(one.values()) & set(other.values())
 
 
-def test_no_password_stands_anywhere_but_in_its_secret(render: Callable[..., Resources]) -> None:
+def test_passwords_are_in_their_secrets_only(render: Callable[..., Resources]) -> None:
     resources = render()
     elsewhere = str([resource for resource in resources if resource["kind"] != "Secret"])
     for name, value in passwords(resources).items():
@@ -51,7 +51,7 @@ def test_no_password_stands_anywhere_but_in_its_secret(render: Callable[..., Res
         assert base64.b64encode(value.encode()).decode() not in elsewhere, name
 
 
-def test_what_data_depends_on_outlives_the_release(render: Callable[..., Resources]) -> None:
+def test_secrets_and_volumes_outlive_the_release(render: Callable[..., Resources]) -> None:
     kept = [r for r in render() if r["kind"] == "Secret" and r["metadata"]["name"].startswith("toolchain-")]
     assert kept
     for secret in kept:
@@ -59,14 +59,14 @@ def test_what_data_depends_on_outlives_the_release(render: Callable[..., Resourc
 
 
 def test_no_revision_of_the_release_owns_a_secret(render: Callable[..., Resources]) -> None:
-    """Else a rollback would bring an old password back, and an upgrade conflict with whoever changed one."""
+    """Otherwise a rollback would restore an old password, and an upgrade would conflict with a manual change."""
     for secret in (resource for resource in render() if resource["kind"] == "Secret"):
         annotations = secret["metadata"]["annotations"]
         assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
         assert annotations["helm.sh/hook-delete-policy"] == "hook-failed"  # helm's default deletes what is there
 
 
-def test_what_reads_a_secret_restarts_when_it_changes(render: Callable[..., Resources]) -> None:
+def test_pods_restart_when_their_secrets_change(render: Callable[..., Resources]) -> None:
     """Two renderings have different passwords; Secrets of one's own are not seen here, and count as the same."""
 
     def checksums(*words: str) -> dict[str, str]:
@@ -121,7 +121,7 @@ def s3_secrets(value: Any) -> set[str]:
     return set().union(*map(s3_secrets, value)) if isinstance(value, list) else set()
 
 
-def test_existing_secrets_are_used_and_none_is_made(render: Callable[..., Resources]) -> None:
+def test_existing_secrets_are_used_and_none_is_created(render: Callable[..., Resources]) -> None:
     resources = render(
         "--set=mysql.existingSecret=databases,mlflow.existingSecret=administrator,steps.existingSecret=toolchain-steps",
         "--set=grafana.existingSecret=viewers,storage.existingSecrets=true",
@@ -130,8 +130,8 @@ def test_existing_secrets_are_used_and_none_is_made(render: Callable[..., Resour
     assert {"databases", "administrator", "toolchain-steps", "viewers"} <= set(secrets_named(resources))
 
 
-def test_an_upgrade_that_cannot_see_the_cluster_is_refused(refusal: Callable[..., str]) -> None:
-    assert "cannot read the cluster" in refusal("--is-upgrade")
+def test_an_upgrade_without_access_to_the_cluster_is_an_error(error_of: Callable[..., str]) -> None:
+    assert "cannot read the cluster" in error_of("--is-upgrade")
 
 
 def secrets_named(value: Any) -> list[str]:

@@ -16,7 +16,7 @@ def resource(found: Resources, kind: str, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("document", documents(SERVER), ids=lambda document: document["kind"])
-def test_a_promoter_may_make_change_and_remove_each_resource_of_a_model_server(
+def test_a_promoter_can_create_change_and_delete_each_resource_of_a_model_server(
     render: Callable[..., Resources], document: dict[str, Any]
 ) -> None:
     group = document["apiVersion"].rpartition("/")[0]
@@ -27,13 +27,13 @@ def test_a_promoter_may_make_change_and_remove_each_resource_of_a_model_server(
     assert granted == [["get", "list", "create", "patch", "delete"]]
 
 
-def test_of_secrets_a_promoter_may_read_its_own_alone(render: Callable[..., Resources]) -> None:
+def test_a_promoter_can_read_its_own_secret_only(render: Callable[..., Resources]) -> None:
     rules = resource(render(), "Role", "toolchain-promoter")["rules"]
     readable = [(rule["resourceNames"], rule["verbs"]) for rule in rules if "secrets" in rule["resources"]]
     assert readable == [(["toolchain-promoter"], ["get"])]
 
 
-def test_a_promoter_is_held_to_model_servers_unless_the_values_say_otherwise(render: Callable[..., Resources]) -> None:
+def test_a_promoter_is_limited_to_model_servers_by_default(render: Callable[..., Resources]) -> None:
     """What the policy lets through is tried on a real API server: tests/cluster/test_permissions.py."""
 
     def kinds(value: str) -> set[str]:
@@ -46,7 +46,7 @@ def test_a_promoter_is_held_to_model_servers_unless_the_values_say_otherwise(ren
     assert kinds("none") == set()
 
 
-def test_the_policy_holds_whoever_has_the_roles_own_right(render: Callable[..., Resources]) -> None:
+def test_the_policy_applies_to_holders_of_the_role(render: Callable[..., Resources]) -> None:
     resources = render()
     (own,) = [
         rule
@@ -60,12 +60,12 @@ def test_the_policy_holds_whoever_has_the_roles_own_right(render: Callable[..., 
     assert policy["failurePolicy"] == "Fail"
 
 
-def test_nobody_is_a_promoter_until_somebody_is_bound(render: Callable[..., Resources]) -> None:
+def test_the_promoters_role_has_no_bindings(render: Callable[..., Resources]) -> None:
     bound = [one["roleRef"]["name"] for one in render() if one["kind"] == "RoleBinding"]
     assert "toolchain-promoter" not in bound
 
 
-def test_pods_with_the_label_may_call_models_and_models_let_them_in(render: Callable[..., Resources]) -> None:
+def test_pods_with_the_label_can_call_models(render: Callable[..., Resources]) -> None:
     policy = resource(render(), "NetworkPolicy", "toolchain-reaches-model-server")["spec"]
     allowed = next(document for document in documents(SERVER) if document["kind"] == "NetworkPolicy")["spec"]
     (way,) = policy["egress"]
@@ -76,7 +76,7 @@ def test_pods_with_the_label_may_call_models_and_models_let_them_in(render: Call
     assert way["to"][0]["podSelector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()
 
 
-def test_models_reach_the_storage_by_their_label(render: Callable[..., Resources]) -> None:
+def test_models_connect_to_the_storage_by_their_label(render: Callable[..., Resources]) -> None:
     policy = resource(render(), "NetworkPolicy", "toolchain-reaches-storage")["spec"]
     pods = next(document for document in documents(SERVER) if document["kind"] == "Deployment")["spec"]["template"]
     assert policy["podSelector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()

@@ -11,25 +11,25 @@ import yaml
 Resources = tuple[dict[str, Any], ...]
 
 
-def told(resources: Resources, name: str, key: str) -> dict[str, Any]:
+def setting(resources: Resources, name: str, key: str) -> dict[str, Any]:
     """Return what ConfigMap ``name`` says under ``key``, parsed."""
     data = next(r["data"] for r in resources if r["kind"] == "ConfigMap" and r["metadata"]["name"] == name)
     return yaml.safe_load(data[key])
 
 
-def test_containers_around_a_step_use_what_they_ask_for_so_that_its_pod_can_be_guaranteed(
+def test_limits_of_containers_beside_a_step_equal_requests_for_the_class_guaranteed(
     render: Callable[..., Resources],
 ) -> None:
-    workflow = told(render(), "ml-pipeline", "workflow.json")
+    workflow = setting(render(), "ml-pipeline", "workflow.json")
     launcher = json.loads(workflow["podSpecPatch"])["initContainers"][0]
-    executor = told(render(), "workflow-controller-configmap", "executor")
+    executor = setting(render(), "workflow-controller-configmap", "executor")
     for resources in (launcher["resources"], executor["resources"]):
         assert set(resources["limits"]) == {"cpu", "memory"}
         assert resources["limits"] == resources["requests"]
 
 
-def test_pods_without_a_launcher_get_none(render: Callable[..., Resources]) -> None:
-    workflow = told(render(), "ml-pipeline", "workflow.json")
+def test_pods_without_a_launcher_get_no_patch_for_it(render: Callable[..., Resources]) -> None:
+    workflow = setting(render(), "ml-pipeline", "workflow.json")
     launcher = json.loads(workflow["podSpecPatch"])["initContainers"][0]
     default = json.loads(workflow["templateDefaults"]["podSpecPatch"])
     assert default == {"initContainers": [{"name": launcher["name"], "$patch": "delete"}]}
@@ -58,10 +58,8 @@ RBAC = (
         ("OOMKilled (exit code 137)", False),
     ],
 )
-def test_a_pod_is_tried_again_when_a_service_was_down_or_a_quota_full_and_not_when_it_may_not(
-    render: Callable[..., Resources], message: str, again: bool
-) -> None:
-    workflow = told(render(), "ml-pipeline", "workflow.json")
+def test_which_failed_pods_are_retried(render: Callable[..., Resources], message: str, again: bool) -> None:
+    workflow = setting(render(), "ml-pipeline", "workflow.json")
     assert evaluated(workflow["templateDefaults"]["retryStrategy"]["expression"], message) is again
 
 

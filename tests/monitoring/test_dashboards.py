@@ -59,13 +59,13 @@ RULES = [
     ]
     for rule in group["rules"]
 ]
-CHOSEN = {  # what a query must ask for, by the variable that chooses it
+SELECTORS = {  # required in a query, by variable
     "model": 'model=~"$model"',
     "version": 'model_version=~"$version"',
     "pipeline": 'pipeline=~"$pipeline"',
 }
 OURS = re.compile(r"toolchain_(?:serving|run|drift|sampling)\w*")
-# What Argo's controller 4.0.8 told on a cluster, as far as it is asked for, and by which labels.
+# Metrics of Argo's controller 4.0.8 used by dashboards and rules, with their labels.
 ARGO = {
     "argo_workflows_gauge": {"phase"},
     "argo_workflows_total_count": {"namespace", "phase"},
@@ -78,7 +78,7 @@ ARGO = {
     "argo_workflows_operation_duration_seconds_sum": set(),
     "argo_workflows_operation_duration_seconds_count": set(),
 }
-UNTOLD = {  # what nothing here tells: Argo's controller, and the money, there being no prices
+WITHOUT_DATA = {  # Argo's controller does not run here, and there are no prices
     *(name for name, query in QUERIES if "argo_workflows_" in query),
     "training-runs: Cost, B",
 }
@@ -92,21 +92,21 @@ with Progress("train", 4000, "batches") as progress:
 """
 WEIGHTS = {"1": 1.0, "2": 2.0, "4": -1.0}  # of the versions of "reviews": the last says the contrary
 LIGHTS = ("--name", "lights", "--version", "3", "--sample-percent", "100")
-SECONDS_OF_TRAFFIC = 6  # Prometheus looks each second, and a rate needs two looks
-MOST_SECONDS = 40  # on a busy machine
+TRAFFIC_S = 6  # Prometheus scrapes each second, and a rate needs two scrapes
+TIMEOUT_S = 40  # on a busy machine
 WINDOW, SPAN = 20.0, 60.0  # seconds that the tests put in place of Grafana's variables
 
 needs_prometheus = pytest.mark.skipif(not which("prometheus"), reason="needs Prometheus: apt-get install prometheus")
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_dashboard_has_an_address_and_chooses_among_what_there_is(name: str):
+def test_a_dashboard_has_an_id_and_known_variables(name: str):
     board = BOARDS[name]
     assert board["uid"] == f"toolchain-{name}"
     assert "toolchain" in board["tags"]
     first, *others = [variable["name"] for variable in board["templating"]["list"]]
     assert first == "datasource"
-    assert set(others) <= set(CHOSEN)
+    assert set(others) <= set(SELECTORS)
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
@@ -123,34 +123,34 @@ def test_panels_do_not_overlap(name: str):
 @pytest.mark.parametrize(
     ("name", "panel"), PANELS, ids=lambda value: value if isinstance(value, str) else value["title"]
 )
-def test_a_panel_says_what_it_shows_and_asks_the_chosen_source(name: str, panel: dict[str, Any]):
+def test_a_panel_has_a_description_and_the_selected_data_source(name: str, panel: dict[str, Any]):
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
-    for asked in (panel, *panel["targets"]):
-        assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for part in (panel, *panel["targets"]):
+        assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
 @pytest.mark.parametrize(("name", "query"), QUERIES)
-def test_a_query_holds_to_what_was_chosen(name: str, query: str):
+def test_queries_filter_by_the_selected_variables(name: str, query: str):
     variables = {variable["name"] for variable in BOARDS[name.partition(":")[0]]["templating"]["list"]}
     for metric in OURS.finditer(query):
         selector = re.match(r"\{([^}]*)\}", query[metric.end() :])
         assert selector, metric.group()
         due = {"pipeline"} if metric.group().startswith("toolchain_run") else {"model", "version"}
         for variable in due & variables:
-            assert CHOSEN[variable] in selector[1], metric.group()
+            assert SELECTORS[variable] in selector[1], metric.group()
 
 
-def test_of_argo_only_what_it_tells_is_asked_for():
+def test_queries_use_existing_metrics_of_argo_only():
     alerts = [(rule["alert"], rule["expr"]) for rule in RULES if "alert" in rule]
     queries = [query for _, query in [*QUERIES, *alerts] if "argo_workflows_" in query]
     assert {name for query in queries for name in re.findall(r"argo_workflows_\w+", query)} == set(ARGO)
     for query in queries:
         for name, selector in re.findall(r"(argo_workflows_\w+)\{([^}]*)\}", query):
             assert set(re.findall(r"(\w+)=", selector)) <= ARGO[name], query
-        told = {"namespace"}  # which an operator's Prometheus adds to all
-        told = told.union(*(ARGO[name] for name in re.findall(r"argo_workflows_\w+", query)))
-        assert set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", query)))) <= told, query
+        labels = {"namespace"}  # which an operator's Prometheus adds to all
+        labels = labels.union(*(ARGO[name] for name in re.findall(r"argo_workflows_\w+", query)))
+        assert set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", query)))) <= labels, query
 
 
 @dataclass
@@ -181,7 +181,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             caller.start()
             stack.callback(caller.join)
         stack.callback(ended.set)
-        time.sleep(SECONDS_OF_TRAFFIC)
+        time.sleep(TRAFFIC_S)
         yield Watched(address, process)
 
 
@@ -229,7 +229,7 @@ def started(*words: str, **environment: str) -> Iterator["subprocess.Popen[str]"
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=MOST_SECONDS)
+        process.communicate(timeout=TIMEOUT_S)
 
 
 @contextmanager
@@ -263,7 +263,7 @@ def watch(place: str, ended: threading.Event) -> None:
 
 
 def call(texts: int, pictures: int, ended: threading.Event) -> None:
-    """Ask both servers up to 10 times a second, now and then what they must refuse."""
+    """Send up to 10 requests a second to both servers, some of them not valid."""
     place = 0
     while not ended.wait(0.1):
         place += 1
@@ -273,7 +273,7 @@ def call(texts: int, pictures: int, ended: threading.Event) -> None:
 
 
 def post(port: int, body: bytes, kind: str) -> None:
-    connection = HTTPConnection("127.0.0.1", port, timeout=MOST_SECONDS)
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     connection.request("POST", "/predict", body, {"Content-Type": kind})
     connection.getresponse().read()
     connection.close()
@@ -287,14 +287,14 @@ def instant(watched: Watched, query: str) -> list[float]:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for ``true``: of a few requests at first, any share may be bad, or the canary's."""
-    end = time.monotonic() + MOST_SECONDS
+    end = time.monotonic() + TIMEOUT_S
     while not true():
-        assert time.monotonic() < end, f"it is not so after {MOST_SECONDS} s"
+        assert time.monotonic() < end, f"it is not so after {TIMEOUT_S} s"
         time.sleep(0.5)
 
 
 def until_found(watched: Watched, query: str) -> list[float]:
-    end = time.monotonic() + MOST_SECONDS
+    end = time.monotonic() + TIMEOUT_S
     while not (found := [value for value in instant(watched, query) if math.isfinite(value)]):
         assert time.monotonic() < end, f"no data behind {query}"
         time.sleep(0.5)
@@ -303,16 +303,16 @@ def until_found(watched: Watched, query: str) -> list[float]:
 
 @needs_prometheus
 @pytest.mark.parametrize(("name", "query"), QUERIES, ids=[name for name, _ in QUERIES])
-def test_there_is_data_behind_every_query(name: str, query: str, watched: Watched):
-    if name in UNTOLD:
+def test_every_query_has_data(name: str, query: str, watched: Watched):
+    if name in WITHOUT_DATA:
         assert instant(watched, query) == []  # it evaluates
     else:
         assert until_found(watched, query)
 
 
 @needs_prometheus
-def test_what_the_panels_show_is_what_was_asked(watched: Watched):
-    """Two callers send up to 10 requests a second each to either server; every seventh request of texts is refused."""
+def test_panels_show_the_requests_that_were_sent(watched: Watched):
+    """Two callers send up to 10 requests a second each to either server; every seventh request of texts is rejected."""
     shown = dict(QUERIES)
     (requests,) = until_found(watched, shown["service: Requests, A"])
     assert 1 < requests < 45  # the window holds less traffic at first
@@ -362,7 +362,7 @@ def test_the_canary_is_shown_beside_the_stable_version(watched: Watched):
 
 @needs_prometheus
 @pytest.mark.parametrize("name", BOARDS)
-def test_variables_and_annotations_find_what_they_offer(name: str, watched: Watched):
+def test_variables_and_annotations_have_values(name: str, watched: Watched):
     offered = {"model": ["lights", "reviews"], "version": ["1", "2", "3", "4"], "pipeline": ["films"]}
     for variable in BOARDS[name]["templating"]["list"][1:]:
         selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr]
@@ -389,12 +389,12 @@ def test_every_rule_evaluates_every_record_has_data_and_no_alert_fires(watched: 
 @needs_prometheus
 def test_ctrl_c_stops_prometheus_too(watched: Watched):
     """The last test of this file: nothing is monitored after it."""
-    with urlopen(watched.address, timeout=MOST_SECONDS) as page:
+    with urlopen(watched.address, timeout=TIMEOUT_S) as page:
         assert "Alerts" in page.read().decode()
     watched.process.send_signal(signal.SIGINT)
     assert watched.process.stdout is not None
     printed = watched.process.stdout.read()
-    watched.process.wait(MOST_SECONDS)
+    watched.process.wait(TIMEOUT_S)
     assert watched.process.returncode == 0
     assert printed.rstrip().endswith("stopped")
     assert f"  {watched.address} " in printed

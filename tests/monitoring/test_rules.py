@@ -37,45 +37,45 @@ def test_the_rules_and_the_configuration_are_valid():
 
 
 @needs_promtool
-def test_the_rules_do_what_their_tests_say():
+def test_the_rules_pass_their_tests():
     promtool("test", "rules", *TESTS)
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_is_seen_to_fire_and_not_to_fire(name: str):
+def test_each_alert_is_tested_firing_and_not_firing(name: str):
     fired = [bool(case["exp_alerts"]) for case in CASES if case["alertname"] == name]
     assert set(fired) == {True, False}
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str):
+def test_an_alert_has_a_severity_and_an_action(name: str):
     alert = ALERTS[name]
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert alert["annotations"]["summary"]
     assert alert["annotations"]["action"].endswith(".")
 
 
-def test_the_documentation_tells_of_each_alert():
+def test_the_documentation_lists_each_alert():
     page = (DOCS / "dashboards.md").read_text(encoding="utf-8")
     assert [name for name in ALERTS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("record") or rule["alert"])
-def test_a_rule_keeps_the_namespaces_apart(rule: dict[str, Any]):
+def test_rules_group_by_namespace(rule: dict[str, Any]):
     """But for "on ()", by which absent() asks whether there ever was anything."""
     grouped = [(word, labels) for word, labels in GROUPED.findall(rule["expr"]) if labels]
     assert [labels for _, labels in grouped if "namespace" not in labels.split(", ")] == []
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_leads_to_its_section_of_the_runbook(name: str):
+def test_an_alert_links_to_its_section_of_the_runbook(name: str):
     page, _, anchor = ALERTS[name]["annotations"]["runbook_url"].rpartition("#")
     assert page.endswith("/docs/runbooks.md")
     headings = re.findall(r"^## (\w+)$", (DOCS / "runbooks.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert anchor in {heading.lower() for heading in headings}
 
 
-def test_the_runbook_has_no_section_of_an_alert_that_is_gone():
+def test_the_runbook_has_no_section_without_an_alert():
     sections = re.split(r"^## ", (DOCS / "runbooks.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert [section.partition("\n")[0] for section in sections] == list(ALERTS)
     for section in sections:
@@ -83,7 +83,7 @@ def test_the_runbook_has_no_section_of_an_alert_that_is_gone():
 
 
 @pytest.mark.parametrize(("window", "rate"), [("1h", 14.4), ("6h", 6.0), ("3d", 1.0)])
-def test_a_burn_rate_is_the_share_of_the_budget_that_the_workbook_gives_it(window: str, rate: float):
+def test_burn_rates_are_those_of_the_sre_workbook(window: str, rate: float):
     """2 % of 30 days' budget in an hour, 5 % in six hours, 10 % in three days: Google's SRE workbook, table 5-8."""
     hours, share = {"1h": (1, 0.02), "6h": (6, 0.05), "3d": (72, 0.10)}[window]
     assert share * 30 * 24 / hours == pytest.approx(rate)

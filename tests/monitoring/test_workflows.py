@@ -1,4 +1,4 @@
-"""What the dashboard of workflows counts, told as Argo's controller tells it: a counter begins with its first event."""
+"""The dashboard of workflows, on series like those of Argo's controller: a counter begins with its first event."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 BOARD = json.loads((ROOT / "monitoring" / "grafana" / "dashboards" / "workflows.json").read_text(encoding="utf-8"))
 QUERIES = {panel["title"]: panel["targets"][0]["expr"] for panel in BOARD["panels"]}
 WINDOW, SPAN = 60, 3600  # seconds that stand for Grafana's variables
-TOLD = {  # each 15 s; the first controller ends after 20 minutes, and another begins with counters of its own
+SERIES = {  # each 15 s; the first controller ends after 20 minutes, and another begins with counters of its own
     'argo_workflows_gauge{phase="Running", instance="one"}': "0x3 2x39 1x35 stale",
     'argo_workflows_gauge{phase="Running", instance="two"}': "_x79 1x19 0x60",
     'argo_workflows_total_count{phase="Succeeded", instance="one"}': "_x40 1x38 stale",
@@ -49,15 +49,15 @@ ALL = "{}"  # the labels of a sum over everything
         ("Reconcile duration", 10, {ALL: 0.8}),
     ],
 )
-def test_a_panel_shows_what_happened(panel: str, minute: float, shown: dict[str, float], tmp_path: Path):
+def test_panels_show_recorded_events(panel: str, minute: float, shown: dict[str, float], tmp_path: Path):
     due = {
         "expr": f"round({expand(QUERIES[panel], WINDOW, SPAN, {})}, 0.001)",
         "eval_time": f"{60 * minute:.0f}s",
         "exp_samples": [{"labels": labels, "value": value} for labels, value in shown.items()],
     }
-    series = [{"series": name, "values": values} for name, values in TOLD.items()]
-    told = [{"interval": "15s", "input_series": series, "promql_expr_test": [due]}]
-    (tmp_path / "test.yml").write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": told}))
+    series = [{"series": name, "values": values} for name, values in SERIES.items()]
+    tests = [{"interval": "15s", "input_series": series, "promql_expr_test": [due]}]
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": tests}))
     command = ["promtool", "test", "rules", str(tmp_path / "test.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -35,7 +35,7 @@ class Right:
     fix: bool = False
     objects: Objects | None = None  # by the image's name: its split, and label and box of each object
     labels: tuple[str, ...] | None = None
-    reports: tuple[str, ...] = ()  # words in the findings or losses
+    reports: tuple[str, ...] = ()  # words in the findings or unsupported
     refused: str = ""  # words in the error
     missing: bool = False  # images cannot be found
     also: Callable[["Case"], None] | None = None
@@ -272,7 +272,7 @@ def assert_objects(found: Objects, right: Objects) -> None:
 
 
 @pytest.mark.parametrize("case", RIGHT, indirect=True)
-def test_a_case_comes_out_right(case: Case) -> None:
+def test_a_reported_case_is_handled(case: Case) -> None:
     right = case.right
     if right.refused:
         with pytest.raises(DataError, match=right.refused) as raised:
@@ -305,15 +305,15 @@ def boxes(made: Dataset) -> dict[str, list[list[float]]]:
     return {row["source_image"]: [annotation["box"] for annotation in row["objects"]] for row in rows}
 
 
-def test_classes_called_as_the_samples_stay_themselves(tmp_path: Path):
+def test_classes_named_like_the_samples_are_not_renamed(tmp_path: Path):
     assert dataset("ann_alive_dead", tmp_path).labels == ("Alive", "Dead")
 
 
-def test_boxes_belong_to_the_image_whose_size_is_said(tmp_path: Path):
+def test_boxes_belong_to_the_image_of_the_annotated_size(tmp_path: Path):
     assert boxes(dataset("ann_exif", tmp_path)) == {"stored.jpg": [[10, 10, 60, 60]], "upright.jpg": [[10, 20, 60, 70]]}
 
 
-def test_folders_around_voc_are_splits_of_the_dataset(tmp_path: Path):
+def test_folders_around_voc_become_splits_of_the_dataset(tmp_path: Path):
     made = dataset("ann_voc_splits", tmp_path)
     assert {split: made.rows(split) for split in made.splits} == {"train": 2, "validation": 1, "test": 1}
 
@@ -323,11 +323,11 @@ def test_the_same_image_in_two_splits_is_reported(tmp_path: Path):
     assert (finding["rule"], finding["count"]) == ("the same image is in two splits", 1)
 
 
-def test_an_outline_of_two_points_does_not_end_a_training(tmp_path: Path):
+def test_a_polygon_of_two_points_does_not_fail_training(tmp_path: Path):
     assert set(boxes(dataset("ann_coco_four_numbers", tmp_path))) == {"p0.jpg", "p1.jpg", "p2.jpg"}
 
 
-def test_every_case_of_annotations_is_in_this_file():
+def test_every_case_folder_has_an_expectation():
     known = {*RIGHT, "ann_alive_dead", "ann_exif", "ann_voc_splits", "ann_same_picture_in_two_splits"}
     known |= {"ann_coco_four_numbers"}
     kinds = ("ann", "coco", "cvat", "labelme", "stray", "via", "voc", "yolo", "zip")

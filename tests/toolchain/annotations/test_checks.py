@@ -39,7 +39,7 @@ def checker(**actions: str) -> Checker:
         ("zero_area", (50, 5, 60, 10), None),  # nothing of it is in the image
     ],
 )
-def test_what_a_box_can_have(check: str, box: Box, fixed: Box | None):
+def test_problems_of_boxes_and_their_actions(check: str, box: Box, fixed: Box | None):
     for action in CHECKS[check].actions:
         made = checker(**{check: action})
         kept = left(made, (0, 0, 1, 1), box)[1:]
@@ -61,36 +61,36 @@ def test_what_a_box_can_have(check: str, box: Box, fixed: Box | None):
 
 
 def made_box(check: str, box: Box) -> Box:
-    """Return the box that is told of: one beyond its image was clipped to nothing before."""
+    """Return the box that is reported of: one beyond its image was clipped to nothing before."""
     return (50, 5, 50, 10) if check == "zero_area" and box[0] == 50 else box
 
 
-def test_rounded_fractions_are_clipped_without_a_word():
+def test_rounding_errors_are_clipped_without_a_finding():
     made = checker(out_of_bounds="fail")
     assert left(made, (-0.00001, 0, 10, 30.00001)) == [(0, 0, 10, 30)]
     made.finish()
 
 
-def test_a_box_that_is_there_twice():
+def test_duplicate_objects():
     made = checker()
     assert left(made, (0, 0, 5, 5), (0, 0, 5, 5), (0, 0, 5, 6)) == [(0, 0, 5, 5), (0, 0, 5, 6)]
     assert made.found["duplicate_object"].count == 1
     assert left(checker(duplicate_object="keep"), (0, 0, 5, 5), (0, 0, 5, 5)) == [(0, 0, 5, 5)] * 2
 
 
-def test_a_label_that_is_not_in_the_list():
+def test_unknown_labels():
     made = checker(unknown_label="drop")
     assert left(made, (0, 0, 5, 5), label="@class 7") == []
     assert made.found["unknown_label"].examples == ["a.png: '@class 7'"]
 
 
-def test_a_turned_box_may_reach_out_with_its_corners():
+def test_corners_of_a_rotated_box_may_be_out_of_bounds():
     annotation = Annotation(label="dog", box=(0, 0, 40, 30), rotation=45)
     made = checker(out_of_bounds="fail")
     assert made.check_annotations(image(annotations=(annotation,))).annotations == (annotation,)
 
 
-def test_two_pictures_with_one_name(tmp_path: Path, draw: Draw):
+def test_duplicate_names(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 40, 30)
     for action, names in (("fix", ["a.png", "a-2.png"]), ("drop", ["a.png"]), ("fail", ["a.png"])):
         made = checker(duplicate_name=action)
@@ -104,7 +104,7 @@ def test_two_pictures_with_one_name(tmp_path: Path, draw: Draw):
 
 
 @pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"<html>", "is not a")])
-def test_what_is_no_picture(tmp_path: Path, content: bytes, words: str):
+def test_files_that_are_not_images(tmp_path: Path, content: bytes, words: str):
     file = tmp_path / "a.png"
     file.write_bytes(content)
     made = checker()
@@ -113,21 +113,21 @@ def test_what_is_no_picture(tmp_path: Path, content: bytes, words: str):
         made.finish()
 
 
-def test_a_picture_that_is_missing():
+def test_missing_images():
     made = checker(missing_image="drop")
     assert made.check(image()) is None
     made.finish()
     assert made.dropped_images["image is missing"].count == 1
 
 
-def test_a_picture_with_more_pixels_than_allowed(tmp_path: Path, draw: Draw):
+def test_oversized_images(tmp_path: Path, draw: Draw):
     made = Checker({}, ("dog",), max_pixels=1000)
     assert made.check(image(file=draw(tmp_path / "a.png", 40, 30))) is None
     with pytest.raises(DataError, match=r"more pixels than max_pixels \(1 times, such as a\.png has 40 x 30 pixels"):
         made.finish()
 
 
-def test_a_picture_of_30_000_pixels_is_not_decoded(tmp_path: Path):
+def test_an_oversized_image_is_not_decoded(tmp_path: Path):
     file = tmp_path / "a.png"
     Image.new("1", (30_000, 30_000)).save(file)
     made = checker(oversized_image="drop")
@@ -145,7 +145,7 @@ def test_an_animation_keeps_its_first_frame(tmp_path: Path):
     assert checker(animated_image="drop").check(image(file=file)) is None
 
 
-def test_another_size_than_the_real_one(tmp_path: Path, draw: Draw):
+def test_size_mismatches(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 80, 30)
     made = checker(size_mismatch="fix")
     found = made.check(image((10, 10, 20, 20), file=file))
@@ -163,7 +163,7 @@ def test_another_size_than_the_real_one(tmp_path: Path, draw: Draw):
 @pytest.mark.parametrize(
     ("kind", "mode"), [("PNG", "I;16"), ("PNG", "RGBA"), ("JPEG", "CMYK"), ("PNG", "L"), ("PNG", "P")]
 )
-def test_pictures_of_every_mode_are_taken_as_they_are(tmp_path: Path, kind: str, mode: str):
+def test_images_of_every_mode_are_kept_unchanged(tmp_path: Path, kind: str, mode: str):
     file = tmp_path / f"a.{kind.lower()}"
     Image.new(mode, (40, 30)).save(file, kind)
     found = checker().check(image(file=file))
@@ -171,7 +171,7 @@ def test_pictures_of_every_mode_are_taken_as_they_are(tmp_path: Path, kind: str,
     assert found[1] == file.read_bytes()
 
 
-def test_what_the_source_itself_showed():
+def test_findings_of_the_source_are_counted():
     rule = "duplicate_ids: duplicate COCO image id"
     collection = Collection(
         format="coco",
@@ -191,7 +191,7 @@ def test_what_the_source_itself_showed():
         made.finish()
 
 
-def test_pictures_of_a_repeated_id_can_fall(tmp_path: Path, draw: Draw):
+def test_images_with_duplicate_ids_can_be_dropped(tmp_path: Path, draw: Draw):
     file = draw(tmp_path / "a.png", 40, 30)
     made = checker(duplicate_ids="drop")
     metadata = {"@coco": {"id": 1}}
@@ -199,7 +199,7 @@ def test_pictures_of_a_repeated_id_can_fall(tmp_path: Path, draw: Draw):
     assert [bool(f) for f in found] == [True, False]
 
 
-def test_an_outline_that_reaches_out_is_clipped_with_its_box():
+def test_an_out_of_bounds_polygon_is_clipped_with_its_box():
     polygon = (0.0, 0.0, 50.0, 0.0, 50.0, 20.0)
     annotation = Annotation(label="dog", box=(0, 0, 40, 20), polygons=(polygon,))
     made = checker()
@@ -208,7 +208,7 @@ def test_an_outline_that_reaches_out_is_clipped_with_its_box():
     assert made.found["out_of_bounds"].count == 1
 
 
-def test_a_broken_outline_leaves_its_box_or_takes_the_object_with_it():
+def test_an_invalid_polygon_keeps_its_box_or_drops_the_object():
     annotation = Annotation(label="dog", box=(0, 0, 5, 5), error="a polygon has 2 points")
     boxless = Annotation(label="dog", box=(0, 0, 0, 0), error="bbox: None is not a number")
     for action, kept in (("fix", 1), ("drop", 0), ("fail", 0)):

@@ -65,7 +65,7 @@ def test_masks_of_both_forms_are_the_same_pixels(tmp_path: Path):
     assert decode(one.mask, 4, 3).tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
 
 
-def test_all_that_an_entry_says_is_written_again(tmp_path: Path):
+def test_all_fields_of_an_entry_are_written_again(tmp_path: Path):
     annotations = [
         entry(id=9, bbox=[0.1, 0.7, 0.7, 0.2], area=0.14, segmentation=[], score=0.5),
         entry(
@@ -87,7 +87,7 @@ def test_all_that_an_entry_says_is_written_again(tmp_path: Path):
     assert (tmp_path / "two" / "annotations" / "instances_train2017.json").is_file()
 
 
-def test_an_object_without_a_box_gets_the_one_around_it(tmp_path: Path):
+def test_an_object_without_a_box_gets_the_bounding_box(tmp_path: Path):
     outlined, masked = (
         entry(segmentation=[[0, 0, 2, 0, 2, 2]]),
         entry(id=2, segmentation={"size": [3, 4], "counts": [4, 2, 6]}),
@@ -97,7 +97,7 @@ def test_an_object_without_a_box_gets_the_one_around_it(tmp_path: Path):
     assert [annotation.box for annotation in only(tmp_path).annotations] == [(0, 0, 2, 2), (1, 1, 2, 3)]
 
 
-def test_repeated_ids_are_found(tmp_path: Path):
+def test_duplicate_ids_are_found(tmp_path: Path):
     images = [IMAGE, {**IMAGE, "file_name": "b.png"}]
     written(tmp_path, entry(), entry(bbox=[0, 0, 1, 1]), images=images)
     collection = open_source(tmp_path)
@@ -110,7 +110,7 @@ def test_repeated_ids_are_found(tmp_path: Path):
     assert len(set(ids)) == 2
 
 
-def test_what_belongs_nowhere_is_told_of(tmp_path: Path):
+def test_annotations_of_unlisted_images_are_reported(tmp_path: Path):
     written(tmp_path, entry(image_id=8), entry(id=2, category_id=5), categories=[CATEGORY, {"id": 1, "name": "dog"}])
     collection = open_source(tmp_path)
     assert {finding.rule for finding in collection.findings} == {
@@ -120,7 +120,7 @@ def test_what_belongs_nowhere_is_told_of(tmp_path: Path):
     assert [annotation.label for image in collection.images() for annotation in image.annotations] == ["@class 5"]
 
 
-def test_key_points_and_captions_beside_are_not_read_twice(tmp_path: Path):
+def test_keypoint_and_caption_files_of_the_same_images_are_not_read(tmp_path: Path):
     written(tmp_path, entry())
     written(tmp_path, entry(), name="person_keypoints_train2017.json")
     assert len(list(open_source(tmp_path).images())) == 1
@@ -142,7 +142,7 @@ def test_roboflow_has_a_folder_for_each_split(tmp_path: Path, draw: Draw):
 @pytest.mark.parametrize(
     "name", ["../../secret.png", "/etc/secret.png", "C:\\data\\secret.png", "http://host/secret.png"]
 )
-def test_a_name_that_leads_elsewhere_is_its_last_part(tmp_path: Path, draw: Draw, name: str):
+def test_only_the_last_part_of_a_name_that_leads_outside_is_used(tmp_path: Path, draw: Draw, name: str):
     draw(tmp_path / "secret.png", 4, 3)
     written(tmp_path / "source" / "x", entry(), images=[{**IMAGE, "file_name": name}])
     image = only(tmp_path / "source" / "x")
@@ -169,7 +169,7 @@ def test_a_name_that_leads_elsewhere_is_its_last_part(tmp_path: Path, draw: Draw
         ({"keypoints": [1, None, 2]}, "None is not a number"),
     ],
 )
-def test_a_broken_annotation_is_named_by_its_id_and_does_not_end_the_reading(
+def test_an_invalid_annotation_is_reported_by_its_id_and_reading_continues(
     tmp_path: Path, parts: dict[str, Any], words: str
 ):
     written(tmp_path, entry(**parts))
@@ -188,7 +188,7 @@ def test_a_broken_annotation_is_named_by_its_id_and_does_not_end_the_reading(
         ('{"images": {}, "categories": []}', "needs lists of images"),
     ],
 )
-def test_bad_json_is_refused(tmp_path: Path, text: str, words: str):
+def test_bad_json_is_rejected(tmp_path: Path, text: str, words: str):
     path = tmp_path / "instances_default.json"
     path.write_text(text)
     with pytest.raises(DataError, match=words):
@@ -204,7 +204,7 @@ def test_the_order_of_categories_is_kept(tmp_path: Path):
     assert found["annotations"][0]["category_id"] == 2
 
 
-def test_what_a_second_file_says_of_itself_is_listed(tmp_path: Path):
+def test_other_metadata_of_a_second_file_is_reported(tmp_path: Path):
     for subset, licence in (("train", "L1"), ("val", "L2")):
         value = {"images": [], "annotations": [], "categories": [], "licenses": [licence], "info": {"year": 1}}
         (tmp_path / f"instances_{subset}.json").write_text(json.dumps(value))
@@ -213,18 +213,16 @@ def test_what_a_second_file_says_of_itself_is_listed(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("used", "labels", "told"),
+    ("used", "labels", "reported"),
     [(["0", "0"], ["dog", "dog"], 1), (["0", 0], ["dog"], 0)],  # where one fits, the other may be wrong on purpose
 )
-def test_ids_that_are_text_throughout_are_those_of_the_numbers(
-    tmp_path: Path, used: list[Any], labels: list[str], told: int
-):
+def test_text_ids_match_numeric_ids_if_all_are_text(tmp_path: Path, used: list[Any], labels: list[str], reported: int):
     annotations = [entry(id=at, image_id=id_) for at, id_ in enumerate(used)]
     written(tmp_path, *annotations, images=[{**IMAGE, "id": 0}])
     collection = open_source(tmp_path)
     (image,) = collection.images()
     assert [annotation.label for annotation in image.annotations] == labels
-    assert sum("taken as equal" in finding.rule for finding in collection.findings) == told
+    assert sum("taken as equal" in finding.rule for finding in collection.findings) == reported
 
 
 @pytest.mark.parametrize(
@@ -237,7 +235,7 @@ def test_ids_that_are_text_throughout_are_those_of_the_numbers(
         ([[], None, [1, 1, 3, 1, 3, 2]], ((1, 1, 3, 1, 3, 2),)),
     ],
 )
-def test_polygons_are_read_however_their_lists_are_nested(
+def test_polygons_are_read_from_all_nestings_of_lists(
     tmp_path: Path, segmentation: Any, polygons: tuple[tuple[float, ...], ...]
 ):
     written(tmp_path, entry(segmentation=segmentation))
@@ -245,7 +243,7 @@ def test_polygons_are_read_however_their_lists_are_nested(
     assert (found.polygons, found.error) == (polygons, "")
 
 
-def test_a_mask_says_the_size_of_a_picture_that_says_none(tmp_path: Path):
+def test_a_mask_gives_the_size_of_an_image_without_one(tmp_path: Path):
     written(
         tmp_path, entry(segmentation={"size": [3, 4], "counts": [2, 2, 8]}), images=[{"id": 7, "file_name": "a.png"}]
     )
@@ -254,7 +252,7 @@ def test_a_mask_says_the_size_of_a_picture_that_says_none(tmp_path: Path):
     assert decode(image.annotations[0].mask, 4, 3).sum() == 2
 
 
-def test_run_lengths_of_pythons_bytes_are_read(tmp_path: Path):
+def test_rle_written_as_python_bytes_is_read(tmp_path: Path):
     counts = "b'" + encode(np.eye(3, 4, dtype=np.uint8)) + "'"
     written(tmp_path, entry(segmentation={"size": [3, 4], "counts": counts}))
     assert decode(only(tmp_path).annotations[0].mask, 4, 3).tolist() == np.eye(3, 4).tolist()
@@ -265,7 +263,7 @@ def test_nan_is_null(tmp_path: Path):
     assert only(tmp_path).annotations[0].attributes["@coco"]["score"] is None
 
 
-def test_key_points_become_yolos_pose_and_come_back(tmp_path: Path, draw: Draw):
+def test_keypoints_survive_a_round_trip_through_yolo_pose(tmp_path: Path, draw: Draw):
     draw(tmp_path / "one" / "a b.png", 100, 80)
     person = {**CATEGORY, "keypoints": ["left_eye", "right_eye"], "skeleton": [[1, 2]]}
     points = {"keypoints": [30, 40, 2, 60, 40, 1], "num_keypoints": 2}
@@ -274,7 +272,7 @@ def test_key_points_become_yolos_pose_and_come_back(tmp_path: Path, draw: Draw):
     written(tmp_path / "one", posed, entry(id=2), images=[image], categories=[person])
     done = convert(str(tmp_path / "one"), tmp_path / "two", "yolo")
     assert done.task == "pose"
-    assert not [loss for loss in done.unsupported if "point" in loss.rule]
+    assert not [feature for feature in done.unsupported if "point" in feature.rule]
     lines = (tmp_path / "two/labels/train/a b.txt").read_text().splitlines()
     # as Ultralytics' convert_coco(use_keypoints=True) writes them: fractions, and the visibility as it is
     assert lines == ["0 0.5 0.5 0.4 0.5 0.3 0.5 2 0.6 0.5 1", "0 0.02 0.01875 0.02 0.0125 0 0 0 0 0 0"]
@@ -286,7 +284,7 @@ def test_key_points_become_yolos_pose_and_come_back(tmp_path: Path, draw: Draw):
     assert back["categories"][0]["keypoints"] == ["left_eye", "right_eye"]
 
 
-def test_key_points_and_their_names_go_through_a_dataset_with_classes_renamed(tmp_path: Path, draw: Draw):
+def test_keypoints_and_their_names_go_through_a_dataset_with_classes_renamed(tmp_path: Path, draw: Draw):
     draw(tmp_path / "one" / "a b.png", 4, 3)
     categories = [{**CATEGORY, "keypoints": ["nose"], "skeleton": []}]
     written(tmp_path / "one", entry(keypoints=[1, 2, 2]), categories=categories)
@@ -296,7 +294,7 @@ def test_key_points_and_their_names_go_through_a_dataset_with_classes_renamed(tm
     assert [annotation.keypoints for image in collection.images() for annotation in image.annotations] == [(1, 2, 2)]
 
 
-def test_key_points_are_written_again_as_they_were(tmp_path: Path):
+def test_keypoints_are_written_again_as_they_were(tmp_path: Path):
     points = entry(keypoints=[1, 2, 2, 0, 0, 0], num_keypoints=1, area=2, segmentation=[])
     categories = [{**CATEGORY, "keypoints": ["a", "b"], "skeleton": []}]
     written(tmp_path / "one", points, categories=categories)
@@ -305,20 +303,22 @@ def test_key_points_are_written_again_as_they_were(tmp_path: Path):
 
 
 @pytest.mark.parametrize("target", ["voc", "cvat", "createml"])
-def test_key_points_that_a_target_has_no_place_for_are_listed(tmp_path: Path, draw: Draw, target: str):
+def test_keypoints_are_reported_if_the_target_does_not_support_them(tmp_path: Path, draw: Draw, target: str):
     draw(tmp_path / "one" / "a b.png", 4, 3)
     written(tmp_path / "one", entry(keypoints=[1, 2, 2]))
-    losses = {loss.rule: loss.count for loss in convert(str(tmp_path / "one"), tmp_path / "two", target).unsupported}
-    assert losses["keypoints"] == 1
+    unsupported = {
+        feature.rule: feature.count for feature in convert(str(tmp_path / "one"), tmp_path / "two", target).unsupported
+    }
+    assert unsupported["keypoints"] == 1
 
 
-def test_a_mask_becomes_an_outline_of_yolo_and_its_box_that_differs_is_listed(tmp_path: Path, draw: Draw):
+def test_a_mask_becomes_a_yolo_polygon_and_a_different_box_is_reported(tmp_path: Path, draw: Draw):
     draw(tmp_path / "one" / "a b.png", 4, 3)
     mask = np.zeros((3, 4), np.uint8)
     mask[1:3, 1:3] = 1
     written(tmp_path / "one", entry(segmentation={"size": [3, 4], "counts": encode(mask)}, bbox=[0, 0, 4, 3]))
     done = convert(str(tmp_path / "one"), tmp_path / "two", "yolo")
-    rules = {loss.rule for loss in done.unsupported}
+    rules = {feature.rule for feature in done.unsupported}
     assert {
         "mask (becomes a polygon along its pixels)",
         "box that does not match its mask (the mask is kept)",
@@ -326,11 +326,11 @@ def test_a_mask_becomes_an_outline_of_yolo_and_its_box_that_differs_is_listed(tm
     values = [float(word) for word in (tmp_path / "two/labels/train/a b.txt").read_text().split()]
     corners = np.array(sorted(zip(values[1::2], values[2::2], strict=True)))
     assert corners == pytest.approx(np.array([(0.25, 1 / 3), (0.25, 1), (0.75, 1 / 3), (0.75, 1)]))
-    cvat = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "cvat").unsupported}
+    cvat = {feature.rule for feature in convert(str(tmp_path / "one"), tmp_path / "three", "cvat").unsupported}
     assert "box that does not match its mask (the mask is kept)" in cvat
 
 
-def test_files_that_describe_a_category_in_two_ways_are_merged_by_name_and_reported(tmp_path: Path):
+def test_conflicting_categories_are_merged_by_name_and_reported(tmp_path: Path):
     written(tmp_path, entry(), name="instances_train.json")
     other = [{"id": 3, "name": "dog", "supercategory": "pet"}, {"id": 0, "name": "cat"}]
     written(tmp_path, entry(category_id=3), entry(category_id=0), name="instances_val.json", categories=other)
@@ -343,13 +343,13 @@ def test_files_that_describe_a_category_in_two_ways_are_merged_by_name_and_repor
 
 
 @pytest.mark.parametrize("companion", ["person_keypoints_train.json", "panoptic_train.json"])
-def test_a_file_of_the_same_images_for_another_purpose_is_not_read_twice(tmp_path: Path, companion: str):
+def test_a_file_of_the_same_images_for_another_task_is_not_read(tmp_path: Path, companion: str):
     for name in ("instances_train.json", companion, "holiday_val.json"):
         written(tmp_path, entry(), name=name)
     assert [image.split for image in open_source(tmp_path).images()] == ["validation", "train"]
 
 
-def test_a_damaged_file_of_coco_is_named_and_one_of_another_purpose_left_out(tmp_path: Path):
+def test_a_damaged_coco_file_is_named_and_an_unrelated_one_ignored(tmp_path: Path):
     path = written(tmp_path, entry())
     (path.parent / "notes.json").write_text("{")
     assert only(tmp_path).annotations
@@ -364,7 +364,7 @@ def test_attributes_as_a_list_of_names_are_kept(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", [None, ""])
-def test_a_category_without_a_name_is_refused(tmp_path: Path, name: str | None):
+def test_a_category_without_a_name_is_rejected(tmp_path: Path, name: str | None):
     written(tmp_path, categories=[{"id": 4, "name": name}])
     with pytest.raises(DataError, match="the category 4 has no name"):
         open_source(tmp_path)
@@ -377,6 +377,6 @@ def test_names_of_categories_that_are_numbers_are_written(tmp_path: Path, draw: 
     assert (result.objects, result.findings) == (1, ())
 
 
-def test_an_annotation_without_a_category_says_nothing_of_how_ids_are_written(tmp_path: Path):
+def test_an_annotation_without_a_category_does_not_affect_the_type_of_ids(tmp_path: Path):
     written(tmp_path, entry(category_id=None))
     assert open_source(tmp_path).findings == ()

@@ -23,7 +23,7 @@ def written(folder: Path, *annotations: dict[str, Any], key: str = "image", **pa
 
 
 @pytest.mark.parametrize("key", ["image", "imagefilename"])
-def test_boxes_are_around_their_middle(tmp_path: Path, draw: Draw, key: str):
+def test_boxes_are_given_by_their_center(tmp_path: Path, draw: Draw, key: str):
     draw(tmp_path / "train" / "a.png", 40, 30)
     draw(tmp_path / "valid" / "a.png", 40, 30)
     written(tmp_path / "train", BOX, key=key)
@@ -38,7 +38,7 @@ def test_boxes_are_around_their_middle(tmp_path: Path, draw: Draw, key: str):
     ]
 
 
-def test_it_goes_around(tmp_path: Path, draw: Draw):
+def test_round_trip(tmp_path: Path, draw: Draw):
     draw(tmp_path / "one" / "train" / "a.png", 40, 30)
     draw(tmp_path / "one" / "test" / "a.png", 40, 30)
     written(tmp_path / "one" / "train", BOX, verified=True)
@@ -56,13 +56,13 @@ def test_it_goes_around(tmp_path: Path, draw: Draw):
     assert one == two
 
 
-def test_a_broken_box_does_not_end_the_reading(tmp_path: Path):
+def test_an_invalid_box_does_not_stop_reading(tmp_path: Path):
     bad = [{"label": "cat", "coordinates": value} for value in (None, {"x": 1}, {**BOX["coordinates"], "x": None})]
     (image,) = open_source(written(tmp_path, *bad, BOX)).images()
     assert [bool(annotation.error) for annotation in image.annotations] == [True, True, True, False]
 
 
-def test_what_is_no_list_of_images_is_refused(tmp_path: Path):
+def test_json_without_a_list_of_images_is_rejected(tmp_path: Path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"annotations": [BOX]}))
     with pytest.raises(DataError, match="not Create ML JSON"):

@@ -32,7 +32,7 @@ def only(source: Path) -> AnnotatedImage:
     return image
 
 
-def test_every_shape_has_its_place(tmp_path: Path, draw: Draw):
+def test_every_shape_is_read(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "my folder" / "a b.png", 40, 30)
     xml(
         tmp_path,
@@ -59,7 +59,7 @@ def test_every_shape_has_its_place(tmp_path: Path, draw: Draw):
     assert image.metadata == {"@cvat": {"id": "3", "xml": ['<tag label="sunny" />']}}
 
 
-def test_images_without_a_subset_beside_those_with_one_are_there(tmp_path: Path, draw: Draw):
+def test_images_with_and_without_a_subset_are_read(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "Train" / "a.png", 40, 30)
     xml(tmp_path, image_xml("", "a.png", 'subset="Train"') + image_xml("", "b.png"))
     first, second = open_source(tmp_path).images()
@@ -80,7 +80,7 @@ def test_the_order_of_labels_is_that_of_the_project(tmp_path: Path):
     assert open_source(tmp_path).labels == ("zebra", "ant")
 
 
-def test_shapes_without_a_place_are_written_again_as_they_were(tmp_path: Path):
+def test_unsupported_shapes_are_written_again_unchanged(tmp_path: Path):
     ellipse = '<ellipse label="car" occluded="0" cx="10" cy="10" rx="3" ry="2" z_order="0" />'
     xml(tmp_path / "one", image_xml(ellipse))
     collection = open_source(tmp_path / "one")
@@ -89,7 +89,7 @@ def test_shapes_without_a_place_are_written_again_as_they_were(tmp_path: Path):
     assert list(open_source(tmp_path / "two").images()) == list(collection.images())
 
 
-def test_tracks_of_a_video_become_pictures(tmp_path: Path, draw: Draw):
+def test_tracks_of_a_video_become_images(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "frame_000001.PNG", 40, 30)
     meta = (
         "<meta><task><size>3</size><original_size><width>40</width><height>30</height></original_size>"
@@ -137,14 +137,14 @@ def test_labels_and_their_attributes_are_declared(tmp_path: Path):
         ('<mask label="car" rle="5" left="0" top="0" width="2" height="2"/>', "adds up to 5"),
     ],
 )
-def test_a_broken_shape_does_not_end_the_reading(tmp_path: Path, shapes: str, words: str):
+def test_an_invalid_shape_does_not_stop_reading(tmp_path: Path, shapes: str, words: str):
     xml(tmp_path, image_xml(shapes + '<box label="car" xtl="1" ytl="2" xbr="3" ybr="4"/>'))
     error, whole = only(tmp_path).annotations
     assert words in error.error
     assert (whole.error, whole.box) == ("", (1, 2, 3, 4))
 
 
-def test_entities_are_refused(tmp_path: Path):
+def test_entities_are_rejected(tmp_path: Path):
     (tmp_path / "a.xml").write_text('<!DOCTYPE a [<!ENTITY x "y">]><annotations>&x;</annotations>')
     with pytest.raises(DataError, match="declares XML entities"):
         open_source(tmp_path, "cvat")
@@ -172,7 +172,7 @@ def lefts(source: Path) -> dict[str, list[float]]:
     }
 
 
-def test_frames_of_a_video_that_was_thinned_are_those_of_its_step(tmp_path: Path, draw: Draw):
+def test_frame_filter_selects_every_nth_frame(tmp_path: Path, draw: Draw):
     for frame in (10, 15, 20):
         draw(tmp_path / "images" / f"frame_{frame:06d}.PNG", 40, 30)
     fields = "<size>3</size><start_frame>10</start_frame><stop_frame>20</stop_frame><frame_filter>step=5</frame_filter>"
@@ -199,17 +199,17 @@ def test_between_key_frames_boxes_and_rotations_are_interpolated(tmp_path: Path)
     assert [annotations[0].attributes["@cvat"]["keyframe"] for annotations in found[:3]] == ["1", "0", "0"]
 
 
-def test_a_track_stays_to_the_end_of_its_task_unless_it_is_outside(tmp_path: Path):
+def test_a_track_lasts_to_the_end_of_its_task_unless_it_is_outside(tmp_path: Path):
     xml(tmp_path, track(box(1, 5)) + track(box(0, 7), box(1, 7, outside=1), id_=1), VIDEO.format("<size>3</size>"))
     assert list(lefts(tmp_path).values()) == [[7], [5], [5]]
 
 
-def test_without_a_size_of_the_task_only_the_frames_that_are_named_are_pictures(tmp_path: Path):
+def test_without_a_task_size_only_listed_frames_become_images(tmp_path: Path):
     xml(tmp_path, track(box(3, 1), box(9, 2)), VIDEO.format(""))
     assert lefts(tmp_path) == {"frame_000003.png": [1], "frame_000009.png": [2]}
 
 
-def test_two_videos_of_a_project_are_not_laid_on_each_other(tmp_path: Path, draw: Draw):
+def test_two_videos_of_a_project_are_kept_apart(tmp_path: Path, draw: Draw):
     for task in ("one", "two"):
         draw(tmp_path / "images" / "Train" / task / "frame_000000.PNG", 40, 30)
     task = "<task><id>{}</id><name>{}</name><size>1</size><subset>Train</subset></task>"
@@ -236,7 +236,7 @@ def test_a_mask_and_a_skeleton_of_a_video_are_read(tmp_path: Path):
     assert posed.keypoints == (0, 0, 0, 3, 4, 2)
 
 
-def test_names_of_a_skeletons_points_are_no_classes(tmp_path: Path):
+def test_names_of_skeleton_points_are_not_classes(tmp_path: Path):
     part = "<label><name>{}</name><type>points</type><parent>person</parent></label>"
     svg = "".join(f'<circle data-node-id="{n}" data-label-name="{name}">' for n, name in ((7, "nose"), (8, "tail")))
     svg += '<line data-type="edge" data-node-from="8" data-node-to="7">'
@@ -252,7 +252,7 @@ def test_names_of_a_skeletons_points_are_no_classes(tmp_path: Path):
     assert (found.box, found.keypoints) == ((2, 3, 6, 5), (2, 3, 2, 6, 5, 1))
 
 
-def test_points_of_a_skeleton_that_no_meta_declares_are_those_that_are_seen(tmp_path: Path):
+def test_undeclared_skeleton_points_are_collected_from_the_shapes(tmp_path: Path):
     shape = '<points label="{}" outside="0" occluded="0" points="{}"/>'
     first, second = (shape.format("nose", "1,1") + shape.format("tail", "2,2"), shape.format("tail", "3,3"))
     xml(tmp_path, image_xml("".join(f'<skeleton label="cow">{each}</skeleton>' for each in (first, second))), "")
@@ -272,7 +272,7 @@ def test_the_box_around_a_turned_ellipse_touches_it(tmp_path: Path, rotation: in
     assert only(tmp_path).annotations[0].box == pytest.approx(edges, abs=0.01)
 
 
-def test_images_of_a_video_are_found_without_the_ending_in_their_names(tmp_path: Path, draw: Draw):
+def test_frames_are_found_without_the_suffix_in_their_names(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "Train" / "frame_000007.PNG", 40, 30)
     xml(tmp_path, image_xml("", "frame_000007", 'subset="Train"'))
     image = only(tmp_path)
@@ -280,7 +280,7 @@ def test_images_of_a_video_are_found_without_the_ending_in_their_names(tmp_path:
     assert image.metadata["@cvat"] == {"id": "3"}
 
 
-def test_images_that_two_tasks_have_by_one_name_are_two_pictures(tmp_path: Path, draw: Draw):
+def test_images_of_two_tasks_with_the_same_name_are_kept_apart(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "task_5" / "frame_000000.png", 40, 30)
     xml(tmp_path, "".join(image_xml("", "frame_000000.png", f'task_id="{task}"') for task in (4, 5)))
     assert {p.name: bool(p.file) for p in open_source(tmp_path).images()} == {
@@ -290,9 +290,7 @@ def test_images_that_two_tasks_have_by_one_name_are_two_pictures(tmp_path: Path,
 
 
 @pytest.mark.parametrize("names", [("clip-0.jpg", "clip-5.jpg"), ("0.png", "00005.png"), ("left.png", "right.png")])
-def test_frames_are_found_by_the_numbers_of_their_files_or_in_their_order(
-    tmp_path: Path, draw: Draw, names: tuple[str, str]
-):
+def test_frames_are_found_by_number_or_by_order(tmp_path: Path, draw: Draw, names: tuple[str, str]):
     for name in names:
         draw(tmp_path / "images" / name, 40, 30)
     fields = "<size>2</size><stop_frame>5</stop_frame><frame_filter>step=5</frame_filter>"
@@ -300,7 +298,7 @@ def test_frames_are_found_by_the_numbers_of_their_files_or_in_their_order(
     assert lefts(tmp_path) == {names[0]: [1], names[1]: [2]}
 
 
-def test_frames_are_taken_out_of_the_video_itself(tmp_path: Path):
+def test_frames_are_extracted_from_the_video(tmp_path: Path):
     import cv2
     import numpy as np
 
@@ -316,7 +314,7 @@ def test_frames_are_taken_out_of_the_video_itself(tmp_path: Path):
     assert grey == pytest.approx([40, 160], abs=4)
 
 
-def test_a_video_that_cannot_be_read_is_refused(tmp_path: Path):
+def test_a_video_that_cannot_be_read_is_rejected(tmp_path: Path):
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     xml(tmp_path, track(box(0, 1)), VIDEO.format("<size>1</size>"))
     with pytest.raises(DataError, match="cannot be read as a video"):

@@ -22,7 +22,7 @@ def test_kitti_is_read_through_datumaro(tmp_path: Path, draw: Draw):
     assert [(annotation.label.lower(), annotation.box) for annotation in image.annotations] == [("car", (1, 2, 11, 12))]
 
 
-def test_a_format_that_datumaro_lacks_and_one_that_the_folder_lacks(tmp_path: Path):
+def test_unknown_datumaro_formats_and_folders_without_the_format(tmp_path: Path):
     with pytest.raises(ConfigError, match="datumaro has no format 'kity'; give one of its names"):
         open_source(tmp_path, "datumaro:kity")
     with pytest.raises(DataError, match="cannot be read as kitti by datumaro"):

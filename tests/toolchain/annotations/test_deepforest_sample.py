@@ -34,7 +34,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_deepforest_has_951_boxes_in_4_pictures(read: Read):
+def test_deepforest_has_951_boxes_in_4_images(read: Read):
     assert {name: len(labels) for name, (labels, _) in read.items()} == {
         "2019_YELL_2_528000_4978000_image_crop2.png": 574,
         "2019_YELL_2_541000_4977000_image_crop.png": 279,
@@ -55,7 +55,7 @@ def test_supervision_reads_the_same_voc_counting_from_1(read: Read):
             assert (found.xyxy == boxes - [1, 1, 0, 0]).all()
 
 
-def test_supervision_counts_a_picture_twice_and_invents_empty_ones():
+def test_supervision_counts_an_image_twice_and_adds_empty_ones():
     import supervision
 
     theirs = supervision.DetectionDataset.from_pascal_voc(str(DATA), str(DATA))
@@ -101,7 +101,7 @@ def test_supervision_reads_the_coco_and_yolo_that_we_write(converted: Path, read
             assert found.xyxy == pytest.approx(boxes, abs=2500 * 1e-6)
 
 
-def test_pycocotools_takes_our_coco(converted: Path):
+def test_pycocotools_reads_our_coco(converted: Path):
     from pycocotools.coco import COCO
 
     theirs = COCO(str(converted / "coco" / "annotations" / "instances_default.json"))

@@ -38,13 +38,13 @@ def test_xml_is_read_in_the_encoding_that_it_declares(tmp_path: Path, draw: Draw
 
 
 @pytest.mark.parametrize("declared", ["no-such-encoding", "gb2312"])
-def test_xml_in_an_unknown_or_another_encoding_is_refused_by_name(tmp_path: Path, declared: str):
+def test_xml_in_an_unknown_or_another_encoding_is_rejected_by_name(tmp_path: Path, declared: str):
     (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{declared}"?><annotation>'.encode() + b"\xff\xff")
     with pytest.raises(DataError, match=r"a\.xml is not XML"):
         parse_xml(tmp_path / "a.xml")
 
 
-def test_entities_are_refused_in_every_encoding(tmp_path: Path):
+def test_entities_are_rejected_in_every_encoding(tmp_path: Path):
     bomb = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>'
     for encoding in ("utf-8", "gb2312", "utf-16"):
         (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{bomb}'.encode(encoding))
@@ -61,7 +61,7 @@ def test_entities_are_refused_in_every_encoding(tmp_path: Path):
         (b"no markup", ""),
     ],
 )
-def test_the_first_element_is_known_though_the_rest_is_damaged(tmp_path: Path, content: bytes, root: str):
+def test_the_first_element_is_found_in_a_damaged_file(tmp_path: Path, content: bytes, root: str):
     (tmp_path / "a.xml").write_bytes(content)
     assert root_name(tmp_path / "a.xml") == root
 
@@ -133,7 +133,7 @@ def annotated(request: pytest.FixtureRequest, tmp_path: Path, draw: Draw) -> Pat
     return source
 
 
-def test_files_of_another_purpose_stop_nothing(annotated: Path):
+def test_unrelated_files_are_ignored(annotated: Path):
     for name, content in STRAYS.items():
         (annotated / name).parent.mkdir(exist_ok=True)
         (annotated / name).write_bytes(content)
@@ -143,7 +143,7 @@ def test_files_of_another_purpose_stop_nothing(annotated: Path):
     assert image.annotations[0].box == pytest.approx((1, 2, 9, 8))
 
 
-def test_an_annotation_that_is_damaged_is_no_stray(tmp_path: Path, draw: Draw):
+def test_a_damaged_annotation_file_is_not_ignored(tmp_path: Path, draw: Draw):
     draw(tmp_path / "a.png", 40, 30)
     (tmp_path / "b.xml").write_text("<annotation/>")
     for content in ("<annotation><object>", ""):
@@ -152,7 +152,7 @@ def test_an_annotation_that_is_damaged_is_no_stray(tmp_path: Path, draw: Draw):
             open_source(tmp_path)
 
 
-def test_a_link_that_leads_nowhere_is_counted(annotated: Path):
+def test_broken_links_are_counted(annotated: Path):
     (annotated / "more").symlink_to("gone")
     (finding,) = open_source(annotated).findings
     assert (finding.rule, finding.examples) == (
@@ -161,7 +161,7 @@ def test_a_link_that_leads_nowhere_is_counted(annotated: Path):
     )
 
 
-def test_names_in_capitals_are_the_same(annotated: Path):
+def test_names_are_case_insensitive(annotated: Path):
     for path in sorted(annotated.rglob("*"), reverse=True):
         path.rename(path.with_name(path.name.upper()))
     collection = open_source(annotated)
@@ -170,7 +170,7 @@ def test_names_in_capitals_are_the_same(annotated: Path):
     assert image.annotations[0].box == pytest.approx((1, 2, 9, 8))
 
 
-def test_linked_folders_are_the_same(annotated: Path):
+def test_linked_folders_are_followed(annotated: Path):
     for path in list(annotated.iterdir()):
         target = annotated.parent / f"real-{path.name}"
         path.rename(target)

@@ -18,7 +18,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("format_", FILES)
-def test_each_format_is_known_by_its_files(tmp_path: Path, format_: str):
+def test_each_format_is_detected_from_its_files(tmp_path: Path, format_: str):
     name, text = FILES[format_]
     (tmp_path / name).write_text(text)
     (tmp_path / "notes.txt").write_text("bought two dogs and five cats")
@@ -33,7 +33,7 @@ def test_yolo_without_a_yaml(tmp_path: Path, name: str):
     assert detect(tmp_path) == "yolo"
 
 
-def test_several_formats_are_told_of(tmp_path: Path):
+def test_several_formats_are_an_error(tmp_path: Path):
     for format_ in ("voc", "coco"):
         (tmp_path / FILES[format_][0]).write_text(FILES[format_][1])
     with pytest.raises(DataError, match=r"several formats: coco \(x\.json\), voc \(a\.xml\)"):
@@ -41,7 +41,7 @@ def test_several_formats_are_told_of(tmp_path: Path):
     assert open_source(tmp_path, "voc").format == "voc"
 
 
-def test_a_file_can_be_named_where_it_holds_all(tmp_path: Path):
+def test_a_single_file_can_be_a_source(tmp_path: Path):
     for format_ in ("coco", "cvat"):
         path = tmp_path / FILES[format_][0]
         path.write_text(FILES[format_][1])
@@ -52,7 +52,7 @@ def test_a_file_can_be_named_where_it_holds_all(tmp_path: Path):
         open_source(voc)
 
 
-def test_nothing_known_nothing_there_and_no_such_format(tmp_path: Path):
+def test_unknown_formats_and_missing_sources(tmp_path: Path):
     with pytest.raises(DataError, match="has no annotations in a known format"):
         detect(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
@@ -61,13 +61,13 @@ def test_nothing_known_nothing_there_and_no_such_format(tmp_path: Path):
         open_source(tmp_path, "kitti")
 
 
-def test_a_strangers_dataset_json_is_no_dataset(tmp_path: Path):
+def test_dataset_json_of_another_program_is_not_a_dataset(tmp_path: Path):
     (tmp_path / "dataset.json").write_text('{"name": "my photos"}')
     (tmp_path / "a.xml").write_text(FILES["voc"][1])
     assert detect(tmp_path) == "voc"
 
 
-def test_the_part_that_almost_coco_lacks_is_named(tmp_path: Path):
+def test_the_missing_list_of_incomplete_coco_is_named(tmp_path: Path):
     (tmp_path / "c.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(DataError, match="has no list of categories"):
         detect(tmp_path)

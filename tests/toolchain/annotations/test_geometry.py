@@ -25,7 +25,7 @@ THING = Annotation(label="a", box=(1.0, 2.0, 4.0, 3.0))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_box_lies_where_pillow_puts_its_pixels(orientation: int):
+def test_an_oriented_box_matches_the_pixels_that_pillow_rotates(orientation: int):
     pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
     pixels[2:3, 1:4] = 1
     image = Image.fromarray(pixels)
@@ -42,7 +42,7 @@ def test_a_turned_box_lies_where_pillow_puts_its_pixels(orientation: int):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_box_that_was_turned_already_keeps_its_corners(orientation: int):
+def test_a_rotated_box_keeps_its_corners(orientation: int):
     tilted = Annotation(label="a", box=(2.0, 2.0, 6.0, 4.0), rotation=20.0)
     polygon = Annotation(label="a", box=upright_box(tilted), polygons=(corners(tilted),))
     expected = apply_orientation(polygon, orientation, WIDTH, HEIGHT).polygons[0]
@@ -52,7 +52,7 @@ def test_a_box_that_was_turned_already_keeps_its_corners(orientation: int):
 
 
 @given(st.lists(st.tuples(st.integers(-5, 15), st.integers(-5, 12)), min_size=3, max_size=3, unique=True))
-def test_the_part_of_a_triangle_in_a_window_is_that_of_shapely(points: list[tuple[int, int]]):
+def test_clipping_a_triangle_matches_shapely(points: list[tuple[int, int]]):
     triangle = Polygon(points)
     polygon = tuple(float(v) for point in points for v in point)
     part = clip_polygon(polygon, (0.0, 0.0, 9.0, 6.0))
@@ -60,7 +60,7 @@ def test_the_part_of_a_triangle_in_a_window_is_that_of_shapely(points: list[tupl
     assert (Polygon(np.reshape(part, (-1, 2))).area if len(part) >= 6 else 0.0) == pytest.approx(expected, abs=1e-9)
 
 
-def test_clipping_moves_box_outlines_and_mask_together():
+def test_clipping_applies_to_box_polygons_and_mask():
     pixels = np.ones((HEIGHT, WIDTH), np.uint8)
     annotation = Annotation(label="a", box=(0.0, 0.0, 9.0, 6.0), polygons=((0, 0, 9, 0, 9, 6),), mask=encode(pixels))
     part = translate(clip(annotation, (2.0, 1.0, 6.0, 5.0), (WIDTH, HEIGHT)), -2.0, -1.0)
@@ -69,14 +69,14 @@ def test_clipping_moves_box_outlines_and_mask_together():
     assert max(part.polygons[0]) == 4
 
 
-def test_a_turned_box_that_is_cut_becomes_an_outline():
+def test_a_clipped_rotated_box_becomes_a_polygon():
     annotation = clip(Annotation(label="a", box=(-2.0, 1.0, 2.0, 3.0), rotation=45.0), (0.0, 0.0, 9.0, 6.0))
     assert annotation.rotation == 0
     assert annotation.box[0] == 0
     assert len(annotation.polygons[0]) >= 6
 
 
-def test_numbers_for_places_that_hold_no_longer_are_forgotten():
+def test_stale_coordinates_are_removed():
     annotation = Annotation(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"n": 1, "@coco": {"id": 3, "area": 16}})
     assert translate(annotation, 1.0, 1.0).attributes == {"n": 1, "@coco": {"id": 3}}
 
@@ -88,7 +88,7 @@ def test_scaling():
     )
 
 
-def test_key_points_move_along_and_those_that_leave_are_not_marked():
+def test_keypoints_move_and_those_outside_are_not_labeled():
     points = (1.0, 2.0, 2.0, 8.0, 5.0, 1.0, 0.0, 0.0, 0.0)
     annotation = Annotation(label="a", box=(0.0, 0.0, 9.0, 6.0), keypoints=points)
     assert translate(annotation, 1.0, 2.0).keypoints == (2, 4, 2, 9, 7, 1, 0, 0, 0)
@@ -109,7 +109,7 @@ def test_key_points_move_along_and_those_that_leave_are_not_marked():
     assert clip(inside, (0.0, 0.0, 7.0, 6.0)).keypoints == (1, 2, 2, 0, 0, 0, 0, 0, 0)
 
 
-def test_elements_with_positions_that_hold_no_longer_are_forgotten():
+def test_stale_elements_are_removed():
     texts = ["<part><bndbox /></part>", "<polygon><x1>1</x1></polygon>", "<actions><jumping>1</jumping></actions>"]
     annotation = Annotation(label="a", box=(0.0, 0.0, 4.0, 4.0), attributes={"@voc": {"xml": texts, "pose": "Left"}})
     assert translate(annotation, 1.0, 1.0).attributes == {"@voc": {"xml": texts[2:], "pose": "Left"}}

@@ -27,18 +27,18 @@ def fill(folder: Path, *names: str) -> None:
         ("train/a.json", "a.png", "pool/a.png"),
     ],
 )
-def test_an_image_is_found_where_tools_put_it(tmp_path: Path, annotation: str, name: str, image: str):
+def test_images_are_found_in_the_usual_folders(tmp_path: Path, annotation: str, name: str, image: str):
     fill(tmp_path, annotation, image)
     assert ImageLookup(tmp_path).find(tmp_path / annotation, name) == tmp_path / image
 
 
-def test_images_that_are_apart_come_first(tmp_path: Path):
+def test_images_dir_goes_first(tmp_path: Path):
     fill(tmp_path, "xml/day 1/a.xml", "xml/day 1/a.png", "photos/day 1/a.png")
     lookup = ImageLookup(tmp_path / "xml", tmp_path / "photos")
     assert lookup.find(tmp_path / "xml/day 1/a.xml", "a.png") == tmp_path / "photos/day 1/a.png"
 
 
-def test_an_image_of_another_split_or_one_of_two_is_not_taken(tmp_path: Path):
+def test_images_of_another_split_and_ambiguous_names_are_not_found(tmp_path: Path):
     fill(tmp_path, "train/a.xml", "val/a.png", "b.xml", "one/b.png", "two/b.png")
     lookup = ImageLookup(tmp_path)
     assert lookup.find(tmp_path / "train/a.xml", "a.png") is None
@@ -51,7 +51,7 @@ def test_a_name_never_leads_out_of_the_source(tmp_path: Path, name: str):
     assert ImageLookup(tmp_path / "set").find(tmp_path / "set/a.xml", name) is None
 
 
-def test_a_stem_finds_an_image_of_any_ending_near_by(tmp_path: Path):
+def test_a_stem_finds_an_image_with_any_suffix(tmp_path: Path):
     fill(tmp_path, "Annotations/a.xml", "JPEGImages/A.JFIF", "elsewhere/b.png")
     lookup = ImageLookup(tmp_path)
     assert lookup.find_stem(tmp_path / "Annotations/a.xml", "gone", "a") == tmp_path / "JPEGImages/A.JFIF"

@@ -77,7 +77,7 @@ def test_shapes(tmp_path: Path, draw: Draw):
     assert decode(masked.mask, 8, 6).sum() == 1
 
 
-def test_a_picture_inside_is_used_when_there_is_no_other(tmp_path: Path, draw: Draw):
+def test_an_embedded_image_is_used_if_there_is_no_file(tmp_path: Path, draw: Draw):
     written(tmp_path, imageData=png(Image.new("RGB", (8, 6))))
     assert only(tmp_path).embedded
     draw(tmp_path / "a b.png", 8, 6)
@@ -95,27 +95,27 @@ def test_a_picture_inside_is_used_when_there_is_no_other(tmp_path: Path, draw: D
         (shape("mask", (0, 0), (1, 1), mask="%%"), "is not base64"),
     ],
 )
-def test_a_broken_shape_does_not_end_the_reading(tmp_path: Path, bad: dict[str, Any], words: str):
+def test_an_invalid_shape_does_not_stop_reading(tmp_path: Path, bad: dict[str, Any], words: str):
     written(tmp_path, bad, shape("rectangle", (5, 4), (1, 2)))
     error, whole = only(tmp_path).annotations
     assert words in error.error
     assert (whole.error, whole.box) == ("", (1, 2, 5, 4))
 
 
-def test_a_broken_mask_leaves_its_box(tmp_path: Path):
+def test_an_invalid_mask_keeps_its_box(tmp_path: Path):
     written(tmp_path, shape("mask", (1, 1), (3, 2), mask="%%"))
     (found,) = only(tmp_path).annotations
     assert (found.box, found.mask, bool(found.error)) == ((1, 1, 3, 2), "", True)
 
 
-def test_a_polygon_of_two_points_is_the_box_between_them(tmp_path: Path):
+def test_a_polygon_of_two_points_becomes_a_box(tmp_path: Path):
     written(tmp_path, shape("polygon", (5, 4), (1, 2)))
     (found,) = only(tmp_path).annotations
     assert (found.box, found.polygons) == ((1, 2, 5, 4), ())
     assert "2 points" in found.error
 
 
-def test_one_broken_polygon_of_a_group_leaves_the_others(tmp_path: Path):
+def test_one_invalid_polygon_of_a_group_keeps_the_others(tmp_path: Path):
     written(tmp_path, shape("polygon", (0, 0), (2, 0), (2, 2), group_id=1), shape("polygon", (4, 0), group_id=1))
     (found,) = only(tmp_path).annotations
     assert found.polygons == ((0, 0, 2, 0, 2, 2),)
@@ -132,7 +132,7 @@ def test_four_corners_of_x_anylabeling_are_an_oriented_box(tmp_path: Path):
     assert geometry.corners(found) == pytest.approx([v for corner in corners for v in corner])
 
 
-def test_what_each_polygon_of_a_group_says_is_kept(tmp_path: Path):
+def test_the_fields_of_each_polygon_of_a_group_are_kept(tmp_path: Path):
     triangle = ((0, 0), (2, 0), (2, 2))
     written(tmp_path, *(shape("polygon", *triangle, group_id=1, description=text) for text in ("one", "two")))
     (found,) = only(tmp_path).annotations

@@ -19,7 +19,7 @@ MASKS = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(
 
 
 @given(MASKS)
-def test_the_text_is_that_of_pycocotools(mask: "np.ndarray"):
+def test_encoding_matches_pycocotools(mask: "np.ndarray"):
     height, width = mask.shape
     theirs = coco_masks.encode(np.asfortranarray(mask))
     assert encode(mask) == theirs["counts"].decode()
@@ -27,7 +27,7 @@ def test_the_text_is_that_of_pycocotools(mask: "np.ndarray"):
 
 
 @given(MASKS)
-def test_counts_become_the_text_that_pycocotools_makes_of_them(mask: "np.ndarray"):
+def test_compression_of_counts_matches_pycocotools(mask: "np.ndarray"):
     height, width = mask.shape
     counts = to_counts(encode(mask))
     assert coco_masks.frPyObjects({"counts": counts, "size": [height, width]}, height, width)[
@@ -36,7 +36,7 @@ def test_counts_become_the_text_that_pycocotools_makes_of_them(mask: "np.ndarray
 
 
 @given(MASKS.filter(lambda mask: mask.any()))
-def test_a_window_of_cvat_holds_the_mask(mask: "np.ndarray"):
+def test_a_cvat_window_represents_the_mask(mask: "np.ndarray"):
     height, width = mask.shape
     counts, window = to_window(encode(mask), width, height)
     assert from_window(counts, window, width, height) == encode(mask)
@@ -50,18 +50,18 @@ def test_a_window_counts_along_its_rows():
 
 
 @pytest.mark.parametrize("text", ["\n", "x", "0o"])
-def test_what_are_no_run_lengths_is_refused(text: str):
+def test_invalid_rle_is_rejected(text: str):
     with pytest.raises(DataError, match="RLE"):
         decode(text, 3, 3)
 
 
-def test_a_window_outside_its_picture_is_refused():
+def test_a_window_outside_its_image_is_rejected():
     with pytest.raises(DataError, match="is not inside its image of 4 x 3"):
         from_window([4], (3, 0, 2, 2), 4, 3)
 
 
 @given(MASKS.filter(lambda mask: mask.any()))
-def test_the_outlines_of_a_mask_enclose_its_pixels_and_no_others(mask: "np.ndarray"):
+def test_the_polygons_of_a_mask_enclose_exactly_its_pixels(mask: "np.ndarray"):
     height, width = mask.shape
     found = polygons(encode(mask), width, height)
     inside = np.zeros(mask.shape, bool)
@@ -77,7 +77,7 @@ def shoelace(points: tuple[float, ...]) -> float:
     return sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs))) / 2
 
 
-def test_outlines_have_a_point_only_where_they_turn():
+def test_polygons_have_points_at_turns_only():
     mask = np.zeros((5, 6), np.uint8)
     mask[1:4, 1:5] = 1
     mask[2, 3] = 0

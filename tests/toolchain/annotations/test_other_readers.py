@@ -158,7 +158,7 @@ def test_supervision_reads_the_yolo_and_coco_that_we_write(images: list[Annotate
                 agree(found, expected(wanted, format_), 1e-4)
 
 
-def test_pycocotools_draws_the_polygons_masks_and_key_points_that_we_write(tmp_path: Path):
+def test_pycocotools_draws_the_polygons_masks_and_keypoints_that_we_write(tmp_path: Path):
     from pycocotools.coco import COCO
 
     pixels = np.zeros((20, 30), np.uint8)
@@ -188,12 +188,12 @@ def test_datumaro_reads_the_parts_and_actions_that_we_write(tmp_path: Path):
     assert open_source(tmp_path).labels == ("person",)
 
 
-def test_a_list_of_a_split_has_a_name_that_datumaro_reads(tmp_path: Path):
+def test_datumaro_reads_the_names_of_split_lists(tmp_path: Path):
     image = AnnotatedImage(name="a.png", file=None, width=9, height=9, metadata={"subset": "my_part"})
     assert by_datumaro(written(tmp_path, [image], "voc"), "voc") == {("default", "a"): []}
 
 
-def test_images_of_one_id_stay_two_for_datumaro(tmp_path: Path):
+def test_datumaro_reads_two_images_with_the_same_id(tmp_path: Path):
     metadata = {"@cvat": {"id": "0"}}
     images = [AnnotatedImage(name=f"{n}.png", file=None, width=9, height=9, metadata=metadata) for n in range(3)]
     assert len(by_datumaro(written(tmp_path, images, "cvat"), "cvat")) == 3
@@ -224,7 +224,7 @@ def test_the_meta_of_the_source_is_completed(tmp_path: Path):
     assert meta.findtext("project/labels/label/attributes/attribute/name") == "colour"
 
 
-def test_a_class_called_background_is_one_but_for_cvats_own(tmp_path: Path):
+def test_a_class_called_background_is_kept_except_for_cvats(tmp_path: Path):
     annotations = (Annotation(label="background", box=(0, 0, 4, 4)), Annotation(label="cat", box=(1, 1, 5, 5)))
     image = AnnotatedImage(name="a.png", file=None, width=9, height=9, annotations=annotations)
     folder = written(tmp_path, [image], "voc", ("background", "cat"))

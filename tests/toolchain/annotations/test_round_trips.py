@@ -204,41 +204,41 @@ def without_formats(image: AnnotatedImage) -> AnnotatedImage:
 
 @FEW
 @given(collections("voc"))
-def test_voc_goes_around(images: list[AnnotatedImage]):
+def test_voc_round_trip(images: list[AnnotatedImage]):
     around(images, "voc")
 
 
 @FEW
 @given(collections("coco"))
-def test_coco_goes_around(images: list[AnnotatedImage]):
+def test_coco_round_trip(images: list[AnnotatedImage]):
     around(images, "coco")
 
 
 @FEW
 @given(collections("cvat"))
-def test_cvat_goes_around(images: list[AnnotatedImage]):
+def test_cvat_round_trip(images: list[AnnotatedImage]):
     around(images, "cvat")
 
 
 @FEW
 @given(collections("yolo", "detect"))
-def test_yolo_boxes_go_around(images: list[AnnotatedImage]):
+def test_yolo_box_round_trip(images: list[AnnotatedImage]):
     around(images, "yolo", "detect")
 
 
 @FEW
 @given(collections("yolo", "segment"))
-def test_yolo_outlines_go_around(images: list[AnnotatedImage]):
+def test_yolo_polygon_round_trip(images: list[AnnotatedImage]):
     around(images, "yolo", "segment")
 
 
 @FEW
 @given(collections("yolo", "obb"))
-def test_yolo_oriented_boxes_go_around(images: list[AnnotatedImage]):
+def test_yolo_oriented_box_round_trip(images: list[AnnotatedImage]):
     around(images, "yolo", "obb")
 
 
 @FEW
 @given(collections("yolo", "pose"))
-def test_yolo_key_points_go_around(images: list[AnnotatedImage]):
+def test_yolo_keypoint_round_trip(images: list[AnnotatedImage]):
     around(images, "yolo", "pose")

@@ -78,7 +78,7 @@ def test_a_folder_around_annotations_gives_their_split(
     assert found == {"p0.png": "train", "p1.png": "validation", "p2.png": "test", "p3.png": "all"}
 
 
-def test_the_folder_of_a_split_is_no_part_of_a_name(tmp_path: Path, draw: Draw):
+def test_the_folder_of_a_split_is_removed_from_names(tmp_path: Path, draw: Draw):
     for name in ("images/train/day 1/a", "images/test/a"):
         voc(tmp_path, name)
         draw(tmp_path / f"{name}.png", 40, 30)
@@ -102,7 +102,7 @@ def test_a_list_gives_the_split_of_the_images_in_it(tmp_path: Path, draw: Draw, 
 @pytest.mark.parametrize(
     "line", ["JPEGImages/a.png Annotations/a.xml", "./JPEGImages/a.png", "D:\\set\\JPEGImages\\a.png"]
 )
-def test_a_list_of_paths_is_understood(tmp_path: Path, draw: Draw, line: str):
+def test_a_list_can_contain_paths(tmp_path: Path, draw: Draw, line: str):
     voc(tmp_path / "Annotations", "a")
     draw(tmp_path / "JPEGImages" / "a.png", 40, 30)
     (tmp_path / "test.txt").write_text(line)
@@ -110,7 +110,7 @@ def test_a_list_of_paths_is_understood(tmp_path: Path, draw: Draw, line: str):
     assert findings(tmp_path) == {}
 
 
-def test_what_lists_say_twice_or_in_vain_is_counted(tmp_path: Path, draw: Draw):
+def test_conflicts_and_missing_images_of_lists_are_counted(tmp_path: Path, draw: Draw):
     for name in ("a", "b"):
         voc(tmp_path / "Annotations", name)
         draw(tmp_path / "JPEGImages" / f"{name}.png", 40, 30)
@@ -144,7 +144,7 @@ def test_a_field_of_an_image_gives_its_split(tmp_path: Path, format_: str, write
     assert open_source(tmp_path).format == format_
 
 
-def test_what_a_format_says_itself_counts_before_folders(tmp_path: Path):
+def test_the_formats_own_split_goes_before_folders(tmp_path: Path):
     folder = tmp_path / "train"
     folder.mkdir()
     (folder / "annotations.xml").write_text(
@@ -154,7 +154,7 @@ def test_what_a_format_says_itself_counts_before_folders(tmp_path: Path):
 
 
 @pytest.mark.parametrize("format_", ["cvat", "coco", "via", "createml"])
-def test_the_name_of_a_file_of_many_images_gives_their_split(tmp_path: Path, format_: str):
+def test_the_name_of_an_annotation_file_gives_the_split(tmp_path: Path, format_: str):
     for split in ("train", "val"):
         WRITERS[format_](tmp_path / split, "x")
         (file,) = (tmp_path / split).iterdir()

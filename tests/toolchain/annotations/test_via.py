@@ -30,7 +30,7 @@ def only(source: Path) -> AnnotatedImage:
     return image
 
 
-def test_every_shape_has_its_box(tmp_path: Path, draw: Draw):
+def test_every_shape_gets_a_box(tmp_path: Path, draw: Draw):
     draw(tmp_path / "a.png", 40, 30)
     polygon = {"name": "polygon", "all_points_x": [1, 5, 5], "all_points_y": [2, 2, 8]}
     written(
@@ -56,7 +56,7 @@ def test_every_shape_has_its_box(tmp_path: Path, draw: Draw):
     assert open_source(tmp_path).labels == ("cat", "dog")
 
 
-def test_a_project_and_via_1s_mapping_of_regions_are_read(tmp_path: Path):
+def test_projects_and_region_mappings_of_via_1_are_read(tmp_path: Path):
     entry = {"filename": "a.png", "regions": {"0": region(RECT, name="cat")}}
     for name, value in (("one", {"_via_settings": {}, "_via_img_metadata": {"k": entry}}), ("two", {"k": entry})):
         (tmp_path / name).mkdir()
@@ -68,26 +68,24 @@ def test_a_project_and_via_1s_mapping_of_regions_are_read(tmp_path: Path):
     ("attributes", "label"),
     [({"Label": "cat", "a": "b"}, "cat"), ({"animal": "cat"}, "cat"), ({"type": {"cat": True, "dog": False}}, "cat")],
 )
-def test_the_class_is_the_attribute_whose_name_tells_or_the_only_one(
-    tmp_path: Path, attributes: dict[str, Any], label: str
-):
+def test_the_class_is_a_known_or_the_only_attribute(tmp_path: Path, attributes: dict[str, Any], label: str):
     assert [annotation.label for annotation in only(written(tmp_path, region(RECT, **attributes))).annotations] == [
         label
     ]
 
 
-def test_attributes_of_which_none_tells_are_refused(tmp_path: Path):
+def test_several_unknown_attributes_are_rejected(tmp_path: Path):
     with pytest.raises(DataError, match="animal, colour"):
         open_source(written(tmp_path, region(RECT, animal="cat", colour="red")))
 
 
-def test_regions_without_attributes_are_one_class_and_counted(tmp_path: Path):
+def test_regions_without_attributes_get_a_default_label_and_are_counted(tmp_path: Path):
     collection = open_source(written(tmp_path, region(RECT), region(RECT)))
     assert collection.labels == ("object",)
     assert [finding.count for finding in collection.findings] == [2]
 
 
-def test_a_broken_region_does_not_end_the_reading(tmp_path: Path):
+def test_an_invalid_region_does_not_stop_reading(tmp_path: Path):
     error, line, whole = only(
         written(
             tmp_path,
@@ -99,10 +97,10 @@ def test_a_broken_region_does_not_end_the_reading(tmp_path: Path):
     assert (bool(error.error), bool(line.error), whole.error) == (True, True, "")
 
 
-def test_what_a_target_cannot_hold_is_listed(tmp_path: Path, draw: Draw):
+def test_unsupported_features_are_reported(tmp_path: Path, draw: Draw):
     (tmp_path / "in").mkdir()
     draw(tmp_path / "in" / "a.png", 40, 30)
     circle = region({"name": "circle", "cx": 9, "cy": 8, "r": 2}, name="cat")
     written(tmp_path / "in", circle, file_attributes={"caption": "x"})
-    rules = {loss.rule for loss in convert(str(tmp_path / "in"), tmp_path / "out", "coco").unsupported}
+    rules = {feature.rule for feature in convert(str(tmp_path / "in"), tmp_path / "out", "coco").unsupported}
     assert rules == {"VIA's own shape of an object", "VIA's own file_attributes of an image"}

@@ -28,7 +28,7 @@ def only(folder: Path, **settings: str) -> AnnotatedImage:
     return image
 
 
-def test_an_object_keeps_all_that_is_said_of_it(tmp_path: Path, draw: Draw):
+def test_all_fields_of_an_object_are_kept(tmp_path: Path, draw: Draw):
     draw(tmp_path / "a b.png", 40, 30)
     inner = (
         "<pose>Left</pose><truncated>1</truncated><difficult>0</difficult><occluded>1</occluded>"
@@ -58,7 +58,7 @@ def test_an_object_keeps_all_that_is_said_of_it(tmp_path: Path, draw: Draw):
         ([(1, 5, 40, 30)], "<source><database>The VOC2007 Database</database></source>", "one_based", (0, 4, 40, 30)),
     ],
 )
-def test_offsets_are_found_from_evidence(
+def test_the_origin_is_detected(
     tmp_path: Path, boxes: list[tuple[int, ...]], head: str, origin: str, box: tuple[int, ...]
 ):
     xml(tmp_path, "a", *boxes, head=head)
@@ -67,7 +67,7 @@ def test_offsets_are_found_from_evidence(
     assert next(iter(collection.images())).annotations[0].box == box
 
 
-def test_offsets_can_be_said_and_are_written_again(tmp_path: Path):
+def test_the_origin_can_be_set_and_is_written_again(tmp_path: Path):
     xml(tmp_path / "one", "a", (1, 5, 10, 10))
     collection = open_source(tmp_path / "one", origin="one_based")
     assert next(iter(collection.images())).annotations[0].box == (0, 4, 10, 10)
@@ -77,7 +77,7 @@ def test_offsets_can_be_said_and_are_written_again(tmp_path: Path):
     assert edges == ["1", "5", "10", "10"]
 
 
-def test_pictures_are_found_by_name_by_stem_and_in_folders(tmp_path: Path, draw: Draw):
+def test_images_are_found_by_name_by_stem_and_in_folders(tmp_path: Path, draw: Draw):
     draw(tmp_path / "JPEGImages" / "day 1" / "a.JPG", 40, 30, "JPEG")
     draw(tmp_path / "JPEGImages" / "b.png", 40, 30)
     xml(tmp_path / "Annotations" / "day 1", "a")
@@ -89,7 +89,7 @@ def test_pictures_are_found_by_name_by_stem_and_in_folders(tmp_path: Path, draw:
     }
 
 
-def test_pictures_apart_and_the_path_of_another_machine(tmp_path: Path, draw: Draw):
+def test_images_dir_and_paths_of_another_machine(tmp_path: Path, draw: Draw):
     draw(tmp_path / "apart" / "a.png", 40, 30)
     xml(tmp_path / "labels", "a", head="<path>C:\\Users\\me\\a.png</path>")
     (image,) = open_source(tmp_path / "labels", images_dir=tmp_path / "apart").images()
@@ -106,7 +106,7 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, draw: Draw):
     assert image.name == "secret.png"
 
 
-def test_pictures_without_an_annotation_file_are_told_of(tmp_path: Path, draw: Draw):
+def test_images_without_an_annotation_file_are_reported(tmp_path: Path, draw: Draw):
     draw(tmp_path / "a.png", 40, 30)
     draw(tmp_path / "b.png", 40, 30)
     xml(tmp_path, "a")
@@ -138,14 +138,14 @@ def test_splits_come_from_voc_lists_and_not_from_those_of_classes(tmp_path: Path
         ("<annotation><object>", "is not XML"),
     ],
 )
-def test_bad_xml_is_refused_by_its_name(tmp_path: Path, text: str, words: str):
+def test_bad_xml_is_rejected_by_its_name(tmp_path: Path, text: str, words: str):
     (tmp_path / "bad.xml").write_text(text)
     with pytest.raises(DataError, match=words) as raised:
         list(open_source(tmp_path, "voc").images())
     assert "bad.xml" in str(raised.value)
 
 
-def test_a_billion_laughs_are_refused_at_once(tmp_path: Path):
+def test_a_billion_laughs_are_rejected_at_once(tmp_path: Path):
     lines = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
     (tmp_path / "a.xml").write_text(f'<!DOCTYPE a [<!ENTITY l0 "ha">{lines}]><annotation>&l9;</annotation>')
     with pytest.raises(DataError, match="declares XML entities"):
@@ -161,7 +161,7 @@ def test_a_billion_laughs_are_refused_at_once(tmp_path: Path):
         ("<name>a</name><bndbox><xmin>1</xmin></bndbox>", "no complete bndbox"),
     ],
 )
-def test_a_broken_box_does_not_end_the_reading(tmp_path: Path, inner: str, words: str):
+def test_an_invalid_box_does_not_stop_reading(tmp_path: Path, inner: str, words: str):
     whole = f"<object><name>b</name>{BOX.format(1, 2, 3, 4)}</object>"
     (tmp_path / "a.xml").write_text(f"<annotation><object>{inner}</object>{whole}</annotation>")
     ((error, other),) = [image.annotations for image in open_source(tmp_path).images()]
@@ -177,7 +177,7 @@ def test_a_broken_box_does_not_end_the_reading(tmp_path: Path, inner: str, words
         "<pt><x>2</x><y>3</y></pt><pt><x>6</x><y>3</y></pt><pt><x>6</x><y>8</y></pt>",  # LabelMe's XML
     ],
 )
-def test_a_polygon_is_read_with_the_box_around_it(tmp_path: Path, box: str, points: str):
+def test_a_polygon_is_read_with_its_bounding_box(tmp_path: Path, box: str, points: str):
     body = f"<object><name>a</name>{box}<polygon>{points}</polygon></object>"
     (tmp_path / "a.xml").write_text(f"<annotation>{body}</annotation>")
     ((found,),) = [image.annotations for image in open_source(tmp_path).images()]
@@ -193,14 +193,14 @@ def test_attributes_of_elements_are_written_again(tmp_path: Path, draw: Draw):
     text = (tmp_path / "two" / "Annotations" / "a.xml").read_text()
     assert '<annotation verified="yes">' in text
     assert '<object id="7">' in text
-    lost = {loss.rule for loss in convert(str(tmp_path / "one"), tmp_path / "three", "coco").unsupported}
+    lost = {feature.rule for feature in convert(str(tmp_path / "one"), tmp_path / "three", "coco").unsupported}
     assert lost == {
         "VOC's own attributes of its element of an image",
         "VOC's own attributes of its element of an object",
     }
 
 
-def test_an_object_without_a_name_is_of_no_class(tmp_path: Path, draw: Draw):
+def test_an_object_without_a_name_has_no_class(tmp_path: Path, draw: Draw):
     draw(tmp_path / "a.png", 40, 30)
     path = xml(tmp_path, "a", (1, 2, 3, 4), (5, 6, 7, 8))
     path.write_text(path.read_text().replace("<name>car</name>", "<name/>", 1))
@@ -209,7 +209,7 @@ def test_an_object_without_a_name_is_of_no_class(tmp_path: Path, draw: Draw):
     assert [(each.rule, each.count) for each in result.findings] == [("label is not in the list", 1)]
 
 
-def test_a_namespace_hides_no_object(tmp_path: Path, draw: Draw):
+def test_xml_namespaces_are_ignored(tmp_path: Path, draw: Draw):
     draw(tmp_path / "a.png", 40, 30)
     path = xml(tmp_path, "a", (1, 2, 3, 4))
     path.write_text(path.read_text().replace("<annotation>", "<annotation xmlns='http://example.com/voc'>"))

@@ -68,7 +68,7 @@ def test_roboflow_puts_splits_outside(tmp_path: Path, draw: Draw):
     assert (image.split, len(image.annotations)) == ("train", 1)
 
 
-def test_a_list_of_pictures(tmp_path: Path, draw: Draw):
+def test_a_list_of_images(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "train" / "a b.png", 40, 20)
     text(tmp_path / "labels" / "train" / "a b.txt", "0 0.5 0.5 0.5 1.0")
     text(tmp_path / "train.txt", "./images/train/a b.png")
@@ -102,7 +102,7 @@ def test_a_class_beyond_the_list_has_no_name(labelimg: Path):
     assert [annotation.label for annotation in images(labelimg)[0].annotations] == ["@class 2", "@class -1"]
 
 
-def test_outlines_and_oriented_boxes_are_told_apart(labelimg: Path):
+def test_polygons_and_oriented_boxes_are_reported_apart(labelimg: Path):
     square = "0 0.25 0.0 0.75 0.0 0.75 1.0 0.25 1.0"
     text(labelimg / "a b.txt", square)
     (annotation,) = images(labelimg)[0].annotations
@@ -114,14 +114,14 @@ def test_outlines_and_oriented_boxes_are_told_apart(labelimg: Path):
     assert all(annotation.polygons for annotation in images(labelimg)[0].annotations)
 
 
-def test_an_oriented_box_is_turned_clockwise(labelimg: Path):
+def test_an_oriented_box_is_rotated_clockwise(labelimg: Path):
     text(labelimg / "a b.txt", "0 0.75 0.0 0.75 1.0 0.25 1.0 0.25 0.0")  # begins at the right upper corner
     (annotation,) = images(labelimg)[0].annotations
     assert annotation.rotation == pytest.approx(90)
     assert corners(annotation) == pytest.approx((30, 0, 30, 20, 10, 20, 10, 0))
 
 
-def test_four_corners_of_no_rectangle_stay_an_outline(labelimg: Path):
+def test_four_corners_that_are_not_a_rectangle_are_a_polygon(labelimg: Path):
     text(labelimg / "a b.txt", "0 0.1 0.1 0.9 0.2 0.8 0.9 0.2 0.8")
     (annotation,) = images(labelimg)[0].annotations
     assert len(annotation.polygons[0]) == 8
@@ -135,7 +135,7 @@ def test_four_corners_of_no_rectangle_stay_an_outline(labelimg: Path):
         ("[1, 3]", "0 0.5 0.5 0.5 1 0 0 0", (0, 0, 0)),
     ],
 )
-def test_key_points_are_read_in_pixels_and_written_again(
+def test_keypoints_are_read_in_pixels_and_written_again(
     tmp_path: Path, draw: Draw, shape: str, line: str, points: tuple[float, ...]
 ):
     draw(tmp_path / "images" / "a.png", 40, 20)
@@ -150,7 +150,7 @@ def test_key_points_are_read_in_pixels_and_written_again(
     assert (config["kpt_shape"], config["flip_idx"]) == (yaml.safe_load(shape), [0])
 
 
-def test_key_points_without_their_shape_have_visibilities_where_all_third_numbers_are(tmp_path: Path, draw: Draw):
+def test_keypoints_without_kpt_shape_have_visibility_if_all_third_values_are(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "a.png", 40, 20)
     text(tmp_path / "data.yaml", "train: images", "names: [dog]", "task: pose")
     for line, points in (("0.1 0.2 2 0.3 0.4 1", (4, 4, 2, 12, 8, 1)), ("0.1 0.2 0.3 0.4", (4, 4, 2, 12, 8, 2))):
@@ -158,7 +158,7 @@ def test_key_points_without_their_shape_have_visibilities_where_all_third_number
         assert images(tmp_path)[0].annotations[0].keypoints == pytest.approx(points)
 
 
-def test_several_outlines_are_joined_without_area():
+def test_several_polygons_are_joined_without_area():
     squares = ((0.0, 0.0, 1.0, 0.0, 1.0, 1.0), (5.0, 5.0, 6.0, 5.0, 6.0, 6.0))
     whole = join_polygons(squares)
     xs, ys = whole[0::2], whole[1::2]
@@ -174,7 +174,7 @@ def test_several_outlines_are_joined_without_area():
         ("0 0.5 0.5 inf 0.5", "'inf' is not a finite number"),
     ],
 )
-def test_a_broken_line_is_named_and_does_not_end_the_reading(labelimg: Path, line: str, words: str):
+def test_an_invalid_line_is_named_and_does_not_stop_reading(labelimg: Path, line: str, words: str):
     text(labelimg / "a b.txt", "0 0.5 0.5 0.5 0.5", line)
     whole, error = images(labelimg, format_="yolo")[0].annotations
     assert whole.error == ""
@@ -182,7 +182,7 @@ def test_a_broken_line_is_named_and_does_not_end_the_reading(labelimg: Path, lin
     assert "a b.txt, line 2" in error.error
 
 
-def test_a_class_is_a_number_however_it_is_written(labelimg: Path):
+def test_class_numbers_in_other_notations_are_read(labelimg: Path):
     text(labelimg / "a b.txt", "0.000000000000000000e+00 0.5 0.5 0.5 0.5", "dog 0.5 0.5 0.5 0.5")
     assert [annotation.label for annotation in images(labelimg, format_="yolo")[0].annotations] == ["dog", "@class dog"]
 
@@ -191,7 +191,7 @@ def test_a_class_is_a_number_however_it_is_written(labelimg: Path):
     ("config", "words"),
     [("names: {0: a, 2: b}", "without a gap"), ("names: 3", "give a list"), ("names: [a", "is not YAML")],
 )
-def test_bad_names_are_refused(tmp_path: Path, config: str, words: str):
+def test_bad_names_are_rejected(tmp_path: Path, config: str, words: str):
     text(tmp_path / "data.yaml", "train: images", config)
     with pytest.raises(DataError, match=words):
         open_source(tmp_path, "yolo")
@@ -206,7 +206,7 @@ FRACTIONS = st.integers(0, 10**6).map(lambda n: f"{n / 10**6:.6f}")
     st.integers(1, 900),
     st.integers(1, 900),
 )
-def test_what_others_wrote_with_six_decimals_is_written_again(rows: list[list[str]], width: int, height: int):
+def test_corners_with_six_decimals_are_written_again_unchanged(rows: list[list[str]], width: int, height: int):
     with tempfile.TemporaryDirectory() as folder:
         one, two = Path(folder) / "one", Path(folder) / "two"
         for task, numbers in (("detect", 4), ("segment", 6), ("obb", 8)):
@@ -221,7 +221,7 @@ def test_what_others_wrote_with_six_decimals_is_written_again(rows: list[list[st
                 assert [float(n) for n in after.split()] == pytest.approx([float(n) for n in before.split()], abs=1e-6)
 
 
-def test_cvats_ultralytics_export_lists_pictures_below_a_folder_that_is_not_there(tmp_path: Path, draw: Draw):
+def test_cvats_ultralytics_export_lists_images_in_a_missing_folder(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "train" / "day 1" / "a b.png", 40, 20)
     text(tmp_path / "labels" / "train" / "day 1" / "a b.txt", "0 0.5 0.5 0.5 1.0")
     text(tmp_path / "train.txt", "data/images/train/day 1/a b.png")
@@ -231,7 +231,7 @@ def test_cvats_ultralytics_export_lists_pictures_below_a_folder_that_is_not_ther
     assert image.file
 
 
-def test_what_looks_as_if_something_were_missing_is_told(labelimg: Path, draw: Draw):
+def test_missing_text_files_are_reported(labelimg: Path, draw: Draw):
     draw(labelimg / "b.png", 8, 8)
     text(labelimg / "README.txt", "These are dogs and cats of our own.")
     collection = open_source(labelimg)
@@ -255,7 +255,7 @@ def test_a_list_cannot_lead_out_of_the_folder(tmp_path: Path, draw: Draw, line: 
     assert (image.name, image.file, image.annotations) == ("secret.png", None, ())
 
 
-def test_a_list_of_another_machine_is_understood(tmp_path: Path, draw: Draw):
+def test_a_list_with_paths_of_another_machine_is_read(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "a.png", 40, 20)
     text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.5 1.0")
     text(tmp_path / "train.txt", "/content/data/images/a.png")
@@ -273,7 +273,7 @@ def test_predictions_with_scores_are_boxes(labelimg: Path):
 
 
 @pytest.mark.parametrize("count", ["1000000000000", "true", "-1", "0"])
-def test_a_number_of_classes_that_cannot_be_is_refused(tmp_path: Path, count: str):
+def test_an_invalid_number_of_classes_is_rejected(tmp_path: Path, count: str):
     text(tmp_path / "data.yaml", "train: images", f"nc: {count}")
     with pytest.raises(DataError, match=r"nc is .*; give the number of classes"):
         open_source(tmp_path)

@@ -68,7 +68,7 @@ def check(dataset: Dataset, name: str) -> dict[str, Any]:
     return found
 
 
-def test_a_row_is_a_picture_with_what_is_in_it(source: Path, tmp_path: Path):
+def test_a_row_is_an_image_with_its_objects(source: Path, tmp_path: Path):
     dataset = made(source, tmp_path)
     first, second = rows(dataset)
     assert dataset.labels == ("cat", "dog")
@@ -82,7 +82,7 @@ def test_a_row_is_a_picture_with_what_is_in_it(source: Path, tmp_path: Path):
     assert (second["source_image"], second["objects"]) == ("b c.png", [])
 
 
-def test_the_report_gets_balance_sizes_and_positions(source: Path, tmp_path: Path):
+def test_the_note_has_statistics(source: Path, tmp_path: Path):
     note = made(source, tmp_path).notes["data.annotations"]["statistics"]
     assert note["objects_by_label"] == {"all": {"cat": 1, "dog": 1}}
     assert (note["rows"], note["rows_without_objects"], note["objects"]) == ({"all": 2}, 1, 2)
@@ -98,7 +98,7 @@ def test_the_digest_is_checked(source: Path, tmp_path: Path):
     assert not (tmp_path / "dataset").exists()
 
 
-def test_what_is_to_fail_is_told_all_at_once(source: Path, tmp_path: Path):
+def test_all_failed_checks_are_reported_at_once(source: Path, tmp_path: Path):
     voc(source, "gone", ("cat", 0, 0, 1, 1))
     voc(source, "a", ("cow", 0, 0, 10, 10), size=(20, 20))
     with pytest.raises(DataError, match="image is missing") as raised:
@@ -109,7 +109,7 @@ def test_what_is_to_fail_is_told_all_at_once(source: Path, tmp_path: Path):
     assert not (tmp_path / "dataset").exists()
 
 
-def test_dropped_pictures_are_recorded(source: Path, tmp_path: Path):
+def test_dropped_images_are_recorded(source: Path, tmp_path: Path):
     voc(source, "gone", ("cat", 0, 0, 1, 1))
     (source / "bad.png").write_bytes(b"no image")
     voc(source, "bad", ("cat", 0, 0, 1, 1))
@@ -121,14 +121,14 @@ def test_dropped_pictures_are_recorded(source: Path, tmp_path: Path):
     assert len(rows(dataset)) == 2
 
 
-def test_a_truncated_picture_is_found(source: Path, tmp_path: Path):
+def test_a_truncated_image_is_found(source: Path, tmp_path: Path):
     file = source / "a.png"
     file.write_bytes(file.read_bytes()[:-60])
     with pytest.raises(DataError, match=r"a\.png is cut off or damaged"):
         made(source, tmp_path)
 
 
-def test_labels_can_be_a_list_in_an_order_of_its_own(source: Path, tmp_path: Path):
+def test_labels_can_be_set_in_another_order(source: Path, tmp_path: Path):
     dataset = made(source, tmp_path, labels=["dog", "bird"], unknown_label="drop")
     assert dataset.labels == ("dog", "bird")
     assert [annotation["label"] for annotation in rows(dataset)[0]["objects"]] == [0]
@@ -141,7 +141,7 @@ def test_labels_can_be_a_list_in_an_order_of_its_own(source: Path, tmp_path: Pat
     }
 
 
-def test_an_exif_rotation_is_undone_with_the_boxes_of_the_stored_picture(tmp_path: Path):
+def test_an_exif_rotation_is_applied_to_the_boxes_of_the_stored_image(tmp_path: Path):
     source = tmp_path / "source"
     image(source / "a.jpg", 40, 30, orientation=6)
     voc(source, "a", ("cat", 0, 20, 10, 30), size=(40, 30), name="a.jpg")
@@ -157,7 +157,7 @@ def test_an_exif_rotation_is_undone_with_the_boxes_of_the_stored_picture(tmp_pat
     assert Image.open(io.BytesIO(row["image"]["bytes"])).getexif().get(0x0112, 1) == 1
 
 
-def test_boxes_of_the_upright_picture_stay(tmp_path: Path):
+def test_boxes_of_the_upright_image_are_kept(tmp_path: Path):
     source = tmp_path / "source"
     image(source / "a.jpg", 40, 30, orientation=6)
     voc(source, "a", ("cat", 0, 20, 10, 40), size=(30, 40), name="a.jpg")
@@ -166,7 +166,7 @@ def test_boxes_of_the_upright_picture_stay(tmp_path: Path):
     assert check(dataset, "exif_rotation")["count"] == 1
 
 
-def test_splits_of_the_source_are_kept_or_not(tmp_path: Path, source: Path):
+def test_splits_of_the_source_are_kept_or_merged(tmp_path: Path, source: Path):
     lists = source / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("a\n")
@@ -178,7 +178,7 @@ def test_splits_of_the_source_are_kept_or_not(tmp_path: Path, source: Path):
     assert len(rows(open_dataset(tmp_path / "one"))) == 2
 
 
-def test_pictures_without_a_split_beside_others_are_training_pictures(tmp_path: Path, source: Path):
+def test_images_without_a_split_beside_others_are_training_images(tmp_path: Path, source: Path):
     lists = source / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "test.txt").write_text("b c\n")
@@ -187,7 +187,7 @@ def test_pictures_without_a_split_beside_others_are_training_pictures(tmp_path: 
     assert dataset.notes["data.annotations"]["unsplit"]["count"] == 1
 
 
-def test_large_pictures_are_tiled_and_know_their_picture(tmp_path: Path):
+def test_large_images_are_tiled_and_name_their_image(tmp_path: Path):
     source = tmp_path / "source"
     image(source / "big.png", 100, 40)
     voc(source, "big", ("cat", 10, 10, 20, 20), ("cat", 45, 0, 75, 30), ("dog", 0, 0, 100, 40), size=(100, 40))
@@ -206,7 +206,7 @@ def test_large_pictures_are_tiled_and_know_their_picture(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("width", "height"), [(100, 40), (40, 40), (2299, 2472), (401, 1)])
-def test_tiles_cover_the_picture_and_overlap_as_asked(width: int, height: int):
+def test_tiles_cover_the_image_and_overlap(width: int, height: int):
     found = list(windows(width, height, 400, 64))
     assert min(w[0] for w in found) == min(w[1] for w in found) == 0
     assert (max(w[2] for w in found), max(w[3] for w in found)) == (width, height)
@@ -216,7 +216,7 @@ def test_tiles_cover_the_picture_and_overlap_as_asked(width: int, height: int):
 
 @HAS_DEEPFOREST
 @pytest.mark.slow
-def test_deepforest_has_951_boxes_and_all_of_them_stay(tmp_path: Path):
+def test_all_951_boxes_of_deepforest_are_kept(tmp_path: Path):
     dataset = made(Path("package:deepforest/data"), tmp_path, rename={"Tree": "Tree"})
     note = dataset.notes["data.annotations"]
     assert dataset.labels == ("Alive", "Dead", "Tree")
@@ -230,7 +230,7 @@ def test_deepforest_has_951_boxes_and_all_of_them_stay(tmp_path: Path):
     }
 
 
-def test_the_samples_settings_are_the_samples_alone(source: Path, tmp_path: Path):
+def test_sample_settings_apply_to_the_sample_only(source: Path, tmp_path: Path):
     voc(source, "a", ("Alive", 0, 0, 10, 10), ("Dead", 5, 5, 40, 30))
     assert made(source, tmp_path).labels == ("Alive", "Dead")
     settings = Config().with_sample_settings()
@@ -250,7 +250,7 @@ def test_an_image_in_two_splits_is_reported(source: Path, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize("key", ["val", "test"])
-def test_a_split_that_is_named_and_not_there_fails_or_is_done_without(tmp_path: Path, key: str):
+def test_a_missing_split_fails_or_is_dropped(tmp_path: Path, key: str):
     source = tmp_path / "source"
     image(source / "images" / "train" / "a.png")
     (source / "labels" / "train").mkdir(parents=True)
@@ -266,7 +266,7 @@ def test_a_split_that_is_named_and_not_there_fails_or_is_done_without(tmp_path: 
     assert "images/gone" in dataset.notes["data.annotations"]["findings"][0]["examples"][0]
 
 
-def test_findings_are_in_the_error_when_nothing_is_left(tmp_path: Path):
+def test_the_error_contains_findings_if_nothing_is_left(tmp_path: Path):
     image(tmp_path / "source" / "a.png")
     (tmp_path / "source" / "b.xml").write_text("<annotation/>")
     with pytest.raises(DataError, match=r"no label \(image without an annotation file \(left out\): 1, such as a"):
@@ -288,13 +288,13 @@ def test_findings_are_in_the_error_when_nothing_is_left(tmp_path: Path):
         ({"origin": "one"}, "origin='one' is not known"),
     ],
 )
-def test_a_setting_that_cannot_work_is_refused(settings: dict[str, Any], words: str):
+def test_invalid_settings_are_rejected(settings: dict[str, Any], words: str):
     with pytest.raises(ConfigError) as raised:
         Config(**settings)
     assert words in str(raised.value)
 
 
-def test_a_source_without_labels_or_pictures_is_refused(tmp_path: Path):
+def test_a_source_without_labels_or_images_is_rejected(tmp_path: Path):
     voc(tmp_path / "source", "a")
     with pytest.raises(DataError, match="has no label"):
         made(tmp_path / "source", tmp_path)
@@ -303,15 +303,15 @@ def test_a_source_without_labels_or_pictures_is_refused(tmp_path: Path):
         made(tmp_path / "empty", tmp_path)
 
 
-def test_a_dataset_can_be_converted_to_a_format_of_annotations(source: Path, tmp_path: Path):
+def test_a_dataset_can_be_converted(source: Path, tmp_path: Path):
     made(source, tmp_path, tile_size=32, tile_overlap=0)
     done = convert(str(tmp_path / "dataset"), tmp_path / "coco", "coco")
     assert (done.source_format, done.images, done.objects) == ("dataset", 4, 3)  # the dog is in two tiles
-    assert ("tile of an image", 4) in [(loss.rule, loss.count) for loss in done.unsupported]
+    assert ("tile of an image", 4) in [(feature.rule, feature.count) for feature in done.unsupported]
     assert (tmp_path / "coco" / "images" / "default" / "b c@0-0.png").is_file()
 
 
-def test_pictures_of_one_name_in_two_splits_are_two_when_these_become_one(tmp_path: Path):
+def test_images_with_the_same_name_in_two_splits_are_kept_apart_when_merged(tmp_path: Path):
     folder = tmp_path / "source"
     for split in ("train", "val"):
         image(folder / "images" / split / "a.png")
@@ -323,9 +323,7 @@ def test_pictures_of_one_name_in_two_splits_are_two_when_these_become_one(tmp_pa
     assert [row["source_image"] for row in rows(dataset)] == ["train/a.png", "validation/a.png"]
 
 
-def test_classes_take_other_names_and_several_become_one(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_classes_can_be_renamed_and_merged(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     dataset = made(source, tmp_path, rename={"cat": "animal", "dog": "animal", "bird": "animal"})
     assert dataset.labels == ("animal",)
     assert [annotation["label"] for annotation in rows(dataset)[0]["objects"]] == [0, 0]

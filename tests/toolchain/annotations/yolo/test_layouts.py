@@ -43,7 +43,7 @@ def counts(collection: Collection) -> dict[str, int]:
 # --- lists of classes ---
 
 
-def test_each_list_of_classes_holds_for_its_own_folder_and_those_below(tmp_path: Path, pair: Callable[..., None]):
+def test_each_class_list_applies_to_its_folder_and_those_below(tmp_path: Path, pair: Callable[..., None]):
     text(tmp_path / "classes.txt", "ant", "bee")
     text(tmp_path / "b" / "classes.txt", "cow", "bee")
     text(tmp_path / "c" / "labels" / "classes.txt", "dog")
@@ -58,7 +58,7 @@ def test_each_list_of_classes_holds_for_its_own_folder_and_those_below(tmp_path:
     assert open_source(tmp_path).labels == ("ant", "bee", "cow", "dog")
 
 
-def test_the_only_list_holds_wherever_it_is(tmp_path: Path, pair: Callable[..., None]):
+def test_the_only_class_list_applies_everywhere(tmp_path: Path, pair: Callable[..., None]):
     text(tmp_path / "data" / "predefined_classes.txt", "ant", "bee")
     pair("images/a.png", "labels/a.txt", 1)
     assert found(tmp_path) == [("a.png", "all", ["bee"])]
@@ -83,7 +83,7 @@ def test_several_data_yaml_are_merged_by_the_names_of_classes(tmp_path: Path, pa
         (("a/classes.txt", "ant"), ("b/classes.txt", "bee")),  # and neither is the text's user_attributes
     ],
 )
-def test_lists_that_differ_are_refused_by_their_names(
+def test_lists_that_differ_are_rejected_by_their_names(
     tmp_path: Path, pair: Callable[..., None], one: tuple[str, str], other: tuple[str, str]
 ):
     pair("images/a.png", "labels/a.txt")
@@ -98,7 +98,7 @@ def test_lists_that_differ_are_refused_by_their_names(
 
 
 @pytest.mark.parametrize("other", ["ant", "ant\nbee\ncow", "Ant\nbee"])
-def test_lists_that_agree_as_far_as_they_go_are_one(tmp_path: Path, pair: Callable[..., None], other: str):
+def test_class_lists_with_equal_beginnings_are_merged(tmp_path: Path, pair: Callable[..., None], other: str):
     pair("images/a.png", "labels/a.txt", 1)
     text(tmp_path / "data.yaml", "train: images", "names: [ant, bee]")
     text(tmp_path / "labels" / "classes.txt", other)
@@ -113,7 +113,7 @@ def test_lists_that_agree_as_far_as_they_go_are_one(tmp_path: Path, pair: Callab
         ("nc: 2", ("class_0", "class_1")),
     ],
 )
-def test_names_are_what_is_written(tmp_path: Path, pair: Callable[..., None], names: str, labels: tuple[str, ...]):
+def test_class_names_are_read_as_text(tmp_path: Path, pair: Callable[..., None], names: str, labels: tuple[str, ...]):
     pair("images/a.png", "labels/a.txt")
     text(tmp_path / "data.yaml", "train: images", names)
     assert open_source(tmp_path).labels == labels
@@ -140,7 +140,7 @@ def test_names_are_what_is_written(tmp_path: Path, pair: Callable[..., None], na
         ("./train/images/", "train/images/a.png", "train/labels/a.txt"),
     ],
 )
-def test_the_text_of_an_image_is_found(
+def test_the_label_file_of_an_image_is_found(
     tmp_path: Path, pair: Callable[..., None], location: str, image: str, annotation: str
 ):
     pair(image, annotation)
@@ -149,7 +149,7 @@ def test_the_text_of_an_image_is_found(
     assert (name.rpartition("/")[2].lower(), split, labels) == ("a.png", "train", ["ant"])
 
 
-def test_texts_are_found_as_ultralytics_finds_them(tmp_path: Path, pair: Callable[..., None]):
+def test_label_files_are_found_as_in_ultralytics(tmp_path: Path, pair: Callable[..., None]):
     """Its rule (img2label_paths): the last /images/ of a path becomes /labels/, the ending .txt."""
     images = [
         f"{a}images/{b}p{n}.png" for n, (a, b) in enumerate((("", ""), ("x/", ""), ("images/", "y/"), ("z/", "w/")))
@@ -161,7 +161,7 @@ def test_texts_are_found_as_ultralytics_finds_them(tmp_path: Path, pair: Callabl
     assert [labels for _, _, labels in found(tmp_path)] == [["ant"]] * 4
 
 
-def test_other_keys_for_splits_are_understood(tmp_path: Path, pair: Callable[..., None]):
+def test_other_keys_for_splits_are_read(tmp_path: Path, pair: Callable[..., None]):
     for key in ("training", "validation", "testing"):
         pair(f"{key}/images/{key}.png", f"{key}/labels/{key}.txt")
     text(
@@ -188,14 +188,16 @@ def test_a_location_that_does_not_exist_is_counted(tmp_path: Path, pair: Callabl
 @pytest.mark.parametrize(
     "lines", [("train: gone/images", "val: gone/images"), ("train: images/gone",), ("val: /x/train.txt",)]
 )
-def test_locations_of_which_none_exists_are_refused(tmp_path: Path, pair: Callable[..., None], lines: tuple[str, ...]):
+def test_a_config_without_existing_locations_is_rejected(
+    tmp_path: Path, pair: Callable[..., None], lines: tuple[str, ...]
+):
     pair("images/train/a.png", "labels/train/a.txt")
     text(tmp_path / "data.yaml", *lines, "names: [ant]")
     with pytest.raises(DataError, match=r"names images that do not exist: .*(gone|/x/train.txt)"):
         open_source(tmp_path)
 
 
-def test_a_data_yaml_that_names_no_folder_is_for_those_around_it(tmp_path: Path, pair: Callable[..., None]):
+def test_a_data_yaml_without_folders_applies_to_its_own_folder(tmp_path: Path, pair: Callable[..., None]):
     pair("images/train/a.png", "labels/train/a.txt")
     pair("images/val/b.png", "labels/val/b.txt")
     text(tmp_path / "data.yaml", "nc: 1", "names: [ant]")
@@ -212,7 +214,7 @@ def test_an_image_in_two_splits_is_kept_for_the_test(tmp_path: Path, pair: Calla
     assert counts(open_source(tmp_path)) == {"image in two splits (kept for test, else for validation)": 1}
 
 
-def test_one_folder_for_training_and_validation_is_no_split(tmp_path: Path, pair: Callable[..., None]):
+def test_the_same_folder_for_training_and_validation_is_not_split(tmp_path: Path, pair: Callable[..., None]):
     pair("images/a.png", "labels/a.txt")
     text(tmp_path / "data.yaml", "train: ./images/", "validation: images", "names: [ant]")
     assert found(tmp_path) == [("a.png", "all", ["ant"])]
@@ -221,9 +223,7 @@ def test_one_folder_for_training_and_validation_is_no_split(tmp_path: Path, pair
 @pytest.mark.parametrize(
     "line", ["data/obj_train_data/a b.png", "/home/me/set/obj_train_data/a b.png", "obj_train_data\\a b.png"]
 )
-def test_darknets_lists_are_understood_and_those_that_are_gone_counted(
-    tmp_path: Path, pair: Callable[..., None], line: str
-):
+def test_darknet_lists_are_read_and_missing_ones_counted(tmp_path: Path, pair: Callable[..., None], line: str):
     pair("obj_train_data/a b.png", "obj_train_data/a b.txt")
     text(tmp_path / "obj.names", "ant")
     text(tmp_path / "train.txt", line)
@@ -272,7 +272,7 @@ def test_a_second_data_file_that_agrees_is_reported(tmp_path: Path, pair: Callab
 
 
 @pytest.mark.parametrize("line", ["0.000000000000000000e+00 5.0e-01 5.0e-01 5.0e-01 1.0e+00", "0.0 .5 .5 .5 1"])
-def test_numbers_as_programs_write_them_are_yolos(tmp_path: Path, draw: Draw, line: str):
+def test_numbers_in_other_notations_are_yolo_lines(tmp_path: Path, draw: Draw, line: str):
     draw(tmp_path / "a.png", 40, 20)
     text(tmp_path / "a.txt", line)
     text(tmp_path / "classes.txt", "ant")
@@ -281,14 +281,14 @@ def test_numbers_as_programs_write_them_are_yolos(tmp_path: Path, draw: Draw, li
 
 
 @pytest.mark.parametrize("line", ["² 0.5 0.5 0.5 0.5", "dog 1 2 3 4", "0.5 0.5 0.5 0.5 0.5", "0 nan 0 0 0"])
-def test_other_lines_are_not(tmp_path: Path, line: str):
+def test_other_lines_are_not_yolo(tmp_path: Path, line: str):
     text(tmp_path / "a.txt", line)
     text(tmp_path / "classes.txt", "ant")
     with pytest.raises(DataError, match="no annotations in a known format"):
         open_source(tmp_path)
 
 
-def test_where_no_image_has_a_text_file_they_are_not_taken_as_empty(tmp_path: Path, draw: Draw):
+def test_a_source_without_any_label_file_is_rejected(tmp_path: Path, draw: Draw):
     draw(tmp_path / "images" / "a.png", 40, 20)
     text(tmp_path / "label" / "a.csv", LINE)
     text(tmp_path / "data.yaml", "train: images", "names: [ant]")
@@ -296,7 +296,7 @@ def test_where_no_image_has_a_text_file_they_are_not_taken_as_empty(tmp_path: Pa
         open_source(tmp_path)
 
 
-def test_a_split_without_any_text_file_is_counted(tmp_path: Path, pair: Callable[..., None], draw: Draw):
+def test_a_split_without_a_label_file_is_counted(tmp_path: Path, pair: Callable[..., None], draw: Draw):
     pair("images/train/a.png", "labels/train/a.txt")
     draw(tmp_path / "images" / "test" / "b.png", 40, 20)
     text(tmp_path / "data.yaml", "train: images/train", "test: images/test", "names: [ant]")
@@ -305,7 +305,7 @@ def test_a_split_without_any_text_file_is_counted(tmp_path: Path, pair: Callable
 
 
 @pytest.mark.parametrize("extra", ["1: x", "on: y", "? [1, 2]\n: z"])
-def test_odd_keys_do_no_harm(tmp_path: Path, pair: Callable[..., None], extra: str):
+def test_unusual_keys_are_ignored(tmp_path: Path, pair: Callable[..., None], extra: str):
     pair("images/a.png", "labels/a.txt")
     text(tmp_path / "data.yaml", "train: images", "names: [ant]")
     text(tmp_path / "other.yaml", extra)
@@ -313,7 +313,7 @@ def test_odd_keys_do_no_harm(tmp_path: Path, pair: Callable[..., None], extra: s
 
 
 @pytest.mark.parametrize("config", ["nc: two\ntrain: images", "names: 2023-13-45\ntrain: images", "names: {a: 0}"])
-def test_a_data_yaml_that_makes_no_sense_is_refused_in_a_line(tmp_path: Path, pair: Callable[..., None], config: str):
+def test_an_invalid_data_yaml_is_rejected_with_one_line(tmp_path: Path, pair: Callable[..., None], config: str):
     pair("images/a.png", "labels/a.txt")
     text(tmp_path / "data.yaml", config)
     with pytest.raises(DataError, match=r"data\.yaml") as raised:

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 from toolchain.artifacts.model import open_model
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 
 LENGTH = struct.Struct("<I")  # of a text, in bytes
 
 
 def serve(folder: Path, port: int) -> None:
     """Answer one connection after the other."""
-    answerer = Answerer(open_model(folder))
+    predictor = Predictor(open_model(folder))
     with socket.create_server(("127.0.0.1", port)) as listener:
         while True:
             connection, _ = listener.accept()
@@ -24,7 +24,7 @@ def serve(folder: Path, port: int) -> None:
             with connection, connection.makefile("rb") as stream:
                 while length := stream.read(LENGTH.size):
                     text = stream.read(LENGTH.unpack(length)[0]).decode()
-                    connection.sendall(answerer.answer(answerer.prepare([text]))[0].tobytes())
+                    connection.sendall(predictor.answer(predictor.prepare([text]))[0].tobytes())
 
 
 if __name__ == "__main__":

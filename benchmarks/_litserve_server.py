@@ -11,7 +11,7 @@ import litserve
 
 from toolchain.artifacts.model import open_model
 from toolchain.hardware.cpu import usable_cores
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 
 
 class Reviews(litserve.LitAPI):
@@ -20,7 +20,7 @@ class Reviews(litserve.LitAPI):
         self._folder = folder
 
     def setup(self, device: str) -> None:
-        self._answerer = Answerer(open_model(self._folder))
+        self._answerer = Predictor(open_model(self._folder))
 
     def decode_request(self, request: dict[str, Any]) -> list[str]:
         return list(request["texts"])

@@ -11,12 +11,12 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from numpy import stack
 
 from toolchain.artifacts.model import open_model
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 
 
 class Reviews(MLModel):
     async def load(self) -> bool:
-        self._answerer = Answerer(open_model(Path(self.settings.parameters.uri)))
+        self._answerer = Predictor(open_model(Path(self.settings.parameters.uri)))
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:

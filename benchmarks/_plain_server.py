@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from toolchain.artifacts.model import open_model
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 
 
 class Request(BaseModel):
@@ -25,15 +25,15 @@ class Answer(BaseModel):
 
 
 def build(folder: Path) -> FastAPI:
-    answerer = Answerer(open_model(folder))
-    labels = answerer.model.signature.labels
+    predictor = Predictor(open_model(folder))
+    labels = predictor.model.signature.labels
     app = FastAPI()
 
     @app.post("/predict")
     def predict(request: Request) -> list[Answer]:
         found = []
-        for row in answerer.prepare(request.texts):
-            scores = dict(zip(labels, answerer.answer([row])[0].tolist(), strict=True))
+        for row in predictor.prepare(request.texts):
+            scores = dict(zip(labels, predictor.answer([row])[0].tolist(), strict=True))
             best = max(scores, key=lambda label: scores[label])
             found.append(Answer(label=best, score=scores[best], scores=scores))
         return found

@@ -29,7 +29,7 @@ from toolchain.artifacts.profile import Profile, read_profile
 from toolchain.artifacts.variants import open_variants
 from toolchain.image_decoding import decode, encode
 from toolchain.inference.features import Vocabulary, describe, describe_answer
-from toolchain.inference.predictor import Answerer, upright_size
+from toolchain.inference.predictor import Predictor, upright_size
 from toolchain.monitor.drift import Config
 from toolchain.monitor.drift.comparison import compare
 
@@ -117,12 +117,12 @@ def texts(folder: Path, archive: Path | None) -> tuple[Profile, Rows, dict[str, 
     clean.run(folder / "raw", folder / "clean", clean.Config())
     split.run(folder / "clean", folder / "dataset", split.Config(rows=2000))
     torch_text.run(folder / "dataset", folder / "model", torch_text.Config(epochs=2, max_tokens=64))
-    profile, answerer = evaluated(folder)
+    profile, predictor = evaluated(folder)
     others = {"goods": cleaned(folder, "goods", SAMPLES / "amazon_reviews.csv.gz")}
     for name, source in SOURCES.items() if archive else ():
         others[name] = cleaned(folder, name, unpacked(archive, source, folder / f"{name}.csv"))
     fresh = unseen(folder / "clean", folder / "dataset", TEXT)
-    return profile, described(answerer, profile, fresh), {n: described(answerer, profile, t) for n, t in others.items()}
+    return profile, described(predictor, profile, fresh), {n: described(predictor, profile, t) for n, t in others.items()}
 
 
 def pictures(folder: Path) -> tuple[Profile, Rows, dict[str, Rows]]:
@@ -134,19 +134,19 @@ def pictures(folder: Path) -> tuple[Profile, Rows, dict[str, Rows]]:
     taking.run(folder / "clean", taking.Config())
     split.run(folder / "clean", folder / "dataset", split.Config(rows=1000, test=0.2))
     torch_image.run(folder / "dataset", folder / "model", torch_image.Config(epochs=3, batch_size=32))
-    profile, answerer = evaluated(folder)
+    profile, predictor = evaluated(folder)
     fresh = unseen(folder / "clean", folder / "dataset", IMAGE)
     odd = pick(fresh, ROWS, np.random.default_rng(1))
     changes = {"inverted": inverted, "blurred": blurred, "dimmed": dimmed, "turned": turned}
     changed = {name: [changed_by(change, value) for value in odd] for name, change in changes.items()}
     return (
         profile,
-        described(answerer, profile, fresh),
-        {n: described(answerer, profile, v) for n, v in changed.items()},
+        described(predictor, profile, fresh),
+        {n: described(predictor, profile, v) for n, v in changed.items()},
     )
 
 
-def evaluated(folder: Path) -> tuple[Profile, Answerer]:
+def evaluated(folder: Path) -> tuple[Profile, Predictor]:
     """Export and evaluate the model in ``folder``; return its profile and what answers with it."""
     from toolchain.evaluate import accuracy
     from toolchain.export import onnx
@@ -155,7 +155,7 @@ def evaluated(folder: Path) -> tuple[Profile, Answerer]:
     accuracy.run(folder / "variants", folder / "dataset", folder / "accuracy", accuracy.Config())
     profile = read_profile(folder / "accuracy" / "expected" / "fp32")
     assert profile is not None
-    return profile, Answerer(open_variants(folder / "variants").reference)
+    return profile, Predictor(open_variants(folder / "variants").reference)
 
 
 def unseen(source: Path, dataset: Path, column: str) -> list[Any]:
@@ -167,14 +167,14 @@ def unseen(source: Path, dataset: Path, column: str) -> list[Any]:
     return [found[place] for place in np.random.default_rng(2).permutation(len(found))]
 
 
-def described(answerer: Answerer, profile: Profile, values: Sequence[Any]) -> Rows:
+def described(predictor: Predictor, profile: Profile, values: Sequence[Any]) -> Rows:
     """Return what a server would put aside of ``values``, each asked alone."""
     vocabulary = Vocabulary(profile.tokens) if profile.tokens else None
-    names = answerer.model.signature.labels
+    names = predictor.model.signature.labels
     rows = []
     for value in values:
-        (row,) = answerer.prepare([value])
-        (scores,) = answerer.answer([row])
+        (row,) = predictor.prepare([value])
+        (scores,) = predictor.answer([row])
         answer = describe_answer(scores, names, profile.threshold)
         text = value if isinstance(value, str) else None
         size = None if text is not None else upright_size(value)

@@ -32,7 +32,7 @@ from toolchain.hardware.cpu import describe, usable_cores
 REQUESTS, WARM = 60, 20  # of each side: in a turn; before the first
 CLIENTS, EACH = 8, 100  # requests of each client, in a turn
 SPEED, TAIL = 0.95, 1.25
-BARE, OWN, ONE = "bare session", "toolchain", "one stream"  # the last is the toolchain's with --streams 1
+BARE, OWN, ONE = "bare session", "toolchain", "one stream"  # the last is the toolchain's with --workers 1
 NEEDED = ("numpy", "onnxruntime", "orjson", "pillow", "pyyaml", "rich", "tokenizers")  # by the model, in any server
 OTHERS = {"litserve": ["litserve"], "mlserver": ["mlserver", "uvloop<0.22"]}  # MLServer's workers end with a newer one
 
@@ -93,7 +93,7 @@ def sides_of(folder: Path, beside: Sequence[str], scratch: Path) -> dict[str, Si
     sides = {
         BARE: Side(script(sys.executable, "_bare_server.py", BARE), ports[BARE], "", ""),
         OWN: Side(own(str(folder), "--port", str(ports[OWN])), ports[OWN]),
-        ONE: Side(own(str(folder), "--port", str(ports[ONE]), "--streams", "1"), ports[ONE]),
+        ONE: Side(own(str(folder), "--port", str(ports[ONE]), "--workers", "1"), ports[ONE]),
     }
     plain = script(sys.executable, "_plain_server.py", "plain FastAPI")
     sides["plain FastAPI"] = Side(plain, ports["plain FastAPI"], "/docs")

@@ -1,8 +1,8 @@
 """Endurance: requests without end, while versions change and servers are replaced; every request must be answered.
 
-Two servers follow one shelf. Clients go to those that are ready, as a Service of Kubernetes sends them, and no request
-is sent twice: one that is not answered by 200, by a version that the shelf names and with the scores that the version
-gives in a bare session, is lost. On the way traffic.json is rewritten three times (a canary, its promotion, the way
+Two servers poll one model repository. Clients use the ready ones, as a Kubernetes Service does, and never retry. A
+request counts as lost unless the response is 200, comes from a version that routing.json names and has the scores of
+a bare session. On the way routing.json is rewritten three times (a canary, its promotion, the way
 back), and each server is replaced as a rolling update does it: another one starts and is ready, then the old one gets
 SIGTERM.
 Anchor: 200,000 requests and not one lost.
@@ -29,8 +29,8 @@ from _servers import JSON, ROOT, answers, body_of, free_port, made, own, text
 
 from toolchain.artifacts.model import open_model
 from toolchain.hardware.cpu import describe, usable_cores
-from toolchain.inference.predictor import Answerer
-from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes
+from toolchain.inference.predictor import Predictor
+from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 
 REQUESTS, CLIENTS = 200_000, 16
 TEXTS = [text(words) for words in range(4, 40, 3)]  # of several lengths
@@ -61,10 +61,10 @@ class Balancer:
             self.ready = found or self.ready
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
-    async def start(self, shelf: Path) -> int:
+    async def start(self, repository: Path) -> int:
         """Start a server and return its port once it is ready."""
         port = free_port()
-        command = own("--traffic", str(shelf), "--port", str(port), "--look-seconds", "0.5")
+        command = own("--model-repository", str(repository), "--port", str(port), "--poll-interval", "0.5")
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.servers[port] = await asyncio.create_subprocess_exec(
             *command, env=environment, stdout=asyncio.subprocess.DEVNULL
@@ -72,9 +72,9 @@ class Balancer:
         await until(lambda: port in self.ready)
         return port
 
-    async def replace(self, port: int, shelf: Path) -> None:
+    async def replace(self, port: int, repository: Path) -> None:
         """Do what a rolling update does with one pod."""
-        await self.start(shelf)
+        await self.start(repository)
         process = self.servers[port]
         process.send_signal(signal.SIGTERM)
         code = await process.wait()
@@ -88,7 +88,7 @@ class Log:
     """What became of the requests."""
 
     due: dict[str, list[Any]]  # scores of each of TEXTS, by version
-    named: set[str] = field(default_factory=set)  # versions that the shelf names now, or did a moment ago
+    named: set[str] = field(default_factory=set)  # versions that the repository names now, or did a moment ago
     done: int = 0
     versions: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Log:
         if status != 200:
             self.lost.append(f"status {status}: {told.get('detail')}")
         elif version not in self.named:
-            self.lost.append(f"version {version!r} answered, the shelf names {sorted(self.named)}")
+            self.lost.append(f"version {version!r} answered, the repository names {sorted(self.named)}")
         elif np.abs(np.array(scores) - self.due[version][place]).max() > TOLERANCE:
             self.lost.append(f"version {version} answered {scores}, {self.due[version][place]} is due")
         self.versions[version] += 1
@@ -128,25 +128,25 @@ def made_both(scratch: Path) -> list[Path]:
     return [int8.parent / "fp32", int8]
 
 
-async def endure(folders: Sequence[Path], shelf: Path, requests: int, clients: int) -> tuple[Log, float]:
+async def endure(folders: Sequence[Path], repository: Path, requests: int, clients: int) -> tuple[Log, float]:
     """Return what became of the requests, and the seconds that they took."""
-    stable, other = (target(str(number), folder, shelf) for number, folder in enumerate(folders, 1))
-    log, balancer = Log({one.version: scores(shelf / one.digest) for one in (stable, other)}), Balancer()
-    traffic = Traffic(model=MODEL, stable=stable)
-    publish(shelf, traffic, log)
+    stable, other = (target(str(number), folder, repository) for number, folder in enumerate(folders, 1))
+    log, balancer = Log({one.version: scores(repository / one.digest) for one in (stable, other)}), Balancer()
+    routing = RoutingConfig(model=MODEL, stable=stable)
+    publish(repository, routing, log)
     looking = asyncio.create_task(balancer.look())
     try:
-        first, second = await balancer.start(shelf), await balancer.start(shelf)
+        first, second = await balancer.start(repository), await balancer.start(repository)
         began = time.perf_counter()
         asking = [asyncio.create_task(ask(balancer, log, requests)) for _ in range(clients)]
-        tried = replace(traffic, canary=other, percent=20.0)
-        promoted = Traffic(model=MODEL, stable=other)
+        tried = replace(routing, canary=other, percent=20.0)
+        promoted = RoutingConfig(model=MODEL, stable=other)
         steps: list[Callable[[], Awaitable[None]]] = [
-            lambda: change(shelf, tried, balancer, log),
-            lambda: balancer.replace(first, shelf),
-            lambda: change(shelf, promoted, balancer, log),
-            lambda: balancer.replace(second, shelf),
-            lambda: change(shelf, traffic, balancer, log),
+            lambda: change(repository, tried, balancer, log),
+            lambda: balancer.replace(first, repository),
+            lambda: change(repository, promoted, balancer, log),
+            lambda: balancer.replace(second, repository),
+            lambda: change(repository, routing, balancer, log),
         ]
         for number, step in enumerate(steps, 1):
             await until(lambda due=number * requests / 6: log.done >= due, seconds=float("inf"))
@@ -161,29 +161,29 @@ async def endure(folders: Sequence[Path], shelf: Path, requests: int, clients: i
             await process.wait()
 
 
-def target(version: str, folder: Path, shelf: Path) -> Target:
-    """Put a version on the shelf and return what names it."""
+def target(version: str, folder: Path, repository: Path) -> Target:
+    """Put a version in the repository and return what names it."""
     model = open_model(folder)
-    shelf.mkdir(exist_ok=True)
-    (shelf / model.digest).symlink_to(folder.absolute())
+    repository.mkdir(exist_ok=True)
+    (repository / model.digest).symlink_to(folder.absolute())
     return Target(version=version, digest=model.digest, variant=model.variant)
 
 
 def scores(folder: Path) -> list[Any]:
-    answerer = Answerer(open_model(folder))
-    return [answerer.answer([row])[0] for row in answerer.prepare(TEXTS)]
+    predictor = Predictor(open_model(folder))
+    return [predictor.answer([row])[0] for row in predictor.prepare(TEXTS)]
 
 
-def publish(shelf: Path, traffic: Traffic, log: Log) -> None:
-    log.named |= {one.version for one in traffic.targets.values()}
-    (shelf / f".{FILE}").write_bytes(as_bytes(traffic))
-    (shelf / f".{FILE}").rename(shelf / FILE)
+def publish(repository: Path, routing: RoutingConfig, log: Log) -> None:
+    log.named |= {one.version for one in routing.targets.values()}
+    (repository / f".{FILE}").write_bytes(as_bytes(routing))
+    (repository / f".{FILE}").rename(repository / FILE)
 
 
-async def change(shelf: Path, traffic: Traffic, balancer: Balancer, log: Log) -> None:
-    """Let the shelf say something else, and wait until every server does; from then on it must be so."""
-    publish(shelf, traffic, log)
-    due = {one.version for one in traffic.targets.values()}
+async def change(repository: Path, routing: RoutingConfig, balancer: Balancer, log: Log) -> None:
+    """Let the repository say something else, and wait until every server does; from then on it must be so."""
+    publish(repository, routing, log)
+    due = {one.version for one in routing.targets.values()}
 
     async def serves(port: int) -> bool:
         async with aiohttp.request("GET", f"http://127.0.0.1:{port}/readyz") as answer:

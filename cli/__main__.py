@@ -131,7 +131,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     grpc = "where gRPC listens too; 0 for any port that is free; default: nowhere"
     command.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
     command.add_argument("--host", default="127.0.0.1", help="the address it listens at; 0.0.0.0 for all")
-    command.add_argument("--streams", type=int, default=0, metavar="N", help="answers at a time; default: one a core")
+    command.add_argument("--workers", type=int, default=0, metavar="N", help="answers at a time; default: one a core")
     command.add_argument("--require-tokens", action="store_true", help="do not start without TOOLCHAIN_SERVE_TOKENS")
     place = "a folder or s3://BUCKET/PREFIX for samples of what is asked, as numbers and answers; default: none"
     command.add_argument("--samples", default="", metavar="PLACE", help=place)

@@ -67,7 +67,7 @@ def _tell_servers(tracker: "Tracker", model: str, given: argparse.Namespace, set
 
     wanted = argparse.Namespace(command="rollback", model=model, engine=given.engine, server=[])
     with place(wanted, settings) as there:
-        model_repository.publish(tracker, model, there.shelf)
+        model_repository.publish(tracker, model, there.model_repository)
         there.follow(ledger.read(tracker, model))
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cli.serving.serve import choose, shelf
+from cli.serving.serve import choose, repository_path
 from cli.settings import Settings, open_registry
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle.openapi_diff import breaking_changes
@@ -65,7 +65,7 @@ def _document(tracker: "Tracker", version: "Version", settings: Settings) -> dic
     if document is not None:
         return document
     chosen = choose(f"{version.model}:{version.number}", "", settings)
-    folder = shelf(version.model, settings) / chosen.digest
+    folder = repository_path(version.model, settings) / chosen.digest
     try:
         with trial_server.started(folder, version.model, version.number, unready=True) as address:
             found: dict[str, Any] = trial_server.ask(f"{address}/openapi.json")

@@ -75,7 +75,7 @@ def rollback(given: argparse.Namespace, settings: Settings) -> None:
         what = f"the {ended}, version {done.version}, is ended; " if ended else ""
         print(f"{what}version {stable} of {given.model} serves {'on' if ended else 'again'}", flush=True)
         try:
-            model_repository.publish(tracker, given.model, there.shelf)
+            model_repository.publish(tracker, given.model, there.model_repository)
             there.follow(found)
         except ToolchainError as error:
             raise ServiceError(
@@ -185,7 +185,7 @@ def _run_step(measured: Path, wanted: str, given: argparse.Namespace, there: Pla
         force=given.force,
         reason=given.reason,
         who=there.settings.owner,
-        shelf=there.shelf,
+        model_repository=there.model_repository,
         servers=list(there.servers),
         namespace=there.namespace,
         **trial,

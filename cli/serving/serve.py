@@ -1,6 +1,6 @@
-"""Serve a registered model on this machine: fetched once, kept on the model's shelf, served as the serving images do.
+"""Serve a registered model on this machine: fetched once, kept in the model's repository, served as the serving images do.
 
-A model's name alone means what is promoted, now and later: the server follows the shelf. An alias or a version means
+A model's name alone means what is promoted, now and later: the server follows the repository. An alias or a version means
 one version for good. With the registry away, what was served before is served again, and said to be.
 """
 
@@ -20,13 +20,13 @@ from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import write_json
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
-from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes, parse
+from toolchain.lifecycle.routing import FILE, Target, RoutingConfig, as_bytes, parse
 
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker, Version
 
 FORMAT = "toolchain.served"
-CHOSEN = "chosen.json"  # beside the models on a shelf: what aliases and numbers stood for when they were last asked
+CHOSEN = "chosen.json"  # beside the models in a repository: what aliases and numbers stood for when they were last asked
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
     command = [sys.executable, "-m", "toolchain.serve", *words, "--port", str(given.port), "--host", given.host]
     if given.grpc_port is not None:
         command += ["--grpc-port", str(given.grpc_port)]
-    if given.streams:
-        command += ["--streams", str(given.streams)]
+    if given.workers:
+        command += ["--workers", str(given.workers)]
     command += ["--require-tokens"] if given.require_tokens else []
     if given.samples:
         command += ["--samples", given.samples, "--sample-percent", str(given.sample_percent)]
@@ -65,7 +65,7 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
 
 
 def choose(model: str, alias: str, settings: Settings) -> Chosen:
-    """Return what stands for ``model`` (name, name@alias or name:version) or its ``alias``, its files on the shelf."""
+    """Return what stands for ``model`` (name, name@alias or name:version) or its ``alias``, its files in the repository."""
     name, wanted = _wanted(model, alias)
     try:
         chosen = _ask(_registry(name, settings), name, wanted, settings)
@@ -75,28 +75,28 @@ def choose(model: str, alias: str, settings: Settings) -> Chosen:
     return chosen
 
 
-def follow(name: str, settings: Settings) -> Traffic:
-    """Return who answers for ``name`` by its ledger, all of it on the shelf; before any promotion, its candidate."""
+def follow(name: str, settings: Settings) -> RoutingConfig:
+    """Return who answers for ``name`` by its ledger, all of it in the repository; before any promotion, its candidate."""
     from toolchain.lifecycle.model_repository import Folder, publish
 
-    place = shelf(name, settings)
+    place = repository_path(name, settings)
     try:
         tracker = _registry(name, settings)
-        traffic = publish(tracker, name, str(place))
-        if traffic is None:
+        routing = publish(tracker, name, str(place))
+        if routing is None:
             chosen = _ask(tracker, name, "", settings)
             variant = open_model(place / chosen.digest).variant
             target = Target(version=chosen.number, digest=chosen.digest, variant=variant)
-            traffic = Traffic(model=name, stable=target)
-            Folder(place).tell(as_bytes(traffic))
+            routing = RoutingConfig(model=name, stable=target)
+            Folder(place).tell(as_bytes(routing))
     except ServiceError as error:
-        traffic = _on_shelf(name, settings, error)
-        told = f"serving version {traffic.stable.version} as it was fetched before"
+        routing = _published_before(name, settings, error)
+        told = f"serving version {routing.stable.version} as it was fetched before"
         print(f"{error}; {told}", file=sys.stderr, flush=True)
-    return traffic
+    return routing
 
 
-def shelf(name: str, settings: Settings) -> Path:
+def repository_path(name: str, settings: Settings) -> Path:
     """Return the folder of what is, and was, served here of the model ``name``."""
     served = settings.runs / "served"
     return served / f".{settings.registry}" / name if settings.registry else served / name  # no model begins with "."
@@ -125,29 +125,29 @@ def _one_version(given: argparse.Namespace, settings: Settings) -> list[str]:
     chosen = choose(given.model, given.alias, settings)
     told = f"{chosen.name}@{chosen.alias}" if chosen.alias else f"{chosen.name}:{chosen.number}"
     print(f"serving {told}: version {chosen.number}, digest {short_digest(chosen.digest)}", flush=True)
-    folder = shelf(chosen.name, settings) / chosen.digest
+    folder = repository_path(chosen.name, settings) / chosen.digest
     return [str(folder), "--name", chosen.name, "--version", chosen.number]
 
 
 def _what_is_promoted(name: str, settings: Settings) -> list[str]:
     """Return the server's words for what is promoted, now and later."""
-    traffic = follow(name, settings)
-    stable, canary, shadow = traffic.stable, traffic.canary, traffic.shadow
+    routing = follow(name, settings)
+    stable, canary, shadow = routing.stable, routing.canary, routing.shadow
     beside = f", and version {shadow.version} in its shadow" if shadow else ""
-    trial = f", and version {canary.version} for {traffic.percent:g} % of requests" if canary else beside
+    trial = f", and version {canary.version} for {routing.percent:g} % of requests" if canary else beside
     print(f"serving {name}: version {stable.version}, digest {short_digest(stable.digest)}{trial}", flush=True)
-    return ["--traffic", str(shelf(name, settings)), "--name", name]
+    return ["--model-repository", str(repository_path(name, settings)), "--name", name]
 
 
-def _on_shelf(name: str, settings: Settings, error: ServiceError) -> Traffic:
+def _published_before(name: str, settings: Settings, error: ServiceError) -> RoutingConfig:
     """Return who answered for ``name`` when the registry was last asked, if the files are here and whole."""
-    file = shelf(name, settings) / FILE
+    file = repository_path(name, settings) / FILE
     if not file.is_file():
         raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
-    traffic = parse(file.read_bytes(), str(file))
-    if not _is_whole(file.parent / traffic.stable.digest, traffic.stable.digest):
+    routing = parse(file.read_bytes(), str(file))
+    if not _is_whole(file.parent / routing.stable.digest, routing.stable.digest):
         raise ServiceError(f"{error}; and what was served of {name} before is damaged") from error
-    return traffic
+    return routing
 
 
 def _reachable(settings: Settings) -> bool:
@@ -184,10 +184,10 @@ def _ask(tracker: "Tracker", name: str, wanted: str, settings: Settings) -> Chos
 
 
 def _fetch(tracker: "Tracker", version: "Version", chosen: Chosen, settings: Settings) -> None:
-    """Put the files of ``version`` on the shelf, unless they are there and whole."""
+    """Put the files of ``version`` in the repository, unless they are there and whole."""
     from toolchain.lifecycle.model_repository import Folder
 
-    place = Folder(shelf(chosen.name, settings))
+    place = Folder(repository_path(chosen.name, settings))
     if place.has(chosen.digest):
         return
     with TemporaryDirectory(prefix="served-") as folder:
@@ -206,7 +206,7 @@ def _is_whole(folder: Path, digest: str) -> bool:
 
 def _remember(chosen: Chosen, wanted: str, settings: Settings) -> None:
     """Note what stood for ``wanted``, for when the registry is away."""
-    file = shelf(chosen.name, settings) / CHOSEN
+    file = repository_path(chosen.name, settings) / CHOSEN
     known = _chosen_before(file)
     write_json(file, {"format": FORMAT, "version": 1, "chosen": {**known, wanted: asdict(chosen)}})
 
@@ -220,10 +220,10 @@ def _chosen_before(file: Path) -> dict[str, Any]:
 
 def _remembered(name: str, wanted: str, settings: Settings, error: ServiceError) -> Chosen:
     """Return what stood for ``wanted`` when the registry was last asked, if its files are here and whole."""
-    known = _chosen_before(shelf(name, settings) / CHOSEN)
+    known = _chosen_before(repository_path(name, settings) / CHOSEN)
     if wanted not in known:
         raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
     chosen = Chosen(**known[wanted])
-    if not _is_whole(shelf(name, settings) / chosen.digest, chosen.digest):
+    if not _is_whole(repository_path(name, settings) / chosen.digest, chosen.digest):
         raise ServiceError(f"{error}; and what was served of {name} before is damaged") from error
     return chosen

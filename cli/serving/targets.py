@@ -1,4 +1,4 @@
-"""Where a promotion takes effect: the model servers of this machine, or those of a cluster. Both follow a shelf."""
+"""Where a promotion takes effect: the model servers of this machine, or those of a cluster. Both follow a repository."""
 
 import argparse
 import time
@@ -13,7 +13,7 @@ from toolchain.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     from toolchain.lifecycle.ledger import Entry, Ledger
-    from toolchain.lifecycle.routing import Target, Traffic
+    from toolchain.lifecycle.routing import Target, RoutingConfig
     from toolchain.services.mlflow import Tracker
 
 SERVER = "http://127.0.0.1:8080"  # where `python -m cli serve` listens unless told otherwise
@@ -26,7 +26,7 @@ class Here:
     """This machine."""
 
     settings: Settings
-    shelf: str
+    model_repository: str
     servers: Sequence[str]  # addresses
     namespace: str = ""
 
@@ -35,9 +35,9 @@ class Here:
 
     def follow(self, known: "Ledger") -> None:
         """Wait until the servers answer as the ledger says, each for a while, and print what they say."""
-        traffic = known.traffic
-        for server in self.servers if traffic else ():
-            print(_followed(server, traffic), flush=True)
+        routing = known.routing
+        for server in self.servers if routing else ():
+            print(_followed(server, routing), flush=True)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Cluster:
     """A namespace of a cluster, whose pods serve."""
 
     settings: Settings  # with the cluster's registry
-    shelf: str
+    model_repository: str
     namespace: str
     size: str = ""  # of the pods; "": as they are
     gpus: int | None = None  # of each pod; None: as they are
@@ -58,23 +58,23 @@ class Cluster:
     def prepare(self, tracker: "Tracker", known: "Ledger", target: "Target", shadow: bool) -> None:
         """Let the pods be such that they can run ``target``, a shadow or a canary: it may need another image."""
         from cli.serving import kubernetes
-        from toolchain.lifecycle import model_repository as shelf
+        from toolchain.lifecycle import model_repository
 
-        if known.traffic and known.serving:
-            shelf.bring(tracker, known.model, target, self.shelf)
+        if known.routing and known.serving:
+            model_repository.bring(tracker, known.model, target, self.model_repository)
             canary = None if shadow else target
-            self._apply(replace(known.traffic, canary=canary, shadow=target if shadow else None), known.serving)
-            kubernetes.wait(self.namespace, known.traffic)
+            self._apply(replace(known.routing, canary=canary, shadow=target if shadow else None), known.serving)
+            kubernetes.wait(self.namespace, known.routing)
 
     def follow(self, known: "Ledger") -> None:
         """Make the Deployment what the ledger says, and wait until its pods answer so."""
         from cli.serving import kubernetes
 
-        if known.traffic and known.serving:
-            self._apply(known.traffic, known.serving)
-            kubernetes.wait(self.namespace, known.traffic)
+        if known.routing and known.serving:
+            self._apply(known.routing, known.serving)
+            kubernetes.wait(self.namespace, known.routing)
 
-    def _apply(self, traffic: "Traffic", serving: "Entry") -> None:
+    def _apply(self, routing: "RoutingConfig", serving: "Entry") -> None:
         from cli.serving import kubernetes
 
         how: dict[str, Any] = {
@@ -84,7 +84,7 @@ class Cluster:
             "renewed": self.renewed,
         }
         how |= {"secret": self.secret} if self.secret else {}
-        kubernetes.apply(self.namespace, self.shelf, traffic, serving, size=self.size, **how)
+        kubernetes.apply(self.namespace, self.model_repository, routing, serving, size=self.size, **how)
 
 
 Place = Here | Cluster
@@ -101,9 +101,9 @@ def place(given: argparse.Namespace, settings: Settings) -> Iterator[Place]:
         with _cluster(given, settings) as found:
             yield found
     else:
-        from cli.serving.serve import shelf
+        from cli.serving.serve import repository_path
 
-        yield Here(settings, str(shelf(given.model, settings)), given.server or [SERVER])
+        yield Here(settings, str(repository_path(given.model, settings)), given.server or [SERVER])
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def _cluster(given: argparse.Namespace, settings: Settings) -> Iterator[Cluster]
         stack.enter_context(doors_told({"TOOLCHAIN_BUCKET": name}))
         found = stack.enter_context(registry_reached(settings, namespace, bucket.PROMOTER))
         secret = bucket.settings_told(namespace, bucket.PROMOTER).get("TOOLCHAIN_SERVING_SECRET", "")
-        yield Cluster(found, kubernetes.shelf(name, given.model), namespace, secret=secret, **_how(given, settings))
+        yield Cluster(found, kubernetes.repository_uri(name, given.model), namespace, secret=secret, **_how(given, settings))
 
 
 def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -135,8 +135,8 @@ def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {"size": cluster.size(size) if size else "", **named}
 
 
-def _followed(server: str, traffic: Any) -> str:
-    """Return what the server says once it answers as ``traffic`` says, or when it has not for too long."""
+def _followed(server: str, routing: Any) -> str:
+    """Return what the server says once it answers as ``routing`` says, or when it has not for too long."""
     from toolchain.lifecycle import server_client
 
     end = time.monotonic() + SECONDS_TO_FOLLOW
@@ -144,16 +144,16 @@ def _followed(server: str, traffic: Any) -> str:
         try:
             told = server_client.readiness(server)
         except ServiceError:
-            return f"no model server answers at {server}: python -m cli serve {traffic.model} starts one there"
-        if told.get("name", traffic.model) != traffic.model:
+            return f"no model server answers at {server}: python -m cli serve {routing.model} starts one there"
+        if told.get("name", routing.model) != routing.model:
             return f"{server} serves another model, {told['name']}"
         shadow = told.get("versions", {}).get("shadow", {})
-        if told.get("digest") == traffic.stable.digest and shadow.get("digest") == _digest(traffic.shadow):
+        if told.get("digest") == routing.stable.digest and shadow.get("digest") == _digest(routing.shadow):
             beside = f", version {shadow['version']} is its shadow" if shadow else ""
-            stable = f"version {told.get('version')} (digest {short_digest(traffic.stable.digest)})"
+            stable = f"version {told.get('version')} (digest {short_digest(routing.stable.digest)})"
             return f"{server} answers with {stable}{beside}"
         if time.monotonic() > end:
-            return _behind(server, told, traffic)
+            return _behind(server, told, routing)
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -161,7 +161,7 @@ def _digest(target: "Target | None") -> str | None:
     return target.digest if target else None
 
 
-def _behind(server: str, told: dict[str, Any], traffic: "Traffic") -> str:
+def _behind(server: str, told: dict[str, Any], routing: "RoutingConfig") -> str:
     refused = told.get("refused", {})
     reasons = "; ".join(f"{what} is refused: {why}" for what, why in refused.items()) or told.get("detail", "")
     known = f"version {told['version']}" if "version" in told else "no version"

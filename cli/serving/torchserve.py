@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cli.serving.serve import choose, shelf
+from cli.serving.serve import choose, repository_path
 from cli.settings import Settings
 
 
@@ -25,7 +25,7 @@ def export(given: argparse.Namespace, settings: Settings) -> None:
     name = given.name or chosen.name
     with TemporaryDirectory() as folder:
         component.python_func(
-            model=dsl.Model(uri=str(shelf(chosen.name, settings) / chosen.digest)),
+            model=dsl.Model(uri=str(repository_path(chosen.name, settings) / chosen.digest)),
             archive=dsl.Artifact(uri=str(given.output.absolute())),
             metrics=dsl.Metrics(uri=str(Path(folder) / "metrics")),
             name=name,

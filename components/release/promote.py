@@ -13,7 +13,7 @@ def promote(
     force: bool = False,
     reason: str = "",
     who: str = "",
-    shelf: str = "",
+    model_repository: str = "",
     canary: float = 0.0,
     shadow: bool = False,
     steps: list[float] = [25.0, 50.0, 100.0],
@@ -35,7 +35,7 @@ def promote(
         force: Whether to override the gate and the order of versions.
         reason: Recorded in the ledger; must be given with force.
         who: Promotes, recorded in the ledger.
-        shelf: Where servers look for what serves, a folder or s3://BUCKET/PREFIX; "": servers are not told.
+        repository: Where servers look for what serves, a folder or s3://BUCKET/PREFIX; "": servers are not told.
         canary: Percent of requests that it answers at first, on trial; 0 promotes it at once.
         shadow: Whether to compare it with what serves instead, its answers seen by nobody.
         steps: Percents after that, as long as it holds; 100 promotes it.
@@ -57,7 +57,7 @@ def promote(
         force=force,
         reason=reason,
         who=who,
-        shelf=shelf,
+        model_repository=model_repository,
         canary=canary,
         shadow=shadow,
         steps=steps,

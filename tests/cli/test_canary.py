@@ -154,7 +154,7 @@ def test_a_canary_that_answers_otherwise_goes_back_by_itself_and_the_exit_status
     assert [action for action, _, _ in actions(tracker, model)] == ["promoted", "canary", "canary ended"]
     last = ledger.read(tracker, model).lines[-1].entry
     assert "rows got another label" in last.reason
-    time.sleep(5)  # the server looks at the shelf every two seconds
+    time.sleep(5)  # the server looks at the repository every two seconds
     seen = len(traffic)
     time.sleep(1)
     assert {label for _, label in traffic[seen:]} == {"positive"}, "nothing asks it any more"

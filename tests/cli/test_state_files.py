@@ -18,7 +18,7 @@ from cli.compiled.catalog import find
 from cli.records import runs
 from cli.records.runs import StepRecord, all_runs, new_run
 from cli.schedules.local_scheduler import Memory, State
-from cli.serving.serve import CHOSEN, Chosen, _chosen_before, _remember, shelf
+from cli.serving.serve import CHOSEN, Chosen, _chosen_before, _remember, repository_path
 from cli.settings import Settings
 from cli.state_files import read_record
 from tests.cli.compiled.test_cache_keys import task
@@ -76,7 +76,7 @@ def test_what_is_remembered_of_schedules_may_be_damaged(tmp_path: Path, damaged:
 def test_what_was_chosen_to_serve_may_be_damaged(tmp_path: Path, damaged: bytes):
     known = settings_of(tmp_path)
     chosen = Chosen("m", "1", "champion", "abc")
-    file = shelf("m", known) / CHOSEN
+    file = repository_path("m", known) / CHOSEN
     file.parent.mkdir(parents=True)
     file.write_bytes(damaged)
     _remember(chosen, "", known)

@@ -200,7 +200,7 @@ def test_what_was_changed_by_hand_is_named_and_taken_back_when_told(release: Clu
 
 def test_a_key_of_steps_changes_neither_what_serves_nor_backups(release: Cluster) -> None:
     with s3(release) as client:
-        for key in ("served/reviews/traffic.json", "backups/mysql/x/complete", "mlflow/1/x", "ledger/reviews/1.json"):
+        for key in ("served/reviews/routing.json", "backups/mysql/x/complete", "mlflow/1/x", "ledger/reviews/1.json"):
             with pytest.raises(client.exceptions.ClientError, match=r"AccessDenied|Access Denied"):
                 client.put_object(Bucket="toolchain", Key=key, Body=b"x")
 

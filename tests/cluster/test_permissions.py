@@ -110,7 +110,7 @@ def test_a_promoter_makes_changes_and_removes_model_servers(platform: Cluster) -
     changed["metadata"]["labels"]["toolchain/version"] = "77"
     assert applied(platform, ANN, changed) == ""
     kinds = "deployment,service,hpa,pdb,networkpolicy,serviceaccount"
-    assert tried(platform, ANN, "delete", kinds, f"--selector=toolchain/model={SERVER.traffic.model}") == ""
+    assert tried(platform, ANN, "delete", kinds, f"--selector=toolchain/model={SERVER.routing.model}") == ""
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,7 @@ def test_a_server_goes_on_while_s3_is_away_and_starts_anew_from_what_it_keeps(
     release.kubectl("scale", "statefulset/toolchain-minio", "--replicas=0", "--timeout=120s")
     try:
         release.kubectl("wait", "pod/toolchain-minio-0", "--for=delete", "--timeout=120s")
-        time.sleep(6)  # three looks at the shelf
+        time.sleep(6)  # three looks at the repository
         before = none_lost(caller, before)
         pod = release.kubectl("get", "pods", "--selector=app.kubernetes.io/name=reviews", "--output=name")
         release.kubectl("exec", pod, "--", "python", "-c", "import os, signal; os.kill(1, signal.SIGINT)")

@@ -32,9 +32,9 @@ from tests.support.prometheus import expand, get
 from tests.toolchain.serve.conftest import (
     brightness,
     picture,
-    put_on_shelf,
+    publish_versions,
     record,
-    traffic_of,
+    routing_of,
     write_model,
     write_words,
 )
@@ -167,16 +167,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     ``make monitor`` does it."""
     folder = tmp_path_factory.mktemp("watched")
     versions = {number: write_words(folder / number, weight) for number, weight in WEIGHTS.items()}
-    put_on_shelf(folder / "shelf", traffic_of(versions, "1", canary="2", percent=40, shadow="4"), versions)
+    publish_versions(folder / "repository", routing_of(versions, "1", canary="2", percent=40, shadow="4"), versions)
     ended = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(training(folder / "runs"))
         ports = [
-            stack.enter_context(server("--traffic", str(folder / "shelf"))),
+            stack.enter_context(server("--model-repository", str(folder / "repository"))),
             stack.enter_context(server(str(make_pictures(folder)), *LIGHTS, "--samples", str(folder / "samples"))),
         ]
         process, address = stack.enter_context(monitor(folder, ports))
-        watcher = threading.Thread(target=watch, args=(str(folder / "shelf"), ended))
+        watcher = threading.Thread(target=watch, args=(str(folder / "repository"), ended))
         for caller in [watcher, *(threading.Thread(target=call, args=(*ports, ended)) for _ in range(2))]:
             caller.start()
             stack.callback(caller.join)

@@ -30,7 +30,7 @@ class Prepared:
     size: tuple[int, int] | None = None  # width and height in pixels that a detector's boxes are given in
 
 
-class Answerer:
+class Predictor:
     """A model that is loaded; any number of threads may ask it at once.
 
     Raises:

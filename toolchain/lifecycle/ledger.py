@@ -38,7 +38,7 @@ from toolchain.lifecycle.ledger_entries import Entry as Entry
 from toolchain.lifecycle.ledger_entries import Line as Line
 from toolchain.lifecycle.ledger_entries import read_entry
 from toolchain.lifecycle.registry import CHAMPION, TAG_APPROVAL, TAG_DIGEST, TAG_ENTRY, TAG_VARIANT
-from toolchain.lifecycle.routing import Traffic
+from toolchain.lifecycle.routing import RoutingConfig
 from toolchain.progress import log_info
 from toolchain.services.mlflow import Tracker, Version
 from toolchain.services.storage import bucket, s3
@@ -86,17 +86,17 @@ class Ledger:
         return self.tried if self.tried and self.tried.action == CANARY else None
 
     @property
-    def traffic(self) -> Traffic | None:
+    def routing(self) -> RoutingConfig | None:
         """Who answers, None before the first promotion."""
         serving, tried = self.serving, self.tried
         if serving is None:
             return None
-        traffic = Traffic(model=self.model, stable=serving.target, entry=self.head)
+        routing = RoutingConfig(model=self.model, stable=serving.target, entry=self.head)
         if tried is None:
-            return traffic
+            return routing
         if tried.action == SHADOW:
-            return replace(traffic, shadow=tried.target)
-        return replace(traffic, canary=tried.target, percent=float(tried.percent))
+            return replace(routing, shadow=tried.target)
+        return replace(routing, canary=tried.target, percent=float(tried.percent))
 
     def word_on(self, run: str) -> Entry | None:
         """Return the last approval or rejection of what ``run`` registered, None when nobody said anything."""

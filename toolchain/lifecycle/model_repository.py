@@ -1,6 +1,6 @@
-"""Shelf: what the ledger says serves, put where model servers look, in a folder of this machine or a prefix in S3.
+"""Publish what the ledger says serves to the model repository that servers poll, a folder or a prefix in S3.
 
-Models are written first and traffic.json last, by one rename or one request, so that what it names is there. Then the
+Models are written first and routing.json last, by one rename or one request, so that what it names is there. Then the
 ledger is read again: of two who publish at once, whoever is late sets right what it undid. What is not named any more
 stays for ``KEPT_SECONDS``, since a server may be loading it still, and what a rollback leads to stays always.
 """
@@ -19,7 +19,7 @@ from toolchain.errors import ArtifactError, ServiceError
 from toolchain.lifecycle import ledger
 from toolchain.lifecycle.ledger import Ledger
 from toolchain.lifecycle.registry import TAG_DIGEST
-from toolchain.lifecycle.routing import DIGEST_DIGITS, FILE, HEARTBEAT, Target, Traffic, as_bytes
+from toolchain.lifecycle.routing import DIGEST_DIGITS, FILE, HEARTBEAT, RoutingConfig, Target, as_bytes
 from toolchain.progress import log_info
 from toolchain.services.mlflow import Tracker
 from toolchain.services.storage import s3
@@ -28,8 +28,8 @@ KEPT_SECONDS = 3600.0  # of what nothing names any more: a server looks every 2 
 NAME = "served"  # the folder in the runs, and the prefix in the bucket, that the shelves of all models are in
 
 
-class Shelf(Protocol):
-    """A place for the models and the traffic of one registered model."""
+class ModelRepository(Protocol):
+    """A place for the models and the routing of one registered model."""
 
     def has(self, digest: str) -> bool:
         """Return whether the model with ``digest`` is there, whole."""
@@ -37,7 +37,7 @@ class Shelf(Protocol):
     def put(self, folder: Path, digest: str) -> None:
         """Put the model in ``folder`` there, as ``digest``."""
 
-    def tell(self, traffic: bytes) -> None:
+    def tell(self, routing: bytes) -> None:
         """Replace the document at once."""
 
     def beat(self) -> None:
@@ -48,7 +48,7 @@ class Shelf(Protocol):
 
 
 class Folder:
-    """A shelf on this machine."""
+    """A repository on this machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,9 +71,9 @@ class Folder:
             if not self.has(digest):  # else another process has put it there in between
                 raise
 
-    def tell(self, traffic: bytes) -> None:
+    def tell(self, routing: bytes) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        write_file(self.path / FILE, traffic)
+        write_file(self.path / FILE, routing)
 
     def beat(self) -> None:
         write_file(self.path / HEARTBEAT, _word())
@@ -85,7 +85,7 @@ class Folder:
 
 
 class Bucket:
-    """A shelf in S3, whose ``uri`` is s3://BUCKET/PREFIX/."""
+    """A repository in S3, whose ``uri`` is s3://BUCKET/PREFIX/."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -98,8 +98,8 @@ class Bucket:
         for file in sorted(files, key=lambda file: file == folder / DESCRIPTION):  # last: it says that all are there
             s3.upload(file, f"{self.uri}{digest}/{file.relative_to(folder).as_posix()}", shown=False)
 
-    def tell(self, traffic: bytes) -> None:
-        s3.write(traffic, self.uri + FILE)
+    def tell(self, routing: bytes) -> None:
+        s3.write(routing, self.uri + FILE)
 
     def beat(self) -> None:
         s3.write(_word(), self.uri + HEARTBEAT)
@@ -116,36 +116,36 @@ class Bucket:
                 s3.delete(sorted(uris, key=lambda uri: not uri.endswith(f"/{DESCRIPTION}")))
 
 
-def open_shelf(place: str) -> Shelf:
-    """Return the shelf at ``place``, a folder or s3://BUCKET/PREFIX."""
+def open_repository(place: str) -> ModelRepository:
+    """Return the repository at ``place``, a folder or s3://BUCKET/PREFIX."""
     return Bucket(f"{place.rstrip('/')}/") if place.startswith("s3://") else Folder(Path(place))
 
 
-def publish(tracker: Tracker, model: str, place: str) -> Traffic | None:
-    """Put on the shelf at ``place`` what the ledger says of ``model``, and return it; None where nothing serves.
+def publish(tracker: Tracker, model: str, place: str) -> RoutingConfig | None:
+    """Put in the repository at ``place`` what the ledger says of ``model``, and return it; None where nothing serves.
 
     Raises:
         ArtifactError: a version's files in MLflow, or the ledger, were changed, or are gone.
         ServiceError: MLflow or S3 does not answer, or refuses.
         StorageFullError: the disk is full.
     """
-    shelf = open_shelf(place)
+    repository = open_repository(place)
     known = ledger.read(tracker, model)
-    while traffic := known.traffic:
-        for target in traffic.targets.values():
-            _bring(tracker, model, target, shelf)
-        shelf.tell(as_bytes(traffic))
+    while routing := known.routing:
+        for target in routing.targets.values():
+            _bring(tracker, model, target, repository)
+        repository.tell(as_bytes(routing))
         found = ledger.read(tracker, model)
-        if found.traffic == traffic:
-            _clear(shelf, found)
-            return traffic
+        if found.routing == routing:
+            _clear(repository, found)
+            return routing
         known = found
     return None
 
 
 def bring(tracker: Tracker, model: str, target: Target, place: str) -> None:
-    """Put the files of ``target`` on the shelf at ``place``, before a document names them; raises as ``publish``."""
-    _bring(tracker, model, target, open_shelf(place))
+    """Copy the files of ``target`` to the repository at ``place``, before routing.json names it; see ``publish``."""
+    _bring(tracker, model, target, open_repository(place))
 
 
 def beat(place: str) -> None:
@@ -155,7 +155,7 @@ def beat(place: str) -> None:
         ServiceError: S3 does not answer, or refuses.
         StorageFullError: the disk is full.
     """
-    open_shelf(place).beat()
+    open_repository(place).beat()
 
 
 def needed(known: Ledger, since: float) -> set[str]:
@@ -163,8 +163,8 @@ def needed(known: Ledger, since: float) -> set[str]:
     found = {entry.digest for entry in known.served[-2:]}
     ends = [line.entry.when / 1000 for line in known.lines[1:]] + [float("inf")]
     for place, end in enumerate(ends, 1):
-        traffic = Ledger(known.model, known.lines[:place]).traffic if end > since else None
-        found |= {target.digest for target in traffic.targets.values()} if traffic else set()
+        routing = Ledger(known.model, known.lines[:place]).routing if end > since else None
+        found |= {target.digest for target in routing.targets.values()} if routing else set()
     return found
 
 
@@ -172,9 +172,9 @@ def _word() -> bytes:
     return uuid4().hex.encode()
 
 
-def _bring(tracker: Tracker, model: str, target: Target, shelf: Shelf) -> None:
-    """Fetch the files of ``target`` from MLflow and put them on ``shelf``, if they are what they were."""
-    if shelf.has(target.digest):
+def _bring(tracker: Tracker, model: str, target: Target, repository: ModelRepository) -> None:
+    """Fetch the files of ``target`` from MLflow and put them on ``repository``, if they are what they were."""
+    if repository.has(target.digest):
         return
     version = next((one for one in tracker.versions(model) if one.tags.get(TAG_DIGEST) == target.digest), None)
     if version is None:
@@ -183,13 +183,13 @@ def _bring(tracker: Tracker, model: str, target: Target, shelf: Shelf) -> None:
         fetched = tracker.download(version.run, version.path, Path(folder))
         if open_model(fetched).digest != target.digest:
             raise ArtifactError(f"version {target.version} of {model} was changed in MLflow; register it again")
-        shelf.put(fetched, target.digest)
+        repository.put(fetched, target.digest)
 
 
-def _clear(shelf: Shelf, known: Ledger) -> None:
+def _clear(repository: ModelRepository, known: Ledger) -> None:
     """Remove what nobody needs; that it cannot be removed now is no reason to fail what was published."""
     before = time.time() - KEPT_SECONDS
     try:
-        shelf.clear(needed(known, before), before)
+        repository.clear(needed(known, before), before)
     except ServiceError as error:
-        log_info(f"old models stay on the shelf until the next time: {error}")
+        log_info(f"old models stay in the repository until the next time: {error}")

@@ -1,7 +1,7 @@
-"""Traffic: which versions of a model answer which share of its requests; how the ledger's word reaches the servers.
+"""Define the routing config: which versions of a model serve which share of its requests.
 
-The document lies on a shelf, a folder or an S3 prefix, beside the folders of the models that it names, each named by
-its digest. Models are written first, the document last, so that what it names is there.
+``routing.json`` is in the model repository, a folder or an S3 prefix, beside the folders of the versions, each named by
+its digest. Versions are written first and routing.json last, so that it names complete folders only.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 from toolchain.artifacts.digest import sha256_of_json
 from toolchain.errors import ArtifactError, ConfigError
 
-FORMAT = "toolchain.traffic"
-FILE = "traffic.json"
+FORMAT = "toolchain.routing"
+FILE = "routing.json"
 HEARTBEAT = "heartbeat"  # beside it: whoever watches a canary writes another word there again and again
 UNWATCHED_SECONDS = 60.0  # without a new heartbeat, after which servers give the canary nothing
 DIGEST_DIGITS = 64  # of SHA-256, in hexadecimal
@@ -26,7 +26,7 @@ class Target:
     """A version that may be asked."""
 
     version: str  # as the registry numbers it
-    digest: str  # of the model; the name of its folder on the shelf
+    digest: str  # of the model; the name of its folder in the repository
     variant: str  # "fp32", "int8-dynamic", ...
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traffic:
+class RoutingConfig:
     """Who answers. Raises ConfigError, naming the value, for what cannot be."""
 
     model: str  # the registered model's name
@@ -76,14 +76,14 @@ def fraction(model: str, request_id: str) -> float:
     return float(int.from_bytes(digest[:8]) >> (64 - FRACTION_BITS)) / float(1 << FRACTION_BITS)
 
 
-def as_bytes(traffic: Traffic) -> bytes:
-    """Return ``traffic`` as the document on a shelf holds it."""
-    content = asdict(traffic)
+def as_bytes(routing: RoutingConfig) -> bytes:
+    """Return ``routing`` as the document in a repository holds it."""
+    content = asdict(routing)
     value = {"format": FORMAT, "version": 1, "digest": sha256_of_json(content), **content}
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def parse(document: bytes, shown: str) -> Traffic:
+def parse(document: bytes, shown: str) -> RoutingConfig:
     """Return what ``document`` says; ``shown`` is where it was found, for errors.
 
     Raises:
@@ -97,17 +97,17 @@ def parse(document: bytes, shown: str) -> Traffic:
     if named != FORMAT:
         raise ArtifactError(f"{shown} describes {named!r}, not a {FORMAT}")
     try:
-        traffic = _traffic(found)
+        routing = _routing(found)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise ArtifactError(f"{shown} is damaged: {error}; promote again") from error
-    if sha256_of_json(asdict(traffic)) != found.get("digest"):
+    if sha256_of_json(asdict(routing)) != found.get("digest"):
         raise ArtifactError(f"{shown} was changed after it was written; promote again")
-    return traffic
+    return routing
 
 
-def _traffic(found: dict[str, Any]) -> Traffic:
+def _routing(found: dict[str, Any]) -> RoutingConfig:
     canary, shadow = (Target(**found[role]) if found[role] is not None else None for role in ("canary", "shadow"))
-    return Traffic(
+    return RoutingConfig(
         model=found["model"],
         stable=Target(**found["stable"]),
         canary=canary,

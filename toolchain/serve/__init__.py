@@ -1,5 +1,5 @@
-"""Serve: a program that answers over HTTP with the file that was measured. It reads a model's folder and nothing else.
+"""Serve a model over HTTP and gRPC, from a model's folder or a model repository.
 
-A request passes door (who, how much, how long), predict or inference_protocol (what is asked), batching (what runs
-together) and the model, which ``served`` holds; problems says what went wrong, metrics what happened.
+A request passes the middleware (authentication and limits), a protocol (predict or inference_protocol), the router (the
+version that answers), its batcher and its model. problems describes errors, telemetry counts what happened.
 """

@@ -1,4 +1,4 @@
-"""The server's command line: ``python -m toolchain.serve MODEL``; what the serving images run."""
+"""Run the model server: ``python -m toolchain.serve MODEL``, the entry point of the serving images."""
 
 import argparse
 import os
@@ -12,36 +12,37 @@ from toolchain.errors import ConfigError, ToolchainError
 from toolchain.serve.settings import Settings
 
 FAILED, BAD_USAGE = 1, 2  # exit status
+DEFAULTS = {field.name: field.default for field in fields(Settings)}
 NUMBERS = {
-    "port": "where to listen; 0 for any port that is free",
-    "threads": "of one inference",
-    "streams": "inferences side by side; 0: as many as there are cores for",
-    "batch-rows": "rows of one length that run at once",
-    "batch-wait-ms": "how long the oldest row waits for others",
-    "queue-rows": "rows that may wait",
-    "request-rows": "texts or pictures in one request",
-    "body-bytes": "of one request with pictures",
-    "text-body-bytes": "of one request with texts",
-    "held-bytes": "of all requests at once",
-    "connections": "open at once",
-    "body-seconds": "in which a request must have come",
-    "deadline-seconds": "in which a request must be answered",
-    "drain-seconds": "for which the server answers after SIGTERM",
-    "look-seconds": "between looks at the shelf",
-    "sample-percent": "of requests, in the sample",
-    "sample-days": "that samples are kept",
-    "sample-bytes": "of a model's samples; the oldest go first",
+    "port": "port to listen on; 0 for any free port",
+    "threads": "threads of one inference",
+    "workers": "concurrent inferences; 0: one per core and thread",
+    "max-batch-size": "rows of equal length in a batch",
+    "max-batch-wait-ms": "how long the oldest row waits for its batch to fill",
+    "max-queue-rows": "rows in the queue",
+    "max-request-rows": "texts or images in a request",
+    "max-body-bytes": "size of a request with images",
+    "max-text-body-bytes": "size of a request with texts",
+    "max-inflight-bytes": "size of all requests in flight",
+    "max-connections": "open connections",
+    "body-timeout": "seconds to receive a request",
+    "request-timeout": "seconds to answer a request",
+    "drain-seconds": "seconds to keep answering after SIGTERM",
+    "poll-interval": "seconds between checks of the model repository",
+    "sample-percent": "percentage of requests to sample",
+    "sample-retention-days": "days to keep samples",
+    "max-sample-bytes": "size of a model's samples; the oldest are deleted first",
 }
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Serve, and return the exit status."""
-    given = vars(parser().parse_args(words))
-    for one in (signal.SIGTERM, signal.SIGINT):  # the first process of a container would not hear SIGTERM otherwise
-        signal.signal(one, _end_early)
+    options = vars(parser().parse_args(argv))
+    for number in (signal.SIGTERM, signal.SIGINT):  # a container's first process ignores SIGTERM without a handler
+        signal.signal(number, _exit_early)
     try:
-        settings = Settings(**given)
-        from toolchain.serve.server import serve  # after the settings are known to be good: it takes half a second
+        settings = Settings(**options)
+        from toolchain.serve.server import serve  # imported once the settings are valid: it takes half a second
 
         serve(settings)
     except ToolchainError as error:
@@ -51,43 +52,55 @@ def main(words: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line's grammar."""
-    defaults = {field.name: field.default for field in fields(Settings)}
-    top = argparse.ArgumentParser(prog="python -m toolchain.serve", description="Answer over HTTP with a model.")
-    top.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="a model's folder; or:")
-    shelf = "a folder or s3://BUCKET/PREFIX whose traffic.json says what is served, and is followed"
-    top.add_argument("--traffic", default="", metavar="SHELF", help=shelf)
-    top.add_argument("--cache", type=Path, default=defaults["cache"], metavar="FOLDER", help="for what comes from S3")
-    top.add_argument("--name", default="model", help="what callers know it by; a shelf's traffic.json says it itself")
-    top.add_argument("--version", default="", help="default: the first digits of its digest")
-    top.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all addresses")
-    hosts = "names that callers may use for this server, with commas; .NAME for all below it, * for all; "
-    hosts += "default: all, but at an address of this machine alone localhost"
-    top.add_argument("--allowed-hosts", default="", metavar="NAMES", help=hosts)
-    top.add_argument("--parity", type=Path, metavar="FOLDER", help="where expected.json is; default: in the model")
-    grpc = "where gRPC listens too; 0 for any port that is free; default: nowhere"
-    top.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
-    metrics = (
-        "where /metrics is served alone, for a network policy to open; 0 for any port that is free; default: nowhere"
-    )
-    top.add_argument("--metrics-port", type=int, metavar="N", help=metrics)
-    mounted = "a folder that a Secret with TOOLCHAIN_SERVE_TOKENS may be mounted at; else the environment has it"
-    top.add_argument("--tokens-dir", type=Path, metavar="FOLDER", help=mounted)
-    top.add_argument("--require-tokens", action="store_true", help="do not start without bearer tokens")
-    top.add_argument("--certificate", type=Path, metavar="FILE", help="PEM; with --key, for TLS")
-    top.add_argument("--key", type=Path, metavar="FILE", help="PEM")
-    sampled = "a folder or s3://BUCKET/PREFIX for samples of what is asked, as numbers and answers; default: none"
-    top.add_argument("--samples", default="", metavar="PLACE", help=sampled)
-    top.add_argument("--sample-rows", action="store_true", help="put texts and pictures themselves aside too")
+    """Return the command-line parser."""
+    top = argparse.ArgumentParser(prog="python -m toolchain.serve", description="Serve a model over HTTP and gRPC.")
+    _add_model_options(top)
+    _add_network_options(top)
+    _add_sampling_options(top)
     for name, text in NUMBERS.items():
-        default = defaults[name.replace("-", "_")]
+        default = DEFAULTS[name.replace("-", "_")]
         top.add_argument(f"--{name}", type=type(default), default=default, metavar="N", help=f"{text} ({default})")
     return top
 
 
-def _end_early(sig: int, frame: FrameType | None) -> None:
-    """End while nothing answers yet; once something does, uvicorn hears the signal in place of this."""
-    os.write(1, b"told to end before anything was served\n")  # print may be under way, and cannot be entered twice
+def _add_model_options(top: argparse.ArgumentParser) -> None:
+    top.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="folder of a model; or:")
+    repository = "folder or s3://BUCKET/PREFIX whose routing.json names the versions to serve; it is polled for changes"
+    top.add_argument("--model-repository", default="", metavar="URI", help=repository)
+    cache = "local cache of a model repository in S3"
+    top.add_argument("--cache", type=Path, default=DEFAULTS["cache"], metavar="FOLDER", help=cache)
+    name = "name of the model in the API; a model repository's routing.json overrides it"
+    top.add_argument("--name", default="model", help=name)
+    top.add_argument("--version", default="", help="default: the first digits of the model's digest")
+    parity = "folder with expected.json, the recorded predictions; default: the model's folder"
+    top.add_argument("--parity", type=Path, metavar="FOLDER", help=parity)
+
+
+def _add_network_options(top: argparse.ArgumentParser) -> None:
+    top.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all interfaces")
+    hosts = "comma-separated Host names to accept; .NAME for subdomains, * for all; "
+    hosts += "default: localhost on a loopback address, all names otherwise"
+    top.add_argument("--allowed-hosts", default="", metavar="NAMES", help=hosts)
+    grpc = "also serve gRPC on this port; 0 for any free port"
+    top.add_argument("--grpc-port", type=int, metavar="N", help=grpc)
+    metrics = "serve only /metrics on this port, so that a network policy can open it; 0 for any free port"
+    top.add_argument("--metrics-port", type=int, metavar="N", help=metrics)
+    tokens = "folder where a Secret with TOOLCHAIN_SERVE_TOKENS may be mounted; default: the environment variable"
+    top.add_argument("--tokens-dir", type=Path, metavar="FOLDER", help=tokens)
+    top.add_argument("--require-tokens", action="store_true", help="exit unless bearer tokens are configured")
+    top.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate, PEM; requires --key")
+    top.add_argument("--key", type=Path, metavar="FILE", help="TLS private key, PEM")
+
+
+def _add_sampling_options(top: argparse.ArgumentParser) -> None:
+    samples = "folder or s3://BUCKET/PREFIX for samples of requests (descriptors and predictions); default: no sampling"
+    top.add_argument("--samples", default="", metavar="URI", help=samples)
+    top.add_argument("--sample-rows", action="store_true", help="include the texts and images in samples")
+
+
+def _exit_early(number: int, frame: FrameType | None) -> None:
+    """Exit before the server has started; uvicorn installs its own handlers when it starts."""
+    os.write(1, b"signal received before the server was ready\n")  # print is not reentrant
     os._exit(0)
 
 

@@ -89,7 +89,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
     detail = TITLES.get(error.status_code, "the request failed") + "; /docs shows what there is"
     headers = dict(error.headers or {})
     if headers.get("Allow") == "GET":
-        headers["Allow"] = "GET, HEAD"  # the door turns one into the other
+        headers["Allow"] = "GET, HEAD"  # the middleware turns one into the other
     return respond(error.status_code, detail, headers=headers)
 
 

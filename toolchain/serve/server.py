@@ -18,13 +18,13 @@ from toolchain.serve.http import metrics_listener
 from toolchain.serve.http.admission import Admission, connections_within, raise_open_files_limit
 from toolchain.serve.http.application import build
 from toolchain.serve.http.connection import Connection
-from toolchain.serve.http.middleware import Door
+from toolchain.serve.http.middleware import RequestMiddleware
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.sampling import Sampler, sampling_of
 from toolchain.serve.versions.batching import CLOSE_SECONDS
-from toolchain.serve.versions.router import Fleet, fixed
+from toolchain.serve.versions.router import Router, fixed
 from toolchain.serve.versions.version import load
-from toolchain.serve.versions.watcher import Follower, told
+from toolchain.serve.versions.watcher import VersionWatcher, told
 from toolchain.services.auth import serving_tokens
 
 SECONDS_FOR_THE_LOADER = 0.5  # to see that it is to end
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> None:
     """Serve what ``settings`` name until SIGTERM or Ctrl-C.
 
     Raises:
-        AbsentError: the shelf holds no traffic.json.
+        AbsentError: the repository holds no routing.json.
         ArtifactError: the model's folder is damaged, or nothing here runs it.
         ConfigError: the port is taken, or a file for HTTPS is not there.
     """
@@ -49,15 +49,15 @@ def serve(settings: Settings) -> None:
             _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number
         if settings.metrics_port:
             _bound(settings.host, settings.metrics_port, "--metrics-port").close()  # refused before the time of loading
-        follower = Follower(settings) if settings.traffic else None
-        fleet = follower.fleet if follower else fixed(load(settings))
-        fleet.sampler = Sampler(sampling) if sampling else None
-        door = build(fleet, tokens, follower)
+        watcher = VersionWatcher(settings) if settings.model_repository else None
+        router = watcher.router if watcher else fixed(load(settings))
+        router.sampler = Sampler(sampling) if sampling else None
+        middleware = build(router, tokens, watcher)
         listener.listen(BACKLOG)  # whoever reads the line and asks at once waits a moment, and is not refused
-        _tell(fleet, listener, door)
-        DrainingServer(_config(door, settings), fleet, door).run(sockets=[listener])
+        _tell(router, listener, middleware)
+        DrainingServer(_config(middleware, settings), router, middleware).run(sockets=[listener])
     print("ended: every request that came was answered", flush=True)
-    if fleet.is_at_work or (follower and follower.is_at_work(SECONDS_FOR_THE_LOADER)):
+    if router.is_at_work or (watcher and watcher.is_at_work(SECONDS_FOR_THE_LOADER)):
         sys.stderr.flush()
         os._exit(0)  # a thread within a library cannot be ended otherwise, and nobody wants what it makes any more
 
@@ -65,23 +65,23 @@ def serve(settings: Settings) -> None:
 class DrainingServer(uvicorn.Server):
     """A server that, told to end by SIGTERM, answers for a while yet: until balancers know that it is going."""
 
-    def __init__(self, config: uvicorn.Config, fleet: Fleet, door: Door) -> None:
+    def __init__(self, config: uvicorn.Config, router: Router, middleware: RequestMiddleware) -> None:
         super().__init__(config)
-        self._fleet, self._door = fleet, door
+        self._router, self._middleware = router, middleware
         self._stop_grpc: Callable[[float], Awaitable[None]] | None = None
         self._metrics: asyncio.Server | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._listen(sockets or [])
-        if self._fleet.settings.grpc_port is not None:
+        if self._router.settings.grpc_port is not None:
             from toolchain.serve.grpc.protocol import listen  # here: it takes a while, and most serve without it
 
-            server, port = await listen(self._fleet, self._door)
+            server, port = await listen(self._router, self._middleware)
             self._stop_grpc = server.stop
-            print(f"gRPC at {_shown(self._fleet.settings.host)}:{port}", flush=True)
-        if self._fleet.settings.metrics_port is not None:
-            self._metrics, port = await metrics_listener.listen(self._fleet, self._door)
-            print(f"metrics at {_shown(self._fleet.settings.host)}:{port}", flush=True)
+            print(f"gRPC at {_shown(self._router.settings.host)}:{port}", flush=True)
+        if self._router.settings.metrics_port is not None:
+            self._metrics, port = await metrics_listener.listen(self._router, self._middleware)
+            print(f"metrics at {_shown(self._router.settings.host)}:{port}", flush=True)
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
         """Do as uvicorn's startup does, with an end to the time for a TLS handshake, which is 60 s there."""
@@ -96,28 +96,28 @@ class DrainingServer(uvicorn.Server):
             )
             return made
 
-        seconds = self._fleet.settings.body_seconds if config.ssl else None
+        seconds = self._router.settings.body_timeout if config.ssl else None
         listen = partial(asyncio.get_running_loop().create_server, connection, ssl=config.ssl, backlog=config.backlog)
         self.servers = [await listen(sock=one, ssl_handshake_timeout=seconds) for one in sockets]
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        clock = threading.Timer(_seconds_to_finish(self._fleet.settings) + CLOSE_SECONDS + SECONDS_TO_FINISH, _give_up)
+        clock = threading.Timer(_seconds_to_finish(self._router.settings) + CLOSE_SECONDS + SECONDS_TO_FINISH, _give_up)
         clock.daemon = True
         clock.start()
         if self._stop_grpc:
-            await self._stop_grpc(_seconds_to_finish(self._fleet.settings))
+            await self._stop_grpc(_seconds_to_finish(self._router.settings))
         if self._metrics:
             self._metrics.close()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._fleet.draining or sig == signal.SIGINT:  # told twice, or by a person who waits
+        if self._router.draining or sig == signal.SIGINT:  # told twice, or by a person who waits
             self.force_exit = self.should_exit and sig == signal.SIGINT
             self.should_exit = True
             return
-        seconds = self._fleet.settings.drain_seconds
-        self._fleet.draining = True
+        seconds = self._router.settings.drain_seconds
+        self._router.draining = True
         print(f"told to end: not ready any more, answering for {seconds:g} s yet", flush=True)
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, seconds, self._end)
@@ -142,11 +142,11 @@ def _within_open_files(settings: Settings) -> Settings:
     """Return ``settings`` with as many connections as this process may have open files for."""
     open_files, listeners = raise_open_files_limit(), 1 if settings.grpc_port is None else 2
     listeners += 0 if settings.metrics_port is None else 1
-    connections = connections_within(open_files, settings.connections, listeners)
-    if connections < settings.connections:
-        limited = f"connections is {connections}, not {settings.connections}"
+    connections = connections_within(open_files, settings.max_connections, listeners)
+    if connections < settings.max_connections:
+        limited = f"max_connections is {connections}, not {settings.max_connections}"
         print(f"{limited}: the limit of open files is {open_files}; raise `ulimit -n`", file=sys.stderr, flush=True)
-    return replace(settings, connections=connections)
+    return replace(settings, max_connections=connections)
 
 
 def _bound(host: str, port: int, option: str) -> socket.socket:
@@ -163,10 +163,10 @@ def _bound(host: str, port: int, option: str) -> socket.socket:
     return listener
 
 
-def _config(door: Door, settings: Settings) -> uvicorn.Config:
+def _config(middleware: RequestMiddleware, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        door,
-        http=partial(Connection, settings, Admission(settings.connections)),  # type: ignore[arg-type]  # uvicorn only calls it
+        middleware,
+        http=partial(Connection, settings, Admission(settings.max_connections)),  # type: ignore[arg-type]  # uvicorn only calls it
         log_level="error",
         access_log=False,  # nothing of a request is logged
         lifespan="on",
@@ -181,7 +181,7 @@ def _config(door: Door, settings: Settings) -> uvicorn.Config:
 
 
 def _seconds_to_finish(settings: Settings) -> int:
-    return int(settings.deadline_seconds) + SECONDS_TO_FINISH
+    return int(settings.request_timeout) + SECONDS_TO_FINISH
 
 
 def _shown(host: str) -> str:
@@ -189,10 +189,10 @@ def _shown(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host
 
 
-def _tell(fleet: Fleet, listener: socket.socket, door: Door) -> None:
+def _tell(router: Router, listener: socket.socket, middleware: RequestMiddleware) -> None:
     host, port = listener.getsockname()[:2]
-    scheme = "https" if fleet.settings.certificate else "http"
-    what = told(fleet.traffic, fleet.roles) if fleet.traffic else fleet.name
-    state = f"{what}; {fleet.unready or fleet.stable.parity.told}; authentication: {door.authentication}"
-    begins, stream = ("not ready", sys.stderr) if fleet.unready else ("ready", sys.stdout)
+    scheme = "https" if router.settings.certificate else "http"
+    what = told(router.routing, router.roles) if router.routing else router.name
+    state = f"{what}; {router.unready or router.stable.parity.told}; authentication: {middleware.authentication}"
+    begins, stream = ("not ready", sys.stderr) if router.unready else ("ready", sys.stdout)
     print(f"{begins}: {scheme}://{_shown(host)}:{port}/docs  ({state})", file=stream, flush=True)

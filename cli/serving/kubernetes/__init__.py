@@ -1,6 +1,6 @@
 """The model servers of a cluster: made, changed, waited for and asked, for `promote` and `rollback` there.
 
-The pods follow the model's shelf in S3, so publishing changes what serves. Here the cluster is told of it: the first
+The pods poll the model's repository in S3, so publishing changes what serves. Here the cluster is told of it: the first
 time all resources are made, later the Deployment's labels change, and its pods only where their image or size does.
 """
 
@@ -15,7 +15,7 @@ from pipelines._placing import DEFAULT_SIZE
 from toolchain.artifacts.model import DESCRIPTION
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle.ledger import Entry
-from toolchain.lifecycle.routing import Traffic
+from toolchain.lifecycle.routing import RoutingConfig
 from toolchain.lifecycle.server_client import HTTP, selector
 from toolchain.progress import log_info
 from toolchain.services import kubernetes, storage
@@ -28,15 +28,15 @@ POLL_SECONDS = 0.5
 TOLD_CHARACTERS = 120  # of what Kubernetes says of a pod: its sentence begins with what matters
 
 
-def shelf(bucket: str, model: str) -> str:
-    """Return the shelf of ``model``, which servers on the cluster follow."""
+def repository_uri(bucket: str, model: str) -> str:
+    """Return the repository of ``model``, which servers on the cluster follow."""
     return f"s3://{bucket}/served/{model}"
 
 
 def apply(
     namespace: str,
     place: str,
-    traffic: Traffic,
+    routing: RoutingConfig,
     entry: Entry,
     *,
     size: str = "",
@@ -46,14 +46,14 @@ def apply(
     renewed: bool = True,
     secret: str = SERVING,
 ) -> None:
-    """Let ``namespace`` serve the model whose shelf is at ``place``, as ``traffic`` says, which is there already.
+    """Let ``namespace`` serve the model whose repository is at ``place``, as ``routing`` says, which is there already.
 
     S3 must be reached (``bucket.reached``), since the models' descriptions say what runs them.
 
     Args:
         namespace: Where the servers run; it holds the ConfigMap and the Secret `toolchain-steps`.
         place: s3://BUCKET/served/MODEL.
-        traffic: What was published.
+        routing: What was published.
         entry: The ledger's, behind the stable version.
         size: One of SIZES; "": as it is, "medium" for a new one.
         gpus: Of each pod; None: as it is, none for a new one.
@@ -66,7 +66,7 @@ def apply(
         ConfigError: the model's name makes none for Kubernetes, or another model has it there.
         ServiceError: the cluster or S3 is down, or refuses.
     """
-    model = traffic.model
+    model = routing.model
     present = applying.found(*DEPLOYMENT, namespace, name_of(model)) or {}
     _check_owner(present, model, namespace)
     before = present.get("metadata", {}).get("annotations", {})
@@ -75,11 +75,11 @@ def apply(
     required = before.get("toolchain/require-tokens") == "true" if require_tokens is None else require_tokens
     server = ModelServer(
         namespace=namespace,
-        traffic=traffic,
-        shelf=place.rstrip("/"),
+        routing=routing,
+        model_repository=place.rstrip("/"),
         verdict=entry.verdict,
         forced=bool(entry.overrode),
-        image=_image(_image_of(present), set(_backends(place, traffic)), gpus, renewed),
+        image=_image(_image_of(present), set(_backends(place, routing)), gpus, renewed),
         size=size or before.get("toolchain/resources", DEFAULT_SIZE),
         gpus=gpus,
         secret=secret,
@@ -89,26 +89,26 @@ def apply(
     applying.apply(documents(server))
 
 
-def wait(namespace: str, traffic: Traffic, seconds: float = SECONDS_TO_SERVE) -> None:
-    """Return once every pod answers as ``traffic`` says and the Deployment's pods are all there; tell what it takes.
+def wait(namespace: str, routing: RoutingConfig, seconds: float = SECONDS_TO_SERVE) -> None:
+    """Return once every pod answers as ``routing`` says and the Deployment's pods are all there; tell what it takes.
 
     Raises:
         ServiceError: that is not so after ``seconds``; with what keeps it.
     """
     began, told = time.monotonic(), {""}
-    while lacking := _lacking(namespace, traffic):
+    while lacking := _lacking(namespace, routing):
         passed = time.monotonic() - began
         if passed > seconds:
             raise ServiceError(
-                f"{name_of(traffic.model)} does not serve version {traffic.stable.version} everywhere after "
+                f"{name_of(routing.model)} does not serve version {routing.stable.version} everywhere after "
                 f"{seconds:.0f} s: {lacking}"
             )
         if lacking not in told:
             log_info(f"{passed:4.0f} s  {lacking}")
             told.add(lacking)
         time.sleep(POLL_SECONDS)
-    pods = len(_ready(namespace, traffic.model))
-    log_info(f"{name_of(traffic.model)}: {pods} pods answer so after {time.monotonic() - began:.1f} s")
+    pods = len(_ready(namespace, routing.model))
+    log_info(f"{name_of(routing.model)}: {pods} pods answer so after {time.monotonic() - began:.1f} s")
 
 
 def _check_owner(present: Mapping[str, Any], model: str, namespace: str) -> None:
@@ -144,38 +144,38 @@ def _without_tag(image: str) -> str:
     return image.rpartition(":")[0]
 
 
-def _backends(place: str, traffic: Traffic) -> Iterator[str]:
-    """Yield what runs each of the models that ``traffic`` names, as they say themselves."""
-    for target in traffic.targets.values():
+def _backends(place: str, routing: RoutingConfig) -> Iterator[str]:
+    """Yield what runs each of the models that ``routing`` names, as they say themselves."""
+    for target in routing.targets.values():
         description = storage.content(f"{place.rstrip('/')}/{target.digest}/{DESCRIPTION}")
         yield str(json.loads(description)["backend"])
 
 
-def _lacking(namespace: str, traffic: Traffic) -> str:
-    """Return what is not yet as ``traffic`` says, "" when all is."""
-    present = applying.found(*DEPLOYMENT, namespace, name_of(traffic.model)) or {}
+def _lacking(namespace: str, routing: RoutingConfig) -> str:
+    """Return what is not yet as ``routing`` says, "" when all is."""
+    present = applying.found(*DEPLOYMENT, namespace, name_of(routing.model)) or {}
     status, wanted = present.get("status", {}), present.get("spec", {}).get("replicas", 1)
     current = present and status.get("observedGeneration", 0) >= present["metadata"]["generation"]
     there = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) if current else 0
     if there < wanted or status.get("replicas", 0) > wanted:
-        return "; ".join([f"{there} of {wanted} pods are there", *_troubles(namespace, traffic.model)])
+        return "; ".join([f"{there} of {wanted} pods are there", *_troubles(namespace, routing.model)])
     try:
-        answers = _ready(namespace, traffic.model).values()
+        answers = _ready(namespace, routing.model).values()
     except ServiceError as silence:
         return str(silence)
     if len(answers) > wanted:  # with another image, they may refuse what comes next
         return f"{len(answers) - wanted} pods that were replaced are about to end"
-    return "; ".join(sorted({_unlike(json.loads(answer), traffic) for answer in answers} - {""}))
+    return "; ".join(sorted({_unlike(json.loads(answer), routing) for answer in answers} - {""}))
 
 
 def _ready(namespace: str, model: str) -> dict[str, str]:
     return kubernetes.pod_answers(namespace, selector(model), HTTP, "readyz")
 
 
-def _unlike(told: Mapping[str, Any], traffic: Traffic) -> str:
-    """Return in what a pod that told so is not as ``traffic`` says, "" when it is."""
+def _unlike(told: Mapping[str, Any], routing: RoutingConfig) -> str:
+    """Return in what a pod that told so is not as ``routing`` says, "" when it is."""
     loaded = {role: version["digest"] for role, version in told["versions"].items()}
-    for role, target in traffic.targets.items():
+    for role, target in routing.targets.items():
         if loaded.get(role) != target.digest:
             why = "".join(f" ({what} is refused: {reason})" for what, reason in told["refused"].items())
             return f"version {target.version} is not loaded yet{why}"

@@ -1,7 +1,7 @@
 """What a served model is on a cluster: a document for each resource, as the API server takes it.
 
 What changes with the version that serves stands on the Deployment, for people; nothing of it is in the pods, which
-follow the shelf: a promotion starts no pod anew, another image or size does.
+follow the repository: a promotion starts no pod anew, another image or size does.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines._placing import GIB, GPU, OURS, SIZES, Needs
 from toolchain.errors import ConfigError
-from toolchain.lifecycle.routing import Traffic
+from toolchain.lifecycle.routing import RoutingConfig
 from toolchain.lifecycle.server_client import HTTP
 
 Document = dict[str, Any]
@@ -41,8 +41,8 @@ class ModelServer:
     """A model that a cluster serves, and how."""
 
     namespace: str
-    traffic: Traffic  # which versions of it
-    shelf: str  # s3://BUCKET/served/MODEL, which the pods follow
+    routing: RoutingConfig  # which versions of it
+    model_repository: str  # s3://BUCKET/served/MODEL, which the pods follow
     verdict: str  # the gate's on the stable version, in words
     forced: bool  # whether it was promoted although something spoke against it
     image: str  # full name
@@ -54,17 +54,17 @@ class ModelServer:
 
     @property
     def name(self) -> str:
-        return name_of(self.traffic.model)
+        return name_of(self.routing.model)
 
     @property
     def selector(self) -> dict[str, str]:
         """The labels that tell its pods from others."""
-        return {"app.kubernetes.io/name": self.traffic.model, "app.kubernetes.io/component": "model-server"}
+        return {"app.kubernetes.io/name": self.routing.model, "app.kubernetes.io/component": "model-server"}
 
     @property
     def labels(self) -> dict[str, str]:
         ours = {"app.kubernetes.io/part-of": "toolchain", "app.kubernetes.io/managed-by": "toolchain"}
-        return {**self.selector, **ours, "toolchain/model": self.traffic.model}
+        return {**self.selector, **ours, "toolchain/model": self.routing.model}
 
 
 def name_of(model: str) -> str:
@@ -169,7 +169,7 @@ def _head(
 
 def _version_labels(server: ModelServer) -> dict[str, str]:
     """Return what `kubectl get deployments -L` shows."""
-    stable, canary = server.traffic.stable, server.traffic.canary
+    stable, canary = server.routing.stable, server.routing.canary
     word = server.verdict.partition(" ")[0]
     verdict = "forced" if server.forced else word if word in VERDICTS else "unknown"
     found = {
@@ -182,18 +182,18 @@ def _version_labels(server: ModelServer) -> dict[str, str]:
 
 def _version_annotations(server: ModelServer) -> dict[str, str]:
     """Return what `kubectl describe` shows, and what the next promotion keeps to where it is told nothing else."""
-    canary = server.traffic.canary
+    canary = server.routing.canary
     found = {
-        "toolchain/digest": server.traffic.stable.digest,
-        "toolchain/variant": server.traffic.stable.variant,
+        "toolchain/digest": server.routing.stable.digest,
+        "toolchain/variant": server.routing.stable.variant,
         "toolchain/verdict": server.verdict,
-        "toolchain/entry": server.traffic.entry,
+        "toolchain/entry": server.routing.entry,
         "toolchain/resources": server.size,
         "toolchain/gpus": str(server.gpus),
         "toolchain/sample-percent": f"{server.sample_percent:g}",
         "toolchain/require-tokens": str(server.require_tokens).lower(),
     }
-    return {**found, **({"toolchain/canary-percent": f"{server.traffic.percent:g}"} if canary else {})}
+    return {**found, **({"toolchain/canary-percent": f"{server.routing.percent:g}"} if canary else {})}
 
 
 def _pod(server: ModelServer) -> Document:
@@ -243,7 +243,7 @@ def _container(server: ModelServer, storage: int) -> Document:
         "name": "server",
         "image": server.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["--traffic", server.shelf, *shown, *_tokens(server), *_sampling(server)],
+        "args": ["--model-repository", server.model_repository, *shown, *_tokens(server), *_sampling(server)],
         "env": _environment(server.secret),
         "ports": [{"name": name, "containerPort": port} for name, port in PORTS.items()],
         "resources": _resources(server, storage),
@@ -271,7 +271,7 @@ def _sampling(server: ModelServer) -> list[str]:
     """Return what lets pods put samples aside, in the bucket that they get their models from."""
     if not server.sample_percent:
         return []
-    bucket = server.shelf.removeprefix("s3://").partition("/")[0]
+    bucket = server.model_repository.removeprefix("s3://").partition("/")[0]
     return ["--samples", f"s3://{bucket}/samples", "--sample-percent", f"{server.sample_percent:g}"]
 
 

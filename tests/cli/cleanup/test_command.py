@@ -140,7 +140,11 @@ def test_models_that_were_served_here_samples_and_figures_are_no_leftovers(
     settings: Settings, left: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ):
     left(1)
-    others = [serve.shelf("reviews", settings) / "digest", settings.runs / "samples", settings.runs / "monitoring"]
+    others = [
+        serve.repository_path("reviews", settings) / "digest",
+        settings.runs / "samples",
+        settings.runs / "monitoring",
+    ]
     for folder in others:
         folder.mkdir(parents=True)
     cleaned(settings, "0h")

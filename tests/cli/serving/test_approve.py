@@ -122,8 +122,8 @@ def test_a_canary_that_is_rejected_is_ended_and_servers_are_told(
     assert main(["reject", f"{RUN}-{model}", "--reason", "it is rude"]) == 0
     actions = [line.entry.action for line in ledger.read(tracker, model).lines]
     assert actions == ["promoted", "canary", "rejected", "canary ended"]
-    traffic = parse((read_settings().runs / "served" / model / FILE).read_bytes(), "")
-    assert (traffic.stable.version, traffic.canary) == ("1", None)
+    routing = parse((read_settings().runs / "served" / model / FILE).read_bytes(), "")
+    assert (routing.stable.version, routing.canary) == ("1", None)
 
 
 def test_a_run_that_asked_for_nothing_is_told_with_those_that_did(model: str, capsys: pytest.CaptureFixture[str]):

@@ -13,7 +13,7 @@ from components import images
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle import server_client
 from toolchain.lifecycle.ledger import PROMOTED, Entry
-from toolchain.lifecycle.routing import Target, Traffic
+from toolchain.lifecycle.routing import RoutingConfig, Target
 from toolchain.serve.__main__ import parser as server_parser
 from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import applying
@@ -21,14 +21,14 @@ from toolchain.services.kubernetes import applying
 SUPPORTED = ("1.31", "1.32", "1.33", "1.34")
 OLD = Target(version="3", digest="3" * 64, variant="fp32")
 NEW = Target(version="4", digest="4" * 64, variant="int8-dynamic")
-SHELF = "s3://toolchain/served/film_reviews"
+REPOSITORY = "s3://toolchain/served/film_reviews"
 VERDICT = "winner on avx2 (accuracy 0.8300, speedup 1.9)"
 ENTRY = Entry(action=PROMOTED, version="3", digest=OLD.digest, variant="fp32", verdict=VERDICT)
-TRAFFIC = Traffic(model="film_reviews", stable=OLD, entry=ENTRY.sha256)
+ROUTING = RoutingConfig(model="film_reviews", stable=OLD, entry=ENTRY.sha256)
 SERVER = ModelServer(
     namespace="toolchain",
-    traffic=TRAFFIC,
-    shelf=SHELF,
+    routing=ROUTING,
+    model_repository=REPOSITORY,
     verdict=VERDICT,
     forced=False,
     image="ghcr.io/toolchain/serve:0.1.0",
@@ -53,9 +53,9 @@ def pod(server: ModelServer) -> dict[str, Any]:
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_every_resource_is_valid_for_every_supported_kubernetes(kubernetes_version: str, size: str, gpus: int):
-    canary = replace(TRAFFIC, canary=NEW, percent=10.0)
-    for traffic in (TRAFFIC, canary):
-        for document in documents(replace(SERVER, traffic=traffic, size=size, gpus=gpus)):
+    canary = replace(ROUTING, canary=NEW, percent=10.0)
+    for routing in (ROUTING, canary):
+        for document in documents(replace(SERVER, routing=routing, size=size, gpus=gpus)):
             kubernetes_validate.validate(json.loads(json.dumps(document)), kubernetes_version, strict=True)
 
 
@@ -103,7 +103,7 @@ def test_services_policies_and_budgets_select_the_pods_of_the_deployment():
 
 
 def test_a_change_of_version_changes_labels_and_starts_no_pod():
-    other = replace(SERVER, traffic=Traffic(model="film_reviews", stable=NEW), verdict="accurate on avx2")
+    other = replace(SERVER, routing=RoutingConfig(model="film_reviews", stable=NEW), verdict="accurate on avx2")
     before, after = of_kind(SERVER, "Deployment"), of_kind(other, "Deployment")
     assert before["spec"] == after["spec"]
     assert before["metadata"] != after["metadata"]
@@ -132,7 +132,7 @@ def test_the_verdict_is_one_word_in_a_label(verdict: str, forced: bool, word: st
 
 
 def test_a_canary_is_told_while_there_is_one():
-    during = replace(SERVER, traffic=replace(TRAFFIC, canary=NEW, percent=12.5))
+    during = replace(SERVER, routing=replace(ROUTING, canary=NEW, percent=12.5))
     assert labels(during)["toolchain/canary"] == "4"
     assert of_kind(during, "Deployment")["metadata"]["annotations"]["toolchain/canary-percent"] == "12.5"
     assert "toolchain/canary" not in labels(SERVER)
@@ -145,7 +145,7 @@ def test_a_pod_ends_after_its_server_has_answered_all_that_it_began():
     words = pod(SERVER)["containers"][0]["args"]
     drain = float(words[words.index("--drain-seconds") + 1])
     before = pod(SERVER)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    deadline = Settings(traffic=SHELF).deadline_seconds
+    deadline = Settings(model_repository=REPOSITORY).request_timeout
     assert pod(SERVER)["terminationGracePeriodSeconds"] > before + drain + deadline + SECONDS_TO_FINISH
 
 
@@ -154,7 +154,12 @@ def test_the_server_takes_the_arguments_of_the_container():
     from toolchain.serve.settings import Settings
 
     settings = Settings(**vars(parser().parse_args(pod(SERVER)["containers"][0]["args"])))
-    assert (settings.traffic, settings.host, settings.port, settings.grpc_port) == (SHELF, "0.0.0.0", 8080, 8081)
+    assert (settings.model_repository, settings.host, settings.port, settings.grpc_port) == (
+        REPOSITORY,
+        "0.0.0.0",
+        8080,
+        8081,
+    )
     assert settings.metrics_port == 8082
 
 
@@ -225,7 +230,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def promote(**how: Any) -> None:
-    model_server.apply("toolchain", SHELF, TRAFFIC, ENTRY, **how)
+    model_server.apply("toolchain", REPOSITORY, ROUTING, ENTRY, **how)
 
 
 def test_a_model_is_served_by_the_image_that_has_its_back_end(told: Cluster):
@@ -265,7 +270,7 @@ def test_samples_are_kept_in_the_bucket_once_asked_for_until_they_are_not(told: 
     assert "--samples" not in words(), "nothing of a request is kept unless somebody asks for it"
     promote(sample_percent=2.5)
     promote()
-    bucket = SHELF.removeprefix("s3://").split("/")[0]
+    bucket = REPOSITORY.removeprefix("s3://").split("/")[0]
     assert words()[-4:] == ["--samples", f"s3://{bucket}/samples", "--sample-percent", "2.5"]
     assert server_parser().parse_args(words()).sample_percent == 2.5
     promote(sample_percent=0)
@@ -338,7 +343,7 @@ def test_a_change_is_waited_for_until_every_pod_answers_so(
     all_have = {"a": ready(OLD.digest), "b": ready(OLD.digest)}
     monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: next(looks, all_have))
     told.present = READY
-    model_server.wait("toolchain", TRAFFIC)
+    model_server.wait("toolchain", ROUTING)
     said = capsys.readouterr().out
     assert said.count("version 3 is not loaded yet") == 1, "a line for each change, not for each look"
     assert "2 pods answer so" in said
@@ -349,7 +354,7 @@ def test_pods_that_were_replaced_are_waited_for_until_they_are_gone(told: Cluste
     monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: answers)
     told.present = READY
     with pytest.raises(ServiceError, match="1 pods that were replaced are about to end"):
-        model_server.wait("toolchain", TRAFFIC, seconds=0)
+        model_server.wait("toolchain", ROUTING, seconds=0)
 
 
 def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(told: Cluster, monkeypatch: pytest.MonkeyPatch):
@@ -357,7 +362,7 @@ def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(told: Clus
     monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: answers)
     told.present = READY
     with pytest.raises(ServiceError, match=r"version 3 is not loaded yet \(3 is refused: it answers otherwise"):
-        model_server.wait("toolchain", TRAFFIC, seconds=0)
+        model_server.wait("toolchain", ROUTING, seconds=0)
 
 
 def test_silence_is_no_agreement(told: Cluster, monkeypatch: pytest.MonkeyPatch):
@@ -367,4 +372,4 @@ def test_silence_is_no_agreement(told: Cluster, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kubernetes, "pod_answers", silent)
     told.present = READY
     with pytest.raises(ServiceError, match="everywhere after 0 s: no pod answers"):
-        model_server.wait("toolchain", TRAFFIC, seconds=0)
+        model_server.wait("toolchain", ROUTING, seconds=0)

@@ -17,7 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.__main__ import main
-from cli.serving.serve import choose, follow, shelf
+from cli.serving.serve import choose, follow, repository_path
 from cli.settings import read_settings
 from tests.toolchain.serve.conftest import RECORDED, record, word_counter, write_model
 from toolchain.artifacts.expected import Row
@@ -25,7 +25,7 @@ from toolchain.artifacts.model import open_model
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle import ledger
 from toolchain.lifecycle.model_repository import Folder
-from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes, parse
+from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes, parse
 from toolchain.services import mlflow_retry
 from toolchain.services.mlflow import Tracker
 
@@ -118,7 +118,7 @@ def test_what_is_asked_is_sampled_where_a_place_is_given(start: Callable[..., tu
 
 
 def test_as_many_answers_are_worked_at_as_are_asked_for(start: Callable[..., tuple[int, list[str]]]):
-    port, _ = start("words:1", "--streams", "3")
+    port, _ = start("words:1", "--workers", "3")
     figures = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     assert re.search(r"toolchain_serving_inference_streams{.*} 3\.0", figures)
 
@@ -141,8 +141,8 @@ def test_a_server_by_the_name_alone_follows_what_is_promoted_and_starts_again_wi
     port, _ = start("words")
     assert label(port, "good") == "positive"
     first = choose("words:1", "", read_settings())
-    traffic = Traffic(model="words", stable=Target(version="1", digest=first.digest, variant="fp32"))
-    Folder(shelf("words", read_settings())).tell(as_bytes(traffic))
+    routing = RoutingConfig(model="words", stable=Target(version="1", digest=first.digest, variant="fp32"))
+    Folder(repository_path("words", read_settings())).tell(as_bytes(routing))
     began = time.monotonic()
     while label(port, "good") == "positive":
         assert time.monotonic() - began < 60
@@ -166,7 +166,7 @@ def test_a_champion_is_served_before_a_candidate(runs: Path, monkeypatch: pytest
 
 def test_a_damaged_copy_is_fetched_again(runs: Path, monkeypatch: pytest.MonkeyPatch):
     chosen = choose("words:2", "", read_settings())
-    folder = shelf("words", read_settings()) / chosen.digest
+    folder = repository_path("words", read_settings()) / chosen.digest
     (folder / "model.onnx").unlink()
     (folder / "model.onnx").write_bytes(b"other")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -174,7 +174,7 @@ def test_a_damaged_copy_is_fetched_again(runs: Path, monkeypatch: pytest.MonkeyP
         choose("words:2", "", read_settings())
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert (
-        open_model(shelf("words", read_settings()) / choose("words:2", "", read_settings()).digest).digest
+        open_model(repository_path("words", read_settings()) / choose("words:2", "", read_settings()).digest).digest
         == chosen.digest
     )
 
@@ -222,6 +222,6 @@ def test_what_the_ledger_says_is_served_before_a_candidate(runs: Path, monkeypat
         overrode="", who="somebody", previous="",
     )  # fmt: skip
     ledger.append(tracker, "words", version, entry)
-    traffic = follow("words", read_settings())
-    assert traffic.stable == Target(version="1", digest=digest, variant="fp32")
-    assert parse((shelf("words", read_settings()) / FILE).read_bytes(), FILE) == traffic
+    routing = follow("words", read_settings())
+    assert routing.stable == Target(version="1", digest=digest, variant="fp32")
+    assert parse((repository_path("words", read_settings()) / FILE).read_bytes(), FILE) == routing

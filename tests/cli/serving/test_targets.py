@@ -42,7 +42,10 @@ def test_a_server_that_follows_is_waited_for(start: Start, capsys: pytest.Captur
     ("told", "end"),
     [
         (OLD, "still answers with version 1 after 0.5 s: was it started with an alias, a version or another folder"),
-        ({**OLD, "refused": {"2": "it is not on the shelf"}}, "after 0.5 s: 2 is refused: it is not on the shelf"),
+        (
+            {**OLD, "refused": {"2": "it is not in the repository"}},
+            "after 0.5 s: 2 is refused: it is not in the repository",
+        ),
         ({"detail": "the server is about to end"}, "answers with no version after 0.5 s: the server is about to end"),
     ],
 )

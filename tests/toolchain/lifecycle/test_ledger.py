@@ -359,20 +359,20 @@ def test_a_canary_gets_its_share_and_the_champion_stays(tracker: Tracker, model:
     found = give(tracker, model, "2", 10)
     assert found.canary is not None
     assert found.canary.told == f"gave 10 % to the canary version 2 (fp32, digest {'2' * 12}) by ann"
-    traffic = found.traffic
-    assert traffic is not None
-    assert (traffic.stable.version, traffic.canary.version, traffic.percent) == ("1", "2", 10)  # type: ignore[union-attr]
-    assert traffic.entry == found.head
+    routing = found.routing
+    assert routing is not None
+    assert (routing.stable.version, routing.canary.version, routing.percent) == ("1", "2", 10)  # type: ignore[union-attr]
+    assert routing.entry == found.head
     assert found.lines[-1].plain["percent"] == 10
     assert "percent" not in found.lines[0].plain
     assert tracker.aliases(model) == {"champion": "1"}
-    grown = give(tracker, model, "2", 50).traffic
+    grown = give(tracker, model, "2", 50).routing
     assert grown is not None
     assert grown.percent == 50
 
 
 def test_before_the_first_promotion_there_is_no_traffic(tracker: Tracker, model: str):
-    assert ledger.read(tracker, model).traffic is None
+    assert ledger.read(tracker, model).routing is None
 
 
 def test_rolling_back_ends_a_canary_and_leaves_what_is_stable(tracker: Tracker, model: str):
@@ -382,8 +382,8 @@ def test_rolling_back_ends_a_canary_and_leaves_what_is_stable(tracker: Tracker, 
     assert (done.action, done.version, done.reason, done.who) == (CANARY_ENDED, "3", "rolled back", "bob")
     found = ledger.read(tracker, model)
     assert found.canary is None
-    assert found.traffic is not None
-    assert (found.traffic.stable.version, found.traffic.canary, found.traffic.percent) == ("2", None, 0)
+    assert found.routing is not None
+    assert (found.routing.stable.version, found.routing.canary, found.routing.percent) == ("2", None, 0)
     assert ledger.rollback(tracker, model, "", "bob").version == "1", "and once more goes back further"
 
 
@@ -411,15 +411,15 @@ def test_a_shadow_is_in_the_traffic_and_gets_no_share(tracker: Tracker, model: s
     found = shadow(tracker, model, "2")
     assert found.tried is not None
     assert found.tried.told == f"began the shadow version 2 (fp32, digest {'2' * 12}) by ann"
-    traffic = found.traffic
-    assert traffic is not None
-    assert (traffic.stable.version, traffic.canary, traffic.percent) == ("1", None, 0)
-    assert (traffic.shadow.version, traffic.entry) == ("2", found.head)  # type: ignore[union-attr]
+    routing = found.routing
+    assert routing is not None
+    assert (routing.stable.version, routing.canary, routing.percent) == ("1", None, 0)
+    assert (routing.shadow.version, routing.entry) == ("2", found.head)  # type: ignore[union-attr]
     assert (found.canary, found.serving.version) == (None, "1")  # type: ignore[union-attr]
     assert tracker.aliases(model) == {"champion": "1"}
     third = version(tracker, model, "3")
     ledger.speak(tracker, model, third, APPROVED, "nightly-7", "", "bob")
-    assert ledger.read(tracker, model).traffic.shadow.version == "2", "a word changes nothing"  # type: ignore[union-attr]
+    assert ledger.read(tracker, model).routing.shadow.version == "2", "a word changes nothing"  # type: ignore[union-attr]
 
 
 def test_rolling_back_ends_a_shadow_and_leaves_what_serves(tracker: Tracker, model: str):
@@ -428,9 +428,9 @@ def test_rolling_back_ends_a_shadow_and_leaves_what_serves(tracker: Tracker, mod
     done = ledger.rollback(tracker, model, "", "bob")
     assert (done.action, done.version, done.reason, done.who) == (SHADOW_ENDED, "3", "rolled back", "bob")
     assert done.told == f"ended the shadow version 3 (fp32, digest {'3' * 12}) by bob: rolled back"
-    traffic = ledger.read(tracker, model).traffic
-    assert traffic is not None
-    assert (traffic.stable.version, traffic.shadow) == ("2", None)
+    routing = ledger.read(tracker, model).routing
+    assert routing is not None
+    assert (routing.stable.version, routing.shadow) == ("2", None)
     assert ledger.rollback(tracker, model, "", "bob").version == "1", "and once more goes back further"
 
 
@@ -440,22 +440,22 @@ def test_a_promotion_or_a_canary_of_any_version_ends_the_shadow(tracker: Tracker
     register(tracker, name)
     promote(tracker, name, "1")
     shadow(tracker, name, "2")
-    traffic = give(tracker, name, number, 10).traffic
-    assert traffic is not None
-    assert (traffic.canary.version, traffic.shadow) == (number, None)  # type: ignore[union-attr]
+    routing = give(tracker, name, number, 10).routing
+    assert routing is not None
+    assert (routing.canary.version, routing.shadow) == (number, None)  # type: ignore[union-attr]
     shadow(tracker, name, "2")
-    traffic = promote(tracker, name, number).traffic
-    assert traffic is not None
-    assert (traffic.stable.version, traffic.canary, traffic.shadow) == (number, None, None)
+    routing = promote(tracker, name, number).routing
+    assert routing is not None
+    assert (routing.stable.version, routing.canary, routing.shadow) == (number, None, None)
 
 
 def test_a_shadow_takes_the_place_of_another_and_of_a_canary(tracker: Tracker, model: str):
     promote(tracker, model, "1")
     give(tracker, model, "3", 10)
     for number in ("2", "3"):
-        traffic = shadow(tracker, model, number).traffic
-        assert traffic is not None
-        assert (traffic.canary, traffic.shadow.version) == (None, number)  # type: ignore[union-attr]
+        routing = shadow(tracker, model, number).routing
+        assert routing is not None
+        assert (routing.canary, routing.shadow.version) == (None, number)  # type: ignore[union-attr]
 
 
 def test_a_shadow_that_is_rejected_is_ended(tracker: Tracker, model: str):

@@ -1,4 +1,4 @@
-"""A shelf holds what the ledger names: models first, the document last, and what a server may still need."""
+"""A repository holds what the ledger names: models first, the document last, and what a server may still need."""
 
 import os
 import time
@@ -12,14 +12,14 @@ from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError
 from toolchain.lifecycle import ledger, model_repository
 from toolchain.lifecycle.ledger import CANARY, PROMOTED, Entry
-from toolchain.lifecycle.routing import FILE, Traffic, parse
+from toolchain.lifecycle.routing import FILE, RoutingConfig, parse
 from toolchain.services.mlflow import Tracker
 from toolchain.services.storage import s3
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('shelf')}/mlflow.db"
+    return f"sqlite:///{tmp_path_factory.mktemp('repository')}/mlflow.db"
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def act(tracker: Tracker, model: str, number: str, action: str = PROMOTED, **sai
     ledger.append(tracker, model, version, replace(told, **said))  # type: ignore[arg-type]
 
 
-def on(place: str) -> tuple[Traffic, set[str]]:
+def on(place: str) -> tuple[RoutingConfig, set[str]]:
     """Return what is told at ``place``, and the digests of the models there."""
     if place.startswith("s3://"):
         names = {file.uri.removeprefix(f"{place}/").partition("/")[0] for file in s3.listing(f"{place}/")}
@@ -81,9 +81,9 @@ def test_what_the_ledger_names_is_there_with_its_models(tracker: Tracker, model:
     assert model_repository.publish(tracker, model, place) == on(place)[0]
     act(tracker, model, "2", CANARY, percent=10)
     model_repository.publish(tracker, model, place)
-    traffic, digests = on(place)
-    assert traffic == ledger.read(tracker, model).traffic
-    assert (traffic.stable.version, traffic.percent) == ("1", 10)
+    routing, digests = on(place)
+    assert routing == ledger.read(tracker, model).routing
+    assert (routing.stable.version, routing.percent) == ("1", 10)
     assert digests == {digest(tracker, model, "1"), digest(tracker, model, "2")}
     if place.startswith("s3://"):
         s3_copy = tmp_path / "copy"
@@ -121,11 +121,11 @@ def test_whoever_is_late_sets_right_what_it_undid(
     act(tracker, model, "1")
     tell = model_repository.Folder.tell
 
-    def another_promotes_first(self: model_repository.Folder, traffic: bytes) -> None:
+    def another_promotes_first(self: model_repository.Folder, routing: bytes) -> None:
         monkeypatch.setattr(model_repository.Folder, "tell", tell)
         act(tracker, model, "2")
         model_repository.publish(tracker, model, str(self.path))
-        tell(self, traffic)
+        tell(self, routing)
 
     monkeypatch.setattr(model_repository.Folder, "tell", another_promotes_first)
     done = model_repository.publish(tracker, model, str(tmp_path))

@@ -152,16 +152,16 @@ def test_an_abandoned_canary_is_ended_by_the_next_promotion(model: str, tracker:
 
 def test_a_promotion_is_published(model: str, tmp_path: Path):
     place = tmp_path / "served"
-    promote.run(tmp_path / "promotion", promote.Config(model=model, shelf=str(place)))
-    traffic = parse((place / FILE).read_bytes(), "")
-    assert (traffic.stable.version, open_model(place / traffic.stable.digest).digest) == ("2", traffic.stable.digest)
+    promote.run(tmp_path / "promotion", promote.Config(model=model, model_repository=str(place)))
+    routing = parse((place / FILE).read_bytes(), "")
+    assert (routing.stable.version, open_model(place / routing.stable.digest).digest) == ("2", routing.stable.digest)
 
 
 def test_a_shadow_is_published_beside_the_serving_version(
     model: str, tracker: Tracker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     place = tmp_path / "served"
-    told = {"shelf": str(place), "who": "ann"}
+    told = {"model_repository": str(place), "who": "ann"}
     beside = promote.Config(model=f"{model}:2", shadow=True, **told)
     assert not promote.run(tmp_path / "early", beside).promoted
     assert "no version is serving" in capfd.readouterr().out
@@ -170,17 +170,17 @@ def test_a_shadow_is_published_beside_the_serving_version(
     assert "started a shadow of version 2" in capfd.readouterr().out
     data = open_measurement(tmp_path / "shadow", "promotion").data
     assert (data["action"], data["rows"], data["sha256"]) == ("shadow", 1, ledger.read(tracker, model).head)
-    traffic = parse((place / FILE).read_bytes(), "")
-    assert (traffic.stable.version, traffic.shadow.version) == ("1", "2")  # type: ignore[union-attr]
-    for target in traffic.targets.values():
+    routing = parse((place / FILE).read_bytes(), "")
+    assert (routing.stable.version, routing.shadow.version) == ("1", "2")  # type: ignore[union-attr]
+    for target in routing.targets.values():
         assert open_model(place / target.digest).digest == target.digest
     assert tracker.aliases(model)["champion"] == "1"
     assert promote.run(tmp_path / "second", promote.Config(model=f"{model}:2", **told)).promoted
-    traffic = parse((place / FILE).read_bytes(), "")
-    assert (traffic.stable.version, traffic.shadow) == ("2", None)
+    routing = parse((place / FILE).read_bytes(), "")
+    assert (routing.stable.version, routing.shadow) == ("2", None)
 
 
-CANARY = {"model": "words", "canary": 10.0, "shelf": "/tmp/served", "servers": ["http://127.0.0.1:1"]}
+CANARY = {"model": "words", "canary": 10.0, "model_repository": "/tmp/served", "servers": ["http://127.0.0.1:1"]}
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ CANARY = {"model": "words", "canary": 10.0, "shelf": "/tmp/served", "servers": [
         (CANARY | {"canary": 120.0}, "a share is 120 %"),
         (CANARY | {"steps": [0.0]}, "a share is 0 %"),
         (CANARY | {"minutes": 0.0}, "minutes is 0: give more than 0"),
-        (CANARY | {"shelf": ""}, "canary is set, but shelf is empty"),
+        (CANARY | {"model_repository": ""}, "canary is set, but model_repository is empty"),
         (CANARY | {"shadow": True}, "shadow is set, but canary is set too"),
-        ({"model": "words", "shadow": True}, "shadow is set, but shelf is empty"),
+        ({"model": "words", "shadow": True}, "shadow is set, but model_repository is empty"),
         (CANARY | {"servers": []}, "canary is set, but servers and namespace are empty"),
         (CANARY | {"slow": [0.1]}, r"slow is \[0.1\]: give two shares"),
         (CANARY | {"disagreement": [0.3, 0.2]}, "disagreement: good is 0.3 and bad is 0.2"),

@@ -25,8 +25,8 @@ from toolchain.artifacts.model import Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.hardware.cpu import describe
 from toolchain.image_decoding import encode
-from toolchain.inference.predictor import Answerer
-from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes
+from toolchain.inference.predictor import Predictor
+from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 from toolchain.serve.http.application import build
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions.router import fixed
@@ -201,21 +201,21 @@ def target_of(versions: dict[str, Path], number: str) -> Target:
     return Target(version=number, digest=open_model(versions[number]).digest, variant="fp32")
 
 
-def traffic_of(
+def routing_of(
     versions: dict[str, Path], stable: str, canary: str = "", percent: float = 0, shadow: str = ""
-) -> Traffic:
+) -> RoutingConfig:
     on_trial = {role: target_of(versions, one) for role, one in (("canary", canary), ("shadow", shadow)) if one}
-    return Traffic(model="reviews", stable=target_of(versions, stable), percent=percent, **on_trial)  # type: ignore[arg-type]
+    return RoutingConfig(model="reviews", stable=target_of(versions, stable), percent=percent, **on_trial)  # type: ignore[arg-type]
 
 
-def put_on_shelf(shelf: Path, traffic: Traffic, versions: dict[str, Path]) -> None:
-    """Publish ``traffic``: models first, the document last."""
-    shelf.mkdir(exist_ok=True)
-    for target in traffic.targets.values():
-        if not (shelf / target.digest).exists():
-            shutil.copytree(versions[target.version], shelf / target.digest)
-    (shelf / ".new").write_bytes(as_bytes(traffic))
-    (shelf / ".new").replace(shelf / FILE)
+def publish_versions(repository: Path, routing: RoutingConfig, versions: dict[str, Path]) -> None:
+    """Publish ``routing``: models first, the document last."""
+    repository.mkdir(exist_ok=True)
+    for target in routing.targets.values():
+        if not (repository / target.digest).exists():
+            shutil.copytree(versions[target.version], repository / target.digest)
+    (repository / ".new").write_bytes(as_bytes(routing))
+    (repository / ".new").replace(repository / FILE)
 
 
 @pytest.fixture
@@ -287,8 +287,8 @@ def problem(answer: Any) -> dict[str, Any]:
     return told
 
 
-def answerer_of(folder: Path) -> Answerer:
-    return Answerer(open_model(folder))
+def predictor_of(folder: Path) -> Predictor:
+    return Predictor(open_model(folder))
 
 
 def slow_counter(path: Path) -> None:

@@ -27,9 +27,9 @@ from tests.toolchain.serve.conftest import (
     brightness,
     picture,
     record,
+    routing_of,
     slow_counter,
     target_of,
-    traffic_of,
     word_counter,
     write_model,
 )
@@ -88,7 +88,7 @@ def get(port: int, path: str) -> Answer:
 
 
 def serve(folder: Path, *words: str) -> Iterator[Running]:
-    process = begin(command(folder, "--port", "0", "--body-seconds", str(BODY_SECONDS), "--drain-seconds", "0", *words))
+    process = begin(command(folder, "--port", "0", "--body-timeout", str(BODY_SECONDS), "--drain-seconds", "0", *words))
     running = ready(process)
     yield running
     code, said = running.end()
@@ -412,7 +412,7 @@ def test_a_client_that_goes_away_while_it_is_answered_is_counted_and_not_logged(
 def test_more_connections_than_allowed_are_told_to_come_again_and_probes_are_answered(
     start: Callable[..., Running], words: Path
 ):
-    running = start(words, "--connections", "3")
+    running = start(words, "--max-connections", "3")
     idle = [socket.create_connection(("127.0.0.1", running.port), SECONDS) for _ in range(3)]
     for connection in idle:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -485,16 +485,16 @@ def test_a_clock_that_jumps_is_not_looked_at(start: Callable[..., Running], word
     assert running.end()[0] == 0
 
 
-# --- The shelf, away or on a full disk ---
+# --- The repository, away or on a full disk ---
 
 
 @pytest.fixture
 def unready() -> Iterator[Callable[..., tuple["subprocess.Popen[str]", int, str]]]:
-    """Return a function that starts the program with a shelf, and gives its port and its line, ready or not."""
+    """Return a function that starts the program with a repository, and gives its port and its line, ready or not."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(shelf: str, cache: Path, **environment: str) -> tuple["subprocess.Popen[str]", int, str]:
-        words = ["--traffic", shelf, "--cache", str(cache), "--port", "0", "--look-seconds", "0.3"]
+    def run(repository: str, cache: Path, **environment: str) -> tuple["subprocess.Popen[str]", int, str]:
+        words = ["--model-repository", repository, "--cache", str(cache), "--port", "0", "--poll-interval", "0.3"]
         started.append(begin([*command(Path("any"))[:3], "--name", "reviews", *words], **environment))
         assert started[-1].stderr is not None
         line = next(line for line in started[-1].stderr if "ready: " in line)
@@ -510,7 +510,7 @@ def put_in_s3(bucket: str, versions: dict[str, Path]) -> str:
     uri, digest = f"s3://{bucket}/served/reviews/", target_of(versions, "1").digest
     for file in versions["1"].iterdir():
         s3.upload(file, f"{uri}{digest}/{file.name}", shown=False)
-    s3.write(as_bytes(traffic_of(versions, "1")), uri + FILE)
+    s3.write(as_bytes(routing_of(versions, "1")), uri + FILE)
     return uri
 
 
@@ -519,7 +519,7 @@ def test_a_start_while_s3_is_away_says_so_lives_and_waits(
 ):
     uri = put_in_s3(s3_bucket, versions)
     _, port, line = unready(uri, tmp_path / "cache", AWS_ENDPOINT_URL="http://127.0.0.1:9")
-    assert "the shelf does not answer" in line
+    assert "the repository does not answer" in line
     assert get(port, "/healthz").status == 200
     for answer in (get(port, "/readyz"), post(port, b'{"texts": ["good"]}'), get(port, "/openapi.json")):
         assert answer.status == 503

@@ -81,7 +81,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
             "--grpc-port",
             "0",
         ]
-        command += ["--body-seconds", str(BODY_SECONDS), "--drain-seconds", "0", *words]
+        command += ["--body-timeout", str(BODY_SECONDS), "--drain-seconds", "0", *words]
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
         )
@@ -104,7 +104,7 @@ def running(start: Callable[..., Running]) -> Running:
 @pytest.fixture(scope="module")
 def of_large_messages(start: Callable[..., Running]) -> Running:
     """A server that reads 16 messages at once, where ``running`` reads 256."""
-    return start("--text-body-bytes", "16000000")
+    return start("--max-text-body-bytes", "16000000")
 
 
 # --- Frames (RFC 9113), with headers that no table holds (RFC 7541 6.2.2) ---
@@ -188,7 +188,7 @@ def test_an_end_without_a_message_is_an_invalid_argument(running: Running):
 
 def test_half_messages_are_held_up_to_a_bound(start: Callable[..., Running]):
     """1,200 requests announce a megabyte each and send nine tenths of it, as far as they may."""
-    running = start("--held-bytes", str(16 * MEBIBYTE))
+    running = start("--max-inflight-bytes", str(16 * MEBIBYTE))
     before = running.resident
     with ExitStack() as stack:
         for _ in range(12):
@@ -205,7 +205,7 @@ def test_half_messages_are_held_up_to_a_bound(start: Callable[..., Running]):
 
 
 def test_more_connections_than_allowed_are_closed_and_those_that_say_nothing_too(start: Callable[..., Running]):
-    running = start("--connections", "20")
+    running = start("--max-connections", "20")
     with ExitStack() as stack:
         silent = [
             stack.enter_context(socket.create_connection(("127.0.0.1", running.port), SECONDS)) for _ in range(60)

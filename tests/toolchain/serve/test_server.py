@@ -52,7 +52,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
         ({"TOOLCHAIN_SERVE_TOKEN": "a-token-of-tests-only"}, [], 2, "the variable TOOLCHAIN_SERVE_TOKEN is not known"),
         ({}, ["--certificate", "nowhere.pem"], 2, "both files"),
         ({}, ["--certificate", "nowhere.pem", "--key", "nowhere.pem"], 2, "nowhere.pem is not there"),
-        ({}, ["--request-rows", "0"], 2, "request_rows is 0"),
+        ({}, ["--max-request-rows", "0"], 2, "max_request_rows is 0"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(
@@ -162,7 +162,7 @@ def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str,
         "program.load = loaded\n"
         "__main__.main()\n"
     )
-    given = ["--port", "0", "--drain-seconds", "0", "--deadline-seconds", "0.3", "--streams", "1"]
+    given = ["--port", "0", "--drain-seconds", "0", "--request-timeout", "0.3", "--workers", "1"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(pictures), *given], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -186,7 +186,7 @@ def test_https_works_with_a_certificate(start: Callable[..., Running], words: Pa
         check=True, capture_output=True,
     )  # fmt: skip
     files = ("--certificate", str(certificate), "--key", str(key))
-    running = start(words, *files, "--body-seconds", "2")
+    running = start(words, *files, "--body-timeout", "2")
     assert "https://127.0.0.1" in running.line
     trusting = ssl.create_default_context(cafile=str(certificate))
     with urlopen(f"https://127.0.0.1:{running.port}/healthz", timeout=20, context=trusting) as answer:
@@ -196,6 +196,6 @@ def test_https_works_with_a_certificate(start: Callable[..., Running], words: Pa
 
 
 def test_the_cores_of_the_pod_decide_how_many_inferences_run_side_by_side(words: Path):
-    assert Settings(model=words).inference_streams == usable_cores()
-    assert Settings(model=words, threads=64).inference_streams == 1
-    assert Settings(model=words, streams=3).inference_streams == 3
+    assert Settings(model=words).worker_count == usable_cores()
+    assert Settings(model=words, threads=64).worker_count == 1
+    assert Settings(model=words, workers=3).worker_count == 3

@@ -15,9 +15,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.toolchain.serve.conftest import put_on_shelf, slow_counter, traffic_of, write_model
+from tests.toolchain.serve.conftest import publish_versions, routing_of, slow_counter, write_model
 from toolchain.artifacts.model import open_model
-from toolchain.lifecycle.routing import Target, Traffic
+from toolchain.lifecycle.routing import RoutingConfig, Target
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = 3
@@ -25,12 +25,12 @@ LONGEST_WAIT = 30.0  # seconds, for a change that is seen within 2 s on a quiet 
 
 
 class Program:
-    """A server that follows a shelf, and clients that ask it all the time."""
+    """A server that follows a repository, and clients that ask it all the time."""
 
-    def __init__(self, shelf: Path) -> None:
+    def __init__(self, repository: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "toolchain.serve", "--traffic", str(shelf), "--port", "0",
-                "--look-seconds", "0.2", "--drain-seconds", "1"],
+            [sys.executable, "-m", "toolchain.serve", "--model-repository", str(repository), "--port", "0",
+                "--poll-interval", "0.2", "--drain-seconds", "1"],
             cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -97,9 +97,9 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path: Path, versions: dict[str, Path]) -> Iterator[Program]:
-    shelf = tmp_path / "reviews"
-    put_on_shelf(shelf, traffic_of(versions, "1"), versions)
-    running = Program(shelf)
+    repository = tmp_path / "reviews"
+    publish_versions(repository, routing_of(versions, "1"), versions)
+    running = Program(repository)
     yield running
     running.over.set()
     for client in running.clients:
@@ -111,9 +111,9 @@ def program(tmp_path: Path, versions: dict[str, Path]) -> Iterator[Program]:
 def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
     program: Program, versions: dict[str, Path], tmp_path: Path
 ):
-    shelf, share, rows = tmp_path / "reviews", 0.3, 600
+    repository, share, rows = tmp_path / "reviews", 0.3, 600
     assert "reviews 1, fp32; 4 of 4 recorded rows answered alike" in program.line
-    put_on_shelf(shelf, trial := traffic_of(versions, "1", canary="2", percent=100 * share), versions)
+    publish_versions(repository, trial := routing_of(versions, "1", canary="2", percent=100 * share), versions)
     program.see(lambda told: "canary" in told["versions"])
     answers = program.answered(rows)
     canaries = sum(version == "2" for _, _, version in answers)
@@ -125,7 +125,7 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
         'alike="yes"' in line and float(line.split()[-1]) > 10 for line in program.figures("compared_rows_total")
     )
     for number in ("2", "3", "1"):
-        put_on_shelf(shelf, traffic_of(versions, number), versions)
+        publish_versions(repository, routing_of(versions, number), versions)
         program.see(lambda told, number=number: told["version"] == number)  # type: ignore[misc]
         assert {version for _, _, version in program.answered(50)} == {number}
     out = program.end()
@@ -140,13 +140,13 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
 def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
     program: Program, versions: dict[str, Path], tmp_path: Path
 ):
-    shelf = tmp_path / "reviews"
-    broken = traffic_of(versions, "2")
-    put_on_shelf(shelf, broken, versions)
+    repository = tmp_path / "reviews"
+    broken = routing_of(versions, "2")
+    publish_versions(repository, broken, versions)
     program.see(lambda told: told["version"] == "2")
-    folder = shelf / traffic_of(versions, "3").stable.digest
+    folder = repository / routing_of(versions, "3").stable.digest
     folder.mkdir()
-    put_on_shelf(shelf, traffic_of(versions, "3"), versions)
+    publish_versions(repository, routing_of(versions, "3"), versions)
     program.see(lambda told: bool(told["refused"]))
     assert program.ready()["refused"] == {"3": "its files are damaged, or do not run here"}
     assert {version for _, _, version in program.answered(20)} == {"2"}
@@ -158,10 +158,10 @@ def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
 def test_told_to_end_while_a_version_is_loading_it_ends_in_time_and_loses_nothing(
     program: Program, versions: dict[str, Path], tmp_path: Path
 ):
-    shelf = tmp_path / "reviews"
+    repository = tmp_path / "reviews"
     slow = write_model(tmp_path / "slow", "text-classification", slow_counter)  # warm-up takes seconds
     target = Target(version="9", digest=open_model(slow).digest, variant="fp32")
-    put_on_shelf(shelf, Traffic(model="reviews", stable=target), {**versions, "9": slow})
+    publish_versions(repository, RoutingConfig(model="reviews", stable=target), {**versions, "9": slow})
     time.sleep(0.4)  # it is being loaded now
     began = time.monotonic()
     program.end()
@@ -182,5 +182,5 @@ def test_told_to_end_before_it_is_ready_it_ends_at_once(versions: dict[str, Path
     process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=30)
     if "ready: " not in out:  # on a fast machine it may be ready by then
-        assert out == "told to end before anything was served\n"
+        assert out == "signal received before the server was ready\n"
     assert (process.returncode, error) == (0, "")

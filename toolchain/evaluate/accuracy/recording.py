@@ -13,7 +13,7 @@ from toolchain.artifacts.expected import Expected, Row, picture_row, write_expec
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import Variants
 from toolchain.hardware.cpu import describe
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 from toolchain.metrics.detections import Detections
 
 FOLDER = "expected"  # in the measurement: a folder for each variant
@@ -36,14 +36,14 @@ def record_expected(models: Variants, data: Dataset, split: str, folder: Path, t
 
 
 def _rows(model: Model, data: Dataset, split: str) -> Iterator[Row]:
-    answerer = Answerer(model)
-    column = answerer.preprocessor.column
+    predictor = Predictor(model)
+    column = predictor.preprocessor.column
     size = 0
     for value in islice(_values(data, split, column), MAX_ROWS):
         size += 0 if column == TEXT else len(value["bytes"])
         if size > MAX_IMAGE_BYTES:
             return
-        (prediction,) = answerer.answer(answerer.prepare([value]))
+        (prediction,) = predictor.answer(predictor.prepare([value]))
         yield Row(**_input(value, column), **_output(prediction))
 
 

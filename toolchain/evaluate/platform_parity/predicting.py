@@ -11,7 +11,7 @@ from toolchain.artifacts.expected import read_expected
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError
 from toolchain.hardware.cpu import describe
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 from toolchain.metrics.detections import Detections
 
 RUNTIMES = ("onnxruntime", "openvino", "tokenizers", "ftfy", "numpy", "pillow")  # packages that affect predictions
@@ -36,7 +36,7 @@ def predict(model: Path, expected: Path) -> Predictions:
     recorded = read_expected(expected)
     if recorded is None:
         raise ArtifactError(f"{expected} contains no expected predictions; run evaluate.accuracy again")
-    predictor = Answerer(open_model(model))
+    predictor = Predictor(open_model(model))
     rows = [predictor.answer(predictor.prepare([row.value]))[0] for row in recorded.rows]
     processor = describe()
     return Predictions(processor.name, processor.kind, _versions(), [_boxes_or_scores(row) for row in rows])

@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE))  # the modules that came in the archive, whatever 
 
 from toolchain.artifacts.model import open_model  # noqa: E402
 from toolchain.errors import DataError  # noqa: E402
-from toolchain.inference.predictor import Answerer  # noqa: E402
+from toolchain.inference.predictor import Predictor  # noqa: E402
 from toolchain.inference.preprocessing import Pictures  # noqa: E402
 
 MOST_ROWS = 256  # of a request
@@ -27,7 +27,7 @@ class Handler:
     def initialize(self, context: Any) -> None:
         """Load the model in the archive, after a check that its files are those that were exported."""
         threads = (context.model_yaml_config.get("handler") or {}).get("threads", 1)
-        self._answerer = Answerer(open_model(HERE / "model"), int(threads))
+        self._answerer = Predictor(open_model(HERE / "model"), int(threads))
         self._identity = {
             "name": context.manifest["model"]["modelName"],
             "version": context.manifest["model"]["modelVersion"],

@@ -71,8 +71,8 @@ def promote(config: Config) -> dict[str, Any]:
         decision = replace(decision, action=PROMOTE if outcome.promoted else CANARY_REJECTED, reason=outcome.reason)
     else:
         outcome = _apply(tracker, request, version, decision, config, known)
-    if config.shelf and decision.action != REJECT:
-        model_repository.publish(tracker, config.name, config.shelf)
+    if config.model_repository and decision.action != REJECT:
+        model_repository.publish(tracker, config.name, config.model_repository)
     record = _record(config.name, version, request, decision, outcome.sha256)
     return {**record, "promoted": outcome.promoted, "trial": trial.stages if trial else []}
 
@@ -120,8 +120,8 @@ def _end_abandoned_canary(tracker: Tracker, version: Version, config: Config) ->
         return known
     ended = ledger.end_trial(tracker, known, "its promote process is gone", config.who)
     log_info(ended.told)
-    if config.shelf:
-        model_repository.publish(tracker, config.name, config.shelf)
+    if config.model_repository:
+        model_repository.publish(tracker, config.name, config.model_repository)
     return ledger.read(tracker, config.name)
 
 
@@ -190,10 +190,10 @@ def _trial(tracker: Tracker, request: PromotionRequest, version: Version, decisi
         return None if config.servers else kubernetes.living_pods(config.namespace, pods)
 
     def publish() -> None:
-        model_repository.publish(tracker, config.name, config.shelf)
+        model_repository.publish(tracker, config.name, config.model_repository)
 
     def beat() -> None:
-        model_repository.beat(config.shelf)
+        model_repository.beat(config.model_repository)
 
     return Trial(tracker, config.name, version, entry, config.plan(first), publish, beat, scrape, expected)
 

@@ -17,7 +17,7 @@ class Config:
     force: bool = False  # promote even if the gate rejected it or a newer version is serving; needs a reason
     reason: str = ""  # recorded in the ledger; required with force
     who: str = ""  # user, recorded in the ledger
-    shelf: str = ""  # model repository that servers poll, a folder or s3://BUCKET/PREFIX; "": not published
+    model_repository: str = ""  # model repository that servers poll, a folder or s3://BUCKET/PREFIX; "": not published
     canary: float = 0.0  # initial share of requests, in percent; 0 promotes at once without a canary
     shadow: bool = False  # whether to only compare its predictions with those of the serving version
     steps: list[float] = field(
@@ -46,8 +46,12 @@ class Config:
             raise ConfigError("force is set without a reason: give a reason, which is recorded")
         if len(self.reason) > MAX_REASON_CHARACTERS:
             raise ConfigError(f"reason has {len(self.reason)} characters: give {MAX_REASON_CHARACTERS} at most")
-        if self.shadow and (self.canary or not self.shelf):
-            problem = "canary is set too: set only one of them" if self.canary else "shelf is empty: servers poll it"
+        if self.shadow and (self.canary or not self.model_repository):
+            problem = (
+                "canary is set too: set only one of them"
+                if self.canary
+                else "model_repository is empty: servers poll it"
+            )
             raise ConfigError(f"shadow is set, but {problem}")
         if self.canary:
             self._check_canary()
@@ -71,8 +75,8 @@ class Config:
     def _check_canary(self) -> None:
         if not self.minutes > 0:
             raise ConfigError(f"minutes is {self.minutes:g}: give more than 0, 30 is usual")
-        if not self.shelf:
-            raise ConfigError("canary is set, but shelf is empty: give the model repository that the servers poll")
+        if not self.model_repository:
+            raise ConfigError("canary is set, but model_repository is empty: servers poll it")
         if not self.servers and not self.namespace:
             raise ConfigError(
                 "canary is set, but servers and namespace are empty: give addresses, or the namespace of the pods"

@@ -21,11 +21,11 @@ from toolchain.errors import ConfigError
 from toolchain.serve.grpc.flow_control import Reading
 from toolchain.serve.grpc.messages import answer_of, body_of, metadata_of
 from toolchain.serve.http.inference_protocol import SERVER, describe, infer, named
-from toolchain.serve.http.middleware import Door, too_large
+from toolchain.serve.http.middleware import RequestMiddleware, too_large
 from toolchain.serve.problems import Problem, tell_place
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.metrics import Stopwatch
-from toolchain.serve.versions.router import Fleet
+from toolchain.serve.versions.router import Router
 from toolchain.serve.versions.version import Served
 
 INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
@@ -58,16 +58,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 IDS = re.compile(r"[!-~]{1,128}")  # of requests: what may stand in metadata and in a log of the caller's
 
 
-async def listen(fleet: Fleet, door: Door) -> tuple[grpc.aio.Server, int]:
-    """Return a server that answers for ``fleet`` by gRPC as ``door`` lets in, and its port.
+async def listen(router: Router, middleware: RequestMiddleware) -> tuple[grpc.aio.Server, int]:
+    """Return a server that answers for ``router`` by gRPC as ``middleware`` lets in, and its port.
 
     Raises:
         ConfigError: the port is taken, or the certificate is none.
     """
-    settings = fleet.settings
-    most = max(LEAST_MESSAGE_BYTES, door.most_body_bytes)
-    reading = Reading(max(SLOTS, settings.held_bytes // most), settings.body_seconds)
-    server = grpc.aio.server(handlers=Protocol(fleet, door, reading).handlers(), options=_options(settings, most))
+    settings = router.settings
+    most = max(LEAST_MESSAGE_BYTES, middleware.max_body_bytes)
+    reading = Reading(max(SLOTS, settings.max_inflight_bytes // most), settings.body_timeout)
+    server = grpc.aio.server(
+        handlers=Protocol(router, middleware, reading).handlers(), options=_options(settings, most)
+    )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
     await server.start()
@@ -77,10 +79,10 @@ async def listen(fleet: Fleet, door: Door) -> tuple[grpc.aio.Server, int]:
 def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
     """Return what bounds a connection, of which a message may have ``most`` bytes."""
     seconds = {
-        "grpc.server_handshake_timeout_ms": settings.body_seconds,
+        "grpc.server_handshake_timeout_ms": settings.body_timeout,
         "grpc.max_connection_idle_ms": IDLE_SECONDS,
         "grpc.max_connection_age_ms": CONNECTION_SECONDS,
-        "grpc.max_connection_age_grace_ms": settings.body_seconds + settings.deadline_seconds,
+        "grpc.max_connection_age_grace_ms": settings.body_timeout + settings.request_timeout,
         "grpc.keepalive_time_ms": PING_SECONDS,
         "grpc.keepalive_timeout_ms": PONG_SECONDS,
     }
@@ -88,7 +90,7 @@ def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
         *((name, int(1000 * value)) for name, value in seconds.items()),
         ("grpc.max_receive_message_length", most),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
-        ("grpc.max_allowed_incoming_connections", settings.connections),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
         ("grpc.so_reuseport", 0),  # else two servers share a port, unnoticed
     ]
@@ -104,9 +106,9 @@ class Call:
     bytes: int = 0
     status: int = 499  # as HTTP would tell it; until something is told, the client can only have gone
 
-    def choose(self, fleet: Fleet, version: str) -> Served:
+    def choose(self, router: Router, version: str) -> Served:
         """Return who answers, kept until the request is done."""
-        self.served = fleet.choose(self.id, version)
+        self.served = router.choose(self.id, version)
         self.served.users += 1
         return self.served
 
@@ -115,10 +117,10 @@ Answer = Callable[[Any, Call], Awaitable[Message]]
 
 
 class Protocol:
-    """The methods of the protocol, answered for ``fleet`` as ``door`` lets in."""
+    """The methods of the protocol, answered for ``router`` as ``middleware`` lets in."""
 
-    def __init__(self, fleet: Fleet, door: Door, reading: Reading) -> None:
-        self._fleet, self._door, self._reading = fleet, door, reading
+    def __init__(self, router: Router, middleware: RequestMiddleware, reading: Reading) -> None:
+        self._router, self._middleware, self._reading = router, middleware, reading
         self._probes = 0  # whose message is being read
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -148,7 +150,7 @@ class Protocol:
         async def handle(messages: object, context: Context) -> Message:
             call = Call(context, _request_id(context))
             watch = Stopwatch()
-            self._door.in_flight += 1
+            self._middleware.in_flight += 1
             try:
                 self._check_token(route, call)
                 content = await self._content(route, kind, call)
@@ -156,10 +158,10 @@ class Protocol:
                 call.status = 200
                 return response
             except Problem as problem:
-                await _refuse(call, problem)
+                await _reject(call, problem)
             except Exception as error:  # an operator needs the place, not the request
                 tell_place(error)
-                await _refuse(call, Problem(500, "the server failed on this request"))
+                await _reject(call, Problem(500, "the server failed on this request"))
             finally:
                 self._leave(route, call, watch.seconds)
 
@@ -167,7 +169,7 @@ class Protocol:
 
     def _check_token(self, route: str, call: Call) -> None:
         given = _metadata(call.context).get("authorization", "")
-        if not _is_open(route) and not self._door.admits(given.encode()):
+        if not _is_open(route) and not self._middleware.admits(given.encode()):
             raise Problem(401, "send a known token as metadata authorization: Bearer TOKEN")
 
     async def _content(self, route: str, kind: type[Message], call: Call) -> bytes:
@@ -179,9 +181,9 @@ class Protocol:
         content = await self._reading.read(call.context.read)
         if not isinstance(content, bytes):
             raise Problem(400, "the request holds no message")
-        if len(content) > self._door.most_body_bytes:
-            raise Problem(413, too_large(self._door.most_body_bytes))
-        self._door.take(len(content))
+        if len(content) > self._middleware.max_body_bytes:
+            raise Problem(413, too_large(self._middleware.max_body_bytes))
+        self._middleware.take(len(content))
         call.bytes = len(content)
         return content
 
@@ -200,45 +202,45 @@ class Protocol:
             self._probes -= 1
 
     def _leave(self, route: str, call: Call, seconds: float) -> None:
-        self._door.in_flight -= 1
-        self._door.held -= call.bytes
+        self._middleware.in_flight -= 1
+        self._middleware.held -= call.bytes
         left = call.context.time_remaining()
         if call.status == 499 and left is not None and left <= ON_THE_WAY_SECONDS:  # it waited as long as it wanted to
             call.status = 504
-        self._door.count(call.served, route, call.status, seconds)
+        self._middleware.count(call.served, route, call.status, seconds)
 
     async def _server_live(self, request: Any, call: Call) -> Message:
         return protocol.ServerLiveResponse(live=True)
 
     async def _server_ready(self, request: Any, call: Call) -> Message:
-        return protocol.ServerReadyResponse(ready=not self._fleet.unready)
+        return protocol.ServerReadyResponse(ready=not self._router.unready)
 
     async def _model_ready(self, request: Any, call: Call) -> Message:
-        served = named(request.name, request.version, self._fleet)
-        return protocol.ModelReadyResponse(ready=not (served.unready or self._fleet.unready))
+        served = named(request.name, request.version, self._router)
+        return protocol.ModelReadyResponse(ready=not (served.unready or self._router.unready))
 
     async def _server_metadata(self, request: Any, call: Call) -> Message:
-        return protocol.ServerMetadataResponse(name=SERVER, version=self._fleet.stable.version)
+        return protocol.ServerMetadataResponse(name=SERVER, version=self._router.stable.version)
 
     async def _model_metadata(self, request: Any, call: Call) -> Message:
-        described = describe(named(request.name, request.version, self._fleet))
-        return metadata_of({**described, "versions": self._fleet.versions})
+        described = describe(named(request.name, request.version, self._router))
+        return metadata_of({**described, "versions": self._router.versions})
 
     async def _model_infer(self, request: Any, call: Call) -> Message:
-        named(request.model_name, request.model_version, self._fleet)
+        named(request.model_name, request.model_version, self._router)
         if IDS.fullmatch(request.id):
             call.id = request.id
-        served = call.choose(self._fleet, request.model_version)
+        served = call.choose(self._router, request.model_version)
         left = call.context.time_remaining()
         seconds = inf if left is None else left
-        told = await infer(body_of(request), served, self._fleet, call.id, _never, seconds)
+        told = await infer(body_of(request), served, self._router, call.id, _never, seconds)
         call.context.set_trailing_metadata((("x-request-id", call.id),))
         return answer_of(told, bool(request.raw_input_contents), request.id or call.id)
 
     async def _check(self, request: Any, call: Call) -> Message:
         if request.service not in ("", INFERENCE):
             raise Problem(404, f"there is no such service here; there is {INFERENCE}")
-        word = "NOT_SERVING" if self._fleet.unready else "SERVING"
+        word = "NOT_SERVING" if self._router.unready else "SERVING"
         return HealthCheckResponse(status=word)
 
 
@@ -282,7 +284,7 @@ def _serialized(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-async def _refuse(call: Call, problem: Problem) -> NoReturn:
+async def _reject(call: Call, problem: Problem) -> NoReturn:
     """Tell ``problem``; gRPC ends the call by an exception of its own."""
     call.status = problem.status
     metadata = [("x-request-id", call.id)]

@@ -1,4 +1,4 @@
-"""Connection: one client's connection, with a limit on every byte and every second before a request reaches the door.
+"""Handle one client connection, with limits on size and time before a request reaches the middleware.
 
 Requests are taken one at a time. While one is answered, at most one read of what follows it is kept and reading stops:
 the rest waits in the kernel. Everything that uvicorn would wait for without end has a deadline here.
@@ -32,7 +32,7 @@ class Connection(HttpToolsProtocol):
     """uvicorn's connection with limits. Its arguments are uvicorn's, but for:
 
     Args:
-        settings: The server's; ``body_seconds`` is the time for a head too.
+        settings: The server's; ``body_timeout`` is the time for a head too.
         admission: How many connections may be open; shared by all of them.
     """
 
@@ -95,11 +95,11 @@ class Connection(HttpToolsProtocol):
                     break
                 at = end
         except FramingError:
-            self._refuse(Problem(*NO_REQUEST))
+            self._reject(Problem(*NO_REQUEST))
         except HeadTooLargeError:
-            self._refuse(Problem(*TOO_LARGE))
+            self._reject(Problem(*TOO_LARGE))
         except Problem as problem:
-            self._refuse(problem)
+            self._reject(problem)
         else:
             self._keep(data[at:])
 
@@ -218,7 +218,7 @@ class Connection(HttpToolsProtocol):
 
     def _wait(self, seconds: float = 0.0) -> None:
         self._wait_no_more()
-        self._waiting = self.loop.call_later(seconds or self._settings.body_seconds, self._give_up)
+        self._waiting = self.loop.call_later(seconds or self._settings.body_timeout, self._give_up)
 
     def _wait_no_more(self) -> None:
         if self._waiting:
@@ -233,7 +233,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._wait()
 
-    def _refuse(self, problem: Problem) -> None:
+    def _reject(self, problem: Problem) -> None:
         """Answer with ``problem`` what is no whole request, and close."""
         self._start = None
         if self.busy:

@@ -20,7 +20,7 @@ from toolchain.inference.preprocessing import Pictures
 from toolchain.serve.http import predict
 from toolchain.serve.http.middleware import REQUEST_ID, soon
 from toolchain.serve.problems import Problem
-from toolchain.serve.versions.router import Fleet
+from toolchain.serve.versions.router import Router
 from toolchain.serve.versions.version import Served
 
 SERVER = "dl-toolchain"
@@ -29,27 +29,27 @@ MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
 
 
-def add_routes(app: FastAPI, fleet: Fleet) -> None:
+def add_routes(app: FastAPI, router: Router) -> None:
     """Add the protocol's addresses to ``app``."""
 
     async def server(request: Request) -> Response:
-        return _json({"name": SERVER, "version": fleet.stable.version, "extensions": []})
+        return _json({"name": SERVER, "version": router.stable.version, "extensions": []})
 
     async def live(request: Request) -> Response:
         return _json({"live": True})
 
     async def ready(request: Request) -> Response:
-        return _json({"ready": not fleet.unready}, 503 if fleet.unready else 200)
+        return _json({"ready": not router.unready}, 503 if router.unready else 200)
 
     async def metadata(request: Request) -> Response:
-        return _json({**describe(_named(request, fleet)), "versions": fleet.versions})
+        return _json({**describe(_named(request, router)), "versions": router.versions})
 
     async def model_ready(request: Request) -> Response:
-        unready = _named(request, fleet).unready or fleet.unready
-        return _json({"name": fleet.name, "ready": not unready}, 503 if unready else 200)
+        unready = _named(request, router).unready or router.unready
+        return _json({"name": router.name, "ready": not unready}, 503 if unready else 200)
 
     async def infer(request: Request) -> Response:
-        return await answer(request, fleet)
+        return await answer(request, router)
 
     app.add_api_route("/v2", server, tags=["v2"], summary="The server")
     app.add_api_route("/v2/health/live", live, tags=["v2"], summary="Whether the server runs")
@@ -72,19 +72,19 @@ def describe(served: Served) -> dict[str, Any]:
     }
 
 
-async def answer(request: Request, fleet: Fleet) -> Response:
+async def answer(request: Request, router: Router) -> Response:
     """Answer an inference request."""
-    _named(request, fleet)  # before the body is read
+    _named(request, router)  # before the body is read
     if "inference-header-content-length" in request.headers:
         raise Problem(415, "tensors must be JSON; the binary extension is not spoken here")
     if predict.content_type(request) != predict.JSON:
         raise Problem(415, f"the body's Content-Type must be {predict.JSON}")
     content = await request.body()
-    served = predict.chosen(request, fleet, request.path_params.get("version", ""))
+    served = predict.chosen(request, router, request.path_params.get("version", ""))
     body = predict.read_json(content)
     if not isinstance(body.get("id", ""), str):
         raise Problem(422, "the id must be a string", "/id")
-    told = await infer(body, served, fleet, request.scope[REQUEST_ID], lambda: predict.gone(request))
+    told = await infer(body, served, router, request.scope[REQUEST_ID], lambda: predict.gone(request))
     if "id" in body:
         told["id"] = body["id"]
     return _json(told)
@@ -93,7 +93,7 @@ async def answer(request: Request, fleet: Fleet) -> Response:
 async def infer(
     body: dict[str, Any],
     served: Served,
-    fleet: Fleet,
+    router: Router,
     request_id: str,
     gone: Callable[[], Awaitable[object]],
     seconds: float = inf,
@@ -105,8 +105,8 @@ async def infer(
     answers = await served.ask(rows, gone, seconds)
 
     def note() -> None:
-        fleet.answered(served, answers, lambda other: _again(tensor, rows, served, other))
-        fleet.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, answers)
+        router.answered(served, answers, lambda other: _again(tensor, rows, served, other))
+        router.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, answers)
         for row, one in zip(rows, answers, strict=True):
             predict.count(served, row, one)
 
@@ -115,28 +115,28 @@ async def infer(
     return {"model_name": served.name, "model_version": served.version, "outputs": given}
 
 
-def named(name: str, version: str, fleet: Fleet) -> Served:
+def named(name: str, version: str, router: Router) -> Served:
     """Return the version that a caller names, the stable one when it names none."""
-    if name != fleet.name:
-        raise Problem(404, f"there is no such model here; there is {fleet.name}")
-    return fleet.choose("", version) if version else fleet.stable
+    if name != router.name:
+        raise Problem(404, f"there is no such model here; there is {router.name}")
+    return router.choose("", version) if version else router.stable
 
 
-def _named(request: Request, fleet: Fleet) -> Served:
-    return named(request.path_params["name"], request.path_params.get("version", ""), fleet)
+def _named(request: Request, router: Router) -> Served:
+    return named(request.path_params["name"], request.path_params.get("version", ""), router)
 
 
 def _input(served: Served) -> dict[str, Any]:
-    preprocessor = served.answerer.preprocessor
+    preprocessor = served.predictor.preprocessor
     if not isinstance(preprocessor, Pictures):
         return {"name": "text", "datatype": "BYTES", "shape": [-1]}
-    rows = 1 if served.answerer.detects else -1
+    rows = 1 if served.predictor.detects else -1
     shape = [rows, preprocessor.height, preprocessor.width, preprocessor.channels]
     return {"name": "image", "datatype": "UINT8", "shape": shape}
 
 
 def _outputs(served: Served) -> list[dict[str, Any]]:
-    if served.answerer.detects:
+    if served.predictor.detects:
         return [
             {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
             {"name": "scores", "datatype": "FP32", "shape": [-1]},
@@ -164,7 +164,7 @@ def _only_input(body: dict[str, Any], served: Served) -> dict[str, Any]:
         raise Problem(422, "the tensor's shape must be a list of whole numbers above 0", "/inputs/0/shape")
     if len(shape) != len(due["shape"]) or any(d not in (-1, s) for s, d in zip(shape, due["shape"], strict=True)):
         raise Problem(422, f"the tensor's shape must be {due['shape']} (-1: any)", "/inputs/0/shape")
-    most = served.settings.request_rows
+    most = served.settings.max_request_rows
     if shape[0] > most:
         raise Problem(422, f"the tensor has {shape[0]:,} rows, {most} are allowed", "/inputs/0/shape/0")
     return found
@@ -188,7 +188,7 @@ async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
             raise Problem(422, f"the shape says {tensor['shape'][0]} rows, the data has {len(texts)}", pointer)
         return await predict.prepare(served, texts)
     pixels = _pixels(data, tensor["shape"], pointer)
-    size = (pixels.shape[2], pixels.shape[1]) if served.answerer.detects else None
+    size = (pixels.shape[2], pixels.shape[1]) if served.predictor.detects else None
     return [Prepared(picture, 1, size) for picture in pixels]
 
 
@@ -227,7 +227,7 @@ def _shaped(numbers: Any, shape: list[int], pointer: str) -> Any:
 
 def _told(served: Served, answers: Sequence[Any]) -> list[dict[str, Any]]:
     names = served.model.signature.labels
-    if served.answerer.detects:
+    if served.predictor.detects:
         (answer,) = answers
         values = [answer.boxes, answer.scores, [names[place] for place in answer.labels]]
         shapes = [[len(answer), 4], [len(answer)], [len(answer)]]

@@ -4,8 +4,8 @@ import asyncio
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from toolchain.serve.http.middleware import Door
-from toolchain.serve.versions.router import Fleet
+from toolchain.serve.http.middleware import RequestMiddleware
+from toolchain.serve.versions.router import Router
 
 HEAD_TIMEOUT_S = 5.0
 MAX_HEAD_BYTES = 8192
@@ -13,7 +13,7 @@ MAX_CONNECTIONS = 16  # Prometheus opens one, and a second one while it is repla
 PATH = b"/metrics"
 
 
-async def listen(fleet: Fleet, door: Door) -> tuple[asyncio.Server, int]:
+async def listen(router: Router, middleware: RequestMiddleware) -> tuple[asyncio.Server, int]:
     """Return a server that answers GET /metrics alone at ``metrics_port`` of the settings, and its port."""
     open_now: set[asyncio.StreamWriter] = set()
 
@@ -21,7 +21,7 @@ async def listen(fleet: Fleet, door: Door) -> tuple[asyncio.Server, int]:
         open_now.add(writer)
         try:
             if len(open_now) <= MAX_CONNECTIONS:
-                writer.write(_response(await _path(reader), fleet, door))
+                writer.write(_response(await _path(reader), router, middleware))
                 await asyncio.wait_for(writer.drain(), HEAD_TIMEOUT_S)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the connection is closed: who sends no request gets no response
@@ -29,7 +29,7 @@ async def listen(fleet: Fleet, door: Door) -> tuple[asyncio.Server, int]:
             open_now.discard(writer)
             writer.close()
 
-    settings = fleet.settings
+    settings = router.settings
     server = await asyncio.start_server(answer, settings.host, settings.metrics_port, limit=MAX_HEAD_BYTES)
     return server, int(server.sockets[0].getsockname()[1])
 
@@ -41,9 +41,9 @@ async def _path(reader: asyncio.StreamReader) -> bytes:
     return rest.partition(b" ")[0].partition(b"?")[0] if method == b"GET" else b""
 
 
-def _response(path: bytes, fleet: Fleet, door: Door) -> bytes:
+def _response(path: bytes, router: Router, middleware: RequestMiddleware) -> bytes:
     status, kind, body = "404 Not Found", "text/plain", b"there is only GET /metrics here\n"
     if path == PATH:
-        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, fleet.metrics(door.in_flight)
+        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, router.metrics(middleware.in_flight)
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode() + body

@@ -1,4 +1,4 @@
-"""Door: who may ask, how much and how long, before anything else sees a request. It logs nothing of one."""
+"""Authenticate requests and limit their size and time before the application sees them. No request is logged."""
 
 import asyncio
 import hmac
@@ -17,7 +17,7 @@ from toolchain.serve.http.origins import Hosts, check_site
 from toolchain.serve.http.response_headers import security_headers
 from toolchain.serve.problems import Problem, tell_place
 from toolchain.serve.telemetry.metrics import Stopwatch
-from toolchain.serve.versions.router import STABLE, Fleet
+from toolchain.serve.versions.router import STABLE, Router
 from toolchain.serve.versions.version import Served
 
 OPEN = (  # what needs no token: no row passes
@@ -32,15 +32,15 @@ REQUEST_ID, SERVED = "toolchain.request_id", "toolchain.served"  # in a request'
 IDS = re.compile(rb"[!-~]{1,128}")  # of requests: what may stand in a header and in a log of the caller's
 
 
-class Door:
+class RequestMiddleware:
     """An ASGI application around ``app``; ``tokens`` are those of which a caller must bring one, none for all."""
 
-    def __init__(self, app: ASGIApp, fleet: Fleet, tokens: Sequence[str] = ()) -> None:
-        self._app, self._fleet, self._tokens = app, fleet, [token.encode() for token in tokens]
-        self._hosts = Hosts(fleet.settings.host_names, fleet.settings.host)
+    def __init__(self, app: ASGIApp, router: Router, tokens: Sequence[str] = ()) -> None:
+        self._app, self._router, self._tokens = app, router, [token.encode() for token in tokens]
+        self._hosts = Hosts(router.settings.host_names, router.settings.host)
         self.in_flight, self.held = 0, 0  # requests, and bytes of their bodies
         self.authentication = "tokens" if tokens else "none"  # what a caller must bring
-        fleet.exposition.authentication(bool(tokens))
+        router.exposition.authentication(bool(tokens))
         self.direct: Mapping[str, Route] = {}  # routes of ``app`` by path, whose endpoints take a request as it is
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,24 +48,24 @@ class Door:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        passage = Passage(self, scope, send, request_id(headers))
+        exchange = Exchange(self, scope, send, request_id(headers))
         if scope["method"] == "HEAD":  # answered as GET, without the body
             scope = {**scope, "method": "GET"}
-        scope[REQUEST_ID], scope[SERVED] = passage.id, None
+        scope[REQUEST_ID], scope[SERVED] = exchange.id, None
         self.in_flight += 1
         try:
             self._check(scope, headers)
-            await self._pass(scope, passage.limited(receive, headers), passage.send)
+            await self._pass(scope, exchange.limited(receive, headers), exchange.send)
         except Problem as problem:
-            await passage.refuse(scope, receive, problem)
+            await exchange.refuse(scope, receive, problem)
         except Exception as error:  # the application has told the caller; an operator needs the place, not the request
             tell_place(error)
-            await passage.refuse(scope, receive, Problem(500, "the server failed on this request"))
+            await exchange.refuse(scope, receive, Problem(500, "the server failed on this request"))
         finally:
             self.in_flight -= 1
-            self.held -= passage.bytes
-            route, seconds = _route(scope), passage.watch.seconds
-            soon(lambda: self.count(scope[SERVED], route, passage.status, seconds))
+            self.held -= exchange.bytes
+            route, seconds = _route(scope), exchange.watch.seconds
+            soon(lambda: self.count(scope[SERVED], route, exchange.status, seconds))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application answer. The way to what is asked most would cost as much again: it is left out."""
@@ -78,21 +78,21 @@ class Door:
         await response(scope, receive, send)
 
     @property
-    def most_body_bytes(self) -> int:
-        settings = self._fleet.settings
-        return settings.text_body_bytes if self._fleet.takes_texts else settings.body_bytes
+    def max_body_bytes(self) -> int:
+        settings = self._router.settings
+        return settings.max_text_body_bytes if self._router.takes_texts else settings.max_body_bytes
 
     @property
-    def body_seconds(self) -> float:
-        return self._fleet.settings.body_seconds
+    def body_timeout(self) -> float:
+        return self._router.settings.body_timeout
 
     @property
     def draining(self) -> bool:
-        return self._fleet.draining
+        return self._router.draining
 
     def take(self, size: int) -> None:
         """Hold ``size`` more bytes of bodies, or refuse. Whoever takes gives back, from ``held``."""
-        if self.held + size > self._fleet.settings.held_bytes:
+        if self.held + size > self._router.settings.max_inflight_bytes:
             raise Problem(429, "too much is being read already; come again in 1 s", retry_after=1)
         self.held += size
 
@@ -104,8 +104,8 @@ class Door:
         if scope["path"] not in OPEN and not self.admits(headers.get(b"authorization", b"")):
             raise Problem(401, "send a known token as Authorization: Bearer TOKEN")
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self.most_body_bytes:
-            raise Problem(413, too_large(self.most_body_bytes))
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            raise Problem(413, too_large(self.max_body_bytes))
         check_site(scope["method"], headers)
         check_encoding(headers.get(b"content-encoding", b""))
 
@@ -119,15 +119,15 @@ class Door:
         """Count a request as one of ``served``, which was chosen for it, else of the stable one, and let go of that."""
         if served:
             served.users -= 1
-        if served := served or self._fleet.roles.get(STABLE):
+        if served := served or self._router.roles.get(STABLE):
             served.metrics.request(route, status, seconds)
 
 
-class Passage:
-    """One request on its way through the door."""
+class Exchange:
+    """One request on its way through the middleware."""
 
-    def __init__(self, door: Door, scope: Scope, send: Send, id_: str) -> None:
-        self._door, self._send, self.id = door, send, id_
+    def __init__(self, middleware: RequestMiddleware, scope: Scope, send: Send, id_: str) -> None:
+        self._middleware, self._send, self.id = middleware, send, id_
         self._connection, self._is_head = _connection(scope), scope["method"] == "HEAD"
         self._security_headers = security_headers(scope["path"])
         self.watch, self.bytes, self.status = Stopwatch(), 0, 0
@@ -142,18 +142,20 @@ class Passage:
             nonlocal whole
             if whole:
                 return await receive()
-            left = self._door.body_seconds - self.watch.seconds
+            left = self._middleware.body_timeout - self.watch.seconds
             try:
                 async with asyncio.timeout(max(0.001, left)):
                     message = await receive()
             except TimeoutError as error:
-                seconds = f"{self._door.body_seconds:g}"
+                seconds = f"{self._middleware.body_timeout:g}"
                 raise Problem(408, f"the body was not whole after {seconds} s; send it faster") from error
             if message["type"] == "http.disconnect":
                 raise Problem(499, "the client has gone")
             whole = not message.get("more_body", False)
             if gunzip:
-                message["body"] = gunzip.unpack(message.get("body", b""), self._door.most_body_bytes - self.bytes + 1)
+                message["body"] = gunzip.unpack(
+                    message.get("body", b""), self._middleware.max_body_bytes - self.bytes + 1
+                )
             self._count(len(message.get("body", b"")))
             if gunzip and whole:
                 gunzip.check_end()
@@ -166,7 +168,7 @@ class Passage:
             self.status = message["status"]
             added = [(b"x-request-id", self.id.encode()), *self._security_headers]
             message["headers"] = [*message.get("headers", []), *added]
-            if self._door.draining or self._is_last or self.status in (408, 413):
+            if self._middleware.draining or self._is_last or self.status in (408, 413):
                 message["headers"].append((b"connection", b"close"))
         elif self._is_head:
             message["body"] = b""
@@ -187,9 +189,9 @@ class Passage:
         await response(scope, receive, self.send)
 
     def _count(self, size: int) -> None:
-        if self.bytes + size > self._door.most_body_bytes:
-            raise Problem(413, too_large(self._door.most_body_bytes))
-        self._door.take(size)
+        if self.bytes + size > self._middleware.max_body_bytes:
+            raise Problem(413, too_large(self._middleware.max_body_bytes))
+        self._middleware.take(size)
         self.bytes += size
 
 

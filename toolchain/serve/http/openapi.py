@@ -77,9 +77,9 @@ def _description(served: Served) -> str:
         variant=served.model.variant,
         digest=served.model.digest[:12],
         labels=", ".join(labels[:SHOWN_LABELS]) + (", …" if len(labels) > SHOWN_LABELS else ""),
-        rows=settings.request_rows,
-        size=settings.text_body_bytes if served.takes_texts else settings.body_bytes,
-        deadline=settings.deadline_seconds,
+        rows=settings.max_request_rows,
+        size=settings.max_text_body_bytes if served.takes_texts else settings.max_body_bytes,
+        deadline=settings.request_timeout,
     )
 
 
@@ -169,14 +169,14 @@ def _refusals(pointer: str, detail: str, *statuses: int) -> Schema:
 def _predict_body(served: Served) -> Schema:
     settings = served.settings
     if served.takes_texts:
-        item: Schema = {"type": "string", "minLength": 1, "maxLength": settings.text_characters, "pattern": r"\S"}
+        item: Schema = {"type": "string", "minLength": 1, "maxLength": settings.max_text_characters, "pattern": r"\S"}
         key = "texts"
     else:
         item = {"type": "string", "contentEncoding": "base64", "description": "A picture's file"}
         key = "pictures"
-    rows = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.request_rows}
+    rows = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.max_request_rows}
     properties: Schema = {key: rows}
-    if served.answerer.detects:
+    if served.predictor.detects:
         properties["threshold"] = {**SHARE, "description": "The lowest score wanted"}
     schema = {"type": "object", "required": [key], "properties": properties, "additionalProperties": False}
     content: Schema = {JSON: {"schema": schema, **_examples(served, key)}}
@@ -199,7 +199,7 @@ def _examples(served: Served, key: str) -> Schema:
 def _predicted(served: Served) -> Schema:
     labels = served.model.signature.labels
     label = {"type": "string", "enum": list(labels)}
-    if served.answerer.detects:
+    if served.predictor.detects:
         box = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
         found = _object({"label": label, "score": SHARE, "box": box})
         size = {"type": "integer", "minimum": 1}
@@ -217,13 +217,13 @@ def _predicted_example(served: Served) -> Any:
     """Return the answer to the first request of the examples as it was recorded, None where nothing was."""
     names = served.model.signature.labels
     for row in example_rows(served)[:1]:
-        if served.answerer.detects:
+        if served.predictor.detects:
             boxes = [
                 {"label": names[label], "score": score, "box": list(box)}
                 for label, score, box in zip(row.labels, row.scores, row.boxes, strict=True)
                 if served.expected and score >= served.expected.threshold
             ]
-            width, height = served.answerer.prepare([row.value])[0].size or (0, 0)
+            width, height = served.predictor.prepare([row.value])[0].size or (0, 0)
             return {"model": served.identity, "answers": [{"width": width, "height": height, "boxes": boxes}]}
         best = max(range(len(row.scores)), key=lambda place: row.scores[place])
         scores = dict(zip(names, row.scores, strict=True))
@@ -234,7 +234,7 @@ def _predicted_example(served: Served) -> Any:
 
 def _infer_body(served: Served) -> Schema:
     tensor = describe(served)["inputs"][0]
-    sizes = [{"type": "integer", "minimum": 1, "maximum": served.settings.request_rows}]
+    sizes = [{"type": "integer", "minimum": 1, "maximum": served.settings.max_request_rows}]
     sizes[0] |= {"maximum": 1} if tensor["shape"][0] == 1 else {}
     sizes += [{"type": "integer", "minimum": size, "maximum": size} for size in tensor["shape"][1:]]
     shape = {"type": "array", "prefixItems": sizes, "minItems": len(sizes), "maxItems": len(sizes)}
@@ -255,8 +255,8 @@ def _infer_body(served: Served) -> Schema:
 def _infer_data(served: Served) -> Schema:
     """Return the schema of a tensor's values; how many there are must be what the shape says."""
     if served.takes_texts:
-        text = {"type": "string", "minLength": 1, "maxLength": served.settings.text_characters, "pattern": r"\S"}
-        return {"type": "array", "items": text, "minItems": 1, "maxItems": served.settings.request_rows}
+        text = {"type": "string", "minLength": 1, "maxLength": served.settings.max_text_characters, "pattern": r"\S"}
+        return {"type": "array", "items": text, "minItems": 1, "maxItems": served.settings.max_request_rows}
     return {"type": "array", "minItems": 1, "description": "Bytes from 0 to 255, flat or nested as the shape says"}
 
 
@@ -275,7 +275,7 @@ def _infer_example(served: Served, tensor: Schema) -> Schema | None:
     size = [1, *tensor["shape"][1:]]
     if served.takes_texts or not rows or math.prod(size) > SHOWN_NUMBERS:
         return None
-    pixels = served.answerer.prepare([rows[0].value])[0].data
+    pixels = served.predictor.prepare([rows[0].value])[0].data
     return {"inputs": [{**tensor, "shape": size, "data": pixels.ravel().tolist()}]}
 
 

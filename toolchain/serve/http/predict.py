@@ -16,28 +16,28 @@ from toolchain.inference.preprocessing import Pictures
 from toolchain.metrics.detections import Detections
 from toolchain.serve.http.middleware import REQUEST_ID, SERVED, soon
 from toolchain.serve.problems import Problem
-from toolchain.serve.versions.router import Fleet
+from toolchain.serve.versions.router import Router
 from toolchain.serve.versions.version import Served
 
 JSON = "application/json"
 BRIEF_CHARACTERS = 4_000  # of all texts together: tokenized at once in half a millisecond; more, in a thread
 
 
-async def predict(request: Request, fleet: Fleet) -> Response:
+async def predict(request: Request, router: Router) -> Response:
     """Predict the request's rows.
 
     Raises:
         Problem: the request is not what the model takes, or cannot be answered now.
     """
     content = await request.body()
-    served = chosen(request, fleet)
+    served = chosen(request, router)
     values, threshold = _values(request, served, content)
     rows = await prepare(served, values)
     answers = await served.ask(rows, lambda: gone(request))
 
     def note() -> None:
-        fleet.answered(served, answers, lambda other: prepare(other, values))
-        fleet.sample(served, request.scope[REQUEST_ID], values, rows, answers)
+        router.answered(served, answers, lambda other: prepare(other, values))
+        router.sample(served, request.scope[REQUEST_ID], values, rows, answers)
         for row, answer in zip(rows, answers, strict=True):
             count(served, row, answer)
 
@@ -46,9 +46,9 @@ async def predict(request: Request, fleet: Fleet) -> Response:
     return Response(orjson.dumps({"model": served.identity, "answers": told}), media_type=JSON)
 
 
-def chosen(request: Request, fleet: Fleet, version: str = "") -> Served:
-    """Return who answers ``request``, and keep it until the door lets go."""
-    served = fleet.choose(request.scope[REQUEST_ID], version)
+def chosen(request: Request, router: Router, version: str = "") -> Served:
+    """Return who answers ``request``, and keep it until the middleware lets go."""
+    served = router.choose(request.scope[REQUEST_ID], version)
     request.scope[SERVED] = served
     served.users += 1
     return served
@@ -84,7 +84,7 @@ def read_json(content: bytes) -> dict[str, Any]:
 def check_texts(texts: Any, served: Served, pointer: str) -> list[str]:
     """Return ``texts``, a list from a request at ``pointer``, if the model takes it."""
     rows = check_rows(texts, served, pointer)
-    most = served.settings.text_characters
+    most = served.settings.max_text_characters
     for place, text in enumerate(rows):
         if not isinstance(text, str):
             raise Problem(422, "a text must be a string", f"{pointer}/{place}")
@@ -97,7 +97,7 @@ def check_texts(texts: Any, served: Served, pointer: str) -> list[str]:
 
 def check_rows(rows: Any, served: Served, pointer: str) -> list[Any]:
     """Return ``rows`` if it is a list of as many rows as one request may have."""
-    most = served.settings.request_rows
+    most = served.settings.max_request_rows
     if not isinstance(rows, list) or not rows:
         raise Problem(422, "give a list with one row at least", pointer)
     if len(rows) > most:
@@ -113,7 +113,7 @@ def top(served: Served, scores: Any) -> tuple[str, float]:
 
 def count(served: Served, row: Prepared, answer: Any) -> None:
     """Let the metrics know of one answered row."""
-    preprocessor = served.answerer.preprocessor
+    preprocessor = served.predictor.preprocessor
     units = preprocessor.height * preprocessor.width if isinstance(preprocessor, Pictures) else row.length
     if isinstance(answer, Detections):
         labels = [served.model.signature.labels[place] for place in answer.labels]
@@ -145,7 +145,7 @@ def _values(request: Request, served: Served, content: bytes) -> tuple[list[Any]
 
 def _from_json(body: dict[str, Any], served: Served, usual: float) -> tuple[list[Any], float]:
     key = "texts" if served.takes_texts else "pictures"
-    known = [key, "threshold"] if served.answerer.detects else [key]
+    known = [key, "threshold"] if served.predictor.detects else [key]
     odd = sorted(body.keys() - set(known))
     if odd:
         raise Problem(422, f"there is a field that is not known; known are {', '.join(known)}")
@@ -164,7 +164,7 @@ def _threshold(value: Any) -> float:
 
 
 def _pictures(rows: list[Any], served: Served) -> list[dict[str, Any]]:
-    pixels, most = 0, served.settings.request_pixels
+    pixels, most = 0, served.settings.max_request_pixels
     pictures = []
     for place, row in enumerate(rows):
         picture, size = _decoded(row, place, served)
@@ -188,10 +188,10 @@ def _decoded(row: Any, place: int, served: Served) -> tuple[dict[str, Any], int]
 def _picture(content: bytes, name: str, served: Served, pointer: str) -> tuple[dict[str, Any], int]:
     """Return a picture as a dataset's column holds it, and what decoding it costs, in pixels."""
     try:
-        cost = cost_in_pixels(content, name, served.settings.picture_pixels)
+        cost = cost_in_pixels(content, name, served.settings.max_image_pixels)
     except DataError as error:
         raise Problem(422, str(error), pointer) from error
-    if cost > served.settings.request_pixels:
+    if cost > served.settings.max_request_pixels:
         raise Problem(422, f"{name} takes as long to decode as {cost:,} pixels; save it as a baseline JPEG", pointer)
     return {"bytes": content, "path": name}, cost
 

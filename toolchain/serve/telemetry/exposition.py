@@ -17,14 +17,14 @@ from prometheus_client import (
 
 from toolchain.serve.telemetry.metrics import PREFIX, Metrics
 
-REFUSALS = {  # why a version that the traffic names is not taken, as callers may hear it: the log names paths too
-    "document": "traffic.json is damaged, or for another model",
-    "missing": "it is not on the shelf",
+REJECTION_REASONS = {  # in the API, by reason; the log has the details, with paths
+    "document": "routing.json is damaged, or for another model",
+    "missing": "it is not in the repository",
     "damaged": "its files are damaged, or do not run here",
     "answers": "it answers otherwise than evaluation recorded",
     "unfit": "it is for another task, or has other labels, than the stable version",
     "disk_full": "no space is left to keep it",
-    "away": "the shelf does not answer",
+    "away": "the repository does not answer",
     "failure": "loading it failed",
 }
 
@@ -42,7 +42,7 @@ class Exposition:
         self._changes = changes.labels(model=name)
         self._refused = Gauge(
             f"{PREFIX}_refused_version",
-            "Versions that the traffic names and that are not taken, by why",
+            "Versions that the routing names and that are not taken, by why",
             ["model", "reason_kind"],
             registry=self._registry,
         )
@@ -63,9 +63,9 @@ class Exposition:
         self._changes.inc()
 
     def refused(self, kinds: Mapping[str, str]) -> None:
-        """Tell which versions are refused now: the kind of reason, of ``REFUSALS``, by version."""
+        """Tell which versions are refused now: the kind of reason, of ``REJECTION_REASONS``, by version."""
         found = list(kinds.values())
-        for kind in REFUSALS:
+        for kind in REJECTION_REASONS:
             self._refused.labels(model=self._name, reason_kind=kind).set(found.count(kind))
 
     def text(self, versions: Iterable[Metrics]) -> bytes:

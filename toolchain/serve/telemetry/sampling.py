@@ -38,7 +38,7 @@ TEND_SECONDS = 1.0  # between two looks at files that are due
 SWEEP_SECONDS = 600.0  # between two looks for what is too old or too much
 LOOK_SECONDS = 60.0  # between two looks for a verdict
 CLOSE_SECONDS = 5.0  # at the server's end, to write what is left
-SALT = b"sample\0"  # the traffic's choice hashes the id too: without it, samples would all come from the canary
+SALT = b"sample\0"  # the routing's choice hashes the id too: without it, samples would all come from the canary
 HASH_BYTES, HASHES = 8, 2.0**64  # of the hash, what is compared, and how many values that has
 
 
@@ -56,9 +56,9 @@ class Sampling:
         if not 0 < self.percent <= 100:
             raise ConfigError(f"sample_percent is {self.percent:g}: give a share above 0 and up to 100 (%)")
         if not 0 < self.days < float("inf"):
-            raise ConfigError(f"sample_days is {self.days:g}: give a number of days above 0, 30 is usual")
+            raise ConfigError(f"sample_retention_days is {self.days:g}: give a number of days above 0, 30 is usual")
         if self.most_bytes < MEBIBYTE:
-            raise ConfigError(f"sample_bytes is {self.most_bytes}: give {MEBIBYTE} or more")
+            raise ConfigError(f"max_sample_bytes is {self.most_bytes}: give {MEBIBYTE} or more")
         open_place(self.place)
 
 
@@ -74,8 +74,8 @@ def sampling_of(settings: Settings) -> Sampling | None:
         place=settings.samples,
         percent=settings.sample_percent,
         rows=settings.sample_rows,
-        days=settings.sample_days,
-        most_bytes=settings.sample_bytes,
+        days=settings.sample_retention_days,
+        most_bytes=settings.max_sample_bytes,
     )
 
 
@@ -284,7 +284,7 @@ class Sampler:
 
 def _line(waiting: Waiting, version: Version, rows: bool) -> bytes:
     """Return a row as a line of JSON."""
-    value, preprocessor = waiting.value, waiting.served.answerer.preprocessor
+    value, preprocessor = waiting.value, waiting.served.predictor.preprocessor
     text = value if isinstance(value, str) else None
     read = preprocessor.read(text) if text is not None and isinstance(preprocessor, Texts) else text
     size = upright_size(value) if value is not None and text is None else None

@@ -102,9 +102,9 @@ class Batcher:
 
     Args:
         answer: Returns the answers to rows of one length.
-        streams: Threads that call it.
-        batch_rows: Rows that run at once.
-        queue_rows: Rows that may wait.
+        workers: Threads that call it.
+        max_batch_size: Rows that run at once.
+        max_queue_rows: Rows that may wait.
         wait_seconds: How long the oldest row waits for others of its length.
         observe: Is told of each batch its rows, the seconds that each waited, and the seconds it took.
     """
@@ -113,18 +113,18 @@ class Batcher:
         self,
         answer: Callable[[Sequence[Prepared]], Sequence[Any]],
         *,
-        streams: int = 1,
-        batch_rows: int = 8,
-        queue_rows: int = 256,
+        workers: int = 1,
+        max_batch_size: int = 8,
+        max_queue_rows: int = 256,
         wait_seconds: float = 0.0,
         observe: Callable[[int, list[float], float], None] = lambda rows, waited, seconds: None,
     ) -> None:
         self._answer, self._observe = answer, observe
-        self._batch_rows, self._queue_rows, self._wait = batch_rows, queue_rows, wait_seconds
-        self._streams, self._pace = streams, Pace()
+        self._max_batch_size, self._max_queue_rows, self._wait = max_batch_size, max_queue_rows, wait_seconds
+        self._workers, self._pace = workers, Pace()
         self._lanes, self._changed, self._closed, self._running = Lanes(), threading.Condition(), False, 0
         self._threads = [
-            threading.Thread(target=self._work, name=f"inference-{i}", daemon=True) for i in range(streams)
+            threading.Thread(target=self._work, name=f"inference-{i}", daemon=True) for i in range(workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -145,7 +145,7 @@ class Batcher:
             self.check_room(len(rows))
             for position, row in enumerate(rows):
                 self._lanes.push(Waiting(row, ticket, position, now))
-            self._changed.notify(min(len(rows), self._streams))
+            self._changed.notify(min(len(rows), self._workers))
         return ticket
 
     def answer_here(self, rows: Sequence[Prepared]) -> Sequence[Any] | None:
@@ -164,7 +164,7 @@ class Batcher:
 
     def check_room(self, rows: int) -> None:
         """Raise QueueFullError when there is no room for ``rows`` more."""
-        if self._lanes.rows + rows > self._queue_rows:
+        if self._lanes.rows + rows > self._max_queue_rows:
             raise QueueFullError(self._retry_after())
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
@@ -182,7 +182,7 @@ class Batcher:
         return self._closed and any(thread.is_alive() for thread in self._threads)
 
     def _retry_after(self) -> int:
-        seconds = self._lanes.rows * self._pace.seconds_a_row / self._streams
+        seconds = self._lanes.rows * self._pace.seconds_a_row / self._workers
         return min(MOST_RETRY_SECONDS, max(1, math.ceil(seconds)))
 
     def _work(self) -> None:
@@ -208,25 +208,25 @@ class Batcher:
                     return self._lanes.pop(self._most())
 
     def _most(self) -> int:
-        """Return how many rows to take: of several streams each takes half of its share of the oldest's length.
+        """Return how many rows to take: of several workers each takes half of its share of the oldest's length.
 
         Who takes all leaves nothing to the others, and lets the rows of a large batch wait for each other: with 8
-        clients and 2 streams p99 was then 1.7 times p50 in a simulation, and so 1.1, at the same throughput.
+        clients and 2 workers p99 was then 1.7 times p50 in a simulation, and so 1.1, at the same throughput.
         """
-        if self._streams == 1 or self._wait:  # nobody else, or they have waited for each other
-            return self._batch_rows
-        return min(self._batch_rows, math.ceil(len(self._lanes.oldest()) / (2 * self._streams)))
+        if self._workers == 1 or self._wait:  # nobody else, or they have waited for each other
+            return self._max_batch_size
+        return min(self._max_batch_size, math.ceil(len(self._lanes.oldest()) / (2 * self._workers)))
 
     def _patience(self) -> float:
         """Return the seconds that the oldest lane may still wait to become a whole batch."""
         lane = self._lanes.oldest()
-        if not self._wait or self._closed or len(lane) >= self._batch_rows:
+        if not self._wait or self._closed or len(lane) >= self._max_batch_size:
             return 0.0
         return lane[0].since + self._wait - time.monotonic()
 
     def _is_brief(self, rows: Sequence[Prepared]) -> bool:
         """Return whether ``rows`` can run at once, and will have done so in an instant, as far as is known yet."""
-        alike = len({row.length for row in rows}) == 1 and len(rows) <= self._batch_rows
+        alike = len({row.length for row in rows}) == 1 and len(rows) <= self._max_batch_size
         return alike and 0 < self._pace.expected(rows) <= INSTANT_SECONDS
 
     def _run(self, batch: list[Waiting]) -> None:

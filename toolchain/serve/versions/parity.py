@@ -9,7 +9,7 @@ import numpy as np
 from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.expected import TOLERANCE, Expected, Row
 from toolchain.hardware.cpu import describe
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 from toolchain.metrics.detections import Detections
 
 OVERLAP = 0.9  # intersection over union from which two boxes are the same
@@ -30,15 +30,15 @@ class Parity:
         return f"{self.alike} of {self.rows} recorded rows answered alike" if self.rows else "no answers were recorded"
 
 
-def compare(answerer: Answerer, expected: Expected | None) -> Parity:
-    """Return whether ``answerer`` answers the rows of ``expected`` as recorded, each asked alone."""
+def compare(predictor: Predictor, expected: Expected | None) -> Parity:
+    """Return whether ``predictor`` answers the rows of ``expected`` as recorded, each asked alone."""
     if expected is None:
         return Parity(0, 0)
     rows = expected.rows
-    if expected.model != answerer.model.digest:
-        found, due = short_digest(answerer.model.digest), short_digest(expected.model)
+    if expected.model != predictor.model.digest:
+        found, due = short_digest(predictor.model.digest), short_digest(expected.model)
         return Parity(len(rows), 0, f"the answers were recorded from model {due}, this is {found}")
-    differing = [place for place, row in enumerate(rows) if not _alike(answerer, row, expected.threshold)]
+    differing = [place for place, row in enumerate(rows) if not _alike(predictor, row, expected.threshold)]
     if not differing:
         return Parity(len(rows), len(rows))
     told = f"{len(differing)} of {len(rows)} recorded rows are answered otherwise than evaluation recorded"
@@ -48,8 +48,8 @@ def compare(answerer: Answerer, expected: Expected | None) -> Parity:
     return Parity(len(rows), len(rows) - len(differing), f"{told} (first: row {differing[0]})")
 
 
-def _alike(answerer: Answerer, row: Row, threshold: float) -> bool:
-    (answer,) = answerer.answer(answerer.prepare([row.value]))
+def _alike(predictor: Predictor, row: Row, threshold: float) -> bool:
+    (answer,) = predictor.answer(predictor.prepare([row.value]))
     if isinstance(answer, Detections):
         due = Detections(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
         return _covers(answer, due, threshold) and _covers(due, answer, threshold)

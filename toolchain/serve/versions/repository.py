@@ -1,4 +1,4 @@
-"""Shelf: where a server finds what it shall serve: ``traffic.json``, and each version that it names in a folder."""
+"""Read a model repository: ``routing.json`` and the folders of the versions that it names."""
 
 import os
 import shutil
@@ -9,33 +9,33 @@ from pathlib import Path
 from toolchain.artifacts.folder import new_folder, write_file
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError, ToolchainError
-from toolchain.lifecycle.routing import FILE, HEARTBEAT, Target, Traffic
+from toolchain.lifecycle.routing import FILE, HEARTBEAT, RoutingConfig, Target
 from toolchain.serve.settings import Settings
 
-URI_DIGITS = 8  # of the SHA-256 of where a shelf is
+URI_DIGITS = 8  # of the SHA-256 of where a repository is
 PRIVATE = 0o700  # of the cache: what others could change is not served
 
 
 class AbsentError(ToolchainError):
-    """A shelf does not hold what is looked for."""
+    """A repository does not hold what is looked for."""
 
 
-def open_shelf(settings: Settings) -> "Folder | Bucket":
-    """Return the shelf that ``settings.traffic`` names."""
-    if settings.traffic.startswith("s3://"):
-        return Bucket(settings.traffic.rstrip("/"), settings.cache)
-    return Folder(Path(settings.traffic))
+def open_repository(settings: Settings) -> "Folder | Bucket":
+    """Return the repository that ``settings.model_repository`` names."""
+    if settings.model_repository.startswith("s3://"):
+        return Bucket(settings.model_repository.rstrip("/"), settings.cache)
+    return Folder(Path(settings.model_repository))
 
 
 class Folder:
-    """A shelf on this machine."""
+    """A repository on this machine."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self.name = path, path.absolute().name  # a shelf is called like its model
+        self._path, self.name = path, path.absolute().name  # a repository is called like its model
         self.shown = str(path / FILE)
 
     def document(self) -> bytes:
-        """Return traffic.json as it is now.
+        """Return routing.json as it is now.
 
         Raises:
             AbsentError: there is none.
@@ -44,7 +44,9 @@ class Folder:
         try:
             return (self._path / FILE).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise AbsentError(f"{self._path} has no {FILE}; promote a model first, or name another shelf") from error
+            raise AbsentError(
+                f"{self._path} has no {FILE}; promote a model first, or name another repository"
+            ) from error
         except OSError as error:
             raise ServiceError(f"{self._path / FILE} cannot be read: {error.strerror or error}") from error
 
@@ -62,12 +64,12 @@ class Folder:
             raise AbsentError(f"{folder} is not there, but {FILE} names it; promote again")
         return folder
 
-    def taken(self, document: bytes, traffic: Traffic) -> None:
+    def taken(self, document: bytes, routing: RoutingConfig) -> None:
         """Hear that ``document`` is served now. It is on this machine already."""
 
 
 class Bucket:
-    """A shelf in S3. What is served is kept by digest in a folder of this machine, for a start while S3 is away."""
+    """A repository in S3. Versions are cached by digest in a local folder, for a start while S3 is unavailable."""
 
     def __init__(self, uri: str, cache: Path) -> None:
         from toolchain.services import storage  # here: boto3 takes a third of a second, which a folder does not need
@@ -78,10 +80,10 @@ class Bucket:
         # two buckets may hold models of one name
         self._cache = _private(cache / f"{self.name}-{sha256(uri.encode()).hexdigest()[:URI_DIGITS]}")
         self._seen, self._told = False, False  # whether S3 ever answered, and whether it was told that it does not
-        self._named = set[str]()  # digests of the traffic that is served
+        self._named = set[str]()  # digests of the routing that is served
 
     def document(self) -> bytes:
-        """Return traffic.json as it is now, or as it was kept while S3 was never reached.
+        """Return routing.json as it is now, or as it was kept while S3 was never reached.
 
         Raises:
             ServiceError: S3 is away, or there is no such file.
@@ -124,14 +126,14 @@ class Bucket:
                 raise AbsentError(f"{self._uri}/{target.digest}/ is not there, but {FILE} names it") from error
         return folder
 
-    def taken(self, document: bytes, traffic: Traffic) -> None:
+    def taken(self, document: bytes, routing: RoutingConfig) -> None:
         """Keep ``document``, which is served now, and remove what neither it nor the one before it names.
 
         Raises:
             StorageFullError: the disk is full.
         """
         write_file(self._cache / FILE, document)
-        before, self._named = self._named, {target.digest for target in traffic.targets.values()}
+        before, self._named = self._named, {target.digest for target in routing.targets.values()}
         for folder in self._cache.iterdir():
             if folder.is_dir() and folder.name not in before | self._named:
                 shutil.rmtree(folder, ignore_errors=True)

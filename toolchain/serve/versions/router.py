@@ -1,4 +1,4 @@
-"""Fleet: the versions of one model that a server answers with, and which of them answers which request.
+"""Router: the versions of one model that a server answers with, and which of them answers which request.
 
 All of it belongs to the thread of the event loop: a change happens between two requests, never within one.
 """
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolchain.inference.predictor import Prepared
-from toolchain.lifecycle.routing import Target, Traffic
+from toolchain.lifecycle.routing import RoutingConfig, Target
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
-from toolchain.serve.telemetry.exposition import REFUSALS, Exposition
+from toolchain.serve.telemetry.exposition import REJECTION_REASONS, Exposition
 from toolchain.serve.telemetry.sampling import Sampler
 from toolchain.serve.versions.shadow import Again, Comparison, Trial, labels_of
 from toolchain.serve.versions.version import Served
@@ -22,26 +22,26 @@ STABLE, CANARY, SHADOW = "stable", "canary", "shadow"
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Why something that the traffic names is not taken."""
+class Rejection:
+    """Why something that the routing names is not taken."""
 
-    kind: str  # of REFUSALS
+    kind: str  # of REJECTION_REASONS
     reason: str  # in words, for the log; may name paths
 
     @property
     def told(self) -> str:
         """What a caller may hear."""
-        return REFUSALS[self.kind]
+        return REJECTION_REASONS[self.kind]
 
 
 @dataclass
-class Fleet:
-    """What is loaded. Without ``traffic`` nothing is, yet."""
+class Router:
+    """What is loaded. Without ``routing`` nothing is, yet."""
 
     settings: Settings
-    traffic: Traffic | None = None
+    routing: RoutingConfig | None = None
     roles: Mapping[str, Served] = field(default_factory=dict)  # by "stable", "canary", "shadow"
-    refused: Mapping[str, Refusal] = field(default_factory=dict)  # by version, or "traffic.json"
+    refused: Mapping[str, Rejection] = field(default_factory=dict)  # by version, or "routing.json"
     watched: bool = True  # whether somebody still watches the canary: without that it gets nothing
     draining: bool = False  # told to end: balancers shall send nothing more
     sampler: Sampler | None = None  # where samples are asked for
@@ -55,7 +55,7 @@ class Fleet:
     @property
     def name(self) -> str:
         """The model's, as callers know it."""
-        return self.traffic.model if self.traffic else self.settings.name
+        return self.routing.model if self.routing else self.settings.name
 
     @property
     def stable(self) -> Served:
@@ -83,7 +83,7 @@ class Fleet:
         return self.roles[STABLE].unready or ("the server is about to end" if self.draining else "")
 
     def choose(self, request_id: str, version: str = "") -> Served:
-        """Return who answers: the version asked for by name, else by the traffic's share of ``request_id``.
+        """Return who answers: the version asked for by name, else by the routing's share of ``request_id``.
 
         The same id leads to the same version on every server. Who awaits anything before the answer must keep the
         version by ``Served.held``, so that it is not closed meanwhile.
@@ -94,7 +94,7 @@ class Fleet:
         if version:
             return self._named(version)
         canary = self.roles.get(CANARY)
-        if canary and self.traffic and self.watched and not canary.unready and self.traffic.goes_to_canary(request_id):
+        if canary and self.routing and self.watched and not canary.unready and self.routing.goes_to_canary(request_id):
             return canary
         return self.stable
 
@@ -122,12 +122,12 @@ class Fleet:
         if self.sampler:
             self.sampler.offer(served, request_id, values, rows, answers)
 
-    def change(self, traffic: Traffic, roles: Mapping[str, Served]) -> None:
+    def change(self, routing: RoutingConfig, roles: Mapping[str, Served]) -> None:
         """Let ``roles`` answer from now on; who has none any more answers what it has begun and is closed."""
         leaving = [served for served in self.roles.values() if served not in roles.values()]
         if roles != self.roles:
             self.exposition.changed()
-        self.traffic, self.roles, self.watched = traffic, roles, True
+        self.routing, self.roles, self.watched = routing, roles, True
         self._tell()
         for served in leaving:
             self._leaving[served] = asyncio.create_task(self._leave(served))
@@ -137,7 +137,7 @@ class Fleet:
         self.watched = watched
         self._tell()
 
-    def refuse(self, refused: Mapping[str, Refusal]) -> None:
+    def refuse(self, refused: Mapping[str, Rejection]) -> None:
         """Remember what is not taken now, and why."""
         self.refused = refused
         self.exposition.refused({what: refusal.kind for what, refusal in refused.items()})
@@ -176,7 +176,7 @@ class Fleet:
 
     def _tell(self) -> None:
         """Let the figures say what each version is for."""
-        percent = self.traffic.percent if self.traffic and self.watched and CANARY in self.roles else 0.0
+        percent = self.routing.percent if self.routing and self.watched and CANARY in self.roles else 0.0
         shares = {STABLE: 100.0 - percent, CANARY: percent, SHADOW: 0.0}
         for role, served in self.roles.items():
             served.metrics.role(role, shares[role])
@@ -189,7 +189,7 @@ class Fleet:
         del self._leaving[served]
 
 
-def fixed(served: Served) -> Fleet:
-    """Return a fleet of one version that nothing changes."""
+def fixed(served: Served) -> Router:
+    """Return a router of one version that nothing changes."""
     target = Target(version=served.version, digest=served.model.digest, variant=served.model.variant)
-    return Fleet(served.settings, Traffic(model=served.name, stable=target), {STABLE: served})
+    return Router(served.settings, RoutingConfig(model=served.name, stable=target), {STABLE: served})

@@ -32,7 +32,7 @@ class Comparison:
     def begin(self, trial: Trial, labels: Sequence[Any], again: Again) -> None:
         """Ask the other version the rows that were answered by ``labels``, if that keeps nobody waiting."""
         asked = trial.asked
-        short = asked.settings.batch_rows  # as many rows as run at once anyway
+        short = asked.settings.max_batch_size  # as many rows as run at once anyway
         if len(self._under_way) >= MOST_AT_ONCE or asked.unready or asked.batcher.waiting + len(labels) > short:
             return
         task = asyncio.create_task(_compare(trial, labels, again))

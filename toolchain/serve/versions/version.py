@@ -13,7 +13,7 @@ from toolchain.artifacts.expected import Expected, Row, read_expected
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ArtifactError
 from toolchain.hardware.cpu import usable_cores
-from toolchain.inference.predictor import Answerer, Prepared
+from toolchain.inference.predictor import Predictor, Prepared
 from toolchain.inference.preprocessing import Pictures
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
@@ -31,7 +31,7 @@ class Served:
 
     settings: Settings
     model: Model
-    answerer: Answerer
+    predictor: Predictor
     expected: Expected | None
     parity: Parity
     metrics: Metrics
@@ -59,7 +59,7 @@ class Served:
 
     @property
     def takes_texts(self) -> bool:
-        return not isinstance(self.answerer.preprocessor, Pictures)
+        return not isinstance(self.predictor.preprocessor, Pictures)
 
     @property
     def unready(self) -> str:
@@ -78,7 +78,7 @@ class Served:
     def prepare_now(self, values: Sequence[Any]) -> list[Prepared]:
         """Return ``values`` as the model takes them, in the event loop's own thread."""
         self._check_room(len(values))
-        return self.answerer.prepare(values)
+        return self.predictor.prepare(values)
 
     async def prepare(self, values: Sequence[Any]) -> list[Prepared]:
         """Return ``values`` as the model takes them, made so in a thread.
@@ -90,10 +90,10 @@ class Served:
             Problem: the queue is full, or it took too long.
         """
         self._check_room(len(values))
-        seconds = self.settings.deadline_seconds
+        seconds = self.settings.request_timeout
         try:
             at_once = len(values) if self.takes_texts else 1  # images one by one, so that the work can be given up
-            return await self.preparation.run(self.answerer.prepare, values, seconds, at_once)
+            return await self.preparation.run(self.predictor.prepare, values, seconds, at_once)
         except TimeoutError as error:
             raise _overdue(seconds) from error
 
@@ -116,7 +116,7 @@ class Served:
         await asyncio.sleep(0)  # now those who came at the same time are users too
         answers = self.batcher.answer_here(rows) if self.users <= 1 else None
         if answers is None:
-            answers = await self._queue(rows, gone, min(seconds, self.settings.deadline_seconds))
+            answers = await self._queue(rows, gone, min(seconds, self.settings.request_timeout))
         return answers
 
     async def _queue(
@@ -144,7 +144,7 @@ class Served:
 
     def check_parity(self) -> Parity:
         """Ask the recorded rows again and return, and keep, what came out."""
-        self.parity = compare(self.answerer, self.expected)
+        self.parity = compare(self.predictor, self.expected)
         self.metrics.parity(self.parity.rows, self.parity.alike)
         return self.parity
 
@@ -173,44 +173,44 @@ def load(settings: Settings) -> Served:
     Raises:
         ArtifactError: the folder is damaged, its files were changed, or nothing here runs them.
     """
-    assert settings.model is not None  # who follows a shelf puts the folder of a version there
+    assert settings.model is not None  # who follows a repository puts the folder of a version there
     model = open_model(settings.model)
     expected = read_expected(settings.parity or settings.model)
     if settings.parity and expected is None:
         raise ArtifactError(f"{settings.parity} holds no expected.json; name a folder that does, or none")
-    answerer = Answerer(model, settings.threads, settings.inference_streams)
-    metrics = Metrics(model, settings.name, version_of(settings, model), warm_up(answerer, expected))
-    metrics.limits(settings.queue_rows, settings.inference_streams)
+    predictor = Predictor(model, settings.threads, settings.worker_count)
+    metrics = Metrics(model, settings.name, version_of(settings, model), warm_up(predictor, expected))
+    metrics.limits(settings.max_queue_rows, settings.worker_count)
     batcher = Batcher(
-        answerer.answer,
-        streams=settings.inference_streams,
-        batch_rows=1 if answerer.detects else settings.batch_rows,
-        queue_rows=settings.queue_rows,
-        wait_seconds=settings.batch_wait_ms / 1000,
+        predictor.answer,
+        workers=settings.worker_count,
+        max_batch_size=1 if predictor.detects else settings.max_batch_size,
+        max_queue_rows=settings.max_queue_rows,
+        wait_seconds=settings.max_batch_wait_ms / 1000,
         observe=metrics.batch,
     )
     preparation = Preparation(usable_cores())
-    served = Served(settings, model, answerer, expected, Parity(0, 0), metrics, batcher, preparation)
+    served = Served(settings, model, predictor, expected, Parity(0, 0), metrics, batcher, preparation)
     served.check_parity()
     return served
 
 
-def warm_up(answerer: Answerer, expected: Expected | None) -> float:
+def warm_up(predictor: Predictor, expected: Expected | None) -> float:
     """Answer a few rows and return the seconds that one takes."""
-    (row,) = answerer.prepare([expected.rows[0].value if expected and expected.rows else neutral_value(answerer)])
+    (row,) = predictor.prepare([expected.rows[0].value if expected and expected.rows else neutral_value(predictor)])
     taken = []
     for _ in range(WARM_UP):
         watch = Stopwatch()
-        answerer.answer([row])
+        predictor.answer([row])
         taken.append(watch.seconds)
     return sorted(taken)[WARM_UP // 2]
 
 
-def neutral_value(answerer: Answerer) -> Any:
+def neutral_value(predictor: Predictor) -> Any:
     """Return a row that any model of the kind takes: a short text, or a grey picture of the model's size."""
     from toolchain.image_decoding import encode
 
-    preprocessor = answerer.preprocessor
+    preprocessor = predictor.preprocessor
     if not isinstance(preprocessor, Pictures):
         return "It is what it is, and that is all there is to say about it."
     import numpy as np

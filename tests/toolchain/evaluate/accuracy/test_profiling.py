@@ -13,7 +13,7 @@ from toolchain.artifacts.profile import read_profile
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import open_variants
 from toolchain.evaluate.accuracy import Config, profiling, run
-from toolchain.inference.predictor import Answerer
+from toolchain.inference.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def test_each_variant_has_a_profile_of_the_measured_rows(variants: Path, dataset
     for name, model in open_variants(variants).models.items():
         target = tmp_path / f"accuracy-{name}"
         profile = profile_of(variants, dataset, target, name)
-        answerer = Answerer(model)
-        scores = [answerer.answer(answerer.prepare([text]))[0] for text in texts[:20]]
+        predictor = Predictor(model)
+        scores = [predictor.answer(predictor.prepare([text]))[0] for text in texts[:20]]
         assert (profile.model, profile.split, len(profile.labels)) == (model.digest, "test", 400)
         assert list(profile.labels[:20]) == [model.signature.labels[int(np.argmax(one))] for one in scores]
         assert profile.numbers["confidence"][:20] == pytest.approx([one.max() for one in scores], abs=1e-3)
@@ -46,8 +46,8 @@ def test_each_variant_has_a_profile_of_the_measured_rows(variants: Path, dataset
 
 def test_tokens_are_counted_in_rows_that_are_not_described(variants: Path, dataset: Path, reviews, tmp_path: Path):
     profile = profile_of(variants, dataset, tmp_path / "accuracy")
-    answerer = Answerer(open_variants(variants).reference)
-    assert sum(profile.tokens) == sum(row.length for row in answerer.prepare(reviews.part(0, 1500).texts))
+    predictor = Predictor(open_variants(variants).reference)
+    assert sum(profile.tokens) == sum(row.length for row in predictor.prepare(reviews.part(0, 1500).texts))
     assert np.median(profile.numbers["surprise"]) > 5  # bits: a random word of thousands
 
 
@@ -60,8 +60,8 @@ def test_without_rows_for_training_the_first_half_is_counted_and_the_rest_descri
         columns = {"row": range(101), "text": part.texts, "label": part.labels}
         writer.write("test", pa.table({name: list(values) for name, values in columns.items()}, schema=schema))
     profile = profile_of(variants, tmp_path / "data", tmp_path / "accuracy")
-    answerer = Answerer(open_variants(variants).reference)
-    assert sum(profile.tokens) == sum(row.length for row in answerer.prepare(part.texts[:50]))
+    predictor = Predictor(open_variants(variants).reference)
+    assert sum(profile.tokens) == sum(row.length for row in predictor.prepare(part.texts[:50]))
     assert list(profile.numbers["characters"]) == [len(text) for text in part.texts[50:]]
 
 

@@ -1,7 +1,7 @@
 """A good canary is promoted; a bad one is ended, with the reason in the ledger.
 
-The ledger, the shelf and the figures are real. The servers are played: they read the shelf and count, in the server's
-own metrics, requests whose outcomes are drawn here.
+The ledger, the model repository and the metrics are real. The servers are simulated: they read the repository and
+count, in the server's own metrics, requests with random outcomes.
 """
 
 import re
@@ -66,7 +66,7 @@ class Server:
     """What a server counts of 400 requests between two polls."""
 
     model: str
-    place: Path  # of the shelf
+    place: Path  # of the repository
     models: list[Model]
     failing: float = 0.0  # share of the canary's requests
     dying: float = 0.0  # share of the canary's requests on which the process dies; a new one counts from 0
@@ -87,8 +87,8 @@ class Server:
         self.began += 1
 
     def text(self) -> str:
-        traffic = parse((self.place / FILE).read_bytes(), str(self.place))
-        percent = traffic.percent if self.follows else 0.0
+        routing = parse((self.place / FILE).read_bytes(), str(self.place))
+        percent = routing.percent if self.follows else 0.0
         for _ in range(self.requests):
             self._answer(percent)
         self.metrics[0].role("stable", 100 - percent)
@@ -127,10 +127,10 @@ def start(tracker: Tracker, models: list[Model], tmp_path: Path) -> Start:
             tags = {"digest": model.digest, "variant": "fp32"}
             versions.append(tracker.add_version(name, run, "variants/fp32", tags, ""))
         ledger.append(tracker, name, versions[0], entry_of(versions[0], PROMOTED))
-        publish = partial(model_repository.publish, tracker, name, str(tmp_path / "shelf"))
-        beat = partial(model_repository.beat, str(tmp_path / "shelf"))
+        publish = partial(model_repository.publish, tracker, name, str(tmp_path / "repository"))
+        beat = partial(model_repository.beat, str(tmp_path / "repository"))
         publish()
-        server = Server(name, tmp_path / "shelf", models, **said)  # type: ignore[arg-type]
+        server = Server(name, tmp_path / "repository", models, **said)  # type: ignore[arg-type]
         made = replace(entry_of(versions[1], CANARY), reason="better", who="ann")
         return Trial(tracker, name, versions[1], made, plan, publish, beat, lambda: {"a": server.text()}), server
 
@@ -147,9 +147,9 @@ def actions(trial: Trial) -> list[tuple[str, float]]:
     return [(line.entry.action, line.entry.percent) for line in ledger.read(trial.tracker, trial.model).lines]
 
 
-def on_shelf(server: Server) -> tuple[str, float]:
-    traffic = parse((server.place / FILE).read_bytes(), "")
-    return traffic.stable.version, traffic.percent
+def in_repository(server: Server) -> tuple[str, float]:
+    routing = parse((server.place / FILE).read_bytes(), "")
+    return routing.stable.version, routing.percent
 
 
 def test_a_good_canary_gets_growing_shares_and_is_promoted(start: Start, tracker: Tracker):
@@ -159,7 +159,7 @@ def test_a_good_canary_gets_growing_shares_and_is_promoted(start: Start, tracker
     assert actions(trial) == [("promoted", 0), ("canary", 10), ("canary", 50), ("promoted", 0)]
     last = ledger.read(tracker, trial.model).lines[-1].entry
     assert (last.reason, last.who, last.sha256) == ("better; the canary passed at 10, 50 %", "ann", outcome.sha256)
-    assert on_shelf(server) == ("2", 0)
+    assert in_repository(server) == ("2", 0)
     assert tracker.aliases(trial.model) == {"champion": "2"}
     assert [stage["percent"] for stage in trial.stages] == [10, 50]
     assert all(stage["failures"]["trials"] >= 157 for stage in trial.stages)
@@ -180,7 +180,7 @@ def test_a_bad_canary_is_ended(said: dict, reason: str, start: Start, tracker: T
     assert re.match(reason, outcome.reason)
     last = ledger.read(tracker, trial.model).lines[-1].entry
     assert (last.action, last.version, last.reason) == ("canary ended", "2", outcome.reason)
-    assert on_shelf(server) == ("1", 0)
+    assert in_repository(server) == ("1", 0)
     assert tracker.aliases(trial.model) == {"champion": "1"}
 
 
@@ -190,7 +190,7 @@ def test_a_restarted_server_rejects_the_canary(share: float, start: Start):
     outcome = trial.run()
     assert not outcome.promoted
     assert outcome.reason.startswith("a restarted during the canary")
-    assert on_shelf(server) == ("1", 0)
+    assert in_repository(server) == ("1", 0)
 
 
 @pytest.mark.parametrize("expected", [None, {"a", "b"}], ids=["by address", "pods"])
@@ -223,7 +223,7 @@ def test_too_few_requests_end_the_canary(start: Start):
     assert not outcome.promoted
     assert "0.005 minutes at 10 % did not decide (failures 0 of" in outcome.reason
     assert "needs at least 157 requests" in outcome.reason
-    assert on_shelf(server) == ("1", 0)
+    assert in_repository(server) == ("1", 0)
 
 
 def test_servers_that_do_not_apply_the_routing_end_the_canary(start: Start, monkeypatch: pytest.MonkeyPatch):
@@ -231,13 +231,13 @@ def test_servers_that_do_not_apply_the_routing_end_the_canary(start: Start, monk
     trial, server = start(follows=False, refused="missing")
     reason = trial.run().reason
     assert reason == "servers did not apply the routing within 0.2 s: a routes 0 % and rejects the version (missing)"
-    assert on_shelf(server) == ("1", 0)
+    assert in_repository(server) == ("1", 0)
 
 
 def test_a_permanent_refusal_by_a_server_ends_the_canary(start: Start):
     trial, server = start(follows=False, refused="unfit")
     assert trial.run().reason == "a rejects it: unfit; see its log and /readyz"
-    assert on_shelf(server) == ("1", 0)
+    assert in_repository(server) == ("1", 0)
 
 
 def silent() -> dict[str, str]:
@@ -254,7 +254,7 @@ def test_unreachable_servers_end_the_canary_after_a_timeout(start: Start, monkey
     texts, polls = trial.scrape, count()
     trial.scrape = lambda: silent() if next(polls) > 3 else texts()
     assert trial.run().reason == "servers were unreachable for 0.05 s: http://a does not answer"
-    assert on_shelf(server) == ("1", 0)
+    assert in_repository(server) == ("1", 0)
 
 
 def test_a_canary_does_not_start_without_a_server(start: Start):
@@ -288,7 +288,7 @@ def test_an_interrupted_or_failing_process_ends_its_canary(
         trial.run()
     last = ledger.read(tracker, trial.model).lines[-1].entry
     assert (last.action, last.reason) == ("canary ended", reason)
-    assert on_shelf(server) == ("1", 0)
+    assert in_repository(server) == ("1", 0)
 
 
 @pytest.mark.parametrize("deed", ["rollback", "promote", "another"])

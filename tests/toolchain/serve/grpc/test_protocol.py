@@ -35,7 +35,7 @@ from tests.toolchain.serve.conftest import (
     write_repaired,
 )
 from toolchain.artifacts.model import open_model
-from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes
+from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 
 ROOT = Path(__file__).parents[4]
 TOKEN = "a-token-of-tests-only"
@@ -67,7 +67,7 @@ Start = Callable[..., Running]
 
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
-    """Return a function that starts a server of a model's folder, or of a shelf with ``--traffic`` before it."""
+    """Return a function that starts a server of a model's folder, or of ``--model-repository`` and a path."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*words: str, **environment: str) -> Running:
@@ -104,7 +104,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def words(start: Start, folders: Path) -> Running:
-    return start(str(folders / "words"), "--version", "3", "--text-body-bytes", "2000")
+    return start(str(folders / "words"), "--version", "3", "--max-text-body-bytes", "2000")
 
 
 def texts(*rows: str | bytes) -> triton.InferInput:
@@ -289,14 +289,16 @@ def test_the_id_of_a_request_is_told_with_its_answer_or_its_error(words: Running
 
 
 def test_an_id_leads_to_the_same_version_as_by_http(start: Start, folders: Path, tmp_path: Path):
-    shelf, targets = tmp_path / "reviews", []
+    repository, targets = tmp_path / "reviews", []
     for version, model in (("1", "words"), ("2", "slow")):
         digest = open_model(folders / model).digest
         targets.append(Target(version=version, digest=digest, variant="fp32"))
-        shelf.mkdir(exist_ok=True)
-        (shelf / digest).symlink_to(folders / model)
-    (shelf / FILE).write_bytes(as_bytes(Traffic(model="reviews", stable=targets[0], canary=targets[1], percent=50)))
-    running, found = start("--traffic", str(shelf)), {}
+        repository.mkdir(exist_ok=True)
+        (repository / digest).symlink_to(folders / model)
+    (repository / FILE).write_bytes(
+        as_bytes(RoutingConfig(model="reviews", stable=targets[0], canary=targets[1], percent=50))
+    )
+    running, found = start("--model-repository", str(repository)), {}
     for id_ in map(str, range(8)):
         found[id_] = running.client.infer("reviews", [texts("good")], request_id=id_).get_response().model_version
         asked = Request(f"{running.http}/predict", b'{"texts": ["good"]}', {"X-Request-Id": id_})
@@ -308,7 +310,7 @@ def test_an_id_leads_to_the_same_version_as_by_http(start: Start, folders: Path,
 
 
 def test_a_full_queue_says_when_to_come_again(start: Start, folders: Path):
-    running = start(str(folders / "slow"), "--queue-rows", "1", "--request-rows", "1", "--streams", "1")
+    running = start(str(folders / "slow"), "--max-queue-rows", "1", "--max-request-rows", "1", "--workers", "1")
     waiting = [running.stub.ModelInfer.future(message(b"good")) for _ in range(6)]
     errors = [future.exception(timeout=30) for future in waiting]
     full = [error for error in errors if error]
@@ -323,12 +325,12 @@ def test_a_full_queue_says_when_to_come_again(start: Start, folders: Path):
 
 
 def test_the_sooner_deadline_of_client_and_server_counts(start: Start, folders: Path):
-    running = start(str(folders / "slow"), "--streams", "1")
+    running = start(str(folders / "slow"), "--workers", "1")
     patient = running.stub.ModelInfer.future(message(b"good"))
     time.sleep(0.05)
     assert refused(lambda: running.stub.ModelInfer(message(b"good"), timeout=0.1)).code() == Status.DEADLINE_EXCEEDED
     assert patient.result(timeout=30).outputs
-    hasty = start(str(folders / "slow"), "--streams", "1", "--deadline-seconds", "0.01")
+    hasty = start(str(folders / "slow"), "--workers", "1", "--request-timeout", "0.01")
     error = refused(lambda: hasty.stub.ModelInfer(message(b"good")))
     assert (error.code(), "no answer within 0.01 s" in error.details()) == (Status.DEADLINE_EXCEEDED, True)
     for server in (running, hasty):
@@ -405,7 +407,7 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Start, folders: Path):
 
 
 def test_no_request_is_lost_when_a_connection_is_too_old(folders: Path):
-    young = "from toolchain.serve import __main__, grpc_protocol as g; g.CONNECTION_SECONDS = 0.2; __main__.main()"
+    young = "from toolchain.serve import __main__; from toolchain.serve.grpc import protocol as g; g.CONNECTION_SECONDS = 0.2; __main__.main()"
     words_ = [str(folders / "words"), "--name", "reviews", "--port", "0", "--grpc-port", "0"]
     process = subprocess.Popen([sys.executable, "-c", young, *words_], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -62,7 +62,7 @@ def test_the_pages_of_docs_ask_nothing_of_the_internet(serving: Serving, words: 
 
 
 def test_openapi_shows_the_models_own_rows_and_limits(serving: Serving, words: Path):
-    document = serving(words, request_rows=7).get("/openapi.json").json()
+    document = serving(words, max_request_rows=7).get("/openapi.json").json()
     body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     shown = [text for example in body["examples"].values() for text in example["value"]["texts"]]
     assert set(shown) <= set(RECORDED)
@@ -224,7 +224,7 @@ def test_a_failure_inside_shows_and_logs_nothing_of_the_request(
     def fail(values: object) -> None:
         raise RuntimeError(f"cannot do {values}")
 
-    served_by(client).answerer.prepare = fail  # type: ignore[assignment]
+    served_by(client).predictor.prepare = fail  # type: ignore[assignment]
     answer = client.post("/predict", json={"texts": ["my private words"]})
     assert answer.status_code == 500
     problem(answer)

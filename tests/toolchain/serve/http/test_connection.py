@@ -284,7 +284,7 @@ def test_probes_are_answered_when_all_files_are_open(tmp_path: Path):
     try:
         running, idle = ready(process), []
         assert process.stderr is not None
-        assert "connections is 128, not 1024: the limit of open files is 256" in process.stderr.readline()
+        assert "max_connections is 128, not 1024: the limit of open files is 256" in process.stderr.readline()
         for count in range(300):
             idle.append(socket.create_connection(("127.0.0.1", running.port), SECONDS))
             if count % 2:

@@ -88,7 +88,7 @@ def test_chunks_may_not_have_more_around_them_than_in_them(piece: bytes):
 
 def test_large_chunks_have_no_end_here():
     piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
-    fed(in_chunks(), piece, 64 * 1024**2)  # the door counts them
+    fed(in_chunks(), piece, 64 * 1024**2)  # the middleware counts them
 
 
 def test_trailers_and_heads_without_end_are_refused():

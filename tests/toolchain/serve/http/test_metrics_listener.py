@@ -68,5 +68,5 @@ def test_a_port_that_is_taken_is_refused_and_so_is_the_same_port_twice(words: Pa
         status, said = refused(words, "--port", "0", "--metrics-port", str(taken.getsockname()[1]))
     assert status == 2
     assert "name another with --metrics-port" in said
-    with pytest.raises(ConfigError, match="need a port each"):
+    with pytest.raises(ConfigError, match="different ports"):
         Settings(model=words, port=8080, grpc_port=8081, metrics_port=8081)

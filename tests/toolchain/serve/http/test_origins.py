@@ -170,7 +170,7 @@ def packed(body: bytes, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_body_may_be_packed_by_gzip(serving: Serving, words: Path):
-    client = serving(words, text_body_bytes=2000)
+    client = serving(words, max_text_body_bytes=2000)
     for body in (gzip.compress(BODY), gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])):
         assert client.post("/predict", **packed(body)).json()["answers"][0]["label"] == "positive"
     infer = client.post("/v2/models/reviews/infer", **packed(gzip.compress(INFER), **{"Content-Encoding": "X-GZIP"}))
@@ -190,7 +190,7 @@ def test_a_body_may_be_packed_by_gzip(serving: Serving, words: Path):
     ],
 )
 def test_what_is_not_gzip_or_unpacks_to_too_much_is_refused(body: bytes, status: int, serving: Serving, words: Path):
-    client = serving(words, text_body_bytes=20_000 if len(body) > 2000 else 2000)
+    client = serving(words, max_text_body_bytes=20_000 if len(body) > 2000 else 2000)
     assert problem(client.post("/predict", **packed(body)))["status"] == status
 
 

@@ -55,7 +55,7 @@ def test_each_error_that_a_caller_may_meet_has_a_kind():
 def test_an_error_is_counted_by_its_kind_and_not_timed(
     path: str, body: bytes, kind: str, serving: Serving, words: Path
 ):
-    client = serving(words, text_body_bytes=500, request_rows=1)
+    client = serving(words, max_text_body_bytes=500, max_request_rows=1)
     client.post(path, content=body, headers={"Content-Type": "application/json"})
     found = figures(client)
     errors = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_errors_total"}
@@ -101,8 +101,8 @@ def test_a_probe_that_hears_no_is_no_error(serving: Serving, words: Path):
 
 
 def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Path, capsys: pytest.CaptureFixture[str]):
-    fleet = fixed(load(Settings(model=words)))
-    door = build(fleet)
+    router = fixed(load(Settings(model=words)))
+    middleware = build(router)
     messages = [{"type": "http.request", "body": b'{"te', "more_body": True}, {"type": "http.disconnect"}]
     sent: list[Any] = []
 
@@ -114,8 +114,8 @@ def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Pa
 
     headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
-    asyncio.run(door({**scope, "scheme": "http", "server": ("a", 1), "root_path": ""}, receive, send))
-    found = read(fleet.metrics(0).decode())
+    asyncio.run(middleware({**scope, "scheme": "http", "server": ("a", 1), "root_path": ""}, receive, send))
+    found = read(router.metrics(0).decode())
     assert found["toolchain_serving_errors_total", "client_gone"] == 1
     assert found["toolchain_serving_errors_total", "failure"] == 0
     assert capsys.readouterr().err == ""
@@ -129,7 +129,7 @@ def test_a_picture_counts_the_pixels_that_the_model_reads(serving: Serving, pict
 
 
 def test_the_limits_and_the_process_are_told(serving: Serving, words: Path):
-    client = serving(words, queue_rows=100, streams=2)
+    client = serving(words, max_queue_rows=100, workers=2)
     found = figures(client)
     assert found["toolchain_serving_queue_limit_rows",] == 100
     assert found["toolchain_serving_inference_streams",] == 2

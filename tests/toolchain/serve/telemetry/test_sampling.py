@@ -73,8 +73,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 
 def offer(sampler: Sampler, served: Served, texts: list[str], request: str = "r1") -> None:
-    rows = served.answerer.prepare(texts)
-    sampler.offer(served, request, texts, rows, served.answerer.answer(rows[:1]) * len(rows))
+    rows = served.predictor.prepare(texts)
+    sampler.offer(served, request, texts, rows, served.predictor.answer(rows[:1]) * len(rows))
 
 
 def kept(place: Path | str) -> list[dict[str, Any]]:
@@ -148,8 +148,8 @@ def test_pictures_are_described_by_their_file_and_their_pixels(pictures: Path, s
     served = load(Settings(model=pictures, name="reviews", version="3"))
     sampler = start(rows=True)
     value = {"bytes": picture(255, width=40, height=20), "path": "a picture"}
-    rows = served.answerer.prepare([value])
-    answers = served.answerer.answer(rows)
+    rows = served.predictor.prepare([value])
+    answers = served.predictor.answer(rows)
     sampler.offer(served, "r1", [value], rows, answers)
     sampler.offer(served, "r2", None, rows, answers)  # as pixels, by the inference protocol
     sampler.close()
@@ -165,8 +165,8 @@ def test_what_a_detector_finds_is_described(detector: Path, start: Start, tmp_pa
     served = load(Settings(model=detector, name="reviews", version="3"))
     sampler = start()
     value = {"bytes": picture(128, width=20, height=10), "path": "a picture"}
-    rows = served.answerer.prepare([value])
-    sampler.offer(served, "r1", [value], rows, served.answerer.answer(rows))
+    rows = served.predictor.prepare([value])
+    sampler.offer(served, "r1", [value], rows, served.predictor.answer(rows))
     sampler.close()
     served.close()
     (row,) = kept(tmp_path / "samples")
@@ -215,13 +215,13 @@ def test_the_same_ids_are_in_the_sample_on_every_server_in_the_share_asked_for(t
 
 
 def test_the_sample_is_drawn_from_the_canary_and_the_stable_version_alike(start: Start):
-    from toolchain.lifecycle.routing import Target, Traffic
+    from toolchain.lifecycle.routing import RoutingConfig, Target
 
     stable, canary = (Target(version=digit, digest=digit * 64, variant="fp32") for digit in "12")
-    traffic = Traffic(model="reviews", stable=stable, canary=canary, percent=10.0)
+    routing = RoutingConfig(model="reviews", stable=stable, canary=canary, percent=10.0)
     sampler = start(percent=10.0)
     ids = [f"request-{number}" for number in range(20_000)]
-    tried = [one for one in ids if traffic.goes_to_canary(one)]
+    tried = [one for one in ids if routing.goes_to_canary(one)]
     assert sum(map(sampler.wants, tried)) / len(tried) == pytest.approx(0.1, abs=0.035)
 
 
@@ -299,7 +299,7 @@ def test_a_row_that_cannot_be_described_is_counted_and_the_next_is_kept(
     served: Served, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     sampler = start()
-    rows = served.answerer.prepare([TEXT])
+    rows = served.predictor.prepare([TEXT])
     sampler.offer(served, "r1", [TEXT], rows, [None])
     offer(sampler, served, [TEXT])
     sampler.close()
@@ -405,8 +405,8 @@ def test_a_damaged_verdict_is_told_and_not_shown(
         ({"percent": 0.0}, "sample_percent is 0"),
         ({"percent": 101.0}, "sample_percent is 101"),
         ({"percent": float("nan")}, "sample_percent is nan"),
-        ({"days": 0.0}, "sample_days is 0"),
-        ({"most_bytes": 1}, "sample_bytes is 1"),
+        ({"days": 0.0}, "sample_retention_days is 0"),
+        ({"most_bytes": 1}, "max_sample_bytes is 1"),
         ({"place": "gs://bucket"}, "samples is 'gs://bucket'"),
     ],
 )
@@ -416,9 +416,9 @@ def test_bad_settings_are_refused(given_: dict[str, Any], reason: str):
 
 
 def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Start, tmp_path: Path):
-    fleet = fixed(load(Settings(model=words, name="reviews", version="3")))
-    fleet.sampler = start(rows=True)
-    with TestClient(build(fleet), "http://127.0.0.1") as client:
+    router = fixed(load(Settings(model=words, name="reviews", version="3")))
+    router.sampler = start(rows=True)
+    with TestClient(build(router), "http://127.0.0.1") as client:
         own = {"X-Request-Id": "r1"}
         assert client.post("/predict", json={"texts": [TEXT, "poor"]}, headers=own).status_code == 200
         tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["dull"]}

@@ -72,9 +72,9 @@ def test_every_row_runs_once_in_batches_of_one_length_the_oldest_first(steps: li
 
 
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=6), max_size=8), st.integers(1, 3), st.integers(1, 5))
-def test_each_request_gets_its_own_answers_in_order(requests: list[list[int]], streams: int, rows: int):
+def test_each_request_gets_its_own_answers_in_order(requests: list[list[int]], workers: int, rows: int):
     async def ask() -> list[list[int]]:
-        batcher = Batcher(Recorder().answer, streams=streams, batch_rows=rows, queue_rows=100)
+        batcher = Batcher(Recorder().answer, workers=workers, max_batch_size=rows, max_queue_rows=100)
         tickets = [batcher.submit(rows_of(*lengths), soon()) for lengths in requests]
         answers = [await ticket.future for ticket in tickets]
         await asyncio.to_thread(batcher.close)
@@ -86,7 +86,7 @@ def test_each_request_gets_its_own_answers_in_order(requests: list[list[int]], s
 def test_what_came_while_the_model_was_busy_runs_together():
     async def ask() -> list[list[int]]:
         model = Recorder()
-        batcher = Batcher(model.answer, batch_rows=3)
+        batcher = Batcher(model.answer, max_batch_size=3)
         model.free.clear()
         first = batcher.submit(rows_of(9), soon())
         await until(lambda: not batcher.waiting)
@@ -102,7 +102,7 @@ def test_what_came_while_the_model_was_busy_runs_together():
 def test_a_stream_leaves_rows_to_the_others():
     async def ask() -> list[int]:
         model = Recorder()
-        batcher = Batcher(model.answer, streams=2, batch_rows=8)
+        batcher = Batcher(model.answer, workers=2, max_batch_size=8)
         model.free.clear()
         busy = [batcher.submit(rows_of(length), soon()) for length in (8, 9)]
         await until(lambda: not batcher.waiting)
@@ -123,7 +123,7 @@ def test_a_lone_row_of_a_short_model_is_answered_without_changing_threads():
             threads.append(threading.get_ident())
             return [row.data * 2 for row in rows]
 
-        batcher = Batcher(answer, batch_rows=3, observe=lambda rows, *_: batches.append(rows))
+        batcher = Batcher(answer, max_batch_size=3, observe=lambda rows, *_: batches.append(rows))
         unknown = batcher.answer_here(rows_of(5, 5))
         await batcher.submit(rows_of(5, 5), soon()).future
         await until(lambda: batches)
@@ -183,7 +183,7 @@ def test_a_model_that_fails_does_so_in_either_thread_and_answers_again_later():
 def test_the_oldest_waits_for_company_no_longer_than_it_is_told():
     async def ask() -> tuple[list[list[int]], float]:
         model = Recorder()
-        batcher = Batcher(model.answer, batch_rows=2, wait_seconds=0.2)
+        batcher = Batcher(model.answer, max_batch_size=2, wait_seconds=0.2)
         began = time.monotonic()
         alone = batcher.submit(rows_of(4), soon())
         await alone.future
@@ -202,7 +202,7 @@ def test_the_oldest_waits_for_company_no_longer_than_it_is_told():
 def test_a_full_queue_refuses_and_says_when_to_come_again():
     async def ask() -> int:
         model = Recorder()
-        batcher = Batcher(model.answer, queue_rows=3)
+        batcher = Batcher(model.answer, max_queue_rows=3)
         model.free.clear()
         busy = batcher.submit(rows_of(1), soon())
         await until(lambda: not batcher.waiting)

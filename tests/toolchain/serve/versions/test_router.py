@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import WEIGHTS, problem, traffic_of
-from toolchain.lifecycle.routing import Traffic
+from tests.toolchain.serve.conftest import WEIGHTS, problem, routing_of
+from toolchain.lifecycle.routing import RoutingConfig
 from toolchain.serve.http.application import build
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions.parity import Parity
-from toolchain.serve.versions.router import Fleet, Refusal
+from toolchain.serve.versions.router import Rejection, Router
 from toolchain.serve.versions.version import Served, load
 
 IDS = [f"request-{place}" for place in range(300)]
@@ -28,7 +28,7 @@ GOOD = {"texts": ["good"]}
 
 
 def settings_of(versions: dict[str, Path], number: str) -> Settings:
-    return Settings(model=versions[number], name="reviews", version=number, streams=1)
+    return Settings(model=versions[number], name="reviews", version=number, workers=1)
 
 
 class Crew:
@@ -37,30 +37,30 @@ class Crew:
     def __init__(self, versions: dict[str, Path]) -> None:
         self.versions = versions
         self.loaded: dict[str, Served] = {}
-        self.fleet: Fleet
+        self.router: Router
         self.client: TestClient
 
     def start(self, stable: str, **others: Any) -> TestClient:
-        traffic = traffic_of(self.versions, stable, **others)
-        self.fleet = Fleet(settings_of(self.versions, stable), traffic, self.roles(traffic))
-        self.client = TestClient(build(self.fleet), "http://127.0.0.1", raise_server_exceptions=False)
+        routing = routing_of(self.versions, stable, **others)
+        self.router = Router(settings_of(self.versions, stable), routing, self.roles(routing))
+        self.client = TestClient(build(self.router), "http://127.0.0.1", raise_server_exceptions=False)
         self.client.__enter__()
         return self.client
 
     def change(self, stable: str, **others: Any) -> None:
-        traffic = traffic_of(self.versions, stable, **others)
-        roles = self.roles(traffic)
+        routing = routing_of(self.versions, stable, **others)
+        roles = self.roles(routing)
 
         async def within() -> None:
-            self.fleet.change(traffic, roles)
+            self.router.change(routing, roles)
 
         self.client.portal.call(within)  # type: ignore[union-attr]
 
-    def roles(self, traffic: Traffic) -> dict[str, Served]:
-        for target in traffic.targets.values():
+    def roles(self, routing: RoutingConfig) -> dict[str, Served]:
+        for target in routing.targets.values():
             if target.version not in self.loaded:
                 self.loaded[target.version] = load(settings_of(self.versions, target.version))
-        return {role: self.loaded[target.version] for role, target in traffic.targets.items()}
+        return {role: self.loaded[target.version] for role, target in routing.targets.items()}
 
     def ask(self, request_id: str, path: str = "/predict", body: Any = None) -> Any:
         answer = self.client.post(path, json=body or GOOD, headers={"X-Request-Id": request_id})
@@ -94,9 +94,9 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_the_share_that_was_agreed_goes_to_the_canary_and_always_the_same_requests(crew: Crew):
     crew.start("1", canary="2", percent=20)
-    traffic = traffic_of(crew.versions, "1", canary="2", percent=20)
+    routing = routing_of(crew.versions, "1", canary="2", percent=20)
     for request_id in IDS[:100]:
-        due = "2" if traffic.goes_to_canary(request_id) else "1"
+        due = "2" if routing.goes_to_canary(request_id) else "1"
         told = crew.ask(request_id)
         assert told["model"]["version"] == due
         weight = WEIGHTS[due]
@@ -111,10 +111,10 @@ def test_a_growing_percent_only_moves_ids_to_the_canary(
     chosen = []
     stable, canary = (StandIn(number) for number in "12")
     for percent in percents:
-        traffic = traffic_of(versions, "1", canary="2", percent=percent)
-        fleet = Fleet(Settings(model=versions["1"]), traffic, {"stable": stable, "canary": canary})  # type: ignore[dict-item]
-        chosen.append(fleet.choose(request_id).version)
-        assert fleet.choose(request_id).version == chosen[-1]
+        routing = routing_of(versions, "1", canary="2", percent=percent)
+        router = Router(Settings(model=versions["1"]), routing, {"stable": stable, "canary": canary})  # type: ignore[dict-item]
+        chosen.append(router.choose(request_id).version)
+        assert router.choose(request_id).version == chosen[-1]
     assert chosen == sorted(chosen)
 
 
@@ -171,7 +171,7 @@ def test_one_exposition_holds_all_versions_and_each_name_once(crew: Crew):
     assert crew.figures("traffic_percent") == {("1", "stable"): 50, ("2", "canary"): 50, ("3", "shadow"): 0}
     asked = crew.figures("requests_total")
     assert asked["1", "/predict", "200"] + asked["2", "/predict", "200"] == 40
-    assert asked["2", "/predict", "200"] == sum(crew.fleet.choose(one).version == "2" for one in IDS[:40])
+    assert asked["2", "/predict", "200"] == sum(crew.router.choose(one).version == "2" for one in IDS[:40])
     assert ("3", "/predict", "200") not in asked
 
 
@@ -186,7 +186,7 @@ def test_what_the_canary_answers_is_held_against_the_stable_version(crew: Crew):
 
 def test_a_shadow_is_asked_what_the_stable_version_answers_and_nobody_hears_it(crew: Crew):
     crew.start("1", canary="2", percent=50, shadow="4")
-    stable = [one for one in IDS if crew.fleet.choose(one).version == "1"][:5]
+    stable = [one for one in IDS if crew.router.choose(one).version == "1"][:5]
     for request_id in stable:
         assert crew.ask(request_id)["answers"][0]["label"] == "positive"
         due = stable.index(request_id) + 1
@@ -211,7 +211,7 @@ def test_who_is_replaced_answers_what_it_has_begun_and_its_figures_end(crew: Cre
         assert crew.ask("any")["model"]["version"] == "2"
         assert client.get("/openapi.json").json()["info"]["version"] == "2"
         assert ("1", "/predict", "200") in crew.figures("requests_total")
-        assert crew.loaded["1"].answerer.answer(crew.loaded["1"].answerer.prepare(["good"]))
+        assert crew.loaded["1"].predictor.answer(crew.loaded["1"].predictor.prepare(["good"]))
         assert all(thread.is_alive() for thread in crew.loaded["1"].batcher._threads)
     until(lambda: not any(thread.is_alive() for thread in crew.loaded["1"].batcher._threads))
     until(lambda: not any(key[0] == "1" for key in crew.figures("requests_total")))
@@ -230,7 +230,7 @@ def test_who_is_replaced_leaves_no_memory_behind(crew: Crew):
     for request_id in IDS[:10]:
         crew.ask(request_id)
     client.get("/openapi.json")
-    left = weakref.ref(crew.loaded["1"].answerer)
+    left = weakref.ref(crew.loaded["1"].predictor)
     crew.change("3")
     del crew.loaded["1"]
     crew.client.get("/healthz")
@@ -251,7 +251,7 @@ def test_all_versions_are_asked_what_was_recorded(crew: Crew):
 
 def test_readiness_tells_of_every_version_and_of_what_was_refused(crew: Crew):
     client = crew.start("1", canary="2", percent=10)
-    crew.fleet.refuse({"3": Refusal("damaged", "/somewhere/private is incomplete")})
+    crew.router.refuse({"3": Rejection("damaged", "/somewhere/private is incomplete")})
     told = client.get("/readyz").json()
     assert {role: one["version"] for role, one in told["versions"].items()} == {"stable": "1", "canary": "2"}
     assert told["version"] == "1"
@@ -261,14 +261,14 @@ def test_readiness_tells_of_every_version_and_of_what_was_refused(crew: Crew):
 
 
 def test_a_server_without_a_version_lives_and_says_what_it_waits_for(versions: dict[str, Path]):
-    fleet = Fleet(Settings(traffic="any", name="reviews"))
-    fleet.refuse({"traffic.json": Refusal("away", "s3://bucket cannot be read")})
+    router = Router(Settings(model_repository="any", name="reviews"))
+    router.refuse({"routing.json": Rejection("away", "s3://bucket cannot be read")})
     with pytest.raises(Problem, match="no version is loaded yet"):
-        fleet.choose("any")
-    with TestClient(build(fleet), "http://127.0.0.1", raise_server_exceptions=False) as client:
+        router.choose("any")
+    with TestClient(build(router), "http://127.0.0.1", raise_server_exceptions=False) as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/metrics").status_code == 200
         for answer in (client.get("/readyz"), client.post("/predict", json=GOOD), client.get("/openapi.json")):
             assert answer.status_code == 503
-            assert "the shelf does not answer" in problem(answer)["detail"]
+            assert "the repository does not answer" in problem(answer)["detail"]
         assert client.get("/v2/health/ready").json() == {"ready": False}

@@ -82,16 +82,16 @@ def test_a_folder_of_its_own_may_hold_the_recorded_answers(words: Path, tmp_path
 
 
 def test_boxes_that_moved_are_seen(detector: Path):
-    from tests.toolchain.serve.conftest import answerer_of
+    from tests.toolchain.serve.conftest import predictor_of
 
     known = read_expected(detector)
     assert known is not None
-    assert compare(answerer_of(detector), known).reason == ""
+    assert compare(predictor_of(detector), known).reason == ""
     for change in ({"boxes": ((0, 0, 8, 5), (0, 0, 20, 10))}, {"labels": (1, 1)}, {"scores": (0.8, 0.1)}):
         row = Row(**{**vars(known.rows[0]), **change})  # type: ignore[arg-type]
-        assert compare(answerer_of(detector), Expected(known.model, known.processor, (row,), 0.5)).reason
+        assert compare(predictor_of(detector), Expected(known.model, known.processor, (row,), 0.5)).reason
     faint = Row(**{**vars(known.rows[0]), "scores": (0.9, 0.3)})  # below the threshold nobody sees a box
-    assert compare(answerer_of(detector), Expected(known.model, known.processor, (faint,), 0.5)).reason == ""
+    assert compare(predictor_of(detector), Expected(known.model, known.processor, (faint,), 0.5)).reason == ""
 
 
 def hold_up(client: TestClient) -> threading.Event:
@@ -109,7 +109,7 @@ def hold_up(client: TestClient) -> threading.Event:
 
 
 def test_a_full_queue_answers_429_with_retry_after(serving: Serving, words: Path):
-    client = serving(words, queue_rows=4, request_rows=4, streams=1)
+    client = serving(words, max_queue_rows=4, max_request_rows=4, workers=1)
     free = hold_up(client)
     body = {"texts": ["good"] * 4}
     codes: list[int] = []
@@ -136,19 +136,19 @@ def test_a_full_queue_answers_429_with_retry_after(serving: Serving, words: Path
 def hold_up_decoding(client: TestClient) -> threading.Event:
     """Let pictures be decoded only when the event is set."""
     free = threading.Event()
-    answerer = served_by(client).answerer
-    prepare = answerer.prepare
+    predictor = served_by(client).predictor
+    prepare = predictor.prepare
 
     def wait(values: Any) -> Any:
         free.wait(20)
         return prepare(values)
 
-    answerer.prepare = wait  # type: ignore[method-assign]
+    predictor.prepare = wait  # type: ignore[method-assign]
     return free
 
 
 def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving, pictures: Path):
-    client = serving(pictures, queue_rows=4, request_rows=4)
+    client = serving(pictures, max_queue_rows=4, max_request_rows=4)
     free = hold_up_decoding(client)
     body = {"pictures": [base64.b64encode(picture(255)).decode()] * 3}
     codes: list[int] = []
@@ -168,7 +168,7 @@ def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving
 
 
 def test_pictures_that_take_too_long_to_decode_are_504(serving: Serving, pictures: Path):
-    client = serving(pictures, deadline_seconds=0.3)
+    client = serving(pictures, request_timeout=0.3)
     free = hold_up_decoding(client)
     answer = client.post("/predict", json={"pictures": [base64.b64encode(picture(255)).decode()]})
     assert answer.status_code == 504
@@ -180,7 +180,7 @@ def test_pictures_that_take_too_long_to_decode_are_504(serving: Serving, picture
 
 
 def test_an_answer_that_comes_too_late_is_504(serving: Serving, words: Path):
-    client = serving(words, deadline_seconds=0.3)
+    client = serving(words, request_timeout=0.3)
     free = hold_up(client)
     answer = client.post("/predict", json={"texts": ["good"]})
     free.set()
@@ -216,7 +216,7 @@ def call(client: TestClient, messages: list[dict[str, Any] | float]) -> list[dic
 
 
 def test_a_body_that_comes_too_slowly_is_408_and_the_connection_is_closed(serving: Serving, words: Path):
-    client = serving(words, body_seconds=0.3)
+    client = serving(words, body_timeout=0.3)
     began = time.monotonic()
     sent = call(client, [{"type": "http.request", "body": b'{"texts"', "more_body": True}, 60.0])
     assert time.monotonic() - began < 30
@@ -236,7 +236,7 @@ def test_a_client_that_is_gone_is_not_answered_for(serving: Serving, words: Path
 
 
 def test_bodies_in_hand_have_a_limit_together(serving: Serving, words: Path):
-    client = serving(words, held_bytes=50)
+    client = serving(words, max_inflight_bytes=50)
     answer = client.post("/predict", json={"texts": ["good " * 20]})
     assert answer.status_code == 429
     problem(answer)
@@ -296,8 +296,8 @@ def test_a_model_that_answers_no_number_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"port": 70_000}, {"streams": -1}, {"threads": 0}, {"deadline_seconds": 0}, {"body_seconds": float("nan")},
-        {"request_rows": 500}, {"certificate": Path("a.pem")}, {"drain_seconds": float("inf")}],
+    [{"port": 70_000}, {"workers": -1}, {"threads": 0}, {"request_timeout": 0}, {"body_timeout": float("nan")},
+        {"max_request_rows": 500}, {"certificate": Path("a.pem")}, {"drain_seconds": float("inf")}],
 )  # fmt: skip
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]):
     with pytest.raises(ConfigError):

@@ -1,4 +1,4 @@
-"""What a server takes from a shelf and what it does not: a half-written shelf, damaged files, storage that is away."""
+"""Updates from a model repository: partial writes, damaged files, unavailable storage."""
 
 import asyncio
 import shutil
@@ -15,10 +15,10 @@ import pytest
 
 from tests.toolchain.serve.conftest import (
     LABELS,
-    put_on_shelf,
+    publish_versions,
     record,
+    routing_of,
     target_of,
-    traffic_of,
     word_counter,
     write_model,
 )
@@ -26,103 +26,108 @@ from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ConfigError, ServiceError, StorageFullError
 from toolchain.lifecycle import model_repository as shelves
-from toolchain.lifecycle.routing import FILE, Target, Traffic, as_bytes
+from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions import watcher
-from toolchain.serve.versions.repository import AbsentError, open_shelf
-from toolchain.serve.versions.watcher import Follower
+from toolchain.serve.versions.repository import AbsentError, open_repository
+from toolchain.serve.versions.watcher import VersionWatcher
 from toolchain.services.storage import s3
 
 
-class Followed:
-    """A follower that looks when a test says so."""
+class WatcherHarness:
+    """A watcher that looks when a test says so."""
 
-    def __init__(self, shelf: str, cache: Path) -> None:
+    def __init__(self, repository: str, cache: Path) -> None:
         self.loop = asyncio.new_event_loop()
-        self.follower = Follower(Settings(traffic=shelf, cache=cache, streams=1, look_seconds=3600.0))
-        self.fleet = self.follower.fleet
-        self.follower.start(self.loop)
+        self.watcher = VersionWatcher(
+            Settings(model_repository=repository, cache=cache, workers=1, poll_interval=3600.0)
+        )
+        self.router = self.watcher.router
+        self.watcher.start(self.loop)
 
     def look(self) -> None:
-        self.follower._look()
-        self.follower._mind()
+        self.watcher._look()
+        self.watcher._mind()
         self.loop.run_until_complete(asyncio.sleep(0.2))  # in which who is replaced is closed, too
 
     @property
     def answering(self) -> dict[str, str]:
-        return {role: served.version for role, served in self.fleet.roles.items()}
+        return {role: served.version for role, served in self.router.roles.items()}
 
     @property
     def refused(self) -> dict[str, str]:
-        return {what: refusal.kind for what, refusal in self.fleet.refused.items()}
+        return {what: refusal.kind for what, refusal in self.router.refused.items()}
 
     def end(self) -> None:
-        self.follower.stop()
-        assert not self.follower.is_at_work(10)
-        self.loop.run_until_complete(self.fleet.close())
+        self.watcher.stop()
+        assert not self.watcher.is_at_work(10)
+        self.loop.run_until_complete(self.router.close())
         self.loop.close()
 
 
 @pytest.fixture
-def follow(tmp_path: Path) -> Iterator[Callable[..., Followed]]:
-    started: list[Followed] = []
+def follow(tmp_path: Path) -> Iterator[Callable[..., WatcherHarness]]:
+    started: list[WatcherHarness] = []
 
-    def start(shelf: Path | str) -> Followed:
-        started.append(Followed(str(shelf), tmp_path / "cache"))
+    def start(repository: Path | str) -> WatcherHarness:
+        started.append(WatcherHarness(str(repository), tmp_path / "cache"))
         return started[-1]
 
     yield start
-    for followed in started:
-        followed.end()
+    for harness in started:
+        harness.end()
 
 
 @pytest.fixture
-def shelf(versions: dict[str, Path], tmp_path: Path) -> Path:
-    """A shelf on which version 1 is the stable one."""
-    put_on_shelf(tmp_path / "reviews", traffic_of(versions, "1"), versions)
+def repository_path(versions: dict[str, Path], tmp_path: Path) -> Path:
+    """A repository on which version 1 is the stable one."""
+    publish_versions(tmp_path / "reviews", routing_of(versions, "1"), versions)
     return tmp_path / "reviews"
 
 
 def test_a_version_passes_from_canary_to_stable_without_being_loaded_again(
-    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    follow: Callable[..., WatcherHarness],
+    repository: Path,
+    versions: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
 ):
-    followed = follow(shelf)
-    assert followed.answering == {"stable": "1"}
-    put_on_shelf(shelf, traffic_of(versions, "1", canary="2", percent=10, shadow="3"), versions)
-    followed.look()
-    assert followed.answering == {"stable": "1", "canary": "2", "shadow": "3"}
+    harness = follow(repository)
+    assert harness.answering == {"stable": "1"}
+    publish_versions(repository, routing_of(versions, "1", canary="2", percent=10, shadow="3"), versions)
+    harness.look()
+    assert harness.answering == {"stable": "1", "canary": "2", "shadow": "3"}
     assert "changed: reviews 1, fp32; 2, fp32, canary of 10 %; 3, fp32, shadow" in capsys.readouterr().out
-    canary = followed.fleet.roles["canary"]
-    put_on_shelf(shelf, traffic_of(versions, "2"), versions)
-    followed.look()
-    assert followed.answering == {"stable": "2"}
-    assert followed.fleet.stable is canary
-    followed.look()  # nothing is new: nothing happens
+    canary = harness.router.roles["canary"]
+    publish_versions(repository, routing_of(versions, "2"), versions)
+    harness.look()
+    assert harness.answering == {"stable": "2"}
+    assert harness.router.stable is canary
+    harness.look()  # nothing is new: nothing happens
     assert capsys.readouterr().out.count("changed") == 1
 
 
 @pytest.mark.parametrize("bucket", [False, True])
 def test_a_canary_that_nobody_watches_any_more_gets_nothing_until_somebody_does(
-    bucket: bool, follow: Callable[..., Followed], request: pytest.FixtureRequest, tmp_path: Path,
+    bucket: bool, follow: Callable[..., WatcherHarness], request: pytest.FixtureRequest, tmp_path: Path,
     versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
-    traffic = traffic_of(versions, "1", canary="2", percent=100)
+    routing = routing_of(versions, "1", canary="2", percent=100)
     if bucket:
-        place = publish(request.getfixturevalue("s3_bucket"), traffic, versions)
+        place = publish(request.getfixturevalue("s3_bucket"), routing, versions)
     else:
         place = str(tmp_path / "reviews")
-        put_on_shelf(tmp_path / "reviews", traffic, versions)
+        publish_versions(tmp_path / "reviews", routing, versions)
     now = [1000.0]
     monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    followed = follow(place)
+    harness = follow(place)
 
     def after(seconds: float) -> tuple[str, bool]:
         now[0] += seconds
-        followed.look()
-        return followed.fleet.choose("any").version, 'percent{model="reviews",model_version="2"' in shares(followed)
+        harness.look()
+        return harness.router.choose("any").version, 'percent{model="reviews",model_version="2"' in shares(harness)
 
-    def shares(followed: Followed) -> str:
-        return "".join(line for line in followed.fleet.metrics(0).decode().splitlines() if line.endswith(" 100.0"))
+    def shares(harness: WatcherHarness) -> str:
+        return "".join(line for line in harness.router.metrics(0).decode().splitlines() if line.endswith(" 100.0"))
 
     assert after(59) == ("2", True), "whoever put it there a minute ago may be watching"
     shelves.beat(place)
@@ -138,18 +143,18 @@ def test_a_canary_that_nobody_watches_any_more_gets_nothing_until_somebody_does(
 
 
 def test_a_version_that_serves_needs_nobody_who_watches(
-    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     now = [1000.0]
     monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    put_on_shelf(shelf, traffic_of(versions, "1", canary="2", percent=100), versions)
-    followed = follow(shelf)
+    publish_versions(repository, routing_of(versions, "1", canary="2", percent=100), versions)
+    harness = follow(repository)
     now[0] += 61
-    followed.look()
-    put_on_shelf(shelf, traffic_of(versions, "2"), versions)
+    harness.look()
+    publish_versions(repository, routing_of(versions, "2"), versions)
     for _ in range(2):
-        followed.look()
-        assert followed.fleet.choose("any").version == "2"
+        harness.look()
+        assert harness.router.choose("any").version == "2"
         now[0] += 61
 
 
@@ -170,212 +175,212 @@ def remove_a_file(folder: Path) -> None:
     [(shutil.rmtree, "missing"), (remove_a_file, "damaged"), (damage, "damaged"), (answer_otherwise, "answers")],
 )
 def test_a_version_that_cannot_be_taken_is_told_and_taken_once_it_is_mended(
-    change: Callable[[Path], None], kind: str, follow: Callable[..., Followed], shelf: Path,
+    change: Callable[[Path], None], kind: str, follow: Callable[..., WatcherHarness], repository: Path,
     versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
-    followed = follow(shelf)
-    put_on_shelf(shelf, traffic_of(versions, "2"), versions)
-    folder = shelf / target_of(versions, "2").digest
+    harness = follow(repository)
+    publish_versions(repository, routing_of(versions, "2"), versions)
+    folder = repository / target_of(versions, "2").digest
     change(folder)
-    followed.look()
-    assert followed.answering == {"stable": "1"}
-    assert followed.refused == {"2": kind}
-    followed.look()
+    harness.look()
+    assert harness.answering == {"stable": "1"}
+    assert harness.refused == {"2": kind}
+    harness.look()
     assert capsys.readouterr().err.count("not taken: 2: ") == 1  # it is told once, and not tried at each look
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(versions["2"], folder)
-    followed.look()
-    assert followed.answering == {"stable": "1"}
+    harness.look()
+    assert harness.answering == {"stable": "1"}
     monkeypatch.setattr(watcher, "SECONDS_TO_TRY_AGAIN", 0.0)
-    followed.look()
-    assert followed.answering == {"stable": "2"}
-    assert followed.refused == {}
+    harness.look()
+    assert harness.answering == {"stable": "2"}
+    assert harness.refused == {}
 
 
 def test_a_canary_that_cannot_be_taken_leaves_all_requests_to_the_stable_version(
-    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path]
+    follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path]
 ):
-    followed = follow(shelf)
-    put_on_shelf(shelf, traffic_of(versions, "2", canary="3", percent=50), versions)
-    damage(shelf / target_of(versions, "3").digest)
-    followed.look()
-    assert followed.answering == {"stable": "2"}
-    assert followed.refused == {"3": "damaged"}
-    assert {followed.fleet.choose(str(place)).version for place in range(50)} == {"2"}
+    harness = follow(repository)
+    publish_versions(repository, routing_of(versions, "2", canary="3", percent=50), versions)
+    damage(repository / target_of(versions, "3").digest)
+    harness.look()
+    assert harness.answering == {"stable": "2"}
+    assert harness.refused == {"3": "damaged"}
+    assert {harness.router.choose(str(place)).version for place in range(50)} == {"2"}
 
 
 @pytest.mark.parametrize("document", [b"", b"{}", b"cut off"])
 def test_a_document_that_is_damaged_changes_nothing_until_it_is_whole(
-    document: bytes, follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path]
+    document: bytes, follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path]
 ):
-    followed = follow(shelf)
-    (shelf / FILE).write_bytes(document)
-    followed.look()
-    assert (followed.answering, followed.refused) == ({"stable": "1"}, {FILE: "document"})
-    (shelf / FILE).unlink()
-    followed.look()
-    assert (followed.answering, followed.refused) == ({"stable": "1"}, {FILE: "missing"})
-    put_on_shelf(shelf, traffic_of(versions, "1"), versions)
-    followed.look()
-    assert (followed.answering, followed.refused) == ({"stable": "1"}, {})
+    harness = follow(repository)
+    (repository / FILE).write_bytes(document)
+    harness.look()
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "document"})
+    (repository / FILE).unlink()
+    harness.look()
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "missing"})
+    publish_versions(repository, routing_of(versions, "1"), versions)
+    harness.look()
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
 
 
 def test_a_document_of_another_model_and_a_version_for_another_task_are_refused(
-    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path], tmp_path: Path
+    follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], tmp_path: Path
 ):
-    followed = follow(shelf)
-    put_on_shelf(shelf, replace(traffic_of(versions, "2"), model="other"), versions)
-    followed.look()
-    assert followed.refused == {FILE: "document"}
+    harness = follow(repository)
+    publish_versions(repository, replace(routing_of(versions, "2"), model="other"), versions)
+    harness.look()
+    assert harness.refused == {FILE: "document"}
     renamed = write_model(tmp_path / "renamed", "text-classification", word_counter, LABELS[::-1])
     other = Target(version="9", digest=open_model(renamed).digest, variant="fp32")
-    traffic = replace(traffic_of(versions, "1"), canary=other, percent=5.0)
-    put_on_shelf(shelf, traffic, {**versions, "9": renamed})
-    followed.look()
-    assert (followed.answering, followed.refused) == ({"stable": "1"}, {"9": "unfit"})
+    routing = replace(routing_of(versions, "1"), canary=other, percent=5.0)
+    publish_versions(repository, routing, {**versions, "9": renamed})
+    harness.look()
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {"9": "unfit"})
 
 
 def test_files_under_the_digest_of_others_are_refused(
-    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path]
+    follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path]
 ):
-    followed = follow(shelf)
-    shutil.copytree(versions["3"], shelf / target_of(versions, "2").digest)
-    put_on_shelf(shelf, traffic_of(versions, "2"), versions)
-    followed.look()
-    assert followed.refused == {"2": "damaged"}
+    harness = follow(repository)
+    shutil.copytree(versions["3"], repository / target_of(versions, "2").digest)
+    publish_versions(repository, routing_of(versions, "2"), versions)
+    harness.look()
+    assert harness.refused == {"2": "damaged"}
 
 
 def test_a_shelf_that_is_empty_at_the_start_is_an_error_and_a_damaged_one_is_waited_for(
-    follow: Callable[..., Followed], versions: dict[str, Path], tmp_path: Path
+    follow: Callable[..., WatcherHarness], versions: dict[str, Path], tmp_path: Path
 ):
-    with pytest.raises(AbsentError, match=r"has no traffic\.json; promote a model first"):
+    with pytest.raises(AbsentError, match=r"has no routing\.json; promote a model first"):
         follow(tmp_path / "nowhere")
     empty = tmp_path / "reviews"
-    put_on_shelf(empty, traffic_of(versions, "1"), versions)
+    publish_versions(empty, routing_of(versions, "1"), versions)
     damage(empty / target_of(versions, "1").digest)
-    followed = follow(empty)
-    assert "its files are damaged" in followed.fleet.unready
-    put_on_shelf(empty, traffic_of(versions, "2"), versions)
-    followed.look()
-    assert followed.answering == {"stable": "2"}
-    assert followed.fleet.unready == ""
+    harness = follow(empty)
+    assert "its files are damaged" in harness.router.unready
+    publish_versions(empty, routing_of(versions, "2"), versions)
+    harness.look()
+    assert harness.answering == {"stable": "2"}
+    assert harness.router.unready == ""
 
 
 def test_what_nobody_thought_of_does_not_end_the_following(
-    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
-    followed = follow(shelf)
+    harness = follow(repository)
 
     def fail(settings: Settings) -> Any:
         raise RuntimeError("private")
 
     with monkeypatch.context() as patch:
         patch.setattr(watcher, "load", fail)
-        put_on_shelf(shelf, traffic_of(versions, "2"), versions)
-        followed.look()
-    assert followed.refused == {"2": "failure"}
-    put_on_shelf(shelf, traffic_of(versions, "3"), versions)
-    followed.look()
-    assert followed.answering == {"stable": "3"}
+        publish_versions(repository, routing_of(versions, "2"), versions)
+        harness.look()
+    assert harness.refused == {"2": "failure"}
+    publish_versions(repository, routing_of(versions, "3"), versions)
+    harness.look()
+    assert harness.answering == {"stable": "3"}
 
 
 # --- S3 ---
 
 
-def publish(bucket: str, traffic: Traffic, versions: dict[str, Path]) -> str:
+def publish(bucket: str, routing: RoutingConfig, versions: dict[str, Path]) -> str:
     client, prefix = s3.client(), "served/reviews/"
-    for target in traffic.targets.values():
+    for target in routing.targets.values():
         for file in versions[target.version].iterdir():
             client.put_object(Bucket=bucket, Key=f"{prefix}{target.digest}/{file.name}", Body=file.read_bytes())
-    client.put_object(Bucket=bucket, Key=prefix + FILE, Body=as_bytes(traffic))
+    client.put_object(Bucket=bucket, Key=prefix + FILE, Body=as_bytes(routing))
     return f"s3://{bucket}/{prefix}"
 
 
 def test_a_shelf_in_s3_is_followed_and_a_start_without_s3_serves_what_was_fetched(
-    follow: Callable[..., Followed], s3_bucket: str, versions: dict[str, Path], tmp_path: Path,
+    follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
-    uri = publish(s3_bucket, traffic_of(versions, "1"), versions)
-    followed = follow(uri)
-    assert followed.answering == {"stable": "1"}
-    publish(s3_bucket, traffic_of(versions, "2", canary="3", percent=10), versions)
-    followed.look()
-    publish(s3_bucket, traffic_of(versions, "3"), versions)
-    followed.look()
-    assert followed.answering == {"stable": "3"}
+    uri = publish(s3_bucket, routing_of(versions, "1"), versions)
+    harness = follow(uri)
+    assert harness.answering == {"stable": "1"}
+    publish(s3_bucket, routing_of(versions, "2", canary="3", percent=10), versions)
+    harness.look()
+    publish(s3_bucket, routing_of(versions, "3"), versions)
+    harness.look()
+    assert harness.answering == {"stable": "3"}
     (kept_in,) = (tmp_path / "cache").iterdir()
     kept = {path.name for path in kept_in.iterdir()}
     assert kept == {FILE, *(target_of(versions, number).digest for number in "23")}  # and no more the first
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     again = follow(uri)
     assert again.answering == {"stable": "3"}
-    assert again.fleet.name == "reviews"
+    assert again.router.name == "reviews"
     again.look()
     assert capsys.readouterr().err.count("serving what was fetched before") == 1
 
 
 def test_with_s3_away_and_nothing_fetched_the_server_waits(
-    follow: Callable[..., Followed], s3_bucket: str, s3_server: str, versions: dict[str, Path],
+    follow: Callable[..., WatcherHarness], s3_bucket: str, s3_server: str, versions: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
-    uri = publish(s3_bucket, traffic_of(versions, "1"), versions)
+    uri = publish(s3_bucket, routing_of(versions, "1"), versions)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    followed = follow(uri)
-    assert followed.refused == {FILE: "away"}
-    assert "the shelf does not answer" in followed.fleet.unready
+    harness = follow(uri)
+    assert harness.refused == {FILE: "away"}
+    assert "the repository does not answer" in harness.router.unready
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    followed.follower._shelf = open_shelf(followed.follower._settings)  # as if the server had come back at its address
-    followed.look()
-    assert followed.answering == {"stable": "1"}
+    harness.watcher._repository = open_repository(harness.watcher._settings)
+    harness.look()
+    assert harness.answering == {"stable": "1"}
 
 
 def test_s3_that_goes_away_changes_nothing(
-    follow: Callable[..., Followed], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
-    followed = follow(publish(s3_bucket, traffic_of(versions, "1"), versions))
+    harness = follow(publish(s3_bucket, routing_of(versions, "1"), versions))
 
     def away(self: object) -> bytes:
         raise ServiceError("S3 is away")
 
     with monkeypatch.context() as patch:
         patch.setattr(s3.Watched, "content", away)
-        followed.look()
-        assert (followed.answering, followed.refused) == ({"stable": "1"}, {FILE: "away"})
-    followed.look()
-    assert (followed.answering, followed.refused) == ({"stable": "1"}, {})
+        harness.look()
+        assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "away"})
+    harness.look()
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
 
 
 def test_half_a_folder_in_s3_is_refused_and_fetched_again_when_it_is_whole(
-    follow: Callable[..., Followed], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
-    uri = publish(s3_bucket, traffic_of(versions, "1"), versions)
-    followed = follow(uri)
-    traffic = traffic_of(versions, "2")
-    digest = traffic.stable.digest
-    s3.write(as_bytes(traffic), uri + FILE)
-    followed.look()
-    assert followed.refused == {"2": "missing"}
+    uri = publish(s3_bucket, routing_of(versions, "1"), versions)
+    harness = follow(uri)
+    routing = routing_of(versions, "2")
+    digest = routing.stable.digest
+    s3.write(as_bytes(routing), uri + FILE)
+    harness.look()
+    assert harness.refused == {"2": "missing"}
     s3.upload(versions["2"] / "model.json", f"{uri}{digest}/model.json", shown=False)
     monkeypatch.setattr(watcher, "SECONDS_TO_TRY_AGAIN", 0.0)
-    followed.look()
-    assert followed.refused == {"2": "damaged"}
-    publish(s3_bucket, traffic, versions)
-    followed.look()
-    assert (followed.answering, followed.refused) == ({"stable": "2"}, {})
+    harness.look()
+    assert harness.refused == {"2": "damaged"}
+    publish(s3_bucket, routing, versions)
+    harness.look()
+    assert (harness.answering, harness.refused) == ({"stable": "2"}, {})
 
 
 def test_a_disk_that_is_full_refuses_the_version_and_leaves_the_server_answering(
-    follow: Callable[..., Followed], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
-    followed = follow(publish(s3_bucket, traffic_of(versions, "1"), versions))
-    publish(s3_bucket, traffic_of(versions, "2"), versions)
+    harness = follow(publish(s3_bucket, routing_of(versions, "1"), versions))
+    publish(s3_bucket, routing_of(versions, "2"), versions)
 
     def full(uri: str, target: Path) -> None:
         raise StorageFullError("no space is left")
 
-    monkeypatch.setattr(followed.follower._shelf._storage, "fetch_s3_prefix", full)  # type: ignore[union-attr]
-    followed.look()
-    assert (followed.answering, followed.refused) == ({"stable": "1"}, {"2": "disk_full"})
+    monkeypatch.setattr(harness.watcher._repository._storage, "fetch_s3_prefix", full)  # type: ignore[union-attr]
+    harness.look()
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {"2": "disk_full"})
 
 
 def test_a_cache_that_belongs_to_somebody_else_is_refused(
@@ -383,37 +388,40 @@ def test_a_cache_that_belongs_to_somebody_else_is_refused(
 ):
     monkeypatch.setattr("os.getuid", lambda: 4711)
     with pytest.raises(ConfigError, match="belongs to somebody else; name another folder with --cache"):
-        open_shelf(Settings(traffic=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path))
+        open_repository(Settings(model_repository=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path))
 
 
 def test_a_cache_that_cannot_be_made_is_refused(s3_bucket: str, tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(ConfigError, match="cannot be made: Not a directory; name another folder with --cache"):
-        open_shelf(Settings(traffic=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path / "taken" / "cache"))
+        open_repository(
+            Settings(model_repository=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path / "taken" / "cache")
+        )
 
 
 def test_the_clock_that_is_used_is_one_that_nobody_sets(
-    follow: Callable[..., Followed], shelf: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
-    followed = follow(shelf)
+    harness = follow(repository)
     for now in (0.0, 4e9):  # 1970, and 2096
         monkeypatch.setattr("time.time", lambda now=now: now)
-        put_on_shelf(shelf, traffic_of(versions, "2" if now else "3"), versions)
-        followed.look()
-        assert followed.answering == {"stable": "2" if now else "3"}
-        rows = followed.fleet.stable.answerer.prepare(["good"])
+        publish_versions(repository, routing_of(versions, "2" if now else "3"), versions)
+        harness.look()
+        assert harness.answering == {"stable": "2" if now else "3"}
+        rows = harness.router.stable.predictor.prepare(["good"])
 
         async def ask(rows: Any = rows) -> Any:
-            return await followed.fleet.stable.ask(rows, asyncio.Event().wait)
+            return await harness.router.stable.ask(rows, asyncio.Event().wait)
 
-        assert np.argmax(followed.loop.run_until_complete(ask())[0]) == 1
+        assert np.argmax(harness.loop.run_until_complete(ask())[0]) == 1
 
 
-def test_following_a_folder_imports_nothing_of_s3(shelf: Path):
+def test_following_a_folder_imports_nothing_of_s3(repository: Path):
     code = (
-        "import sys; from toolchain.serve.versions.watcher import Follower;"
+        "import sys; from toolchain.serve.versions.watcher import VersionWatcher;"
         "from toolchain.serve.settings import Settings;"
-        f"Follower(Settings(traffic={str(shelf)!r})); print('boto3' in sys.modules, 'mlflow' in sys.modules)"
+        f"VersionWatcher(Settings(model_repository={str(repository)!r}));"
+        "print('boto3' in sys.modules, 'mlflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-2:] == ["False", "False"]

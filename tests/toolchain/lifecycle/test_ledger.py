@@ -34,7 +34,7 @@ import sys
 import time
 from pathlib import Path
 from toolchain.errors import ConflictError
-from toolchain.services import ledger
+from toolchain.lifecycle import ledger
 from toolchain.lifecycle.ledger import PROMOTED, Entry
 from toolchain.services.mlflow import Tracker
 

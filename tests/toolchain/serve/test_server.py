@@ -50,7 +50,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
         ({"TOOLCHAIN_SERVE_TOKENS": "short"}, [], 2, "TOOLCHAIN_SERVE_TOKENS holds a token of fewer than 16"),
         ({}, ["--require-tokens"], 2, "tokens are required, but there are none"),
         ({"TOOLCHAIN_SERVE_TOKEN": "a-token-of-tests-only"}, [], 2, "the variable TOOLCHAIN_SERVE_TOKEN is not known"),
-        ({}, ["--certificate", "nowhere.pem"], 2, "both files"),
+        ({}, ["--certificate", "nowhere.pem"], 2, "set both"),
         ({}, ["--certificate", "nowhere.pem", "--key", "nowhere.pem"], 2, "nowhere.pem is not there"),
         ({}, ["--max-request-rows", "0"], 2, "max_request_rows is 0"),
     ],
@@ -152,14 +152,15 @@ def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str,
     program = (
         "import time\n"
         "from toolchain.inference.preprocessing import Pictures\n"
-        "from toolchain.serve import __main__, batching, program\n"
+        "from toolchain.serve import __main__, server\n"
+        "from toolchain.serve.versions import batching\n"
         "batching.INSTANT_SECONDS = 0\n"
-        "load = program.load\n"
+        "load = server.load\n"
         "def loaded(settings):\n"
         "    found = load(settings)\n"
         f"    setattr({STUCK[stuck]}, lambda *values: time.sleep(600))\n"
         "    return found\n"
-        "program.load = loaded\n"
+        "server.load = loaded\n"
         "__main__.main()\n"
     )
     given = ["--port", "0", "--drain-seconds", "0", "--request-timeout", "0.3", "--workers", "1"]

@@ -407,7 +407,10 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Start, folders: Path):
 
 
 def test_no_request_is_lost_when_a_connection_is_too_old(folders: Path):
-    young = "from toolchain.serve import __main__; from toolchain.serve.grpc import protocol as g; g.CONNECTION_SECONDS = 0.2; __main__.main()"
+    young = (
+        "from toolchain.serve import __main__; from toolchain.serve.grpc import protocol;"
+        "protocol.CONNECTION_SECONDS = 0.2; __main__.main()"
+    )
     words_ = [str(folders / "words"), "--name", "reviews", "--port", "0", "--grpc-port", "0"]
     process = subprocess.Popen([sys.executable, "-c", young, *words_], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -79,7 +79,7 @@ def follow(tmp_path: Path) -> Iterator[Callable[..., WatcherHarness]]:
 
 
 @pytest.fixture
-def repository_path(versions: dict[str, Path], tmp_path: Path) -> Path:
+def repository(versions: dict[str, Path], tmp_path: Path) -> Path:
     """A repository on which version 1 is the stable one."""
     publish_versions(tmp_path / "reviews", routing_of(versions, "1"), versions)
     return tmp_path / "reviews"

@@ -122,7 +122,11 @@ def texts(folder: Path, archive: Path | None) -> tuple[Profile, Rows, dict[str, 
     for name, source in SOURCES.items() if archive else ():
         others[name] = cleaned(folder, name, unpacked(archive, source, folder / f"{name}.csv"))
     fresh = unseen(folder / "clean", folder / "dataset", TEXT)
-    return profile, described(predictor, profile, fresh), {n: described(predictor, profile, t) for n, t in others.items()}
+    return (
+        profile,
+        described(predictor, profile, fresh),
+        {n: described(predictor, profile, t) for n, t in others.items()},
+    )
 
 
 def pictures(folder: Path) -> tuple[Profile, Rows, dict[str, Rows]]:

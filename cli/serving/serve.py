@@ -1,6 +1,6 @@
-"""Serve a registered model on this machine: fetched once, kept in the model's repository, served as the serving images do.
+"""Serve a registered model on this machine: fetched once, kept in its repository, served as the serving images do.
 
-A model's name alone means what is promoted, now and later: the server follows the repository. An alias or a version means
+A model's name alone means what is promoted, now and later: the server polls the repository. An alias or a version means
 one version for good. With the registry away, what was served before is served again, and said to be.
 """
 
@@ -20,13 +20,15 @@ from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import write_json
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
-from toolchain.lifecycle.routing import FILE, Target, RoutingConfig, as_bytes, parse
+from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes, parse
 
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker, Version
 
 FORMAT = "toolchain.served"
-CHOSEN = "chosen.json"  # beside the models in a repository: what aliases and numbers stood for when they were last asked
+CHOSEN = (
+    "chosen.json"  # beside the models in a repository: what aliases and numbers stood for when they were last asked
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def serve(given: argparse.Namespace, settings: Settings) -> None:
 
 
 def choose(model: str, alias: str, settings: Settings) -> Chosen:
-    """Return what stands for ``model`` (name, name@alias or name:version) or its ``alias``, its files in the repository."""
+    """Return the version of ``model`` (name, name@alias or name:version) or its ``alias``, with its files fetched."""
     name, wanted = _wanted(model, alias)
     try:
         chosen = _ask(_registry(name, settings), name, wanted, settings)
@@ -76,7 +78,7 @@ def choose(model: str, alias: str, settings: Settings) -> Chosen:
 
 
 def follow(name: str, settings: Settings) -> RoutingConfig:
-    """Return who answers for ``name`` by its ledger, all of it in the repository; before any promotion, its candidate."""
+    """Publish and return the routing config of ``name`` from its ledger; before any promotion, of its candidate."""
     from toolchain.lifecycle.model_repository import Folder, publish
 
     place = repository_path(name, settings)

@@ -1,4 +1,4 @@
-"""Where a promotion takes effect: the model servers of this machine, or those of a cluster. Both follow a repository."""
+"""Where a promotion takes effect: the model servers of this machine, or those of a cluster. Both poll a repository."""
 
 import argparse
 import time
@@ -13,7 +13,7 @@ from toolchain.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     from toolchain.lifecycle.ledger import Entry, Ledger
-    from toolchain.lifecycle.routing import Target, RoutingConfig
+    from toolchain.lifecycle.routing import RoutingConfig, Target
     from toolchain.services.mlflow import Tracker
 
 SERVER = "http://127.0.0.1:8080"  # where `python -m cli serve` listens unless told otherwise
@@ -119,7 +119,9 @@ def _cluster(given: argparse.Namespace, settings: Settings) -> Iterator[Cluster]
         stack.enter_context(doors_told({"TOOLCHAIN_BUCKET": name}))
         found = stack.enter_context(registry_reached(settings, namespace, bucket.PROMOTER))
         secret = bucket.settings_told(namespace, bucket.PROMOTER).get("TOOLCHAIN_SERVING_SECRET", "")
-        yield Cluster(found, kubernetes.repository_uri(name, given.model), namespace, secret=secret, **_how(given, settings))
+        yield Cluster(
+            found, kubernetes.repository_uri(name, given.model), namespace, secret=secret, **_how(given, settings)
+        )
 
 
 def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Ingest and clean 100 k, 1 M and 3 M rows, each in a fresh process: seconds, their ratio, peak memory.
 
-Anchor: a table 10 times larger takes at most 11 times longer, with flat peak memory.
+Target: a table 10 times larger takes at most 11 times longer, with constant peak memory.
 Usage: python benchmarks/streaming_clean.py [ROWS]...
 """
 
@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 SIZES = (100_000, 1_000_000, 3_000_000)  # rows
-MOST_TIMES_LONGER = 1.1  # for each time larger: 11 for 10
-MOST_MEMORY = 1.3  # of the largest table against the smallest; reading all of it would be a multiple
-WORDS, LENGTHS = 20_000, (5, 35)  # vocabulary; words of a text, like a sentence of a review
-REPEATED, MISSING = 0.02, 0.03  # share of the rows that repeat an earlier one of their piece, and that have no label
-PIECE = 50_000  # rows made at once
+MAX_TIME_GROWTH = 1.1  # relative to the growth of the table: 11 times for 10 times larger
+MAX_MEMORY_GROWTH = 1.3  # from the smallest to the largest table; reading it whole would take a multiple
+WORDS, LENGTHS = 20_000, (5, 35)  # vocabulary; words per text, as in a sentence of a review
+REPEATED, MISSING = 0.02, 0.03  # share of rows that are duplicates in their piece, and of rows without a label
+PIECE = 50_000  # rows generated at a time
 STEPS = {
     "ingest": "from toolchain.data.ingest import Config, run; args = (out, Config(source=source))",
     "clean": "from toolchain.data.clean import Config, run; args = (Path(source), out, Config())",
@@ -54,25 +54,25 @@ def main(sizes: tuple[int, ...]) -> int:
                 measured = measure(step, rows, Path(folder))
                 first = first or measured
                 failed |= not show(step, rows, measured, sizes[0], first)
-    print("anchor: 10 times larger takes at most 11 times longer; peak memory at most 1.3 times that of the smallest")
+    print("target: 10 times larger takes at most 11 times longer; peak memory at most 1.3 times that of the smallest")
     return int(failed)
 
 
 def show(step: str, rows: int, measured: Measured, first_rows: int, first: Measured) -> bool:
-    """Print one line and return whether it keeps to the anchor."""
+    """Print one line and return whether the target is met."""
     larger, longer = rows / first_rows, measured.seconds / first.seconds
     grown = measured.peak_bytes / first.peak_bytes
-    kept = longer <= max(larger * MOST_TIMES_LONGER, 1) and grown <= MOST_MEMORY
+    kept = longer <= max(larger * MAX_TIME_GROWTH, 1) and grown <= MAX_MEMORY_GROWTH
     print(
         f"{step:8}{rows:>12,}{measured.seconds:>10.1f}{rows / measured.seconds:>10,.0f}"
-        f"{measured.peak_bytes / 1e6:>9.0f}{larger:>14.0f}{longer:>14.1f}  {'within' if kept else 'BEYOND'} the anchor",
+        f"{measured.peak_bytes / 1e6:>9.0f}{larger:>14.0f}{longer:>14.1f}  {'met' if kept else 'MISSED'}",
         flush=True,
     )
     return kept
 
 
 def measure(step: str, rows: int, folder: Path) -> Measured:
-    """Run ``step`` on ``rows`` rows in a process of its own."""
+    """Run ``step`` on ``rows`` rows in a separate process."""
     table, raw = folder / f"{rows}.csv", folder / f"raw-{rows}"
     if step == "ingest":
         write_table(table, rows)
@@ -93,7 +93,7 @@ def in_child(step: str, source: Path, out: Path) -> Measured:
 
 
 def write_table(path: Path, rows: int) -> None:
-    """Write a CSV of ``rows`` texts with labels, always the same for the same number."""
+    """Write a reproducible CSV of ``rows`` texts with labels."""
     random = np.random.default_rng(rows)
     words = pa.array([f"{'aeiou'[number % 5]}word{number:x}" for number in range(WORDS)])
     schema = pa.schema({"text": pa.string(), "label": pa.string()})
@@ -105,7 +105,7 @@ def write_table(path: Path, rows: int) -> None:
 def piece(random: np.random.Generator, words: pa.Array, rows: int, schema: pa.Schema) -> pa.RecordBatch:
     lengths = random.integers(*LENGTHS, rows)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    chosen = words.take(pa.array(np.minimum(random.zipf(1.3, offsets[-1]), WORDS) - 1))  # as often as words are
+    chosen = words.take(pa.array(np.minimum(random.zipf(1.3, offsets[-1]), WORDS) - 1))  # the frequencies of words
     texts = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), chosen), " ")
     repeats = np.where(random.random(rows) < REPEATED, random.integers(0, rows, rows), np.arange(rows))
     labels = np.array(["negative", "positive"], dtype=object)[random.integers(0, 2, rows)]
@@ -116,5 +116,5 @@ def piece(random: np.random.Generator, words: pa.Array, rows: int, schema: pa.Sc
 if __name__ == "__main__":
     began = time.perf_counter()
     status = main(tuple(int(rows) for rows in sys.argv[1:]) or SIZES)
-    print(f"{time.perf_counter() - began:.0f} s in all")
+    print(f"{time.perf_counter() - began:.0f} s in total")
     sys.exit(status)

@@ -1,4 +1,4 @@
-# What a person types. `make` alone lists the targets.
+# Entry points; `make` alone lists them.
 
 PIPELINE ?= bert_finetune
 PARAMS ?=
@@ -8,15 +8,15 @@ RUN ?=
 SERVERS ?=
 export PIPELINE PARAMS ENGINE ARGS SERVERS
 
-# A Python that really is 3.11 or newer: a version manager may put a name on the path that does not run.
+# A Python 3.11 or newer that runs: version managers put names on PATH that do not.
 IS_NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do $$p -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 
-# Where PyTorch keeps its wheels without CUDA (about 200 MB in place of 3 GB); used when there is no NVIDIA GPU and it answers.
+# Index of PyTorch's wheels without CUDA (about 200 MB instead of 3 GB); used if there is no NVIDIA GPU and it is reachable.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH = $(shell grep -E '^torch(vision)?==' constraints.txt)
 
-# Archived upstream, so in no other environment; all that it rests on, PyTorch first, comes from .venv.
+# Archived upstream, so in a separate environment; its dependencies, such as PyTorch, come from .venv.
 TORCHSERVE = torchserve==0.12.0 torch-model-archiver==0.12.0
 PACKAGES = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
@@ -32,7 +32,7 @@ HELM_VERSION := v4.3.1
 
 NAMESPACE ?= toolchain
 
-# Images are built, pushed, deployed and asked for by pipelines under one registry.
+# The registry of images, for building, pushing, deploying and pipelines.
 ifneq ($(REGISTRY),)
 export TOOLCHAIN_REGISTRY := $(REGISTRY)
 endif
@@ -43,12 +43,12 @@ endif
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## Create .venv with everything pinned; redone only when what it is made from changes
+setup: $(READY)  ## Create .venv with pinned versions; again only if they change
 
 submit: $(READY)  ## Run a pipeline: PIPELINE=bert_finetune PARAMS="rows=1000 epochs=2" ENGINE=local|cluster ARGS=--no-cache
 	@$(PY) -c "$$SUBMIT"
 
-schedule: $(READY)  ## Make the cluster's schedules what manifests/schedules/ says: the difference first
+schedule: $(READY)  ## Apply manifests/schedules/ to the cluster, after showing the difference
 	@$(PY) -m pipelines schedule apply
 
 compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipelines/
@@ -59,27 +59,27 @@ images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=,
 		$(if $(PYTHON_IMAGE),--python-image "$(PYTHON_IMAGE)") $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") \
 		$(if $(PLATFORMS),--platforms "$(PLATFORMS)")
 
-arm64: $(READY)  ## Make an emulated arm64 Python in .venv-arm64, in which runs try their winner; on Debian
+arm64: $(READY)  ## Create an emulated arm64 Python in .venv-arm64, in which runs test the selected variant; on Debian
 	@$(PY) -m cli.setup.arm64
 
-torchserve: $(READY)  ## Make .venv-torchserve, in which archives for TorchServe are tried; needs Java 11 or newer
+torchserve: $(READY)  ## Create .venv-torchserve, in which TorchServe archives are tested; needs Java 11 or newer
 	@$(PY) -m venv .venv-torchserve
 	@.venv-torchserve/bin/python -m pip install --quiet --no-deps $(TORCHSERVE)
 	@$(PY) $(PACKAGES) > "$$(.venv-torchserve/bin/python $(PACKAGES))/beside.pth"  # searched behind its own
 
-deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=, FORCE=1 over changes by hand
+deploy: $(READY) helm  ## Install or upgrade the services on the cluster of KUBECONFIG: NAMESPACE=toolchain VALUES=my-values.yaml REGISTRY=, FORCE=1 to overwrite manual changes
 	@$(PY) -m cli.setup.deploy --namespace "$(NAMESPACE)" $(if $(VALUES),--values "$(VALUES)") $(if $(FORCE),--force-conflicts)
 
-helm:  ## Build helm 4 into .venv, unless one is on the PATH
+helm:  ## Build helm 4 into .venv, unless it is on PATH
 	@helm version --short 2>/dev/null | grep -q '^v4' || $(MAKE) --no-print-directory $(HELM)
 
-cluster: images helm  ## A kind cluster on this machine with everything in it; needs Docker, kind and kubectl
+cluster: images helm  ## Create a kind cluster on this machine with all services; needs Docker, kind and kubectl
 	@kind get clusters | grep -qx toolchain || kind create cluster --name toolchain --wait 5m
-	@kind export kubeconfig --name toolchain  # from here on kubectl and helm mean this cluster
+	@kind export kubeconfig --name toolchain  # makes it the current cluster of kubectl and helm
 	@$(PY) -c "$$IMAGES" | xargs kind load docker-image --name toolchain
 	@$(MAKE) --no-print-directory deploy
 
-mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.1:5000 (Ctrl-C ends it)
+mlflow: $(READY)  ## Serve MLflow with this machine's runs and models at http://127.0.0.1:5000 (Ctrl-C stops it)
 	@mkdir -p runs
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 \
 		--allowed-hosts localhost:5000,127.0.0.1:5000 --workers 1
@@ -87,18 +87,18 @@ mlflow: $(READY)  ## Show the runs and models of this machine at http://127.0.0.
 monitor: $(READY)  ## Monitor model servers and runs with Prometheus (Ctrl-C stops it): SERVERS="127.0.0.1:8080 ...", PROMETHEUS_PORT=9090
 	@$(PY) -m cli.setup.monitor $$SERVERS $(if $(PROMETHEUS_PORT),--port "$(PROMETHEUS_PORT)")
 
-report: $(READY)  ## Print where the last report is (or that of RUN=), and open it where there is a desktop
+report: $(READY)  ## Print the path of the last report (or that of RUN=), and open it on a desktop
 	@$(PY) -m pipelines report $(RUN)
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; then \
 		xdg-open "$$($(PY) -m pipelines report $(RUN) | head -n 1)"; fi
 
-doctor: $(READY)  ## Say what this machine offers and what to do about what is missing
+doctor: $(READY)  ## Check what this machine and its cluster offer, and how to add what is missing
 	@$(PY) -m pipelines doctor
 
 test: $(READY)  ## Run the whole test suite (two workers, one thread each)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
 
-lint: $(READY)  ## Check style, types, the import laws, shell, Dockerfiles and workflows
+lint: $(READY)  ## Check style, types, import rules, shell scripts, Dockerfiles and workflows
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -107,19 +107,19 @@ lint: $(READY)  ## Check style, types, the import laws, shell, Dockerfiles and w
 	$(VENV)/bin/hadolint images/*/Dockerfile
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory $(ACTIONLINT) && echo actionlint && \
 		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" actionlint; \
-	else echo "workflows were not checked: actionlint is built with Go, which is not installed"; fi
+	else echo "workflows not checked: actionlint needs Go to build"; fi
 
 scan: $(READY) helm  ## Run the security scanners, in .venv-scan: bandit, checkov, kube-score, zizmor; needs Go
 	@.ci/scan
 
-bench: $(READY)  ## Measure each bar of docs/benchmarks.md on this machine (long)
+bench: $(READY)  ## Run the benchmarks of docs/benchmarks.md on this machine (long)
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(PY) $$script || failed="$$failed $$script"; done; \
 		[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
-clean:  ## Remove environments and caches; runs/ with its results stays
+clean:  ## Remove environments and caches, but not runs/
 	rm -rf $(VENV) .venv-arm64 .venv-scan .venv-torchserve build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis *.egg-info
 
-# PARAMS is split as a shell would split it (quotes keep a value with spaces together), but nothing in it is run or expanded.
+# PARAMS is split like shell arguments (quotes keep spaces), but not expanded or executed.
 define SUBMIT
 import os, shlex, sys
 words = [word for pair in shlex.split(os.environ["PARAMS"]) for word in ("-p", pair)]
@@ -129,7 +129,7 @@ os.execv(sys.executable, [sys.executable, "-m", "cli", "submit", os.environ["PIP
 endef
 export SUBMIT
 
-# The stamp is written last: a set-up that was interrupted starts again.
+# The stamp is written last: an interrupted setup starts again.
 $(READY): pyproject.toml constraints.txt data.txt
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install it, or name it by PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11: name another by PYTHON=/path/to/python"; exit 1; }
@@ -143,7 +143,7 @@ $(READY): pyproject.toml constraints.txt data.txt
 	@$(PY) -m pip install --quiet --no-deps --require-hashes -r data.txt
 	@touch $@
 
-# Succeeds when there is no NVIDIA GPU and the index of CPU wheels answers within 3 seconds, looking its address up included.
+# Succeeds if there is no NVIDIA GPU and the index of CPU wheels responds within 3 seconds, DNS included.
 define ANSWERS
 import os, shutil, threading, urllib.request
 def ask():
@@ -160,21 +160,21 @@ os._exit(1)
 endef
 export ANSWERS
 
-# Built from its pinned Go module: no package index carries a current one.
+# Built from its pinned Go module: package indexes have no current version.
 $(ACTIONLINT): | $(READY)
 	@GOBIN=$(CURDIR)/$(VENV)/bin go install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
 
-# Likewise; a test holds what we say of two OpenAPI documents against what it says, where it is there.
+# Likewise; a test compares our comparison of OpenAPI documents with oasdiff's.
 $(OASDIFF): | $(READY)
 	@GOBIN=$(CURDIR)/$(VENV)/bin go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 
 # Built from its pinned Go module too: 3 minutes, once.
 $(HELM): | $(READY)
 	@echo "building helm $(HELM_VERSION) (a few minutes, once)"
-	@command -v go >/dev/null || { echo "helm 4 is not installed, and Go, which builds it, is not either: install one of them"; exit 1; }
+	@command -v go >/dev/null || { echo "neither helm 4 nor Go, which builds it, is installed: install one of them"; exit 1; }
 	@GOBIN=$(CURDIR)/$(VENV)/bin go install helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
 
-# The full names of the images that pods of this checkout run in.
+# The full names of the images of this checkout.
 define IMAGES
 from components import images
 print(*sorted({str(value) for name, value in vars(images).items() if name.isupper() and str(value).startswith(images.REGISTRY + "/")}))

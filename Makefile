@@ -45,7 +45,7 @@ help:  ## List the targets
 
 setup: $(READY)  ## Create .venv with pinned versions; again only if they change
 
-submit: $(READY)  ## Run a pipeline: PIPELINE=bert_finetune PARAMS="rows=1000 epochs=2" ENGINE=local|cluster ARGS=--no-cache
+submit: $(READY)  ## Run a pipeline: PIPELINE=bert_finetune PARAMS="max_train_rows=1000 epochs=2" ENGINE=local|cluster ARGS=--no-cache
 	@$(PY) -c "$$SUBMIT"
 
 schedule: $(READY)  ## Apply manifests/schedules/ to the cluster, after showing the difference

@@ -39,7 +39,7 @@ RATINGS = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"  # i
 SOURCES = {"editorials": "nytEditorialSnippets_GroundTruth.txt", "tweets": "tweets_GroundTruth.txt"}
 WINDOWS, MAX_ALARMS = 100, 5
 SHARES = (1.0, 0.5, 0.25, 0.1)  # of the rows of a window that are shifted
-LEVEL, ROWS = Config.level, Config.rows
+LEVEL, ROWS = Config.significance_level, Config.rows
 
 Rows = list[dict[str, Any]]
 
@@ -116,7 +116,7 @@ def texts(folder: Path, archive: Path | None) -> tuple[Profile, Rows, dict[str, 
 
     ingest.run(folder / "raw", ingest.Config(source=str(SAMPLES / "movie_reviews.csv.gz")))
     clean.run(folder / "raw", folder / "clean", clean.Config())
-    split.run(folder / "clean", folder / "dataset", split.Config(rows=2000))
+    split.run(folder / "clean", folder / "dataset", split.Config(max_train_rows=2000))
     torch_text.run(folder / "dataset", folder / "model", torch_text.Config(epochs=2, max_tokens=64))
     profile, predictor = evaluated(folder)
     others = {"goods": cleaned(folder, "goods", SAMPLES / "amazon_reviews.csv.gz")}
@@ -137,7 +137,7 @@ def images(folder: Path) -> tuple[Profile, Rows, dict[str, Rows]]:
     from toolchain.train import torch_image
 
     read_images.run(folder / "clean", read_images.Config())
-    split.run(folder / "clean", folder / "dataset", split.Config(rows=1000, test=0.2))
+    split.run(folder / "clean", folder / "dataset", split.Config(max_train_rows=1000, test_fraction=0.2))
     torch_image.run(folder / "dataset", folder / "model", torch_image.Config(epochs=3, batch_size=32))
     profile, predictor = evaluated(folder)
     fresh = unseen(folder / "clean", folder / "dataset", IMAGE)

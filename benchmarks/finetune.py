@@ -56,7 +56,7 @@ class Measured:
 
 def main(rows: int, seeds: int) -> int:
     quiet()
-    base, settings = find_base(Config().base), Config(epochs=EPOCHS, patience=EPOCHS)
+    base, settings = find_base(Config().base_model), Config(epochs=EPOCHS, patience=EPOCHS)
     with tempfile.TemporaryDirectory(prefix="finetune-") as folder:
         dataset = prepare(Path(folder), rows)
         training, validation = (
@@ -75,7 +75,7 @@ def prepare(folder: Path, rows: int) -> Dataset:
     with redirect_stdout(StringIO()):
         ingest.run(folder / "raw", ingest.Config(source=str(SAMPLE)))
         clean.run(folder / "raw", folder / "clean", clean.Config())
-        split.run(folder / "clean", folder / "split", split.Config(validation=0.05, rows=rows))
+        split.run(folder / "clean", folder / "split", split.Config(validation_fraction=0.05, max_train_rows=rows))
     return open_dataset(folder / "split")
 
 

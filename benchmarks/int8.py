@@ -99,7 +99,7 @@ def make(folder: Path) -> tuple[Path, Path]:
 
     ingest.run(folder / "raw", ingest.Config(source=str(SAMPLE)))
     clean.run(folder / "raw", folder / "clean", clean.Config())
-    split.run(folder / "clean", folder / "dataset", split.Config(rows=TRAINED))
+    split.run(folder / "clean", folder / "dataset", split.Config(max_train_rows=TRAINED))
     torch_text.run(folder / "dataset", folder / "model", torch_text.Config(epochs=EPOCHS))
     onnx.run([folder / "model"], folder / "dataset", folder / "variants", onnx.Config())
     return folder / "variants", folder / "dataset"

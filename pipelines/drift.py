@@ -14,8 +14,8 @@ def drift(
     samples: str,
     rows: int = 500,
     min_rows: int = 100,
-    hours: float = 0.0,
-    level: float = 0.01,
+    max_age_hours: float = 0.0,
+    significance_level: float = 0.01,
 ):
     """Compare the newest samples of a served model with the profile that travels with it.
 
@@ -24,10 +24,15 @@ def drift(
         samples: Where its servers put samples: a folder, or s3://BUCKET/PREFIX.
         rows: Of the window, the newest ones.
         min_rows: Below which nothing is said.
-        hours: That a row may be old; 0: any age.
-        level: Chance of a false alarm in one look, 0..1.
+        max_age_hours: That a row may be old; 0: any age.
+        significance_level: Chance of a false alarm in one look, 0..1.
     """
     looked = look_for_drift(
-        model=model, samples=samples, rows=rows, min_rows=min_rows, hours=hours, level=level
+        model=model,
+        samples=samples,
+        rows=rows,
+        min_rows=min_rows,
+        max_age_hours=max_age_hours,
+        significance_level=significance_level,
     ).set_caching_options(False)
     placed(looked)

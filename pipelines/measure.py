@@ -18,8 +18,8 @@ def measure(
     min_rows: int = 1,
     min_class_fraction: float = 0.0,
     min_test_rows: int = 100,
-    types: dict[str, Any] = {},
-    ranges: dict[str, Any] = {},
+    column_types: dict[str, Any] = {},
+    column_ranges: dict[str, Any] = {},
     max_accuracy_drop: float = 0.01,
     max_class_recall_drop: float = 0.02,
     agreement: float = 0.97,
@@ -35,8 +35,8 @@ def measure(
         min_rows: The fewest test rows.
         min_class_fraction: Of the rarest class among the test rows; -1: a tenth of an even share; 0: any.
         min_test_rows: Test rows (of a detector: boxes) that the gate needs to select a variant; fewer are a warning.
-        types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
-        ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
+        column_types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
+        column_ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         max_accuracy_drop: Share of accuracy that an accurate variant may lose, 0..1.
         max_class_recall_drop: What the recall of the worst class may lose, 0..1.
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
@@ -53,8 +53,8 @@ def measure(
             min_rows=min_rows,
             min_class_fraction=min_class_fraction,
             min_test_rows=min_test_rows,
-            types=types,
-            ranges=ranges,
+            column_types=column_types,
+            column_ranges=column_ranges,
         )
     )
     measured = measure_and_gate(

@@ -24,13 +24,13 @@ def prepare(
     encoding: str = "",
     delimiter: str = "",
     quoting: str = "",
-    required: list[str] = [],
+    required_columns: list[str] = [],
     repair_text: bool = True,
     min_characters: int = 1,
     max_characters: int = 10_000,
     query: str = "",
     labels: dict[str, Any] = {},
-    other_labels: str = "drop",
+    unknown_label: str = "drop",
     duplicates: str = "normalized",
     duplicate_columns: list[str] = [],
     similarity: float = 0.8,
@@ -38,15 +38,15 @@ def prepare(
     outlier_columns: list[str] = [],
     outlier_method: str = "zscore",
     outlier_threshold: float = 3.0,
-    validation: float = 0.1,
-    test: float = 0.1,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
     group_column: str = "",
-    rows: int = 0,
+    max_train_rows: int = 0,
     min_rows: int = 20,
     min_class_fraction: float = -1.0,
     min_test_rows: int = 100,
-    types: dict[str, Any] = {},
-    ranges: dict[str, Any] = {},
+    column_types: dict[str, Any] = {},
+    column_ranges: dict[str, Any] = {},
     seed: int = 0,
 ):
     """Prepare the rows of source for training.
@@ -63,13 +63,13 @@ def prepare(
         encoding: Of text files, as Python names it: cp1252, utf-16; empty is UTF-8, or what byte order marks say.
         delimiter: Between the fields of a CSV or TSV; empty finds it in the first rows.
         quoting: How quotation marks are read: standard, backslash (before those inside) or none; empty finds it.
-        required: Columns that need a value, besides text and label.
+        required_columns: Columns that need a value, besides text and label.
         repair_text: Whether to undo HTML, wrong encoding, control characters and runs of spaces.
         min_characters: Shorter texts are dropped.
         max_characters: Longer texts are dropped.
         query: Rows to keep, as pandas' query has it: "rating > 0.5 or rating < -0.5".
         labels: Raw values of each class, {"positive": ["1", "pos"]}; empty takes the values as they are.
-        other_labels: drop rows whose raw label is not in labels, or fail.
+        unknown_label: drop rows whose raw label is not in labels, or fail.
         duplicates: off, exact, normalized (case, commas, full stops, quotation marks and spaces aside) or similar.
         duplicate_columns: Columns that are compared; [] for the text.
         similarity: Of "similar": the share of common three-word runs.
@@ -77,15 +77,15 @@ def prepare(
         outlier_columns: Numeric columns whose outliers fall.
         outlier_method: zscore or iqr.
         outlier_threshold: Standard deviations, or interquartile ranges beyond the quartiles.
-        validation: Share of the rows for validation, 0..1.
-        test: Share of the rows for the test, 0..1.
+        validation_fraction: Share of the rows for validation, 0..1.
+        test_fraction: Share of the rows for the test, 0..1.
         group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
-        rows: Training rows to use at most, evenly from all classes; 0 uses all.
+        max_train_rows: Training rows to use at most, evenly from all classes; 0 uses all.
         min_rows: The fewest rows of each split.
         min_class_fraction: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
         min_test_rows: Test rows that the gate of a training pipeline needs; with fewer, a warning is printed.
-        types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
-        ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
+        column_types: What columns must hold: {"stars": "integer"}; text, integer, number or boolean.
+        column_ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         seed: Of the split.
     """
     raw = placed(
@@ -107,7 +107,7 @@ def prepare(
             raw=raw.outputs["dataset"],
             query=query,
             labels=labels,
-            other_labels=other_labels,
+            unknown_label=unknown_label,
             duplicates=duplicates,
             duplicate_columns=duplicate_columns,
             similarity=similarity,
@@ -115,7 +115,7 @@ def prepare(
             outlier_columns=outlier_columns,
             outlier_method=outlier_method,
             outlier_threshold=outlier_threshold,
-            required=required,
+            required_columns=required_columns,
             repair_text=repair_text,
             min_characters=min_characters,
             max_characters=max_characters,
@@ -124,9 +124,9 @@ def prepare(
     splits = placed(
         split(
             dataset=cleaned.outputs["dataset"],
-            validation=validation,
-            test=test,
-            rows=rows,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            max_train_rows=max_train_rows,
             seed=seed,
             group_column=group_column,
         )
@@ -137,8 +137,8 @@ def prepare(
             min_rows=min_rows,
             min_class_fraction=min_class_fraction,
             min_test_rows=min_test_rows,
-            types=types,
-            ranges=ranges,
+            column_types=column_types,
+            column_ranges=column_ranges,
         )
     )
     placed(report(dataset=splits.outputs["splits"], checks=checked.outputs["checks"]))

@@ -30,22 +30,22 @@ def vision_classify(
     duplicate_image: str = "drop",
     max_pixels: int = 100_000_000,
     split_folders: str = "auto",
-    validation: float = 0.1,
-    test: float = 0.2,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
     group_column: str = "",
-    rows: int = 0,
+    max_train_rows: int = 0,
     min_rows: int = 20,
     min_class_fraction: float = -1.0,
     min_test_rows: int = 100,
-    types: dict[str, Any] = {},
-    ranges: dict[str, Any] = {},
+    column_types: dict[str, Any] = {},
+    column_ranges: dict[str, Any] = {},
     policy: str = "upright",
-    augment_share: float = 0.25,
+    augment_fraction: float = 0.25,
     copies: int = 1,
     copy_size: int = 0,
     flip_changes_label: bool = True,
     workers: int = 0,
-    base: str = "cnn",
+    base_model: str = "cnn",
     weights: str = "",
     weights_digest: str = "",
     height: int = 0,
@@ -70,8 +70,8 @@ def vision_classify(
     agreement: float = 0.97,
     min_speedup: float = 1.05,
     scenario: str = "",
-    name: str = NAME,
-    approval: bool = False,
+    model_name: str = NAME,
+    require_approval: bool = False,
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
@@ -95,22 +95,22 @@ def vision_classify(
         duplicate_image: What happens to a picture whose very bytes came before: drop or fail.
         max_pixels: Of one picture; a larger one is unreadable.
         split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
-        validation: Share of the rows for validation, where the source has no such split.
-        test: Share of the rows for the test, where the source has no such split.
+        validation_fraction: Share of the rows for validation, where the source has no such split.
+        test_fraction: Share of the rows for the test, where the source has no such split.
         group_column: Column whose equal values stay in one split: an author, a patient; empty for none.
-        rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
+        max_train_rows: Training rows to use at most, evenly from all classes; 0 uses all. The test rows stay the same.
         min_rows: The fewest rows of each split.
         min_class_fraction: Of the rarest class among the training rows; -1: a tenth of an even share; 0: any.
         min_test_rows: Test rows that the gate needs to select a variant; with fewer, a warning is printed.
-        types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
-        ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
+        column_types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
+        column_ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
         policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
-        augment_share: Share of the training rows that get a changed copy, 0..1.
+        augment_fraction: Share of the training rows that get a changed copy, 0..1.
         copies: Changed copies of each chosen row, 0 to 20.
         copy_size: Pixels of each side of copies; 0: as large as their originals.
         flip_changes_label: Refuse transforms that mirror or turn, as for digits and letters.
         workers: Processes that augment; 0: one for each processor.
-        base: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
+        base_model: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
         weights: To begin from: empty for random ones, "pretrained", or a file.
         weights_digest: SHA-256 of that file.
         height: Pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise.
@@ -135,8 +135,8 @@ def vision_classify(
         agreement: Share of rows on which a quantized variant must answer like the float one, 0..1.
         min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide: batch1 (when empty) or batch8.
-        name: Of the registered model.
-        approval: Whether a person must approve the run before any of its new versions may serve.
+        model_name: Of the registered model.
+        require_approval: Whether a person must approve the run before any of its new versions may serve.
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
@@ -163,9 +163,9 @@ def vision_classify(
     )
     splits = split(
         dataset=raw.outputs["dataset"],
-        validation=validation,
-        test=test,
-        rows=rows,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        max_train_rows=max_train_rows,
         seed=seed,
         group_column=group_column,
     )
@@ -176,14 +176,14 @@ def vision_classify(
             min_class_fraction=min_class_fraction,
             min_rows=min_rows,
             min_test_rows=min_test_rows,
-            types=types,
-            ranges=ranges,
+            column_types=column_types,
+            column_ranges=column_ranges,
         )
     )
     augmented = augment_images(
         dataset=splits.outputs["splits"],
         policy=policy,
-        share=augment_share,
+        fraction=augment_fraction,
         flip_changes_label=flip_changes_label,
         seed=seed,
         workers=workers,
@@ -196,7 +196,7 @@ def vision_classify(
     trained = placed(
         train_vision(
             dataset=dataset,
-            base=base,
+            base_model=base_model,
             weights=weights,
             weights_digest=weights_digest,
             height=height,
@@ -259,8 +259,8 @@ def vision_classify(
         checked.outputs["checks"],
         measured,
         NAME,
-        name,
-        approval,
+        model_name,
+        require_approval,
         price_per_cpu_hour=price_per_cpu_hour,
         price_per_gpu_hour=price_per_gpu_hour,
         currency=currency,

@@ -49,27 +49,27 @@ def vision_detect(
     tile_overlap: int = 0,
     tile_min_visibility: float = 0.5,
     keep_empty: bool = True,
-    validation: float = 0.15,
-    test: float = 0.2,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.2,
     group_column: str = "",
-    rows: int = 0,
+    max_train_rows: int = 0,
     min_rows: int = 5,
     min_class_fraction: float = 0.0,
     min_test_rows: int = 100,
-    types: dict[str, Any] = {},
-    ranges: dict[str, Any] = {},
+    column_types: dict[str, Any] = {},
+    column_ranges: dict[str, Any] = {},
     policy: str = "light",
-    augment_share: float = 0.5,
+    augment_fraction: float = 0.5,
     copies: int = 1,
     copy_size: int = 0,
     flip_changes_label: bool = False,
     min_visibility: float = 0.3,
     max_boxes_lost: float = 0.2,
     workers: int = 0,
-    base: str = "fcos:efficientnet-lite0",
+    base_model: str = "fcos:efficientnet-lite0",
     weights: str = "backbone",
     weights_digest: str = "",
-    size: int = 384,
+    image_size: int = 384,
     epochs: int = 14,
     batch_size: int = 4,
     learning_rate: float = 1e-3,
@@ -83,8 +83,8 @@ def vision_detect(
     agreement: float = 0.9,
     min_speedup: float = 1.05,
     scenario: str = "",
-    name: str = NAME,
-    approval: bool = False,
+    model_name: str = NAME,
+    require_approval: bool = False,
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
@@ -129,27 +129,27 @@ def vision_detect(
         tile_overlap: Pixels that neighboring tiles share; if above 0, set group_column to source_image.
         tile_min_visibility: Share of a box's area that a tile needs to keep the object.
         keep_empty: Keep images and tiles without objects.
-        validation: Share of the rows (images or tiles) for validation, if the source has no such split.
-        test: Share of the rows for the test, if the source has no such split.
+        validation_fraction: Share of the rows (images or tiles) for validation, if the source has no such split.
+        test_fraction: Share of the rows for the test, if the source has no such split.
         group_column: "source_image" keeps all tiles of an image in one split; it needs more than a few images.
-        rows: Training rows to use at most; 0 uses all. The test rows stay the same.
+        max_train_rows: Training rows to use at most; 0 uses all. The test rows stay the same.
         min_rows: The fewest rows of each split.
         min_class_fraction: Of the rarest class among the training objects; -1: a tenth of an even share; 0: any.
         min_test_rows: Boxes in the test rows that the gate needs to select a variant; with fewer, a warning is printed.
-        types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
-        ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
+        column_types: What columns must hold: {"width": "integer"}; text, integer, number or boolean.
+        column_ranges: Lowest and highest value of columns: {"width": [64, 4096]}.
         policy: How pictures are changed: light, medium, strong, upright, the path of a YAML file, or YAML.
-        augment_share: Share of the training rows that get a changed copy, 0..1.
+        augment_fraction: Share of the training rows that get a changed copy, 0..1.
         copies: Changed copies of each chosen row, 0 to 20.
         copy_size: Pixels of each side of copies; 0: as large as their originals.
         flip_changes_label: Refuse transforms that mirror or turn.
         min_visibility: Share of a box that must be left in a copy, 0 to 1.
         max_boxes_lost: Share of boxes that a policy may lose before it is warned of.
         workers: Processes that augment; 0: one for each processor.
-        base: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
+        base_model: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
         weights: Empty for none; backbone for ImageNet's; pretrained for COCO's; or a file.
         weights_digest: SHA-256 of that file.
-        size: Pixels of each side of the picture that the detector takes, a multiple of 32.
+        image_size: Pixels of each side of the picture that the detector takes, a multiple of 32.
         epochs: Passes over the training pictures.
         batch_size: Pictures of one training step.
         learning_rate: Its peak.
@@ -163,8 +163,8 @@ def vision_detect(
         agreement: Share of boxes that a quantized variant must have like the float one, 0..1.
         min_speedup: Speed, in times of fp32's, that a faster variant must surely exceed.
         scenario: Which requests decide; a detector has one kind, batch1.
-        name: Of the registered model.
-        approval: Whether a person must approve the run before any of its new versions may serve.
+        model_name: Of the registered model.
+        require_approval: Whether a person must approve the run before any of its new versions may serve.
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
@@ -212,10 +212,10 @@ def vision_detect(
     splits = placed(
         split(
             dataset=raw.outputs["dataset"],
-            validation=validation,
-            test=test,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
             group_column=group_column,
-            rows=rows,
+            max_train_rows=max_train_rows,
             seed=seed,
         )
     )
@@ -224,14 +224,14 @@ def vision_detect(
         min_rows=min_rows,
         min_class_fraction=min_class_fraction,
         min_test_rows=min_test_rows,
-        types=types,
-        ranges=ranges,
+        column_types=column_types,
+        column_ranges=column_ranges,
     )
     placed(checked)
     augmented = augment_images(
         dataset=splits.outputs["splits"],
         policy=policy,
-        share=augment_share,
+        fraction=augment_fraction,
         flip_changes_label=flip_changes_label,
         seed=seed,
         min_visibility=min_visibility,
@@ -246,10 +246,10 @@ def vision_detect(
     trained = placed(
         train_detection(
             dataset=dataset,
-            base=base,
+            base_model=base_model,
             weights=weights,
             weights_digest=weights_digest,
-            size=size,
+            image_size=image_size,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -286,8 +286,8 @@ def vision_detect(
         checked.outputs["checks"],
         measured,
         NAME,
-        name,
-        approval,
+        model_name,
+        require_approval,
         price_per_cpu_hour=price_per_cpu_hour,
         price_per_gpu_hour=price_per_gpu_hour,
         currency=currency,

@@ -19,7 +19,7 @@ PROMOTER = (
     "toolchain-promoter"  # the Secret of those who promote: its keys may write what is served, the steps' may not
 )
 OURS = "toolchain-steps"  # the ConfigMap and Secret that tell steps of S3; they tell us too, where we may read them
-FETCHED = ("source", "pictures", "weights", "base", "model")  # arguments whose file or folder a step can take from S3
+FETCHED = ("source", "images", "weights", "base_model")  # arguments whose file or folder a step can take from S3
 TEXT = ("policy",)  # arguments whose file a step takes as text
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from toolchain.services import packages
 from toolchain.services.locations import local_path
 
-OPENED = ("source", "pictures", "samples", "weights", "base")  # arguments that a step opens, a bare word included
+OPENED = ("source", "images", "samples", "weights", "base_model")  # arguments that a step opens, a bare word included
 NAMES = {  # but for these words, which stand for what is built in, whatever the working directory holds
-    "base": ("cnn", "linear", "efficientnet-lite0"),
+    "base_model": ("cnn", "linear", "efficientnet-lite0"),
     "weights": ("pretrained", "backbone"),
 }
 POLICIES = (".yaml", ".yml")  # a bare word of argument ``policy`` that ends so is a file, any other a preset

@@ -58,7 +58,7 @@ def summary(run: Run, settings: Settings) -> None:
     print(f"Report:  {report_file(run)}")
     if any(step.step == REGISTERING and step.state == runs.SUCCEEDED for step in run.steps):
         print(f"MLflow:  {_registry(run, settings)}")
-        if run.parameters.get("approval"):
+        if run.parameters.get("require_approval"):
             print(f"Waits for a person: python -m cli approve {run.id}, or reject {run.id} --reason REASON")
 
 

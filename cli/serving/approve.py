@@ -81,6 +81,6 @@ def _meant(tracker: "Tracker", run: str) -> "list[Version]":
     meant = [one for one in asking if one.tags[TAG_APPROVAL] == run]
     if not meant:
         runs = sorted({one.tags[TAG_APPROVAL] for one in asking})
-        told = f"versions of {', '.join(runs)} do" if runs else "no run has asked for one (-p approval=true)"
+        told = f"versions of {', '.join(runs)} do" if runs else "no run has asked for one (-p require_approval=true)"
         raise ConfigError(f"no registered version waits for approval of {run!r}; {told}")
     return meant

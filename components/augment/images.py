@@ -12,7 +12,7 @@ def images(
     metrics: dsl.Output[dsl.Metrics],
     policy: str = "light",
     copies: int = 1,
-    share: float = 0.5,
+    fraction: float = 0.5,
     size: int = 0,
     flip_changes_label: bool = False,
     min_visibility: float = 0.3,
@@ -28,7 +28,7 @@ def images(
         metrics: copies, skipped, boxes, boxes_kept.
         policy: light, medium, strong, upright, the path of a YAML file, or YAML.
         copies: Copies of each selected row, 0 to 20.
-        share: Share of the training rows to augment, 0 to 1.
+        fraction: Share of the training rows to augment, 0 to 1.
         size: Side of the copies in pixels; 0 keeps the size of each original.
         flip_changes_label: Reject policies that mirror or rotate, as for digits and letters.
         min_visibility: Share of a box that a copy must keep, 0 to 1; otherwise the object is dropped.
@@ -43,7 +43,7 @@ def images(
     config = Config(
         policy=policy,
         copies=copies,
-        share=share,
+        fraction=fraction,
         size=size,
         flip_changes_label=flip_changes_label,
         min_visibility=min_visibility,

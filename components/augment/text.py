@@ -11,7 +11,7 @@ def text(
     augmented: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     copies: int = 1,
-    share: float = 0.1,
+    fraction: float = 0.1,
     synonyms: float = 0.3,
     insertion: float = 0.05,
     swap: float = 0.03,
@@ -27,7 +27,7 @@ def text(
         augmented: The dataset with copies in the training split, marked by a column `augmented`.
         metrics: copies, unchanged, in_other_splits, non_english.
         copies: Copies of each selected row, 0 to 20.
-        share: Share of the training rows to augment, 0 to 1.
+        fraction: Share of the training rows to augment, 0 to 1.
         synonyms: Probability to replace a word that has a good synonym, 0 to 1.
         insertion: Probability to insert a synonym before an adjective or adverb, 0 to 1.
         swap: Probability to swap two neighbors, 0 to 1.
@@ -42,7 +42,7 @@ def text(
 
     config = Config(
         copies=copies,
-        share=share,
+        fraction=fraction,
         synonyms=synonyms,
         insertion=insertion,
         swap=swap,

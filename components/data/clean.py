@@ -10,13 +10,13 @@ def clean(
     raw: dsl.Input[dsl.Dataset],
     dataset: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
-    required: list[str] = [],
+    required_columns: list[str] = [],
     repair_text: bool = True,
     min_characters: int = 1,
     max_characters: int = 10_000,
     query: str = "",
     labels: dict[str, object] = {},
-    other_labels: str = "drop",
+    unknown_label: str = "drop",
     duplicates: str = "normalized",
     duplicate_columns: list[str] = [],
     similarity: float = 0.8,
@@ -31,13 +31,13 @@ def clean(
         raw: An ingested dataset.
         dataset: The remaining rows in the source's splits, or in one, "all"; label is the index of the class name.
         metrics: rows_in, rows_out, rows_repaired and classes.
-        required: Columns that need a value, besides text and label.
+        required_columns: Columns that need a value, besides text and label.
         repair_text: Repair HTML, wrong encodings, control characters and runs of spaces.
         min_characters: Minimum length of a text.
         max_characters: Maximum length of a text.
         query: Rows to keep, as a pandas query ("label > 0"); "": all.
         labels: Class name to list of raw labels, or to a query; {}: each raw label is a class.
-        other_labels: drop rows whose raw label is not in labels, or fail.
+        unknown_label: drop rows whose raw label is not in labels, or fail.
         duplicates: off, exact, normalized (ignoring case, commas, full stops, quotation marks and spaces) or similar.
         duplicate_columns: Columns to compare; []: the text.
         similarity: For "similar": share of common three-word shingles.
@@ -54,13 +54,13 @@ def clean(
         Path(raw.path),
         Path(dataset.path),
         Config(
-            required=required,
+            required_columns=required_columns,
             repair_text=repair_text,
             min_characters=min_characters,
             max_characters=max_characters,
             query=query,
             labels=labels,
-            other_labels=other_labels,
+            unknown_label=unknown_label,
             duplicates=duplicates,
             duplicate_columns=duplicate_columns,
             similarity=similarity,

@@ -10,11 +10,11 @@ def split(
     dataset: dsl.Input[dsl.Dataset],
     splits: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
-    validation: float = 0.1,
-    test: float = 0.1,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
     seed: int = 0,
     group_column: str = "",
-    rows: int = 0,
+    max_train_rows: int = 0,
 ):
     """Split a dataset into training, validation and test rows that have no text, no image and no group in common.
 
@@ -22,11 +22,11 @@ def split(
         dataset: A dataset with one split, "all", or with some of the splits.
         splits: The rows in train, validation and test.
         metrics: rows_train, rows_validation, rows_test and rows_unused.
-        validation: Share of the rows for early stopping and tuning.
-        test: Share of the rows for the final measurement only.
+        validation_fraction: Share of the rows for early stopping and tuning.
+        test_fraction: Share of the rows for the final measurement only.
         seed: Random seed.
         group_column: Rows with equal values stay in one split; "": no groups.
-        rows: Maximum number of training rows; 0: all.
+        max_train_rows: Maximum number of training rows; 0: all.
     """
     from pathlib import Path
 
@@ -35,7 +35,13 @@ def split(
     result = run(
         Path(dataset.path),
         Path(splits.path),
-        Config(validation=validation, test=test, seed=seed, group_column=group_column, rows=rows),
+        Config(
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            group_column=group_column,
+            max_train_rows=max_train_rows,
+        ),
     )
     metrics.log_metric("rows_train", result.train)
     metrics.log_metric("rows_validation", result.validation)

@@ -13,8 +13,8 @@ def validate(
     min_rows: int = 20,
     min_class_fraction: float = -1.0,
     min_test_rows: int = 100,
-    types: dict[str, str] = {},
-    ranges: dict[str, list[float]] = {},
+    column_types: dict[str, str] = {},
+    column_ranges: dict[str, list[float]] = {},
 ):
     """Check the split data against rules, and stop the run if rules are broken.
 
@@ -25,8 +25,8 @@ def validate(
         min_rows: Minimum number of rows in each split.
         min_class_fraction: Minimum share of each class among the training rows; -1: a tenth of an equal share; 0: none.
         min_test_rows: Test rows (boxes for detection) that the gate needs; fewer give a warning.
-        types: Column to "text", "integer", "number" or "boolean".
-        ranges: Column to [lowest, highest].
+        column_types: Column to "text", "integer", "number" or "boolean".
+        column_ranges: Column to [lowest, highest].
     """
     from pathlib import Path
 
@@ -39,8 +39,8 @@ def validate(
             min_rows=min_rows,
             min_class_fraction=min_class_fraction,
             min_test_rows=min_test_rows,
-            types=types,
-            ranges=ranges,
+            column_types=column_types,
+            column_ranges=column_ranges,
         ),
     )
     metrics.log_metric("rules", result.rules)

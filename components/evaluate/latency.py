@@ -13,7 +13,7 @@ def latency(
     metrics: dsl.Output[dsl.Metrics],
     split: str = "test",
     rounds: int = 32,
-    seconds: float = 20.0,
+    max_seconds: float = 20.0,
     threads: int = 1,
     resamples: int = 1000,
     confidence: float = 0.95,
@@ -28,7 +28,7 @@ def latency(
         metrics: p50 of the reference and of the fastest, its speedup, and the reference's memory.
         split: Whose texts are sent.
         rounds: Timed requests of one row for each variant; of eight rows an eighth of it.
-        seconds: The most that a scenario may take, all variants together.
+        max_seconds: The most that a scenario may take, all variants together.
         threads: Threads of one inference, pinned to as many cores.
         resamples: Draws of the bootstrap that gives the intervals.
         confidence: Share of intervals that hold the true figure.
@@ -41,7 +41,7 @@ def latency(
     config = Config(
         split=split,
         rounds=rounds,
-        seconds=seconds,
+        max_seconds=max_seconds,
         threads=threads,
         resamples=resamples,
         confidence=confidence,

@@ -15,7 +15,7 @@ def platform_parity(
     architecture: str = "arm64",
     environment: str = ".venv-arm64/environment.json",
     all_variants: bool = False,
-    seconds: int = 900,
+    timeout_s: int = 900,
 ):
     """Predict the recorded rows with the gate's winner on another architecture, natively or emulated, and compare.
 
@@ -28,13 +28,13 @@ def platform_parity(
         architecture: To run the variants on; "" skips the check.
         environment: Of the arm64 Python that `make arm64` makes; not used on arm64 itself.
         all_variants: Check all variants instead of the winner and fp32.
-        seconds: Time limit of each variant.
+        timeout_s: Time limit of each variant.
     """
     from pathlib import Path
 
     from toolchain.evaluate.platform_parity import Config, run
 
-    config = Config(architecture=architecture, environment=environment, all_variants=all_variants, seconds=seconds)
+    config = Config(architecture=architecture, environment=environment, all_variants=all_variants, timeout_s=timeout_s)
     result = run(Path(variants.path), Path(accuracy.path), Path(verdict.path), Path(platform_parity.path), config)
     metrics.log_metric("variants", result.variants)
     metrics.log_metric("rows", result.rows)

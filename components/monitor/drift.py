@@ -14,8 +14,8 @@ def drift(
     samples: str = "",
     rows: int = 500,
     min_rows: int = 100,
-    hours: float = 0.0,
-    level: float = 0.01,
+    max_age_hours: float = 0.0,
+    significance_level: float = 0.01,
     experiment: str = "",
 ):
     """Compare recent requests and predictions of a served model with the rows that it was evaluated on.
@@ -28,8 +28,8 @@ def drift(
         samples: Where its servers write samples: a folder, or s3://BUCKET/PREFIX.
         rows: Number of newest rows to compare.
         min_rows: Rows below which there is no verdict.
-        hours: Maximum age of a row; 0: no limit.
-        level: Significance level, 0..1: the false alarm rate of one check.
+        max_age_hours: Maximum age of a row; 0: no limit.
+        significance_level: Significance level, 0..1: the false alarm rate of one check.
         experiment: MLflow experiment; "": MLFLOW_EXPERIMENT_NAME.
     """
     from pathlib import Path
@@ -41,8 +41,8 @@ def drift(
         samples=samples,
         rows=rows,
         min_rows=min_rows,
-        hours=hours,
-        level=level,
+        max_age_hours=max_age_hours,
+        significance_level=significance_level,
         experiment=experiment,
     )
     result = run(Path(drift.path), Path(page.path), config)

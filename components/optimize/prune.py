@@ -21,9 +21,9 @@ def prune(
     epochs: int = 2,
     batch_size: int = 32,
     learning_rate: float = 5e-4,
-    distillation: float = 0.7,
+    distillation_weight: float = 0.7,
     temperature: float = 2.0,
-    features: float = 1.0,
+    feature_loss_weight: float = 1.0,
     gpus: int = 0,
     allow_cpu: bool = False,
     seed: int = 0,
@@ -45,9 +45,9 @@ def prune(
         epochs: Of recovery over the training rows.
         batch_size: Rows of one step.
         learning_rate: The largest.
-        distillation: Share of the loss that is the teacher's answers; the labels have the rest.
+        distillation_weight: Share of the loss that is the teacher's answers; the labels have the rest.
         temperature: Of the answers that are compared.
-        features: Weight of repeating the teacher's first token after each layer, for texts.
+        feature_loss_weight: Weight of repeating the teacher's first token after each layer, for texts.
         gpus: That must be there, 0 or 1; 0 takes what there is.
         allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
         seed: Of the order of rows.
@@ -67,9 +67,9 @@ def prune(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        distillation=distillation,
+        distillation_weight=distillation_weight,
         temperature=temperature,
-        features=features,
+        feature_loss_weight=feature_loss_weight,
         gpus=gpus,
         allow_cpu=allow_cpu,
         seed=seed,

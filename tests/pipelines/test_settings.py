@@ -17,14 +17,13 @@ from cli.settings import ROOT
 PIPELINES = [entry.name for entry in entries()]
 # Settings that a pipeline calls otherwise, since two of its steps have one of that name.
 ALIASES = {
-    ("augment.text", "share"): "augment_share",
-    ("augment.images", "share"): "augment_share",
+    ("augment.text", "fraction"): "augment_fraction",
+    ("augment.images", "fraction"): "augment_fraction",
     ("augment.images", "size"): "copy_size",
     ("optimize.prune", "epochs"): "distillation_epochs",
     ("optimize.prune", "learning_rate"): "distillation_learning_rate",
     ("optimize.prune", "method"): "prune_method",
-    ("release.register", "name"): "model",
-    ("train.torch_text", "base"): "model",
+    ("release.register", "model_name"): "model",
 }
 # Advice: "set X", "a lower X", "X=drop"; a message that a value is out of range names what was set already.
 ADVICE = r"(?:\b(?:set|lower|raise|smaller|larger|longer|another|without|loosen|or) {name}\b)|(?:\b{name}=[\w\[{{])"
@@ -93,7 +92,7 @@ def test_every_setting_that_a_message_names_is_a_parameter(pipeline: str):
 
 
 def test_messages_are_found():
-    assert any("other_labels=drop" in message for message in messages_of("data.clean"))
+    assert any("unknown_label=drop" in message for message in messages_of("data.clean"))
     assert any("min_visibility" in message for message in messages_of("augment.images"))
 
 

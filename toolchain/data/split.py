@@ -26,18 +26,24 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    validation: float = 0.1  # share of the rows for early stopping and tuning; 1,000 rows resolve 2 points of accuracy
-    test: float = 0.1  # share of the rows for the final measurement only
+    validation_fraction: float = (
+        0.1  # share of the rows for early stopping and tuning; 1,000 rows resolve 2 points of accuracy
+    )
+    test_fraction: float = 0.1  # share of the rows for the final measurement only
     seed: int = 0  # of the random assignment
     group_column: str = ""  # rows with equal values (one author, one patient) stay in one split; "": no groups
-    rows: int = 0  # maximum number of training rows, stratified by class; validation and test stay complete; 0: all
+    max_train_rows: int = (
+        0  # maximum number of training rows, stratified by class; validation and test stay complete; 0: all
+    )
 
     def __post_init__(self) -> None:
-        for name in ("validation", "test"):
+        for name in ("validation_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 0.5:
                 raise ConfigError(f"{name}={getattr(self, name)} is out of range; give a share above 0 and below 0.5")
-        if self.rows < 0:
-            raise ConfigError(f"rows={self.rows} is out of range; give 0 for all rows, or a number above 0")
+        if self.max_train_rows < 0:
+            raise ConfigError(
+                f"max_train_rows={self.max_train_rows} is out of range; give 0 for all rows, or a number above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Result:
     train: int  # rows
     validation: int
     test: int
-    unused: int  # training rows beyond Config.rows
+    unused: int  # training rows beyond Config.max_train_rows
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,8 @@ def run(dataset: Path, splits: Path, config: Config) -> Result:
         for name in existing:
             for batch in source.batches(name):
                 writer.write(name, batch)
-        if config.rows:
-            writer.drop(f"training row beyond rows={config.rows}", unused)
+        if config.max_train_rows:
+            writer.drop(f"training row beyond max_train_rows={config.max_train_rows}", unused)
         writer.note({"rows": counts, "units": len(ranks), "existing_splits": existing})
     return Result(**counts, unused=unused)
 
@@ -119,8 +125,8 @@ def _existing_splits(source: Dataset) -> tuple[str, list[str]]:
 
 def _missing_shares(existing: list[str], config: Config) -> Shares:
     """Return the shares of the splits, 0 for those in ``existing``."""
-    validation, test = (0.0 if name in existing else getattr(config, name) for name in SPLITS[1:])
-    return Shares(validation, test, config.rows)
+    validation, test = (0.0 if name in existing else getattr(config, f"{name}_fraction") for name in SPLITS[1:])
+    return Shares(validation, test, config.max_train_rows)
 
 
 def _units(source: Dataset, pool: str, config: Config) -> tuple[Integers, Integers, Keys]:

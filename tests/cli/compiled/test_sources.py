@@ -80,7 +80,13 @@ def test_a_change_that_keeps_size_and_time_is_seen(here: Path):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("label_column", "photos"), ("weights", "backbone"), ("policy", "light"), ("base", "cnn"), ("delimiter", ".")],
+    [
+        ("label_column", "photos"),
+        ("weights", "backbone"),
+        ("policy", "light"),
+        ("base_model", "cnn"),
+        ("delimiter", "."),
+    ],
 )
 def test_a_word_that_is_no_path_to_its_step_names_no_folder(here: Path, argument: str, value: str):
     (here / value).mkdir(exist_ok=True)
@@ -98,7 +104,9 @@ def classify(tmp_path_factory: pytest.TempPathFactory) -> Specification:
 
 
 def test_a_cluster_gets_the_folder_that_this_machine_would_read(here: Path, classify: Specification):
-    found = bucket.local_files(classify, {"source": "photos", "base": "cnn", "weights": "", "label_column": "photos"})
+    found = bucket.local_files(
+        classify, {"source": "photos", "base_model": "cnn", "weights": "", "label_column": "photos"}
+    )
     assert found == {"source": Path("photos")}
 
 

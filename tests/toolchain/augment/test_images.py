@@ -65,7 +65,7 @@ def boxes(tmp_path: Path) -> Path:
 
 
 def test_copies_keep_the_label_and_row_of_their_original(classes: Path, tmp_path: Path):
-    rows = augmented(tmp_path, share=1.0, policy=FLIP).table("train").to_pylist()
+    rows = augmented(tmp_path, fraction=1.0, policy=FLIP).table("train").to_pylist()
     originals = {row["row"]: row for row in rows if not row["augmented"]}
     copies = [row for row in rows if row["augmented"]]
     assert len(originals) == len(copies) == 20
@@ -77,7 +77,7 @@ def test_copies_keep_the_label_and_row_of_their_original(classes: Path, tmp_path
 
 
 def test_other_splits_are_unchanged(classes: Path, tmp_path: Path):
-    before, after = open_dataset(classes), augmented(tmp_path, share=1.0)
+    before, after = open_dataset(classes), augmented(tmp_path, fraction=1.0)
     for split in ("validation", "test"):
         rows = after.table(split)
         assert rows.column("augmented").to_pylist() == [False] * 5
@@ -85,28 +85,30 @@ def test_other_splits_are_unchanged(classes: Path, tmp_path: Path):
 
 
 def test_share_and_copies_set_the_number_of_copies(classes: Path, tmp_path: Path):
-    rows = augmented(tmp_path, share=0.5, copies=3).table("train").to_pylist()
+    rows = augmented(tmp_path, fraction=0.5, copies=3).table("train").to_pylist()
     numbers = [row["row"] for row in rows if row["augmented"]]
     assert 4 <= len(set(numbers)) <= 16
     assert all(numbers.count(row) == 3 for row in numbers)
-    for nothing in ({"share": 0.0}, {"copies": 0}):
+    for nothing in ({"fraction": 0.0}, {"copies": 0}):
         run(tmp_path / "in", tmp_path / str(nothing), Config(**nothing))
         assert open_dataset(tmp_path / str(nothing)).rows("train") == 20
 
 
 def test_size_sets_the_size_of_copies(classes: Path, tmp_path: Path):
     for policy in ("light", "upright", FLIP):
-        run(classes, tmp_path / policy[:3], Config(share=1.0, policy=policy, size=32))
+        run(classes, tmp_path / policy[:3], Config(fraction=1.0, policy=policy, size=32))
         copies = [row for row in open_dataset(tmp_path / policy[:3]).table("train").to_pylist() if row["augmented"]]
         assert {pixels_of(row).shape for row in copies} == {(32, 32, 3)}
         assert {(row["height"], row["width"]) for row in copies} == {(32, 32)}
-    kept = [row for row in augmented(tmp_path, share=1.0).table("train").to_pylist() if row["augmented"]]
+    kept = [row for row in augmented(tmp_path, fraction=1.0).table("train").to_pylist() if row["augmented"]]
     assert {(row["height"], row["width"]) for row in kept} == {(40, 60), (60, 40)}
     assert all(pixels_of(row).shape[:2] == (row["height"], row["width"]) for row in kept)
 
 
 def test_boxes_move_with_the_image(boxes: Path, tmp_path: Path):
-    copies = [row for row in augmented(tmp_path, share=1.0, policy=FLIP).table("train").to_pylist() if row["augmented"]]
+    copies = [
+        row for row in augmented(tmp_path, fraction=1.0, policy=FLIP).table("train").to_pylist() if row["augmented"]
+    ]
     assert len(copies) == 10
     assert all([o["box"] for o in copy["objects"]] == [[35, 5, 55, 30], [5, 10, 30, 35]] for copy in copies)
 
@@ -166,15 +168,15 @@ def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path: Path):
     rows = [image_row(row, 16, 24) | {"objects": [annotation([5, 5, 15, 12])]} for row in range(200)]
     write_dataset(tmp_path / "in", BOXES, train=rows, test=rows[:2])
     for workers in (1, 3):
-        run(tmp_path / "in", tmp_path / str(workers), Config(policy="strong", share=0.8, workers=workers))
+        run(tmp_path / "in", tmp_path / str(workers), Config(policy="strong", fraction=0.8, workers=workers))
     alone, three = (open_dataset(tmp_path / str(workers)) for workers in (1, 3))
     assert alone.digest == three.digest
     assert alone.notes == three.notes
 
 
 def test_another_seed_makes_different_copies(classes: Path, tmp_path: Path):
-    one = augmented(tmp_path, share=1.0)
-    run(classes, tmp_path / "other", Config(share=1.0, seed=1))
+    one = augmented(tmp_path, fraction=1.0)
+    run(classes, tmp_path / "other", Config(fraction=1.0, seed=1))
     assert open_dataset(tmp_path / "other").digest != one.digest
 
 
@@ -187,7 +189,7 @@ def test_the_note_counts_boxes_by_transform(tmp_path: Path):
         annotation([40, 5, 50, 15]),
     ]
     write_dataset(tmp_path / "in", BOXES, train=[image_row(0) | {"objects": objects}])
-    after = augmented(tmp_path, share=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
+    after = augmented(tmp_path, fraction=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
     note = after.notes["augment.images"]
     row = {
         "transform": "Crop",
@@ -204,7 +206,7 @@ def test_the_note_counts_boxes_by_transform(tmp_path: Path):
 
 
 def test_the_note_has_examples_with_their_positions(classes: Path, tmp_path: Path):
-    after = augmented(tmp_path, share=1.0, policy="medium")
+    after = augmented(tmp_path, fraction=1.0, policy="medium")
     rows = after.table("train").to_pylist()
     examples = after.notes["augment.images"]["examples"]
     assert len(examples) == 6
@@ -215,20 +217,20 @@ def test_the_note_has_examples_with_their_positions(classes: Path, tmp_path: Pat
 
 
 def test_a_policy_that_loses_many_boxes_gets_a_warning(boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    augmented(tmp_path, share=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
+    augmented(tmp_path, fraction=1.0, policy="- Crop: {x_max: 30, y_max: 40, p: 1}")
     printed = capsys.readouterr().out
     assert "warning: the policy loses 50% of 20 boxes, more than 20%: Crop drops most (10 outside the image)" in printed
 
 
 def test_a_policy_that_loses_every_box_is_an_error(boxes: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"loses all 100 boxes: Crop drops most .*outside the image"):
-        augmented(tmp_path, share=1.0, policy="- Crop: {x_max: 4, y_max: 4, p: 1}")
+        augmented(tmp_path, fraction=1.0, policy="- Crop: {x_max: 4, y_max: 4, p: 1}")
     assert not (tmp_path / "out").exists()
 
 
 def test_no_copy_loses_all_its_boxes(boxes: Path, tmp_path: Path):
     policy = "- RandomResizedCrop: {scale: [0.05, 0.2]}"
-    result = run(boxes, tmp_path / "out", Config(share=1.0, copies=3, policy=policy, min_visibility=0.5))
+    result = run(boxes, tmp_path / "out", Config(fraction=1.0, copies=3, policy=policy, min_visibility=0.5))
     after = open_dataset(tmp_path / "out")
     assert all(row["objects"] for row in after.table("train").to_pylist())
     assert result.copies + result.skipped == 30
@@ -237,7 +239,7 @@ def test_no_copy_loses_all_its_boxes(boxes: Path, tmp_path: Path):
 
 def test_an_image_without_objects_gets_copies_without_objects(tmp_path: Path):
     write_dataset(tmp_path / "in", BOXES, train=[image_row(0) | {"objects": []}])
-    rows = augmented(tmp_path, share=1.0).table("train").to_pylist()
+    rows = augmented(tmp_path, fraction=1.0).table("train").to_pylist()
     assert [(row["augmented"], row["objects"]) for row in rows] == [(False, []), (True, [])]
 
 
@@ -248,7 +250,7 @@ def test_mirrors_are_rejected_if_they_change_the_label(classes: Path, tmp_path: 
 
 
 def test_small_rotations_are_accepted_if_mirrors_are_not(classes: Path, tmp_path: Path):
-    assert augmented(tmp_path, policy="upright", share=1.0, flip_changes_label=True).rows("train") == 40
+    assert augmented(tmp_path, policy="upright", fraction=1.0, flip_changes_label=True).rows("train") == 40
     with pytest.raises(ConfigError, match=r"Rotate \(rotates by 90 degrees, more than 30\)"):
         run(classes, tmp_path / "no", Config(policy="- OneOf: [Rotate, Blur]", flip_changes_label=True))
 
@@ -275,12 +277,12 @@ def test_a_damaged_image_is_named(tmp_path: Path):
         bad["image"] |= {"bytes": bad["image"]["bytes"][:1500]}
         write_dataset(tmp_path / kind, train=[bad])
         with pytest.raises(DataError, match=rf"the image of row 7 \(some/7.{kind.lower()}\) is cut off or damaged"):
-            run(tmp_path / kind, tmp_path / "no", Config(share=1.0))
+            run(tmp_path / kind, tmp_path / "no", Config(fraction=1.0))
 
 
 @pytest.mark.parametrize(
     "setting",
-    [{"copies": 21}, {"share": 1.5}, {"size": -1}, {"min_visibility": 2}, {"max_boxes_lost": -1}, {"workers": -1}],
+    [{"copies": 21}, {"fraction": 1.5}, {"size": -1}, {"min_visibility": 2}, {"max_boxes_lost": -1}, {"workers": -1}],
 )
 def test_invalid_settings_are_rejected(setting: dict[str, Any]):
     with pytest.raises(ConfigError, match=next(iter(setting))):

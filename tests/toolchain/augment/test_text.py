@@ -52,7 +52,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_copies_keep_the_label_and_row_of_their_original(source: Path, tmp_path: Path):
-    rows = augmented(tmp_path, share=1.0).table("train").to_pylist()
+    rows = augmented(tmp_path, fraction=1.0).table("train").to_pylist()
     originals = {row["row"]: row for row in rows if not row["augmented"]}
     copies = [row for row in rows if row["augmented"]]
     assert [row["text"] for row in originals.values()] == TEXTS[:40]
@@ -62,7 +62,7 @@ def test_copies_keep_the_label_and_row_of_their_original(source: Path, tmp_path:
 
 
 def test_validation_and_test_are_unchanged(source: Path, tmp_path: Path):
-    before, after = open_dataset(source), augmented(tmp_path, share=1.0)
+    before, after = open_dataset(source), augmented(tmp_path, fraction=1.0)
     for split in ("validation", "test"):
         rows = after.table(split)
         assert rows.column("augmented").to_pylist() == [False] * 10
@@ -72,14 +72,14 @@ def test_validation_and_test_are_unchanged(source: Path, tmp_path: Path):
 def test_no_copy_equals_a_row_of_another_split(source: Path, tmp_path: Path):
     copies = [copy.text for (copy,) in augment(range(40), TEXTS[:40], Config()) if copy.operations]
     write_dataset(tmp_path / "leaky", train=TEXTS[:40], test=[copies[0].upper(), *copies[1:4]])
-    result = run(tmp_path / "leaky", tmp_path / "out", Config(share=1.0))
+    result = run(tmp_path / "leaky", tmp_path / "out", Config(fraction=1.0))
     assert result.in_other_splits == 4
     after = open_dataset(tmp_path / "out")
     assert not set(copies[:4]) & set(after.table("train").column("text").to_pylist())
 
 
 def test_the_note_has_examples_and_counts(source: Path, tmp_path: Path):
-    result = run(source, tmp_path / "out", Config(share=1.0, copies=2))
+    result = run(source, tmp_path / "out", Config(fraction=1.0, copies=2))
     made = open_dataset(tmp_path / "out")
     note = made.notes["augment.text"]
     assert len(note["examples"]) == 12
@@ -93,7 +93,7 @@ def test_the_note_has_examples_and_counts(source: Path, tmp_path: Path):
 
 
 def test_copies_of_a_row_differ(source: Path, tmp_path: Path):
-    texts = augmented(tmp_path, share=1.0, copies=5).table("train").column("text").to_pylist()
+    texts = augmented(tmp_path, fraction=1.0, copies=5).table("train").column("text").to_pylist()
     assert len(texts) == len(set(texts))
 
 
@@ -101,16 +101,16 @@ def test_copies_of_a_row_differ(source: Path, tmp_path: Path):
 def test_the_result_does_not_depend_on_workers_and_batches(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    alone = augmented(tmp_path, share=0.5, workers=1)
+    alone = augmented(tmp_path, fraction=0.5, workers=1)
     monkeypatch.setattr(step, "TEXTS_PER_WORKER", 8)
     monkeypatch.setattr(step, "TEXTS_PER_TASK", 3)
-    run(source, tmp_path / "two", Config(share=0.5, workers=2))
+    run(source, tmp_path / "two", Config(fraction=0.5, workers=2))
     assert open_dataset(tmp_path / "two").digest == alone.digest
 
 
 def test_another_seed_makes_different_copies(source: Path, tmp_path: Path):
-    one = augmented(tmp_path, share=1.0)
-    run(source, tmp_path / "other", Config(share=1.0, seed=1))
+    one = augmented(tmp_path, fraction=1.0)
+    run(source, tmp_path / "other", Config(fraction=1.0, seed=1))
     assert open_dataset(tmp_path / "other").digest != one.digest
 
 
@@ -140,7 +140,7 @@ def german() -> list[str]:
 
 def test_texts_in_another_language_are_kept_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = write_dataset(tmp_path / "source", train=[*german(), *snippets(40)], validation=[], test=[])
-    result = run(source, tmp_path / "augmented", Config(share=1.0))
+    result = run(source, tmp_path / "augmented", Config(fraction=1.0))
     copies = [row for row in open_dataset(tmp_path / "augmented").table("train").to_pylist() if row["augmented"]]
     assert result.non_english >= 120
     assert result.copies == len(copies) > 25
@@ -173,7 +173,7 @@ def test_protected_words_are_kept():
 
 
 def test_settings_without_effect_keep_rows_and_load_no_model(source: Path, tmp_path: Path):
-    idle = [{"share": 0.0}, {"copies": 0}, {"synonyms": 0, "insertion": 0, "swap": 0, "deletion": 0}]
+    idle = [{"fraction": 0.0}, {"copies": 0}, {"synonyms": 0, "insertion": 0, "swap": 0, "deletion": 0}]
     code = (
         "import sys; from pathlib import Path; from toolchain.augment.text import Config, run\n"
         f"for number, setting in enumerate({idle!r}):\n"
@@ -189,12 +189,12 @@ def test_settings_without_effect_keep_rows_and_load_no_model(source: Path, tmp_p
 
 def test_a_missing_text_gets_no_copy(tmp_path: Path):
     write_dataset(tmp_path / "in", train=[None, "A huge film, and an absorbing one."], test=["x"])  # type: ignore[list-item]
-    rows = augmented(tmp_path, share=1.0, synonyms=1.0).table("train").to_pylist()
+    rows = augmented(tmp_path, fraction=1.0, synonyms=1.0).table("train").to_pylist()
     assert [(row["row"], row["augmented"]) for row in rows] == [(0, False), (1, False), (1, True)]
 
 
 def test_an_augmented_dataset_is_rejected(source: Path, tmp_path: Path):
-    run(source, tmp_path / "once", Config(share=0.0))
+    run(source, tmp_path / "once", Config(fraction=0.0))
     with pytest.raises(DataError, match="already augmented"):
         run(tmp_path / "once", tmp_path / "twice", Config())
     assert not (tmp_path / "twice").exists()
@@ -215,7 +215,7 @@ def test_a_dataset_without_texts_is_rejected(tmp_path: Path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"share": 1.5}, r"share must be between 0 and 1, got 1\.5"),
+        ({"fraction": 1.5}, r"fraction must be between 0 and 1, got 1\.5"),
         ({"synonyms": -0.1}, r"synonyms must be between 0 and 1, got -0\.1"),
         ({"deletion": float("nan")}, "deletion must be between 0 and 1, got nan"),
         ({"copies": 21}, "copies must be 0 to 20, got 21"),

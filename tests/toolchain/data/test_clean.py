@@ -79,7 +79,7 @@ def test_other_columns_need_a_value_only_when_required(tmp_path: Path):
     columns = {"text": TEXTS, "label": LABELS, "stars": [1.0, None, float("nan"), 2.0]}
     (tmp_path / "some").mkdir()
     assert cleaned(tmp_path / "some", **columns).rows("all") == 4
-    assert dropped(cleaned(tmp_path, {"required": ["stars"]}, **columns)) == {"stars is missing": 2}
+    assert dropped(cleaned(tmp_path, {"required_columns": ["stars"]}, **columns)) == {"stars is missing": 2}
 
 
 def test_repairs_are_counted_with_examples(tmp_path: Path):
@@ -135,7 +135,7 @@ def test_an_invalid_query_is_an_error_in_one_line(tmp_path: Path, query: str, me
 
 def test_raw_labels_are_grouped_into_classes(tmp_path: Path):
     classes = {"low": [1.0, 2.0], "high": [5]}  # as JSON passes integers
-    settings = {"labels": classes, "other_labels": "drop"}
+    settings = {"labels": classes, "unknown_label": "drop"}
     dataset = cleaned(tmp_path, settings, text=TEXTS, label=[1, 5, 3, 2])
     assert dataset.labels == ("high", "low")
     assert dataset.table("all")["label"].to_pylist() == [1, 0, 1]
@@ -157,7 +157,7 @@ def test_other_labels_are_dropped_and_counted(tmp_path: Path, capsys: pytest.Cap
 def test_a_label_without_a_class_can_be_an_error(tmp_path: Path):
     classes = {"bad": ["bad"], "good": ["godo"]}
     assert "label 'good' of row 0 belongs to no class" in error_of(
-        tmp_path, {"labels": classes, "other_labels": "fail"}, text=TEXTS, label=LABELS
+        tmp_path, {"labels": classes, "unknown_label": "fail"}, text=TEXTS, label=LABELS
     )
 
 
@@ -338,7 +338,7 @@ def test_the_error_for_no_remaining_rows_names_the_strictest_rule(tmp_path: Path
 
 
 def test_a_missing_column_is_an_error(tmp_path: Path):
-    assert "no column 'stars'" in error_of(tmp_path, {"required": ["stars"]}, text=TEXTS, label=LABELS)
+    assert "no column 'stars'" in error_of(tmp_path, {"required_columns": ["stars"]}, text=TEXTS, label=LABELS)
 
 
 def test_a_folder_that_is_not_a_dataset_is_rejected(tmp_path: Path):
@@ -359,7 +359,7 @@ def test_the_same_rows_give_the_same_digest(tmp_path: Path):
         ({"min_characters": 5, "max_characters": 4}, "max_characters=4"),
         ({"min_characters": -1}, "min_characters=-1"),
         ({"duplicates": "maybe"}, "duplicates='maybe'"),
-        ({"other_labels": "keep"}, "other_labels='keep'"),
+        ({"unknown_label": "keep"}, "unknown_label='keep'"),
         ({"similarity": 0.2}, "similarity=0.2"),
         ({"outlier_method": "mad"}, "outlier_method='mad'"),
         ({"outlier_threshold": 0.0}, "outlier_threshold=0.0"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toolchain.artifacts.dataset import Dataset, new_dataset, open_dataset
 from toolchain.artifacts.image import IMAGE_TYPE
 from toolchain.artifacts.provenance import Work
-from toolchain.data.split import TEST, TRAIN, UNUSED, VALIDATION, Config, run, split
+from toolchain.data.split import TEST, TRAIN, UNUSED, VALIDATION, Config, Shares, run, split
 from toolchain.errors import ConfigError, DataError
 
 NAMES = ("train", "validation", "test")
@@ -95,7 +95,7 @@ def test_groups_and_groups_with_a_common_text_stay_together(tmp_path: Path):
 
 def test_a_row_without_a_group_is_a_separate_group(tmp_path: Path):
     rows = [{**row, "author": None if row["row"] % 2 else "x"} for row in reviews(200)]
-    authors = members(split_rows(tmp_path, rows, group_column="author", test=0.2, seed=1), "author")
+    authors = members(split_rows(tmp_path, rows, group_column="author", test_fraction=0.2, seed=1), "author")
     assert sum("x" in each for each in authors.values()) == 1
     assert all(None in each for each in authors.values())
 
@@ -104,7 +104,7 @@ def test_the_limit_applies_to_training_only_and_is_stratified(tmp_path: Path):
     for name in ("all", "some"):
         (tmp_path / name).mkdir()
     whole = split_rows(tmp_path / "all", reviews(200, share_of_b=0.2))
-    some = split_rows(tmp_path / "some", reviews(200, share_of_b=0.2), rows=40)
+    some = split_rows(tmp_path / "some", reviews(200, share_of_b=0.2), max_train_rows=40)
     assert members(some)["test"] == members(whole)["test"]
     assert members(some)["validation"] == members(whole)["validation"]
     assert set(members(some)["train"]) < set(members(whole)["train"])
@@ -142,7 +142,7 @@ def given_splits(path: Path, splits: dict[str, list[dict[str, object]]]) -> Path
 def test_an_existing_test_split_is_kept(tmp_path: Path):
     rows = reviews(120)
     source = given_splits(tmp_path / "source", {"test": rows[:20], "train": rows[20:]})
-    result = run(source, tmp_path / "splits", Config(validation=0.2))
+    result = run(source, tmp_path / "splits", Config(validation_fraction=0.2))
     found = members(open_dataset(tmp_path / "splits"))
     assert found["test"] == list(range(20))
     assert (result.train, result.validation, result.test) == (80, 20, 20)
@@ -183,8 +183,8 @@ def test_units_stay_whole_and_shares_are_right_within_a_unit(sizes: list[int], c
     units = np.repeat(np.arange(len(sizes)), sizes)
     class_of_unit = random.integers(0, classes, len(sizes))
     ranks = random.integers(0, 2**63, len(sizes)).astype(np.uint64)
-    config = Config(validation=0.2, test=0.3, rows=limit)
-    assignment = split(units, class_of_unit[units], ranks, config)
+    shares = Shares(validation=0.2, test=0.3, rows=limit)
+    assignment = split(units, class_of_unit[units], ranks, shares)
     for unit in range(len(sizes)):
         assert len(set(np.where(assignment == UNUSED, TRAIN, assignment)[units == unit])) == 1
     for name in range(classes):
@@ -197,7 +197,11 @@ def test_units_stay_whole_and_shares_are_right_within_a_unit(sizes: list[int], c
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [({"test": 0.0}, "test=0.0"), ({"validation": 0.5}, "validation=0.5"), ({"rows": -1}, "rows=-1")],
+    [
+        ({"test_fraction": 0.0}, "test_fraction=0.0"),
+        ({"validation_fraction": 0.5}, "validation_fraction=0.5"),
+        ({"max_train_rows": -1}, "max_train_rows=-1"),
+    ],
 )
 def test_invalid_settings_are_rejected(config: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):

@@ -53,7 +53,9 @@ def test_few_test_rows_give_a_warning(tmp_path: Path, splits: dict[str, list[Row
 
 
 def test_valid_data_pass_and_every_rule_is_listed(tmp_path: Path, splits: dict[str, list[Row]]):
-    config = Config(types={"stars": "integer", "verified": "boolean", "text": "text"}, ranges={"stars": [1.0, 5.0]})
+    config = Config(
+        column_types={"stars": "integer", "verified": "boolean", "text": "text"}, column_ranges={"stars": [1.0, 5.0]}
+    )
     result = run(write_splits(tmp_path, splits), tmp_path / "checks", config)
     data = open_measurement(tmp_path / "checks", "checks").data
     assert (result.rows, result.smallest_share) == (100, 0.5)
@@ -78,7 +80,7 @@ def test_valid_data_pass_and_every_rule_is_listed(tmp_path: Path, splits: dict[s
 
 def test_missing_values_are_allowed_where_no_rule_forbids_them(tmp_path: Path, splits: dict[str, list[Row]]):
     splits["train"][3] |= {"stars": None, "verified": None}
-    config = Config(types={"stars": "integer", "verified": "boolean"}, ranges={"stars": [1, 5]})
+    config = Config(column_types={"stars": "integer", "verified": "boolean"}, column_ranges={"stars": [1, 5]})
     assert run(write_splits(tmp_path, splits), tmp_path / "checks", config).rows == 100
 
 
@@ -96,19 +98,19 @@ def test_missing_values_are_allowed_where_no_rule_forbids_them(tmp_path: Path, s
 def test_a_broken_rule_names_the_rows(tmp_path: Path, splits: dict[str, list[Row]], change: Row, rule: str):
     for number in (3, 5):
         splits["test"][number] |= change
-    messages = failures(tmp_path, splits, ranges={"stars": [1, 5]})
+    messages = failures(tmp_path, splits, column_ranges={"stars": [1, 5]})
     assert f"{rule}: broken by row 83 of test, row 85 of test" in messages
 
 
 def test_all_breaks_are_counted_and_the_first_listed(tmp_path: Path, splits: dict[str, list[Row]]):
-    messages = failures(tmp_path, splits, ranges={"stars": [1, 1]})
+    messages = failures(tmp_path, splits, column_ranges={"stars": [1, 1]})
     assert len(messages) == 1
     assert messages[0].startswith("stars is from 1 to 1: broken by row 1 of train, row 2 of train")
     assert messages[0].endswith(" and 70 more")
 
 
 def test_a_column_of_another_type_breaks_a_rule(tmp_path: Path, splits: dict[str, list[Row]]):
-    messages = failures(tmp_path, splits, types={"text": "number"})
+    messages = failures(tmp_path, splits, column_types={"text": "number"})
     assert messages == ["text has type number: broken by all rows of train, all rows of validation, all rows of test"]
 
 
@@ -205,7 +207,7 @@ def test_data_without_classes_and_text_have_fewer_rules(tmp_path: Path):
         for name in ("train", "validation", "test"):
             columns = {"x": [float(row) for row in range(30)], "row": list(range(30))}
             writer.write(name, pa.record_batch(columns, schema=schema))
-    result = run(tmp_path / "splits", tmp_path / "checks", Config(ranges={"x": [0, 29]}))
+    result = run(tmp_path / "splits", tmp_path / "checks", Config(column_ranges={"x": [0, 29]}))
     assert (result.rules, result.smallest_share) == (3, 1.0)
 
 
@@ -217,7 +219,7 @@ def test_a_missing_split_is_an_error(tmp_path: Path, splits: dict[str, list[Row]
 
 def test_a_rule_on_a_missing_column_is_an_error(tmp_path: Path, splits: dict[str, list[Row]]):
     with pytest.raises(DataError, match="no column 'price'"):
-        run(write_splits(tmp_path, splits), tmp_path / "checks", Config(ranges={"price": [0, 1]}))
+        run(write_splits(tmp_path, splits), tmp_path / "checks", Config(column_ranges={"price": [0, 1]}))
 
 
 @pytest.mark.parametrize(
@@ -225,9 +227,9 @@ def test_a_rule_on_a_missing_column_is_an_error(tmp_path: Path, splits: dict[str
     [
         ({"min_rows": 0}, "min_rows=0"),
         ({"min_class_fraction": 0.6}, "min_class_fraction=0.6"),
-        ({"types": {"x": "date"}}, r"types\['x'\]='date'"),
-        ({"ranges": {"x": [1]}}, r"ranges\['x'\]=\[1\]"),
-        ({"ranges": {"x": [2, 1]}}, r"ranges\['x'\]"),
+        ({"column_types": {"x": "date"}}, r"column_types\['x'\]='date'"),
+        ({"column_ranges": {"x": [1]}}, r"column_ranges\['x'\]=\[1\]"),
+        ({"column_ranges": {"x": [2, 1]}}, r"column_ranges\['x'\]"),
     ],
 )
 def test_invalid_settings_are_rejected(config: dict[str, object], message: str):

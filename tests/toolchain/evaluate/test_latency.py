@@ -181,8 +181,8 @@ def test_refuses_a_variant_that_does_not_run_and_leaves_nothing(new_toys, datase
     [
         {"split": ""},
         {"rounds": 4},
-        {"seconds": 0},
-        {"seconds": float("nan")},
+        {"max_seconds": 0},
+        {"max_seconds": float("nan")},
         {"threads": 0},
         {"resamples": 3},
         {"confidence": 0},

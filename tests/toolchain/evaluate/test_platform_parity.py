@@ -160,7 +160,7 @@ def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
 ):
     broken = emulator.Python("a broken emulator", (sys.executable, "-c", program))
     monkeypatch.setattr(emulator, "find", lambda _: broken)
-    result = run(*evaluated.inputs, tmp_path / "found", Config(seconds=1))
+    result = run(*evaluated.inputs, tmp_path / "found", Config(timeout_s=1))
     found = open_measurement(tmp_path / "found", "platform_parity").data["variants"]
     assert result.variants == 2
     assert result.rows == 0
@@ -171,8 +171,8 @@ def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ConfigError, match="architecture is 'sparc': choose one of arm64"):
         Config(architecture="sparc")
-    with pytest.raises(ConfigError, match="seconds is 0"):
-        Config(seconds=0)
+    with pytest.raises(ConfigError, match="timeout_s is 0"):
+        Config(timeout_s=0)
 
 
 def test_a_verdict_on_other_variants_is_refused(evaluated: Evaluated, tmp_path: Path):

@@ -67,7 +67,9 @@ def test_a_detector_answers_as_pytorch(digits: Path, tmp_path: Path):
     import torch
 
     torch.manual_seed(0)
-    detector = build_detector(Architecture(base="fcos:efficientnet-lite0", classes=2, size=64, score_threshold=0.0))
+    detector = build_detector(
+        Architecture(base="fcos:efficientnet-lite0", classes=2, image_size=64, score_threshold=0.0)
+    )
     architecture = detector.architecture
     signature = Signature(
         task="object-detection",

@@ -223,9 +223,9 @@ def test_unavailable_storage_is_an_error_and_writes_nothing(model: str, tmp_path
         ({"samples": ""}, "samples is ''"),
         ({"rows": 50}, "min_rows is 100: give 1 to rows, which is 50"),
         ({"min_rows": 0}, "min_rows is 0"),
-        ({"hours": -1.0}, "hours is -1"),
-        ({"level": 0.0}, "level is 0"),
-        ({"level": 1.0}, "level is 1"),
+        ({"max_age_hours": -1.0}, "max_age_hours is -1"),
+        ({"significance_level": 0.0}, "significance_level is 0"),
+        ({"significance_level": 1.0}, "significance_level is 1"),
         ({"experiment": "a'b"}, "experiment is"),
     ],
 )

@@ -467,7 +467,7 @@ def test_kept_lean_for_the_submitter():
         ({"methods": ["openvino", "openvino"]}, "at most once"),
         ({"calibration_rows": 0}, "calibration_rows is 0"),
         ({"weight_bits": 4}, "weight_bits is 4: give 7"),
-        ({"smoothing": 1.5}, "smoothing is 1.5"),
+        ({"smoothquant_alpha": 1.5}, "smoothquant_alpha is 1.5"),
     ],
 )
 def test_refuses_settings_that_cannot_work(settings: dict[str, Any], words: str):

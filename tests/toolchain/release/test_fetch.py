@@ -22,7 +22,7 @@ def twice(reported: Reported, database: str, tmp_path_factory: pytest.TempPathFa
         patch.setenv("MLFLOW_TRACKING_URI", database)
         for seed in (0, 1):
             places, report = reported(seed=seed)
-            config = register.Config(name="twice-trained")
+            config = register.Config(model_name="twice-trained")
             register.run(
                 places.variants, places.dataset, places.accuracy, places.verdict, report, folder / str(seed), config
             )
@@ -73,7 +73,7 @@ def test_what_was_fetched_registers_again_without_a_new_version(
     places, report = reported(seed=1)
     result = register.run(
         tmp_path / "variants", tmp_path / "dataset", places.accuracy, places.verdict, report, tmp_path / "again",
-        register.Config(name=model),
+        register.Config(model_name=model),
     )  # fmt: skip
     assert result.added == 0
 

@@ -47,7 +47,7 @@ def artifacts(reported: Reported) -> tuple[Any, Path]:
 @pytest.fixture
 def once(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str) -> dict[str, Any]:
     """What a registration under a name of its own says of itself."""
-    registered(artifacts, tmp_path / "registration", name=tmp_path.name)
+    registered(artifacts, tmp_path / "registration", model_name=tmp_path.name)
     return open_measurement(tmp_path / "registration", "registration").data
 
 
@@ -140,8 +140,8 @@ def test_recorded_answers_are_kept_beside_the_files_of_their_version(
 
 
 def test_registering_again_adds_nothing(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str):
-    first = registered(artifacts, tmp_path / "one", name="twice")
-    again = registered(artifacts, tmp_path / "two", name="twice")
+    first = registered(artifacts, tmp_path / "one", model_name="twice")
+    again = registered(artifacts, tmp_path / "two", model_name="twice")
     one, two = (open_measurement(tmp_path / name, "registration").data for name in ("one", "two"))
     assert (first.added, again.added) == (3, 0)
     assert (one["versions"], one["run_id"]) == (two["versions"], two["run_id"])
@@ -154,8 +154,8 @@ def test_registering_again_adds_nothing(artifacts: tuple[Any, Path], tmp_path: P
 def test_another_training_adds_its_versions_and_moves_the_candidate(
     artifacts: tuple[Any, Path], reported: Reported, tmp_path: Path, registry_uri: str
 ):
-    registered(artifacts, tmp_path / "one", name="retrained")
-    registered(reported(seed=1), tmp_path / "two", name="retrained")
+    registered(artifacts, tmp_path / "one", model_name="retrained")
+    registered(reported(seed=1), tmp_path / "two", model_name="retrained")
     found = client(registry_uri).search_model_versions("name = 'retrained'")
     assert sorted(int(one.version) for one in found) == [1, 2, 3, 4, 5, 6]
     assert str(client(registry_uri).get_model_version_by_alias("retrained", "candidate").version) == "5"
@@ -177,10 +177,10 @@ def test_a_registration_that_was_cut_off_ends_the_same_when_run_again(
     monkeypatch.setattr(door.Tracker, "upload", cut)
     if calls <= 8:  # the report, the test rows, three variants and the answers of each: a ninth upload never comes
         with pytest.raises(KeyboardInterrupt):
-            registered(artifacts, tmp_path / "registration", name=name)
+            registered(artifacts, tmp_path / "registration", model_name=name)
         assert not (tmp_path / "registration").exists()
         assert registry.find(door.Tracker(), name) is None
-    registered(artifacts, tmp_path / "registration", name=name)
+    registered(artifacts, tmp_path / "registration", model_name=name)
     data = open_measurement(tmp_path / "registration", "registration").data
     assert data["versions"] == {"fp32": "1", "int8-dynamic": "2", "int8-openvino": "3"}
 
@@ -192,7 +192,7 @@ def test_the_live_run_of_training_becomes_its_nested_run(
     with door.live_run("train.torch_text", {}) as live:
         live.log(1, loss=0.5)
         artifacts = reported(seed=7)
-    registered(artifacts, tmp_path / "registration", name="adopted")
+    registered(artifacts, tmp_path / "registration", model_name="adopted")
     data = open_measurement(tmp_path / "registration", "registration").data
     place = client(registry_uri).get_experiment_by_name("adopting").experiment_id
     found = client(registry_uri).search_runs([place], "tags.`toolchain.step` = 'train.torch_text'")
@@ -208,20 +208,20 @@ def test_a_live_run_of_another_time_is_left_alone(
     time.sleep(2.1)  # beyond what a start known to the second may hide
     with door.live_run("train.torch_text", {}) as live:
         live.log(1, loss=0.5)
-    registered(artifacts, tmp_path / "registration", name="later")
+    registered(artifacts, tmp_path / "registration", model_name="later")
     place = client(registry_uri).get_experiment_by_name("later").experiment_id
     assert len(client(registry_uri).search_runs([place], "tags.`toolchain.step` = 'train.torch_text'")) == 2
 
 
 def test_without_test_rows_none_are_kept(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str):
-    registered(artifacts, tmp_path / "registration", name="rowless", keep_test_rows=False)
+    registered(artifacts, tmp_path / "registration", model_name="rowless", keep_test_rows=False)
     with pytest.raises(DataError, match="rowless was registered without its test rows"):
         fetch.run(tmp_path / "variants", tmp_path / "dataset", fetch.Config(model="rowless"))
 
 
 def test_versions_of_a_run_that_must_be_approved_say_so(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str):
     for run in ("first-1", "second-2"):
-        registered(artifacts, tmp_path / run, name=tmp_path.name, run=run, approval=True)
+        registered(artifacts, tmp_path / run, model_name=tmp_path.name, run=run, require_approval=True)
     versions = Tracker().versions(tmp_path.name)
     assert [one.tags[registry.TAG_APPROVAL] for one in versions] == ["first-1"] * len(VARIANTS), (
         "the same files wait once"
@@ -230,7 +230,7 @@ def test_versions_of_a_run_that_must_be_approved_say_so(artifacts: tuple[Any, Pa
 
 def test_nobody_can_approve_a_run_without_a_name():
     with pytest.raises(ConfigError, match="approval is set, but run is empty"):
-        register.Config(approval=True)
+        register.Config(require_approval=True)
 
 
 def test_refuses_a_report_on_another_verdict(
@@ -253,13 +253,13 @@ def test_a_server_that_is_down_leaves_nothing_half_written(
 
 @pytest.mark.parametrize("name", ["a/b", ":1", "a'b", "-a"])
 def test_refuses_a_name_that_mlflow_cannot_hold(name: str):
-    with pytest.raises(ConfigError, match="name is"):
-        register.Config(name=name)
+    with pytest.raises(ConfigError, match="model_name is"):
+        register.Config(model_name=name)
 
 
 @pytest.mark.parametrize("name", ["reviews", "reviews@candidate", "reviews:3"])
 def test_what_was_fetched_by_alias_or_version_is_registered_under_its_name(name: str):
-    assert register._model_name(register.Config(name=name, pipeline="measure")) == "reviews"
+    assert register._model_name(register.Config(model_name=name, pipeline="measure")) == "reviews"
 
 
 def test_the_lineage_of_each_registered_variant_can_be_asked_for(once: dict[str, Any], artifacts: tuple[Any, Path]):
@@ -309,8 +309,8 @@ def wait_for(address: str, process: "subprocess.Popen[bytes]", seconds: float = 
 
 @pytest.mark.slow
 def test_registers_with_a_real_server_and_fetches_back(artifacts: tuple[Any, Path], tmp_path: Path, server: str):
-    registered(artifacts, tmp_path / "registration", name="served")
-    assert registered(artifacts, tmp_path / "again", name="served").added == 0
+    registered(artifacts, tmp_path / "registration", model_name="served")
+    assert registered(artifacts, tmp_path / "again", model_name="served").added == 0
     result = fetch.run(tmp_path / "variants", tmp_path / "dataset", fetch.Config(model="served@candidate"))
     assert (result.variants, result.rows) == (3, 600)
     assert open_variants(tmp_path / "variants").digest == open_variants(artifacts[0].variants).digest

@@ -47,7 +47,7 @@ def trained(make_base: Callable[..., Path], dataset: Path, tmp_path_factory: pyt
         if kind not in known:
             target = tmp_path_factory.mktemp("trained") / kind
             settings = {"batch_size": 16, "epochs": 1, "learning_rate": 5e-3, "max_tokens": 24}
-            run(dataset, target, Config(base=str(make_base(kind)), **settings))
+            run(dataset, target, Config(base_model=str(make_base(kind)), **settings))
             known[kind] = target
         return known[kind]
 
@@ -153,7 +153,11 @@ def test_frozen_layers_are_found_in_a_new_kind(
     kind: str, make_base: Callable[..., Path], dataset: Path, tmp_path: Path
 ):
     base = make_base(kind, num_hidden_layers=2) if kind != "albert" else make_base(kind, num_hidden_groups=2)
-    run(dataset, tmp_path / "model", Config(base=str(base), epochs=1, batch_size=32, max_tokens=24, freeze_layers=1))
+    run(
+        dataset,
+        tmp_path / "model",
+        Config(base_model=str(base), epochs=1, batch_size=32, max_tokens=24, freeze_layers=1),
+    )
     after = load_file(tmp_path / "model" / "model.safetensors")
     before = load_file(base / "model.safetensors")
     prefix = load_classifier(open_model(tmp_path / "model")).base_model_prefix

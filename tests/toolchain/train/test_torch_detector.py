@@ -79,7 +79,7 @@ def rectangles(make: Callable[..., Path]) -> Path:
 
 def small(**settings: Any) -> Config:
     """Return settings under which training takes seconds."""
-    own = {"size": SIDE, "epochs": 1, "batch_size": 8, "weights": "", "score_threshold": 0.02}
+    own = {"image_size": SIDE, "epochs": 1, "batch_size": 8, "weights": "", "score_threshold": 0.02}
     return Config(**{**own, **settings})
 
 
@@ -112,13 +112,13 @@ DETECTORS = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("ssd
 
 @pytest.mark.parametrize("base", DETECTORS)
 def test_every_detector_learns_from_five_pictures_in_batches_of_four(base: str, five_cats: Path, tmp_path: Path):
-    run(five_cats, tmp_path / "model", small(base=base, size=SIZES[base], batch_size=4))
+    run(five_cats, tmp_path / "model", small(base_model=base, image_size=SIZES[base], batch_size=4))
     found = load_detector(open_model(tmp_path / "model"))
     assert found.architecture.base == base
 
 
 def test_a_batch_of_one_that_cannot_be_normalised_is_refused_in_one_line(five_cats: Path, tmp_path: Path):
-    config = small(base="ssdlite320_mobilenet_v3_large", batch_size=1)
+    config = small(base_model="ssdlite320_mobilenet_v3_large", batch_size=1)
     with pytest.raises(ConfigError, match=r"ssdlite320_mobilenet_v3_large has a layer .*set batch_size to 2"):
         run(five_cats, tmp_path / "model", config)
 
@@ -127,8 +127,10 @@ def test_a_size_that_leaves_nothing_of_a_picture_is_refused_before_pictures_are_
     five_cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("toolchain.train.torch_detector.read_images", lambda *words: pytest.fail("pictures were read"))
-    with pytest.raises(ConfigError, match=r"ssd300_vgg16 cannot take pictures of 64 x 64 pixels .*set a larger size"):
-        run(five_cats, tmp_path / "model", small(base="ssd300_vgg16"))
+    with pytest.raises(
+        ConfigError, match=r"ssd300_vgg16 cannot take pictures of 64 x 64 pixels .*set a larger image_size"
+    ):
+        run(five_cats, tmp_path / "model", small(base_model="ssd300_vgg16"))
 
 
 def test_progress_is_shown_from_the_first_batch_on(
@@ -177,7 +179,7 @@ def test_the_written_model_answers_as_its_note_says(rectangles: Path, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("base", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"])
 def test_detectors_of_torchvision_train_too(base: str, rectangles: Path, tmp_path: Path):
-    run(rectangles, tmp_path / "model", small(base=base))
+    run(rectangles, tmp_path / "model", small(base_model=base))
     assert load_detector(open_model(tmp_path / "model")).architecture.base == base
 
 
@@ -258,7 +260,7 @@ def test_the_backbone_has_the_features_that_the_weights_have_in_timm():
     import timm
     import torch
 
-    detector = build_detector(Architecture(base=LITE0, classes=1, size=SIDE))
+    detector = build_detector(Architecture(base=LITE0, classes=1, image_size=SIDE))
     load_weights(detector.network, find_weights(LITE0, "backbone"))
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     given = fetch_weights(LITE_WEIGHTS).tensors
@@ -289,7 +291,7 @@ def test_a_trained_detector_is_a_start_and_its_head_is_replaced_for_other_classe
 def test_weights_of_another_architecture_are_refused():
     import torch
 
-    detector = build_detector(Architecture(base=LITE0, classes=2, size=SIDE))
+    detector = build_detector(Architecture(base=LITE0, classes=2, image_size=SIDE))
     tensors = detector.network.state_dict()
     lacking = {name: value for name, value in tensors.items() if "fpn" not in name}
     for given in (lacking, {"backbone.body.conv1.weight": torch.zeros(1)}, {"layer1.0.conv1.weight": torch.zeros(1)}):
@@ -348,7 +350,7 @@ def test_more_frozen_stages_than_there_are_is_refused(rectangles: Path, tmp_path
 
 
 def test_norms_of_frozen_stages_keep_their_statistics():
-    detector = build_detector(Architecture(base=LITE0, classes=1, size=SIDE))
+    detector = build_detector(Architecture(base=LITE0, classes=1, image_size=SIDE))
     detector.network.backbone.body.bn1.requires_grad_(False)
     set_training_mode(detector)
     assert not detector.network.backbone.body.bn1.training
@@ -444,8 +446,8 @@ def test_a_damaged_dataset_is_refused(rectangles: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"base": "yolo"}, "there is no detector 'yolo' here"),
-        ({"size": 100}, "size is 100"),
+        ({"base_model": "yolo"}, "there is no detector 'yolo' here"),
+        ({"image_size": 100}, "image_size is 100"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),
         ({"patience": 0}, "patience must be 1 or more"),

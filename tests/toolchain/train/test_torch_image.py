@@ -276,12 +276,12 @@ def test_a_class_without_rows_is_said_and_noted(
 
 def test_pictures_too_small_for_the_architecture_are_refused(digits: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"torchvision:alexnet cannot take pictures of 28 x 28 pixels .*set height"):
-        run(digits, tmp_path / "model", Config(base="torchvision:alexnet", **QUICK))
+        run(digits, tmp_path / "model", Config(base_model="torchvision:alexnet", **QUICK))
 
 
 def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(digits: Path, tmp_path: Path):
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) after \d+ batches"):
-        run(digits, tmp_path / "model", Config(base="linear", epochs=9, learning_rate=1e38, batch_size=2))
+        run(digits, tmp_path / "model", Config(base_model="linear", epochs=9, learning_rate=1e38, batch_size=2))
     assert not (tmp_path / "model").exists()
 
 
@@ -306,7 +306,7 @@ def test_a_setting_that_cannot_work_is_refused(setting: dict[str, Any], complain
 
 def test_an_unknown_architecture_is_refused_before_anything_is_read(tmp_path: Path):
     with pytest.raises(ConfigError, match="there is no architecture 'cnnn'; near are cnn"):
-        run(tmp_path / "nothing", tmp_path / "model", Config(base="cnnn"))
+        run(tmp_path / "nothing", tmp_path / "model", Config(base_model="cnnn"))
 
 
 # --- the parts ---

@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[3]
 
 def small(base: Path, **settings: Any) -> Config:
     """Return settings under which a tiny model takes 24 steps of 8 rows."""
-    return Config(base=str(base), **{"batch_size": 8, "epochs": 4, "learning_rate": 3e-3, "max_tokens": 32, **settings})
+    return Config(
+        base_model=str(base), **{"batch_size": 8, "epochs": 4, "learning_rate": 3e-3, "max_tokens": 32, **settings}
+    )
 
 
 def copy_of(base: Path, target: Path) -> Path:
@@ -132,7 +134,7 @@ def test_the_same_settings_give_the_same_model(dataset: Path, tiny: Path, tmp_pa
 def test_a_killed_training_goes_on_to_the_same_result(dataset: Path, tiny: Path, tmp_path: Path, scratch: Path):
     settings = {"dropout": 0.1, "epochs": 40, "patience": 40, "checkpoint_batches": 2}
     words = [f"{name}={value}" for name, value in settings.items()]
-    words += [f"base={tiny}", "batch_size=8", "learning_rate=3e-3", "max_tokens=32"]
+    words += [f"base_model={tiny}", "batch_size=8", "learning_rate=3e-3", "max_tokens=32"]
     command = [sys.executable, "-m", "toolchain.train.torch_text", str(dataset), str(tmp_path / "killed"), *words]
     process = subprocess.Popen(command, cwd=ROOT)
     while not (saved := list(scratch.glob("checkpoints/*/state.pt"))) and process.poll() is None:
@@ -212,11 +214,11 @@ def test_training_ends_when_it_brings_nothing_and_the_best_weights_are_kept(
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(dataset: Path, tiny: Path, tmp_path: Path):
-    words = [f"base={tiny}", "batch_size=8", "learning_rate=1e-3", "epochs=2"]
+    words = [f"base_model={tiny}", "batch_size=8", "learning_rate=1e-3", "epochs=2"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "toolchain.train.torch_text", str(dataset), str(tmp_path / "two"), *words]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    run(dataset, tmp_path / "one", Config(base=str(tiny), batch_size=8, learning_rate=1e-3, epochs=2))
+    run(dataset, tmp_path / "one", Config(base_model=str(tiny), batch_size=8, learning_rate=1e-3, epochs=2))
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert all(abs(one[name] - two[name]).max() < 1e-4 for name in one)
 
@@ -366,7 +368,7 @@ def test_more_tokens_than_the_model_has_positions_is_refused(dataset: Path, tiny
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("base", ""),
+        ("base_model", ""),
         ("max_tokens", 2),
         ("epochs", 0),
         ("batch_size", 0),

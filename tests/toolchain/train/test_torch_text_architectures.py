@@ -67,7 +67,7 @@ def five(make_pictures: Callable[..., Path]) -> Callable[[int], Path]:
 
 def begin(name: str, dataset: Path, target: Path) -> None:
     """Train for an epoch: 5 pictures by twos, of which the last must not be alone."""
-    run(dataset, target, Config(base=name, epochs=1, batch_size=2))
+    run(dataset, target, Config(base_model=name, epochs=1, batch_size=2))
     load_network(open_model(target))
 
 
@@ -96,14 +96,14 @@ def test_pooling_that_onnx_cannot_express_is_refused_before_training(five: Calla
     with pytest.raises(
         ConfigError, match=r"vgg11 cannot take pictures of 32 x 32 pixels \(it pools 1 x 1 .* 224 is usual"
     ):
-        run(five(32), tmp_path / "out", Config(base="torchvision:vgg11", epochs=1, batch_size=4))
+        run(five(32), tmp_path / "out", Config(base_model="torchvision:vgg11", epochs=1, batch_size=4))
 
 
 def test_progress_is_shown_from_the_first_batch_on_in_training_and_in_distillation(
     five: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("toolchain.progress.LOG_INTERVAL_S", 0.0)
-    run(five(32), tmp_path / "model", Config(base="cnn", epochs=1, batch_size=2))
+    run(five(32), tmp_path / "model", Config(base_model="cnn", epochs=1, batch_size=2))
     lines = capsys.readouterr().out.splitlines()
     start = next(position for position, line in enumerate(lines) if line.startswith("training on 5 images: 2 batches"))
     assert lines[start + 1].startswith("progress: train 1/2 batches (50 %)")

@@ -92,7 +92,7 @@ def _write_training(source: Dataset, writer: DatasetWriter, config: Config) -> T
 @contextmanager
 def _worker_pool(rows: int, config: Config) -> Iterator[tuple[ProcessPoolExecutor, int] | None]:
     """Yield a pool of workers for ``rows`` training rows, and their number; None if one process is enough."""
-    batches = -(-rows // IMAGES_PER_BATCH) if config.copies * config.share else 0
+    batches = -(-rows // IMAGES_PER_BATCH) if config.copies * config.fraction else 0
     processes = min(config.workers or usable_cores(), batches)
     if processes < 2:
         yield None
@@ -121,7 +121,7 @@ def _with_copies(
     batches: Iterable[pa.RecordBatch], pool: tuple[ProcessPoolExecutor, int] | None, config: Config
 ) -> Iterator[tuple[pa.RecordBatch, Copies]]:
     """Yield each batch with its copies, in order, while the pool works on the next batches."""
-    if not config.copies * config.share:
+    if not config.copies * config.fraction:
         yield from ((batch, Copies(batch.slice(0, 0))) for batch in batches)
         return
     if pool is None:

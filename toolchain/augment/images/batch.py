@@ -70,7 +70,7 @@ class _Batch:
         changes: list[dict[str, Any]] = []
         copies = Copies(self.batch)
         for index, row in enumerate(self.rows):
-            if Random(f"{self.config.seed}/{row}").random() >= self.config.share:
+            if Random(f"{self.config.seed}/{row}").random() >= self.config.fraction:
                 continue
             for number in range(self.config.copies):
                 if copy := self._copy(index, number, copies):

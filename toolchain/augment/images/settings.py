@@ -12,7 +12,7 @@ MAX_SIZE_PIXELS = 4096  # of a side of a copy
 class Config:
     policy: str = "light"  # light, medium, strong, upright, the path of a YAML file, or YAML: see policy.py
     copies: int = 1  # augmented copies of each selected row, 0..20; 0: the dataset is unchanged
-    share: float = 0.5  # of the training rows to augment, 0..1; a copy costs as much training time as a row
+    fraction: float = 0.5  # of the training rows to augment, 0..1; a copy costs as much training time as a row
     size: int = 0  # pixels: copies are size x size; 0: the size of the original (rotated, width and height swap)
     flip_changes_label: bool = False  # true for digits, letters, signs: policies that mirror or rotate are rejected
     min_visibility: float = 0.3  # share of a box that a copy must keep, 0..1; otherwise the object is dropped
@@ -23,7 +23,7 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.copies <= 20:
             raise ConfigError(f"copies must be 0 to 20, got {self.copies}")
-        for name in ("share", "min_visibility", "max_boxes_lost"):
+        for name in ("fraction", "min_visibility", "max_boxes_lost"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not 0 <= self.size <= MAX_SIZE_PIXELS:

@@ -92,7 +92,7 @@ def _write_training(source: Dataset, writer: DatasetWriter, config: Config) -> T
 @contextmanager
 def _worker_pool(rows: int, config: Config) -> Iterator[ProcessPoolExecutor | None]:
     """Yield a pool of workers for ``rows`` training rows; None if one process is fastest."""
-    processes = min(config.workers or usable_cores(), int(rows * config.share * config.copies) // TEXTS_PER_WORKER)
+    processes = min(config.workers or usable_cores(), int(rows * config.fraction * config.copies) // TEXTS_PER_WORKER)
     if processes < 2:
         yield None
         return
@@ -148,7 +148,7 @@ def _selected_rows(batch: pa.RecordBatch, config: Config) -> list[int]:
     """Return the indices of the rows to copy; the selection depends on row numbers and the seed alone."""
     if config.changes_nothing:
         return []
-    selected = select(batch.column(ROW).to_numpy(zero_copy_only=False), config.share, config.seed)
+    selected = select(batch.column(ROW).to_numpy(zero_copy_only=False), config.fraction, config.seed)
     has_text = pc.is_valid(batch.column(TEXT)).to_numpy(zero_copy_only=False)
     indices: list[int] = np.flatnonzero(selected & has_text).tolist()
     return indices

@@ -8,7 +8,7 @@ from toolchain.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class Config:
     copies: int = 1  # rewritten copies of each selected row, 0..20; 0: the dataset is unchanged
-    share: float = 0.1  # of the training rows to augment, 0..1; a copy costs as much training time as a row
+    fraction: float = 0.1  # of the training rows to augment, 0..1; a copy costs as much training time as a row
     synonyms: float = 0.3  # probability to replace a word that has a good synonym, as about one word in ten has
     insertion: float = 0.05  # probability to insert a synonym before an adjective or adverb
     swap: float = 0.03  # probability to swap two neighbors; below EDA's 0.1, because a copy combines four operations
@@ -20,7 +20,7 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.copies <= 20:
             raise ConfigError(f"copies must be 0 to 20, got {self.copies}")
-        for name in ("share", "synonyms", "insertion", "swap", "deletion"):
+        for name in ("fraction", "synonyms", "insertion", "swap", "deletion"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not all(isinstance(word, str) and word.strip() for word in self.protected):
@@ -31,7 +31,7 @@ class Config:
     @property
     def changes_nothing(self) -> bool:
         """Whether these settings make no copies."""
-        return not self.copies * self.share * (self.synonyms + self.insertion + self.swap + self.deletion)
+        return not self.copies * self.fraction * (self.synonyms + self.insertion + self.swap + self.deletion)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def run(raw: Path, dataset: Path, config: Config) -> Result:
 def _configured_columns(config: Config) -> list[str]:
     """Return the columns that ``config`` names."""
     raw_labels = [LABEL] if any(isinstance(definition, list) for definition in config.labels.values()) else []
-    return [*config.required, *config.duplicate_columns, *config.outlier_columns, *raw_labels]
+    return [*config.required_columns, *config.duplicate_columns, *config.outlier_columns, *raw_labels]
 
 
 class _FirstPass:

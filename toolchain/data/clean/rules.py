@@ -35,7 +35,7 @@ def clean(batches: Iterable[pa.RecordBatch], config: Config, tally: Tally) -> It
 def _required_columns(names: list[str], config: Config) -> list[str]:
     """Return the columns that must have a value; the raw label is optional if queries define the classes."""
     standard = [name for name in (TEXT, LABEL) if name in names and not (name == LABEL and has_queries(config.labels))]
-    return list(dict.fromkeys([*standard, *config.required]))
+    return list(dict.fromkeys([*standard, *config.required_columns]))
 
 
 def _present(values: pa.Array) -> npt.NDArray[np.bool_]:
@@ -74,7 +74,7 @@ def _repair(batch: pa.RecordBatch, tally: Tally) -> pa.RecordBatch:
 def _with_classes(batch: pa.RecordBatch, config: Config, tally: Tally) -> pa.RecordBatch:
     if config.labels:
         classes = classify(batch, config.labels)
-        if config.other_labels == "fail" and not has_queries(config.labels):
+        if config.unknown_label == "fail" and not has_queries(config.labels):
             _check_labels(batch, classes)
         if LABEL in batch.schema.names and not has_queries(config.labels):
             others = class_names(batch.column(LABEL).filter(classes.is_null()), tally.spellings)
@@ -92,7 +92,7 @@ def _check_labels(batch: pa.RecordBatch, classes: pa.Array) -> None:
         index = pc.index(classes.is_null(), True).as_py()
         label, row = (batch.column(name)[index].as_py() for name in (LABEL, ROW))
         raise DataError(
-            f"label {label!r} of row {row} belongs to no class; add it to a class in labels, or set other_labels=drop"
+            f"label {label!r} of row {row} belongs to no class; add it to a class in labels, or set unknown_label=drop"
         )
 
 

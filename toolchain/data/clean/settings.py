@@ -11,13 +11,13 @@ OUTLIER_METHODS = ("zscore", "iqr")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    required: list[str] = field(default_factory=list)  # columns that need a value, besides text and label
+    required_columns: list[str] = field(default_factory=list)  # columns that need a value, besides text and label
     repair_text: bool = True  # repair HTML, wrong encodings, control characters and runs of spaces
     min_characters: int = 1  # of a repaired text; 1: only empty ones are dropped
     max_characters: int = 10_000  # about 2,000 words: longer texts are documents, or several rows joined
     query: str = ""  # rows to keep, as a pandas query: "label > 0 and text.str.len() > 20"; "": all
     labels: dict[str, object] = field(default_factory=dict)  # class -> list of raw labels, or a query; {}: raw labels
-    other_labels: str = "drop"  # rows whose raw label is not in labels: "drop", or "fail" to find typing errors
+    unknown_label: str = "drop"  # rows whose raw label is not in labels: "drop", or "fail" to find typing errors
     duplicates: str = "normalized"  # "off", "exact", "normalized" (ignoring case, punctuation, spaces) or "similar"
     duplicate_columns: list[str] = field(default_factory=list)  # to compare; []: text, or all but row and label
     similarity: float = 0.8  # for "similar": share of common three-word shingles, 0..1; unreliable below 0.7
@@ -34,8 +34,8 @@ class Config:
             )
         if self.duplicates not in MODES:
             raise ConfigError(f"duplicates={self.duplicates!r} is not known; give one of {', '.join(MODES)}")
-        if self.other_labels not in ("fail", "drop"):
-            raise ConfigError(f"other_labels={self.other_labels!r} is not known; give fail or drop")
+        if self.unknown_label not in ("fail", "drop"):
+            raise ConfigError(f"unknown_label={self.unknown_label!r} is not known; give fail or drop")
         if not 0.5 <= self.similarity <= 1:
             raise ConfigError(f"similarity={self.similarity} is out of range; give 0.5 to 1")
         if self.outlier_method not in OUTLIER_METHODS:

@@ -42,7 +42,7 @@ def run(dataset: Path, checks: Path, config: Config) -> Result:
         DataError: rules are broken: a line for each, with the rows; nothing is written.
     """
     source = open_dataset(dataset)
-    source.require(*config.types, *config.ranges)
+    source.require(*config.column_types, *config.column_ranges)
     work = Work("data.validate", config, dataset=source)
     class_counts = count_classes(source)
     with tempfile.TemporaryDirectory(prefix="validate-") as folder:

@@ -52,9 +52,9 @@ def _checks(dataset: Dataset, config: Config) -> dict[str, list["Check"]]:
     if dataset.labels and LABEL in names:
         rule = f"label is one of {', '.join(dataset.labels)}"
         checks[LABEL].append(_check(rule, lambda label: label.notna() & label.between(0, last)))
-    for column, name in config.types.items():
+    for column, name in config.column_types.items():
         checks[column].append(_check(f"{column} has type {name}", getattr(types, TYPES[name])))
-    for column, (low, high) in config.ranges.items():
+    for column, (low, high) in config.column_ranges.items():
         checks[column].append(Check.in_range(low, high, error=f"{column} is from {low:g} to {high:g}"))
     return checks
 

@@ -20,8 +20,8 @@ class Config:
     # is 5 % with two classes and 0.5 % with twenty; 0: no minimum.
     min_class_fraction: float = AUTOMATIC
     min_test_rows: int = 100  # in the test split (boxes for detection); with fewer the gate cannot select a variant
-    types: dict[str, str] = field(default_factory=dict)  # column -> "text", "integer", "number" or "boolean"
-    ranges: dict[str, list[float]] = field(default_factory=dict)  # column -> [lowest, highest], inclusive
+    column_types: dict[str, str] = field(default_factory=dict)  # column -> "text", "integer", "number" or "boolean"
+    column_ranges: dict[str, list[float]] = field(default_factory=dict)  # column -> [lowest, highest], inclusive
 
     def __post_init__(self) -> None:
         if self.min_rows < 1:
@@ -30,12 +30,12 @@ class Config:
             raise ConfigError(
                 f"min_class_fraction={self.min_class_fraction} is out of range; give 0 to 0.5, or -1 for the default"
             )
-        for column, name in self.types.items():
+        for column, name in self.column_types.items():
             if name not in TYPES:
-                raise ConfigError(f"types[{column!r}]={name!r} is not known; give one of {', '.join(TYPES)}")
-        for column, bounds in self.ranges.items():
+                raise ConfigError(f"column_types[{column!r}]={name!r} is not known; give one of {', '.join(TYPES)}")
+        for column, bounds in self.column_ranges.items():
             if not isinstance(bounds, list) or len(bounds) != 2 or not bounds[0] <= bounds[1]:
-                raise ConfigError(f"ranges[{column!r}]={bounds!r} is not a range; give [lowest, highest]")
+                raise ConfigError(f"column_ranges[{column!r}]={bounds!r} is not a range; give [lowest, highest]")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ MIN_ROUNDS = 5  # even after the time limit: the fewest whose median two disturb
 class Config:
     split: str = "test"  # split whose rows are sent as requests
     rounds: int = 32  # timed rows for each variant: requests of one row, or an eighth as many of eight rows
-    seconds: float = 20.0  # time limit of each scenario for all variants; slow machines run fewer rounds
+    max_seconds: float = 20.0  # time limit of each scenario for all variants; slow machines run fewer rounds
     threads: int = 1  # of one inference, pinned to as many cores; servers have the highest throughput with 1
     resamples: int = 1000  # of the bootstrap: enough for the second digit of a 95 % bound
     confidence: float = 0.95  # of the intervals, 0..1
@@ -45,8 +45,8 @@ class Config:
             raise ConfigError("split is empty: give the name of a split, such as test")
         if self.rounds < MIN_ROUNDS:
             raise ConfigError(f"rounds is {self.rounds}: give at least {MIN_ROUNDS}, such as 32")
-        if not 0 < self.seconds < float("inf"):
-            raise ConfigError(f"seconds is {self.seconds}: give the time for each scenario, such as 20")
+        if not 0 < self.max_seconds < float("inf"):
+            raise ConfigError(f"max_seconds is {self.max_seconds}: give the time for each scenario, such as 20")
         if self.threads < 1:
             raise ConfigError(f"threads is {self.threads}: give 1 or more")
 
@@ -202,7 +202,7 @@ def _time_scenarios(
             rows, rounds = scenario.rows, max(MIN_ROUNDS, config.rounds // scenario.rows)
             parts = [prepared[rows * r : rows * (r + 1)] for r in range(rounds)]
             requests = [preprocessor.stack(part, scenario.tokens) for part in parts]
-            yield name, compare(time_interleaved(sessions, requests, config.seconds, config.seed), rows, bootstrap)
+            yield name, compare(time_interleaved(sessions, requests, config.max_seconds, config.seed), rows, bootstrap)
             progress.advance()
 
 

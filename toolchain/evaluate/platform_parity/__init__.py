@@ -31,14 +31,14 @@ class Config:
     architecture: str = "arm64"  # to run the variants on; "" skips the check
     environment: str = ".venv-arm64/environment.json"  # of the folder that `make arm64` makes; not used on arm64 itself
     all_variants: bool = False  # check all variants instead of the winner and fp32
-    seconds: int = 900  # time limit of each variant; emulated, 16 texts take a six-layer BERT half a minute
+    timeout_s: int = 900  # time limit of each variant; emulated, 16 texts take a six-layer BERT half a minute
 
     def __post_init__(self) -> None:
         if self.architecture and self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ConfigError(f"architecture is {self.architecture!r}: choose one of {known}, or '' to skip the check")
-        if self.seconds < 1:
-            raise ConfigError(f"seconds is {self.seconds}: give each variant at least 1, such as 900")
+        if self.timeout_s < 1:
+            raise ConfigError(f"timeout_s is {self.timeout_s}: give each variant at least 1, such as 900")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _check_variants(models: Variants, measured: Measurement, judged: Measurement
     found: dict[str, Any] = {**SKIPPED, "runner": python.by, "variants": {}}
     for name in track(names, f"predict on {config.architecture}", len(names), "variants"):
         recorded = measured.path / "expected" / name
-        found["variants"][name], predictions = _check_variant(python, models.models[name], recorded, config.seconds)
+        found["variants"][name], predictions = _check_variant(python, models.models[name], recorded, config.timeout_s)
         log_info(f"{name} on {config.architecture}: {found['variants'][name]['summary']}")
         if predictions:
             processor = {"name": predictions.processor, "kind": predictions.kind}

@@ -38,11 +38,13 @@ def detector_form(model: Model) -> Form:
     module, architecture = detector.load_detector(model), detector.read_architecture(model)
     return Form(
         module=module,
-        example=(torch.zeros(1, architecture.size, architecture.size, 3, dtype=torch.uint8),),
+        example=(torch.zeros(1, architecture.image_size, architecture.image_size, 3, dtype=torch.uint8),),
         inputs=architecture.inputs(),
         outputs=architecture.outputs(),
         reference=lambda feeds: _answer(module, feeds),
-        difference=lambda ours, theirs: _detection_gap(ours, theirs, architecture.size, architecture.score_threshold),
+        difference=lambda ours, theirs: _detection_gap(
+            ours, theirs, architecture.image_size, architecture.score_threshold
+        ),
         answer="scores and boxes (as shares of the picture)",
         files=(detector.DESCRIPTION,),
         rows=1,

@@ -31,8 +31,8 @@ class Config:
     samples: str = ""  # required: where servers write samples: a folder, or s3://BUCKET/PREFIX
     rows: int = 500  # in the window; against a profile of 1,000 rows this detects a distance of 0.11 and more
     min_rows: int = 100  # below which there is no verdict
-    hours: float = 0.0  # maximum age of a row; 0: no limit
-    level: float = 0.01  # significance level: one false alarm in 100 checks; 0.05 would be one in 20
+    max_age_hours: float = 0.0  # maximum age of a row; 0: no limit
+    significance_level: float = 0.01  # significance level: one false alarm in 100 checks; 0.05 would be one in 20
     experiment: str = ""  # of MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"
 
     def __post_init__(self) -> None:
@@ -40,10 +40,12 @@ class Config:
         open_place(self.samples)
         if not 0 < self.min_rows <= self.rows:
             raise ConfigError(f"min_rows is {self.min_rows}: give 1 to rows, which is {self.rows}")
-        if not 0 <= self.hours < float("inf"):
-            raise ConfigError(f"hours is {self.hours}: give a number above 0, or 0 for no limit")
-        if not 0 < self.level < 1:
-            raise ConfigError(f"level is {self.level}: give a probability between 0 and 1, such as 0.01")
+        if not 0 <= self.max_age_hours < float("inf"):
+            raise ConfigError(f"max_age_hours is {self.max_age_hours}: give a number above 0, or 0 for no limit")
+        if not 0 < self.significance_level < 1:
+            raise ConfigError(
+                f"significance_level is {self.significance_level}: give a probability between 0 and 1, such as 0.01"
+            )
         if "'" in self.experiment or "`" in self.experiment:
             raise ConfigError(f"experiment is {self.experiment!r}: give a name without quotation marks")
 
@@ -67,7 +69,9 @@ def detect_drift(reference: Reference, window: Window, config: Config) -> dict[s
     """
     profile = reference.profile
     reason = _no_verdict_reason(reference, window, config)
-    columns, skipped = ([], []) if reason or profile is None else compare(profile, window.rows, config.level)
+    columns, skipped = (
+        ([], []) if reason or profile is None else compare(profile, window.rows, config.significance_level)
+    )
     drifted_types = {column.type for column in columns if column.drift_detected}
     return {
         "format": DRIFT_FORMAT,
@@ -81,7 +85,7 @@ def detect_drift(reference: Reference, window: Window, config: Config) -> dict[s
         "prediction_drift": "prediction" in drifted_types,
         "window": window.to_json(),
         "reference": _describe(profile),
-        "level": config.level,
+        "level": config.significance_level,
         "columns": [c.to_json() for c in sorted(columns, key=lambda c: (-c.drift_detected, -c.distance))],
         "skipped_columns": skipped,
     }
@@ -100,7 +104,7 @@ def run(drift: Path, page: Path, config: Config) -> Result:
     """
     work, tracker, storage = Work("monitor.drift", config), Tracker(), open_place(config.samples)
     reference = find_reference(tracker, config.model)
-    window = read_window(storage, reference.subject, config.rows, config.hours)
+    window = read_window(storage, reference.subject, config.rows, config.max_age_hours)
     with new_measurement(drift, "drift", work) as writer:
         writer.data = report = detect_drift(reference, window, config)
         html = render(report)

@@ -49,9 +49,11 @@ class Config:
     epochs: int = 2  # of recovery by distillation over the training rows; 0 recovers nothing
     batch_size: int = 32  # rows of a step, as in fine-tuning
     learning_rate: float = 5e-4  # the largest; above fine-tuning's, because a cut model is far from its optimum
-    distillation: float = 0.7  # share of the loss that is the teacher's answers, the labels have the rest
+    distillation_weight: float = 0.7  # share of the loss that is the teacher's answers, the labels have the rest
     temperature: float = 2.0  # of the answers that are compared: softer ones tell more of what the teacher thinks
-    features: float = 1.0  # weight of repeating the teacher's first token after each layer; texts only; 0: answers only
+    feature_loss_weight: float = (
+        1.0  # weight of repeating the teacher's first token after each layer; texts only; 0: answers only
+    )
     gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
     allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
     seed: int = 0  # of the order of rows and of dropout
@@ -65,7 +67,7 @@ class Config:
         for name in ("heads_to_keep", "neurons_to_keep", "channels_to_keep"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
-        for name, top in (("sparsity", 0.99), ("distillation", 1.0)):
+        for name, top in (("sparsity", 0.99), ("distillation_weight", 1.0)):
             if not 0 <= getattr(self, name) <= top:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 0 to {top:g}")
         for name in ("importance_batches", "batch_size"):
@@ -74,7 +76,7 @@ class Config:
         for name in ("learning_rate", "temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
-        for name in ("epochs", "features", "seed"):
+        for name in ("epochs", "feature_loss_weight", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
 

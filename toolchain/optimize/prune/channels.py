@@ -231,7 +231,7 @@ def _recover(
 
     def loss_of(batch: Batch) -> "Tensor":
         wanted = logits[batch.positions]
-        return logit_loss(student(batch.images), wanted, batch.labels, config.temperature, config.distillation)
+        return logit_loss(student(batch.images), wanted, batch.labels, config.temperature, config.distillation_weight)
 
     return distil(student, loss_of, training, partial(accuracy, student, validation), config)
 

@@ -169,10 +169,12 @@ def distillation_loss(student: Any, teacher: TeacherOutputs, batch: Batch, confi
     with first_tokens(student) as found:
         logits = student(**batch.inputs).logits.float()
         target = teacher.logits[batch.positions]
-        loss = logit_loss(logits, target, batch.labels, config.temperature, config.distillation)
+        loss = logit_loss(logits, target, batch.labels, config.temperature, config.distillation_weight)
         if teacher.features is None:
             return loss
-        return loss + config.features * feature_loss(found(), teacher.features[batch.positions].float().unbind(1))
+        return loss + config.feature_loss_weight * feature_loss(
+            found(), teacher.features[batch.positions].float().unbind(1)
+        )
 
 
 def logit_loss(logits: "Tensor", target: "Tensor", labels: "Tensor", temperature: float, share: float) -> "Tensor":

@@ -89,7 +89,7 @@ def _batches(teacher: Any, training: TokenDataset, config: "Config") -> Iterator
 def _recover(
     student: Any, teacher: Any, training: TokenDataset, validation: TokenDataset, config: "Config"
 ) -> list[Epoch]:
-    outputs = teacher_outputs(teacher, training, features=config.features > 0)
+    outputs = teacher_outputs(teacher, training, features=config.feature_loss_weight > 0)
     freeze_embeddings(student)
     return distil(
         student,

@@ -37,7 +37,9 @@ class Config:
     calibration_rows: int = 128  # training rows whose activations set the ranges; twice as many change no range much
     seed: int = 0  # which training rows are drawn
     weight_bits: int = 7  # 7: the same answers everywhere; 8: finer, but saturates on processors without VNNI (AVX2)
-    smoothing: float = 0.5  # SmoothQuant's alpha, 0..1: how much of the activations' range moves into the weights
+    smoothquant_alpha: float = (
+        0.5  # SmoothQuant's alpha, 0..1: how much of the activations' range moves into the weights
+    )
 
     def __post_init__(self) -> None:
         known = dict.fromkeys((*METHODS, *PICTURE_METHODS))
@@ -47,8 +49,10 @@ class Config:
             raise ConfigError(f"calibration_rows is {self.calibration_rows}: calibration needs 1 row at least")
         if self.weight_bits not in (7, 8):
             raise ConfigError(f"weight_bits is {self.weight_bits}: give 7 (safe without VNNI) or 8")
-        if not 0 <= self.smoothing <= 1:
-            raise ConfigError(f"smoothing is {self.smoothing}: give SmoothQuant's alpha, 0 to 1; 0.5 is usual")
+        if not 0 <= self.smoothquant_alpha <= 1:
+            raise ConfigError(
+                f"smoothquant_alpha is {self.smoothquant_alpha}: give SmoothQuant's alpha, 0 to 1; 0.5 is usual"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibra
     elif method == "int8-static":
         from toolchain.optimize.quantize import static
 
-        static.quantize(source, target, properties, feeds, bits, config.smoothing)
+        static.quantize(source, target, properties, feeds, bits, config.smoothquant_alpha)
     elif method in ("int8-minmax", "int8-entropy"):
         from toolchain.optimize.quantize import convolutional
 

@@ -30,19 +30,19 @@ DEFAULT_NAME = "model"  # without a name and a pipeline
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    name: str = ""  # of the registered model; an @alias or :version is ignored; "": the pipeline's name
+    model_name: str = ""  # of the registered model; an @alias or :version is ignored; "": the pipeline's name
     experiment: str = ""  # in MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"; that of the live training run
     pipeline: str = ""  # pipeline name, stored as a tag
     run: str = ""  # run name, stored as a tag
     keep_test_rows: bool = True  # upload the test rows, so that the model can be measured on other processors later
-    approval: bool = False  # require a person's approval of the run before its new versions may serve
+    require_approval: bool = False  # require a person's approval of the run before its new versions may serve
 
     def __post_init__(self) -> None:
-        if self.name and not NAME.fullmatch(registry.split_name(self.name)[0]):
-            raise ConfigError(f"name is {self.name!r}: use letters, digits, spaces, dots and dashes")
+        if self.model_name and not NAME.fullmatch(registry.split_name(self.model_name)[0]):
+            raise ConfigError(f"model_name is {self.model_name!r}: use letters, digits, spaces, dots and dashes")
         if "'" in self.experiment or "`" in self.experiment:
             raise ConfigError(f"experiment is {self.experiment!r}: use a name without quotation marks")
-        if self.approval and not self.run:
+        if self.require_approval and not self.run:
             raise ConfigError("approval is set, but run is empty: give the name of the run to approve")
 
 
@@ -128,7 +128,7 @@ def run(
         work.metrics |= {"versions": len(writer.data["versions"]), "added": len(writer.data["added"])}
     data = writer.data
     log_info(f"registered {data['model']}: {len(data['versions'])} versions, {len(data['added'])} of them new")
-    if config.approval:
+    if config.require_approval:
         log_info(f"they need approval before they can serve: python -m cli approve {config.run}")
     return Result(data["model"], data["candidate"], len(data["versions"]), len(data["added"]))
 
@@ -147,7 +147,7 @@ def _check(finished: Finished) -> None:
 
 def _model_name(config: Config) -> str:
     """Return the registered model's name, without an @alias or :version."""
-    return registry.split_name(config.name)[0] or config.pipeline or DEFAULT_NAME
+    return registry.split_name(config.model_name)[0] or config.pipeline or DEFAULT_NAME
 
 
 def _title(config: Config) -> str:
@@ -200,7 +200,7 @@ def _versions(
             tags = _origin_tags(variant, finished, config) | tags
             version = tracker.add_version(model, run, f"variants/{name}", tags, _description(variant, config))
             added.append(name)
-        if config.approval and registry.TAG_APPROVAL not in version.tags:
+        if config.require_approval and registry.TAG_APPROVAL not in version.tags:
             tags = tags | {registry.TAG_APPROVAL: config.run}
         tracker.tag_version(version, tags)
         found[name] = version

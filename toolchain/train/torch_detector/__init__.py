@@ -34,10 +34,12 @@ STEP = "train.torch_detector"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    base: str = LITE0  # a small FCOS on EfficientNet-Lite0, or a single-stage detector of torchvision by its name
+    base_model: str = LITE0  # a small FCOS on EfficientNet-Lite0, or a single-stage detector of torchvision by its name
     weights: str = "backbone"  # "" none; "backbone" ImageNet's, "pretrained" COCO's; or a file: path, package:, s3://
     weights_digest: str = ""  # SHA-256 of the file; "" takes what is there (that of the default is pinned)
-    size: int = 384  # pixels of each side, a multiple of 32: near the tiles' 400, so that small objects stay whole
+    image_size: int = (
+        384  # pixels of each side, a multiple of 32: near the tiles' 400, so that small objects stay whole
+    )
     epochs: int = 18  # passes over the training pictures
     batch_size: int = 4  # pictures of one step: they hold tens of boxes each
     learning_rate: float = 1e-3  # at its peak, of AdamW
@@ -79,10 +81,14 @@ class Config:
 
     def architecture(self, classes: int) -> Architecture:
         """Return the architecture of a detector for ``classes`` classes."""
-        own = {
-            name: getattr(self, name) for name in ("base", "size", "score_threshold", "nms_threshold", "max_detections")
-        }
-        return Architecture(classes=classes, **own)
+        return Architecture(
+            base=self.base_model,
+            classes=classes,
+            image_size=self.image_size,
+            score_threshold=self.score_threshold,
+            nms_threshold=self.nms_threshold,
+            max_detections=self.max_detections,
+        )
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,8 @@ def train(
         ConfigError: batches hold one image, which the architecture cannot normalise.
         TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
-    batch = f"{config.batch_size} images of {config.size} x {config.size} pixels"
-    with single_row_reported(config.base), gpu_memory_reported(batch, "lower batch_size or size"):
+    batch = f"{config.batch_size} images of {config.image_size} x {config.image_size} pixels"
+    with single_row_reported(config.base_model), gpu_memory_reported(batch, "lower batch_size or size"):
         learner = detector_learner(detector, training, validation, config, device)
         state = TrainingLoop(learner, config, device).run(report, checkpoint)
     detector.eval()
@@ -120,7 +126,7 @@ def train(
 
 
 def run(dataset: Path, model: Path, config: Config) -> Result:
-    """Train ``config.base`` on the training split of ``dataset`` and write it to ``model``.
+    """Train ``config.base_model`` on the training split of ``dataset`` and write it to ``model``.
 
     Raises:
         ArtifactError: the dataset or the weights are not whole or of another architecture, or ``model`` exists.
@@ -134,7 +140,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     work = Work(STEP, config, dataset=rows)
     if not rows.labels:
         raise DataError(f"{rows.path} has no label names; the annotations name them; import them again")
-    weights = find_weights(config.base, config.weights, config.weights_digest)
+    weights = find_weights(config.base_model, config.weights, config.weights_digest)
     work.source = {"uri": weights.uri, "sha256": weights.sha256} if weights.uri else {}
     require_gpus(config.gpus, config.allow_cpu)
     with training_device() as device:
@@ -146,7 +152,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
 
 def _train(rows: Dataset, weights: Weights, target: Path, config: Config, device: TrainingDevice, work: Work) -> Result:
     detector, new = _begin(rows, weights, config)  # before images are read: it may be invalid
-    training, validation = (read_images(rows, split, config.size) for split in ("train", "validation"))
+    training, validation = (read_images(rows, split, config.image_size) for split in ("train", "validation"))
     if not sum((~annotated.objects.crowd).sum() for annotated in training.annotations):
         raise DataError(f"{rows.path}: no image of the training split has an object; there is nothing to learn")
     untrained = validate(detector.to(device.device), validation, device)["validation_accuracy"]

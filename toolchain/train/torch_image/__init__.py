@@ -45,7 +45,7 @@ MIN_DEVIATION = 1 / 255  # of identical images: one step of brightness, so that 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    base: str = "cnn"  # architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME
+    base_model: str = "cnn"  # architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME
     weights: str = (
         ""  # to begin from: "" at random, "pretrained", or a file: a path, package:NAME/FILE, s3://, https://
     )
@@ -137,7 +137,7 @@ def train(
 
 
 def run(dataset: Path, model: Path, config: Config) -> Result:
-    """Train ``config.base`` on the training split of ``dataset`` and write it to ``model``.
+    """Train ``config.base_model`` on the training split of ``dataset`` and write it to ``model``.
 
     Raises:
         ArtifactError: the dataset is not whole, the weights are damaged or of another architecture, or ``model``
@@ -148,11 +148,11 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
         StorageFullError: the disk is full.
         TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
-    check_name(config.base)
+    check_name(config.base_model)
     rows = open_dataset(dataset)
     work = Work(STEP, config, dataset=rows)
     _check_labels(rows)
-    weights = find_weights(config.base, config.weights, config.weights_digest)
+    weights = find_weights(config.base_model, config.weights, config.weights_digest)
     if weights.uri:
         work.source = {"uri": weights.uri, "sha256": weights.sha256}
     shape = find_shape(rows, "train", config.height, config.width, config.channels)
@@ -181,9 +181,9 @@ def _begin(
     """Return the network before training, what it is, and whether its head is new."""
     import torch
 
-    mean, deviation = normalisation(config.base) or _measured(training, config.seed)
+    mean, deviation = normalisation(config.base_model) or _measured(training, config.seed)
     classes = len(rows.labels)
-    architecture = Architecture(config.base, classes, shape.channels, shape.height, shape.width, mean, deviation)
+    architecture = Architecture(config.base_model, classes, shape.channels, shape.height, shape.width, mean, deviation)
     torch.manual_seed(config.seed)  # draws the weights
     network = build(architecture)
     return network, architecture, load_weights(network, weights, classes)

@@ -33,8 +33,10 @@ STEP = "train.torch_text"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    base: str = DEFAULT  # what to begin from: a hub name, a folder, or package:NAME/FOLDER
-    base_digest: str = ""  # SHA-256 of its model.safetensors; "" takes what is there (the default model's is pinned)
+    base_model: str = DEFAULT  # what to begin from: a hub name, a folder, or package:NAME/FOLDER
+    base_model_digest: str = (
+        ""  # SHA-256 of its model.safetensors; "" takes what is there (the default model's is pinned)
+    )
     max_tokens: int = 64  # longer texts are cut, special tokens included; a review's sentence has 27 on average
     epochs: int = 2  # passes over the training rows; a third bought the reviews' test rows nothing
     batch_size: int = 32  # rows of one step, of like length, over all processes (Devlin et al. 2018: 16 or 32)
@@ -53,9 +55,9 @@ class Config:
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)
-        if not self.base:
+        if not self.base_model:
             raise ConfigError(
-                "base must name a checkpoint (hub name, folder or package:NAME/FOLDER), got an empty string"
+                "base_model must name a checkpoint (hub name, folder or package:NAME/FOLDER), got an empty string"
             )
         if self.max_tokens < 3:
             raise ConfigError(f"max_tokens must be 3 or more ([CLS], a word, [SEP]), got {self.max_tokens}")
@@ -106,7 +108,7 @@ def train(
 
 
 def run(dataset: Path, model: Path, config: Config) -> Result:
-    """Fine-tune ``config.base`` on the training split of ``dataset`` and write it, with its tokenizer, to ``model``.
+    """Fine-tune ``config.base_model`` on the training split of ``dataset``; write it, with its tokenizer, to ``model``.
 
     Under torchrun each process trains on its share of every batch, and the main process writes.
 
@@ -121,7 +123,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     rows = open_dataset(dataset)
     work = Work(STEP, config, dataset=rows)
     _check_classes(rows)
-    base = find_base(config.base, config.base_digest)
+    base = find_base(config.base_model, config.base_model_digest)
     work.source = {"uri": base.name, "sha256": base.sha256}
     require_gpus(config.gpus, config.allow_cpu)
     with training_device() as device:

@@ -124,7 +124,7 @@ def test_boxes_are_measured_in_the_picture_not_in_the_detector_s_input(measured:
 def test_the_variant_that_finds_nothing_is_refused_and_the_one_that_finds_the_same_is_safe(
     measured: Path, dataset: Path
 ):
-    config = latency.Config(rounds=5, seconds=5.0, resamples=200)
+    config = latency.Config(rounds=5, max_seconds=5.0, resamples=200)
     latency.run(measured / "variants", dataset, measured / "latency", config)
     timed = open_measurement(measured / "latency", "latency").data
     assert timed["scenarios"] == ["batch1"]

@@ -23,7 +23,7 @@ def drawn(base: str) -> Any:
     import torch
 
     torch.manual_seed(0)
-    detector = build_detector(Architecture(base=base, classes=2, size=SMALL[base]))
+    detector = build_detector(Architecture(base=base, classes=2, image_size=SMALL[base]))
     detector.train()
     with torch.no_grad():
         for module in detector.modules():
@@ -82,7 +82,7 @@ def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
 def exported(detector: Any, file: Path) -> Path:
     import torch
 
-    names, size = ["boxes", "scores", "labels"], detector.architecture.size
+    names, size = ["boxes", "scores", "labels"], detector.architecture.image_size
     torch.onnx.export(
         detector,
         (torch.from_numpy(noise(size)),),
@@ -262,14 +262,14 @@ def test_weights_of_another_architecture_are_refused_in_one_line(tmp_path: Path)
 def test_a_damaged_description_is_refused(tmp_path: Path):
     def damage(folder: Path) -> None:
         file = folder / "detector.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), "size": 100}))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "image_size": 100}))
 
     detector = lively()
     signature = open_model(saved(detector, tmp_path / "whole")).signature
     with new_model(tmp_path / "model", signature, Work("train.torch_detector", None)) as writer:
         save_detector(detector, writer.folder)
         damage(writer.folder)
-    with pytest.raises(ArtifactError, match=r"detector\.json is damaged: size is 100"):
+    with pytest.raises(ArtifactError, match=r"detector\.json is damaged: image_size is 100"):
         load_detector(open_model(tmp_path / "model"))
 
 
@@ -284,8 +284,8 @@ def test_a_damaged_description_is_refused(tmp_path: Path):
             r"there is no detector 'ssdlite320_mobilenet' here; there are ssdlite320_mob",
         ),
         ({"base": "fasterrcnn_resnet50_fpn"}, "there are (fcos|retinanet)_resnet50_fpn"),
-        ({"size": 100}, "size is 100 pixels; a detector takes a multiple of 32 from 64 on"),
-        ({"size": 32}, "size is 32"),
+        ({"image_size": 100}, "image_size is 100 pixels; a detector takes a multiple of 32 from 64 on"),
+        ({"image_size": 32}, "image_size is 32"),
         ({"classes": 0}, "classes is 0"),
         ({"score_threshold": 1.0}, r"score_threshold is 1\.0"),
         ({"nms_threshold": 0.0}, r"nms_threshold is 0\.0"),
@@ -294,7 +294,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path):
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], line: str):
     with pytest.raises(ConfigError, match=line):
-        Architecture(**{"base": LITE0, "classes": 2, "size": 128, **settings})
+        Architecture(**{"base": LITE0, "classes": 2, "image_size": 128, **settings})
 
 
 def test_every_base_is_one_that_can_be_built():

@@ -38,7 +38,7 @@ class Architecture:
 
     base: str  # one of BASES
     classes: int  # kinds of objects, the background not counted
-    size: int  # pixels of each side of the picture that it takes, a multiple of CELL
+    image_size: int  # pixels of each side of the picture that it takes, a multiple of CELL
     score_threshold: float = (
         0.05  # 0..1: boxes below are not answered; low, so that a curve over thresholds has its tail
     )
@@ -50,8 +50,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         check_base(self.base)
-        if self.size < 2 * CELL or self.size % CELL:
-            raise ConfigError(f"size is {self.size} pixels; a detector takes a multiple of {CELL} from {2 * CELL} on")
+        if self.image_size < 2 * CELL or self.image_size % CELL:
+            raise ConfigError(
+                f"image_size is {self.image_size} pixels; a detector takes a multiple of {CELL} from {2 * CELL} on"
+            )
         for name in ("classes", "max_detections", "candidates"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; a detector needs at least 1")
@@ -64,7 +66,7 @@ class Architecture:
 
     def inputs(self) -> tuple[Tensor, ...]:
         """What it takes: one picture, stretched to its size."""
-        return (Tensor("image", "uint8", (1, self.size, self.size, 3)),)
+        return (Tensor("image", "uint8", (1, self.image_size, self.image_size, 3)),)
 
     def outputs(self) -> tuple[Tensor, ...]:
         """What it answers: as many boxes as it finds, the best first, in pixels of its input."""
@@ -93,8 +95,8 @@ def build_detector(architecture: Architecture) -> "Detector":
         return parts.Detector(parts.network(architecture), architecture).eval()
     except RuntimeError as error:
         raise ConfigError(
-            f"{architecture.base} cannot take pictures of {architecture.size} x {architecture.size} pixels "
-            f"({first_line(error)}); set a larger size, 320 is usual"
+            f"{architecture.base} cannot take pictures of {architecture.image_size} x {architecture.image_size} pixels "
+            f"({first_line(error)}); set a larger image_size, 320 is usual"
         ) from error
 
 

@@ -48,7 +48,7 @@ class Detector(nn.Module):
 
     def __init__(self, network: FCOS | RetinaNet | SSD, architecture: Architecture) -> None:
         super().__init__()
-        size, transform = architecture.size, network.transform
+        size, transform = architecture.image_size, network.transform
         self.network, self.architecture = network, architecture
         self.classes = architecture.classes
         self.first = 1 if isinstance(network, SSD) else 0  # the network's number of the first class; SSD's 0 is nothing
@@ -78,7 +78,9 @@ class Detector(nn.Module):
         best, places = scores.flatten().topk(min(self.architecture.candidates, self.classes * len(self.anchors)))
         labels = places % self.classes
         boxes = boxes[torch.div(places, self.classes, rounding_mode="floor")]
-        apart = boxes + (labels * (2 * self.architecture.size)).to(boxes.dtype)[:, None]  # no class meets another's
+        apart = (
+            boxes + (labels * (2 * self.architecture.image_size)).to(boxes.dtype)[:, None]
+        )  # no class meets another's
         kept = nms(apart, best, self.architecture.nms_threshold)
         sides = boxes[kept, 2:] - boxes[kept, :2]  # what lay beyond the edge has none left
         kept = kept[(best[kept] >= self.architecture.score_threshold) & (sides.amin(1) > 0)][
@@ -99,7 +101,7 @@ class Detector(nn.Module):
             logits = found["cls_logits"][0].float()
             scores = logits.softmax(1)[:, 1:] if self.first else logits.sigmoid()
             boxes = self.network.box_coder.decode_single(codes, self.anchors)
-        return boxes.clamp(0, self.architecture.size), scores
+        return boxes.clamp(0, self.architecture.image_size), scores
 
 
 class LiteBackbone(nn.Module):

@@ -20,8 +20,8 @@ ROUNDS = 4  # for a text that was damaged repeatedly ("&amp;amp;quot;"), and one
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _BREAK = re.compile(r"</?(?:br|p)\s*/?>", re.IGNORECASE)
 _TOKEN = re.compile(r"[^ \t\n\r\f\v]+")
-# Zero-width spaces, soft hyphens, byte order marks, marks of writing direction. Zero-width (non-)joiners stay: emoji,
-# Persian and the scripts of India need them.
+# Zero-width spaces, soft hyphens, byte order marks, marks of writing direction. Zero-width (non-)joiners are kept:
+# emoji, Persian and the scripts of India need them.
 _INVISIBLE = "\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
 _CONTROLS = dict.fromkeys((*range(32), 127, *range(128, 160))) | dict.fromkeys(map(ord, _INVISIBLE))
 _SPACES = dict.fromkeys((9, 10, 11, 12, 13, 133), " ")

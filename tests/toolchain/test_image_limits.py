@@ -59,7 +59,7 @@ def directory(entries: list[tuple[int, int, int, int]], content: bytes = b"") ->
 
 def overlapping(count: int, size: int) -> bytes:
     """Return a directory whose entries all have the same ``size`` bytes for a value."""
-    return directory([(1000 + place, 7, size, 8) for place in range(count)], bytes(size))
+    return directory([(1000 + index, 7, size, 8) for index in range(count)], bytes(size))
 
 
 BITMAP = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8)]
@@ -145,8 +145,8 @@ def exif(orientation: int = 6) -> bytes:
 
 def text() -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
-    for place in range(300):
-        info.add_text(f"key {place}", "a text of some length " * 20, zip=bool(place % 2))
+    for index in range(300):
+        info.add_text(f"key {index}", "a text of some length " * 20, zip=bool(index % 2))
     return info
 
 
@@ -207,10 +207,10 @@ def test_a_picture_is_turned_as_pillow_turns_it(orientation: int, kind: str):
 @settings(deadline=None, max_examples=150)
 @given(
     content=st.sampled_from([*RICH.values(), *BOMBS.values()]).map(lambda one: one[:3000]),
-    place=st.integers(0, 3000),
+    index=st.integers(0, 3000),
     new=st.binary(max_size=8),
 )
-def test_a_damaged_file_is_refused_or_read_and_nothing_else(content: bytes, place: int, new: bytes):
-    damaged = content[:place] + new + content[place + len(new) :]
+def test_a_damaged_file_is_rejected_or_read(content: bytes, index: int, new: bytes):
+    damaged = content[:index] + new + content[index + len(new) :]
     with suppress(DataError):
         assert cost_in_pixels(damaged, "a") > 0

@@ -24,11 +24,10 @@ from toolchain.annotations.types import (
     split_of,
     subset_metadata,
 )
-from toolchain.errors import ConfigError, DataError
+from toolchain.errors import ConfigError, DataError, first_line
 
 TYPES = ("bbox", "rotated_bbox", "polygon", "mask")  # datumaro's names of the annotations that are read
 UNKNOWN_SIZE = (1, 1)
-MAX_REASON = 300  # characters of datumaro's error
 
 
 def read(folder: Path, name: str) -> Collection:
@@ -61,8 +60,7 @@ def _load(folder: Path, name: str) -> tuple[list[Any], tuple[str, ...]]:
     except UnknownFormatError as error:
         raise ConfigError(f"datumaro has no format {name!r}; give one of its names, such as kitti") from error
     except Exception as error:  # datumaro's readers raise any type for a file that they do not expect
-        reason = str(error).strip().replace("\n", " ") or type(error).__name__
-        raise DataError(f"{folder} cannot be read as {name} by datumaro: {reason[:MAX_REASON]}") from error
+        raise DataError(f"{folder} cannot be read as {name} by datumaro: {first_line(error)}") from error
 
 
 def _image(item: Any, labels: tuple[str, ...]) -> AnnotatedImage:

@@ -103,13 +103,13 @@ def test_duplicate_names(tmp_path: Path, draw: Draw):
     made.finish()
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"<html>", "is not a")])
-def test_files_that_are_not_images(tmp_path: Path, content: bytes, words: str):
+@pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (b"<html>", "is not a")])
+def test_files_that_are_not_images(tmp_path: Path, content: bytes, message: str):
     file = tmp_path / "a.png"
     file.write_bytes(content)
     made = checker()
     assert made.check(image(file=file)) is None
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=message):
         made.finish()
 
 

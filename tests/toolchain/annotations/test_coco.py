@@ -151,7 +151,7 @@ def test_only_the_last_part_of_a_name_that_leads_outside_is_used(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("parts", "words"),
+    ("parts", "message"),
     [
         ({"bbox": [1, 2, 3]}, "is not left, top, width, height"),
         ({"bbox": [1, 2, "x", 4]}, "'x' is not a number"),
@@ -170,16 +170,16 @@ def test_only_the_last_part_of_a_name_that_leads_outside_is_used(tmp_path: Path,
     ],
 )
 def test_an_invalid_annotation_is_reported_by_its_id_and_reading_continues(
-    tmp_path: Path, parts: dict[str, Any], words: str
+    tmp_path: Path, parts: dict[str, Any], message: str
 ):
     written(tmp_path, entry(**parts))
     (found,) = only(tmp_path).annotations
-    assert words in found.error
+    assert message in found.error
     assert "annotation 1" in found.error
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ('{"images": [{"id": 1}], "categories": [], "annotations": []}', "an entry of images lacks id or file_name"),
         ('{"images": [], "categories": [], "annotations": [{}]}', "an entry of annotations lacks image_id"),
@@ -188,10 +188,10 @@ def test_an_invalid_annotation_is_reported_by_its_id_and_reading_continues(
         ('{"images": {}, "categories": []}', "needs lists of images"),
     ],
 )
-def test_bad_json_is_rejected(tmp_path: Path, text: str, words: str):
+def test_bad_json_is_rejected(tmp_path: Path, text: str, message: str):
     path = tmp_path / "instances_default.json"
     path.write_text(text)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=message):
         list(open_source(path).images())
 
 

@@ -123,7 +123,7 @@ def test_labels_and_their_attributes_are_declared(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "words"),
+    ("shapes", "message"),
     [
         ('<box label="car" xtl="1" ytl="2" xbr="3"/>', "None is not a number"),
         ('<polygon label="car" points=""/>', "has no points"),
@@ -137,10 +137,10 @@ def test_labels_and_their_attributes_are_declared(tmp_path: Path):
         ('<mask label="car" rle="5" left="0" top="0" width="2" height="2"/>', "adds up to 5"),
     ],
 )
-def test_an_invalid_shape_does_not_stop_reading(tmp_path: Path, shapes: str, words: str):
+def test_an_invalid_shape_does_not_stop_reading(tmp_path: Path, shapes: str, message: str):
     xml(tmp_path, image_xml(shapes + '<box label="car" xtl="1" ytl="2" xbr="3" ybr="4"/>'))
     error, whole = only(tmp_path).annotations
-    assert words in error.error
+    assert message in error.error
     assert (whole.error, whole.box) == ("", (1, 2, 3, 4))
 
 

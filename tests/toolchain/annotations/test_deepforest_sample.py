@@ -62,7 +62,7 @@ def test_supervision_counts_an_image_twice_and_adds_empty_ones():
     counts = {Path(path).name: len(found) for path, found in theirs.annotations.items()}
     assert sum(counts.values()) == 951 + 61
     assert counts[SHARED] == counts["OSBS_029.tif"] == 61
-    assert counts["SOAP_031.png"] == 0  # nobody looked at it; we tell of it instead
+    assert counts["SOAP_031.png"] == 0  # it was not annotated; we report it instead
 
 
 @pytest.mark.parametrize(("target", "format_"), [("voc", "voc"), ("coco", "coco"), ("yolo", "yolo"), ("cvat", "cvat")])

@@ -1,4 +1,4 @@
-"""The format of a source is found from its files, or asked for."""
+"""The format of a source is detected from its files, or given."""
 
 from pathlib import Path
 

@@ -85,7 +85,7 @@ def test_an_embedded_image_is_used_if_there_is_no_file(tmp_path: Path, draw: Dra
 
 
 @pytest.mark.parametrize(
-    ("bad", "words"),
+    ("bad", "message"),
     [
         (shape("polygon"), "has no points"),
         (shape("polygon", (0, 0), (1, 1)) | {"points": [[0, "x"]]}, "'x' is not a number"),
@@ -95,10 +95,10 @@ def test_an_embedded_image_is_used_if_there_is_no_file(tmp_path: Path, draw: Dra
         (shape("mask", (0, 0), (1, 1), mask="%%"), "is not base64"),
     ],
 )
-def test_an_invalid_shape_does_not_stop_reading(tmp_path: Path, bad: dict[str, Any], words: str):
+def test_an_invalid_shape_does_not_stop_reading(tmp_path: Path, bad: dict[str, Any], message: str):
     written(tmp_path, bad, shape("rectangle", (5, 4), (1, 2)))
     error, whole = only(tmp_path).annotations
-    assert words in error.error
+    assert message in error.error
     assert (whole.error, whole.box) == ("", (1, 2, 5, 4))
 
 

@@ -131,16 +131,16 @@ def test_splits_come_from_voc_lists_and_not_from_those_of_classes(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares XML entities"),
         ('<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "declares XML entities"),
         ("<annotation><object>", "is not XML"),
     ],
 )
-def test_bad_xml_is_rejected_by_its_name(tmp_path: Path, text: str, words: str):
+def test_bad_xml_is_rejected_by_its_name(tmp_path: Path, text: str, message: str):
     (tmp_path / "bad.xml").write_text(text)
-    with pytest.raises(DataError, match=words) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         list(open_source(tmp_path, "voc").images())
     assert "bad.xml" in str(raised.value)
 
@@ -153,7 +153,7 @@ def test_a_billion_laughs_are_rejected_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("inner", "words"),
+    ("inner", "message"),
     [
         ("<name>a</name>", "no complete bndbox"),
         (f"<name>a</name>{BOX.format('one', 2, 3, 4)}", "'one' is not a number"),
@@ -161,11 +161,11 @@ def test_a_billion_laughs_are_rejected_at_once(tmp_path: Path):
         ("<name>a</name><bndbox><xmin>1</xmin></bndbox>", "no complete bndbox"),
     ],
 )
-def test_an_invalid_box_does_not_stop_reading(tmp_path: Path, inner: str, words: str):
+def test_an_invalid_box_does_not_stop_reading(tmp_path: Path, inner: str, message: str):
     whole = f"<object><name>b</name>{BOX.format(1, 2, 3, 4)}</object>"
     (tmp_path / "a.xml").write_text(f"<annotation><object>{inner}</object>{whole}</annotation>")
     ((error, other),) = [image.annotations for image in open_source(tmp_path).images()]
-    assert words in error.error
+    assert message in error.error
     assert (other.error, other.box) == ("", (1, 2, 3, 4))
 
 

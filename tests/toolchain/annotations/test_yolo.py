@@ -167,18 +167,18 @@ def test_several_polygons_are_joined_without_area():
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         ("0 0.5 0.5", "3 numbers; a box has 5"),
         ("0 0.5 0.5 0.5 0.5 0.5 0.5 0.5", "8 numbers"),
         ("0 0.5 0.5 inf 0.5", "'inf' is not a finite number"),
     ],
 )
-def test_an_invalid_line_is_named_and_does_not_stop_reading(labelimg: Path, line: str, words: str):
+def test_an_invalid_line_is_named_and_does_not_stop_reading(labelimg: Path, line: str, message: str):
     text(labelimg / "a b.txt", "0 0.5 0.5 0.5 0.5", line)
     whole, error = images(labelimg, format_="yolo")[0].annotations
     assert whole.error == ""
-    assert words in error.error
+    assert message in error.error
     assert "a b.txt, line 2" in error.error
 
 
@@ -188,12 +188,12 @@ def test_class_numbers_in_other_notations_are_read(labelimg: Path):
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "message"),
     [("names: {0: a, 2: b}", "without a gap"), ("names: 3", "give a list"), ("names: [a", "is not YAML")],
 )
-def test_bad_names_are_rejected(tmp_path: Path, config: str, words: str):
+def test_bad_names_are_rejected(tmp_path: Path, config: str, message: str):
     text(tmp_path / "data.yaml", "train: images", config)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=message):
         open_source(tmp_path, "yolo")
 
 

@@ -274,7 +274,7 @@ def test_the_error_contains_findings_if_nothing_is_left(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"format": "vocc"}, "format='vocc' is not known; give one of voc, yolo, coco, cvat, labelme"),
         ({"missing_image": "fix"}, "missing_image='fix' is not supported; give one of fail, drop"),
@@ -288,10 +288,10 @@ def test_the_error_contains_findings_if_nothing_is_left(tmp_path: Path):
         ({"origin": "one"}, "origin='one' is not known"),
     ],
 )
-def test_invalid_settings_are_rejected(settings: dict[str, Any], words: str):
+def test_invalid_settings_are_rejected(settings: dict[str, Any], message: str):
     with pytest.raises(ConfigError) as raised:
         Config(**settings)
-    assert words in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_source_without_labels_or_images_is_rejected(tmp_path: Path):

@@ -9,7 +9,7 @@ FIX, DROP, FAIL, KEEP = "fix", "drop", "fail", "keep"
 
 @dataclass(frozen=True)
 class Check:
-    """A kind of problem."""
+    """A problem that annotated images can have."""
 
     rule: str  # a short description
     actions: tuple[str, ...]  # that a user can choose, the default first

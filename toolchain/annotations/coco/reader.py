@@ -6,7 +6,7 @@ other fields of an entry are kept for the writer.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,7 @@ Entry = dict[str, Any]
 
 def is_coco(value: object) -> bool:
     """Return whether the JSON ``value`` has COCO's lists."""
-    return (
-        isinstance(value, dict) and isinstance(value.get("images"), list) and isinstance(value.get("categories"), list)
-    )
+    return isinstance(value, dict) and all(isinstance(value.get(key), list) for key in ("images", "categories"))
 
 
 def read(source: Path, images_dir: Path | None = None) -> Collection:
@@ -199,27 +197,28 @@ class _File:
 
     def _annotation(self, entry: Entry, size: tuple[int, int]) -> Annotation:
         attributes = _attributes(entry.get("attributes"))
-        flags: dict[str, Any] = {flag: attributes.pop(flag) for flag in FLAGS if attributes.get(flag) in (True, False)}
-        has_rotation = isinstance(attributes.get("rotation"), int | float)
-        rotation = attributes.pop("rotation") if has_rotation else None
+        given = {flag: attributes.pop(flag) for flag in FLAGS if attributes.get(flag) in (True, False)}
+        if isinstance(attributes.get("rotation"), int | float):
+            given["rotation"] = attributes.pop("rotation")
         shape, encoding = parse_shape(entry, size)
         category = self.category_ids.get(str(entry.get("category_id")), entry.get("category_id"))
         label = self.labels.get(category, f"{UNKNOWN_CLASS}{category}")
         is_duplicate = label in self.labels.values() and self._first_id(label) != category
-        explicit = [name for name, value in flags.items() if not value]  # false or 0, to be written again
         fields = _extra_fields(entry, shape) | non_empty(
-            explicit=[*explicit, *(["rotation"] if has_rotation and not rotation else [])],
+            explicit=[name for name, value in given.items() if not value],  # false or 0, to be written again
             mask=encoding,
             category_id=category if is_duplicate else None,
         )
-        booleans: dict[str, Any] = {flag: bool(value) for flag, value in flags.items()}
-        error = f"annotation {entry.get('id')}: {shape.error}" if shape.error else ""
         return Annotation(
             label=label,
-            **{**vars(shape), "rotation": float(rotation or 0), "error": error},
             crowd=bool(entry.get("iscrowd")),
             attributes={**user_attributes(attributes), **non_empty(**{COCO: fields})},
-            **booleans,
+            **{
+                **vars(shape),
+                **{flag: bool(given.get(flag)) for flag in FLAGS},
+                "rotation": float(given.get("rotation", 0)),
+                "error": f"annotation {entry.get('id')}: {shape.error}" if shape.error else "",
+            },
         )
 
     def _first_id(self, label: str) -> Any:
@@ -284,7 +283,7 @@ def _file_findings(file: _File) -> Iterator[Finding]:
         yield from _duplicates(rule, counts, file.path.name)
     for kind, ids in (("image", file.image_ids), ("category", file.category_ids)):
         if ids:
-            rule = f"COCO {kind} ids that are text in one place and numbers in another (taken as equal)"
+            rule = f"COCO {kind} ids that are both text and numbers (taken as equal)"
             yield Finding(rule=rule, count=len(ids), examples=(file.path.name,))
     lost = [entry for id_, entries in file.by_image.items() if id_ not in images for entry in entries]
     if lost:
@@ -296,5 +295,4 @@ def _duplicates(rule: str, counts: Counter[Any], name: str) -> Iterator[Finding]
     duplicates = {value: count for value, count in counts.items() if count > 1}
     if duplicates:
         cases = [f"{name}: {value!r}, {count} times" for value, count in duplicates.items()]
-        examples = Finding.of(rule, cases).examples
-        yield Finding(rule=rule, count=sum(duplicates.values()) - len(duplicates), examples=examples)
+        yield replace(Finding.of(rule, cases), count=sum(duplicates.values()) - len(duplicates))

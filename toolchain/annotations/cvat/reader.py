@@ -37,6 +37,7 @@ from toolchain.errors import DataError
 from toolchain.image_files import files_under
 
 DEFAULT_SUBSET = "default"  # CVAT's name of the subset of images without one
+OTHER_META = "<meta> of a further CVAT file (left out except for its labels)"
 IMAGE_KEYS = ("name", "width", "height", "subset")  # that an AnnotatedImage holds
 
 if TYPE_CHECKING:
@@ -63,19 +64,14 @@ def read(source: Path, images_dir: Path | None = None) -> Collection:
                 yield replace(image, folder=meta.path.relative_to(root).with_suffix("").as_posix())
 
     first = metas[0].text if metas else None
+    skeletons = {label: skeleton for meta in metas for label, skeleton in meta.skeletons()}
     others = [meta.path.name for meta in metas if meta.text not in ("", first)]
-    rule = "<meta> of a further CVAT file (left out except for its labels)"
     return Collection(
         format="cvat",
         labels=tuple(dict.fromkeys(label for meta in metas for label in meta.labels)),
         images=images,
-        metadata=non_empty(
-            **{
-                CVAT: non_empty(meta=first),
-                KEYPOINTS: {label: skeleton for meta in metas for label, skeleton in meta.skeletons()},
-            }
-        ),
-        findings=(Finding.of(rule, others),) if others else (),
+        metadata=non_empty(**{CVAT: non_empty(meta=first), KEYPOINTS: skeletons}),
+        findings=(Finding.of(OTHER_META, others),) if others else (),
     )
 
 

@@ -129,7 +129,7 @@ def _images(
 def _interpolate(track: list[TrackedShape], numbers: Sequence[int], has_end: bool) -> Iterator[tuple[int, Annotation]]:
     """Yield the frames of ``numbers`` in which the object of ``track`` is visible, and the object in each.
 
-    The last shape is copied to the end if ``has_end``: the task says which frames it has.
+    The last shape is copied to the end if ``has_end``: the task gives its frames.
     """
     for shape, following in zip(track, [*track[1:], None], strict=True):
         if shape.is_outside:

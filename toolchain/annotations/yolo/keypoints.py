@@ -79,7 +79,7 @@ def parse_keypoints(values: Polygon, size: tuple[int, int], per_keypoint: int) -
 
 
 def values_per_keypoint(shape: object) -> int:
-    """Return how many values a keypoint has by data.yaml's kpt_shape, 2 or 3; 0 if it does not say."""
+    """Return how many values a keypoint has by data.yaml's kpt_shape, 2 or 3; 0 if it is not given."""
     if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 2:
         return 0
     return int(shape[1]) if shape[1] in (2, 3) else 0

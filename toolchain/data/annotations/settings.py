@@ -68,10 +68,13 @@ class Config:
         for name, action in self.actions().items():
             if action not in CHECKS[name].actions:
                 raise ConfigError(f"{name}={action!r} is not supported; give one of {', '.join(CHECKS[name].actions)}")
+        self._check_tiles()
         if len(set(self.labels)) < len(self.labels):
             raise ConfigError(f"labels={self.labels} has a duplicate; give each label once")
         if self.max_pixels < 1:
             raise ConfigError(f"max_pixels={self.max_pixels} is out of range; give a number above 0")
+
+    def _check_tiles(self) -> None:
         if self.tile_size and not MIN_TILE_SIZE <= self.tile_size <= MAX_TILE_SIZE:
             raise ConfigError(f"tile_size={self.tile_size} is out of range; give 32 to 10000 pixels, or 0 for none")
         if self.tile_overlap < 0 or (self.tile_size and self.tile_overlap > self.tile_size // 2):

@@ -15,6 +15,7 @@ from cli.setup import deploy
 from components.data.clean import clean
 from components.data.ingest import ingest
 from components.data.split import split
+from components.images import BASE
 from components.optimize.quantize import quantize
 from tests.cluster.conftest import Cluster
 from toolchain.artifacts.dataset import open_dataset
@@ -105,7 +106,7 @@ def pod(component: Any, name: str, told: Mapping[str, Any], inputs: Mapping[str,
         },
     }
     steps = [
-        {**common, "name": "fetch", "command": ["python3", "-c", FETCH, *inputs.values()]},
+        {**common, "name": "fetch", "image": BASE, "command": ["python3", "-c", FETCH, *inputs.values()]},
         {**common, "name": "step", "command": list(container.command), "args": arguments},
     ]
     return {
@@ -117,7 +118,7 @@ def pod(component: Any, name: str, told: Mapping[str, Any], inputs: Mapping[str,
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": 10001},
             "initContainers": steps,
-            "containers": [{**common, "name": "upload", "command": ["python3", "-c", UPLOAD, uri]}],
+            "containers": [{**common, "name": "upload", "image": BASE, "command": ["python3", "-c", UPLOAD, uri]}],
             "volumes": [{"name": "s3", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
         },
     }

@@ -3,7 +3,7 @@
 {{ .Values.grafana.existingSecret | default "toolchain-grafana" }}
 {{- end }}
 
-{{/* What Grafana is told, and what files/grafana/provisioning reads. */}}
+{{/* The environment of Grafana, with the variables of files/grafana/provisioning. */}}
 {{- define "toolchain.grafana.environment" -}}
 {{- $url := include "toolchain.prometheus.url" . | required "grafana.prometheusUrl is not set: prometheus.type is not bundled, so say whom Grafana asks" -}}
 {{- $settings := dict

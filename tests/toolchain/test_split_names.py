@@ -1,4 +1,4 @@
-"""One vocabulary for the names of splits."""
+"""Names of splits are recognized."""
 
 import pytest
 from datasets.data_files import SPLIT_KEYWORDS
@@ -9,7 +9,7 @@ THEIRS = [(word, str(split)) for split, words in SPLIT_KEYWORDS.items() for word
 
 
 @pytest.mark.parametrize(("word", "split"), THEIRS)
-def test_the_words_of_hugging_face_datasets_mean_the_same_split(word: str, split: str):
+def test_split_keywords_of_hugging_face_datasets_are_recognized(word: str, split: str):
     for name in (word, word.upper(), word.title(), f"{word}2017", f"{word}_set", f"{word}-images", f"{word}set"):
         assert split_of(name) == split
 
@@ -29,14 +29,14 @@ def test_the_words_of_hugging_face_datasets_mean_the_same_split(word: str, split
         ("val_1", "validation"),
     ],
 )
-def test_fillers_years_and_capitals_do_not_matter(name: str, split: str):
+def test_filler_words_years_and_case_are_ignored(name: str, split: str):
     assert split_of(name) == split
 
 
 @pytest.mark.parametrize(
     "name", ["", "cat", "test_tubes", "train_station", "trains", "validity", "developer", "2017", "all"]
 )
-def test_a_name_that_means_something_else_is_no_split(name: str):
+def test_other_names_are_not_splits(name: str):
     assert split_of(name) is None
 
 
@@ -44,5 +44,5 @@ def test_a_name_that_means_something_else_is_no_split(name: str):
     ("name", "split"),
     [("raccoon_train", "train"), ("bdd100k-labels-val", "validation"), ("train_val", "train"), ("my_cats", None)],
 )
-def test_a_list_can_have_other_words_in_its_name(name: str, split: str | None):
+def test_a_split_is_found_among_other_words(name: str, split: str | None):
     assert split_in(name) == split

@@ -16,7 +16,7 @@ FIRST_SIGNS = ("„", "“", "«", "»", "‚", "‘", "¿", "¡", "(", "—", "
 
 
 @pytest.mark.parametrize(
-    ("text", "mended", "kinds"),
+    ("text", "repaired", "kinds"),
     [
         ("plain", "plain", []),
         ("Lovely &amp; Amazing", "Lovely & Amazing", ["HTML"]),
@@ -44,14 +44,12 @@ FIRST_SIGNS = ("„", "“", "«", "»", "‚", "‘", "¿", "¡", "(", "—", "
         ("  a \t\n b\u00a0 c ", "a b c", ["control characters", "spaces"]),
     ],
 )
-def test_repairs_what_transport_did(text: str, mended: str, kinds: list[str]):
-    assert repair(text) == (mended, kinds)
+def test_damage_from_transport_is_repaired(text: str, repaired: str, kinds: list[str]):
+    assert repair(text) == (repaired, kinds)
 
 
 @given(st.data(), st.sampled_from(sorted(LANGUAGES)), st.sampled_from([str, str.upper, str.capitalize]))
-def test_words_of_a_language_beside_its_signs_stay_as_they_are(
-    data: st.DataObject, language: str, cased: Callable[[str], str]
-):
+def test_words_beside_punctuation_are_unchanged(data: st.DataObject, language: str, cased: Callable[[str], str]):
     known = st.sampled_from(LANGUAGES[language]["words"])
     word, other = (cased(data.draw(known)) for _ in range(2))
     first, last = data.draw(st.sampled_from(FIRST_SIGNS)), data.draw(st.sampled_from(LAST_SIGNS))
@@ -62,38 +60,38 @@ def test_words_of_a_language_beside_its_signs_stay_as_they_are(
 SENTENCES = [sentence for language in LANGUAGES.values() for sentence in language["sentences"]]
 
 
-@pytest.mark.parametrize(("encoding", "mended"), [("latin-1", 0.99), ("cp1252", 0.95), ("mac_roman", 0.8)])
-def test_sentences_that_were_read_in_another_encoding_are_mended(encoding: str, mended: float):
+@pytest.mark.parametrize(("encoding", "repaired"), [("latin-1", 0.99), ("cp1252", 0.95), ("mac_roman", 0.8)])
+def test_sentences_decoded_with_a_wrong_encoding_are_repaired(encoding: str, repaired: float):
     read = {text: text.encode().decode(encoding, "replace") for text in SENTENCES}
     wrong = {text: damaged for text, damaged in read.items() if "\ufffd" not in damaged}
     assert len(wrong) > 100
-    assert sum(repair(damaged)[0] == repair(text)[0] for text, damaged in wrong.items()) >= mended * len(wrong)
+    assert sum(repair(damaged)[0] == repair(text)[0] for text, damaged in wrong.items()) >= repaired * len(wrong)
 
 
-def test_sentences_that_were_read_well_stay_as_they_are():
+def test_correct_sentences_are_unchanged():
     forms = [form for text in SENTENCES for form in (text, text.upper())]
     assert [form for form in forms if repair(form)[0] != " ".join(form.split())] == []
 
 
 @given(st.text())
 @example("&amp;amp;lt;b> cafÃƒÂ© e\u0301 \x92")
-def test_a_repaired_text_needs_no_repair(text: str):
+def test_repair_is_idempotent(text: str):
     assert repair(repair(text)[0]) == (repair(text)[0], [])
 
 
-def test_a_long_run_of_accents_takes_no_longer_than_its_length():
+def test_a_long_run_of_accents_takes_linear_time():
     assert len(repair("a" + "\u0301\u0323" * 50_000)[0]) > 90_000  # at once: 10 s
 
 
 @given(st.text())
 def test_a_repaired_text_has_no_control_characters_nor_runs_of_spaces(text: str):
-    mended, _ = repair(text)
-    assert mended == " ".join(mended.split())
-    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in mended)
+    repaired, _ = repair(text)
+    assert repaired == " ".join(repaired.split())
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in repaired)
 
 
 @given(st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc", "Cf"])))
 @example("é à la ’")
-def test_escaped_text_comes_back(text: str):
+def test_escaped_text_is_restored(text: str):
     sound = repair(text)[0]
     assert repair(html.escape(sound))[0] == sound

@@ -89,29 +89,31 @@ def test_the_version_is_the_commit():
     assert storage.version("hf://me/reviews") == COMMIT
 
 
-def test_a_split_that_is_not_there_is_told(tmp_path: Path):
-    with pytest.raises(DataError, match=r"there is no default#dev .*; the hub has default#test, default#train"):
+def test_a_split_that_is_not_there_is_an_error(tmp_path: Path):
+    with pytest.raises(DataError, match=r"there is no default#dev .*; the Hub has default#test, default#train"):
         hub.fetch("hf://me/reviews#dev", tmp_path)
 
 
 @pytest.mark.parametrize("uri", ["hf://", "hf://a/b/c/d", "hf://a//b"])
-def test_an_address_that_names_no_data_set_is_told(tmp_path: Path, uri: str):
-    with pytest.raises(DataError, match="is not a hub's data set"):
+def test_an_address_that_names_no_data_set_is_an_error(tmp_path: Path, uri: str):
+    with pytest.raises(DataError, match="is not a data set of the Hub"):
         hub.fetch(uri, tmp_path)
 
 
-def test_an_unknown_data_set_is_told(tmp_path: Path):
-    with pytest.raises(ServiceError, match="no such public data set in Parquet"):
+def test_an_unknown_data_set_is_an_error(tmp_path: Path):
+    with pytest.raises(ServiceError, match="not a public data set in Parquet"):
         hub.fetch("hf://me/none", tmp_path)
 
 
-def test_a_gated_data_set_is_told(tmp_path: Path):
-    with pytest.raises(ServiceError, match="access must be asked for"):
+def test_a_gated_data_set_is_an_error(tmp_path: Path):
+    with pytest.raises(ServiceError, match="is gated"):
         hub.fetch("hf://me/gated", tmp_path)
 
 
-def test_a_hub_out_of_reach_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_unreachable_hub_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ServiceError, match=r"cannot be read from http://127\.0\.0\.1:9 .*; check the network") as error:
+    with pytest.raises(
+        ServiceError, match=r"cannot be downloaded from http://127\.0\.0\.1:9 .*; check the network"
+    ) as error:
         hub.fetch("hf://me/reviews", tmp_path)
     assert "\n" not in str(error.value)

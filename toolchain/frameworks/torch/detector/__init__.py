@@ -95,7 +95,7 @@ def build_detector(architecture: Architecture) -> "Detector":
         return parts.Detector(parts.network(architecture), architecture).eval()
     except RuntimeError as error:
         raise ConfigError(
-            f"{architecture.base} cannot take pictures of {architecture.image_size} x {architecture.image_size} pixels "
+            f"{architecture.base} cannot take images of {architecture.image_size} x {architecture.image_size} pixels "
             f"({first_line(error)}); set a larger image_size, 320 is usual"
         ) from error
 

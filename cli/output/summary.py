@@ -14,7 +14,7 @@ from cli.records.cost import Prices, step_cost
 from cli.records.runs import Run
 from cli.settings import Settings
 from cli.state_files import read_record
-from toolchain.services.mlflow_retry import shown
+from toolchain.services.mlflow_retry import without_credentials
 
 REGISTERING = "release.register"
 REPORT, DATA_REPORT = "release.report", "data.report"  # steps that write report.html and report.json
@@ -67,7 +67,7 @@ def _registry(run: Run, settings: Settings) -> str:
         namespace = settings.namespace or NAMESPACE
         return f"kubectl -n {namespace} port-forward service/toolchain-mlflow 5000, then http://127.0.0.1:5000"
     local = settings.tracking_uri.startswith("sqlite")
-    return "make mlflow, then http://127.0.0.1:5000" if local else shown(settings.tracking_uri)
+    return "make mlflow, then http://127.0.0.1:5000" if local else without_credentials(settings.tracking_uri)
 
 
 def report_file(run: Run) -> Path | None:

@@ -83,7 +83,7 @@ def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tup
 
 def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
     from toolchain.lifecycle.registry import find_digest
-    from toolchain.services.mlflow_retry import shown
+    from toolchain.services.mlflow_retry import without_credentials
 
     digest, model = _answering(url)
     name_registry(settings)
@@ -91,7 +91,8 @@ def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[
     if found is None:
         raise ConfigError(
             f"{url} answers with digest {short_digest(digest)}, which is not in the registry at "
-            f"{shown(settings.tracking_uri)}; name its MLflow server in MLFLOW_TRACKING_URI, or give --engine cluster"
+            f"{without_credentials(settings.tracking_uri)}; set "
+            "MLFLOW_TRACKING_URI to its MLflow server, or give --engine cluster"
         )
     version, lineage = found
     title = f"{url} answers with version {version.number} of {version.model}, digest {short_digest(digest)}"

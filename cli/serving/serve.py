@@ -159,9 +159,9 @@ def _reachable(settings: Settings) -> bool:
 
 
 def _shown(settings: Settings) -> str:
-    from toolchain.services.mlflow_retry import shown
+    from toolchain.services.mlflow_retry import without_credentials
 
-    return shown(settings.tracking_uri)
+    return without_credentials(settings.tracking_uri)
 
 
 def _registry(name: str, settings: Settings) -> "Tracker":

@@ -13,8 +13,8 @@ from pipelines._placing import VNNI
 from toolchain.errors import ServiceError
 from toolchain.hardware.doctor import Finding, graphics, processor
 from toolchain.services import kubernetes
-from toolchain.services.mlflow_retry import shown
-from toolchain.services.storage import knows_who_asks
+from toolchain.services.mlflow_retry import without_credentials
+from toolchain.services.storage import has_credentials
 
 REQUEST_TIMEOUT_S = 3  # a running service responds at once
 RUN_SIZE_GB = 2  # eight variants of a 90 MB model, checkpoints, datasets
@@ -88,11 +88,11 @@ def _mlflow(settings: Settings) -> Finding:
         )
     reachable = is_reachable(f"{settings.tracking_uri.rstrip('/')}/health")
     state = "responds" if reachable else "does not respond: start it, or unset MLFLOW_TRACKING_URI to use SQLite"
-    return Finding(reachable, "MLflow", f"{shown(settings.tracking_uri)} {state}")
+    return Finding(reachable, "MLflow", f"{without_credentials(settings.tracking_uri)} {state}")
 
 
 def _s3() -> Finding:
-    if knows_who_asks():
+    if has_credentials():
         return Finding(True, "S3", "credentials found: s3:// sources can be read")
     hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_ENDPOINT_URL for MinIO) to read s3:// sources"
     return Finding(False, "S3", f"no credentials: {hint}")

@@ -76,7 +76,7 @@ def model(tracker: Tracker, models: list[Path]) -> str:
         tracker.upload(run, folder, "variants/fp32")
         tags = {"digest": open_model(folder).digest, "variant": "fp32", "accurate": "true"}
         tracker.add_version(name, run, "variants/fp32", tags, "")
-    tracker.point(name, "candidate", "2")
+    tracker.set_alias(name, "candidate", "2")
     assert main(["promote", name, "--version", "1", "--server", "http://127.0.0.1:9"]) == 0
     return name
 

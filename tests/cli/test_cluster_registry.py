@@ -34,7 +34,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         tracker.upload(run, model, "variants/fp32")
         version = tracker.add_version("words", run, "variants/fp32", {"digest": digest, "variant": "fp32"}, "")
         complete(tracker, run, "words", {"fp32": version}, "")
-        tracker.point("words", "candidate", "1")
+        tracker.set_alias("words", "candidate", "1")
     return uri, digest
 
 

@@ -109,7 +109,7 @@ def register(tracker: Tracker, name: str, number: int, folder: Path) -> None:
     model = open_model(folder)
     tags = {"digest": model.digest, "variant": model.variant, "backend": model.signature.backend}
     tracker.add_version(name, place, f"variants/{number}", {**tags, "accurate": "true", "processor": "any"}, "")
-    tracker.point(name, "candidate", str(number))
+    tracker.set_alias(name, "candidate", str(number))
 
 
 def write_shades(target: Path) -> Path:

@@ -250,7 +250,7 @@ def point_champion(tracker: Tracker, model: str) -> None:
     """Let the alias point at what the ledger says serves, and look again: whoever is late sets right what it undid."""
     serving = read(tracker, model).serving
     while serving:
-        tracker.point(model, CHAMPION, serving.version)
+        tracker.set_alias(model, CHAMPION, serving.version)
         found = read(tracker, model).serving
         if found == serving:
             return

@@ -64,7 +64,7 @@ def find(tracker: Tracker, model: str) -> Registration | None:
     known = {version.number: version for version in tracker.versions(name)}
     if not known:
         return None
-    wanted = tracker.aliased(name, alias) if alias else number
+    wanted = tracker.version_of_alias(name, alias) if alias else number
     marked = [run for run in tracker.runs({TAG_MODEL: name}) if TAG_REGISTERED in run.tags]
     for run in sorted(marked, key=lambda run: _registered_at(run), reverse=True):
         numbers = _registered_versions(run)

@@ -18,7 +18,7 @@ from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import disk_space_reported, write_file
 from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.services.locations import local_path
-from toolchain.services.storage import s3
+from toolchain.services.storage import s3, s3_errors
 
 FORMAT = "toolchain.samples"
 SUFFIX = ".jsonl"
@@ -119,11 +119,11 @@ class BucketPlace:
         self._known: Any = None
 
     def put(self, name: str, content: bytes) -> None:
-        with s3.reported(self._uri(name), "written"):
+        with s3_errors.reported(self._uri(name), "written"):
             self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content)
 
     def get(self, name: str) -> bytes | None:
-        with s3.reported(self._uri(name)):
+        with s3_errors.reported(self._uri(name)):
             try:
                 return bytes(self._client.get_object(Bucket=self._bucket, Key=self._key(name))["Body"].read())
             except self._client.exceptions.NoSuchKey:

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from toolchain.errors import ServiceError, ToolchainError
 from toolchain.progress import log_info
-from toolchain.services.storage import backups, bucket, s3
+from toolchain.services.storage import backups, bucket, s3, s3_errors
 
 PORT = 9091
 CHECK_INTERVAL_S = 30.0
@@ -118,7 +118,7 @@ def backup_times(name: str) -> list[float]:
     Raises:
         ServiceError: S3 is down, or refuses; it is not tried again.
     """
-    with s3.reported(f"s3://{name}/{backups.PREFIX}"):
+    with s3_errors.reported(f"s3://{name}/{backups.PREFIX}"):
         pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=f"{backups.PREFIX}/")
         keys = [stored["Key"] for page in pages for stored in page.get("Contents", [])]
     begun = [key.split("/")[-2] for key in keys if key.endswith(f"/{backups.COMPLETE}")]

@@ -52,7 +52,7 @@ def model(tracker: Tracker, models: list[Path]) -> str:
         tags = {"digest": open_model(folder).digest, "variant": "fp32", "accurate": "true"}
         asked = {"approval": run} if run else {}
         tracker.add_version(name, place, "variants/fp32", tags | asked, "")
-    tracker.point(name, "candidate", "2")
+    tracker.set_alias(name, "candidate", "2")
     return name
 
 

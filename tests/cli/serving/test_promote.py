@@ -61,7 +61,7 @@ def tracker(database: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("TOOLCHAIN_OWNER", "ann")
     monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", read_settings().tracking_uri)
     return Tracker()
 
@@ -78,7 +78,7 @@ def model(tracker: Tracker, models: list[Path]) -> str:
         tracker.upload(place, folder, f"variants/{number}")
         tags = {"digest": open_model(folder).digest, "variant": "fp32", "accurate": accurate, "processor": "any"}
         tracker.add_version(name, place, f"variants/{number}", tags, "")
-    tracker.point(name, "candidate", "2")
+    tracker.set_alias(name, "candidate", "2")
     return name
 
 
@@ -165,7 +165,7 @@ def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
     assert main(["ledger", model]) == 0
     assert capsys.readouterr().out == f"nothing of {model} was promoted yet\n"
     main(["promote", model, "--reason", "[bold]faster"])
-    tracker.point(model, "champion", "1")
+    tracker.set_alias(model, "champion", "1")
     capsys.readouterr()
     assert main(["ledger", model]) == 0
     told = capsys.readouterr().out

@@ -45,7 +45,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run = tracker.create_run("any", "any", {})
             tracker.upload(run, model, "variants/fp32")
             tracker.add_version("words", run, "variants/fp32", {"digest": open_model(model).digest}, "")
-        tracker.point("words", "candidate", "2")
+        tracker.set_alias("words", "candidate", "2")
     return folder
 
 
@@ -53,7 +53,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(registered: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TOOLCHAIN_RUNS", str(registered))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
     return registered
 
 
@@ -130,7 +130,7 @@ def test_a_version_is_served_by_its_number_and_again_without_the_registry(
     assert label(port, "good") == "good"
     began = time.monotonic()
     port, lines = start("words:1", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert time.monotonic() - began < mlflow_retry.MOST_SECONDS / 2, "a registry that is away is not waited for"
+    assert time.monotonic() - began < mlflow_retry.MAX_RETRY_S / 2, "a registry that is away is not waited for"
     assert "does not answer; serving version 1 as it was fetched before" in lines[0]
     assert label(port, "good") == "good"
 
@@ -156,7 +156,7 @@ def test_a_server_by_the_name_alone_follows_what_is_promoted_and_starts_again_wi
 def test_a_champion_is_served_before_a_candidate(runs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", read_settings().tracking_uri)
     tracker = Tracker()
-    tracker.point("words", "champion", "1")
+    tracker.set_alias("words", "champion", "1")
     chosen = choose("words", "", read_settings())
     assert (chosen.number, chosen.alias) == ("1", "champion")
     assert choose("words", "candidate", read_settings()).number == "2"

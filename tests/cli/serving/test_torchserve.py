@@ -28,8 +28,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run = tracker.create_run("any", "any", {})
             tracker.upload(run, model, "variants/fp32")
             tracker.add_version(name, run, "variants/fp32", {"digest": open_model(model).digest}, "")
-        tracker.point("words", "champion", "1")
-        tracker.point("boxes", "candidate", "1")
+        tracker.set_alias("words", "champion", "1")
+        tracker.set_alias("boxes", "candidate", "1")
     return folder
 
 

@@ -68,7 +68,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracker(database: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
-    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
     return Tracker()
 
 
@@ -210,7 +210,7 @@ def test_a_request_that_was_sent_twice_counts_once(tracker: Tracker, model: str)
 
 def test_a_champion_that_was_moved_by_hand_is_set_right(tracker: Tracker, model: str):
     promote(tracker, model, "1")
-    tracker.point(model, "champion", "3")
+    tracker.set_alias(model, "champion", "3")
     ledger.point_champion(tracker, model)
     assert tracker.aliases(model)["champion"] == "1"
 

@@ -61,7 +61,7 @@ def register(tracker: Tracker, folder: Path, profile: bool = True, of: str = DIG
     mlflow_run = tracker.create_run("any", "any", {})
     tracker.upload(mlflow_run, files, "variants/int8")
     tracker.add_version(name, mlflow_run, "variants/int8", {"digest": digest, "variant": "int8"}, "")
-    tracker.point(name, "candidate", "1")
+    tracker.set_alias(name, "candidate", "1")
     return name
 
 
@@ -135,7 +135,7 @@ def test_checks_are_logged_to_one_mlflow_run_and_the_version_is_tagged(
     assert (known["data_drift"], known["prediction_drift"], known["window_rows"]) == (1, 0, 400)
     assert known["distance.surprise"] == data["columns"][0]["distance"]
     checks = [entry.path for entry in tracker._client.list_artifacts(found.id, "checks")]
-    assert all(tracker.holds(found.id, f"{path}/drift.html") for path in checks)
+    assert all(tracker.has_artifact(found.id, f"{path}/drift.html") for path in checks)
     assert checks
 
 
@@ -194,7 +194,7 @@ def test_a_damaged_profile_is_an_error(tracker: Tracker, samples: str, tmp_path:
 def test_a_bare_name_means_the_champion(model: str, tracker: Tracker, samples: str, tmp_path: Path):
     run_of = tracker.versions(model)[0].run
     tracker.add_version(model, run_of, "variants/int8", {"digest": DIGEST, "variant": "int8"}, "")
-    tracker.point(model, "champion", "2")
+    tracker.set_alias(model, "champion", "2")
     assert check(model, samples, tmp_path)[1]["model_version"] == "2"
     assert check(f"{model}@candidate", samples, tmp_path)[1]["model_version"] == "1"
     assert check(f"{model}:1", samples, tmp_path)[1]["model_version"] == "1"

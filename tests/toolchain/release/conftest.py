@@ -305,7 +305,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def registry_uri(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
     return database
 
 

@@ -44,7 +44,7 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
         tracker.upload(run, folder, f"variants/{number}")
         tags = {"digest": open_model(folder).digest, "variant": f"variant-{number}", "accurate": "true"}
         tracker.add_version(name, run, f"variants/{number}", tags, "")
-    tracker.point(name, "candidate", "2")
+    tracker.set_alias(name, "candidate", "2")
     return name
 
 

@@ -21,6 +21,7 @@ from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.lifecycle import registry
 from toolchain.release import fetch, register
 from toolchain.services import mlflow as door
+from toolchain.services import mlflow_live
 from toolchain.services.mlflow import Tracker
 
 Reported = Callable[..., tuple[Any, Path]]
@@ -189,7 +190,7 @@ def test_the_live_run_of_training_becomes_its_nested_run(
     reported: Reported, tmp_path: Path, registry_uri: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "adopting")
-    with door.live_run("train.torch_text", {}) as live:
+    with mlflow_live.live_run("train.torch_text", {}) as live:
         live.log(1, loss=0.5)
         artifacts = reported(seed=7)
     registered(artifacts, tmp_path / "registration", model_name="adopted")
@@ -206,7 +207,7 @@ def test_a_live_run_of_another_time_is_left_alone(
 ):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "later")
     time.sleep(2.1)  # beyond what a start known to the second may hide
-    with door.live_run("train.torch_text", {}) as live:
+    with mlflow_live.live_run("train.torch_text", {}) as live:
         live.log(1, loss=0.5)
     registered(artifacts, tmp_path / "registration", model_name="later")
     place = client(registry_uri).get_experiment_by_name("later").experiment_id

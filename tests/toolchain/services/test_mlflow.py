@@ -5,7 +5,7 @@ import pytest
 
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.services import mlflow as door
-from toolchain.services import mlflow_retry
+from toolchain.services import mlflow_live, mlflow_retry
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def uri(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
     return database
 
 
@@ -28,7 +28,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
     return address
 
 
@@ -39,15 +39,17 @@ def runs(uri: str, experiment: str):
     return client, client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
 
 
-def test_a_live_run_without_a_server_does_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_a_live_run_without_a_server_does_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with door.live_run("train.torch_text", {"epochs": 2}) as live:
+    monkeypatch.setattr(mlflow_live, "Tracker", lambda: pytest.fail("a server was called"))
+    with mlflow_live.live_run("train.torch_text", {"epochs": 2}) as live:
         live.log(1, loss=0.5)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_live_run_arrives_with_its_parameters_and_its_whole_curve(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "curve")
-    with door.live_run("train.torch_text", {"epochs": 2, "methods": ["a", 'b"']}) as live:
+    with mlflow_live.live_run("train.torch_text", {"epochs": 2, "methods": ["a", 'b"']}) as live:
         for step in range(5):
             live.log(step, loss=1 / (step + 1))
     client, (run,) = runs(uri, "curve")
@@ -65,22 +67,22 @@ def test_a_live_run_arrives_with_its_parameters_and_its_whole_curve(uri: str, mo
 
 def test_a_live_run_that_fails_says_so_and_lets_the_error_through(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "failing")
-    with pytest.raises(ZeroDivisionError), door.live_run("train.torch_text", {}) as live:
+    with pytest.raises(ZeroDivisionError), mlflow_live.live_run("train.torch_text", {}) as live:
         live.log(0, loss=1 / 0)
     assert runs(uri, "failing")[1][0].info.status == "FAILED"
 
 
 def test_a_live_run_that_is_interrupted_is_marked_as_killed(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "killed")
-    with pytest.raises(KeyboardInterrupt), door.live_run("train.torch_text", {}):
+    with pytest.raises(KeyboardInterrupt), mlflow_live.live_run("train.torch_text", {}):
         raise KeyboardInterrupt
     assert runs(uri, "killed")[1][0].info.status == "KILLED"
 
 
 def test_work_goes_on_when_its_live_run_cannot_be_shown(nowhere: str, capsys: pytest.CaptureFixture[str]):
-    with door.live_run("train.torch_text", {"epochs": 2}) as live:
+    with mlflow_live.live_run("train.torch_text", {"epochs": 2}) as live:
         live.log(1, loss=0.5)
-    assert f"the work goes on without being shown live: MLflow at {nowhere} does not answer" in capsys.readouterr().out
+    assert f"this run is not shown live in MLflow: MLflow at {nowhere} does not answer" in capsys.readouterr().out
 
 
 def test_a_server_that_is_down_is_asked_again_and_again_and_then_named(
@@ -91,7 +93,7 @@ def test_a_server_that_is_down_is_asked_again_and_again_and_then_named(
     ) as caught:
         door.Tracker().experiment("any")
     assert "\n" not in str(caught.value)
-    assert capsys.readouterr().out.count("does not answer, asking again") == mlflow_retry.TRIES_OF_A_SERVER - 1
+    assert capsys.readouterr().out.count("does not answer, retrying") == mlflow_retry.SERVER_ATTEMPTS - 1
 
 
 def test_no_server_at_all_is_a_matter_of_configuration(monkeypatch: pytest.MonkeyPatch):
@@ -103,14 +105,14 @@ def test_no_server_at_all_is_a_matter_of_configuration(monkeypatch: pytest.Monke
 def test_a_place_that_is_no_database_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setattr(mlflow_retry, "SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
     with pytest.raises(ServiceError) as caught:
         door.Tracker().experiment("any")
     assert "\n" not in str(caught.value)
 
 
 def test_all_models_and_versions_are_found_however_many_pages_they_take(uri: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(door, "FOUND_ON_A_PAGE", 2)
+    monkeypatch.setattr(door, "PAGE_SIZE", 2)
     tracker = door.Tracker()
     run = tracker.create_run("pages", "run", {})
     names = [f"page-{letter}" for letter in "abc"]
@@ -121,8 +123,8 @@ def test_all_models_and_versions_are_found_however_many_pages_they_take(uri: str
 
 
 def test_a_password_in_the_address_is_never_shown():
-    assert mlflow_retry.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
-    assert mlflow_retry.shown("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"
+    assert mlflow_retry.without_credentials("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
+    assert mlflow_retry.without_credentials("sqlite:////runs/mlflow.db") == "sqlite:////runs/mlflow.db"
 
 
 def test_artifacts_that_are_there_are_asked_for_again_when_they_could_not_be_fetched(
@@ -146,7 +148,7 @@ def test_artifacts_that_are_there_are_asked_for_again_when_they_could_not_be_fet
     monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", fail_once)
     (tmp_path / "here").mkdir()
     assert (tracker.download(run, "variants/fp32", tmp_path / "here") / "weights").read_text() == "1 2 3"
-    assert capsys.readouterr().out.count("asking again") == 1
-    with pytest.raises(ServiceError, match="refuses: Failed to download artifacts from path 'int8'"):
+    assert capsys.readouterr().out.count("retrying") == 1
+    with pytest.raises(ServiceError, match="rejected the request: Failed to download artifacts from path 'int8'"):
         tracker.download(run, "variants/int8", tmp_path / "here")
-    assert "asking again" not in capsys.readouterr().out, "it is not there"
+    assert "retrying" not in capsys.readouterr().out, "it is not there"

@@ -17,6 +17,7 @@ from toolchain.services.storage import (
     fetch_s3_prefix,
     listing,
     s3,
+    s3_errors,
     scratch,
     upload,
     version,
@@ -29,7 +30,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
-    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(s3_errors, "MAX_RETRY_S", 0.2)
 
 
 # --- this machine ---
@@ -203,7 +204,7 @@ def test_missing_credentials_are_named(bucket: str, tmp_path: Path, monkeypatch:
 def test_a_refusal_names_the_right_that_the_deed_needs(done: str, hint: str):
     from botocore.exceptions import ClientError
 
-    with pytest.raises(ServiceError, match=hint), s3.reported("s3://a/b", done):
+    with pytest.raises(ServiceError, match=hint), s3_errors.reported("s3://a/b", done):
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "..."}}, "PutObject")
 
 
@@ -214,13 +215,13 @@ def test_a_refusal_names_the_right_that_the_deed_needs(done: str, hint: str):
         ("403", "S3 denied access"),
         ("InvalidAccessKeyId", "does not know the key in AWS_ACCESS_KEY_ID"),
         ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID"),
-        ("SlowDown", "answered SlowDown; try again later"),
+        ("SlowDown", "SlowDown; try again later"),
     ],
 )
 def test_a_refusal_says_which_credential_to_mend(code: str, hint: str):
     from botocore.exceptions import ClientError
 
-    with pytest.raises(ServiceError, match=hint), s3.reported("s3://a/b"):
+    with pytest.raises(ServiceError, match=hint), s3_errors.reported("s3://a/b"):
         raise ClientError({"Error": {"Code": code, "Message": "..."}}, "GetObject")
 
 
@@ -258,7 +259,7 @@ def test_a_file_is_stored_with_its_digest_and_once(bucket: str, tmp_path: Path):
     (tmp_path / "a.csv").write_bytes(CONTENT)
     assert upload(tmp_path / "a.csv", f"{bucket}/new/a.csv") == f"{bucket}/new/a.csv"
     assert fetch(f"{bucket}/new/a.csv", tmp_path).sha256 == SHA256
-    assert s3.marks(f"{bucket}/new/a.csv") == {"sha256": SHA256}
+    assert s3.metadata(f"{bucket}/new/a.csv") == {"sha256": SHA256}
     (first,) = listing(f"{bucket}/new/")
     assert (first.uri, first.size_bytes) == (f"{bucket}/new/a.csv", len(CONTENT))
     upload(tmp_path / "a.csv", f"{bucket}/new/a.csv")
@@ -289,7 +290,7 @@ def test_a_folder_is_stored_under_the_names_in_it(bucket: str, tmp_path: Path):
 
 
 def test_what_is_deleted_is_gone_and_nothing_else(bucket: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(s3, "KEYS_OF_A_REQUEST", 3)
+    monkeypatch.setattr(s3, "MAX_KEYS", 3)
     uris = [f"{bucket}/old/{number}.txt" for number in range(8)]  # more than one request takes
     for uri in (*uris, f"{bucket}/older.txt"):
         s3.client().put_object(Bucket=bucket.removeprefix("s3://"), Key=uri.removeprefix(f"{bucket}/"), Body=b"x")
@@ -323,13 +324,13 @@ def test_a_storage_that_comes_back_is_waited_for(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: next(waits)())
-    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(s3_errors, "MAX_RETRY_S", 60.0)
     (tmp_path / "a.csv").write_bytes(CONTENT)
     upload(tmp_path / "a.csv", f"{bucket}/late/a.csv")
     assert fetch(f"{bucket}/late/a.csv", tmp_path).sha256 == SHA256
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 3
-    assert all("cannot be written now" in line and "more" in line for line in said)
+    assert all("cannot be written now" in line and "retrying" in line for line in said)
 
 
 @pytest.mark.parametrize("uri", ["checkpoints", "/var/checkpoints", "s3://bucket", "s3:///prefix", "https://a/b"])

@@ -48,7 +48,7 @@ class Copies:
 
     def newer_than(self, file: Path) -> bool:
         """Return whether the copy exists and is newer than ``file``, or ``file`` is missing."""
-        marks = s3.marks(self.uri)
+        marks = s3.metadata(self.uri)
         return marks is not None and (not file.is_file() or int(marks.get(SAVED, 0)) > file.stat().st_mtime_ns)
 
     def fetch(self, file: Path) -> None:

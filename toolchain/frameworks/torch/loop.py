@@ -19,7 +19,7 @@ from toolchain.frameworks.torch.device import TrainingDevice
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.frameworks.training_state import Scores, TrainingState, epoch_seed
 from toolchain.progress import Progress, ReportThrottle, log_info
-from toolchain.services.mlflow import live_run
+from toolchain.services.mlflow_live import live_run
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -43,7 +43,7 @@ def find_reference(tracker: Tracker, model: str) -> Reference:
 
 def _profile(tracker: Tracker, version: Version, digest: str) -> Profile | None:
     path = f"{version.path}/{FILE}"
-    if not tracker.holds(version.run, path):
+    if not tracker.has_artifact(version.run, path):
         return None
     with TemporaryDirectory() as folder:
         profile = read_profile(tracker.download(version.run, path, Path(folder)).parent)

@@ -87,7 +87,7 @@ def register(finished: Finished, config: Config, work: Work) -> dict[str, Any]:
     versions, added = _versions(tracker, run, model, finished, config)
     aliases = dict.fromkeys(_aliases(finished), versions[finished.verdict.data["winner"]].number)
     for alias, number in aliases.items():
-        tracker.point(model, alias, number)
+        tracker.set_alias(model, alias, number)
     tracker.log(run, metrics=_headline(finished), at=0)
     registry.complete(tracker, run, model, versions, rows)
     end_step(tracker, own)

@@ -75,8 +75,8 @@ class Bucket:
         from toolchain.services import storage  # here: boto3 takes a third of a second, which a folder does not need
 
         self._uri, self.name, self.shown = uri, uri.rpartition("/")[2], f"{uri}/{FILE}"
-        self._storage, self._watched = storage, storage.Watched(self.shown)
-        self._beating = storage.Watched(f"{uri}/{HEARTBEAT}")
+        self._storage, self._watched = storage, storage.PolledFile(self.shown)
+        self._beating = storage.PolledFile(f"{uri}/{HEARTBEAT}")
         # two buckets may hold models of one name
         self._cache = _private(cache / f"{self.name}-{sha256(uri.encode()).hexdigest()[:URI_DIGITS]}")
         self._seen, self._told = False, False  # whether S3 ever answered, and whether it was told that it does not

@@ -24,12 +24,12 @@ from toolchain.services import hub
 from toolchain.services.locations import local_path
 from toolchain.services.storage import s3
 from toolchain.services.storage.s3 import (
+    PolledFile,
     Stored,
-    Watched,
     content,
     delete,
     exists,
-    knows_who_asks,
+    has_credentials,
     listing,
     upload,
     write,
@@ -37,16 +37,16 @@ from toolchain.services.storage.s3 import (
 
 __all__ = [
     "Fetched",
+    "PolledFile",
     "Stored",
-    "Watched",
     "checkpoints",
     "content",
     "delete",
     "exists",
     "fetch",
     "fetch_s3_prefix",
+    "has_credentials",
     "is_s3_prefix",
-    "knows_who_asks",
     "listing",
     "scratch",
     "upload",

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from toolchain.errors import ConfigError, ToolchainError
-from toolchain.services.storage import s3
+from toolchain.services.storage import s3, s3_errors
 
 ARTIFACTS = "v2/artifacts/"  # of Kubeflow Pipelines; what MLflow keeps is under mlflow/, and no rule is for that
 CHECKPOINTS = "checkpoints/"  # a training at work writes its own anew every few minutes
@@ -50,7 +50,7 @@ def prepare(bucket: str, expire_after_days: int) -> None:
         ServiceError: S3 is down, or refuses.
     """
     client = s3.client()
-    with s3.reported(f"s3://{bucket}", "written"):
+    with s3_errors.reported(f"s3://{bucket}", "written"):
         if not _exists(client, bucket):
             client.create_bucket(Bucket=bucket, **_location(client.meta.region_name))
         others = [one for one in _rules(client, bucket) if one.get("ID") not in (ARTIFACTS_RULE, CHECKPOINTS_RULE)]

@@ -1,39 +1,35 @@
-"""S3: files in buckets, by boto3, of which this is the one door; a server that is away for a moment is waited for.
+"""The one door to S3, by boto3: files in buckets.
 
 Environment: AWS_ENDPOINT_URL and the usual AWS_* credentials (boto3 reads them).
 """
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_json
 from toolchain.errors import DataError, ServiceError
-from toolchain.progress import Progress, log_info, track
+from toolchain.progress import Progress, track
 from toolchain.services.locations import files_in
+from toolchain.services.storage.s3_errors import (
+    ABSENT,
+    DENIED,
+    Result,
+    error_code,
+    refusal,
+    reported,
+    with_retries,
+)
 
-Answer = TypeVar("Answer")
-SILENCE_SECONDS = 30.0  # on a connection that should be delivering
-PATIENCE_SECONDS = 120.0  # a storage server whose pod is moved to another node is back within 60 s; twice that
-LONGEST_WAIT_SECONDS = 10.0  # between two tries: at most so much is lost when the server is back
-KEYS_OF_A_REQUEST = 1000  # S3 deletes no more at once
-SHA256 = "sha256"  # the mark that ``upload`` leaves on what it stored: the digest of the file
-ABSENT = {"404", "NoSuchKey", "NoSuchBucket"}
-DENIED = {"403", "AccessDenied", "Forbidden"}
-BUSY = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "TooManyRequests"}
-RIGHTS = {  # that each deed needs
-    "read": "read it (s3:GetObject)",
-    "written": "write it (s3:PutObject and s3:GetObject)",
-    "deleted": "delete it (s3:DeleteObject)",
-    "listed": "list the bucket (s3:ListBucket)",
-}
+READ_TIMEOUT_S = 30.0  # without a byte
+MAX_KEYS = 1000  # that S3 deletes in one request
+SHA256 = "sha256"  # metadata that ``upload`` sets: the digest of the file
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Stored:
     uri: str
     size_bytes: int
     changed: datetime  # when it was stored, with its time zone
-    etag: str = ""  # S3's own mark of the content
+    etag: str = ""  # S3's identifier of the content
 
 
 def version(uri: str) -> str:
@@ -53,19 +49,19 @@ def version(uri: str) -> str:
         return f"{head['ETag']} {head['ContentLength']}"
     files = listing(f"{uri.rstrip('/')}/")
     if not files:
-        raise ServiceError(_refusal(uri, "read", "404"))
+        raise ServiceError(refusal(uri, "read", "404"))
     return sha256_of_json([[file.uri, file.etag, file.size_bytes] for file in files])
 
 
-def read(uri: str, take: Callable[[Iterator[bytes]], Answer]) -> Answer:
-    """Return what ``take`` makes of the bytes at ``uri``; it is called again when the line was cut."""
+def read(uri: str, take: Callable[[Iterator[bytes]], Result]) -> Result:
+    """Return what ``take`` makes of the bytes at ``uri``; it is called again after a lost connection."""
     bucket, key = _bucket_and_key(uri)
 
-    def attempt() -> Answer:
+    def attempt() -> Result:
         body = client().get_object(Bucket=bucket, Key=key)["Body"]
         return take(body.iter_chunks(CHUNK_BYTES))  # botocore raises when fewer bytes come than announced
 
-    return _patiently(uri, "read", attempt)
+    return with_retries(uri, "read", attempt)
 
 
 def content(uri: str) -> bytes:
@@ -73,38 +69,38 @@ def content(uri: str) -> bytes:
     return read(uri, b"".join)
 
 
-class Watched:
-    """A small file at ``uri`` that is looked at again and again, by one client: making one takes 80 ms of a core."""
+class PolledFile:
+    """A small file at ``uri`` that is polled, by one client: creating one takes 80 ms of a core."""
 
     def __init__(self, uri: str) -> None:
         self.uri, (self._bucket, self._key) = uri, _bucket_and_key(uri)
         self._client: Any = None
 
     def content(self) -> bytes:
-        """Return its bytes as they are now.
+        """Return its current bytes.
 
         Raises:
-            ServiceError: S3 is away, which is not waited for, or refuses; there is no such file.
+            ServiceError: S3 is unavailable (without a retry) or denies access, or there is no such file.
         """
         with reported(self.uri):
             self._client = self._client or client()
             return bytes(self._client.get_object(Bucket=self._bucket, Key=self._key)["Body"].read())
 
 
-def marks(uri: str, done: str = "read") -> dict[str, str] | None:
-    """Return the marks (S3's metadata) of the file at ``uri``, None when there is no such file.
+def metadata(uri: str, operation: str = "read") -> dict[str, str] | None:
+    """Return S3's metadata of the file at ``uri``, None when there is no such file.
 
-    ``done`` is what they are wanted for, a key of ``RIGHTS``, as an error says it.
+    ``operation`` is what they are needed for, a key of ``PERMISSIONS``, for the error.
 
     Raises:
-        ServiceError: there is no such bucket, or S3 is down or refuses.
+        ServiceError: there is no such bucket, or S3 is down or denies access.
     """
-    head = _head(uri, done)
+    head = _head(uri, operation)
     return None if head is None else dict(head["Metadata"])
 
 
-def _head(uri: str, done: str) -> dict[str, Any] | None:
-    """Return what S3 says of the file at ``uri``, None when there is no such file; raises as ``marks``."""
+def _head(uri: str, operation: str) -> dict[str, Any] | None:
+    """Return S3's HEAD response for the file at ``uri``, None when there is no such file; raises as ``metadata``."""
     from botocore.exceptions import ClientError
 
     bucket, key = _bucket_and_key(uri)
@@ -113,18 +109,18 @@ def _head(uri: str, done: str) -> dict[str, Any] | None:
         try:
             return dict(client().head_object(Bucket=bucket, Key=key))
         except ClientError as error:
-            if _code(error) not in ABSENT:
+            if error_code(error) not in ABSENT:
                 raise
-            # S3 says the same of a bucket that is not there. SeaweedFS grants no HeadBucket to a key of a prefix.
+            # A missing bucket gives the same response. SeaweedFS grants no HeadBucket to a key of a prefix.
             client().list_objects_v2(Bucket=bucket, MaxKeys=1)
             return None
 
-    return _patiently(uri, done, attempt)
+    return with_retries(uri, operation, attempt)
 
 
 def exists(uri: str) -> bool:
-    """Return whether there is a file at ``uri``; raises as ``marks``."""
-    return marks(uri) is not None
+    """Return whether there is a file at ``uri``; raises as ``metadata``."""
+    return metadata(uri) is not None
 
 
 def listing(uri: str) -> list[Stored]:
@@ -139,23 +135,23 @@ def listing(uri: str) -> list[Stored]:
             for entry in entries
         ]
 
-    return [file for file in _patiently(uri, "listed", attempt) if not file.uri.endswith("/")]
+    return [file for file in with_retries(uri, "listed", attempt) if not file.uri.endswith("/")]
 
 
 def upload(path: Path, uri: str, also: Mapping[str, str] | None = None, shown: bool = True) -> str:
     """Store the file or folder at ``path`` under ``uri`` and return ``uri``.
 
-    A file is there whole or not at all, large ones in parts; the same content at the same place is not sent again. The
-    files of a folder come one by one under their names in it, so only its parts are.
+    A file is stored completely or not at all, large ones in parts; unchanged content is not sent again. The files of a
+    folder are stored one by one, so a failed upload leaves a part of it.
 
     Args:
         uri: s3://BUCKET/PATH/FILE for a file, s3://BUCKET/PREFIX/ for a folder.
-        also: Marks that a file gets besides its digest; names in small letters.
-        shown: Whether to tell how far it has come; not in the background of work that tells of itself.
+        also: Metadata of a file besides its digest; names in lower case.
+        shown: Whether to show progress; not in the background of work that shows its own.
 
     Raises:
-        DataError: there is nothing at ``path``, or ``uri`` names no place in S3.
-        ServiceError: S3 is down for longer than ``PATIENCE_SECONDS``, or refuses.
+        DataError: ``path`` does not exist, or ``uri`` is not an S3 location.
+        ServiceError: S3 is down for longer than ``MAX_RETRY_S``, or denies access.
     """
     if path.is_dir():
         files = list(files_in(path))
@@ -171,40 +167,40 @@ def upload(path: Path, uri: str, also: Mapping[str, str] | None = None, shown: b
 def _upload_file(path: Path, uri: str, also: Mapping[str, str], shown: bool) -> None:
     bucket, key = _bucket_and_key(uri)
     wanted = {SHA256: sha256_of_file(path), **also}
-    if marks(uri, "written") == wanted:
+    if metadata(uri, "written") == wanted:
         return
 
     def attempt() -> None:
         size = path.stat().st_size
         progress = Progress("upload", size, "bytes")
         with path.open("rb") as file, progress if shown else nullcontext():
-            tell = progress.advance if shown else None
-            client().upload_fileobj(file, bucket, key, ExtraArgs={"Metadata": wanted}, Callback=tell)
+            callback = progress.advance if shown else None
+            client().upload_fileobj(file, bucket, key, ExtraArgs={"Metadata": wanted}, Callback=callback)
         stored = client().head_object(Bucket=bucket, Key=key)
         if stored["ContentLength"] != size:
             raise ServiceError(
                 f"{uri} holds {stored['ContentLength']:,} of {size:,} bytes; {path} changed, or S3 lost some"
             )
 
-    _patiently(uri, "written", attempt)
+    with_retries(uri, "written", attempt)
 
 
 def write(content: bytes, uri: str) -> None:
     """Store ``content`` at ``uri``."""
     bucket, key = _bucket_and_key(uri)
-    _patiently(uri, "written", lambda: client().put_object(Bucket=bucket, Key=key, Body=content))
+    with_retries(uri, "written", lambda: client().put_object(Bucket=bucket, Key=key, Body=content))
 
 
 def delete(uris: Iterable[str]) -> None:
-    """Delete the files at ``uris``, in their order; those that are not there cost nothing.
+    """Delete the files at ``uris``, in their order; missing ones are no error.
 
     Raises:
-        ServiceError: S3 is down for longer than ``PATIENCE_SECONDS``, or refuses; those before it are gone.
+        ServiceError: S3 is down for longer than ``MAX_RETRY_S``, or denies access; earlier files are deleted.
     """
-    for bucket, group in groupby(map(_bucket_and_key, uris), key=lambda place: place[0]):
+    for bucket, group in groupby(map(_bucket_and_key, uris), key=lambda location: location[0]):
         keys = [key for _, key in group]
-        for start in range(0, len(keys), KEYS_OF_A_REQUEST):
-            _delete(bucket, keys[start : start + KEYS_OF_A_REQUEST])
+        for start in range(0, len(keys), MAX_KEYS):
+            _delete(bucket, keys[start : start + MAX_KEYS])
 
 
 def _delete(bucket: str, keys: list[str]) -> None:
@@ -216,32 +212,32 @@ def _delete(bucket: str, keys: list[str]) -> None:
         try:
             return client().delete_objects(Bucket=bucket, Delete=wanted)
         except ClientError as error:
-            if _code(error) not in DENIED:
+            if error_code(error) not in DENIED:
                 raise
         for key in keys:  # SeaweedFS grants the deletion of many to keys of a whole bucket only
             client().delete_object(Bucket=bucket, Key=key)
         return {}
 
-    answer = _patiently(f"s3://{bucket}/{keys[0]}", "deleted", attempt)
-    for fault in answer.get("Errors", []):
-        raise ServiceError(_refusal(f"s3://{bucket}/{fault['Key']}", "deleted", str(fault.get("Code", ""))))
+    response = with_retries(f"s3://{bucket}/{keys[0]}", "deleted", attempt)
+    for fault in response.get("Errors", []):
+        raise ServiceError(refusal(f"s3://{bucket}/{fault['Key']}", "deleted", str(fault.get("Code", ""))))
 
 
 def client() -> Any:
-    """Return boto3's client for the endpoint and the credentials of today's environment."""
+    """Return boto3's client for the endpoint and the credentials of the current environment."""
     import boto3
     from botocore.config import Config
 
-    logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells in each step's log where it found its keys
-    style = "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"  # MinIO and its like have no host for each bucket
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # it logs where it found its credentials
+    style = "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"  # MinIO and others have no host per bucket
     config = Config(
-        connect_timeout=5, read_timeout=SILENCE_SECONDS, retries={"mode": "standard"}, s3={"addressing_style": style}
+        connect_timeout=5, read_timeout=READ_TIMEOUT_S, retries={"mode": "standard"}, s3={"addressing_style": style}
     )
-    return boto3.session.Session().client("s3", config=config)  # a session of its own sees today's environment
+    return boto3.session.Session().client("s3", config=config)  # a new session reads the environment again
 
 
-def knows_who_asks() -> bool:
-    """Return whether anything (environment, ~/.aws, the node's role) tells S3 who is asking."""
+def has_credentials() -> bool:
+    """Return whether credentials are found (environment, ~/.aws, the node's role)."""
     import boto3
 
     return boto3.session.Session().get_credentials() is not None
@@ -251,90 +247,5 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
     scheme, _, path = uri.partition("://")
     bucket, _, key = path.partition("/")
     if scheme != "s3" or not bucket or not key or key.endswith("/"):
-        raise DataError(f"{uri} names no file; write s3://BUCKET/PATH/FILE")
+        raise DataError(f"{uri} is not a file in S3; write s3://BUCKET/PATH/FILE")
     return bucket, key
-
-
-def _patiently(uri: str, done: str, attempt: Callable[[], Answer]) -> Answer:
-    """Return what ``attempt`` answers, tried again with a line each while S3 is away or busy."""
-    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
-
-    began = time.monotonic()
-
-    def tell(state: RetryCallState) -> None:
-        left = max(0, PATIENCE_SECONDS - (time.monotonic() - began))
-        reason = _in_one_line(state.outcome.exception()) if state.outcome else ""
-        log_info(f"{uri} cannot be {done} now ({reason}); trying for {left:.0f} s more")
-
-    tries = Retrying(
-        retry=retry_if_exception(_passes),
-        stop=stop_after_delay(PATIENCE_SECONDS),
-        wait=wait_exponential(max=LONGEST_WAIT_SECONDS),
-        before_sleep=tell,
-        reraise=True,
-    )
-    with reported(uri, done):
-        return tries(attempt)
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether ``error`` may pass when one waits a little: S3 is away or busy, or the line was cut."""
-    from botocore import exceptions
-
-    if isinstance(error, exceptions.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or _code(error) in BUSY
-    cut = (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.ResponseStreamingError)
-    never = (exceptions.SSLError, exceptions.ProxyConnectionError)
-    return isinstance(error, (*cut, exceptions.IncompleteReadError)) and not isinstance(error, never)
-
-
-@contextmanager
-def reported(uri: str, done: str = "read") -> Iterator[None]:
-    """Turn what boto3 raises inside the block into one line that says which credential or address to mend.
-
-    ``done`` says what cannot be done to ``uri``: a key of ``RIGHTS``.
-    """
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        raise ServiceError(_refusal(uri, done, _code(error) or str(error))) from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise ServiceError(_fault(uri, done, error)) from error
-
-
-def _code(error: Any) -> str:
-    return str(error.response["Error"].get("Code", ""))
-
-
-def _refusal(uri: str, done: str, code: str) -> str:
-    if code in ABSENT:
-        bucket = uri.removeprefix("s3://").partition("/")[0]
-        return (
-            f"{uri} does not exist; check the bucket's and the file's name"
-            if done == "read"
-            else f"{uri} cannot be {done}: there is no bucket {bucket!r}; make it, or check its name"
-        )
-    if code == "InvalidAccessKeyId":
-        return f"{uri}: S3 does not know the key in AWS_ACCESS_KEY_ID; set that of this endpoint"
-    if code == "SignatureDoesNotMatch":
-        return f"{uri}: S3 refused the signature; AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID"
-    if code in DENIED:
-        return f"{uri}: S3 denied access; give the owner of AWS_ACCESS_KEY_ID the right to {RIGHTS[done]}"
-    return f"{uri} cannot be {done}: S3 answered {code}; try again later"
-
-
-def _fault(uri: str, done: str, error: Exception) -> str:
-    kind = type(error).__name__
-    if kind in {"NoCredentialsError", "PartialCredentialsError"}:
-        return f"{uri}: S3 credentials are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-    where = "from" if done == "read" else "at"
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "AWS")
-    return f"{uri} cannot be {done} {where} {endpoint} ({_in_one_line(error)}); check AWS_ENDPOINT_URL and the network"
-
-
-def _in_one_line(error: BaseException | None) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

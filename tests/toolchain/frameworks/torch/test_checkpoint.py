@@ -13,7 +13,7 @@ from toolchain.artifacts.model import open_model
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.frameworks.torch.checkpoint import Checkpoint, find_checkpoint
 from toolchain.frameworks.torch.device import TrainingDevice
-from toolchain.services.storage import exists, listing, s3
+from toolchain.services.storage import exists, listing, s3, s3_errors
 from toolchain.train.torch_image import Config, run
 
 MODULE = "toolchain.train.torch_image"
@@ -44,7 +44,7 @@ run(Path({digits!r}), Path("killed"), Config({words}))
 @pytest.fixture
 def place(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Keep checkpoints in an empty scratch folder and an empty place in S3, and return this."""
-    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(s3_errors, "MAX_RETRY_S", 0.2)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path / "scratch"))

@@ -343,7 +343,7 @@ def test_s3_that_goes_away_changes_nothing(
         raise ServiceError("S3 is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(s3.Watched, "content", away)
+        patch.setattr(s3.PolledFile, "content", away)
         harness.look()
         assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "away"})
     harness.look()

@@ -122,7 +122,7 @@ def test_the_pipeline_is_one_run_with_a_nested_run_for_each_step(once: dict[str,
     assert gate.data.params["agreement"] == "0.97"
     assert gate.data.metrics["speedup"] == pytest.approx(42.8 / 25.6)
     whole = client(registry_uri).get_run(once["run_id"])
-    assert whole.data.params["evaluate.gate.ratio"] == "1.05"
+    assert whole.data.params["evaluate.gate.min_speedup"] == "1.05"
     assert whole.data.metrics["int8-dynamic.p50_ms"] == pytest.approx(25.6)
     assert {one.path for one in client(registry_uri).list_artifacts(once["run_id"], "report")} >= {
         "report/report.html", "report/report.json",

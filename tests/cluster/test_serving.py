@@ -28,7 +28,7 @@ from components import images
 from tests.cli.serving.test_kubernetes import SERVER
 from tests.cluster.conftest import Cluster, on_the_node
 from tests.toolchain.serve.conftest import brightness, picture, record, write_model, write_words
-from toolchain.artifacts.expected import Row, picture_row
+from toolchain.artifacts.expected import Row, encode_image
 from toolchain.artifacts.folder import link_or_copy
 from toolchain.artifacts.model import new_model, open_model
 from toolchain.artifacts.provenance import Work
@@ -115,7 +115,7 @@ def register(tracker: Tracker, name: str, number: int, folder: Path) -> None:
 def write_shades(target: Path) -> Path:
     folder = write_model(target, "image-classification", brightness, ("dark", "bright"))
     rows = [(0, (0.7310586, 0.2689414)), (255, (0.2689414, 0.7310586))]  # softmax of -0.5 and 0.5, and turned round
-    record(folder, [Row(picture=picture_row(picture(level)), scores=scores) for level, scores in rows])
+    record(folder, [Row(image=encode_image(picture(level)), scores=scores) for level, scores in rows])
     return folder
 
 

@@ -38,7 +38,7 @@ from tests.toolchain.serve.conftest import (
     write_model,
     write_words,
 )
-from toolchain.artifacts.expected import Row, picture_row
+from toolchain.artifacts.expected import Row, encode_image
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle import model_repository
 from toolchain.lifecycle.request_samples import folder_of, open_place
@@ -207,7 +207,7 @@ def training(folder: Path) -> Iterator[None]:
 def make_pictures(folder: Path) -> Path:
     model = write_model(folder / "lights", "image-classification", brightness, ("dark", "bright"))
     odds = np.exp([0.5, -0.5])
-    record(model, [Row(picture=picture_row(picture(0)), scores=tuple((odds / odds.sum()).tolist()))])
+    record(model, [Row(image=encode_image(picture(0)), scores=tuple((odds / odds.sum()).tolist()))])
     tell_drift(folder / "samples", open_model(model).digest)
     return model
 

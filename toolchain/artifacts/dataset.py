@@ -1,7 +1,7 @@
 """Dataset: rows on the edges between steps, as Parquet shards for each split, read and written in batches.
 
-``dataset.json`` beside the shards says what they hold, where each row came from, and what was dropped and why. The
-shards carry Hugging Face ``datasets`` features in their schema: pandas, ``datasets`` and tf.data read them alike.
+``dataset.json`` beside the shards lists their columns, the source of each row, and what was dropped and why. The
+shards carry Hugging Face ``datasets`` features in their schema: pandas, ``datasets`` and tf.data read them.
 """
 
 import json
@@ -30,9 +30,9 @@ FORMAT = "toolchain.dataset"
 ROWS_PER_BATCH = 10_000  # about 2 MB of review text: large enough to be fast, small enough to forget
 PICTURES_PER_BATCH = 64  # of 5 MB each: 320 MB
 ROWS_PER_SHARD = 500_000  # about 50 MB of review text compressed: a few shards for each worker of a large read
-BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: pictures reach it long before they are that many rows
+BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: images reach it long before the limit of rows
 EXAMPLES_PER_RULE = 5  # dropped rows that are shown to a person for each rule
-CLEAN = "data.clean"  # the step whose note says whether texts were repaired
+CLEAN = "data.clean"  # the step whose note records whether texts were repaired
 UNSPLIT = "all"  # the one split of a dataset that has not been split yet
 
 
@@ -41,7 +41,7 @@ class Dropped:
     """What one rule of one step left out."""
 
     step: str  # as in "data.clean"
-    rule: str  # in words: "text is missing"
+    rule: str  # readable: "text is missing"
     rows: int
     examples: tuple[str, ...] = ()  # at most EXAMPLES_PER_RULE, each with its row number
 
@@ -65,7 +65,7 @@ class Dataset:
     ]  # class names; the label column holds their positions; empty when there are no classes (yet)
     digest: str
     dropped: tuple[Dropped, ...] = ()  # by this step and all before it
-    notes: dict[str, Any] = field(default_factory=dict)  # what steps tell the report, by step; inherited
+    notes: dict[str, Any] = field(default_factory=dict)  # of steps, for the report, by step; inherited
     lineage: tuple[Provenance, ...] = ()
 
     @property
@@ -80,7 +80,7 @@ class Dataset:
     def batches(
         self, split: str, columns: list[str] | None = None, rows: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of ``split`` in order, at most ``rows`` at a time (of pictures few, of all else many)."""
+        """Yield the rows of ``split`` in order, at most ``rows`` at a time (few for images, many otherwise)."""
         usual = PICTURES_PER_BATCH if IMAGE in (columns or self.schema.names) else ROWS_PER_BATCH
         for shard in self._shards(split):
             with pq.ParquetFile(self.path / shard.file) as file:
@@ -132,7 +132,7 @@ def new_dataset(
     """Yield a writer of the dataset ``target``, which is there when the block ends well; otherwise nothing is.
 
     The label column, when there are ``labels``, holds their positions as int64. What was dropped before and the notes
-    of ``parent`` are inherited, so that the last dataset tells the whole story.
+    of ``parent`` are inherited, so that the last dataset has the complete history.
 
     Raises:
         ArtifactError: something is at ``target`` already, or no split was written.
@@ -244,7 +244,7 @@ def _features(schema: pa.Schema, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _feature(column: pa.Field, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Return what Hugging Face's ``datasets`` calls ``column``, in the names of its own JSON."""
+    """Return the feature of ``column`` in Hugging Face ``datasets``, in its JSON format."""
     kind = column.type
     if kind == IMAGE_TYPE:
         return {"_type": "Image"}

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-SHORT_DIGEST_CHARACTERS = 12  # enough to tell any two digests apart by eye
+SHORT_DIGEST_CHARACTERS = 12  # enough to distinguish any two digests
 CHUNK_BYTES = 1 << 20  # read size: large enough that SHA-256 and not the system call is the cost
 
 
@@ -34,7 +34,7 @@ def digest_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def digest_of_content(files: Mapping[str, str], description: object) -> str:
-    """Return one digest for a folder: of its files' digests and of what its JSON says that changes their meaning.
+    """Return one digest for a folder: of its files' digests and of the part of its JSON that changes their meaning.
 
     Times, hosts and paths are no part of it: the same rows and weights have the same digest wherever they are made.
     """

@@ -1,6 +1,6 @@
-"""Expected answers: a few rows and what a model answered to each of them alone when it was evaluated.
+"""Expected predictions: a few rows with the model's predictions for each at evaluation, in a batch of one.
 
-They travel in the model's folder, so that whoever serves it can see that it still answers the same.
+They are stored in the model's folder, so that a server can verify that its predictions have not changed.
 """
 
 import base64
@@ -16,17 +16,17 @@ from toolchain.errors import ArtifactError
 FORMAT = "toolchain.expected"
 FILE = "expected.json"
 
-# What a score (0..1) may differ: float32 on another processor differs by less than 0.0001; INT8 multiplied by other
+# Accepted difference of a score (0..1): float32 on another processor differs by less than 0.0001; INT8 with other
 # instructions by a few thousandths; another tokenizer, resize or file by far more on at least one of the rows.
 TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row and its answer."""
+    """A row and its prediction."""
 
-    text: str = ""  # or a picture:
-    picture: str = ""  # the file in base64
+    text: str = ""  # or an image:
+    image: str = ""  # the file in base64
     scores: tuple[float, ...]  # 0..1: of a classifier by class; of a detector by box, the best first
     boxes: tuple[tuple[float, ...], ...] = ()  # left, top, right, bottom in pixels
     labels: tuple[int, ...] = ()  # positions in the class names, by box
@@ -34,15 +34,15 @@ class Row:
     @property
     def value(self) -> Any:
         """The row as a dataset's column holds it."""
-        return self.text or {"bytes": base64.b64decode(self.picture), "path": "a recorded picture"}
+        return self.text or {"bytes": base64.b64decode(self.image), "path": "a recorded image"}
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What one model answered."""
+    """The predictions of one model."""
 
     model: str  # its digest
-    processor: str  # the kind it was evaluated on, as toolchain.hardware.cpu names it
+    processor: str  # the type it was evaluated on, as toolchain.hardware.cpu names it
     rows: tuple[Row, ...]
     threshold: float = 0.5  # of a detector: the score at which its F1 was highest
 
@@ -54,7 +54,7 @@ def write_expected(folder: Path, expected: Expected) -> None:
 
 
 def read_expected(folder: Path) -> Expected | None:
-    """Return the expected answers in ``folder``, None when there are none.
+    """Return the expected predictions in ``folder``, None when there are none.
 
     Raises:
         ArtifactError: the file is damaged or was changed.
@@ -72,8 +72,8 @@ def read_expected(folder: Path) -> Expected | None:
     return expected
 
 
-def picture_row(file: bytes) -> str:
-    """Return a picture's file as ``Row.picture`` holds it."""
+def encode_image(file: bytes) -> str:
+    """Return an image's file in base64, for ``Row.image``."""
     return base64.b64encode(file).decode("ascii")
 
 

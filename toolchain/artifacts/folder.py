@@ -21,11 +21,11 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target`` that becomes ``target`` when the block ends well, and is gone otherwise.
 
     Raises:
-        ArtifactError: something is at ``target`` already: an artifact is never changed in place.
+        ArtifactError: ``target`` exists: an artifact is never changed in place.
         StorageFullError: the disk is full.
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise ArtifactError(f"{target} exists already; artifacts are never overwritten, name another place")
+        raise ArtifactError(f"{target} exists already; artifacts are never overwritten; choose another path")
     partial = target.with_name(f".{target.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
         with write_reported(target):
@@ -103,7 +103,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path, format_name: str) -> dict[str, Any]:
-    """Return the JSON object at ``path``, which must say that it is a ``format_name``.
+    """Return the JSON object at ``path``, whose format must be ``format_name``.
 
     Raises:
         ArtifactError: the file is missing, is no JSON object, or describes something else.

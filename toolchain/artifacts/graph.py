@@ -39,14 +39,14 @@ def load_graph(source: Path) -> Any:
 def _read(tensor: Any, folder: Path) -> None:
     """Give ``tensor`` its values from the file in ``folder`` that it names.
 
-    onnx's own loader refuses files with more than one hard link, and artifacts share their files by links.
+    onnx's loader rejects files with more than one hard link, and artifacts share their files by links.
     """
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    if Path(place["location"]).name != place["location"]:
-        raise ValueError(f"{place['location']} is outside of its folder")
-    with (folder / place["location"]).open("rb") as file:
-        file.seek(int(place.get("offset", 0)))
-        tensor.raw_data = file.read(int(place.get("length", -1)))
+    location = {entry.key: entry.value for entry in tensor.external_data}
+    if Path(location["location"]).name != location["location"]:
+        raise ValueError(f"{location['location']} is outside of its folder")
+    with (folder / location["location"]).open("rb") as file:
+        file.seek(int(location.get("offset", 0)))
+        tensor.raw_data = file.read(int(location.get("length", -1)))
     tensor.ClearField("data_location")
     tensor.ClearField("external_data")
 

@@ -22,7 +22,7 @@ class Measurement:
 
     path: Path
     kind: str  # "checks", "accuracy", "parity", "latency", "verdict", "registration", "promotion" or "report"
-    data: dict[str, Any]  # the numbers; the step that makes a kind says what is in it
+    data: dict[str, Any]  # the numbers; the fields depend on the step
     digest: str
     lineage: tuple[Provenance, ...] = ()
 

@@ -23,7 +23,7 @@ class Tensor:
 
     name: str
     dtype: str  # as NumPy names it: "int64"
-    shape: tuple[str | int, ...]  # a word for a free axis: ("batch", "tokens")
+    shape: tuple[str | int, ...]  # a name for a dynamic axis: ("batch", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,7 @@ class Signature:
     variant: str  # "fp32", "pruned", "int8-dynamic", ...: a file name's letters, unique among a model's variants
     backend: str  # what runs it: "pytorch", "onnxruntime" or "openvino"
     weights: str  # the file that is loaded, relative to the folder: "model.onnx"
-    origin: str = (
-        ""  # the variant whose answers it must repeat ("fp32" for its INT8); "" when trained to answers of its own
-    )
+    origin: str = ""  # the variant whose predictions it must match ("fp32" for its INT8); "" when trained separately
     labels: tuple[str, ...] = ()  # class names by output position
     max_tokens: int = 128  # longer texts are cut there, special tokens included
     text_repair: str = ""  # what texts go through before the tokenizer, as toolchain.text_repair.VERSION; "": nothing
@@ -56,7 +54,7 @@ class Model:
     files: dict[str, str]  # SHA-256 by file name
     size_bytes: int  # of the weights, with the files that belong to them (external data)
     sparsity: float = 0.0  # share of the original's weights that are gone or zero, 0..1
-    notes: dict[str, Any] = field(default_factory=dict)  # what steps tell the report, by step; inherited
+    notes: dict[str, Any] = field(default_factory=dict)  # of steps, for the report, by step; inherited
     lineage: tuple[Provenance, ...] = ()
 
     @property
@@ -82,7 +80,7 @@ class ModelWriter:
         self.notes[self.work.step] = redacted(value)
 
     def keep(self, model: Model, *names: str) -> None:
-        """Take those of ``names`` that ``model`` has as they are: its tokenizer, say."""
+        """Copy those of ``names`` that ``model`` has, for example its tokenizer."""
         for name in names:
             if (model.path / name).is_file():
                 link_or_copy(model.path / name, self.folder / name)
@@ -175,8 +173,8 @@ def _check_files(path: Path, files: dict[str, str]) -> None:
 
 
 def _check_description(path: Path, description: dict[str, Any]) -> None:
-    said = {key: description[key] for key in Signature.__dataclass_fields__ if key in description}
-    if digest_of_content(description["files"], said) != description["digest"]:
+    signature = {key: description[key] for key in Signature.__dataclass_fields__ if key in description}
+    if digest_of_content(description["files"], signature) != description["digest"]:
         raise ArtifactError(f"{path / DESCRIPTION} was changed after it was written; make the model again")
 
 

@@ -1,7 +1,7 @@
-"""Profile: what rows looked like, in numbers, when a model was evaluated, and what it answered to them.
+"""Profile: descriptors of the rows that a model was evaluated on, and of its predictions.
 
-It travels in the model's folder beside the expected answers, so that whoever watches a served model can see whether
-what it is asked still looks the same. It holds no row: numbers that describe rows, and answers.
+It is stored in the model's folder, so that drift of a served model's requests can be measured. It holds no rows, only
+numbers that describe them.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,18 +14,18 @@ from toolchain.errors import ArtifactError
 
 FORMAT = "toolchain.profile"
 FILE = "profile.json"
-ANSWERS = ("confidence", "boxes")  # descriptors of what was answered, as labels are; all others are of what was asked
+PREDICTIONS = ("confidence", "boxes")  # descriptors of predictions, as labels are; all others describe requests
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What one model was evaluated on, and answered."""
+    """The evaluation rows and predictions of one model, in numbers."""
 
     model: str  # its digest
     split: str  # of the dataset: the rows that are described
     numbers: dict[str, tuple[float | None, ...]]  # by descriptor (toolchain.inference.features): one for each row
-    labels: tuple[str, ...]  # answered, one for each row
-    tokens: tuple[int, ...] = ()  # how often rows that are not described hold the tokens of each bucket; () of pictures
+    labels: tuple[str, ...]  # predicted, one for each row
+    tokens: tuple[int, ...] = ()  # count of each bucket's tokens in rows that are not described; () of images
     threshold: float = 0.5  # of a detector: the score from which its boxes count
 
 
@@ -36,7 +36,7 @@ def write_profile(folder: Path, profile: Profile) -> None:
 
 
 def read_profile(folder: Path) -> Profile | None:
-    """Return the profile in ``folder``, None when there is none, as with models made before there were any.
+    """Return the profile in ``folder``, None when there is none, as in older models.
 
     Raises:
         ArtifactError: the file is damaged or was changed.

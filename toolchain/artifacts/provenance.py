@@ -48,7 +48,7 @@ class Work:
     """The record of a step at work, begun before it starts and finished when its artifact is whole."""
 
     def __init__(self, step: str, config: object, gpus: int = 0, **parents: Artifact) -> None:
-        """Begin: ``step`` is "stage.step", ``config`` its dataclass, ``parents`` the artifacts read, by input name."""
+        """Start: ``step`` is "stage.step", ``config`` its dataclass, ``parents`` the artifacts read, by input name."""
         self.step, self.gpus = step, gpus
         self.config = asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
         self.parents = parents

@@ -15,7 +15,7 @@ EXACT_FLOATS = 1e16  # a whole float below this is one whole number; from there 
 def text_of(value: Any) -> str | None:
     """Return the single ``value`` as text, None where it is missing.
 
-    Numbers are written in the shortest way that says the same (1.0 as "1"), truth as JSON writes it.
+    Numbers are written in the shortest equal form (1.0 as "1"), booleans as in JSON.
 
     Raises:
         TypeError: ``value`` is no single value: a list, an object.
@@ -43,7 +43,7 @@ def as_text(values: pa.Array, what: str, first: int = 0, advice: str = "name ano
         values: Of one column.
         what: What errors call the column: "reviews.parquet: column 'label'".
         first: The row number of the first value, for errors.
-        advice: What errors tell the user to do.
+        advice: The end of error messages: what to do.
 
     Raises:
         DataError: a value is a list or a structure, or bytes that are not UTF-8; the line names its row.

@@ -12,7 +12,7 @@ from pathlib import Path
 CPUINFO = Path("/proc/cpuinfo")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "200000 100000" (microseconds in each period) or "max 100000"
 
-# Instruction sets that decide how fast a network runs: the kernel's (or macOS's) word, then the one that people use.
+# Instruction sets that decide how fast a network runs: the kernel's (or macOS's) name, then the common one.
 INSTRUCTION_SETS = {
     "avx2": "AVX2",
     "fma": "FMA",
@@ -56,7 +56,7 @@ class Processor:
     """The processor that this process may use."""
 
     name: str  # as its maker calls it
-    kind: str  # short word for its best INT8 path, one of KINDS, or BASELINE
+    kind: str  # short name of its best INT8 path, one of KINDS, or BASELINE
     instruction_sets: tuple[str, ...]  # those of INSTRUCTION_SETS that it has, in that order
     cores: int  # that this process may use: affinity and the container's CPU quota count
 
@@ -73,15 +73,15 @@ def describe() -> Processor:
 
 
 def from_flags(name: str, flags: Iterable[str], cores: int) -> Processor:
-    """Return the processor ``name`` whose feature words (as Linux writes them) are ``flags``."""
+    """Return the processor ``name`` whose feature flags (as Linux names them) are ``flags``."""
     present = set(flags)
-    sets = tuple(word for flag, word in INSTRUCTION_SETS.items() if flag in present)
-    kind = next((kind for word, kind in KINDS.items() if word in sets), BASELINE)
+    sets = tuple(flag_name for flag, flag_name in INSTRUCTION_SETS.items() if flag in present)
+    kind = next((kind for flag_name, kind in KINDS.items() if flag_name in sets), BASELINE)
     return Processor(name=name, kind=kind, instruction_sets=sets, cores=cores)
 
 
 def parse_cpuinfo(text: str) -> tuple[str, list[str]]:
-    """Return the name and the feature words of the first processor of /proc/cpuinfo's ``text``."""
+    """Return the name and the feature flags of the first processor of /proc/cpuinfo's ``text``."""
     first = text.strip().split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     values = {key.strip(): value.strip() for key, _, value in pairs}
@@ -92,13 +92,13 @@ def parse_cpuinfo(text: str) -> tuple[str, list[str]]:
 
 
 def parse_sysctl(text: str) -> tuple[str, list[str]]:
-    """Return the name and the feature words (as Linux writes them) in the lines of macOS's ``sysctl``."""
+    """Return the name and the feature flags (as Linux names them) in the lines of macOS's ``sysctl``."""
     pairs = (line.partition(":") for line in text.splitlines())
     values = {key.strip(): value.strip() for key, _, value in pairs}
     flags = [
-        word.lower()
+        flag_name.lower()
         for key in ("machdep.cpu.features", "machdep.cpu.leaf7_features")
-        for word in values.get(key, "").split()
+        for flag_name in values.get(key, "").split()
     ]
     arm = {"AdvSIMD": "asimd", "arm.FEAT_DotProd": "asimddp", "arm.FEAT_I8MM": "i8mm"}
     flags += [flag for key, flag in arm.items() if values.get(f"hw.optional.{key}") == "1"]

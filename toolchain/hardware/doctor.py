@@ -31,13 +31,13 @@ class Finding:
         return f"{'✓' if self.there else '·'} {self.name:<14} {self.detail}"
 
 
-def main(words: list[str] | None = None) -> int:
-    """Print what there is; return 1 when a GPU is asked for and PyTorch or ONNX Runtime cannot use one, else 0."""
+def main(argv: list[str] | None = None) -> int:
+    """Print the findings; return 1 when a GPU is required and PyTorch or ONNX Runtime cannot use one, else 0."""
     command = argparse.ArgumentParser(
         prog="python -m toolchain.hardware.doctor", description="What this pod computes with."
     )
     command.add_argument("--gpu", action="store_true", help="exit with 1 when no GPU can be used")
-    given = command.parse_args(words)
+    given = command.parse_args(argv)
     usable = [*graphics()]
     print(*processor(), memory(), *usable, sep="\n")
     return 0 if not given.gpu or any(finding.there for finding in usable if finding.name in FRAMEWORKS) else 1
@@ -71,7 +71,7 @@ def graphics() -> Iterator[Finding]:
     """Yield the GPUs and their driver, then what each installed framework makes of them."""
     driver: nvidia.Driver | None = None
     try:
-        driver = nvidia.ask()
+        driver = nvidia.find_driver()
     except ServiceError as error:
         yield Finding(False, "GPU", str(error))
     else:
@@ -112,8 +112,8 @@ def onnxruntime(driver: nvidia.Driver | None) -> Iterator[Finding]:
     built = str(build_and_package_info.cuda_version)
     missing = _library_missing(Path(onnxruntime.__file__).parent / "capi")
     usable = driver is not None and not missing
-    told = f"its CUDA part does not load: {missing}" if missing else _use(usable, built, driver)
-    yield Finding(usable, "ONNX Runtime", f"{version}, CUDA {built}; {told}")
+    status = f"its CUDA part does not load: {missing}" if missing else _use(usable, built, driver)
+    yield Finding(usable, "ONNX Runtime", f"{version}, CUDA {built}; {status}")
 
 
 FRAMEWORKS = {"PyTorch": torch, "ONNX Runtime": onnxruntime}
@@ -126,11 +126,11 @@ def _use(usable: bool, built: str, driver: nvidia.Driver | None) -> str:
         return "computes on the CPU, since there is no GPU"
     if int(built.split(".")[0]) > driver.cuda[0]:
         return f"computes on the CPU: the driver runs CUDA up to {driver.cuda[0]}.{driver.cuda[1]}, update it"
-    return "computes on the CPU, though driver and GPU answer: see its own warnings"
+    return "computes on the CPU, though driver and GPU work: see its warnings"
 
 
 def _library_missing(folder: Path) -> str:
-    """Return the loader's words for what ONNX Runtime's CUDA part in ``folder`` lacks; "" when it loads."""
+    """Return the loader's message about what ONNX Runtime's CUDA part in ``folder`` lacks; "" when it loads."""
     try:
         for part in ("shared", "cuda"):
             ctypes.CDLL(str(folder / f"libonnxruntime_providers_{part}.so"), mode=ctypes.RTLD_GLOBAL)

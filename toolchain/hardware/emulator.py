@@ -1,7 +1,7 @@
 """The door to an arm64 Python: this machine's own where its processor is one, elsewhere one that QEMU runs.
 
-QEMU's has a folder of its own, which ``make arm64`` makes: ``qemu`` holds the emulator, ``root`` Debian's Python for
-arm64, ``site`` the packages that inference needs, and environment.json says what of each.
+QEMU's folder is created by ``make arm64``: ``qemu`` holds the emulator, ``root`` Debian's Python for
+arm64, ``site`` the packages that inference needs, and environment.json lists their versions.
 """
 
 import platform
@@ -40,19 +40,19 @@ CPU revision\t: 1
 class Python:
     """An arm64 Python that has what inference needs."""
 
-    by: str  # what runs it, in words
+    by: str  # readable name of the emulator
     command: tuple[str, ...]
     environment: dict[str, str] | None = None  # variables; None for those of this process
 
-    def run(self, words: Sequence[str], seconds: float) -> str:
-        """Run it with ``words`` for at most ``seconds`` and return what it printed.
+    def run(self, argv: Sequence[str], seconds: float) -> str:
+        """Run it with ``argv`` for at most ``seconds`` and return what it printed.
 
         Raises:
-            ServiceError: it fails, crashes or takes longer; the line says what it said last.
+            ServiceError: it fails, crashes or takes longer; the message is its last line.
         """
         try:
             done = subprocess.run(
-                [*self.command, *words],
+                [*self.command, *argv],
                 cwd=SOURCES,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -69,8 +69,8 @@ class Python:
                 f"{self.command[0]} does not start: {error.strerror}; make arm64 makes it again"
             ) from error
         if done.returncode:
-            said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            raise ServiceError(said[-1] if said else f"it ended with status {done.returncode} and said nothing")
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            raise ServiceError(lines[-1] if lines else f"it exited with status {done.returncode} and no message")
         return done.stdout
 
 
@@ -78,7 +78,7 @@ def find(description: Path) -> Python:
     """Return the arm64 Python of this machine: its own, or the one whose environment.json is ``description``.
 
     Raises:
-        ServiceError: there is none; the line says what makes one.
+        ServiceError: there is none; the message names the command that creates one.
     """
     if platform.machine() in ARM64:
         return Python("this machine's own processor", (sys.executable,))
@@ -86,8 +86,8 @@ def find(description: Path) -> Python:
     if not description.is_file():
         raise ServiceError(f"there is no arm64 Python at {description.parent}: make arm64 makes one")
     try:
-        told = read_json(description, FORMAT)
-        return emulated(folder, str(told["python"]), str(told["qemu"]))
+        environment = read_json(description, FORMAT)
+        return emulated(folder, str(environment["python"]), str(environment["qemu"]))
     except (ArtifactError, KeyError) as error:
         raise ServiceError(f"{description} is damaged: remove {description.parent} and run make arm64") from error
 

@@ -12,17 +12,17 @@ KERNEL_MODULE = Path("/proc/driver/nvidia/version")  # seen inside containers to
 DEVICES = Path("/dev")
 HIDDEN = {"", "none", "void"}  # values of NVIDIA_VISIBLE_DEVICES with which NVIDIA's container runtime gives no GPU
 
-# What cuInit answers (CUDA Driver API, CUresult), in words that say what to do.
+# Results of cuInit (CUDA Driver API, CUresult), each with what to do.
 CODES = {
     3: "CUDA is shutting down: start the process again",
     34: "the driver's library is a stub for building: take its folder out of LD_LIBRARY_PATH",
     35: "the driver is older than its library here: update the node's driver",
     46: "the GPU is not available, another process holds it alone: free it",
     100: "the driver finds no GPU",
-    101: "the driver refuses the GPU that was asked for: check CUDA_VISIBLE_DEVICES",
+    101: "the driver rejects the requested GPU: check CUDA_VISIBLE_DEVICES",
     803: "the driver and its library here are of different versions: restart the pod, the node was updated under it",
     804: "this GPU does not run CUDA's forward compatibility: update the node's driver",
-    999: "the driver fails for a reason that it does not tell: see the node's kernel log (dmesg)",
+    999: "the driver fails without a reason: see the node's kernel log (dmesg)",
 }
 
 
@@ -34,18 +34,18 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """NVIDIA's driver, which answers."""
+    """NVIDIA's working driver."""
 
-    version: str  # "580.65.06"; "" when the kernel does not say
+    version: str  # "580.65.06"; "" when the kernel does not report it
     cuda: tuple[int, int]  # the newest CUDA that it runs; older ones of the same major version run too
     gpus: tuple[Gpu, ...]  # at least one
 
 
-def ask() -> Driver:
+def find_driver() -> Driver:
     """Return the driver and the GPUs that it lets this process use.
 
     Raises:
-        ServiceError: there is no GPU for this process; the line says which link is missing, and what to do.
+        ServiceError: this process has no GPU; the message names the missing part, and what to do.
     """
     try:
         library = ctypes.CDLL("libcuda.so.1")
@@ -71,7 +71,7 @@ def why_no_library(version: str, visible: str | None) -> str:
     if visible is None:
         return f"{here}: NVIDIA_VISIBLE_DEVICES is not set; use an image that sets it (train, serve-gpu)"
     if visible in HIDDEN:
-        return f"{here}: NVIDIA_VISIBLE_DEVICES is {visible!r}; the pod must ask for nvidia.com/gpu"
+        return f"{here}: NVIDIA_VISIBLE_DEVICES is {visible!r}; the pod must request nvidia.com/gpu"
     return f"{here}: its runtime is not NVIDIA's; install the GPU operator (or the container toolkit) on the node"
 
 
@@ -80,7 +80,7 @@ def why_no_device(code: int, visible: str | None) -> str:
     if code == 100 and visible is not None:
         return f"CUDA_VISIBLE_DEVICES is {visible!r}, which names no GPU here: unset it"
     if code == 100 and not list(DEVICES.glob("nvidia[0-9]*")):
-        return "the driver's library is here but no /dev/nvidia0: the pod must ask for nvidia.com/gpu"
+        return "the driver's library is here but no /dev/nvidia0: the pod must request nvidia.com/gpu"
     return CODES.get(code, f"CUDA does not start (CUresult {code}): see NVIDIA's list of CUresult")
 
 

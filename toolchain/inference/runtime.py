@@ -69,7 +69,7 @@ class OnnxRuntimeSession:
 
         providers = [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
         if CUDA in providers:
-            gpu.ask()  # ONNX Runtime would go on with the CPU, at a tenth of the speed, and say nothing
+            gpu.find_driver()  # ONNX Runtime would go on with the CPU, at a tenth of the speed, and say nothing
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors; its warnings speak of optimizations it did not find

@@ -1,4 +1,4 @@
-"""Intervals: how far a figure could be off, by bootstrap (Efron and Tibshirani 1993, chapter 13, percentile method)."""
+"""Intervals: the uncertainty of a metric, by bootstrap (Efron and Tibshirani 1993, chapter 13, percentile method)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ CELLS_AT_ONCE = 4_000_000  # resampled counts held at a time: 32 MB
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the bounds that hold it with the confidence asked for."""
+    """A metric and its confidence interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Bootstrap:
     """How intervals are found; two with the same settings draw the same resamples."""
 
     resamples: int = 1000  # enough for the second digit of a 95 % bound (Efron and Tibshirani 1993, section 14.3)
-    confidence: float = 0.95  # share of intervals that hold the true figure, 0..1
+    confidence: float = 0.95  # share of intervals that contain the true value, 0..1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Bootstrap:
         Args:
             counts: int64 of shape (cells,): how many rows fell into each.
             statistic: maps int64 counts of shape (draws, cells) to float64 of shape (draws,); NaN where a draw lacks
-                the rows that the figure needs (such draws are left out).
+                the rows that the metric needs (such draws are skipped).
         """
         total, shares = int(counts.sum()), counts / counts.sum()
         generator = np.random.default_rng(self.seed)

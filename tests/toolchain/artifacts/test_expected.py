@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.artifacts.expected import FILE, Expected, Row, picture_row, read_expected, write_expected
+from toolchain.artifacts.expected import FILE, Expected, Row, encode_image, read_expected, write_expected
 from toolchain.errors import ArtifactError
 
 pytestmark = pytest.mark.machine
 ROWS = (
     Row(text="naïve café", scores=(0.25, 0.75)),
-    Row(picture=picture_row(b"\x89PNG"), scores=(0.9,), boxes=((0.0, 1.5, 2.0, 3.0),), labels=(1,)),
+    Row(image=encode_image(b"\x89PNG"), scores=(0.9,), boxes=((0.0, 1.5, 2.0, 3.0),), labels=(1,)),
 )
 
 

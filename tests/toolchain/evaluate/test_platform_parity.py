@@ -82,7 +82,7 @@ def test_labels_and_scores_are_held_against_each_recorded_row():
 
 def test_boxes_meet_by_label_and_place_and_their_scores_are_compared():
     box, other = (10.0, 10.0, 30.0, 30.0), (60.0, 60.0, 90.0, 90.0)
-    recorded = expected(Row(picture="x", scores=(0.8, 0.2), boxes=(box, other), labels=(1, 0)))
+    recorded = expected(Row(image="x", scores=(0.8, 0.2), boxes=(box, other), labels=(1, 0)))
 
     def compared(boxes: list[tuple[float, ...]], scores: list[float], labels: list[int]) -> tuple[int, int, float]:
         answer = Detections(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(labels, np.int64))

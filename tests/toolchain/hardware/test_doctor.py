@@ -21,7 +21,7 @@ def findings(driver: gpu.Driver | str, monkeypatch: pytest.MonkeyPatch) -> dict[
             raise ServiceError(driver)
         return driver
 
-    monkeypatch.setattr(gpu, "ask", ask)
+    monkeypatch.setattr(gpu, "find_driver", ask)
     return {finding.name: finding for finding in doctor.graphics()}
 
 
@@ -58,7 +58,7 @@ def test_the_package_without_cuda_is_told_even_where_there_is_a_gpu(monkeypatch)
 @pytest.mark.parametrize(
     ("driver", "said"),
     [
-        (H100, "driver and GPU answer"),
+        (H100, "driver and GPU work"),
         (gpu.Driver("550.54", (12, 4), H100.gpus), "the driver runs CUDA up to 12.4, update it"),
         (None, "since there is no GPU"),
     ],

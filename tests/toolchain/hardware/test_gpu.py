@@ -46,14 +46,14 @@ def test_the_driver_tells_its_gpus_its_version_and_the_newest_cuda(library, tmp_
     (tmp_path / "version").write_text(KERNEL)
     monkeypatch.setattr(gpu, "KERNEL_MODULE", tmp_path / "version")
     library(0)
-    assert gpu.ask() == gpu.Driver("580.65.06", (13, 2), (gpu.Gpu("NVIDIA H100", 80 * 2**30),))
+    assert gpu.find_driver() == gpu.Driver("580.65.06", (13, 2), (gpu.Gpu("NVIDIA H100", 80 * 2**30),))
 
 
 @pytest.mark.parametrize(
     ("code", "visible", "said"),
     [
         (100, "7", "CUDA_VISIBLE_DEVICES is '7', which names no GPU here"),
-        (100, None, "the pod must ask for nvidia.com/gpu"),
+        (100, None, "the pod must request nvidia.com/gpu"),
         (35, None, "update the node's driver"),
         (803, None, "restart the pod"),
         (712, None, "CUresult 712"),
@@ -67,7 +67,7 @@ def test_a_driver_that_does_not_start_is_told_by_its_reason(library, tmp_path, m
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     library(code)
     with pytest.raises(ServiceError, match=said):
-        gpu.ask()
+        gpu.find_driver()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_driver_that_does_not_start_is_told_by_its_reason(library, tmp_path, m
     [
         ("", "all", "no NVIDIA driver on this machine"),
         ("580.65.06", None, "580.65.06, but this container got nothing of it: NVIDIA_VISIBLE_DEVICES is not set"),
-        ("580.65.06", "void", "'void'; the pod must ask for nvidia.com/gpu"),
+        ("580.65.06", "void", "'void'; the pod must request nvidia.com/gpu"),
         ("580.65.06", "all", "its runtime is not NVIDIA's"),
     ],
 )

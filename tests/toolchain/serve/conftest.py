@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.support.model_server import Running, begin, command, ready
-from toolchain.artifacts.expected import Expected, Row, picture_row, write_expected
+from toolchain.artifacts.expected import Expected, Row, encode_image, write_expected
 from toolchain.artifacts.model import Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.hardware.cpu import describe
@@ -224,7 +224,7 @@ def pictures(tmp_path: Path) -> Path:
     rows = []
     for level in (0, 255):
         odds = np.exp([0.5 - level / 255, level / 255 - 0.5])
-        rows.append(Row(picture=picture_row(picture(level)), scores=tuple((odds / odds.sum()).tolist())))
+        rows.append(Row(image=encode_image(picture(level)), scores=tuple((odds / odds.sum()).tolist())))
     record(folder, rows)
     return folder
 
@@ -232,8 +232,8 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def detector(tmp_path: Path) -> Path:
     folder = write_model(tmp_path / "box", "object-detection", one_box, ("thing", "whole"))
-    file = picture_row(picture(128, width=20, height=10))
-    record(folder, [Row(picture=file, scores=(0.9, 0.1), boxes=((0, 0, 10, 5), (0, 0, 20, 10)), labels=(0, 1))])
+    file = encode_image(picture(128, width=20, height=10))
+    record(folder, [Row(image=file, scores=(0.9, 0.1), boxes=((0, 0, 10, 5), (0, 0, 20, 10)), labels=(0, 1))])
     return folder
 
 

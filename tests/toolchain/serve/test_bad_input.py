@@ -33,7 +33,7 @@ from tests.toolchain.serve.conftest import (
     word_counter,
     write_model,
 )
-from toolchain.artifacts.expected import Row, picture_row
+from toolchain.artifacts.expected import Row, encode_image
 from toolchain.lifecycle.routing import FILE, as_bytes
 from toolchain.services.storage import s3
 
@@ -108,7 +108,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def bright(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("bad") / "bright"
     write_model(folder, "image-classification", brightness, ("dark", "bright"))
-    record(folder, [Row(picture=picture_row(picture(255)), scores=(0.2689414, 0.7310586))])
+    record(folder, [Row(image=encode_image(picture(255)), scores=(0.2689414, 0.7310586))])
     yield from serve(folder)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from toolchain.artifacts.columns import TEXT
 from toolchain.artifacts.dataset import Dataset
-from toolchain.artifacts.expected import Expected, Row, picture_row, write_expected
+from toolchain.artifacts.expected import Expected, Row, encode_image, write_expected
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import Variants
 from toolchain.hardware.cpu import describe
@@ -53,7 +53,7 @@ def _values(data: Dataset, split: str, column: str) -> Iterator[Any]:
 
 
 def _input(value: Any, column: str) -> dict[str, Any]:
-    return {"text": value} if column == TEXT else {"picture": picture_row(value["bytes"])}
+    return {"text": value} if column == TEXT else {"image": encode_image(value["bytes"])}
 
 
 def _output(prediction: Any) -> dict[str, Any]:

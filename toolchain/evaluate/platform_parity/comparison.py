@@ -7,7 +7,7 @@ import numpy as np
 
 from toolchain.artifacts.expected import TOLERANCE, Expected, Row
 from toolchain.metrics.detections import Detections
-from toolchain.metrics.detections.comparing import meet
+from toolchain.metrics.detections.comparing import match_boxes
 
 
 def compare(expected: Expected, predictions: Sequence[Detections], classes: int) -> dict[str, Any]:
@@ -45,6 +45,6 @@ def _compare_scores(row: Row, found: Detections) -> tuple[bool, float]:
 def _compare_boxes(row: Row, found: Detections, threshold: float, classes: int) -> tuple[bool, float]:
     """Return whether all boxes above ``threshold`` have a match, and the largest difference of matched scores."""
     recorded = Detections(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
-    matches = meet([found], [recorded], classes, threshold)
+    matches = match_boxes([found], [recorded], classes, threshold)
     difference = np.abs(matches.scores - matches.other_scores).max(initial=0.0)
-    return not matches.apart(), float(difference)
+    return not matches.mismatched(), float(difference)

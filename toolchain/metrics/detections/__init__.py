@@ -1,6 +1,6 @@
-"""Detections: the objects that are in pictures, and the boxes that a model answers.
+"""Detections: the objects that are in images, and the boxes that a model predicts.
 
-Boxes are left, top, right, bottom in pixels of the picture as it is stored, from its left upper edge.
+Boxes are left, top, right, bottom in pixels of the image as it is stored, from its left upper edge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Objects:
-    """What is in one picture."""
+    """The objects in one image."""
 
     boxes: Floats  # float64 (objects, 4)
     labels: Ints  # int64 (objects,): positions in the class names
     neutral: Flags  # bool (objects,): neither found nor missed counts, as crowds and Pascal VOC's difficult ones
-    crowd: Flags  # bool (objects,): many in one box, which any number of answers may lie in
+    crowd: Flags  # bool (objects,): many in one box, which any number of predictions may lie in
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,7 +36,7 @@ class Objects:
 
 @dataclass(frozen=True)
 class Detections:
-    """What a model found in one picture, the best first."""
+    """The boxes that a model predicts in one image, the best first."""
 
     boxes: Floats  # float64 (boxes, 4)
     scores: Floats  # float64 (boxes,), 0..1
@@ -53,7 +53,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """A picture of a dataset, without its pixels."""
+    """A image of a dataset, without its pixels."""
 
     row: int  # number in its source
     width: int  # pixels, as stored
@@ -62,10 +62,10 @@ class AnnotatedImage:
 
 
 def read_truth(dataset: "Dataset", split: str) -> list[AnnotatedImage]:
-    """Return the pictures of ``split`` in order, with what is in them and without their pixels.
+    """Return the images of ``split`` in order, with their objects and without pixels.
 
     Raises:
-        DataError: the split is missing or empty, or an object has a label beyond the list or no area in its picture.
+        DataError: the split is missing or empty, or an object has a label beyond the list or no area in its image.
     """
     columns = [ROW, WIDTH, HEIGHT, OBJECTS]
     dataset.require(*columns)
@@ -80,23 +80,23 @@ def read_truth(dataset: "Dataset", split: str) -> list[AnnotatedImage]:
 
 
 def annotated_image(row: Mapping[str, Any], classes: int, where: str) -> AnnotatedImage:
-    """Return the picture that ``row`` of a dataset describes; ``where`` is what errors call it.
+    """Return the image that ``row`` of a dataset describes; ``where`` names it in errors.
 
     Raises:
-        DataError: a label beyond ``classes``, or a box without area in the picture.
+        DataError: a label beyond ``classes``, or a box without area in the image.
     """
     objects = objects_of(row[OBJECTS] or [], row[WIDTH], row[HEIGHT], classes, where)
     return AnnotatedImage(row[ROW], row[WIDTH], row[HEIGHT], objects)
 
 
 def objects_of(entries: Sequence[Mapping[str, Any]], width: int, height: int, classes: int, where: str) -> Objects:
-    """Return the objects in a picture of ``width`` x ``height`` from ``entries``, its column of objects in a dataset.
+    """Return the objects in an image of ``width`` x ``height`` from ``entries``, its column of objects in a dataset.
 
-    A rotated box becomes the upright one around it; what reaches beyond the picture is cut. ``where`` is what errors
-    call the picture.
+    A rotated box becomes the upright one around it; what reaches beyond the image is cut. ``where`` is what errors
+    call the image.
 
     Raises:
-        DataError: a label beyond ``classes``, or a box without area in the picture.
+        DataError: a label beyond ``classes``, or a box without area in the image.
     """
     boxes = np.array([_upright(entry["box"], entry.get("rotation") or 0.0) for entry in entries], np.float64)
     boxes = boxes.reshape(-1, 4).clip(0, [width, height, width, height])
@@ -108,18 +108,18 @@ def objects_of(entries: Sequence[Mapping[str, Any]], width: int, height: int, cl
 
 
 def stretch(boxes: NDArray[Any], source: tuple[int, int], target: tuple[int, int]) -> Floats:
-    """Return ``boxes``, (n, 4), of a picture of ``source`` (width, height) when it is stretched to ``target``."""
+    """Return ``boxes``, (n, 4), of an image of ``source`` (width, height) when it is resized to ``target``."""
     across, down = target[0] / source[0], target[1] / source[1]
     return np.asarray(boxes, np.float64).reshape(-1, 4) * [across, down, across, down]
 
 
 def detections_of(boxes: Any, scores: Any, labels: Any) -> Detections:
-    """Return arrays or lists of ``boxes`` (n, 4), ``scores`` (n,) and ``labels`` (n,) as an answer, best first."""
-    answer = Detections(
+    """Return arrays or lists of ``boxes`` (n, 4), ``scores`` (n,) and ``labels`` (n,) as a prediction, best first."""
+    prediction = Detections(
         np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64), np.array(labels, np.int64)
     )
-    order = np.argsort(-answer.scores, kind="stable")
-    return Detections(answer.boxes[order], answer.scores[order], answer.labels[order])
+    order = np.argsort(-prediction.scores, kind="stable")
+    return Detections(prediction.boxes[order], prediction.scores[order], prediction.labels[order])
 
 
 def _upright(box: Sequence[float], degrees: float) -> tuple[float, float, float, float]:
@@ -141,4 +141,4 @@ def _check(boxes: Floats, labels: Ints, entries: Sequence[Mapping[str, Any]], cl
     flat = np.flatnonzero(~((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])))
     if len(flat):
         box = ", ".join(f"{value:g}" for value in entries[flat[0]]["box"])
-        raise DataError(f"{where} has a box without area in the picture ({box}); mend it where annotations are read")
+        raise DataError(f"{where} has a box without area in the image ({box}); correct the annotations")

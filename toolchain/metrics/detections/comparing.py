@@ -1,4 +1,4 @@
-"""Comparing: how far the boxes of one variant of a detector are from those of another, on the same pictures."""
+"""Comparing: how far the boxes of one variant of a detector are from those of another, on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,46 +10,46 @@ from toolchain.metrics.bootstrap import Bootstrap, Counts
 from toolchain.metrics.detections import AnnotatedImage, Detections, Floats, Ints, Objects
 from toolchain.metrics.detections.matching import ALL, OVERLAPS, Matches, average_precision, match, mean
 
-# A box of score .47 beside one of .49 is the same answer, even where .48 is the threshold. INT8 moves scores of a small
-# FCOS by some hundredths: of the boxes of two such detectors 84 and 88 % met with no slack, 94 and 99 % with .1.
+# A box of score .47 beside one of .49 is the same prediction, even at a threshold of .48. INT8 moves scores of a small
+# FCOS by some hundredths: of the boxes of two such detectors 84 and 88 % matched without slack, 94 and 99 % with .1.
 SLACK = 0.1
-Variant = Sequence[Detections]  # what one variant answered to all pictures
+Variant = Sequence[Detections]  # the predictions of one variant for all images
 
 
 def compare(
     variant: Variant,
     reference: Variant,
     origin: Variant,
-    pictures: Sequence[AnnotatedImage],
+    images: Sequence[AnnotatedImage],
     names: Sequence[str],
     threshold: float,
     bootstrap: Bootstrap,
     flips: int = 100,
 ) -> dict[str, Any]:
-    """Return how ``variant`` differs from ``reference``, and from ``origin`` whose answers it must repeat.
+    """Return how ``variant`` differs from ``reference``, and from ``origin`` whose predictions it must repeat.
 
     Agreement is the share of boxes with a score of at least ``threshold``, of both sides, that meet a box of the other,
     one to one, by class and half their union; the other's score may be SLACK lower. (strict_agreement is without that.)
     Drops are of AP at an overlap of .5 (mAP50), by a
-    paired bootstrap: pictures are drawn once for both sides, so that what is hard for both does not widen it. Cosine
-    and largest difference are of the scores of boxes that meet, with ``origin``. At most ``flips`` pictures are listed.
+    paired bootstrap: images are drawn once for both sides, so that what is hard for both does not widen it. Cosine
+    and largest difference are of the scores of boxes that meet, with ``origin``. At most ``flips`` images are listed.
     """
-    repeated = meet(variant, origin, len(names), threshold)
-    alike = repeated if origin is reference else meet(variant, reference, len(names), threshold)
-    strict = meet(variant, origin, len(names), threshold, slack=0.0)
-    apart = alike.apart()
+    repeated = match_boxes(variant, origin, len(names), threshold)
+    alike = repeated if origin is reference else match_boxes(variant, reference, len(names), threshold)
+    strict = match_boxes(variant, origin, len(names), threshold, slack=0.0)
+    apart = alike.mismatched()
     return {
         "agreement": alike.share(bootstrap),
         "origin_agreement": repeated.share(bootstrap),
         "strict_agreement": strict.share(bootstrap),
-        **drops(variant, reference, pictures, names, bootstrap),
+        **drops(variant, reference, images, names, bootstrap),
         "cosine": _cosine(repeated.scores, repeated.other_scores),
         "max_difference": float(np.abs(repeated.scores - repeated.other_scores).max(initial=0.0)),
         "flipped": len(apart),
         "flips": [
             {
-                "row": pictures[place].row,
-                "label": _counted(int((~pictures[place].objects.neutral).sum()), "object"),
+                "row": images[place].row,
+                "label": _counted(int((~images[place].objects.neutral).sum()), "object"),
                 "reference": _counted(len(reference[place].above(threshold)), "box"),
                 "variant": _counted(len(variant[place].above(threshold)), "box"),
             }
@@ -59,13 +59,13 @@ def compare(
 
 
 def drops(
-    variant: Variant, reference: Variant, pictures: Sequence[AnnotatedImage], names: Sequence[str], bootstrap: Bootstrap
+    variant: Variant, reference: Variant, images: Sequence[AnnotatedImage], names: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, dict[str, Any]]:
     """Return what ``variant`` lost against ``reference``, negative where it gained: accuracy_drop, of mAP50, and
     worst_class_drop, of the AP50 of the worst class of each; ``label`` is the variant's worst."""
-    truth = [picture.objects for picture in pictures]
+    truth = [image.objects for image in images]
     sides = [match(side, truth, len(names), OVERLAPS[:1])[ALL] for side in (reference, variant)]
-    every = np.ones(len(pictures), np.int64)
+    every = np.ones(len(images), np.int64)
     areas = average_precision(sides[1], every[None])[0, 0]
 
     def drop(drawn: Counts) -> Floats:
@@ -87,8 +87,8 @@ def drops(
 class Meeting:
     """The boxes of two variants beside each other, those with a score of at least a threshold."""
 
-    met: Ints  # int64 (pictures,): boxes, of either side, that meet one of the other
-    boxes: Ints  # int64 (pictures,): of both sides
+    met: Ints  # int64 (images,): boxes, of either side, that meet one of the other
+    boxes: Ints  # int64 (images,): of both sides
     scores: Floats  # float64 (meetings,): of one side
     other_scores: Floats  # float64 (meetings,): of the other
 
@@ -101,20 +101,19 @@ class Meeting:
 
         return bootstrap.of_counts(np.ones(len(self.met), np.int64), share_of).to_json()
 
-    def apart(self) -> list[int]:
-        """Return the positions of pictures in which a box of either side meets none of the other."""
+    def mismatched(self) -> list[int]:
+        """Return the positions of images in which a box of either side meets none of the other."""
         return [int(place) for place in np.flatnonzero(self.met != self.boxes)]
 
 
-def meet(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> Meeting:
-    one, two = ([answer.above(threshold) for answer in side] for side in (variant, other))
-    wider_one, wider_two = ([answer.above(threshold - slack) for answer in side] for side in (variant, other))
+def match_boxes(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> Meeting:
+    one, two = ([prediction.above(threshold) for prediction in side] for side in (variant, other))
+    wider_one, wider_two = ([prediction.above(threshold - slack) for prediction in side] for side in (variant, other))
     found = _found(one, wider_two, classes)
     met = [
-        np.bincount(side.picture[side.right[0]], minlength=len(one))
-        for side in (found, _found(two, wider_one, classes))
+        np.bincount(side.image[side.right[0]], minlength=len(one)) for side in (found, _found(two, wider_one, classes))
     ]
-    scores = np.concatenate([np.empty(0), *(answer.scores for answer in wider_two)])
+    scores = np.concatenate([np.empty(0), *(prediction.scores for prediction in wider_two)])
     return Meeting(
         met=met[0] + met[1],
         boxes=np.array([len(mine) + len(theirs) for mine, theirs in zip(one, two, strict=True)], np.int64),
@@ -125,12 +124,12 @@ def meet(variant: Variant, other: Variant, classes: int, threshold: float, slack
 
 def _found(variant: Variant, other: Variant, classes: int) -> Matches:
     """Return the boxes of ``variant`` beside those of ``other`` as if these were the truth."""
-    return match(variant, [_as_objects(answer) for answer in other], classes, OVERLAPS[:1])[ALL]
+    return match(variant, [_as_objects(prediction) for prediction in other], classes, OVERLAPS[:1])[ALL]
 
 
-def _as_objects(answer: Detections) -> Objects:
-    none = np.zeros(len(answer), bool)
-    return Objects(answer.boxes, answer.labels, none, none)
+def _as_objects(prediction: Detections) -> Objects:
+    none = np.zeros(len(prediction), bool)
+    return Objects(prediction.boxes, prediction.labels, none, none)
 
 
 def _worst(matches: Matches, drawn: Counts) -> Floats:

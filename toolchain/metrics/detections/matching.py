@@ -1,8 +1,8 @@
-"""Matching: which answers are right, and the figures of object detection that follow, by COCO's rules.
+"""Matching: which predictions are correct, and the metrics of object detection that follow, by COCO's rules.
 
-An answer is right when it overlaps an object of its class, not taken by a better answer, by at least a share of their
-union (IoU). Average precision (AP) is the mean precision at recalls 0, .01, ... 1 (Lin et al. 2014, arXiv 1405.0312;
-pycocotools' COCOeval). pycocotools matches here; the curves are drawn here for many draws of the pictures at once.
+A prediction is correct when it overlaps an object of its class, not matched by a better prediction, by at least a share
+of their union (IoU). Average precision (AP) is the mean precision at recalls 0, .01, ... 1 (Lin et al. 2014, arXiv
+1405.0312; pycocotools' COCOeval). pycocotools matches here; the curves are drawn here for many draws of the images at once.
 """
 
 import io
@@ -21,43 +21,43 @@ RECALLS: Floats = np.linspace(0, 1, 101)
 ALL = "all"
 # Areas in square pixels, as COCO has them: below 32 x 32 is small, above 96 x 96 is large.
 SIZES = {ALL: (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-MOST = 1000  # answers of a picture that count for each class: more than any detector gives
-CELLS_AT_ONCE = 4_000_000  # of draws times answers: 32 MB
+MAX_PREDICTIONS = 1000  # predictions of an image that count for each class: more than any detector gives
+MAX_CELLS = 4_000_000  # of draws times predictions: 32 MB
 TINY = np.spacing(1.0)  # keeps 0 / 0 a 0, as COCOeval has it
 
-Weights = NDArray[np.float64] | NDArray[np.int64]  # (draws, pictures): how often each picture was drawn
+Weights = NDArray[np.float64] | NDArray[np.int64]  # (draws, images): how often each image was drawn
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The answers to some pictures beside the objects in them, for objects of one range of sizes."""
+    """The predictions to some images beside the objects in them, for objects of one range of sizes."""
 
-    picture: Ints  # int64 (answers,): position of the picture that each answer is to
-    label: Ints  # int64 (answers,)
-    score: Floats  # float64 (answers,)
-    partner: Ints  # int64 (overlaps, answers): position among all objects of the one it met, -1 for none
-    counted: Flags  # bool (overlaps, answers): an answer that met a neutral object, or has another size, is not
-    expected: Ints  # int64 (pictures, classes): objects that count
+    image: Ints  # int64 (predictions,): position of the image that each prediction is to
+    label: Ints  # int64 (predictions,)
+    score: Floats  # float64 (predictions,)
+    partner: Ints  # int64 (overlaps, predictions): position among all objects of the one it met, -1 for none
+    counted: Flags  # bool (overlaps, predictions): a prediction that met a neutral object, or has another size, is not
+    expected: Ints  # int64 (images, classes): objects that count
 
     @property
     def right(self) -> Flags:
-        """bool (overlaps, answers)."""
+        """bool (overlaps, predictions)."""
         return (self.partner >= 0) & self.counted
 
     @property
     def wrong(self) -> Flags:
-        """bool (overlaps, answers)."""
+        """bool (overlaps, predictions)."""
         return (self.partner < 0) & self.counted
 
 
 def match(
-    answers: Sequence[Detections], truth: Sequence[Objects], classes: int, overlaps: Floats = OVERLAPS
+    predictions: Sequence[Detections], truth: Sequence[Objects], classes: int, overlaps: Floats = OVERLAPS
 ) -> dict[str, Matches]:
-    """Return the matches of ``answers`` to the same number of pictures whose objects are ``truth``, by range of SIZES.
+    """Return the matches of ``predictions`` to the objects ``truth`` of the same images, by range of SIZES.
 
     ``overlaps`` are the shares (IoU) that a match must have, rising.
     """
-    evaluator = _evaluator(answers, truth, classes, overlaps)
+    evaluator = _evaluator(predictions, truth, classes, overlaps)
     with redirect_stdout(io.StringIO()):
         evaluator.evaluate()
     shape = (classes, len(SIZES), len(truth))
@@ -71,7 +71,7 @@ def average_precision(matches: Matches, weights: Weights, overlaps: int | None =
     """Return AP by draw, overlap and class, float64 (draws, overlaps, classes); NaN where a draw has no such object.
 
     Args:
-        weights: (draws, pictures): how often each picture was drawn; ones for the figure itself.
+        weights: (draws, images): how often each image was drawn; ones for the metric itself.
         overlaps: of the first so many only; None for all.
     """
     count, classes = overlaps or len(matches.partner), matches.expected.shape[1]
@@ -79,11 +79,11 @@ def average_precision(matches: Matches, weights: Weights, overlaps: int | None =
     for label in range(classes):
         chosen = np.flatnonzero(matches.label == label)
         chosen = chosen[np.argsort(-matches.score[chosen], kind="stable")]
-        step = max(1, CELLS_AT_ONCE // max(1, len(chosen)))
+        step = max(1, MAX_CELLS // max(1, len(chosen)))
         for start in range(0, len(weights), step):
             part = np.asarray(weights[start : start + step], np.float64)
             total = part @ matches.expected[:, label]
-            drawn = part[:, matches.picture[chosen]]
+            drawn = part[:, matches.image[chosen]]
             for place in range(count):
                 right, wrong = matches.right[place, chosen], matches.wrong[place, chosen]
                 result[start : start + step, place, label] = _area(drawn * right, drawn * wrong, total)
@@ -99,23 +99,23 @@ def mean(values: Floats) -> Floats:
 
 
 def counts_above(matches: Matches, threshold: float) -> tuple[Ints, Ints]:
-    """Return right and wrong answers with a score of at least ``threshold``, at the first overlap: each int64
-    (pictures, classes)."""
+    """Return right and wrong predictions with a score of at least ``threshold``, at the first overlap: each int64
+    (images, classes)."""
     shape = matches.expected.shape
-    cells = matches.picture * shape[1] + matches.label
+    cells = matches.image * shape[1] + matches.label
     sides = (matches.right[0], matches.wrong[0])
     right, wrong = (np.bincount(cells[side & (matches.score >= threshold)], minlength=np.prod(shape)) for side in sides)
     return right.reshape(shape), wrong.reshape(shape)
 
 
 def f1(right: NDArray[Any], wrong: NDArray[Any], expected: NDArray[Any]) -> Floats:
-    """Return F1 from counts of right and wrong answers and of objects expected; NaN where there is none of them."""
+    """Return F1 from counts of right and wrong predictions and of objects expected; NaN where there is none of them."""
     total = np.asarray(right + wrong + expected, np.float64)
     return np.where(total > 0, 2 * right / np.maximum(total, 1), np.nan)
 
 
 def best_threshold(matches: Matches) -> float:
-    """Return the score at which the F1 of all answers (at the first overlap) is highest; 0.5 without right answers."""
+    """Return the score with the highest F1 of all predictions, at the first overlap; 0.5 without correct ones."""
     order = np.argsort(-matches.score, kind="stable")
     right, wrong = np.cumsum(matches.right[0][order]), np.cumsum(matches.wrong[0][order])
     if not len(order) or not right[-1]:
@@ -124,7 +124,7 @@ def best_threshold(matches: Matches) -> float:
 
 
 def _area(right: Floats, wrong: Floats, total: Floats) -> Floats:
-    """Return AP of each draw from how often each answer, the best first, counts as right or wrong, (draws, answers)."""
+    """Return AP of each draw from the counts of right and wrong predictions, the best first, (draws, predictions)."""
     if not right.shape[1]:
         return np.where(total > 0, 0.0, np.nan)
     hits = right.cumsum(axis=1)
@@ -136,7 +136,7 @@ def _area(right: Floats, wrong: Floats, total: Floats) -> Floats:
     return np.where(total > 0, np.take_along_axis(envelope, places, axis=1).mean(axis=1), np.nan)
 
 
-def _evaluator(answers: Sequence[Detections], truth: Sequence[Objects], classes: int, overlaps: Floats) -> Any:
+def _evaluator(predictions: Sequence[Detections], truth: Sequence[Objects], classes: int, overlaps: Floats) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -148,7 +148,7 @@ def _evaluator(answers: Sequence[Detections], truth: Sequence[Objects], classes:
 
     with redirect_stdout(io.StringIO()):
         sides = [COCO(), COCO()]
-        for side, entries in zip(sides, (_expected(truth), _answered(answers)), strict=True):
+        for side, entries in zip(sides, (_expected(truth), _predicted(predictions)), strict=True):
             side.dataset = {
                 "images": [{"id": position} for position in range(len(truth))],
                 "categories": [{"id": label} for label in range(classes)],
@@ -156,7 +156,7 @@ def _evaluator(answers: Sequence[Detections], truth: Sequence[Objects], classes:
             }
             side.createIndex()
         evaluator = Evaluator(*sides, iouType="bbox")
-    evaluator.params.iouThrs, evaluator.params.maxDets = overlaps, [MOST]
+    evaluator.params.iouThrs, evaluator.params.maxDets = overlaps, [MAX_PREDICTIONS]
     evaluator.params.areaRng, evaluator.params.areaRngLbl = list(SIZES.values()), list(SIZES)
     return evaluator
 
@@ -172,32 +172,32 @@ def _expected(truth: Sequence[Objects]) -> list[dict[str, Any]]:
     return entries
 
 
-def _answered(answers: Sequence[Detections]) -> list[dict[str, Any]]:
+def _predicted(predictions: Sequence[Detections]) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
-    for position, answer in enumerate(answers):
-        for box, label, score in zip(answer.boxes, answer.labels, answer.scores, strict=True):
+    for position, prediction in enumerate(predictions):
+        for box, label, score in zip(prediction.boxes, prediction.labels, prediction.scores, strict=True):
             entries.append({"id": len(entries) + 1, **_entry(position, box, label), "score": float(score)})
     return entries
 
 
-def _entry(picture: int, box: Floats, label: np.int64) -> dict[str, Any]:
+def _entry(image: int, box: Floats, label: np.int64) -> dict[str, Any]:
     left, top, right, bottom = (float(value) for value in box)
     area = (right - left) * (bottom - top)
     place = [left, top, right - left, bottom - top]
-    return {"image_id": picture, "category_id": int(label), "bbox": place, "area": area}
+    return {"image_id": image, "category_id": int(label), "bbox": place, "area": area}
 
 
 def _gathered(found: NDArray[np.object_], overlaps: int) -> Matches:
-    """Return the matches from what COCOeval says of each class and picture, (classes, pictures)."""
+    """Return the matches from COCOeval's result for each class and image, (classes, images)."""
     entries: list[list[dict[str, Any] | None]] = found.tolist()
-    there = [(label, picture, entry) for label, row in enumerate(entries) for picture, entry in enumerate(row) if entry]
+    there = [(label, image, entry) for label, row in enumerate(entries) for image, entry in enumerate(row) if entry]
     expected = np.zeros(found.shape[::-1], np.int64)
-    for label, picture, entry in there:
-        expected[picture, label] = int((np.asarray(entry["gtIgnore"]) == 0).sum())
+    for label, image, entry in there:
+        expected[image, label] = int((np.asarray(entry["gtIgnore"]) == 0).sum())
     sizes = [len(entry["dtScores"]) for _, _, entry in there]
     empty = np.empty((overlaps, 0))
     return Matches(
-        picture=np.repeat(np.array([picture for _, picture, _ in there], np.int64), sizes),
+        image=np.repeat(np.array([image for _, image, _ in there], np.int64), sizes),
         label=np.repeat(np.array([label for label, _, _ in there], np.int64), sizes),
         score=np.array([score for _, _, entry in there for score in entry["dtScores"]], np.float64),
         partner=np.concatenate([empty, *(entry["dtMatches"] for _, _, entry in there)], axis=1).astype(np.int64) - 1,

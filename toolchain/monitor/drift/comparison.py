@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.artifacts.columns import LABEL
-from toolchain.artifacts.profile import ANSWERS, Profile
+from toolchain.artifacts.profile import PREDICTIONS, Profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ def _column(name: str, reference: "pd.Series", window: "pd.Series", p_value: flo
     distance, summaries = describe(reference, window)
     return Column(
         name=name,
-        type="prediction" if name in (LABEL, *ANSWERS) else "data",
+        type="prediction" if name in (LABEL, *PREDICTIONS) else "data",
         method="two-sample chi-square" if name == LABEL else "Kolmogorov-Smirnov",
         p_value=p_value,
         threshold=threshold,

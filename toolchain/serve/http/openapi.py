@@ -187,7 +187,7 @@ def _predict_body(served: Served) -> Schema:
 
 def _examples(served: Served, key: str) -> Schema:
     """Return requests made of recorded rows, or of one neutral text where none were recorded."""
-    values = [row.text or row.picture for row in example_rows(served)]
+    values = [row.text or row.image for row in example_rows(served)]
     if not values:
         return {"examples": {"a row": {"value": {key: ["It is what it is."]}}}} if served.takes_texts else {}
     told = {"a row of the test data": {"value": {key: values[:1]}}}

@@ -222,7 +222,7 @@ def neutral_value(predictor: Predictor) -> Any:
 def example_rows(served: Served) -> tuple[Row, ...]:
     """Return recorded rows that are short enough to be shown, the best ones first; () when none were recorded."""
     rows = served.expected.rows if served.expected else ()
-    return tuple(sorted(rows, key=lambda row: len(row.text or row.picture))[:2])
+    return tuple(sorted(rows, key=lambda row: len(row.text or row.image))[:2])
 
 
 def version_of(settings: Settings, model: Model) -> str:

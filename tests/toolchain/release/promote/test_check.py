@@ -16,7 +16,7 @@ from tests.toolchain.serve.conftest import (
     word_counter,
     write_model,
 )
-from toolchain.artifacts.expected import Row, picture_row
+from toolchain.artifacts.expected import Row, encode_image
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle import trial_server
 from toolchain.release.promote import check
@@ -34,14 +34,14 @@ def write_words(folder: Path, *rows: Row) -> Path:
 
 def write_bright(folder: Path) -> Path:
     model = write_model(folder / "bright", "image-classification", brightness, ("dark", "bright"))
-    record(model, [Row(picture=picture_row(picture(255)), scores=(0.2689414, 0.7310586))])
+    record(model, [Row(image=encode_image(picture(255)), scores=(0.2689414, 0.7310586))])
     return model
 
 
 def write_box(folder: Path) -> Path:
     model = write_model(folder / "box", "object-detection", one_box, ("thing", "whole"))
-    file = picture_row(picture(128, width=20, height=10))
-    record(model, [Row(picture=file, scores=(0.9, 0.1), boxes=((0, 0, 10, 5), (0, 0, 20, 10)), labels=(0, 1))])
+    file = encode_image(picture(128, width=20, height=10))
+    record(model, [Row(image=file, scores=(0.9, 0.1), boxes=((0, 0, 10, 5), (0, 0, 20, 10)), labels=(0, 1))])
     return model
 
 

@@ -2,7 +2,8 @@
 
 A prediction is correct when it overlaps an object of its class, not matched by a better prediction, by at least a share
 of their union (IoU). Average precision (AP) is the mean precision at recalls 0, .01, ... 1 (Lin et al. 2014, arXiv
-1405.0312; pycocotools' COCOeval). pycocotools matches here; the curves are drawn here for many draws of the images at once.
+1405.0312; pycocotools' COCOeval). pycocotools matches; the curves are computed here, for many draws of the images at
+once.
 """
 
 import io

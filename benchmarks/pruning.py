@@ -56,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"\n{describe().name} ({kind}), 1 thread, batch 1, {TOKENS} tokens, median of {ROUNDS} turns")
     print(f"pruned in {seconds:.0f} s to {about['heads']} heads and {about['neurons']} neurons; validation accuracy")
     print(
-        f"{about['accuracy_before']:.3f} before, {about['accuracy_cut']:.3f} cut, {about['accuracy_after']:.3f} after"
+        f"{about['accuracy_before']:.3f} before, {about['accuracy_pruned']:.3f} pruned, "
+        f"{about['accuracy_after']:.3f} after distillation"
     )
     print(f"{'variant':22}{'sparsity':>9}{'MB':>7}{'ms':>8}{'ratio':>7}{'accuracy':>10}{'drop':>7}")
     for m in measured:

@@ -34,7 +34,7 @@ def prune(
         model: A classifier of texts or pictures in PyTorch.
         dataset: Its training split teaches the recovery, its validation split judges it.
         pruned: The smaller model; with the method "none" the model itself.
-        metrics: sparsity, latency_ratio, accuracy_before, accuracy_cut and accuracy_after.
+        metrics: sparsity, speedup, accuracy_before, accuracy_pruned and accuracy_after.
         method: "structured" removes whole parts, "unstructured" zeroes weights (texts only), "none" does nothing.
         unprunable: What happens to a model that the method cannot prune: "fail", or "skip" to go on without pruning.
         heads_to_keep: Share of each layer's attention heads, for texts.
@@ -76,7 +76,7 @@ def prune(
     )
     result = run(Path(model.path), Path(dataset.path), Path(pruned.path), config)
     metrics.log_metric("sparsity", result.sparsity)
-    metrics.log_metric("latency_ratio", result.latency_ratio)
+    metrics.log_metric("speedup", result.speedup)
     metrics.log_metric("accuracy_before", result.accuracy_before)
-    metrics.log_metric("accuracy_cut", result.accuracy_cut)
+    metrics.log_metric("accuracy_pruned", result.accuracy_pruned)
     metrics.log_metric("accuracy_after", result.accuracy_after)

@@ -18,7 +18,7 @@ from toolchain.export.torchserve import Config as Archive
 from toolchain.export.torchserve import run as archive
 from toolchain.inference.preprocessing import predict, preprocessor_of
 from toolchain.inference.runtime import OnnxRuntimeSession, open_session
-from toolchain.optimize.quantize import METHODS, PICTURE_METHODS
+from toolchain.optimize.quantize import IMAGE_METHODS, METHODS
 from toolchain.optimize.quantize import Config as Quantization
 from toolchain.optimize.quantize import run as quantize
 
@@ -87,7 +87,7 @@ def test_what_is_still_large_afterwards_is_two_files_again(method: str, quantize
 
 def test_a_convolutional_network_takes_two_files_all_the_way(digit_network: Path, digits: Path, tmp_path: Path):
     run([digit_network], digits, tmp_path / "large", Config())
-    quantize(tmp_path / "large", digits, tmp_path / "int8", Quantization(methods=list(PICTURE_METHODS)))
+    quantize(tmp_path / "large", digits, tmp_path / "int8", Quantization(methods=list(IMAGE_METHODS)))
     models = open_variants(tmp_path / "int8").models
     assert DATA in models["fp32"].files
     expected = answers(models["fp32"], digits).argmax(1)

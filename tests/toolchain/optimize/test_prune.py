@@ -18,8 +18,8 @@ from toolchain.frameworks.torch.token_dataset import TokenDataset
 from toolchain.optimize.prune import Config, run
 from toolchain.optimize.prune.distillation import feature_loss, first_tokens, logit_loss
 from toolchain.optimize.prune.importance import measure_importance
-from toolchain.optimize.prune.size import Latency, measure_latency, speed_in_words
-from toolchain.optimize.prune.structured import kept_heads, kept_neurons, most, remove
+from toolchain.optimize.prune.size import Latency, describe_speed, measure_latency
+from toolchain.optimize.prune.structured import count_heads, count_neurons, most, remove
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_size": 16}
 
@@ -50,7 +50,7 @@ def test_the_pruned_model_says_what_it_is_and_where_it_came_from(smaller: Model,
     assert 0 < smaller.sparsity < 1
     note = smaller.notes["optimize.prune"]
     assert (note["heads"], note["neurons"]) == (2, 64)
-    assert "gone" in note["speed"]
+    assert "removed" in note["speed"]
 
 
 def test_the_same_seed_makes_the_same_model(smaller: Model, classifier: Path, reviews: Path, tmp_path: Path):
@@ -113,12 +113,12 @@ def test_the_most_important_are_kept_in_their_order():
 
 @given(st.integers(1, 5000), st.floats(0.01, 1))
 def test_never_more_are_kept_than_there_are_and_never_none(parts: int, share: float):
-    assert 1 <= kept_heads(parts, share) <= parts
-    assert 1 <= kept_neurons(parts, share) <= parts
+    assert 1 <= count_heads(parts, share) <= parts
+    assert 1 <= count_neurons(parts, share) <= parts
 
 
 def test_facts_of_the_default_cut_hold_for_minilm():
-    assert (kept_heads(12, Config().heads_to_keep), kept_neurons(1536, Config().neurons_to_keep)) == (6, 512)
+    assert (count_heads(12, Config().heads_to_keep), count_neurons(1536, Config().neurons_to_keep)) == (6, 512)
 
 
 def test_answer_loss_is_hintons():
@@ -226,15 +226,15 @@ class Sleeper(torch.nn.Module):
 def test_latency_is_compared_in_turns():
     found = measure_latency(Sleeper(60), Sleeper(20))
     assert found.before_ms >= 60
-    assert 1.5 < found.ratio < 3.1
+    assert 1.5 < found.speedup < 3.1
 
 
 @pytest.mark.parametrize(
-    ("method", "ratio", "sentence"),
+    ("method", "speedup", "sentence"),
     [
-        ("structured", 2.0, "62 % of the layers' weights are gone, which makes a request 2.00 times faster"),
-        ("unstructured", 1.01, "62 % of the layers' weights are zero, which buys no speed"),
+        ("structured", 2.0, "62 % of the layers' weights are removed, which makes a request 2.00 times faster"),
+        ("unstructured", 1.01, "62 % of the layers' weights are zero, without a speedup"),
     ],
 )
-def test_says_plainly_what_the_sparsity_bought(method: str, ratio: float, sentence: str):
-    assert speed_in_words(method, 0.62, Latency(10.0, 10.0 / ratio, ratio)).startswith(sentence)
+def test_says_plainly_what_the_sparsity_bought(method: str, speedup: float, sentence: str):
+    assert describe_speed(method, 0.62, Latency(10.0, 10.0 / speedup, speedup)).startswith(sentence)

@@ -19,7 +19,7 @@ from toolchain.frameworks.torch.image_classifier import (
 )
 from toolchain.frameworks.torch.image_dataset import ImageDataset
 from toolchain.optimize.prune import Config, run
-from toolchain.optimize.prune.channels import check_layers, count_multiplications, normalise_again, remove
+from toolchain.optimize.prune.channels import check_layers, count_multiplications, remove, reset_batch_norm
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_size": 16}
 
@@ -79,7 +79,7 @@ def test_the_pruned_network_says_what_it_is_and_where_it_came_from(smaller: Mode
     assert smaller.signature.inputs == open_model(trained).signature.inputs
     assert smaller.lineage[-1].parents["model"] == open_model(trained).digest
     assert smaller.sparsity == pytest.approx(0.75, abs=0.02)
-    assert "75 % of the layers' weights are gone" in smaller.notes["optimize.prune"]["speed"]
+    assert "75 % of the layers' weights are removed" in smaller.notes["optimize.prune"]["speed"]
 
 
 def test_a_network_that_was_pruned_can_be_pruned_again(smaller: Model, digits: Path, tmp_path: Path):
@@ -137,7 +137,7 @@ def test_normalisation_is_that_of_the_batches_that_were_seen():
     rng = np.random.default_rng(0)
     rows = ImageDataset(rng.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8), np.zeros(40, np.int64))
     network = network_of("cnn", 28)
-    normalise_again(network, rows.batches(10, 0, torch.device("cpu")))
+    reset_batch_norm(network, rows.batches(10, 0, torch.device("cpu")))
     with torch.inference_mode():
         seen = network.body[0][0](torch.from_numpy(rows.images).permute(0, 3, 1, 2) * network.scale + network.offset)
     torch.testing.assert_close(network.body[0][1].running_mean, seen.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
@@ -148,13 +148,13 @@ def test_normalisation_is_that_of_the_batches_that_were_seen():
 
 
 def test_a_network_with_other_kinds_of_layers_is_refused():
-    with pytest.raises(ArtifactError, match="only networks of convolutions, linear layers and batch normalisation"):
+    with pytest.raises(ArtifactError, match="only networks of convolutions, linear layers and batch normalization"):
         check_layers(network_of("timm:vit_tiny_patch16_224"))
 
 
 def test_a_network_whose_groups_have_no_end_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("toolchain.optimize.prune.channels.MAX_ANALYSIS_S", 0.5)
-    with pytest.raises(UnprunableError, match=r"rexnet_100 cannot be pruned: .*was not found in 0\.5 s; take"):
+    with pytest.raises(UnprunableError, match=r"rexnet_100 cannot be pruned: .*not found within 0\.5 s; use"):
         remove(network_of("timm:rexnet_100"), architecture("timm:rexnet_100"), 0.5)
 
 
@@ -163,7 +163,7 @@ def test_a_network_is_refused_before_pictures_are_read(digits: Path, tmp_path: P
     known = {"task": "image-classification", "framework": "pytorch", "variant": "fp32", "backend": "pytorch"}
     with new_model(tmp_path / "vit", Signature(**known, weights=WEIGHTS, labels=("0", "1")), Work("x", None)) as writer:
         save_network(network_of(what.name), what, writer.folder)
-    with pytest.raises(ArtifactError, match="take method none"):
+    with pytest.raises(ArtifactError, match="use method none"):
         run(tmp_path / "vit", digits, tmp_path / "out", Config(**QUICK))
     assert not (tmp_path / "out").exists()
 

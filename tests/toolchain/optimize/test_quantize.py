@@ -47,7 +47,7 @@ from toolchain.optimize.quantize.static import quantize_weight, scale_of
 
 ROOT = Path(__file__).parents[3]
 TRAINING, TESTED, WIDTH, HIDDEN, LAYERS = 1200, 200, 48, 96, 2
-OUTLIER = 15.0  # MiniLM's largest channel over its median one, after fine-tuning
+OUTLIER_RATIO = 15.0  # MiniLM's largest channel over its median one, after fine-tuning
 LABELS = ("not good", "good")
 SIGNATURE = Signature(
     task="text-classification",
@@ -95,7 +95,7 @@ def transformer(log_odds: dict[str, float], seed: int = 0) -> onnx.ModelProto:
 
     def normalize(x: str, name: str, outlier: bool) -> str:
         gamma = np.ones(WIDTH)
-        gamma[7] = OUTLIER if outlier else 1.0
+        gamma[7] = OUTLIER_RATIO if outlier else 1.0
         inputs = [x, value(f"{name}_gamma", gamma), value(f"{name}_beta", 0.1 * generator.standard_normal(WIDTH))]
         return add("LayerNormalization", inputs, name, axis=-1)
 

@@ -15,7 +15,7 @@ from toolchain.export.onnx import Config as ExportConfig
 from toolchain.export.onnx import run as export
 from toolchain.inference.preprocessing import predict, preprocessor_of
 from toolchain.inference.runtime import Logits, open_session
-from toolchain.optimize.quantize import PICTURE_METHODS, Config, run
+from toolchain.optimize.quantize import IMAGE_METHODS, Config, run
 from toolchain.optimize.quantize.convolutional import between_weights, quantize
 from toolchain.optimize.quantize.graph import name_constants_directly
 
@@ -24,7 +24,7 @@ from toolchain.optimize.quantize.graph import name_constants_directly
 def quantized(digit_network: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Variants:
     folder = tmp_path_factory.mktemp("quantized")
     export([digit_network], digits, folder / "variants", ExportConfig())
-    run(folder / "variants", digits, folder / "int8", Config(methods=list(PICTURE_METHODS), calibration_rows=32))
+    run(folder / "variants", digits, folder / "int8", Config(methods=list(IMAGE_METHODS), calibration_rows=32))
     return open_variants(folder / "int8")
 
 
@@ -33,7 +33,7 @@ def answers(model: Model, digits: Path) -> Logits:
     return predict(open_session(model), preprocessor_of(model), pictures)
 
 
-@pytest.mark.parametrize("method", PICTURE_METHODS)
+@pytest.mark.parametrize("method", IMAGE_METHODS)
 def test_every_method_keeps_the_answers(quantized: Variants, digits: Path, method: str):
     expected, found = answers(quantized.reference, digits), answers(quantized.models[method], digits)
     cosine = np.vdot(expected, found) / np.linalg.norm(expected) / np.linalg.norm(found)

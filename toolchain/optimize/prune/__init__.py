@@ -1,8 +1,8 @@
-"""Prune: make a classifier smaller, and let it learn again from the model that it was cut from.
+"""Prune a classifier, and recover its accuracy by distillation from the original model.
 
-Structured pruning removes feed-forward neurons and attention heads of a text classifier, and channels of a picture
-classifier, for good: fewer weights, and fewer multiplications on every machine. Unstructured pruning sets single
-weights to 0: fewer weights to store, and the same work to do.
+Structured pruning removes feed-forward neurons and attention heads of a text classifier, and channels of an image
+classifier: fewer weights, and fewer multiplications on every machine. Unstructured pruning sets single weights to 0:
+fewer weights to store, but the same amount of computation.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from toolchain.optimize.prune.texts import Report, prune
 from toolchain.progress import log_info
 
 STEP = "optimize.prune"
-PICTURES = "image-classification"
+IMAGES = "image-classification"
 VARIANTS = {"structured": "pruned", "unstructured": "pruned-unstructured", "none": "fp32"}  # by method
 
 
@@ -36,26 +36,22 @@ class Config:
     method: str = (
         "structured"  # "structured" removes whole parts, "unstructured" zeroes weights of texts' layers, "none"
     )
-    unprunable: str = "fail"  # what happens to a model that cannot be pruned: "fail", or "skip" to leave it as it is
-    heads_to_keep: float = (
-        0.5  # share of each layer's attention heads; half of them goes nearly unnoticed (Michel 2019)
-    )
+    unprunable: str = "fail"  # for a model that cannot be pruned: "fail", or "skip" to leave it unchanged
+    heads_to_keep: float = 0.5  # share of each layer's attention heads; removing half hardly matters (Michel 2019)
     neurons_to_keep: float = 0.34  # share of each layer's feed-forward neurons: 512 of 1536
     channels_to_keep: float = (
-        0.5  # share of each layer's channels in a picture classifier: a quarter of the work remains
+        0.5  # share of each layer's channels in an image classifier: a quarter of the work remains
     )
-    sparsity: float = 0.5  # share of the layers' weights that are zeroed, for the unstructured method
-    importance_batches: int = 40  # batches that importance (of pictures: normalisation) is measured on: 1,280 rows
-    epochs: int = 2  # of recovery by distillation over the training rows; 0 recovers nothing
-    batch_size: int = 32  # rows of a step, as in fine-tuning
-    learning_rate: float = 5e-4  # the largest; above fine-tuning's, because a cut model is far from its optimum
-    distillation_weight: float = 0.7  # share of the loss that is the teacher's answers, the labels have the rest
-    temperature: float = 2.0  # of the answers that are compared: softer ones tell more of what the teacher thinks
-    feature_loss_weight: float = (
-        1.0  # weight of repeating the teacher's first token after each layer; texts only; 0: answers only
-    )
-    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    sparsity: float = 0.5  # share of the layers' weights set to 0 by the unstructured method
+    importance_batches: int = 40  # for measuring importance (of images: batch normalization): 1,280 rows
+    epochs: int = 2  # of distillation on the training rows; 0 skips it
+    batch_size: int = 32  # rows of a training step, as in fine-tuning
+    learning_rate: float = 5e-4  # peak; above that of fine-tuning, since a pruned model is far from its optimum
+    distillation_weight: float = 0.7  # weight of the teacher's predictions in the loss; the labels have the rest
+    temperature: float = 2.0  # of the compared logits: softer ones contain more of the teacher's knowledge
+    feature_loss_weight: float = 1.0  # of the first token's hidden states; texts only; 0: logits only
+    gpus: int = 0  # required, 0 or 1; 0 uses one if available
+    allow_cpu: bool = False  # use the CPU when the required GPU is not available
     seed: int = 0  # of the order of rows and of dropout
 
     def __post_init__(self) -> None:
@@ -84,35 +80,35 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     variant: str
-    sparsity: float  # share of all weights that are gone or zero, 0..1
+    sparsity: float  # share of all weights that are removed or zero, 0..1
     accuracy_before: float  # on the validation split, 0..1; as are the next two
-    accuracy_cut: float
+    accuracy_pruned: float
     accuracy_after: float
-    latency_ratio: float  # time before / time after, in PyTorch
+    speedup: float  # latency before / after, in PyTorch
     skipped: str = ""  # why nothing was pruned
 
 
 def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
-    """Prune ``model`` and write the smaller one to ``pruned``; with the method "none", ``model`` itself.
+    """Prune ``model`` and write the result to ``pruned``; with the method "none", ``model`` itself.
 
     Raises:
         ArtifactError: ``model`` is for another task, or lacks its tokenizer.
-        UnprunableError: it has parts that cannot be removed, and that is not to be skipped.
+        UnprunableError: it has parts that cannot be removed, and ``config.unprunable`` is "fail".
         ConfigError: the method is not one for ``model``'s task.
-        DataError: ``dataset`` lacks texts or pictures, labels, or rows to train and validate on.
-        TrainingError: the loss of the recovery is no number any more.
+        DataError: ``dataset`` lacks texts or images, labels, or rows to train and validate on.
+        TrainingError: the loss of the distillation is NaN or Inf.
     """
     opened, rows = open_model(model), open_dataset(dataset)
-    if opened.signature.task == PICTURES:
-        require(opened, PICTURES, "pytorch")
+    if opened.signature.task == IMAGES:
+        require(opened, IMAGES, "pytorch")
     else:
         require(opened, "text-classification", "pytorch")
     if config.method == "none":
         return _pass_through(opened, pruned)
     work = Work(STEP, config, model=opened, dataset=rows)
     try:
-        with _tiny_numbers_as_zero():
-            report = (_prune_pictures if opened.signature.task == PICTURES else _prune_texts)(
+        with _flush_denormals():
+            report = (_prune_images if opened.signature.task == IMAGES else _prune_texts)(
                 opened, rows, pruned, config, work
             )
     except UnprunableError as error:
@@ -124,15 +120,15 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
         VARIANTS[config.method],
         report.sparsity,
         report.accuracy_before,
-        report.accuracy_cut,
+        report.accuracy_pruned,
         report.accuracy_after,
-        report.latency.ratio,
+        report.latency.speedup,
     )
 
 
 def _prune_texts(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> Report:
     teacher = load_classifier(model)
-    check_prunable(teacher)  # before anything is read
+    check_prunable(teacher)  # before reading the dataset
     teacher, work.gpus = _on_best_device(teacher, config)
     training, validation = _read(rows, model)
     student, report = prune(teacher, training, validation, config)
@@ -141,11 +137,11 @@ def _prune_texts(model: Model, rows: Dataset, target: Path, config: Config, work
     return report
 
 
-def _prune_pictures(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> ChannelReport:
+def _prune_images(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> ChannelReport:
     if config.method != "structured":
-        raise ConfigError(f"method {config.method!r} is for texts; picture classifiers are pruned by 'structured'")
+        raise ConfigError(f"method {config.method!r} is for texts; use 'structured' for image classifiers")
     if config.batch_size < 2:
-        raise ConfigError(f"batch_size is {config.batch_size}; pictures are normalised by each other: take 2 or more")
+        raise ConfigError(f"batch_size is {config.batch_size}; batch normalization of images needs 2 or more")
     architecture, teacher = read_architecture(model), load_network(model)
     check_layers(teacher)
     teacher, work.gpus = _on_best_device(teacher, config)
@@ -158,9 +154,10 @@ def _prune_pictures(model: Model, rows: Dataset, target: Path, config: Config, w
 
 
 @contextmanager
-def _tiny_numbers_as_zero() -> Iterator[None]:
-    """Averages of tiny gradients end below 1e-38, where a CPU is far slower; threads take this from the one that starts
-    them, so it stands before the first computation.
+def _flush_denormals() -> Iterator[None]:
+    """Treat numbers below 1e-38 as 0, with which a CPU is far slower: averages of tiny gradients become that small.
+
+    Threads inherit the setting from the one that starts them, so it must precede the first computation.
     """
     import torch
 
@@ -172,7 +169,7 @@ def _tiny_numbers_as_zero() -> Iterator[None]:
 
 
 def _pass_through(model: Model, target: Path, skipped: str = "") -> Result:
-    """Write ``model`` to ``target`` as it is; why it was ``skipped`` is added to its notes."""
+    """Write ``model`` unchanged to ``target``, with the reason why it was ``skipped`` in its notes."""
     with new_folder(target) as folder:
         for name in model.files:
             link_or_copy(model.path / name, folder / name)
@@ -192,7 +189,7 @@ def _read(rows: Dataset, model: Model) -> tuple[TokenDataset, TokenDataset]:
 
 
 def _on_best_device(classifier: Any, config: Config) -> tuple[Any, int]:
-    """Return ``classifier`` on the GPU if there is one, and the number of GPUs held."""
+    """Return ``classifier`` on the GPU if there is one, and the number of GPUs in use."""
     import torch
 
     require_gpus(config.gpus, config.allow_cpu)
@@ -202,9 +199,9 @@ def _on_best_device(classifier: Any, config: Config) -> tuple[Any, int]:
 
 @contextmanager
 def _new_model(model: Model, target: Path, work: Work, report: Report | ChannelReport) -> Iterator[Path]:
-    """Yield the folder that the pruned weights are written to."""
+    """Yield the folder for the pruned weights."""
     work.metrics |= {name: float(value) for name, value in asdict(report).items() if isinstance(value, int | float)}
-    work.metrics |= {"sparsity": report.sparsity, "latency_ratio": report.latency.ratio}
+    work.metrics |= {"sparsity": report.sparsity, "speedup": report.latency.speedup}
     signature = replace(model.signature, variant=VARIANTS[report.method], weights=WEIGHTS)
     with new_model(target, signature, work, parent=model) as writer:
         yield writer.folder

@@ -1,10 +1,11 @@
-"""Channels: whole filters of a convolutional network are removed, with all that reads them; the rest stays dense.
+"""Prune the channels of a convolutional network: whole filters are removed, and the rest stays dense.
 
-Which layers hang together (a sum needs as many channels on both sides) is found by torch-pruning in the network's
-graph (Fang et al. 2023, arXiv 2301.12900). Least important are those with the smallest weights in all of them.
+torch-pruning finds in the graph which layers depend on each other (a sum needs equally many channels on both sides;
+Fang et al. 2023, arXiv 2301.12900), and removes the channels with the smallest weights over such a group.
 
-First-order Taylor importance was tried and left out: with half of its channels the compact CNN was right on .304 of
-6,000 pictures of clothes, and on .562 by size. Both after normalisation was measured again, without which it was .12.
+First-order Taylor importance was tried and rejected: with half of its channels the compact CNN had an accuracy of .304
+on 6,000 images of clothes, and of .562 by magnitude. Both after batch normalization was reset, without which it was
+.12.
 """
 
 import copy
@@ -23,7 +24,7 @@ from toolchain.frameworks.torch.image_dataset import Batch, ImageDataset
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.frameworks.training_state import Epoch
 from toolchain.optimize.prune.distillation import PREDICTION_BATCH_SIZE, distil, logit_loss
-from toolchain.optimize.prune.size import Latency, compare, count_weights, speed_in_words
+from toolchain.optimize.prune.size import Latency, compare, count_weights, describe_speed
 from toolchain.progress import Progress, log_info, track
 
 if TYPE_CHECKING:
@@ -33,33 +34,33 @@ if TYPE_CHECKING:
 
     from toolchain.optimize.prune import Config
 
-# Channels are kept in multiples of this: AVX2 takes 8 float32 at once, and a remainder costs as much.
-CHANNELS_AT_ONCE = 8
-MOMENTUM = 0.1  # of batch normalisation while it learns again: PyTorch's own
-# DenseNet-121 takes 5 s on a busy core; the groups of ReXNet and ResNeSt, whose sums cover parts of tensors, grow
-# without an end in sight.
+# Channels are kept in multiples of this: AVX2 processes 8 float32 at once, and a remainder costs as much.
+CHANNEL_MULTIPLE = 8
+MOMENTUM = 0.1  # of batch normalization during distillation: PyTorch's default
+# DenseNet-121 takes 5 s on a busy core; the groups of ReXNet and ResNeSt, whose sums cover parts of tensors, have
+# no known end.
 MAX_ANALYSIS_S = 300.0
-TOLERANCE = 1e-3  # of logits, between the pruned network in memory and the one that is built anew from its weights
+TOLERANCE = 1e-3  # of logits, between the pruned network and the one built again from its weights
 
 
 @dataclass(frozen=True)
 class ChannelReport:
-    """What pruning did, for the report; accuracies on the validation split, 0..1."""
+    """The result of pruning, for the report; accuracies on the validation split, 0..1."""
 
     method: str
     channels_before: int  # of all convolutions and hidden layers together
     channels_after: int
     weights_before: int
-    weights_after: int  # not 0
-    multiplications_before: int  # for one picture
+    weights_after: int  # without zeros
+    multiplications_before: int  # for one image
     multiplications_after: int
-    layer_sparsity: float  # share of the weights of convolutions and linear layers that are gone, 0..1
+    layer_sparsity: float  # share of the weights of convolutions and linear layers that are removed, 0..1
     latency: Latency
     accuracy_before: float
-    accuracy_cut: float  # before the recovery
+    accuracy_pruned: float  # before the distillation
     accuracy_after: float
     history: list[Epoch]
-    speed: str  # in words: what it bought
+    speed: str  # a sentence on the speedup
 
     @property
     def sparsity(self) -> float:
@@ -67,7 +68,7 @@ class ChannelReport:
 
 
 def check_layers(network: "Module") -> None:
-    """Raise UnprunableError unless ``network`` is made of layers whose channels can be removed and loaded again."""
+    """Raise UnprunableError unless the channels of all layers of ``network`` can be removed and loaded again."""
     import torch
 
     known = (torch.nn.Conv2d, torch.nn.Linear, torch.nn.BatchNorm2d)
@@ -75,35 +76,35 @@ def check_layers(network: "Module") -> None:
         if list(layer.parameters(recurse=False)) and not isinstance(layer, known):
             raise UnprunableError(
                 f"{name} is a {type(layer).__name__}: only networks of convolutions, linear layers and batch "
-                f"normalisation are pruned; take method none"
+                f"normalization can be pruned; use method none"
             )
 
 
 def prune_channels(
     teacher: "Module", architecture: Architecture, training: ImageDataset, validation: ImageDataset, config: "Config"
 ) -> "tuple[Module, ChannelReport]":
-    """Return a copy of ``teacher`` with fewer channels, after its recovery, on the CPU, and what that did.
+    """Return a copy of ``teacher`` with fewer channels, after its distillation, on the CPU, and a report.
 
     Raises:
         UnprunableError: the network cannot be pruned.
-        TrainingError: the loss of the recovery is no number any more.
+        TrainingError: the loss of the distillation is NaN or Inf.
     """
     student = copy.deepcopy(teacher.eval())
     device: torch.device = next(teacher.parameters()).device
     remove(student, architecture, config.channels_to_keep)
     batches = training.batches(config.batch_size, config.seed, device)
-    seen = track(islice(batches, config.importance_batches), "normalise", config.importance_batches, "batches")
-    normalise_again(student, seen)
-    before, cut = accuracy(teacher, validation), accuracy(student, validation)
-    log_info(f"validation accuracy {before:.3f}, {cut:.3f} after the cut")
+    shown = track(islice(batches, config.importance_batches), "normalize", config.importance_batches, "batches")
+    reset_batch_norm(student, shown)
+    before, pruned = accuracy(teacher, validation), accuracy(student, validation)
+    log_info(f"validation accuracy {before:.3f}, {pruned:.3f} after pruning")
     history = _recover(student, teacher, training, validation, config) if config.epochs else []
-    return student.cpu().eval(), _report(teacher.cpu(), student, architecture, (before, cut), history, config)
+    return student.cpu().eval(), _report(teacher.cpu(), student, architecture, (before, pruned), history, config)
 
 
 def remove(network: "Module", architecture: Architecture, kept: float) -> None:
     """Leave each layer of ``network`` its most important channels, in place: the share ``kept``.
 
-    The last layer keeps its classes. A group of layers that hang together keeps the same channels.
+    The last layer keeps its classes. Layers that depend on each other keep the same channels.
 
     Raises:
         UnprunableError: the network does not work without them, or could not be loaded again.
@@ -115,18 +116,18 @@ def remove(network: "Module", architecture: Architecture, kept: float) -> None:
         with _deadline(MAX_ANALYSIS_S):
             torch_pruning.pruner.BasePruner(
                 network,
-                _picture(architecture).to(device),
+                _image(architecture).to(device),
                 importance=torch_pruning.importance.GroupMagnitudeImportance(),
                 pruning_ratio=1 - kept,
-                round_to=CHANNELS_AT_ONCE,
+                round_to=CHANNEL_MULTIPLE,
                 ignored_layers=[network.get_submodule(head_name(network, architecture.classes))],
             ).step()
         _check_loadable(network, architecture)
     except ToolchainError:
         raise
-    except Exception as error:  # torch-pruning raises whatever its parts raise at a graph that it cannot follow
+    except Exception as error:  # torch-pruning raises various errors for a graph that it does not support
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise UnprunableError(f"{architecture.name} cannot be pruned: {reason}; take method none") from error
+        raise UnprunableError(f"{architecture.name} cannot be pruned: {reason}; use method none") from error
 
 
 @contextmanager
@@ -137,7 +138,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         return
 
     def end(*_: object) -> None:
-        raise TimeoutError(f"which channels hang together was not found in {seconds:g} s")
+        raise TimeoutError(f"the dependencies between channels were not found within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -149,7 +150,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 
 def count_multiplications(network: "Module", architecture: Architecture) -> int:
-    """Return how many multiplications one picture costs in the convolutions and linear layers of ``network``."""
+    """Return the number of multiplications for one image in the convolutions and linear layers of ``network``."""
     import torch
 
     found: list[int] = []
@@ -160,14 +161,14 @@ def count_multiplications(network: "Module", architecture: Architecture) -> int:
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.inference_mode():
-        network.eval()(_picture(architecture))
+        network.eval()(_image(architecture))
     for hook in hooks:
         hook.remove()
     return sum(found)
 
 
 def accuracy(network: "Module", rows: ImageDataset) -> float:
-    """Return the share of ``rows`` that ``network`` answers with their label."""
+    """Return the share of ``rows`` that ``network`` predicts correctly."""
     return float((predict_logits(network, rows, "validate").argmax(1).cpu().numpy() == rows.labels).mean())
 
 
@@ -177,7 +178,7 @@ def predict_logits(network: "Module", rows: ImageDataset, description: str) -> "
 
     device: torch.device = next(network.parameters()).device
     network.eval()
-    with torch.no_grad(), Progress(description, len(rows), "pictures") as progress:
+    with torch.no_grad(), Progress(description, len(rows), "images") as progress:
         found = []
         for batch in rows.batches(PREDICTION_BATCH_SIZE, None, device):
             found.append(network(batch.images))
@@ -185,8 +186,8 @@ def predict_logits(network: "Module", rows: ImageDataset, description: str) -> "
     return torch.cat(found)
 
 
-def normalise_again(network: "Module", batches: Iterable[Batch]) -> None:
-    """Let batch normalisation know the means and variances that ``batches`` have after the cut, in place."""
+def reset_batch_norm(network: "Module", batches: Iterable[Batch]) -> None:
+    """Set the means and variances of batch normalization to those of ``batches`` after pruning, in place."""
     import torch
 
     for layer in network.modules():
@@ -194,14 +195,14 @@ def normalise_again(network: "Module", batches: Iterable[Batch]) -> None:
             layer.reset_running_stats()
     network.train()
     with torch.no_grad():
-        for seen, batch in enumerate(batches, 1):
-            _weigh(network, 1 / seen)  # a plain mean over batches
+        for count, batch in enumerate(batches, 1):
+            _set_momentum(network, 1 / count)  # a plain mean over batches
             network(batch.images)
-    _weigh(network, MOMENTUM)
+    _set_momentum(network, MOMENTUM)
     network.eval()
 
 
-def _weigh(network: "Module", momentum: float) -> None:
+def _set_momentum(network: "Module", momentum: float) -> None:
     import torch
 
     for layer in network.modules():
@@ -217,11 +218,11 @@ def _check_loadable(network: "Module", architecture: Architecture) -> None:
     again = build_network(architecture)
     resize(again, state)
     load_tensors(again, state)
-    picture = _picture(architecture)
+    image = _image(architecture)
     with torch.inference_mode():
-        given = network.eval()(picture.to(next(network.parameters()).device)).cpu()
-        if not torch.allclose(given, again.eval()(picture), rtol=TOLERANCE, atol=TOLERANCE):
-            raise RuntimeError("it would answer otherwise once it is loaded again")
+        given = network.eval()(image.to(next(network.parameters()).device)).cpu()
+        if not torch.allclose(given, again.eval()(image), rtol=TOLERANCE, atol=TOLERANCE):
+            raise RuntimeError("its predictions would change when it is loaded again")
 
 
 def _recover(
@@ -244,9 +245,9 @@ def _report(
     history: list[Epoch],
     config: "Config",
 ) -> ChannelReport:
-    before, cut = accuracies
-    picture = _picture(architecture)
-    latency = compare(partial(teacher.eval(), picture), partial(student.eval(), picture))
+    before, pruned = accuracies
+    image = _image(architecture)
+    latency = compare(partial(teacher.eval(), image), partial(student.eval(), image))
     layer_sparsity = 1 - _kernel_weights(student) / _kernel_weights(teacher)
     report = ChannelReport(
         method=config.method,
@@ -259,12 +260,12 @@ def _report(
         layer_sparsity=layer_sparsity,
         latency=latency,
         accuracy_before=before,
-        accuracy_cut=cut,
-        accuracy_after=history[-1]["validation_accuracy"] if history else cut,
+        accuracy_pruned=pruned,
+        accuracy_after=history[-1]["validation_accuracy"] if history else pruned,
         history=history,
-        speed=speed_in_words(config.method, layer_sparsity, latency),
+        speed=describe_speed(config.method, layer_sparsity, latency),
     )
-    log_info(f"validation accuracy {report.accuracy_after:.3f} after the recovery; {report.speed}")
+    log_info(f"validation accuracy {report.accuracy_after:.3f} after distillation; {report.speed}")
     return report
 
 
@@ -282,8 +283,8 @@ def _kernels(network: "Module") -> "list[torch.nn.Conv2d | torch.nn.Linear]":
     return [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
 
 
-def _picture(architecture: Architecture) -> "Tensor":
-    """Return one picture of noise: uint8 (1, height, width, channels), the same every time."""
+def _image(architecture: Architecture) -> "Tensor":
+    """Return an image of constant noise: uint8 (1, height, width, channels)."""
     import torch
 
     size = (1, architecture.height, architecture.width, architecture.channels)

@@ -61,14 +61,14 @@ def teacher_outputs(teacher: Any, rows: TokenDataset, features: bool) -> Teacher
 
     device, size = next(teacher.parameters()).device, len(blocks(teacher))
     logits = torch.zeros(len(rows), teacher.config.num_labels, device=device)
-    seen = torch.zeros(len(rows), size, teacher.config.hidden_size, dtype=torch.float16, device=device)
+    states = torch.zeros(len(rows), size, teacher.config.hidden_size, dtype=torch.float16, device=device)
     teacher.eval()
     with torch.inference_mode(), Progress("teach", len(rows), "rows") as progress, first_tokens(teacher) as found:
         for batch in rows.batches(PREDICTION_BATCH_SIZE, 0, device):
             logits[batch.positions] = teacher(**batch.inputs).logits.float()
-            seen[batch.positions] = torch.stack(found(), 1).half()
+            states[batch.positions] = torch.stack(found(), 1).half()
             progress.advance(len(batch.positions))
-    return TeacherOutputs(logits, seen if features else None)
+    return TeacherOutputs(logits, states if features else None)
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def predict_logits(classifier: Any, rows: TokenDataset, description: str) -> "Te
         for batch in rows.batches(PREDICTION_BATCH_SIZE, 0, device):
             found[batch.positions] = classifier(**batch.inputs).logits.float()
             progress.advance(len(batch.positions))
-    return found.clone()  # outside of inference mode, so that losses may use it
+    return found.clone()  # a normal tensor, which losses can use
 
 
 def accuracy(classifier: Any, rows: TokenDataset, description: str) -> float:
@@ -181,7 +181,7 @@ def logit_loss(logits: "Tensor", target: "Tensor", labels: "Tensor", temperature
     """Return ``share`` of the divergence from the teacher's softened logits plus the rest of the labels' cross-entropy.
 
     Logits float32 of shape (rows, labels), ``labels`` int64 of shape (rows,); a scalar in nats, mean over rows.
-    Hinton et al. 2015 (arXiv 1503.02531), with their factor temperature^2 that keeps the gradient's size.
+    Hinton et al. 2015 (arXiv 1503.02531), with their factor temperature^2, which keeps the size of the gradient.
     """
     from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
@@ -193,7 +193,7 @@ def logit_loss(logits: "Tensor", target: "Tensor", labels: "Tensor", temperature
 def feature_loss(found: "Sequence[Tensor]", target: "Sequence[Tensor]") -> "Tensor":
     """Return the squared distance of ``found`` from ``target``, relative to the square of ``target``, mean over layers.
 
-    Each has one tensor (rows, width) a layer. As Sun et al. 2019 (arXiv 1908.09355) compare first tokens.
+    Each has one tensor (rows, width) for each layer. As Sun et al. 2019 (arXiv 1908.09355) compare first tokens.
     """
     import torch
 

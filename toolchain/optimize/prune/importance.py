@@ -1,6 +1,6 @@
-"""Importance: how much the loss would change without each attention head and each feed-forward neuron.
+"""Measure the importance of attention heads and feed-forward neurons: the change of the loss without them.
 
-First-order Taylor: leaving out a part changes the loss by about its output times the loss's gradient there. Heads as
+First-order Taylor: removing a part changes the loss by about its output times the loss's gradient there. Heads as
 in Michel et al. 2019 (arXiv 1905.10650), neurons as in Molchanov et al. 2019 (arXiv 1906.10771): the product is summed
 over a row's tokens, and its size over rows.
 """
@@ -26,43 +26,43 @@ class Importance:
 
 
 def measure_importance(classifier: Any, batches: Iterable[Batch]) -> list[Importance]:
-    """Return the importance of each layer's parts over ``batches``; the weights of ``classifier`` stay as they are."""
+    """Return the importance of each layer's parts over ``batches``; the weights of ``classifier`` do not change."""
     from torch.nn.functional import cross_entropy
 
     parts = layers(classifier)
-    watches = [(_Watch(part.joined, part.head_size), _Watch(part.narrowing, 1)) for part in parts]
+    gradients = [(_Gradients(part.joined, part.head_size), _Gradients(part.narrowing, 1)) for part in parts]
     for batch in batches:
         loss: Any = cross_entropy(classifier(**batch.inputs).logits, batch.labels, reduction="sum")
         loss.backward()
-        for heads, neurons in watches:
+        for heads, neurons in gradients:
             heads.add()
             neurons.add()
         classifier.zero_grad(set_to_none=True)
-    for heads, neurons in watches:
+    for heads, neurons in gradients:
         heads.end()
         neurons.end()
-    return [Importance(heads.sizes, neurons.sizes) for heads, neurons in watches]
+    return [Importance(heads.sizes, neurons.sizes) for heads, neurons in gradients]
 
 
-class _Watch:
-    """Sees what enters one linear layer, forward and backward, and sums it up over batches."""
+class _Gradients:
+    """Sums, over batches, the inputs of one linear layer multiplied by their gradients."""
 
     def __init__(self, layer: "torch.nn.Linear", group: int) -> None:
         import torch
 
-        self.group = group  # neighbouring inputs that are one part: a head's size, or 1 for a neuron
+        self.group = group  # adjacent inputs that form one part: a head's size, or 1 for a neuron
         self.sizes = torch.zeros(layer.in_features // group, dtype=torch.float64)
         self._hook = layer.register_forward_pre_hook(self._keep)
 
     def _keep(self, _: object, inputs: "tuple[Tensor, ...]") -> None:
-        self._seen = inputs[0]
-        self._seen.retain_grad()
+        self._inputs = inputs[0]
+        self._inputs.retain_grad()
 
     def add(self) -> None:
         """Add a batch, after its backward pass."""
-        gradient = self._seen.grad
+        gradient = self._inputs.grad
         assert gradient is not None, "add comes after backward"
-        products = (self._seen.detach() * gradient).sum(1)  # (rows, inputs)
+        products = (self._inputs.detach() * gradient).sum(1)  # (rows, inputs)
         parts = products.reshape(len(products), -1, self.group).sum(-1)  # (rows, parts)
         self.sizes += parts.abs().sum(0).double().cpu()
 

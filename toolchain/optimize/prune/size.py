@@ -1,4 +1,4 @@
-"""Size and speed of a model before and after pruning."""
+"""Measure the size and the speed of a model before and after pruning."""
 
 import statistics
 import time
@@ -10,18 +10,18 @@ from typing import Any
 from toolchain.frameworks.torch.text_classifier import layers
 
 TOKENS = 128  # of one request: the length at which variants are compared
-OFFSET = 2  # positions that RoBERTa keeps for itself; a model for shorter texts is asked one as long as it can take
-NO_SPEED = 1.05  # a ratio of times below this is no gain that a user would notice, nor one to tell from noise
-ROUNDS = 15  # timed calls of each model, in turn: about 2 s for a small BERT
+OFFSET = 2  # positions that RoBERTa reserves; shorter models get a request of their maximum length
+MIN_SPEEDUP = 1.05  # below this a user would not notice, and noise is as large
+ROUNDS = 15  # timed calls of each model, alternating: about 2 s for a small BERT
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one request (TOKENS tokens, or one picture) in PyTorch, on one thread of the CPU."""
+    """Latency of one request (TOKENS tokens, or one image) in PyTorch, on one CPU thread."""
 
     before_ms: float  # median
     after_ms: float  # median
-    ratio: float  # median over rounds of before / after
+    speedup: float  # median over rounds of before / after
 
 
 def count_weights(classifier: Any) -> int:
@@ -36,7 +36,7 @@ def count_layer_weights(classifier: Any) -> int:
 
 
 def measure_latency(before: Any, after: Any) -> Latency:
-    """Return how long one request of TOKENS tokens takes text classifiers ``before`` and ``after``."""
+    """Return the latency of the text classifiers ``before`` and ``after`` for one request of TOKENS tokens."""
     import torch
 
     ids = torch.ones(1, min(TOKENS, before.config.max_position_embeddings - OFFSET), dtype=torch.int64)
@@ -45,26 +45,28 @@ def measure_latency(before: Any, after: Any) -> Latency:
 
 
 def compare(before: Callable[[], object], after: Callable[[], object]) -> Latency:
-    """Return how long one call of ``before`` and of ``after`` takes, timed in turn, so that noise meets both."""
+    """Return the latency of ``before`` and ``after``, timed alternately, so that noise affects both."""
     import torch
 
     with torch.inference_mode(), _one_thread():
         for call in (before, after):
-            call()  # the first one sets things up
+            call()  # warm-up
         rounds = [(_milliseconds(before), _milliseconds(after)) for _ in range(ROUNDS)]
     first, second = zip(*rounds, strict=True)
-    ratio = statistics.median(one / other for one, other in rounds)
-    return Latency(round(statistics.median(first), 2), round(statistics.median(second), 2), round(ratio, 3))
+    speedup = statistics.median(one / other for one, other in rounds)
+    return Latency(round(statistics.median(first), 2), round(statistics.median(second), 2), round(speedup, 3))
 
 
-def speed_in_words(method: str, layer_sparsity: float, latency: Latency) -> str:
-    """Return one sentence that says what the sparsity bought in time, and plainly when that is nothing."""
+def describe_speed(method: str, layer_sparsity: float, latency: Latency) -> str:
+    """Return a sentence on the speedup that the sparsity gives, or that there is none."""
     times = f"{latency.before_ms:.1f} ms before, {latency.after_ms:.1f} ms after, in PyTorch on one thread"
-    share = f"{100 * layer_sparsity:.0f} % of the layers' weights are {'zero' if method == 'unstructured' else 'gone'}"
-    if latency.ratio >= NO_SPEED:
-        return f"{share}, which makes a request {latency.ratio:.2f} times faster ({times})"
-    why = "; a matrix product multiplies zeros too" if method == "unstructured" else ""
-    return f"{share}, which buys no speed ({times}){why}"
+    share = (
+        f"{100 * layer_sparsity:.0f} % of the layers' weights are {'zero' if method == 'unstructured' else 'removed'}"
+    )
+    if latency.speedup >= MIN_SPEEDUP:
+        return f"{share}, which makes a request {latency.speedup:.2f} times faster ({times})"
+    why = "; zeros are multiplied like other numbers" if method == "unstructured" else ""
+    return f"{share}, without a speedup ({times}){why}"
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

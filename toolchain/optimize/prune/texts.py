@@ -1,4 +1,4 @@
-"""Text classifiers: cut, recovered by distillation, and compared with what they were."""
+"""Prune text classifiers, recover them by distillation, and compare them with the original."""
 
 import copy
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from toolchain.optimize.prune.distillation import (
     teacher_outputs,
 )
 from toolchain.optimize.prune.importance import measure_importance
-from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, measure_latency, speed_in_words
+from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, describe_speed, measure_latency
 from toolchain.optimize.prune.structured import remove
 from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
 from toolchain.progress import log_info, track
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What pruning did, for the report; accuracies on the validation split, 0..1."""
+    """The result of pruning, for the report; accuracies on the validation split, 0..1."""
 
     method: str
-    heads: int  # of each layer, after
-    neurons: int  # of each layer, after
+    heads: int  # of each layer, after pruning
+    neurons: int  # of each layer, after pruning
     weights_before: int
-    weights_after: int  # not 0
-    layer_sparsity: float  # share of the weights of the layers' matrices that are gone or zero, 0..1
+    weights_after: int  # without zeros
+    layer_sparsity: float  # share of the weights of the layers' matrices that are removed or zero, 0..1
     latency: Latency
     accuracy_before: float
-    accuracy_cut: float  # before the recovery
+    accuracy_pruned: float  # before the distillation
     accuracy_after: float
     history: list[Epoch]
-    speed: str  # in words: what it bought
+    speed: str  # a sentence on the speedup
 
     @property
     def sparsity(self) -> float:
@@ -52,27 +52,27 @@ class Report:
 
 
 def prune(teacher: Any, training: TokenDataset, validation: TokenDataset, config: "Config") -> tuple[Any, Report]:
-    """Return a pruned copy of ``teacher``, a classifier of Transformers, after its recovery, and what that did.
+    """Return a pruned copy of ``teacher``, a classifier of Transformers, after its distillation, and a report.
 
     Raises:
-        UnprunableError: it is a kind of model whose parts are not known.
-        TrainingError: the loss of the recovery is no number any more.
+        UnprunableError: its type of model is not supported.
+        TrainingError: the loss of the distillation is NaN or Inf.
     """
     student = copy.deepcopy(teacher)
     for classifier in (teacher, student):
         read_first_token_only(classifier)
-    _cut(student, teacher, training, config)
-    before, cut = (accuracy(classifier, validation, "validate") for classifier in (teacher, student))
-    log_info(f"validation accuracy {before:.3f}, {cut:.3f} after the cut")
+    _prune(student, teacher, training, config)
+    before, pruned = (accuracy(classifier, validation, "validate") for classifier in (teacher, student))
+    log_info(f"validation accuracy {before:.3f}, {pruned:.3f} after pruning")
     history = _recover(student, teacher, training, validation, config) if config.epochs else []
     if config.method == "unstructured":
         make_permanent(student)
     for classifier in (teacher, student):
         read_every_token(classifier.cpu())
-    return student.eval(), _report(teacher, student, (before, cut), history, config)
+    return student.eval(), _report(teacher, student, (before, pruned), history, config)
 
 
-def _cut(student: Any, teacher: Any, training: TokenDataset, config: "Config") -> None:
+def _prune(student: Any, teacher: Any, training: TokenDataset, config: "Config") -> None:
     if config.method == "unstructured":
         mask_smallest(student, config.sparsity)
         return
@@ -103,7 +103,7 @@ def _recover(
 def _report(
     teacher: Any, student: Any, accuracies: tuple[float, float], history: list[Epoch], config: "Config"
 ) -> Report:
-    before, cut = accuracies
+    before, pruned = accuracies
     latency = measure_latency(teacher, student)
     layer_sparsity = 1 - count_layer_weights(student) / count_layer_weights(teacher)
     first = layers(student)[0]
@@ -116,10 +116,10 @@ def _report(
         layer_sparsity=layer_sparsity,
         latency=latency,
         accuracy_before=before,
-        accuracy_cut=cut,
-        accuracy_after=history[-1]["validation_accuracy"] if history else cut,
+        accuracy_pruned=pruned,
+        accuracy_after=history[-1]["validation_accuracy"] if history else pruned,
         history=history,
-        speed=speed_in_words(config.method, layer_sparsity, latency),
+        speed=describe_speed(config.method, layer_sparsity, latency),
     )
-    log_info(f"validation accuracy {report.accuracy_after:.3f} after the recovery; {report.speed}")
+    log_info(f"validation accuracy {report.accuracy_after:.3f} after distillation; {report.speed}")
     return report

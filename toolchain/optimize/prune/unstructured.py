@@ -1,4 +1,4 @@
-"""Unstructured pruning: the smallest weights become 0, wherever they are; the matrices keep their shapes."""
+"""Unstructured pruning: set the smallest weights to 0; the matrices keep their shapes."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ PARTS = ("query", "key", "value", "joined", "widening", "narrowing")
 def mask_smallest(classifier: Any, sparsity: float) -> None:
     """Set the smallest of all layers' weights to 0 in place: the share ``sparsity`` (0..1) of them.
 
-    They stay 0 while the model is trained, until ``make_permanent``. L1 and global, by ``torch.nn.utils.prune``.
+    They stay 0 during training, until ``make_permanent``. L1 and global, by ``torch.nn.utils.prune``.
     """
     from torch.nn.utils import prune
 
@@ -18,7 +18,7 @@ def mask_smallest(classifier: Any, sparsity: float) -> None:
 
 
 def make_permanent(classifier: Any) -> None:
-    """Forget the masks and keep the zeros."""
+    """Remove the masks and keep the zeros."""
     from torch.nn.utils import prune
 
     remove: Any = prune.remove  # PyTorch leaves it untyped

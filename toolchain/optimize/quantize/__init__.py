@@ -28,7 +28,7 @@ PLAIN = "plain.onnx"  # the graph in standard operators, where the one that is m
 CALIBRATED = {"int8-static", "int8-openvino", "int8-minmax", "int8-entropy"}
 OPENVINO = {"openvino", "int8-openvino"}
 METHODS = ("int8-dynamic", "int8-static", "openvino", "int8-openvino")  # of texts
-PICTURE_METHODS = ("int8-minmax", "int8-entropy", "openvino", "int8-openvino")
+IMAGE_METHODS = ("int8-minmax", "int8-entropy", "openvino", "int8-openvino")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        known = dict.fromkeys((*METHODS, *PICTURE_METHODS))
+        known = dict.fromkeys((*METHODS, *IMAGE_METHODS))
         if not set(self.methods) <= set(known) or len(set(self.methods)) != len(self.methods):
             raise ConfigError(f"methods is {self.methods}: name each at most once, out of {', '.join(known)}")
         if self.calibration_rows < 1:
@@ -95,7 +95,7 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
 
 
 def _check_methods(model: Model, config: Config) -> None:
-    methods = METHODS if model.signature.task == "text-classification" else PICTURE_METHODS
+    methods = METHODS if model.signature.task == "text-classification" else IMAGE_METHODS
     odd = [method for method in config.methods if method not in methods]
     if odd:
         raise ConfigError(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from toolchain.optimize.quantize.graph import constants, replace
 
-SMALLEST_TABLE = 1000  # rows; position and type tables are below: nothing to save there
+MIN_TABLE_ROWS = 1000  # rows; position and type tables are below: nothing to save there
 LARGEST = 127
 SMALLEST = 1e-8  # a scale must be above zero, also for a word that was never trained
 
@@ -40,7 +40,7 @@ def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 
 def is_table(value: NDArray[Any] | None) -> bool:
-    return value is not None and value.ndim == 2 and value.dtype == np.float32 and len(value) >= SMALLEST_TABLE
+    return value is not None and value.ndim == 2 and value.dtype == np.float32 and len(value) >= MIN_TABLE_ROWS
 
 
 def _axis(node: Any) -> int:

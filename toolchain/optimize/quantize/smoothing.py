@@ -16,7 +16,9 @@ from toolchain.optimize.quantize.graph import Linear, constants, linear_layers
 from toolchain.optimize.quantize.ranges import Extremes
 
 Floats = NDArray[np.float32]
-OUTLIER = 6.0  # largest channel over the median one; below it smoothing gains nothing and still costs a normalization
+OUTLIER_RATIO = (
+    6.0  # largest channel over the median one; below it smoothing gains nothing and still costs a normalization
+)
 SMALLEST = 1e-5  # of a channel's range, so that a dead channel has a finite factor
 
 
@@ -51,7 +53,7 @@ def smooth(model: Any, extremes: Mapping[str, Extremes], alpha: float) -> dict[s
 
 def has_outliers(extremes: Extremes) -> bool:
     largest = extremes.by_channel()
-    return bool(largest.max() > OUTLIER * max(float(np.median(largest)), SMALLEST))
+    return bool(largest.max() > OUTLIER_RATIO * max(float(np.median(largest)), SMALLEST))
 
 
 def factors(activation: Floats, weights: list[Floats], alpha: float) -> Floats:

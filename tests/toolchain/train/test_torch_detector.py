@@ -446,7 +446,7 @@ def test_a_damaged_dataset_is_refused(rectangles: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"base_model": "yolo"}, "there is no detector 'yolo' here"),
+        ({"base_model": "yolo"}, "there is no detector 'yolo'"),
         ({"image_size": 100}, "image_size is 100"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),

@@ -94,16 +94,16 @@ def gpu_memory_reported(batch: str, remedy: str) -> Iterator[None]:
 
 
 def check_gpus(gpus: int) -> None:
-    """Raise ConfigError when ``gpus``, how many a step asks for, is a number that it cannot use."""
+    """Raise ConfigError unless ``gpus``, the number that a step requires, is 0 or 1."""
     if gpus not in (0, 1):
         raise ConfigError(f"gpus must be 0 or 1, got {gpus}: a step is one process; for several, start it by torchrun")
 
 
 def require_gpus(gpus: int, allow_cpu: bool) -> None:
-    """Make sure that the ``gpus`` asked for are there; where they are not, the CPU does only when it is allowed to.
+    """Check that the required ``gpus`` exist, or that the CPU may be used instead.
 
     Raises:
-        ConfigError: PyTorch finds fewer; the line says why.
+        ConfigError: PyTorch finds fewer; the message has the reason.
     """
     import torch
 
@@ -112,14 +112,14 @@ def require_gpus(gpus: int, allow_cpu: bool) -> None:
         return
     if not allow_cpu:
         raise ConfigError(
-            f"gpus is {gpus}, and PyTorch finds {found} here ({why_no_gpu()}); "
-            "run it where there is one, or let the CPU do it with allow_cpu=true"
+            f"gpus is {gpus}, but PyTorch finds {found} ({why_no_gpu()}); "
+            "run it on a machine with one, or set allow_cpu=true"
         )
-    log_info(f"no GPU here ({why_no_gpu()}): the CPU trains, as allowed")
+    log_info(f"no GPU ({why_no_gpu()}): training on the CPU, as allowed")
 
 
 def why_no_gpu() -> str:
-    """Return in words why PyTorch finds no GPU."""
+    """Return the reason why PyTorch finds no GPU."""
     import torch
 
     if torch.version.cuda is None:

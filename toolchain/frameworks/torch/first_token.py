@@ -2,7 +2,7 @@
 
 A classification head of the BERT family takes the last layer's output at position 0 and nothing else. The other
 positions are needed there as keys and values, not as queries, nor in the feed-forward part: of a layer's 12 h^2
-multiplications a token 2 h^2 remain. The answer is the same, not an approximation.
+multiplications a token 2 h^2 remain. The logits are the same, not an approximation.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ KINDS = ("bert", "camembert", "electra", "roberta", "xlm-roberta")  # their laye
 def read_first_token_only(model: Any) -> None:
     """Make ``model``, a sequence classifier of Transformers, compute its last layer for the first token only, in place.
 
-    Its weights and what it answers stay as they are. A kind of model that is not in ``KINDS`` is left alone.
+    Its weights and logits do not change. A model type that is not in ``KINDS`` is not changed.
     """
     if model.config.model_type in KINDS:
         layer = model.base_model.encoder.layer[-1]

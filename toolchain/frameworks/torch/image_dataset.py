@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     import torch
 
 MAX_BYTES_IN_MEMORY = 2 * 1024**3  # of a split; a larger one goes to a file
-ROWS_PER_READ = 64  # pictures whose files are in memory while they are decoded
-DEFAULT_SIZE = 224  # pixels of each side for pictures of different sizes: what most pretrained networks were given
+ROWS_PER_READ = 64  # images whose files are in memory while they are decoded
+DEFAULT_SIZE = 224  # pixels of each side for images of different sizes: the input size of most pretrained networks
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")  # of Pillow
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What every picture is brought to."""
+    """The shape of every image."""
 
     height: int  # pixels
     width: int
@@ -43,7 +43,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures for one step."""
+    """The images of one step."""
 
     positions: list[int]  # in the split
     images: "torch.Tensor"  # uint8 (rows, height, width, channels)
@@ -52,7 +52,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A split: its pictures and their classes."""
+    """A split: its images and their classes."""
 
     images: NDArray[np.uint8]  # (rows, height, width, channels); mapped from a file when it is large
     labels: NDArray[np.int64]  # (rows,), positions in the dataset's label names
@@ -88,13 +88,13 @@ class ImageDataset:
 
 
 def find_shape(dataset: Dataset, split: str, height: int = 0, width: int = 0, channels: int = 0) -> Shape:
-    """Return what the pictures of ``split`` are brought to; a 0 stands for what the pictures are themselves.
+    """Return the shape that the images of ``split`` are resized to; a 0 is replaced by the images' own value.
 
-    That is their own size when they are all alike, DEFAULT_SIZE otherwise; and 1 channel when all are grey. (Of grey
-    pictures each is looked at; the first coloured one ends the search.)
+    That is their size if it is the same for all, DEFAULT_SIZE otherwise; and 1 channel if all are grey, which is
+    checked until the first coloured one.
 
     Raises:
-        DataError: the split is empty or missing, or a file is no picture.
+        DataError: the split is empty or missing, or a file is not an image.
     """
     dataset.require(IMAGE, LABEL, WIDTH, HEIGHT)
     if not dataset.rows(split):
@@ -106,10 +106,10 @@ def find_shape(dataset: Dataset, split: str, height: int = 0, width: int = 0, ch
 
 
 def read_images(dataset: Dataset, split: str, shape: Shape) -> ImageDataset:
-    """Return ``split`` at ``shape``: the middle of each picture in the shape's proportions, then resized.
+    """Return ``split`` at ``shape``: the centre of each image in the shape's proportions, then resized.
 
     Raises:
-        DataError: the split is empty or missing, a file is no picture, or a row has no label from the dataset's set.
+        DataError: the split is empty or missing, a file is not an image, or a row has no label from the dataset's set.
         StorageFullError: the disk is full.
     """
     dataset.require(IMAGE, LABEL)
@@ -118,16 +118,16 @@ def read_images(dataset: Dataset, split: str, shape: Shape) -> ImageDataset:
         raise DataError(f"{dataset.path} has no rows in its {split} split; this step needs some")
     size = (rows, shape.height, shape.width, shape.channels)
     labels = np.empty(rows, np.int64)
-    place = _InFile(size) if np.prod(size, dtype=np.int64) > MAX_BYTES_IN_MEMORY else _InMemory(size)
-    with ThreadPoolExecutor(cpu.usable_cores()) as pool, Progress(f"read {split}", rows, "pictures") as progress:
+    buffer = _InFile(size) if np.prod(size, dtype=np.int64) > MAX_BYTES_IN_MEMORY else _InMemory(size)
+    with ThreadPoolExecutor(cpu.usable_cores()) as pool, Progress(f"read {split}", rows, "images") as progress:
         done = 0
         for batch in dataset.batches(split, [IMAGE, LABEL], ROWS_PER_READ):
             labels[done : done + len(batch)] = _labels(dataset, split, batch.column(LABEL))
             files = [_file(dataset, split, row) for row in batch.column(IMAGE).to_pylist()]
-            place.append(list(pool.map(lambda file: _fit(file[0], file[1], shape), files)))
+            buffer.append(list(pool.map(lambda file: _fit(file[0], file[1], shape), files)))
             done += len(batch)
             progress.advance(len(batch))
-    return ImageDataset(place.array(), labels)
+    return ImageDataset(buffer.array(), labels)
 
 
 class _InMemory:
@@ -168,8 +168,8 @@ def _fit(name: str, data: bytes, shape: Shape) -> image_decoding.Pixels:
 
 def _file(dataset: Dataset, split: str, row: dict[str, Any] | None) -> tuple[str, bytes]:
     if row is None or row["bytes"] is None:
-        raise DataError(f"{dataset.path}: {split} has rows without a picture; read the pictures again")
-    return row["path"] or f"a picture of {dataset.path}", row["bytes"]
+        raise DataError(f"{dataset.path}: {split} has rows without an image; import the images again")
+    return row["path"] or f"an image of {dataset.path}", row["bytes"]
 
 
 def _labels(dataset: Dataset, split: str, column: Any) -> NDArray[np.int64]:
@@ -185,7 +185,7 @@ def _labels(dataset: Dataset, split: str, column: Any) -> NDArray[np.int64]:
 
 
 def _only_size(dataset: Dataset, split: str) -> tuple[int, int] | None:
-    """Return height and width of all pictures in ``split``, None when they differ."""
+    """Return height and width of all images in ``split``, None when they differ."""
     found: set[tuple[int, int]] = set()
     for batch in dataset.batches(split, [HEIGHT, WIDTH]):
         found |= set(zip(batch.column(HEIGHT).to_pylist(), batch.column(WIDTH).to_pylist(), strict=True))

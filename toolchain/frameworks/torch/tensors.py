@@ -10,11 +10,10 @@ if TYPE_CHECKING:
 
 
 def load_tensors(module: "Module", tensors: "Mapping[str, Tensor]", strict: bool = True) -> None:
-    """Give ``module`` the ``tensors`` of a module like it, in place.
+    """Load ``tensors`` of an equal module into ``module``, in place.
 
-    PyTorch keeps the versions of layers beside a module's state, where a plain dict and safetensors have no place for
-    them. Without them some layers (MNASNet's) refuse to be loaded and others take the tensors for those of an older
-    version.
+    PyTorch keeps the versions of layers beside a module's state, where a plain dict and safetensors cannot hold
+    them. Without them some layers (MNASNet's) fail to load and others take the tensors for those of an older version.
 
     Raises:
         RuntimeError: shapes differ; or, where ``strict``, names do.

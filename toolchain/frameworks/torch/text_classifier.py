@@ -1,8 +1,8 @@
-"""Text classifiers in PyTorch, loaded from and saved to a Model's folder with whatever pruning removed from them.
+"""Text classifiers in PyTorch, loaded from and saved to a Model's folder pruned or not.
 
-Hugging Face's own loader refuses a layer that is smaller than its configuration says. Here every linear layer takes
-the shape that its saved weights have, which is all that removed heads and neurons change: attention works with as many
-heads as its projections hold.
+Hugging Face's loader rejects a layer that is smaller than in its configuration. Here every linear layer takes the shape
+of its saved weights, which is all that removed heads and neurons change: attention has as many heads as its projections
+hold.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ BERT_LIKE = (
     "electra",
     "roberta",
     "xlm-roberta",
-)  # model types whose layers name their parts alike
+)  # model types with the same names of layers' parts
 PRUNABLE = (*BERT_LIKE, "distilbert")  # model types whose heads and neurons can be removed
-KINDS = (*PRUNABLE, "albert", "deberta", "deberta-v2", "modernbert", "mpnet")  # model types that are known here
+KINDS = (*PRUNABLE, "albert", "deberta", "deberta-v2", "modernbert", "mpnet")  # supported model types
 OFFSET = ("camembert", "mpnet", "roberta", "xlm-roberta")  # their positions start after the padding token's id
 
 

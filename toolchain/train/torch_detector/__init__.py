@@ -36,30 +36,26 @@ STEP = "train.torch_detector"
 class Config:
     base_model: str = LITE0  # a small FCOS on EfficientNet-Lite0, or a single-stage detector of torchvision by its name
     weights: str = "backbone"  # "" none; "backbone" ImageNet's, "pretrained" COCO's; or a file: path, package:, s3://
-    weights_digest: str = ""  # SHA-256 of the file; "" takes what is there (that of the default is pinned)
+    weights_digest: str = ""  # SHA-256 of the file; "" accepts any (the default's is pinned)
     image_size: int = (
         384  # pixels of each side, a multiple of 32: near the tiles' 400, so that small objects stay whole
     )
-    epochs: int = 18  # passes over the training pictures
-    batch_size: int = 4  # pictures of one step: they hold tens of boxes each
+    epochs: int = 18  # passes over the training images
+    batch_size: int = 4  # images of one step: they hold tens of boxes each
     learning_rate: float = 1e-3  # at its peak, of AdamW
-    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
+    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then a linear decay to 0
     weight_decay: float = 0.01  # of matrices
-    max_grad_norm: float = 1.0  # longer gradients are cut to this length
-    freeze_stages: int = (
-        2  # lowest stages of a backbone with given weights that stay as they are: edges look alike everywhere
-    )
-    horizontal_flip: float = (
-        0.5  # share of pictures whose left and right are swapped; 0 where that changes what is to be seen
-    )
-    score_threshold: float = 0.05  # 0..1: boxes below are never answered
-    nms_threshold: float = 0.5  # 0..1: of two boxes of one class that share more (IoU), the better stays
-    max_detections: int = 300  # boxes answered for a picture, the best ones
+    max_grad_norm: float = 1.0  # maximum norm of the gradient
+    freeze_stages: int = 2  # lowest stages of a pretrained backbone that are not trained: they detect edges
+    horizontal_flip: float = 0.5  # share of images that are flipped left to right; 0 where that changes their meaning
+    score_threshold: float = 0.05  # 0..1: boxes with a lower score are never predicted
+    nms_threshold: float = 0.5  # 0..1: of two boxes of one class with a higher IoU, the better one is kept
+    max_detections: int = 300  # boxes per image, the best ones
     patience: int = 8  # epochs without a better validation accuracy after which training ends
-    checkpoint_batches: int = 50  # batches between two checkpoints: on a CPU about a minute that a kill may cost
-    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
-    seed: int = 0  # of new layers, the order of pictures, and which are mirrored
+    checkpoint_batches: int = 50  # batches between two checkpoints: on a CPU about a minute, the most that a kill costs
+    gpus: int = 0  # that the step requires, 0 or 1; 0 uses a GPU if there is one
+    allow_cpu: bool = False  # whether to train on the CPU if the required GPU is missing
+    seed: int = 0  # of new layers, the order of images, and flips
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)

@@ -46,36 +46,32 @@ MIN_DEVIATION = 1 / 255  # of identical images: one step of brightness, so that 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     base_model: str = "cnn"  # architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME
-    weights: str = (
-        ""  # to begin from: "" at random, "pretrained", or a file: a path, package:NAME/FILE, s3://, https://
-    )
-    weights_digest: str = ""  # SHA-256 of that file; "" takes what is there (efficientnet-lite0's is pinned)
-    height: int = 0  # pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise
+    weights: str = ""  # to start from: "" random, "pretrained", or a file: a path, package:NAME/FILE, s3://, https://
+    weights_digest: str = ""  # SHA-256 of that file; "" accepts any (efficientnet-lite0's is pinned)
+    height: int = 0  # pixels that images are resized to; 0: their own if all are equal, 224 otherwise
     width: int = 0
-    channels: int = 0  # 1 (grey) or 3 (colours); 0: as the pictures are
+    channels: int = 0  # 1 (grey) or 3 (colours); 0: as in the images
     epochs: int = 5  # passes over the training rows
-    batch_size: int = 128  # pictures of one step; 2 or more, because they are normalised by each other
+    batch_size: int = 128  # images of one step; 2 or more, because of batch normalisation
     learning_rate: float = 3e-3  # at its peak; take 1e-3 or less for pretrained weights that are not frozen
     weight_decay: float = 0.01  # of matrices and kernels
-    warmup_ratio: float = 0.2  # share of all steps in which the rate rises, 0..1; then it falls in half a cosine to 0
-    max_grad_norm: float = 1.0  # longer gradients are cut to this length
+    warmup_ratio: float = 0.2  # share of all steps in which the rate rises, 0..1; then a cosine decay to 0
+    max_grad_norm: float = 1.0  # maximum norm of the gradient
     label_smoothing: float = 0.0  # share of a label that is spread over all classes, 0..1
-    class_weights: str = "none"  # "balanced": rows of rare classes count more, so that all classes count alike
-    mixup: float = 0.0  # strength of blending pictures, a Beta distribution's parameter; 0 none, usual 0.2
-    cutmix: float = 0.0  # strength of pasting parts of pictures, likewise; 0 none, usual 1.0
-    horizontal_flip: bool = (
-        False  # turn half of the pictures left to right; never for digits, letters or sides of a body
-    )
-    ema_decay: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0 none, usual 0.999
-    freeze_backbone_epochs: int = (
-        0  # first epochs in which the head alone learns; as many as ``epochs``: nothing else ever does
-    )
+    class_weights: str = "none"  # "balanced" weights rows of rare classes higher, so that all classes weigh the same
+    mixup: float = 0.0  # parameter of mixup's Beta distribution; 0 none, usual 0.2
+    cutmix: float = 0.0  # parameter of CutMix's Beta distribution; 0 none, usual 1.0
+    horizontal_flip: bool = False  # flip half of the images left to right; never for digits, letters or sides of a body
+    ema_decay: float = 0.0  # of a moving average of the weights, which is then validated and kept; 0 none, usual 0.999
+    freeze_backbone_epochs: int = 0  # first epochs in which only the head is trained; ``epochs`` trains nothing else
     patience: int = 3  # epochs without a better validation accuracy after which training ends
-    torch_compile: bool = False  # let torch.compile make the network faster: pays on a GPU after some minutes
-    checkpoint_batches: int = 200  # batches between two checkpoints: on a CPU less than a minute that a kill may cost
-    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
-    seed: int = 0  # of the first weights, the order of rows, mixing and dropout
+    torch_compile: bool = False  # whether to use torch.compile, which pays off on a GPU after some minutes
+    checkpoint_batches: int = (
+        200  # batches between two checkpoints: on a CPU less than a minute, the most that a kill costs
+    )
+    gpus: int = 0  # that the step requires, 0 or 1; 0 uses a GPU if there is one
+    allow_cpu: bool = False  # whether to train on the CPU if the required GPU is missing
+    seed: int = 0  # of the initial weights, the order of rows, mixing and dropout
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)
@@ -84,7 +80,7 @@ class Config:
         if self.channels not in (0, 1, 3):
             raise ConfigError(f"channels must be 1 (grey), 3 (colours) or 0 (as the data), got {self.channels}")
         if self.batch_size < 2:
-            raise ConfigError(f"batch_size must be 2 or more (pictures normalise each other), got {self.batch_size}")
+            raise ConfigError(f"batch_size must be 2 or more (batch normalisation), got {self.batch_size}")
         for name in ("epochs", "patience", "checkpoint_batches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")

@@ -1,6 +1,7 @@
-"""Train: fine-tune a BERT-like checkpoint to classify texts.
+"""Fine-tune a BERT-like model to classify texts.
 
-Alone, or on several GPUs: ``torchrun --nproc-per-node 4 -m toolchain.train.torch_text DATASET MODEL epochs=3``.
+In one process, or on several GPUs:
+``torchrun --nproc-per-node 4 -m toolchain.train.torch_text DATASET MODEL epochs=3``.
 """
 
 from dataclasses import asdict, dataclass
@@ -33,24 +34,24 @@ STEP = "train.torch_text"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    base_model: str = DEFAULT  # what to begin from: a hub name, a folder, or package:NAME/FOLDER
-    base_model_digest: str = (
-        ""  # SHA-256 of its model.safetensors; "" takes what is there (the default model's is pinned)
-    )
+    base_model: str = DEFAULT  # pretrained model: a hub name, a folder, or package:NAME/FOLDER
+    base_model_digest: str = ""  # SHA-256 of its model.safetensors; "" accepts any (the default model's is pinned)
     max_tokens: int = 64  # longer texts are cut, special tokens included; a review's sentence has 27 on average
-    epochs: int = 2  # passes over the training rows; a third bought the reviews' test rows nothing
-    batch_size: int = 32  # rows of one step, of like length, over all processes (Devlin et al. 2018: 16 or 32)
+    epochs: int = 2  # passes over the training rows; a third did not improve accuracy on the reviews' test rows
+    batch_size: int = 32  # rows of one step, of similar length, over all processes (Devlin et al. 2018: 16 or 32)
     learning_rate: float = 2e-4  # at its peak; small models take more than BERT's 2e-5 to 5e-5
-    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then it falls in a line to 0
+    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then a linear decay to 0
     weight_decay: float = 0.01  # of matrices (Devlin et al. 2018)
-    max_grad_norm: float = 1.0  # longer gradients are cut to this length (Devlin et al. 2018)
+    max_grad_norm: float = 1.0  # maximum norm of the gradient (Devlin et al. 2018)
     dropout: float = 0.0  # 0..1; two epochs do not overfit, and without it a step is 1.2 times faster on a CPU
-    freeze_embeddings: bool = True  # half of a small model's weights; rare words stay near their frequent neighbours
-    freeze_layers: int = 0  # lowest layers that stay as they are: cheaper, and a little worse
+    freeze_embeddings: bool = True  # half of a small model's weights; rare words keep their pretrained neighbours
+    freeze_layers: int = 0  # lowest layers that are not trained: cheaper, and slightly less accurate
     patience: int = 2  # epochs without a better validation accuracy after which training ends
-    checkpoint_batches: int = 100  # batches between two checkpoints: on a CPU about a minute that a kill may cost
-    gpus: int = 0  # that must be there, 0 or 1; 0 takes what there is
-    allow_cpu: bool = False  # whether to go on with the CPU where the GPU asked for is not there
+    checkpoint_batches: int = (
+        100  # batches between two checkpoints: on a CPU about a minute, the most that a kill costs
+    )
+    gpus: int = 0  # that the step requires, 0 or 1; 0 uses a GPU if there is one
+    allow_cpu: bool = False  # whether to train on the CPU if the required GPU is missing
     seed: int = 0  # of the new head's weights, the order of rows, and dropout
 
     def __post_init__(self) -> None:

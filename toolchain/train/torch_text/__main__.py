@@ -11,28 +11,28 @@ from toolchain.train.torch_text import Config, run
 USAGE = "usage: torchrun --nproc-per-node N -m toolchain.train.torch_text DATASET MODEL [SETTING=VALUE]..."
 
 
-def main(words: list[str]) -> str | None:
-    """Train as ``words`` say; return one line when that failed."""
-    if len(words) < 2:
+def main(argv: list[str]) -> str | None:
+    """Train with the arguments ``argv``; return an error in one line, if there is one."""
+    if len(argv) < 2:
         return USAGE
     try:
-        result = run(Path(words[0]), Path(words[1]), Config(**dict(_setting(word) for word in words[2:])))
+        result = run(Path(argv[0]), Path(argv[1]), Config(**dict(map(_parse, argv[2:]))))
     except ToolchainError as error:
         return f"{type(error).__name__}: {error}"
     print(f"validation accuracy {result.validation_accuracy:.4f} after {result.epochs} epochs")
     return None
 
 
-def _setting(word: str) -> tuple[str, Any]:
-    name, _, value = word.partition("=")
-    kinds = {field.name: field.type for field in fields(Config)}
-    if name not in kinds:
-        raise ConfigError(f"there is no setting {name!r}; known are {', '.join(kinds)}")
-    kind: Any = kinds[name]
+def _parse(argument: str) -> tuple[str, Any]:
+    name, _, value = argument.partition("=")
+    types = {field.name: field.type for field in fields(Config)}
+    if name not in types:
+        raise ConfigError(f"there is no setting {name!r}; the settings are {', '.join(types)}")
+    type_: Any = types[name]
     try:
-        return name, value.lower() in ("true", "1", "yes") if kind is bool else kind(value)
+        return name, value.lower() in ("true", "1", "yes") if type_ is bool else type_(value)
     except ValueError as error:
-        raise ConfigError(f"{name} must be a {kind.__name__}, got {value!r}") from error
+        raise ConfigError(f"{name} must be a {type_.__name__}, got {value!r}") from error
 
 
 if __name__ == "__main__":

@@ -247,7 +247,7 @@ def test_the_signature_says_what_goes_in_and_comes_out(tmp_path: Path):
 
 
 def test_labels_that_are_not_the_detectors_are_refused(tmp_path: Path):
-    with pytest.raises(ArtifactError, match="names 3 labels but its detector knows 2"):
+    with pytest.raises(ArtifactError, match="names 3 labels but its detector has 2"):
         load_detector(open_model(saved(lively(), tmp_path / "model", ("a", "b", "c"))))
 
 
@@ -281,9 +281,9 @@ def test_a_damaged_description_is_refused(tmp_path: Path):
     [
         (
             {"base": "ssdlite320_mobilenet"},
-            r"there is no detector 'ssdlite320_mobilenet' here; there are ssdlite320_mob",
+            r"there is no detector 'ssdlite320_mobilenet'; similar ones are ssdlite320_mob",
         ),
-        ({"base": "fasterrcnn_resnet50_fpn"}, "there are (fcos|retinanet)_resnet50_fpn"),
+        ({"base": "fasterrcnn_resnet50_fpn"}, "similar ones are (fcos|retinanet)_resnet50_fpn"),
         ({"image_size": 100}, "image_size is 100 pixels; a detector takes a multiple of 32 from 64 on"),
         ({"image_size": 32}, "image_size is 32"),
         ({"classes": 0}, "classes is 0"),

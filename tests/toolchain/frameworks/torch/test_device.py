@@ -13,7 +13,7 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine
 
 @without_gpu
 def test_a_gpu_that_is_asked_for_and_not_there_ends_the_step_and_says_what_to_do():
-    with pytest.raises(ConfigError, match=r"gpus is 1, and PyTorch finds 0 here \(.+\); .*allow_cpu=true") as refused:
+    with pytest.raises(ConfigError, match=r"gpus is 1, but PyTorch finds 0 \(.+\); .*allow_cpu=true") as refused:
         require_gpus(1, allow_cpu=False)
     assert "\n" not in str(refused.value)
 
@@ -21,7 +21,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_ends_the_step_and_says_what_to_do
 @without_gpu
 def test_the_cpu_trains_instead_only_when_it_is_allowed_to_and_that_is_said(capsys: pytest.CaptureFixture[str]):
     require_gpus(1, allow_cpu=True)
-    assert "the CPU trains, as allowed" in capsys.readouterr().out
+    assert "training on the CPU, as allowed" in capsys.readouterr().out
 
 
 def test_nothing_is_asked_of_a_machine_when_no_gpu_is_asked_for(capsys: pytest.CaptureFixture[str]):

@@ -230,7 +230,7 @@ def test_a_failure_inside_shows_and_logs_nothing_of_the_request(
     problem(answer)
     logged = capfd.readouterr()
     assert "private" not in answer.text + logged.out + logged.err
-    assert "RuntimeError at serve/served.py" in logged.err
+    assert "RuntimeError at serve/versions/version.py" in logged.err
 
 
 @pytest.mark.parametrize(

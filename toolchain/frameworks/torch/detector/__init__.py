@@ -1,7 +1,7 @@
 """Detectors in PyTorch: built by name, saved to and loaded from a Model's folder, with all that inference needs inside.
 
-``detector.json`` beside the weights says what to build. A detector takes the pixels of one picture as they are and
-answers with boxes: normalisation, the decoding of boxes and the removal of doubles are parts of the module.
+``detector.json`` beside the weights describes the network. A detector takes the pixels of one image and returns
+boxes: normalisation, the decoding of boxes and non-maximum suppression are parts of the module.
 """
 
 from dataclasses import asdict, dataclass
@@ -34,19 +34,19 @@ CELL = 32  # pixels of the coarsest feature: a side is a multiple of it, so that
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a detector is, besides its weights."""
+    """The architecture of a detector."""
 
     base: str  # one of BASES
-    classes: int  # kinds of objects, the background not counted
-    image_size: int  # pixels of each side of the picture that it takes, a multiple of CELL
+    classes: int  # without the background
+    image_size: int  # pixels of each side of its input image, a multiple of CELL
     score_threshold: float = (
-        0.05  # 0..1: boxes below are not answered; low, so that a curve over thresholds has its tail
+        0.05  # 0..1: boxes with a lower score are dropped; low, so that the precision-recall curve is complete
     )
     nms_threshold: float = (
-        0.5  # 0..1: of two boxes of one class that share more (intersection over union), the better stays
+        0.5  # 0..1: of two boxes of one class with a higher intersection over union, the better one is kept
     )
-    max_detections: int = 300  # boxes answered for a picture, the best ones; COCO counts 100, a forest has more trees
-    candidates: int = 1000  # best boxes among which doubles are looked for, as torchvision has it
+    max_detections: int = 300  # boxes per image, the best ones; COCO counts 100, some images hold more
+    candidates: int = 1000  # best boxes before non-maximum suppression, as in torchvision
 
     def __post_init__(self) -> None:
         check_base(self.base)
@@ -65,20 +65,20 @@ class Architecture:
             raise ConfigError(f"nms_threshold is {self.nms_threshold}: give a share above 0 and up to 1, such as 0.5")
 
     def inputs(self) -> tuple[Tensor, ...]:
-        """What it takes: one picture, stretched to its size."""
+        """The input: one image, resized."""
         return (Tensor("image", "uint8", (1, self.image_size, self.image_size, 3)),)
 
     def outputs(self) -> tuple[Tensor, ...]:
-        """What it answers: as many boxes as it finds, the best first, in pixels of its input."""
+        """The outputs: boxes, the best first, in pixels of the input."""
         boxes = Tensor("boxes", "float32", ("objects", 4))
         return boxes, Tensor("scores", "float32", ("objects",)), Tensor("labels", "int64", ("objects",))
 
 
 def check_base(base: str) -> None:
-    """Raise ConfigError, with the nearest names, unless ``base`` is that of a detector known here."""
+    """Raise ConfigError, with the nearest names, unless ``base`` is a known detector."""
     if base not in BASES:
         near = get_close_matches(base, BASES, 3, 0.5) or BASES
-        raise ConfigError(f"there is no detector {base!r} here; there are {', '.join(near)}")
+        raise ConfigError(f"there is no detector {base!r}; similar ones are {', '.join(near)}")
 
 
 def build_detector(architecture: Architecture) -> "Detector":
@@ -87,7 +87,7 @@ def build_detector(architecture: Architecture) -> "Detector":
     It maps uint8 (1, size, size, 3) to boxes float32 (n, 4), scores float32 (n,) and labels int64 (n,), best first.
 
     Raises:
-        ConfigError: nothing would be left of pictures of that size after its convolutions.
+        ConfigError: its convolutions leave nothing of images of that size.
     """
     from toolchain.frameworks.torch.detector import parts
 
@@ -123,7 +123,7 @@ def read_architecture(model: Model) -> Architecture:
         raise ArtifactError(f"{model.path / DESCRIPTION} is damaged: {first_line(error)}") from error
     labels = len(model.signature.labels)
     if labels != architecture.classes:
-        raise ArtifactError(f"{model.path} names {labels} labels but its detector knows {architecture.classes}")
+        raise ArtifactError(f"{model.path} names {labels} labels but its detector has {architecture.classes} classes")
     return architecture
 
 

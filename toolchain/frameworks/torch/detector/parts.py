@@ -1,7 +1,7 @@
 """Parts of detectors, as PyTorch modules; imported when a detector is built only.
 
 torchvision's detectors are taken as they are for training (features, heads, losses). What they do around that, in
-lists of pictures of any size, is done here for one picture of one size, in operations that ONNX Runtime and OpenVINO
+lists of images of any size, is done here for one image of one size, in operations that ONNX Runtime and OpenVINO
 have too.
 """
 
@@ -27,19 +27,19 @@ LITE_MEAN, LITE_DEVIATION = [127 / 255] * 3, [128 / 255] * 3  # (pixel - 127) / 
 
 
 class Target(TypedDict):
-    """What is to be found in one picture."""
+    """The objects of one image."""
 
     boxes: Tensor  # float32 (objects, 4), in pixels of the detector's input
     labels: Tensor  # int64 (objects,), from 0
 
 
-Answer = tuple[Tensor, Tensor, Tensor]  # boxes float32 (n, 4), scores float32 (n,), labels int64 (n,)
+Prediction = tuple[Tensor, Tensor, Tensor]  # boxes float32 (n, 4), scores float32 (n,), labels int64 (n,)
 
 
 class Detector(nn.Module):
-    """A detector of torchvision behind its own preprocessing, for pictures of one size.
+    """A detector of torchvision behind its own preprocessing, for images of one size.
 
-    Called with uint8 (1, size, size, 3) it answers with the best boxes of that picture, in its pixels.
+    Called with uint8 (1, size, size, 3) it returns the best boxes of that image, in its pixels.
     """
 
     anchors: Tensor
@@ -66,21 +66,21 @@ class Detector(nn.Module):
 
         Args:
             images: uint8 (batch, size, size, 3).
-            targets: what is in each picture.
+            targets: The objects of each image.
         """
-        pictures = list(images.permute(0, 3, 1, 2).float() / 255)
+        scaled = list(images.permute(0, 3, 1, 2).float() / 255)
         shifted = [{"boxes": t["boxes"], "labels": t["labels"] + self.first} for t in targets]
-        found: dict[str, Tensor] = self.network(pictures, shifted)
+        found: dict[str, Tensor] = self.network(scaled, shifted)
         return torch.stack(list(found.values())).sum()
 
-    def forward(self, image: Tensor) -> Answer:
+    def forward(self, image: Tensor) -> Prediction:
         boxes, scores = self.candidates(image)
-        best, places = scores.flatten().topk(min(self.architecture.candidates, self.classes * len(self.anchors)))
-        labels = places % self.classes
-        boxes = boxes[torch.div(places, self.classes, rounding_mode="floor")]
+        best, positions = scores.flatten().topk(min(self.architecture.candidates, self.classes * len(self.anchors)))
+        labels = positions % self.classes
+        boxes = boxes[torch.div(positions, self.classes, rounding_mode="floor")]
         apart = (
             boxes + (labels * (2 * self.architecture.image_size)).to(boxes.dtype)[:, None]
-        )  # no class meets another's
+        )  # no box overlaps one of another class
         kept = nms(apart, best, self.architecture.nms_threshold)
         sides = boxes[kept, 2:] - boxes[kept, :2]  # what lay beyond the edge has none left
         kept = kept[(best[kept] >= self.architecture.score_threshold) & (sides.amin(1) > 0)][
@@ -140,11 +140,11 @@ def stages(network: FCOS | RetinaNet | SSD) -> list[list[nn.Module]]:
     body: Any = network.backbone.body
     if isinstance(network.backbone, LiteBackbone):
         return [[body.conv_stem, body.bn1], *([block] for block in body.blocks)]
-    return [[body.conv1, body.bn1], *([body[f"layer{place}"]] for place in range(1, 5))]
+    return [[body.conv1, body.bn1], *([body[f"layer{number}"]] for number in range(1, 5))]
 
 
 def _anchors(network: FCOS | RetinaNet | SSD, size: int) -> Tensor:
-    """Return the boxes that the network's answers are relative to: float32 (anchors, 4)."""
+    """Return the boxes that the network's predictions are relative to: float32 (anchors, 4)."""
     training = network.training
     with torch.no_grad():
         pixels = torch.zeros(1, 3, size, size)

@@ -1,7 +1,7 @@
-"""Picture classifiers in PyTorch: built by name, saved to and loaded from a Model's folder whatever pruning removed.
+"""Image classifiers in PyTorch: built by name, saved to and loaded from a Model's folder, pruned or not.
 
-``architecture.json`` beside the weights says what to build. Preprocessing is a part of the module, so that no form of
-the model can be fed with pictures that were normalised otherwise.
+``architecture.json`` beside the weights describes the network. Preprocessing is a part of the module, so that no
+variant of the model gets images with another normalisation.
 """
 
 from collections.abc import Mapping
@@ -24,26 +24,26 @@ WEIGHTS = "model.safetensors"
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 OWN = ("cnn", "linear", EFFICIENTNET_LITE0)  # names without a library before them
 TORCHVISION, TIMM = "torchvision:", "timm:"
-TWO_ANSWERS = ("googlenet", "inception_v3")  # of torchvision: they return more than logits while they are trained
+AUXILIARY_OUTPUTS = ("googlenet", "inception_v3")  # of torchvision: they return more than logits in training mode
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of torchvision's weights
 LITE_MEAN, LITE_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3  # (pixel - 127) / 128, as the lite models were trained
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a picture classifier is, besides its weights."""
+    """The architecture of an image classifier."""
 
     name: str  # one of OWN, torchvision:NAME or timm:NAME
     classes: int  # logits
-    channels: int  # of a picture: 1 (grey) or 3 (red, green, blue)
-    height: int  # pixels of a picture
+    channels: int  # of an image: 1 (grey) or 3 (red, green, blue)
+    height: int  # pixels of an image
     width: int
-    mean: tuple[float, ...]  # of each channel, of values scaled to 0..1; three make a grey picture three channels
+    mean: tuple[float, ...]  # of each channel, of values scaled to 0..1; three turn a grey image into three channels
     deviation: tuple[float, ...]  # standard deviation, likewise, above 0
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise ConfigError(f"a picture has {self.channels} channels; a network takes 1 (grey) or 3 (colours)")
+            raise ConfigError(f"images have {self.channels} channels; a network takes 1 (grey) or 3 (colours)")
         for name in ("classes", "height", "width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; a network needs at least 1")
@@ -123,7 +123,7 @@ def load_network(model: Model) -> "torch.nn.Module":
     Layers have the shapes of the saved weights, which pruning may have made smaller than the architecture's.
 
     Raises:
-        ArtifactError: the architecture or the weights are not those of one picture classifier.
+        ArtifactError: the architecture or the weights are not those of one image classifier.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -169,7 +169,7 @@ def resize(module: "torch.nn.Module", weights: "Mapping[str, torch.Tensor]") -> 
             layer.num_features = len(weight)
             layer.running_mean, layer.running_var = torch.zeros(len(weight)), torch.ones(len(weight))
         else:
-            continue  # loading will say that the shapes differ
+            continue  # loading reports the different shapes
         layer.weight = torch.nn.Parameter(torch.empty(weight.shape))
         if layer.bias is not None:
             layer.bias = torch.nn.Parameter(torch.zeros(len(weight)))
@@ -187,7 +187,7 @@ def _known(name: str) -> tuple[str, ...]:
     if name.startswith(TORCHVISION):
         from torchvision import models
 
-        return tuple(TORCHVISION + each for each in models.list_models(module=models) if each not in TWO_ANSWERS)
+        return tuple(TORCHVISION + each for each in models.list_models(module=models) if each not in AUXILIARY_OUTPUTS)
     if name.startswith(TIMM):
         import timm
 

@@ -1,6 +1,6 @@
 """Bodies: what each architecture's name stands for, as PyTorch modules; imported when a network is built only.
 
-A body takes normalised pictures, float32 (batch, channels, height, width), and returns logits (batch, classes).
+A body takes normalised images, float32 (batch, channels, height, width), and returns logits (batch, classes).
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 HIDDEN = 128  # neurons of "linear": the number in every MNIST tutorial
 STEM, MIDDLE, WIDE = 32, 64, 96  # channels of "cnn": multiples of 16, which CPUs compute in blocks; 195 k weights
-STEM_SIZE = 40  # pixels of the shorter side up to which "cnn" reads a picture at its full size
+STEM_SIZE = 40  # pixels of the shorter side up to which "cnn" reads an image at its full size
 
 
 class Network(nn.Module):
@@ -25,7 +25,7 @@ class Network(nn.Module):
         super().__init__()
         spread = torch.tensor(deviation, dtype=torch.float32).reshape(1, -1, 1, 1)
         middle = torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1)
-        self.register_buffer("scale", 1 / (255 * spread), persistent=False)  # the architecture says them already
+        self.register_buffer("scale", 1 / (255 * spread), persistent=False)  # stored in the architecture
         self.register_buffer("offset", -middle / spread, persistent=False)
         self.body = body
 
@@ -45,7 +45,7 @@ def linear(classes: int, channels: int, height: int, width: int) -> nn.Module:
 def compact(classes: int, channels: int, height: int, width: int) -> nn.Module:
     """Return a CNN of five convolutions, each with normalisation and ReLU, which runtimes fuse into one operation.
 
-    Pictures whose shorter side is above STEM_SIZE are halved first, as often as that takes, by convolutions more.
+    Images whose shorter side is above STEM_SIZE are halved first, by additional convolutions.
     """
     halvings = max(0, math.ceil(math.log2(min(height, width) / STEM_SIZE)))
     blocks = [_block(channels, STEM, 1 if halvings == 0 else 2)]
@@ -66,7 +66,7 @@ def from_timm(name: str, classes: int, height: int, width: int) -> nn.Module:
 
     settings: dict[str, Any] = {"pretrained": False, "num_classes": classes}
     try:
-        body: nn.Module = timm.create_model(name, img_size=(height, width), **settings)  # transformers of pictures
+        body: nn.Module = timm.create_model(name, img_size=(height, width), **settings)  # vision transformers
     except TypeError:  # a convolutional network, which takes any size
         body = timm.create_model(name, **settings)
     return body

@@ -82,7 +82,7 @@ class Server:
                 f"KFP_NAMESPACE to where it is, {HERE}"
             )
         else:
-            kubernetes.answer_of(self.namespace, f"{SERVICE}:{PORT}", HEALTH)
+            kubernetes.service_response(self.namespace, f"{SERVICE}:{PORT}", HEALTH)
 
     def start(self, pipeline: str, name: str, compiled: str, values: Mapping[str, Any], cached: bool) -> str:
         """Start ``compiled`` under ``name``, in the experiment ``pipeline``, and return the run's id.

@@ -182,7 +182,7 @@ class Follower:
         nodes = kubernetes.nodes() if any(pod.waits == "Unschedulable" for pod in waiting) else []
         found = [(_step_of(pod), trouble) for pod in waiting if (trouble := trouble_of(pod, nodes))]
         if self.sees_pods and not waiting and not any(pod.phase == "Running" for pod in pods):
-            messages = kubernetes.complaints(self.server.namespace, self.run.kfp)
+            messages = kubernetes.argo_messages(self.server.namespace, self.run.kfp)
             found += [(_task_in(name), trouble) for name, said in messages.items() if (trouble := forbidden(said))]
         return found
 
@@ -244,7 +244,7 @@ class Follower:
         return f"it could not be prepared: {cause}" if cause else ""
 
     def _complaints(self) -> dict[str, str]:
-        return kubernetes.complaints(self.server.namespace, self.run.kfp) if self.sees_pods else {}
+        return kubernetes.argo_messages(self.server.namespace, self.run.kfp) if self.sees_pods else {}
 
     def _blame(self, seen: Look) -> None:
         """Record why the run failed where no step did, at the step that was being prepared."""

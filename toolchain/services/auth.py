@@ -1,6 +1,6 @@
 """Tokens: which bearer tokens a model server accepts, from its environment or a folder that a Secret is mounted at.
 
-Whoever names tokens wants them to be asked for: what is misspelt or empty is refused, never taken for "no tokens".
+A misspelt or empty setting is an error: it never means that no token is required.
 """
 
 import difflib
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from toolchain.errors import ConfigError
 
-VARIABLE = "TOOLCHAIN_SERVE_TOKENS"  # bearer tokens with commas between them; unset: everyone may ask
+VARIABLE = "TOOLCHAIN_SERVE_TOKENS"  # comma-separated bearer tokens; unset: no authentication
 MIN_CHARACTERS = 16  # of a token: a shorter one can be guessed
 TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_CHARACTERS},}}")  # RFC 6750 2.1
 SIMILAR = 0.85  # of two names, as difflib counts it: TOOLCHAIN_SERVE_TOKEN is, TOOLCHAIN_SERVE_NAME is not
 
 
 def serving_tokens(folder: Path | None = None, required: bool = False) -> tuple[str, ...]:
-    """Return the bearer tokens of which a caller must bring one; none when everyone may ask.
+    """Return the accepted bearer tokens; none without authentication.
 
     Args:
         folder: Where a Secret may be mounted, each key as a file.
@@ -59,7 +59,7 @@ def _in_folder(folder: Path) -> str | None:
 def _parsed(value: str, source: str) -> tuple[str, ...]:
     tokens = tuple(token.strip() for token in value.split(","))
     if not value.strip():
-        raise ConfigError(f"{source} holds no token; give some, or remove it if everyone may ask")
+        raise ConfigError(f"{source} holds no token; add some, or remove it to disable authentication")
     if min(map(len, tokens)) < MIN_CHARACTERS:
         raise ConfigError(f"{source} holds a token of fewer than {MIN_CHARACTERS} characters; give longer ones")
     if not all(map(TOKEN.fullmatch, tokens)):

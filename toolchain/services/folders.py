@@ -1,4 +1,4 @@
-"""Folders: many files from one place (a folder, a package, an archive, an S3 prefix), with limits for archives."""
+"""Folders of files from a folder, a package, an archive or an S3 prefix, with limits for archives."""
 
 import contextlib
 import os
@@ -18,8 +18,8 @@ from toolchain.progress import log_info, track
 from toolchain.services import storage
 from toolchain.services.locations import files_in, local_path
 
-MOST_FILES = 5_000_000  # of an archive: ImageNet has 1.3 million
-MOST_TIMES_LARGER = 100  # unpacked, than the archive; pictures hardly shrink, XML shrinks 20 times, a bomb 1,000 times
+MAX_FILES = 5_000_000  # of an archive: ImageNet has 1.3 million
+MAX_UNPACK_RATIO = 100  # unpacked, than the archive; images hardly shrink, XML shrinks 20 times, a bomb 1,000 times
 SMALL_BYTES = 100 * 1024**2  # unpacked: up to here no archive is a bomb
 CHUNK_BYTES = 1024**2
 DOCUMENTS = (
@@ -55,7 +55,7 @@ def fetch_folder(uri: str, scratch: Path) -> Folder:
     Raises:
         ConfigError: no such package is installed.
         DataError: there is nothing, it is neither a folder nor an archive, or the archive is damaged or hostile.
-        ServiceError: the service is down or refuses.
+        ServiceError: the service is down or denies access.
         StorageFullError: the disk is full.
     """
     if uri.startswith("s3://") and not _is_archive(uri):
@@ -105,12 +105,12 @@ def unpack(archive: Path, target: Path, uri: str) -> None:
     members = next((read for tells, read in kinds.items() if tells(archive)), None)
     if members is None:
         raise DataError(f"{uri} is neither a folder nor a ZIP or tar archive; give one of these")
-    room = max(SMALL_BYTES, MOST_TIMES_LARGER * archive.stat().st_size)
+    room = max(SMALL_BYTES, MAX_UNPACK_RATIO * archive.stat().st_size)
     links: list[Link] = []
     try:
         for count, (name, file) in enumerate(track(members(archive), "unpack", unit="files")):
-            if count >= MOST_FILES:
-                raise DataError(f"{uri} holds more than {MOST_FILES:,} files; give it in parts")
+            if count >= MAX_FILES:
+                raise DataError(f"{uri} holds more than {MAX_FILES:,} files; give it in parts")
             if isinstance(file, Link):
                 links.append(file)
             else:
@@ -197,7 +197,7 @@ def _write(file: IO[bytes], path: Path, room: int, uri: str) -> int:
             while chunk := file.read(CHUNK_BYTES):
                 written += len(chunk)
                 if written > room:
-                    raise DataError(f"{uri} unpacks to over {MOST_TIMES_LARGER} times its size; it looks like a bomb")
+                    raise DataError(f"{uri} unpacks to over {MAX_UNPACK_RATIO} times its size; it may be a zip bomb")
                 target.write(chunk)
     return written
 

@@ -1,4 +1,4 @@
-"""Locations: which file or folder of this machine a URI names. Steps, cache keys and uploads all ask here."""
+"""Local files and folders of URIs, for steps, cache keys and uploads."""
 
 import os
 import re

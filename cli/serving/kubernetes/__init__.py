@@ -169,7 +169,7 @@ def _lacking(namespace: str, routing: RoutingConfig) -> str:
 
 
 def _ready(namespace: str, model: str) -> dict[str, str]:
-    return kubernetes.pod_answers(namespace, selector(model), HTTP, "readyz")
+    return kubernetes.pod_responses(namespace, selector(model), HTTP, "readyz")
 
 
 def _unlike(told: Mapping[str, Any], routing: RoutingConfig) -> str:

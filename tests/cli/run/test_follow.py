@@ -81,7 +81,7 @@ def see(monkeypatch: pytest.MonkeyPatch, pods: list[Pod], log: tuple[tuple[str, 
     monkeypatch.setattr(kubernetes, "pods", lambda namespace, selector: pods)
     monkeypatch.setattr(kubernetes, "log", lambda namespace, pod, seconds: list(log))
     monkeypatch.setattr(kubernetes, "nodes", list)
-    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: {})
+    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: {})
 
 
 def test_steps_are_told_as_they_start_and_end(run: Run, heard: Heard, serve):
@@ -193,7 +193,7 @@ def test_a_trouble_that_comes_back_is_waited_for_anew(run: Run, heard: Heard, se
 def test_a_step_that_could_not_be_prepared_is_the_one_that_failed(run: Run, heard: Heard, serve, monkeypatch):
     see(monkeypatch, [replace(POD, phase="Succeeded", finished=NOW)])
     said = {"tidy(0).root(0).clean-driver(0)": "wait: Error (exit code 64): failed to put file"}
-    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: said)
+    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: said)
     follow.follow(run, None, server_at(serve(looks=[("FAILED", {"ingest": "SUCCEEDED"})]).endpoint, run.folder), heard)
     assert (run.step("ingest").state, run.step("clean").state) == (runs.SUCCEEDED, runs.FAILED)
     assert "failed to put file" in run.step("clean").error
@@ -208,7 +208,7 @@ def test_a_right_that_is_missing_ends_the_run_and_stands_in_its_record(run: Run,
     monkeypatch.setattr("cli.run.pod_diagnostics.SECONDS_FOR_AN_IMAGE", 0.0)
     see(monkeypatch, [])
     said = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
-    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: said)
+    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: said)
     server = serve(looks=[("RUNNING", {})] * 3)
     follow.follow(run, None, server_at(server.endpoint, run.folder), heard)
     assert "progress: waits: steps is not allowed to create persistentvolumeclaims" in heard.lines[0]
@@ -222,7 +222,7 @@ def test_a_step_that_failed_before_it_had_a_pod_is_told_with_its_drivers_error(
 ):
     see(monkeypatch, [])
     said = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
-    monkeypatch.setattr(kubernetes, "complaints", lambda namespace, run: said)
+    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: said)
     looks = [("FAILED", {"ingest": "SUCCEEDED", "clean": "FAILED"})]
     follow.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
     assert "is not allowed to create persistentvolumeclaims" in run.step("clean").error

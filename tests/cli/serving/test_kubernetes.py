@@ -341,7 +341,7 @@ def test_a_change_is_waited_for_until_every_pod_answers_so(
 ):
     looks = iter([{"a": ready(NEW.digest)}, {"a": ready(OLD.digest), "b": ready(NEW.digest)}])
     all_have = {"a": ready(OLD.digest), "b": ready(OLD.digest)}
-    monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: next(looks, all_have))
+    monkeypatch.setattr(kubernetes, "pod_responses", lambda *place: next(looks, all_have))
     told.present = READY
     model_server.wait("toolchain", ROUTING)
     said = capsys.readouterr().out
@@ -351,7 +351,7 @@ def test_a_change_is_waited_for_until_every_pod_answers_so(
 
 def test_pods_that_were_replaced_are_waited_for_until_they_are_gone(told: Cluster, monkeypatch: pytest.MonkeyPatch):
     answers = {name: ready(OLD.digest) for name in ("a", "b", "replaced")}
-    monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: answers)
+    monkeypatch.setattr(kubernetes, "pod_responses", lambda *place: answers)
     told.present = READY
     with pytest.raises(ServiceError, match="1 pods that were replaced are about to end"):
         model_server.wait("toolchain", ROUTING, seconds=0)
@@ -359,7 +359,7 @@ def test_pods_that_were_replaced_are_waited_for_until_they_are_gone(told: Cluste
 
 def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(told: Cluster, monkeypatch: pytest.MonkeyPatch):
     answers = {"a": ready(NEW.digest, **{"3": "it answers otherwise than recorded"})}
-    monkeypatch.setattr(kubernetes, "pod_answers", lambda *place: answers)
+    monkeypatch.setattr(kubernetes, "pod_responses", lambda *place: answers)
     told.present = READY
     with pytest.raises(ServiceError, match=r"version 3 is not loaded yet \(3 is refused: it answers otherwise"):
         model_server.wait("toolchain", ROUTING, seconds=0)
@@ -369,7 +369,7 @@ def test_silence_is_no_agreement(told: Cluster, monkeypatch: pytest.MonkeyPatch)
     def silent(*place: object) -> dict[str, str]:
         raise ServiceError("no pod answers")
 
-    monkeypatch.setattr(kubernetes, "pod_answers", silent)
+    monkeypatch.setattr(kubernetes, "pod_responses", silent)
     told.present = READY
     with pytest.raises(ServiceError, match="everywhere after 0 s: no pod answers"):
         model_server.wait("toolchain", ROUTING, seconds=0)

@@ -148,8 +148,8 @@ def test_a_document_that_the_cluster_refuses_is_named_with_the_reason(namespace:
 @on_cluster
 @pytest.mark.cluster
 def test_pods_answer_through_the_api_server_and_it_is_an_error_when_none_does():
-    answers = kubernetes.pod_answers("kube-system", "k8s-app=kube-dns", 8181, "ready")
+    answers = kubernetes.pod_responses("kube-system", "k8s-app=kube-dns", 8181, "ready")
     assert set(answers.values()) == {"OK"}
     for selector, port in (("k8s-app=kube-dns", 1), ("k8s-app=nobody", 8181)):
         with pytest.raises(ServiceError, match=f"no pod of namespace kube-system with {selector} answers"):
-            kubernetes.pod_answers("kube-system", selector, port, "ready")
+            kubernetes.pod_responses("kube-system", selector, port, "ready")

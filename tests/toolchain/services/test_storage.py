@@ -128,11 +128,11 @@ def test_a_passing_fault_is_tried_again_and_told(
 
 
 @pytest.mark.parametrize(
-    ("answer", "hint"), [(404, "check the address"), (403, "refuses access"), (401, "needs a login")]
+    ("answer", "hint"), [(404, "check the address"), (403, "access is denied"), (401, "needs a login")]
 )
 def test_a_refusal_is_told_at_once(site: Site, tmp_path: Path, answer: int, hint: str):
     site.answers = [answer]
-    with pytest.raises(ServiceError, match=f"answered {answer} .*: .*{hint}"):
+    with pytest.raises(ServiceError, match=f"returned {answer} .*: .*{hint}"):
         fetch(site.uri, tmp_path)
     assert len(site.requests) == 1
 

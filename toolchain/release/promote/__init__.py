@@ -184,7 +184,7 @@ def _trial(tracker: Tracker, request: PromotionRequest, version: Version, decisi
     def scrape() -> dict[str, str]:
         if config.servers:
             return server_client.figures(config.servers)
-        return kubernetes.pod_answers(config.namespace, pods, server_client.HTTP, "metrics")
+        return kubernetes.pod_responses(config.namespace, pods, server_client.HTTP, "metrics")
 
     def expected() -> set[str] | None:
         return None if config.servers else kubernetes.living_pods(config.namespace, pods)

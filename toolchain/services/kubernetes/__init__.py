@@ -17,9 +17,9 @@ from threading import Thread
 from typing import Any
 
 from toolchain.errors import ServiceError
-from toolchain.services.kubernetes.api import IN_A_POD, ask, asked, client_of, patience, permitted
+from toolchain.services.kubernetes.api import IN_A_POD, call_api, call_core_api, client_of, permitted, timeout
 
-SECONDS_TO_END = 20.0  # for kubectl, told to stop forwarding
+STOP_TIMEOUT_S = 20.0  # for kubectl, after a request to stop forwarding
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 GPU_RESOURCE = re.compile(r"^(nvidia|amd)\.com/(gpu|mig-.+)$|^gpu\.intel\.com/")
 QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([eE][+-]?\d+|[a-zA-Z]{0,2})")  # a number, and a unit or an exponent
@@ -40,13 +40,13 @@ class Pod:
     node: str  # "" before it has one
     image: str  # of its main container
     command: tuple[str, ...]  # of its main container
-    waits: str  # Kubernetes' word for why it does not run yet: "Unschedulable", "ImagePullBackOff"; "" when it runs
-    ended: str  # Kubernetes' word for how it ended: "OOMKilled", "Evicted", "Error"; "" before
-    told: str  # Kubernetes' sentence for either
+    waits: str  # Kubernetes' reason why it does not run yet: "Unschedulable", "ImagePullBackOff"; "" when it runs
+    ended: str  # Kubernetes' reason for its end: "OOMKilled", "Evicted", "Error"; "" before
+    told: str  # Kubernetes' message for either
     created: datetime
     started: datetime | None  # of its main container
     finished: datetime | None
-    cpu: float  # cores that it asks for
+    cpu: float  # cores that it requests
     memory_bytes: int
     gpus: Mapping[str, int]  # count by resource
     exit_code: int | None = None  # of its main container; above 128, the number of a signal and 128
@@ -56,7 +56,7 @@ class Pod:
 class Node:
     name: str
     labels: Mapping[str, str]
-    cpu: float  # cores that pods can ask for
+    cpu: float  # cores that pods can request
     memory_bytes: int
     gpus: Mapping[str, int]  # count by resource
 
@@ -69,26 +69,26 @@ def is_configured() -> bool:
 
 def pods(namespace: str, selector: str) -> list[Pod]:
     """Return the pods in ``namespace`` whose labels match ``selector``, oldest first."""
-    answer = ask(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **patience()))
-    return sorted((_pod(item) for item in answer.items), key=lambda pod: (pod.created, pod.name))
+    response = call_core_api(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **timeout()))
+    return sorted((_pod(item) for item in response.items), key=lambda pod: (pod.created, pod.name))
 
 
 def living_pods(namespace: str, selector: str) -> set[str]:
     """Return the names of pods whose labels match ``selector`` and that nobody is ending: not deleted, not evicted."""
-    answer = ask(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **patience()))
+    response = call_core_api(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **timeout()))
     ended = ("Failed", "Succeeded")
     return {
         item.metadata.name
-        for item in answer.items
+        for item in response.items
         if item.metadata.deletion_timestamp is None and item.status.phase not in ended
     }
 
 
 def log(namespace: str, pod: str, seconds: int | None = None) -> list[tuple[str, str]]:
     """Return (time, line) of what the main container of ``pod`` printed, in the last ``seconds`` when given."""
-    text = ask(
+    text = call_core_api(
         lambda core: core.read_namespaced_pod_log(
-            pod, namespace, container="main", timestamps=True, since_seconds=seconds, **patience()
+            pod, namespace, container="main", timestamps=True, since_seconds=seconds, **timeout()
         )
     )
     found = (line.partition(" ") for line in (text or "").splitlines())
@@ -105,67 +105,67 @@ def nodes() -> list[Node]:
             int(quantity(item.status.allocatable["memory"])),
             _gpus(item.status.allocatable),
         )
-        for item in ask(lambda core: core.list_node(**patience())).items
+        for item in call_core_api(lambda core: core.list_node(**timeout())).items
     ]
 
 
 def settings_of(namespace: str, name: str) -> dict[str, str]:
     """Return what the ConfigMap and the Secret ``name`` hold together; nothing where one is missing or not for us."""
-    config = permitted(lambda core: core.read_namespaced_config_map(name, namespace, **patience()))
-    secret = permitted(lambda core: core.read_namespaced_secret(name, namespace, **patience()))
+    config = permitted(lambda core: core.read_namespaced_config_map(name, namespace, **timeout()))
+    secret = permitted(lambda core: core.read_namespaced_secret(name, namespace, **timeout()))
     hidden = {key: _decoded(value) for key, value in ((secret and secret.data) or {}).items()}
     return {**((config and config.data) or {}), **hidden}
 
 
 def has_service(namespace: str, name: str) -> bool:
     """Return whether ``namespace`` has the Service ``name``."""
-    return permitted(lambda core: core.read_namespaced_service(name, namespace, **patience())) is not None
+    return permitted(lambda core: core.read_namespaced_service(name, namespace, **timeout())) is not None
 
 
-def answer_of(namespace: str, service: str, path: str) -> str:
-    """Return what ``service``, written NAME:PORT, answers at ``path``, asked through the API server."""
+def service_response(namespace: str, service: str, path: str) -> str:
+    """Return the response of ``service``, written NAME:PORT, at ``path``, through the API server."""
     name = "connect_get_namespaced_service_proxy_with_path"
-    return str(ask(lambda core: getattr(core, name)(service, namespace, path, **patience())))
+    return str(call_core_api(lambda core: getattr(core, name)(service, namespace, path, **timeout())))
 
 
-def pod_answers(namespace: str, selector: str, port: int, path: str) -> dict[str, str]:
+def pod_responses(namespace: str, selector: str, port: int, path: str) -> dict[str, str]:
     """Return what each running pod whose labels match ``selector`` answers at ``path`` of ``port``, by the pod's name.
 
-    They are asked through the API server, which needs the right to get pods/proxy. A pod that does not answer (it is
-    starting, or about to end) is left out.
+    Requests go through the API server, which needs the permission for pods/proxy. A pod that does not respond (it is
+    starting, or about to end) is skipped.
 
     Raises:
         ServiceError: none answers, or the API server does not.
     """
     running = [pod.name for pod in pods(namespace, selector) if pod.phase == "Running"]
-    asked_each = {name: _pod_answer(namespace, f"{name}:{port}", path) for name in running}
-    answers = {name: answer for name, answer in asked_each.items() if answer is not None}
-    if not answers:
+    each = {name: _pod_response(namespace, f"{name}:{port}", path) for name in running}
+    responses = {name: response for name, response in each.items() if response is not None}
+    if not responses:
         raise ServiceError(f"no pod of namespace {namespace} with {selector} answers; kubectl get pods says why")
-    return answers
+    return responses
 
 
-def _pod_answer(namespace: str, pod: str, path: str) -> str | None:
+def _pod_response(namespace: str, pod: str, path: str) -> str | None:
     """Return what ``pod``, written NAME:PORT, answers at ``path``, None when it does not or is not there."""
-    get = {"_preload_content": False, **patience()}  # as it comes: the client would read JSON and write Python
-    answer = permitted(
+    get = {"_preload_content": False, **timeout()}  # as it comes: the client would read JSON and write Python
+    response = permitted(
         lambda core: core.connect_get_namespaced_pod_proxy_with_path(pod, namespace, path, **get), but=(404, 500, 503)
     )
-    return None if answer is None else str(answer.data.decode())
+    return None if response is None else str(response.data.decode())
 
 
-def complaints(namespace: str, run: str) -> dict[str, str]:
+def argo_messages(namespace: str, run: str) -> dict[str, str]:
     """Return what Argo says of the nodes of KFP's ``run`` that it cannot start or that failed, by the node's name.
 
     A pod that a quota or an admission rule forbids never exists: Argo's record is the only one that tells of it.
     """
     api = client_of("CustomObjectsApi")
-    answer = asked(
+    response = call_api(
         lambda: api.list_namespaced_custom_object(
-            "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=f"pipeline/runid={run}", **patience()
+            "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=f"pipeline/runid={run}", **timeout()
         )
     )
-    found = [node for item in answer["items"] for node in _argo_nodes(item.get("status", {})).values()]
+    found = [node for item in response["items"] for node in _argo_nodes(item.get("status", {})).values()]
     return {node["name"]: node["message"] for node in found if node.get("message")}
 
 
@@ -189,18 +189,18 @@ def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout
         try:
-            said = [process.stdout.readline().strip()]
-            while said[-1] and not FORWARDING.search(said[-1]):
-                said.append(process.stdout.readline().strip())
-            match = FORWARDING.search(said[-1])
+            lines = [process.stdout.readline().strip()]
+            while lines[-1] and not FORWARDING.search(lines[-1]):
+                lines.append(process.stdout.readline().strip())
+            match = FORWARDING.search(lines[-1])
             if match is None:
-                reason = " ".join(said).strip() or "it ended"
+                reason = " ".join(lines).strip() or "it ended"
                 raise ServiceError(f"kubectl cannot reach {service} in namespace {namespace}: {reason}")
             Thread(target=process.stdout.read, daemon=True).start()  # a line for each connection: a full pipe stops it
             yield int(match[1])
         finally:
             process.terminate()
-            process.wait(SECONDS_TO_END)
+            process.wait(STOP_TIMEOUT_S)
 
 
 def quantity(text: str | int | float) -> float:

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from toolchain.errors import ServiceError
 
-Answer = TypeVar("Answer")
-SECONDS_TO_ANSWER = 10.0  # an API server that takes longer is down
+Response = TypeVar("Response")
+REQUEST_TIMEOUT_S = 10.0  # a slower API server counts as down
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
-def patience() -> dict[str, float]:
+def timeout() -> dict[str, float]:
     """Return the arguments of a call that shall not wait for an API server that is down."""
-    return {"_request_timeout": SECONDS_TO_ANSWER}
+    return {"_request_timeout": REQUEST_TIMEOUT_S}
 
 
 @cache
@@ -37,25 +37,25 @@ def client_of(kind: str) -> Any:
         raise ServiceError(f"there is no usable kubeconfig ({error}): set KUBECONFIG to one") from error
 
 
-def ask(call: Callable[[Any], Answer]) -> Answer:
-    """Return what ``call`` answers, given the client of pods, services and the like; raises as ``asked``."""
+def call_core_api(call: Callable[[Any], Response]) -> Response:
+    """Return what ``call`` answers, given the client of pods, services and the like; raises as ``call_api``."""
     core = client_of("CoreV1Api")
-    return asked(lambda: call(core))
+    return call_api(lambda: call(core))
 
 
-def permitted(call: Callable[[Any], Answer], but: tuple[int, ...] = (403, 404)) -> Answer | None:
+def permitted(call: Callable[[Any], Response], but: tuple[int, ...] = (403, 404)) -> Response | None:
     """Return what ``call`` answers, None for the HTTP statuses ``but``: not for us to read, or not there."""
     from kubernetes.client.exceptions import ApiException
 
     try:
-        return ask(call)
+        return call_core_api(call)
     except ServiceError as error:
         if isinstance(error.__cause__, ApiException) and error.__cause__.status in but:
             return None
         raise
 
 
-def asked(call: Callable[[], Answer]) -> Answer:
+def call_api(call: Callable[[], Response]) -> Response:
     """Return what ``call`` answers.
 
     Raises:
@@ -69,16 +69,16 @@ def asked(call: Callable[[], Answer]) -> Answer:
     except ApiException as error:
         hint = {
             401: "log in again: the kubeconfig's credentials are too old",
-            403: "ask for the right to do it",
+            403: "request the permission",
             503: "its pods are being started, or cannot be: try again in a minute, or look at them",
         }
-        said = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(error.body or ""))
-        reason = said[1].replace('\\"', '"') if said else error.reason
+        message = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(error.body or ""))
+        reason = message[1].replace('\\"', '"') if message else error.reason
         raise ServiceError(
-            f"Kubernetes refuses: {reason}; {hint.get(error.status, 'see the name and the namespace')}"
+            f"Kubernetes rejected the request: {reason}; {hint.get(error.status, 'see the name and the namespace')}"
         ) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise ServiceError(
-            f"Kubernetes' API server does not answer ({reason}); check KUBECONFIG and the network"
+            f"Kubernetes' API server does not respond ({reason}); check KUBECONFIG and the network"
         ) from error

@@ -7,7 +7,7 @@ says what it knew before.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from toolchain.services.kubernetes.api import ask, patience, permitted
+from toolchain.services.kubernetes.api import call_core_api, permitted, timeout
 
 MANAGER = "toolchain"  # the field manager: who set a field, as `kubectl get --show-managed-fields` tells
 APPLY = "application/apply-patch+yaml"
@@ -25,14 +25,14 @@ def apply(documents: Iterable[Document]) -> None:
         ServiceError: the cluster is down, refuses a document, or does not know its kind.
     """
     for document in documents:
-        ask(_applied(document))
+        call_core_api(_applied(document))
 
 
 def found(api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
     """Return the document of that name as the cluster holds it; None where it is not there, or not for us to read."""
     path = _path(api_version, kind, namespace, name)
-    answer = permitted(lambda core: _call(core, path, "GET"))
-    return None if answer is None else dict(answer)
+    response = permitted(lambda core: _call(core, path, "GET"))
+    return None if response is None else dict(response)
 
 
 def _applied(document: Document) -> Callable[[Any], Any]:
@@ -55,5 +55,5 @@ def _call(core: Any, path: str, method: str, query: Sequence[tuple[str, str]] = 
     headers = {"Accept": "application/json", "Content-Type": APPLY if body else "application/json"}
     options = {"response_type": "object", "auth_settings": ["BearerToken"], "_return_http_data_only": True}
     return core.api_client.call_api(
-        path, method, query_params=[*query], header_params=headers, body=body, **options, **patience()
+        path, method, query_params=[*query], header_params=headers, body=body, **options, **timeout()
     )

@@ -54,7 +54,7 @@ __all__ = [
     "write",
 ]
 
-TIMEOUT_SECONDS = 30.0  # of silence, on a connection that should be delivering
+READ_TIMEOUT_S = 30.0  # without a byte
 ATTEMPTS = 4  # with the waits between them, about 10 s: a restart of a server, not a lost weekend
 SCHEMES = ("s3", "https", "http", "hf")
 
@@ -80,7 +80,7 @@ def checkpoints() -> str:
     """Return where in S3 trainings keep their checkpoints too, s3://BUCKET/PREFIX without a last slash, "" for nowhere.
 
     Raises:
-        ConfigError: TOOLCHAIN_CHECKPOINTS names no such place.
+        ConfigError: TOOLCHAIN_CHECKPOINTS is not an S3 location.
     """
     uri = os.environ.get("TOOLCHAIN_CHECKPOINTS", "").rstrip("/")
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
@@ -99,7 +99,7 @@ def fetch(uri: str, folder: Path) -> Fetched:
 
     Raises:
         DataError: there is no such local file, or the scheme is unknown.
-        ServiceError: the service is down or refuses; the line says what to do.
+        ServiceError: the service is down or denies access; the message has a remedy.
         StorageFullError: the disk is full.
     """
     scheme = _scheme(uri)
@@ -148,7 +148,7 @@ def _local(uri: str) -> Path:
     if path.is_dir():
         raise DataError(f"{uri} is a folder; name one file in it")
     if not path.is_file():
-        raise DataError(f"{uri} does not exist (looked for {path.absolute()}); check the path")
+        raise DataError(f"{uri} does not exist ({path.absolute()}); check the path")
     return path
 
 
@@ -156,7 +156,7 @@ def _download(uri: str, copy: Path) -> str:
     """Copy what is at ``uri`` to ``copy`` and return its SHA-256."""
     if _scheme(uri) == "s3":
         return s3.read(uri, lambda chunks: _save(chunks, copy)[0])
-    return _patiently(uri, lambda: _download_from_web(uri, copy))
+    return _with_retries(uri, lambda: _download_from_web(uri, copy))
 
 
 def _save(chunks: Iterator[bytes], copy: Path) -> tuple[str, int]:
@@ -169,18 +169,18 @@ def _save(chunks: Iterator[bytes], copy: Path) -> tuple[str, int]:
     return digest.hexdigest(), length
 
 
-def _patiently(uri: str, attempt: Callable[[], str]) -> str:
+def _with_retries(uri: str, attempt: Callable[[], str]) -> str:
     """Return what ``attempt`` returns, after as many tries as a passing fault may need."""
     from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-    def tell(state: RetryCallState) -> None:
+    def log(state: RetryCallState) -> None:
         log_info(f"{uri}: {state.outcome.exception() if state.outcome else 'failed'}; trying again")
 
     tries = Retrying(
         retry=retry_if_exception(_passes),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=0.5, max=8),
-        before_sleep=tell,
+        before_sleep=log,
         reraise=True,
     )
     try:
@@ -205,7 +205,7 @@ def _open_web(uri: str, method: str = "GET") -> Any:
     address, authorization = _without_user(uri)
     headers = {"User-Agent": "dl-toolchain", **authorization}
     request = urllib.request.Request(address, method=method, headers=headers)
-    return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    return urllib.request.urlopen(request, timeout=READ_TIMEOUT_S)
 
 
 def _without_user(uri: str) -> tuple[str, dict[str, str]]:
@@ -219,34 +219,34 @@ def _without_user(uri: str) -> tuple[str, dict[str, str]]:
 
 
 def _download_from_web(uri: str, copy: Path) -> str:
-    with _open_web(uri) as answer:
-        announced = answer.headers.get("Content-Length")
-        digest, length = _save(_chunks(answer), copy)
+    with _open_web(uri) as response:
+        announced = response.headers.get("Content-Length")
+        digest, length = _save(_chunks(response), copy)
     if announced is not None and int(announced) != length:  # the server hung up: urllib takes that for the end
         raise ConnectionError(f"{length:,} of {announced} bytes came")
     return digest
 
 
-def _chunks(answer: IO[bytes]) -> Iterator[bytes]:
-    while chunk := answer.read(CHUNK_BYTES):
+def _chunks(response: IO[bytes]) -> Iterator[bytes]:
+    while chunk := response.read(CHUNK_BYTES):
         yield chunk
 
 
 def _web_version(uri: str) -> str:
-    def ask() -> str:
-        with _open_web(uri, "HEAD") as answer:
-            headers = answer.headers
+    def attempt() -> str:
+        with _open_web(uri, "HEAD") as response:
+            headers = response.headers
         return " ".join(
             filter(None, (headers.get("ETag") or headers.get("Last-Modified"), headers.get("Content-Length")))
         )
 
-    return _patiently(uri, ask)
+    return _with_retries(uri, attempt)
 
 
 def _web_fault(uri: str, error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        hint = {401: "it needs a login", 403: "it refuses access", 404: "there is nothing there; check the address"}
-        return f"{uri} answered {error.code} {error.reason}: {hint.get(error.code, 'try again later')}"
+        hint = {401: "it needs a login", 403: "access is denied", 404: "it does not exist; check the address"}
+        return f"{uri} returned {error.code} {error.reason}: {hint.get(error.code, 'try again later')}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     return f"{uri} cannot be read after {ATTEMPTS} tries ({reason}); check the address and the network"
 
@@ -264,7 +264,7 @@ def fetch_s3_prefix(uri: str, target: Path) -> None:
 
     Raises:
         DataError: there is none, or a name would lead outside ``target``.
-        ServiceError: S3 is down or refuses.
+        ServiceError: S3 is down or denies access.
         StorageFullError: the disk is full.
     """
     files = s3.listing(uri)

@@ -17,13 +17,13 @@ CHECKPOINT_DAYS = 14  # a training that was killed and has not gone on for so lo
 ARTIFACTS_RULE, CHECKPOINTS_RULE = "toolchain-old-artifacts", "toolchain-abandoned-checkpoints"
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Make the bucket and set its rules; return the exit status."""
     parser = argparse.ArgumentParser(description="Make the bucket and set what expires in it.")
     parser.add_argument("--expire-after-days", type=int, default=0, metavar="N", help=f"under {ARTIFACTS}; 0: never")
     try:
         bucket = name()
-        prepare(bucket, parser.parse_args(words).expire_after_days)
+        prepare(bucket, parser.parse_args(argv).expire_after_days)
     except ToolchainError as error:
         print(error, file=sys.stderr)
         return 1
@@ -47,7 +47,7 @@ def prepare(bucket: str, expire_after_days: int) -> None:
         expire_after_days: Days from an artifact's writing, at least 1; 0 keeps artifacts.
 
     Raises:
-        ServiceError: S3 is down, or refuses.
+        ServiceError: S3 is down or denies access.
     """
     client = s3.client()
     with s3_errors.reported(f"s3://{bucket}", "written"):
@@ -69,7 +69,7 @@ def _exists(client: Any, bucket: str) -> bool:
 
 
 def _location(region: str) -> dict[str, Any]:
-    """Return what ``create_bucket`` needs; S3 refuses its own first region as a constraint."""
+    """Return what ``create_bucket`` needs; S3 rejects its own first region as a constraint."""
     return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 

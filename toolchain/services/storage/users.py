@@ -50,12 +50,12 @@ class Key:
     secret: str
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Make the users of a server, or the file that it reads; return the exit status."""
     parser = argparse.ArgumentParser(description="Make the users of the S3 server, one for each role.")
     parser.add_argument("server", choices=["minio", "seaweedfs"])
     parser.add_argument("file", type=Path, nargs="?", help="of seaweedfs: where its configuration is written")
-    given = parser.parse_args(words)
+    given = parser.parse_args(argv)
     try:
         name, keys = bucket.name(), keys_in(os.environ)
         if given.server == "minio":
@@ -81,13 +81,13 @@ def keys_in(environment: Mapping[str, str]) -> dict[str, Key]:
 
 def policy(name: str, role: Role) -> dict[str, Any]:
     """Return what ``role`` may do in bucket ``name``, as a policy of AWS' language."""
-    place = f"arn:aws:s3:::{name}"
+    arn = f"arn:aws:s3:::{name}"
     return {
         "Version": "2012-10-17",
         "Statement": [
-            {"Effect": "Allow", "Action": [*LIST], "Resource": [place]},
-            {"Effect": "Allow", "Action": [*READ], "Resource": [f"{place}/{prefix}*" for prefix in role.reads]},
-            {"Effect": "Allow", "Action": [*WRITE], "Resource": [f"{place}/{prefix}*" for prefix in role.writes]},
+            {"Effect": "Allow", "Action": [*LIST], "Resource": [arn]},
+            {"Effect": "Allow", "Action": [*READ], "Resource": [f"{arn}/{prefix}*" for prefix in role.reads]},
+            {"Effect": "Allow", "Action": [*WRITE], "Resource": [f"{arn}/{prefix}*" for prefix in role.writes]},
         ],
     }
 
@@ -116,7 +116,7 @@ def make_minio_users(name: str, keys: Mapping[str, Key]) -> None:
     A key that a role had before, by another identifier, is disabled with the user that it belongs to.
 
     Raises:
-        ServiceError: the server is down, or refuses.
+        ServiceError: the server is down or denies access.
     """
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError

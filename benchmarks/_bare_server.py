@@ -24,7 +24,7 @@ def serve(folder: Path, port: int) -> None:
             with connection, connection.makefile("rb") as stream:
                 while length := stream.read(LENGTH.size):
                     text = stream.read(LENGTH.unpack(length)[0]).decode()
-                    connection.sendall(predictor.answer(predictor.prepare([text]))[0].tobytes())
+                    connection.sendall(predictor.predict(predictor.prepare([text]))[0].tobytes())
 
 
 if __name__ == "__main__":

@@ -20,18 +20,18 @@ class Reviews(litserve.LitAPI):
         self._folder = folder
 
     def setup(self, device: str) -> None:
-        self._answerer = Predictor(open_model(self._folder))
+        self._predictor = Predictor(open_model(self._folder))
 
     def decode_request(self, request: dict[str, Any]) -> list[str]:
         return list(request["texts"])
 
     def predict(self, texts: list[str]) -> list[dict[str, float]]:
-        labels = self._answerer.model.signature.labels
-        rows = self._answerer.prepare(texts)
-        return [dict(zip(labels, self._answerer.answer([row])[0].tolist(), strict=True)) for row in rows]
+        labels = self._predictor.model.signature.labels
+        rows = self._predictor.prepare(texts)
+        return [dict(zip(labels, self._predictor.predict([row])[0].tolist(), strict=True)) for row in rows]
 
     def encode_response(self, answers: list[dict[str, float]]) -> dict[str, Any]:
-        return {"answers": answers}
+        return {"predictions": answers}
 
 
 if __name__ == "__main__":

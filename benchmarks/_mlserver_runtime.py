@@ -16,11 +16,11 @@ from toolchain.inference.predictor import Predictor
 
 class Reviews(MLModel):
     async def load(self) -> bool:
-        self._answerer = Predictor(open_model(Path(self.settings.parameters.uri)))
+        self._predictor = Predictor(open_model(Path(self.settings.parameters.uri)))
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        rows = self._answerer.prepare(StringCodec.decode_input(payload.inputs[0]))
-        scores = stack([self._answerer.answer([row])[0] for row in rows])
+        rows = self._predictor.prepare(StringCodec.decode_input(payload.inputs[0]))
+        scores = stack([self._predictor.predict([row])[0] for row in rows])
         outputs = [NumpyCodec.encode_output("scores", scores)]
         return InferenceResponse(model_name=self.name, outputs=outputs)

@@ -33,7 +33,7 @@ def build(folder: Path) -> FastAPI:
     def predict(request: Request) -> list[Answer]:
         found = []
         for row in predictor.prepare(request.texts):
-            scores = dict(zip(labels, predictor.answer([row])[0].tolist(), strict=True))
+            scores = dict(zip(labels, predictor.predict([row])[0].tolist(), strict=True))
             best = max(scores, key=lambda label: scores[label])
             found.append(Answer(label=best, score=scores[best], scores=scores))
         return found

@@ -179,7 +179,7 @@ def described(predictor: Predictor, profile: Profile, values: Sequence[Any]) -> 
     rows = []
     for value in values:
         (row,) = predictor.prepare([value])
-        (scores,) = predictor.answer([row])
+        (scores,) = predictor.predict([row])
         answer = describe_answer(scores, names, profile.threshold)
         text = value if isinstance(value, str) else None
         size = None if text is not None else upright_size(value)

@@ -96,7 +96,7 @@ class Log:
     def take(self, place: int, status: int, told: dict[str, Any]) -> None:
         """Judge one answer to the text at ``place``."""
         version = told.get("model", {}).get("version", "")
-        scores = list(told.get("answers", [{}])[0].get("scores", {}).values())
+        scores = list(told.get("predictions", [{}])[0].get("scores", {}).values())
         if status != 200:
             self.lost.append(f"status {status}: {told.get('detail')}")
         elif version not in self.named:
@@ -171,7 +171,7 @@ def target(version: str, folder: Path, repository: Path) -> Target:
 
 def scores(folder: Path) -> list[Any]:
     predictor = Predictor(open_model(folder))
-    return [predictor.answer([row])[0] for row in predictor.prepare(TEXTS)]
+    return [predictor.predict([row])[0] for row in predictor.prepare(TEXTS)]
 
 
 def publish(repository: Path, routing: RoutingConfig, log: Log) -> None:

@@ -164,7 +164,7 @@ def _digest(target: "Target | None") -> str | None:
 
 
 def _behind(server: str, told: dict[str, Any], routing: "RoutingConfig") -> str:
-    refused = told.get("refused", {})
+    refused = told.get("rejected", {})
     reasons = "; ".join(f"{what} is refused: {why}" for what, why in refused.items()) or told.get("detail", "")
     known = f"version {told['version']}" if "version" in told else "no version"
     hint = reasons or "was it started with an alias, a version or another folder of runs?"

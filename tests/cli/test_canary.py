@@ -110,7 +110,7 @@ def traffic(address: str) -> Iterator[list[tuple[int, str]]]:
             connection.request("POST", "/predict", '{"texts": ["good"]}', {"Content-Type": "application/json"})
             answer = connection.getresponse()
             told = json.loads(answer.read())
-            got.append((answer.status, told["answers"][0]["label"] if answer.status == 200 else ""))
+            got.append((answer.status, told["predictions"][0]["label"] if answer.status == 200 else ""))
             time.sleep(0.002)
 
     clients = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
@@ -206,7 +206,7 @@ def compared(address: str) -> dict[str, float]:
     text = figures([address])[address]
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     mine = [one for one in samples if one.name == "toolchain_serving_compared_rows_total"]
-    return {one.labels["alike"]: one.value for one in mine if one.labels["role"] == "shadow"}
+    return {one.labels["match"]: one.value for one in mine if one.labels["role"] == "shadow"}
 
 
 def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_answers(

@@ -75,7 +75,7 @@ def test_what_reads_a_registry_reads_the_clusters(
     assert main(local) == 2, "this machine has no such model"
 
 
-def test_what_a_cluster_promotes_is_served_here_from_a_shelf_of_its_own(
+def test_what_a_cluster_promotes_is_served_here_from_its_own_model_repository(
     theirs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     began: list[list[str]] = []

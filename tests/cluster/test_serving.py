@@ -213,7 +213,7 @@ def test_a_promoted_model_answers_on_the_cluster(release: Cluster, models: dict[
     print(f"the first promotion took {seconds:.1f} s")
     with release.reached("service/serve-reviews", 8080) as address:
         told = ask(address, {"texts": ["a good film", "bad and dull"]})
-    assert [answer["label"] for answer in told["answers"]] == ["positive", "negative"]
+    assert [answer["label"] for answer in told["predictions"]] == ["positive", "negative"]
     assert (told["model"]["version"], told["model"]["digest"]) == ("1", models["1"])
 
 
@@ -335,7 +335,7 @@ def test_a_canary_of_openvino_gets_the_image_that_runs_it_before_it_is_tried(
     with release.reached("service/serve-reviews", 8080) as address:
         told = ask(address, {"texts": ["a good film"]})
     assert (told["model"]["version"], told["model"]["variant"]) == ("3", "openvino")
-    assert told["answers"][0]["label"] == "positive"
+    assert told["predictions"][0]["label"] == "positive"
     deployment = json.loads(release.kubectl("get", "deployment", "serve-reviews", "--output=json"))
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == images.SERVE_OPENVINO
 
@@ -344,8 +344,8 @@ def test_a_vision_model_is_served_likewise(release: Cluster, models: dict[str, s
     pipelines("promote", SHADES, "--engine", "cluster")
     with release.reached("service/serve-shades", 8080) as address:
         pictures = [base64.b64encode(picture(level)).decode() for level in (0, 255)]
-        told = ask(address, {"pictures": pictures})
-    assert [answer["label"] for answer in told["answers"]] == ["dark", "bright"]
+        told = ask(address, {"images": pictures})
+    assert [answer["label"] for answer in told["predictions"]] == ["dark", "bright"]
 
 
 def test_a_served_model_is_taken_away_by_its_label(release: Cluster) -> None:

@@ -318,7 +318,7 @@ def test_panels_show_the_requests_that_were_sent(watched: Watched):
     assert 1 < requests < 45  # the window holds less traffic at first
     (failed,) = until_found(watched, shown["service: Error rate, A"])
     assert failed == 0
-    bad = 'sum(toolchain_serving_errors_total{kind="bad_request"})'
+    bad = 'sum(toolchain_serving_errors_total{type="bad_request"})'
     texts = 'sum(toolchain_serving_requests_total{model="reviews", route="/predict"})'
     until(lambda: until_found(watched, f"{bad} / {texts}")[0] == pytest.approx(1 / 7, abs=0.05))
     assert until_found(watched, shown["service: Servers ready, A"]) == [2]
@@ -328,7 +328,7 @@ def test_panels_show_the_requests_that_were_sent(watched: Watched):
     pixels = shown["model-quality: Row size, B"].replace("$model", "lights")
     assert until_found(watched, pixels) == [pytest.approx(64, rel=0.2)]  # a row may have run that is not counted yet
     assert until_found(watched, shown["training-runs: Loss, A"]) == [0.3, 0.4]
-    labels = get(watched.address, "query", query="sum by (label) (toolchain_serving_answers_total)")["result"]
+    labels = get(watched.address, "query", query="sum by (label) (toolchain_serving_predictions_total)")["result"]
     assert {one["metric"]["label"] for one in labels} == {"negative", "positive", "dark", "bright"}
 
 

@@ -53,7 +53,7 @@ class Predictor:
         sizes = [upright_size(value) if self.detects else None for value in values]
         return [Prepared(one, self.preprocessor.length(one), size) for one, size in zip(data, sizes, strict=True)]
 
-    def answer(self, rows: Sequence[Prepared]) -> list[Scores] | list[Detections]:
+    def predict(self, rows: Sequence[Prepared]) -> list[Scores] | list[Detections]:
         """Return what the model answers to each of ``rows``, which run at once and should be of one length.
 
         A classifier gives its scores; a detector, which takes one row at once, its boxes in pixels, the best first.

@@ -1,4 +1,4 @@
-"""Problems: what goes wrong with a request, told as RFC 9457 asks, with neither stack nor path nor what was sent."""
+"""Report errors as RFC 9457 problem details, without stack traces, paths or request content."""
 
 import json
 import sys
@@ -13,37 +13,37 @@ from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 PACKAGE = Path(__file__).parents[1]
-TITLES = {
-    400: "the request is not what this address understands",
-    401: "a bearer token is needed",
-    403: "the request comes from another site",
-    404: "there is nothing at this address",
-    405: "this address has no such method",
-    408: "the request came too slowly",
-    413: "the request is too large",
-    415: "the body is of a kind that is not understood",
-    421: "this server has another name",
-    422: "the request does not fit the model",
-    429: "too many requests wait",
-    431: "the head of the request is too large",
-    499: "the client has gone",
-    500: "the server failed",
-    501: "this is not implemented",
-    503: "the model is not ready",
-    504: "the answer took too long",
-    505: "this version of HTTP is not spoken",
+TITLES = {  # the phrases of RFC 9110, and 6585; 499 is nginx's
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    499: "Client Closed Request",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
 }
 
 
 class Problem(Exception):
-    """A request that is not answered as asked.
+    """An error response.
 
     Args:
-        status: HTTP's, one of TITLES.
-        detail: One line for the caller: what was wrong, what is expected.
-        pointer: Where in the body (RFC 6901), "" for all of it.
-        retry_after: Seconds after which the caller may come again, 0 to say nothing.
-        headers: More of the response.
+        status: HTTP status, one of TITLES.
+        detail: One line for the client: what was wrong and what is expected.
+        pointer: JSON pointer into the body (RFC 6901), "" for the whole body.
+        retry_after: Seconds after which the client may retry; 0: no Retry-After header.
+        headers: Additional response headers.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class Problem(Exception):
 
     def response(self) -> Response:
         headers = {**self._headers, **({"Retry-After": str(self.retry_after)} if self.retry_after else {})}
-        return respond(self.status, self.detail, self.pointer, headers)
+        return problem_response(self.status, self.detail, self.pointer, headers)
 
 
-def respond(status: int, detail: str, pointer: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    """Return the response that tells a problem; "error" is for clients of the Open Inference Protocol."""
-    title = TITLES.get(status, "the request failed")
-    told: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "error": detail}
+def problem_response(status: int, detail: str, pointer: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """Return a problem response; the field "error" is for clients of the Open Inference Protocol."""
+    title = TITLES.get(status, "Error")
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "error": detail}
     if pointer:
-        told["errors"] = [{"pointer": f"#{pointer}", "detail": detail}]
-    return Response(json.dumps(told), status, dict(headers or {}), MEDIA_TYPE)
+        body["errors"] = [{"pointer": f"#{pointer}", "detail": detail}]
+    return Response(json.dumps(body), status, dict(headers or {}), MEDIA_TYPE)
 
 
-def tell_problems(app: FastAPI) -> None:
-    """Let ``app`` answer all that goes wrong with a problem."""
+def add_exception_handlers(app: FastAPI) -> None:
+    """Make ``app`` problem_response to every error with a problem."""
     app.add_exception_handler(Problem, _of_problem)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(Exception, _of_failure)
@@ -86,22 +86,22 @@ async def _of_problem(request: Request, error: Exception) -> Response:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = TITLES.get(error.status_code, "the request failed") + "; /docs shows what there is"
+    detail = f"{TITLES.get(error.status_code, 'Error')}; see /docs for the available routes"
     headers = dict(error.headers or {})
     if headers.get("Allow") == "GET":
-        headers["Allow"] = "GET, HEAD"  # the middleware turns one into the other
-    return respond(error.status_code, detail, headers=headers)
+        headers["Allow"] = "GET, HEAD"  # the middleware answers HEAD as GET
+    return problem_response(error.status_code, detail, headers=headers)
 
 
 async def _of_failure(request: Request, error: Exception) -> Response:
-    return respond(500, "the server failed on this request; its log says where")
+    return problem_response(500, "internal error; see the server's log")
 
 
-def tell_place(error: BaseException, what: str = "a request") -> None:
-    """Print the kind of ``error`` and where in this package it rose, without its text, which may hold a request's."""
+def log_location(error: BaseException, what: str = "request") -> None:
+    """Log the type and location of ``error``, without its message, which may contain request data."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)
     ]
     last = frames[-1] if frames else None
-    place = f"{Path(last.filename).relative_to(PACKAGE)}:{last.lineno}" if last else "elsewhere"
-    print(f"{what} failed with {type(error).__name__} at {place}", file=sys.stderr, flush=True)
+    location = f"{Path(last.filename).relative_to(PACKAGE)}:{last.lineno}" if last else "unknown location"
+    print(f"{what} failed with {type(error).__name__} at {location}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Program: load what is to be served, listen, answer, and end so that no request is lost."""
+"""Run the server: load, listen, serve, and shut down without losing a request."""
 
 import asyncio
 import os
@@ -22,48 +22,48 @@ from toolchain.serve.http.middleware import RequestMiddleware
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.sampling import Sampler, sampling_of
 from toolchain.serve.versions.batching import CLOSE_SECONDS
-from toolchain.serve.versions.router import Router, fixed
+from toolchain.serve.versions.router import Router, static_router
 from toolchain.serve.versions.version import load
-from toolchain.serve.versions.watcher import VersionWatcher, told
+from toolchain.serve.versions.watcher import VersionWatcher, describe
 from toolchain.services.auth import serving_tokens
 
-SECONDS_FOR_THE_LOADER = 0.5  # to see that it is to end
-SECONDS_TO_FINISH = 5  # beyond the deadline of requests: for answers on their way out
-BACKLOG = 1024  # connections that wait to be accepted
-KEEP_ALIVE_SECONDS = 75  # longer than the 60 s that most balancers keep a quiet connection: they close first
+WATCHER_STOP_TIMEOUT_S = 0.5
+FLUSH_TIMEOUT_S = 5  # after the request timeout, for responses being sent
+BACKLOG = 1024  # connections waiting to be accepted
+KEEP_ALIVE_TIMEOUT_S = 75  # longer than the 60 s of most load balancers, so that they close first
 
 
 def serve(settings: Settings) -> None:
-    """Serve what ``settings`` name until SIGTERM or Ctrl-C.
+    """Serve the model or model repository of ``settings`` until SIGTERM or Ctrl-C.
 
     Raises:
-        AbsentError: the repository holds no routing.json.
-        ArtifactError: the model's folder is damaged, or nothing here runs it.
-        ConfigError: the port is taken, or a file for HTTPS is not there.
+        NotFoundError: the repository has no routing.json.
+        ArtifactError: the model's folder is damaged, or no installed runtime runs it.
+        ConfigError: a port is in use, or a TLS file is missing.
     """
     tokens, sampling = serving_tokens(settings.tokens_dir, settings.require_tokens), sampling_of(settings)
     _check_files(settings)
     settings = _within_open_files(settings)
     with _bound(settings.host, settings.port, "--port") as listener:
         if settings.grpc_port:
-            _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes no socket, only its number
+            _bound(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC takes a port number, not a socket
         if settings.metrics_port:
-            _bound(settings.host, settings.metrics_port, "--metrics-port").close()  # refused before the time of loading
+            _bound(settings.host, settings.metrics_port, "--metrics-port").close()  # fail before loading
         watcher = VersionWatcher(settings) if settings.model_repository else None
-        router = watcher.router if watcher else fixed(load(settings))
+        router = watcher.router if watcher else static_router(load(settings))
         router.sampler = Sampler(sampling) if sampling else None
         middleware = build(router, tokens, watcher)
-        listener.listen(BACKLOG)  # whoever reads the line and asks at once waits a moment, and is not refused
-        _tell(router, listener, middleware)
+        listener.listen(BACKLOG)  # requests sent after the ready line wait instead of being refused
+        _print_ready(router, listener, middleware)
         DrainingServer(_config(middleware, settings), router, middleware).run(sockets=[listener])
-    print("ended: every request that came was answered", flush=True)
-    if router.is_at_work or (watcher and watcher.is_at_work(SECONDS_FOR_THE_LOADER)):
+    print("shutdown complete: all requests were answered", flush=True)
+    if router.is_busy or (watcher and watcher.is_busy(WATCHER_STOP_TIMEOUT_S)):
         sys.stderr.flush()
-        os._exit(0)  # a thread within a library cannot be ended otherwise, and nobody wants what it makes any more
+        os._exit(0)  # a thread inside a library cannot be stopped otherwise
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that, told to end by SIGTERM, answers for a while yet: until balancers know that it is going."""
+    """A uvicorn server that keeps answering after SIGTERM until load balancers have seen that it is not ready."""
 
     def __init__(self, config: uvicorn.Config, router: Router, middleware: RequestMiddleware) -> None:
         super().__init__(config)
@@ -74,17 +74,17 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._listen(sockets or [])
         if self._router.settings.grpc_port is not None:
-            from toolchain.serve.grpc.protocol import listen  # here: it takes a while, and most serve without it
+            from toolchain.serve.grpc.protocol import listen  # slow to import, and optional
 
             server, port = await listen(self._router, self._middleware)
             self._stop_grpc = server.stop
-            print(f"gRPC at {_shown(self._router.settings.host)}:{port}", flush=True)
+            print(f"gRPC at {_reachable(self._router.settings.host)}:{port}", flush=True)
         if self._router.settings.metrics_port is not None:
             self._metrics, port = await metrics_listener.listen(self._router, self._middleware)
-            print(f"metrics at {_shown(self._router.settings.host)}:{port}", flush=True)
+            print(f"metrics at {_reachable(self._router.settings.host)}:{port}", flush=True)
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
-        """Do as uvicorn's startup does, with an end to the time for a TLS handshake, which is 60 s there."""
+        """Start as uvicorn does, with a shorter timeout for TLS handshakes, which is 60 s there."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(uvicorn.config.STARTUP_FAILURE)
@@ -102,11 +102,13 @@ class DrainingServer(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        clock = threading.Timer(_seconds_to_finish(self._router.settings) + CLOSE_SECONDS + SECONDS_TO_FINISH, _give_up)
-        clock.daemon = True
-        clock.start()
+        timer = threading.Timer(
+            _graceful_timeout_s(self._router.settings) + CLOSE_SECONDS + FLUSH_TIMEOUT_S, _exit_forcibly
+        )
+        timer.daemon = True
+        timer.start()
         if self._stop_grpc:
-            await self._stop_grpc(_seconds_to_finish(self._router.settings))
+            await self._stop_grpc(_graceful_timeout_s(self._router.settings))
         if self._metrics:
             self._metrics.close()
         await super().shutdown(sockets)
@@ -118,7 +120,7 @@ class DrainingServer(uvicorn.Server):
             return
         seconds = self._router.settings.drain_seconds
         self._router.draining = True
-        print(f"told to end: not ready any more, answering for {seconds:g} s yet", flush=True)
+        print(f"SIGTERM received, draining for {seconds:g} s.", flush=True)
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, seconds, self._end)
 
@@ -126,20 +128,20 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _give_up() -> None:
-    """End the process although something of it has not ended."""
-    os.write(2, b"ended: something still ran when its time was over\n")  # print may be under way in another thread
+def _exit_forcibly() -> None:
+    """Exit although a thread is still running."""
+    os.write(2, b"shutdown timed out: some work was still running\n")  # print is not reentrant
     os._exit(1)
 
 
 def _check_files(settings: Settings) -> None:
     for file in (settings.certificate, settings.key):
         if file and not file.is_file():
-            raise ConfigError(f"{file} is not there; HTTPS needs a certificate and its key as PEM files")
+            raise ConfigError(f"{file} does not exist; HTTPS requires a certificate and its key as PEM files")
 
 
 def _within_open_files(settings: Settings) -> Settings:
-    """Return ``settings`` with as many connections as this process may have open files for."""
+    """Return ``settings`` with max_connections reduced to the process's limit of open files."""
     open_files, listeners = raise_open_files_limit(), 1 if settings.grpc_port is None else 2
     listeners += 0 if settings.metrics_port is None else 1
     connections = connections_within(open_files, settings.max_connections, listeners)
@@ -150,7 +152,7 @@ def _within_open_files(settings: Settings) -> Settings:
 
 
 def _bound(host: str, port: int, option: str) -> socket.socket:
-    """Return a socket at the address that ``option`` names, before the time of loading is spent."""
+    """Return a socket bound to the address, so that a port in use fails before loading."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -159,7 +161,7 @@ def _bound(host: str, port: int, option: str) -> socket.socket:
     except OSError as error:
         listener.close()
         why = error.strerror or str(error)
-        raise ConfigError(f"cannot listen at {host} port {port}: {why}; name another with {option}") from error
+        raise ConfigError(f"cannot listen at {host} port {port}: {why}; choose another with {option}") from error
     return listener
 
 
@@ -168,31 +170,31 @@ def _config(middleware: RequestMiddleware, settings: Settings) -> uvicorn.Config
         middleware,
         http=partial(Connection, settings, Admission(settings.max_connections)),  # type: ignore[arg-type]  # uvicorn only calls it
         log_level="error",
-        access_log=False,  # nothing of a request is logged
+        access_log=False,  # requests are not logged
         lifespan="on",
         ws="none",
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_seconds_to_finish(settings),
+        timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
+        timeout_graceful_shutdown=_graceful_timeout_s(settings),
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,
     )
 
 
-def _seconds_to_finish(settings: Settings) -> int:
-    return int(settings.request_timeout) + SECONDS_TO_FINISH
+def _graceful_timeout_s(settings: Settings) -> int:
+    return int(settings.request_timeout) + FLUSH_TIMEOUT_S
 
 
-def _shown(host: str) -> str:
-    """Return an address that can be asked for one that is listened at."""
+def _reachable(host: str) -> str:
+    """Return an address that clients can use for the one that is listened on."""
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host
 
 
-def _tell(router: Router, listener: socket.socket, middleware: RequestMiddleware) -> None:
+def _print_ready(router: Router, listener: socket.socket, middleware: RequestMiddleware) -> None:
     host, port = listener.getsockname()[:2]
     scheme = "https" if router.settings.certificate else "http"
-    what = told(router.routing, router.roles) if router.routing else router.name
-    state = f"{what}; {router.unready or router.stable.parity.told}; authentication: {middleware.authentication}"
-    begins, stream = ("not ready", sys.stderr) if router.unready else ("ready", sys.stdout)
-    print(f"{begins}: {scheme}://{_shown(host)}:{port}/docs  ({state})", file=stream, flush=True)
+    what = describe(router.routing, router.roles) if router.routing else router.name
+    state = f"{what}; {router.unready or router.stable.parity.summary}; authentication: {middleware.authentication}"
+    prefix, stream = ("not ready", sys.stderr) if router.unready else ("ready", sys.stdout)
+    print(f"{prefix}: {scheme}://{_reachable(host)}:{port}/docs  ({state})", file=stream, flush=True)

@@ -82,8 +82,8 @@ class Settings:
         for name, port in ports.items():
             if not 0 <= (port or 0) <= MAX_PORT:
                 raise ConfigError(f"{name} is {port}: set 1 to {MAX_PORT}, or 0 for any free port")
-        fixed = [port for port in ports.values() if port]
-        if len(set(fixed)) < len(fixed):
+        static_router = [port for port in ports.values() if port]
+        if len(set(static_router)) < len(static_router):
             shown = ", ".join(f"{name} {port}" for name, port in ports.items())
             raise ConfigError(f"{shown}: HTTP, gRPC and metrics need different ports")
 

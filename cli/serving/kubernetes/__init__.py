@@ -177,7 +177,7 @@ def _unlike(told: Mapping[str, Any], routing: RoutingConfig) -> str:
     loaded = {role: version["digest"] for role, version in told["versions"].items()}
     for role, target in routing.targets.items():
         if loaded.get(role) != target.digest:
-            why = "".join(f" ({what} is refused: {reason})" for what, reason in told["refused"].items())
+            why = "".join(f" ({what} is refused: {reason})" for what, reason in told["rejected"].items())
             return f"version {target.version} is not loaded yet{why}"
     return ""
 

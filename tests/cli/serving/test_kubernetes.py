@@ -139,14 +139,14 @@ def test_a_canary_is_told_while_there_is_one():
 
 
 def test_a_pod_ends_after_its_server_has_answered_all_that_it_began():
-    from toolchain.serve.server import SECONDS_TO_FINISH
+    from toolchain.serve.server import FLUSH_TIMEOUT_S
     from toolchain.serve.settings import Settings
 
     words = pod(SERVER)["containers"][0]["args"]
     drain = float(words[words.index("--drain-seconds") + 1])
     before = pod(SERVER)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     deadline = Settings(model_repository=REPOSITORY).request_timeout
-    assert pod(SERVER)["terminationGracePeriodSeconds"] > before + drain + deadline + SECONDS_TO_FINISH
+    assert pod(SERVER)["terminationGracePeriodSeconds"] > before + drain + deadline + FLUSH_TIMEOUT_S
 
 
 def test_the_server_takes_the_arguments_of_the_container():
@@ -333,7 +333,7 @@ READY = {
 
 
 def ready(digest: str, **refused: str) -> str:
-    return json.dumps({"versions": {"stable": {"digest": digest}}, "refused": refused})
+    return json.dumps({"versions": {"stable": {"digest": digest}}, "rejected": refused})
 
 
 def test_a_change_is_waited_for_until_every_pod_answers_so(

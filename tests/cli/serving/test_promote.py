@@ -137,7 +137,7 @@ def test_a_version_that_a_server_does_not_answer_with_as_recorded_is_refused_wit
 ):
     for words in ([], ["--force", "--reason", "hurry"]):
         assert main(["promote", model, "--version", "4", *words]) == 3
-        assert "1 of 1 recorded rows are answered otherwise" in capsys.readouterr().out
+        assert "1 of 1 predictions differ from those recorded at evaluation" in capsys.readouterr().out
     assert (champion(tracker, model), entries(model, capsys)) == ("", [])
 
 

@@ -86,14 +86,14 @@ def start(runs: Path) -> Iterator[Callable[..., tuple[int, list[str]]]]:
 def label(port: int, text: str) -> str:
     body = json.dumps({"texts": [text]}).encode()
     with urlopen(Request(f"http://127.0.0.1:{port}/predict", body, {"Content-Type": "application/json"})) as answer:
-        return str(json.loads(answer.read())["answers"][0]["label"])
+        return str(json.loads(answer.read())["predictions"][0]["label"])
 
 
 def test_the_candidate_is_served_while_there_is_no_champion_and_it_is_said(start: Callable[..., tuple[int, list[str]]]):
     port, lines = start("words")
     assert lines[0] == "words has no champion yet: its candidate is served\n"
     assert lines[1].startswith("serving words: version 2, digest ")
-    assert "1 of 1 recorded rows answered alike" in lines[-1]
+    assert "1 of 1 recorded predictions match" in lines[-1]
     assert label(port, "good") == "positive"
 
 
@@ -120,7 +120,7 @@ def test_what_is_asked_is_sampled_where_a_place_is_given(start: Callable[..., tu
 def test_as_many_answers_are_worked_at_as_are_asked_for(start: Callable[..., tuple[int, list[str]]]):
     port, _ = start("words:1", "--workers", "3")
     figures = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-    assert re.search(r"toolchain_serving_inference_streams{.*} 3\.0", figures)
+    assert re.search(r"toolchain_serving_workers{.*} 3\.0", figures)
 
 
 def test_a_version_is_served_by_its_number_and_again_without_the_registry(

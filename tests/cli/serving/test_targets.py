@@ -15,8 +15,8 @@ from toolchain.lifecycle.ledger import PROMOTED, SHADOW, Entry, Ledger, Line
 
 SERVING = Entry(action=PROMOTED, version="2", digest="b" * 64, variant="fp32", verdict="accurate")
 LEDGER = Ledger("words", (Line(1, SERVING, counts=True),))
-OLD = {"name": "words", "version": "1", "digest": "a" * 64, "refused": {}}
-NEW = {"name": "words", "version": "2", "digest": "b" * 64, "refused": {}}
+OLD = {"name": "words", "version": "1", "digest": "a" * 64, "rejected": {}}
+NEW = {"name": "words", "version": "2", "digest": "b" * 64, "rejected": {}}
 Start = Callable[..., str]
 
 
@@ -43,10 +43,10 @@ def test_a_server_that_follows_is_waited_for(start: Start, capsys: pytest.Captur
     [
         (OLD, "still answers with version 1 after 0.5 s: was it started with an alias, a version or another folder"),
         (
-            {**OLD, "refused": {"2": "it is not in the repository"}},
+            {**OLD, "rejected": {"2": "it is not in the repository"}},
             "after 0.5 s: 2 is refused: it is not in the repository",
         ),
-        ({"detail": "the server is about to end"}, "answers with no version after 0.5 s: the server is about to end"),
+        ({"detail": "the server is shutting down"}, "answers with no version after 0.5 s: the server is shutting down"),
     ],
 )
 def test_one_that_does_not_is_told_with_its_reason(

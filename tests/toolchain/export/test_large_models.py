@@ -163,7 +163,7 @@ def test_it_travels_through_mlflow_and_is_served(
 
     from toolchain.serve.http.application import build
     from toolchain.serve.settings import Settings
-    from toolchain.serve.versions.router import fixed
+    from toolchain.serve.versions.router import static_router
     from toolchain.serve.versions.version import load
     from toolchain.services.mlflow import Tracker
 
@@ -175,6 +175,6 @@ def test_it_travels_through_mlflow_and_is_served(
     fetched = tracker.download(run_id, "variants/fp32", tmp_path / "fetched")
     assert open_model(fetched).digest == large.reference.digest
     served = load(Settings(model=fetched, name="large", version="1"))
-    with TestClient(build(fixed(served)), "http://127.0.0.1") as client:
+    with TestClient(build(static_router(served)), "http://127.0.0.1") as client:
         answer = client.post("/predict", json={"texts": ["a fine film"]})
     assert answer.status_code == 200, answer.text

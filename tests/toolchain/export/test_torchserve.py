@@ -58,7 +58,7 @@ kinds, requests = zip(*json.load(sys.stdin))
 context, worker = Context(), handler.Handler()
 worker.initialize(context)
 answers = worker.handle([{"body": request} for request in requests], context)
-print(json.dumps({"answers": answers, "codes": context.codes, "from": toolchain.__file__}))
+print(json.dumps({"predictions": answers, "codes": context.codes, "from": toolchain.__file__}))
 """
 JSON, TEXT = "application/json", "text/plain"
 
@@ -118,11 +118,11 @@ def test_the_handler_needs_nothing_of_ours_but_what_the_archive_holds(unpacked: 
     assert due is not None
     found = asked(unpacked, (JSON, {"texts": [row.text for row in due.rows]}), (TEXT, due.rows[0].text))
     assert Path(found["from"]).parent == unpacked / "toolchain"
-    for answer, row in zip(found["answers"][0]["answers"], due.rows, strict=True):
+    for answer, row in zip(found["predictions"][0]["predictions"], due.rows, strict=True):
         assert answer["scores"] == pytest.approx(dict(zip(LABELS, row.scores, strict=True)), abs=1e-5)
         assert answer["score"] == answer["scores"][answer["label"]] == max(answer["scores"].values())
-    assert found["answers"][1]["answers"] == found["answers"][0]["answers"][:1]
-    assert found["answers"][0]["model"]["digest"] == due.model
+    assert found["predictions"][1]["predictions"] == found["predictions"][0]["predictions"][:1]
+    assert found["predictions"][0]["model"]["digest"] == due.model
 
 
 def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp_path: Path):
@@ -130,8 +130,8 @@ def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp
     with zipfile.ZipFile(archive_in(tmp_path / "exported")) as file:
         file.extractall(tmp_path / "unpacked")
     found = asked(tmp_path / "unpacked", (JSON, {"texts": list(DAMAGED)}), (JSON, {"texts": list(DAMAGED.values())}))
-    assert found["answers"][0]["answers"] == found["answers"][1]["answers"]
-    assert all(answer["score"] > 0.7 for answer in found["answers"][0]["answers"])
+    assert found["predictions"][0]["predictions"] == found["predictions"][1]["predictions"]
+    assert all(answer["score"] > 0.7 for answer in found["predictions"][0]["predictions"])
     assert "ftfy==" in (tmp_path / "unpacked" / "requirements.txt").read_text()
 
 
@@ -153,8 +153,8 @@ def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp
 def test_a_bad_request_gets_400_and_the_one_beside_it_its_answer(kind: str, body: Any, told: str, unpacked: Path):
     found = asked(unpacked, (kind, body), (TEXT, "a good film"))
     assert found["codes"] == {"0": 400}
-    assert told in found["answers"][0]["message"]
-    assert found["answers"][1]["answers"][0]["label"] == "positive"
+    assert told in found["predictions"][0]["message"]
+    assert found["predictions"][1]["predictions"][0]["label"] == "positive"
 
 
 def test_pictures_are_answered_and_what_is_none_is_refused(tmp_path: Path):
@@ -165,14 +165,14 @@ def test_pictures_are_answered_and_what_is_none_is_refused(tmp_path: Path):
     files = [base64.b64encode(picture(level)).decode() for level in (0, 255)]
     found = asked(
         tmp_path / "unpacked",
-        (JSON, {"pictures": files}),
-        (JSON, {"pictures": ["no base64"]}),
-        (JSON, {"pictures": [base64.b64encode(b"no picture").decode()]}),
+        (JSON, {"images": files}),
+        (JSON, {"images": ["no base64"]}),
+        (JSON, {"images": [base64.b64encode(b"no picture").decode()]}),
         (JSON, {"texts": ["good"]}),
     )
-    assert [answer["label"] for answer in found["answers"][0]["answers"]] == ["dark", "bright"]
+    assert [answer["label"] for answer in found["predictions"][0]["predictions"]] == ["dark", "bright"]
     assert found["codes"] == {"1": 400, "2": 400, "3": 400}
-    assert "is not a picture" in found["answers"][2]["message"]
+    assert "is not a picture" in found["predictions"][2]["message"]
 
 
 def test_a_model_that_was_changed_in_the_archive_is_not_loaded(unpacked: Path):
@@ -343,7 +343,7 @@ def test_torchserve_answers_what_evaluation_recorded(server: Server, reviews: di
     status, found = server.ask("/predictions/reviews/1", {"texts": [row.text for row in due.rows]})
     assert status == 200
     assert found["model"]["digest"] == due.model
-    for answer, row in zip(found["answers"], due.rows, strict=True):
+    for answer, row in zip(found["predictions"], due.rows, strict=True):
         assert answer["scores"] == pytest.approx(dict(zip(LABELS, row.scores, strict=True)), abs=1e-5)
 
 
@@ -355,11 +355,11 @@ def test_a_second_version_is_registered_made_the_default_and_rolled_back(server:
     assert server.version("/predictions/reviews/2") == "2"
     assert server.ask("/models/reviews/2/set-default", method="PUT")[0] == 200
     assert server.version() == "2"
-    label = server.ask("/predictions/reviews", b"a good film", TEXT)[1]["answers"][0]["label"]
+    label = server.ask("/predictions/reviews", b"a good film", TEXT)[1]["predictions"][0]["label"]
     assert label == "negative", "the second says the contrary"
     assert server.ask("/models/reviews/1/set-default", method="PUT")[0] == 200
     assert server.version() == "1"
-    assert server.ask("/predictions/reviews", b"a good film", TEXT)[1]["answers"][0]["label"] == "positive"
+    assert server.ask("/predictions/reviews", b"a good film", TEXT)[1]["predictions"][0]["label"] == "positive"
 
 
 @pytest.mark.slow

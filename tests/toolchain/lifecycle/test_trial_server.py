@@ -27,7 +27,7 @@ def words(tmp_path: Path) -> Callable[..., Path]:
 def test_a_server_answers_within_the_block_and_is_gone_after_it(words: Callable[..., Path]):
     with trial_server.started(words(), "reviews", "7") as address:
         assert trial_server.ask(f"{address}/readyz")["version"] == "7"
-        assert trial_server.ask(f"{address}/predict", {"texts": ["good"]})["answers"][0]["label"] == "positive"
+        assert trial_server.ask(f"{address}/predict", {"texts": ["good"]})["predictions"][0]["label"] == "positive"
     with pytest.raises(OSError, match="refused"):
         urlopen(f"{address}/readyz")
 

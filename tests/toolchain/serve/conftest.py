@@ -29,7 +29,7 @@ from toolchain.inference.predictor import Predictor
 from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 from toolchain.serve.http.application import build
 from toolchain.serve.settings import Settings
-from toolchain.serve.versions.router import fixed
+from toolchain.serve.versions.router import static_router
 from toolchain.serve.versions.version import Served, load
 from toolchain.text_repair import VERSION
 
@@ -244,7 +244,7 @@ def serving() -> Iterator[Callable[..., TestClient]]:
 
     def start(folder: Path, tokens: tuple[str, ...] = (), **settings: Any) -> TestClient:
         served = load(Settings(model=folder, name="reviews", version="3", **settings))
-        client = TestClient(build(fixed(served), tokens), "http://127.0.0.1", raise_server_exceptions=False)
+        client = TestClient(build(static_router(served), tokens), "http://127.0.0.1", raise_server_exceptions=False)
         client.__enter__()
         client.app_state["served"] = served
         clients.append(client)

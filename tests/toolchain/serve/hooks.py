@@ -19,5 +19,5 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     """Mark the strings that must be pictures."""
     content = raw_schema["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     for field, schema in content["schema"]["properties"].items():
-        if field == "pictures":
+        if field == "images":
             schema["items"]["format"] = "picture"

@@ -113,7 +113,7 @@ def bright(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def works(running: Running) -> bool:
-    return running.ask("good film")[1]["answers"][0]["label"] == "positive"
+    return running.ask("good film")[1]["predictions"][0]["label"] == "positive"
 
 
 # --- What is asked ---
@@ -248,14 +248,14 @@ def test_a_bad_picture_is_refused_in_no_time(name: str, kind: str, bright: Runni
     if kind == "file":
         answer = post(bright.port, file, headers=b"Content-Type: image/png\r\n")
     else:
-        answer = post(bright.port, json.dumps({"pictures": [base64.b64encode(file).decode()]}).encode())
+        answer = post(bright.port, json.dumps({"images": [base64.b64encode(file).decode()]}).encode())
     assert answer.status in ((413, 422) if len(file) > 12_000_000 else (422,))
     assert answer.problem["detail"]
     assert time.monotonic() - began < 3, "it took less than 0.1 s on a quiet machine"
 
 
 def test_pictures_that_are_too_large_together_are_refused_before_one_is_decoded(bright: Running):
-    body = json.dumps({"pictures": [base64.b64encode(large()).decode()] * 5}).encode()
+    body = json.dumps({"images": [base64.b64encode(large()).decode()] * 5}).encode()
     answer = post(bright.port, body)
     assert answer.status == 422
     assert "more than 100,000,000 pixels" in answer.problem["detail"]
@@ -274,7 +274,7 @@ def test_a_picture_of_many_scans_is_refused_by_what_it_costs_not_by_its_size(bri
 
 
 def test_a_large_picture_holds_up_nobody_else(bright: Running):
-    body = json.dumps({"pictures": [base64.b64encode(large()).decode()] * 4}).encode()
+    body = json.dumps({"images": [base64.b64encode(large()).decode()] * 4}).encode()
     ended: list[float] = []
 
     def ask() -> None:
@@ -403,7 +403,7 @@ def test_a_client_that_goes_away_while_it_is_answered_is_counted_and_not_logged(
             connection.sendall(POST + JSON + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
             time.sleep(0.05)
     assert running.ask("good")[0] == 200
-    counted = re.search(r'errors_total\{kind="client_gone".*\} (\d)', get(running.port, "/metrics").body)
+    counted = re.search(r'errors_total\{.*type="client_disconnected".*\} (\d)', get(running.port, "/metrics").body)
     assert counted
     assert int(counted[1]) >= 2, "one of them may have been answered in time"
     assert "private" not in running.end()[1]
@@ -479,7 +479,7 @@ def test_a_clock_that_jumps_is_not_looked_at(start: Callable[..., Running], word
         assert works(running)
     assert get(running.port, "/readyz").status == 200
     text = get(running.port, "/metrics").body
-    took = re.search(r'request_seconds_sum\{.*route="/predict".*\} (\S+)', text)
+    took = re.search(r'request_duration_seconds_sum\{.*route="/predict".*\} (\S+)', text)
     assert took
     assert 0 < float(took[1]) < 20
     assert running.end()[0] == 0
@@ -519,7 +519,7 @@ def test_a_start_while_s3_is_away_says_so_lives_and_waits(
 ):
     uri = put_in_s3(s3_bucket, versions)
     _, port, line = unready(uri, tmp_path / "cache", AWS_ENDPOINT_URL="http://127.0.0.1:9")
-    assert "the repository does not answer" in line
+    assert "the model repository is unavailable" in line
     assert get(port, "/healthz").status == 200
     for answer in (get(port, "/readyz"), post(port, b'{"texts": ["good"]}'), get(port, "/openapi.json")):
         assert answer.status == 503
@@ -537,8 +537,8 @@ def test_a_full_disk_is_told_and_what_was_missing_is_taken_once_there_is_room(
         pytest.skip("needs the right to mount a tmpfs")
     try:
         _, port, line = unready(put_in_s3(s3_bucket, versions), cache)
-        assert "no space is left to keep it" in line
-        assert "no space is left" in get(port, "/readyz").problem["detail"]
+        assert "no space left on device" in line
+        assert "no space left" in get(port, "/readyz").problem["detail"]
         subprocess.run(["mount", "-o", "remount,size=10m", str(cache)], check=True)
         until = time.monotonic() + 60
         while get(port, "/readyz").status != 200 and time.monotonic() < until:

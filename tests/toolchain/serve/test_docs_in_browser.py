@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 NO_INTERNET = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 SECONDS = 60  # for a page on a busy machine
 
-ANSWERED = {"words": ("texts", "negative"), "pictures": ("pictures", "bright")}  # a field, and what is answered
+ANSWERED = {"words": ("texts", "negative"), "pictures": ("images", "bright")}  # a field, and what is answered
 
 pytestmark = [
     pytest.mark.slow,

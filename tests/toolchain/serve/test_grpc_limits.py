@@ -172,7 +172,7 @@ def test_a_token_is_looked_at_before_the_message(start: Callable[..., Running]):
     secured = start(TOOLCHAIN_SERVE_TOKENS=TOKEN)
     with connect(secured) as connection:
         connection.sendall(headers(1, INFER))
-        assert b"send a known token" in received(connection, b"TOKEN").replace(b"%20", b" ")
+        assert b"missing or invalid token" in received(connection, b"TOKEN").replace(b"%20", b" ")
     with ExitStack() as stack:
         half_open(secured, stack, 1200, INFER)
         assert secured.check(BODY_SECONDS) == 1

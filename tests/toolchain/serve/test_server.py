@@ -24,9 +24,9 @@ from toolchain.serve.settings import Settings
 def test_it_says_where_it_answers_and_logs_no_request(start: Callable[..., Running], words: Path):
     running = start(words)
     assert "(reviews " in running.line
-    assert "4 of 4 recorded rows answered alike" in running.line
+    assert "4 of 4 recorded predictions match" in running.line
     status, told = running.ask("a private and good film")
-    assert (status, told["answers"][0]["label"]) == (200, "positive")
+    assert (status, told["predictions"][0]["label"]) == (200, "positive")
     with pytest.raises(OSError, match="HTTP Error 404"):
         urlopen(f"http://127.0.0.1:{running.port}/private", timeout=20)
     code, said = running.end(signal.SIGINT)
@@ -41,7 +41,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
         port = taken.getsockname()[1]
         code, said = refused(words, "--port", str(port))
     assert code == 2
-    assert f"cannot listen at 127.0.0.1 port {port}: Address already in use; name another with --port" in said
+    assert f"cannot listen at 127.0.0.1 port {port}: Address already in use; choose another with --port" in said
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
         ({}, ["--require-tokens"], 2, "tokens are required, but there are none"),
         ({"TOOLCHAIN_SERVE_TOKEN": "a-token-of-tests-only"}, [], 2, "the variable TOOLCHAIN_SERVE_TOKEN is not known"),
         ({}, ["--certificate", "nowhere.pem"], 2, "set both"),
-        ({}, ["--certificate", "nowhere.pem", "--key", "nowhere.pem"], 2, "nowhere.pem is not there"),
+        ({}, ["--certificate", "nowhere.pem", "--key", "nowhere.pem"], 2, "nowhere.pem does not exist"),
         ({}, ["--max-request-rows", "0"], 2, "max_request_rows is 0"),
     ],
 )
@@ -124,7 +124,7 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Callable[..., Running]
     assert set(codes) == {200}
     assert len(codes) > 20
     assert running.process.returncode == 0
-    assert "ended: every request that came was answered" in out
+    assert "shutdown complete: all requests were answered" in out
     assert error == ""
 
 
@@ -143,7 +143,7 @@ def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Callable
     assert code == 0
 
 
-STUCK = {"decoding": "Pictures, 'prepare'", "inference": "found.batcher, '_answer'"}
+STUCK = {"decoding": "Pictures, 'prepare'", "inference": "found.batcher, '_predict'"}
 
 
 @pytest.mark.parametrize("stuck", STUCK)

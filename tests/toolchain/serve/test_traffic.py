@@ -112,7 +112,7 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
     program: Program, versions: dict[str, Path], tmp_path: Path
 ):
     repository, share, rows = tmp_path / "reviews", 0.3, 600
-    assert "reviews 1, fp32; 4 of 4 recorded rows answered alike" in program.line
+    assert "reviews 1, fp32; 4 of 4 recorded predictions match" in program.line
     publish_versions(repository, trial := routing_of(versions, "1", canary="2", percent=100 * share), versions)
     program.see(lambda told: "canary" in told["versions"])
     answers = program.answered(rows)
@@ -122,7 +122,7 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
         "2" if trial.goes_to_canary(one) else "1" for one, _, _ in answers
     ]
     assert any(
-        'alike="yes"' in line and float(line.split()[-1]) > 10 for line in program.figures("compared_rows_total")
+        'match="yes"' in line and float(line.split()[-1]) > 10 for line in program.figures("compared_rows_total")
     )
     for number in ("2", "3", "1"):
         publish_versions(repository, routing_of(versions, number), versions)
@@ -133,8 +133,8 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
         client.join()
     assert program.lost == []
     assert {status for _, status, _ in program.answers} == {200}
-    assert out.count("changed: ") == 4
-    assert "ended: every request that came was answered" in out
+    assert out.count("updated: ") == 4
+    assert "shutdown complete: all requests were answered" in out
 
 
 def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
@@ -147,10 +147,10 @@ def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
     folder = repository / routing_of(versions, "3").stable.digest
     folder.mkdir()
     publish_versions(repository, routing_of(versions, "3"), versions)
-    program.see(lambda told: bool(told["refused"]))
-    assert program.ready()["refused"] == {"3": "its files are damaged, or do not run here"}
+    program.see(lambda told: bool(told["rejected"]))
+    assert program.ready()["rejected"] == {"3": "its files are damaged, or cannot be loaded here"}
     assert {version for _, _, version in program.answered(20)} == {"2"}
-    assert any('"damaged"' in line and line.endswith(" 1.0") for line in program.figures("refused_version"))
+    assert any('"damaged"' in line and line.endswith(" 1.0") for line in program.figures("rejected_versions"))
     assert program.lost == []
     assert {status for _, status, _ in program.answers} == {200}
 

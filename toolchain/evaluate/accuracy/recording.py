@@ -43,7 +43,7 @@ def _rows(model: Model, data: Dataset, split: str) -> Iterator[Row]:
         size += 0 if column == TEXT else len(value["bytes"])
         if size > MAX_IMAGE_BYTES:
             return
-        (prediction,) = predictor.answer(predictor.prepare([value]))
+        (prediction,) = predictor.predict(predictor.prepare([value]))
         yield Row(**_input(value, column), **_output(prediction))
 
 

@@ -37,7 +37,7 @@ def predict(model: Path, expected: Path) -> Predictions:
     if recorded is None:
         raise ArtifactError(f"{expected} contains no expected predictions; run evaluate.accuracy again")
     predictor = Predictor(open_model(model))
-    rows = [predictor.answer(predictor.prepare([row.value]))[0] for row in recorded.rows]
+    rows = [predictor.predict(predictor.prepare([row.value]))[0] for row in recorded.rows]
     processor = describe()
     return Predictions(processor.name, processor.kind, _versions(), [_boxes_or_scores(row) for row in rows])
 

@@ -1,6 +1,6 @@
 """Handler: what a worker of TorchServe answers requests with. It travels in the archive, beside the model's folder.
 
-A request is JSON as our own server takes it ({"texts": [...]} or {"pictures": [base64, ...]}), or one text or picture.
+A request is JSON as our own server takes it ({"texts": [...]} or {"images": [base64, ...]}), or one text or picture.
 """
 
 import base64
@@ -27,12 +27,12 @@ class Handler:
     def initialize(self, context: Any) -> None:
         """Load the model in the archive, after a check that its files are those that were exported."""
         threads = (context.model_yaml_config.get("handler") or {}).get("threads", 1)
-        self._answerer = Predictor(open_model(HERE / "model"), int(threads))
+        self._predictor = Predictor(open_model(HERE / "model"), int(threads))
         self._identity = {
             "name": context.manifest["model"]["modelName"],
             "version": context.manifest["model"]["modelVersion"],
-            "variant": self._answerer.model.variant,
-            "digest": self._answerer.model.digest,
+            "variant": self._predictor.model.variant,
+            "digest": self._predictor.model.digest,
         }
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ class Handler:
         for place, request in enumerate(requests):
             try:
                 kind = str(context.get_request_header(place, "body") or "")
-                told.append({"model": self._identity, "answers": self._answers(request, "json" in kind)})
+                told.append({"model": self._identity, "predictions": self._answers(request, "json" in kind)})
             except DataError as error:
                 context.set_response_status(code=BAD_REQUEST, phrase="Bad Request", idx=place)
                 told.append({"code": BAD_REQUEST, "type": "BadRequest", "message": str(error)})
@@ -49,20 +49,20 @@ class Handler:
 
     def _answers(self, request: dict[str, Any], is_json: bool) -> list[dict[str, Any]]:
         values = self._values(request["body"] if "body" in request else request.get("data"), is_json)
-        rows = self._answerer.prepare(values)
+        rows = self._predictor.prepare(values)
         # Alone: a model whose activations are quantized by batch answers otherwise beside others.
-        return [self._told(self._answerer.answer([row])[0]) for row in rows]
+        return [self._told(self._predictor.predict([row])[0]) for row in rows]
 
     def _told(self, scores: Any) -> dict[str, Any]:
-        labels = self._answerer.model.signature.labels
+        labels = self._predictor.model.signature.labels
         by_label = {label: float(score) for label, score in zip(labels, scores, strict=True)}
         best = labels[int(scores.argmax())]
         return {"label": best, "score": by_label[best], "scores": by_label}
 
     def _values(self, body: Any, is_json: bool) -> list[Any]:
         """Return the rows in a request's ``body``, which TorchServe has parsed if it ``is_json`` and is whole."""
-        pictures = isinstance(self._answerer.preprocessor, Pictures)
-        key = "pictures" if pictures else "texts"
+        pictures = isinstance(self._predictor.preprocessor, Pictures)
+        key = "images" if pictures else "texts"
         if is_json or isinstance(body, dict):
             return [_picture_in(row) if pictures else _text(row) for row in _rows(body, key)]
         if pictures:

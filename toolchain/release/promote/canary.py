@@ -29,7 +29,8 @@ UNREACHABLE_TIMEOUT_S = 30.0  # for servers that responded before; a restarting 
 SLOW_QUANTILE = 0.95  # of the stable version's requests: slower ones count as slow
 MIN_STABLE_REQUESTS = 100  # before the bound of slow requests is set: five are above it
 MAX_APPEND_ATTEMPTS = 5  # to add an entry while others add some too
-PERMANENT = ("answers", "damaged", "disk_full", "failure", "unfit")  # kinds of refusals that waiting does not resolve
+# reasons of rejections that waiting does not resolve
+PERMANENT = ("parity_mismatch", "damaged", "disk_full", "load_failed", "incompatible")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,8 +42,8 @@ def check_with_server(model: Model, name: str, number: str) -> Check:
 
 def _predict(address: str, row: Row) -> Any:
     """Return the server's prediction for ``row``, sent as a request of its own."""
-    body = {"texts": [row.text]} if row.text else {"pictures": [row.image]}
-    return trial_server.ask(f"{address}/predict", body)["answers"][0]
+    body = {"texts": [row.text]} if row.text else {"images": [row.image]}
+    return trial_server.ask(f"{address}/predict", body)["predictions"][0]
 
 
 def _matches(prediction: Any, row: Row, expected: Expected, model: Model) -> bool:

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from toolchain.errors import ServiceError
 
 PREFIX = "toolchain_serving_"
-REQUESTS, SECONDS = f"{PREFIX}requests_total", f"{PREFIX}request_seconds_bucket"
+REQUESTS, SECONDS = f"{PREFIX}requests_total", f"{PREFIX}request_duration_seconds_bucket"
 COMPARED, PERCENT = f"{PREFIX}compared_rows_total", f"{PREFIX}traffic_percent"
-REFUSED, STARTED = f"{PREFIX}refused_version", "process_start_time_seconds"
+REFUSED, STARTED = f"{PREFIX}rejected_versions", "process_start_time_seconds"
 COUNTERS = (REQUESTS, SECONDS, COMPARED)
 PREDICTING = ("/predict", "/infer", "ModelInfer")  # endings of the routes that run the model
 TOO_MANY_REQUESTS = 429  # counts as the server's fault, like 5xx; other client errors do not depend on the version
@@ -154,7 +154,7 @@ def _counts(sums: Mapping[Series, float], version: str) -> VersionCounts:
         timed=buckets.get(inf, 0),
         buckets=dict(buckets),
         compared=sum(count for _, count in compared),
-        differing=sum(count for labels, count in compared if labels["alike"] == "no"),
+        differing=sum(count for labels, count in compared if labels["match"] == "no"),
     )
 
 
@@ -165,7 +165,7 @@ def _state(values: Mapping[Series, float], canary: str) -> ServerState:
         if name == PERCENT and labels["role"] == "canary" and labels["model_version"] == canary:
             percent = value
         if name == REFUSED and value > 0:
-            refused.append(labels["reason_kind"])
+            refused.append(labels["reason"])
     return ServerState(percent, tuple(sorted(refused)))
 
 

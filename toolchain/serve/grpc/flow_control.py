@@ -1,4 +1,4 @@
-"""Reading of gRPC messages: so many at once that their bytes stay bounded, and none for ever.
+"""Limit the gRPC messages that are read at a time, so that their bytes are bounded, and the time of each.
 
 gRPC buffers a message until all of it came, unseen from here, so what it may hold is bounded by how many are read at
 once. Those who send half a message must not keep out those who send a whole one, which takes milliseconds: the newest
@@ -11,7 +11,7 @@ from typing import Any
 
 from toolchain.serve.problems import Problem
 
-PATIENCE_SECONDS, LEAST_PATIENCE_SECONDS = 0.25, 0.05  # for a message while others wait: few, and very many
+MAX_PATIENCE_S, MIN_PATIENCE_S = 0.25, 0.05  # for a message while others wait: few, and very many
 MAX_WAITING = 1024  # requests whose message is not read yet; each may have 64 KiB of it in gRPC's window
 Receive = Callable[[], Awaitable[Any]]
 
@@ -28,7 +28,7 @@ class Reading:
         self._free, self._slots, self._seconds = slots, slots, seconds
         self._read: dict[asyncio.Timeout, float] = {}  # since when, the oldest first
         self._waiting: dict[asyncio.Future[None], None] = {}  # the oldest first
-        self._clock: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, receive: Receive) -> Any:
         """Return what ``receive()`` does.
@@ -43,8 +43,8 @@ class Reading:
             return await self._receive(receive, end)
         except TimeoutError as error:
             if asyncio.get_running_loop().time() < end:
-                raise _crowded() from error
-            detail = f"the message was not whole after {self._seconds:g} s; send it faster"
+                raise _overloaded() from error
+            detail = f"the message was incomplete after {self._seconds:g} s"
             raise Problem(408, detail) from error
 
     async def _receive(self, receive: Receive, end: float) -> Any:
@@ -66,7 +66,7 @@ class Reading:
         if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
-            oldest.set_exception(_crowded())
+            oldest.set_exception(_overloaded())
         self._make_room()
         try:
             await turn
@@ -90,23 +90,23 @@ class Reading:
     def _patience(self) -> float:
         """Seconds for which a message is read undisturbed now, so that all who wait have their turn soon."""
         share = self._slots / max(self._slots, len(self._waiting))
-        return max(LEAST_PATIENCE_SECONDS, PATIENCE_SECONDS * share)
+        return max(MIN_PATIENCE_S, MAX_PATIENCE_S * share)
 
     def _make_room(self) -> None:
         """End what has been read for too long, as far as others wait; look again when the next one will have been."""
         loop = asyncio.get_running_loop()
-        if self._clock:
-            self._clock.cancel()
-        self._clock = None
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
         for ended, (limit, since) in enumerate(list(self._read.items())):
             if ended == len(self._waiting):
                 return
             if since + self._patience > loop.time():
-                self._clock = loop.call_at(since + self._patience, self._make_room)
+                self._timer = loop.call_at(since + self._patience, self._make_room)
                 return
             del self._read[limit]
             limit.reschedule(loop.time())
 
 
-def _crowded() -> Problem:
-    return Problem(429, "too many messages are being sent at once; come again in 1 s", retry_after=1)
+def _overloaded() -> Problem:
+    return Problem(429, "too many messages are being received; retry in 1 s", retry_after=1)

@@ -1,7 +1,8 @@
-"""Messages of the Open Inference Protocol over gRPC: to the JSON bodies that its HTTP form has, and back.
+"""Convert gRPC messages of the Open Inference Protocol to the JSON bodies of its HTTP form, and back.
 
-So both forms are checked and answered by the same code. Tensors come as lists (``contents``) or as bytes
-(``raw_input_contents``), and go back as they came: numbers little-endian, each text behind its length in four bytes.
+Both forms share one implementation. Tensors come as lists (``contents``) or as bytes
+(``raw_input_contents``), and are returned in the same form: numbers little-endian, each text prefixed by its length in
+four bytes.
 """
 
 import struct
@@ -22,7 +23,7 @@ LENGTH = struct.Struct("<I")  # of a text in raw contents, in bytes
 
 
 def body_of(request: ModelInferRequest) -> dict[str, Any]:
-    """Return the JSON body that asks the same; texts as a list, pixels as an array.
+    """Return the equivalent JSON body; texts as a list, pixels as an array.
 
     Raises:
         Problem: the tensors come both ways, one of them is cut off, or a text is not UTF-8.
@@ -44,9 +45,9 @@ def body_of(request: ModelInferRequest) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": [{"name": output.name} for output in request.outputs]}
 
 
-def answer_of(told: dict[str, Any], raw: bool, id_: str) -> ModelInferResponse:
-    """Return the message that tells what the JSON answer ``told`` does, its tensors as bytes when ``raw``."""
-    outputs = told["outputs"]
+def response_of(body: dict[str, Any], raw: bool, id_: str) -> ModelInferResponse:
+    """Return the message of the JSON response ``body``, its tensors as bytes when ``raw``."""
+    outputs = body["outputs"]
     tensors = [
         ModelInferResponse.InferOutputTensor(
             name=tensor["name"],
@@ -57,8 +58,8 @@ def answer_of(told: dict[str, Any], raw: bool, id_: str) -> ModelInferResponse:
         for tensor in outputs
     ]
     return ModelInferResponse(
-        model_name=told["model_name"],
-        model_version=told["model_version"],
+        model_name=body["model_name"],
+        model_version=body["model_version"],
         id=id_,
         outputs=tensors,
         raw_output_contents=[_packed(tensor) for tensor in outputs] if raw else [],
@@ -66,7 +67,7 @@ def answer_of(told: dict[str, Any], raw: bool, id_: str) -> ModelInferResponse:
 
 
 def metadata_of(described: dict[str, Any]) -> ModelMetadataResponse:
-    """Return the message that tells what the JSON metadata does."""
+    """Return the message of the JSON metadata."""
     tensors = {
         side: [ModelMetadataResponse.TensorMetadata(**tensor) for tensor in described[side]]
         for side in ("inputs", "outputs")
@@ -93,7 +94,7 @@ def _split(content: bytes) -> Iterator[bytes]:
         begin = place + LENGTH.size
         end = begin + (LENGTH.unpack_from(content, place)[0] if begin <= len(content) else 0)
         if end > len(content) or begin > len(content):
-            raise Problem(422, "raw_input_contents is cut off: each text stands behind its length in four bytes")
+            raise Problem(422, "raw_input_contents is cut off: each text is prefixed by its length in four bytes")
         yield content[begin:end]
         place = end
 

@@ -1,6 +1,6 @@
-"""Open Inference Protocol v2 over gRPC, beside the HTTP server in its event loop: the same model, limits and figures.
+"""Serve the Open Inference Protocol v2 over gRPC, in the event loop of the HTTP server, with its limits and metrics.
 
-The specification is https://github.com/kserve/open-inference-protocol. Health is told as gRPC's own probes ask, too.
+The specification is https://github.com/kserve/open-inference-protocol. gRPC's health protocol is served too.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from open_inference.grpc import protocol
 
 from toolchain.errors import ConfigError
 from toolchain.serve.grpc.flow_control import Reading
-from toolchain.serve.grpc.messages import answer_of, body_of, metadata_of
+from toolchain.serve.grpc.messages import body_of, metadata_of, response_of
 from toolchain.serve.http.inference_protocol import SERVER, describe, infer, named
 from toolchain.serve.http.middleware import RequestMiddleware, too_large
-from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.problems import Problem, log_location
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.metrics import Stopwatch
 from toolchain.serve.versions.router import Router
 from toolchain.serve.versions.version import Served
 
 INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
-OPEN = ("ServerLive", "ServerReady", "Check")  # what needs no token: no row passes
+PUBLIC = ("ServerLive", "ServerReady", "Check")  # methods without authentication: they return no rows
 IDENTITY_ONLY = 1  # the bit of "not compressed": a small message that grows to gigabytes is not unpacked
 MAX_STREAMS = 100  # requests of one connection at a time; clients wait with more (RFC 9113 10.5)
 IDLE_SECONDS = 75.0  # for which a connection may have no request, as over HTTP
 PING_SECONDS, PONG_SECONDS = 60.0, 20.0  # between signs of life of a client, and for one to come
-LEAST_MESSAGE_BYTES = 64 * 1024  # that gRPC takes in; what is larger than a body may be is refused with a word
+MIN_MESSAGE_BYTES = 64 * 1024  # that gRPC takes in; what is larger than a body may be is refused with a word
 SLOTS = 16  # messages that are read at once at least
 PROBE_SLOTS, PROBE_SECONDS = (
     4,
@@ -59,16 +59,16 @@ IDS = re.compile(r"[!-~]{1,128}")  # of requests: what may stand in metadata and
 
 
 async def listen(router: Router, middleware: RequestMiddleware) -> tuple[grpc.aio.Server, int]:
-    """Return a server that answers for ``router`` by gRPC as ``middleware`` lets in, and its port.
+    """Return a gRPC server for ``router``, with the limits of ``middleware``, and its port.
 
     Raises:
-        ConfigError: the port is taken, or the certificate is none.
+        ConfigError: the port is in use, or the certificate is not valid.
     """
     settings = router.settings
-    most = max(LEAST_MESSAGE_BYTES, middleware.max_body_bytes)
-    reading = Reading(max(SLOTS, settings.max_inflight_bytes // most), settings.body_timeout)
+    max_bytes = max(MIN_MESSAGE_BYTES, middleware.max_body_bytes)
+    reading = Reading(max(SLOTS, settings.max_inflight_bytes // max_bytes), settings.body_timeout)
     server = grpc.aio.server(
-        handlers=Protocol(router, middleware, reading).handlers(), options=_options(settings, most)
+        handlers=Protocol(router, middleware, reading).handlers(), options=_options(settings, max_bytes)
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
@@ -76,8 +76,8 @@ async def listen(router: Router, middleware: RequestMiddleware) -> tuple[grpc.ai
     return server, port
 
 
-def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
-    """Return what bounds a connection, of which a message may have ``most`` bytes."""
+def _options(settings: Settings, max_bytes: int) -> list[tuple[str, int]]:
+    """Return gRPC's options; a message may have up to ``max_bytes``."""
     seconds = {
         "grpc.server_handshake_timeout_ms": settings.body_timeout,
         "grpc.max_connection_idle_ms": IDLE_SECONDS,
@@ -88,7 +88,7 @@ def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
     }
     return [
         *((name, int(1000 * value)) for name, value in seconds.items()),
-        ("grpc.max_receive_message_length", most),
+        ("grpc.max_receive_message_length", max_bytes),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
@@ -98,34 +98,34 @@ def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
 
 @dataclass
 class Call:
-    """One request on its way."""
+    """One request in progress."""
 
     context: Context
     id: str
-    served: Served | None = None  # who was chosen to answer it
+    served: Served | None = None  # the version that serves it
     bytes: int = 0
-    status: int = 499  # as HTTP would tell it; until something is told, the client can only have gone
+    status: int = 499  # as an HTTP status; 499 until there is a response
 
     def choose(self, router: Router, version: str) -> Served:
-        """Return who answers, kept until the request is done."""
+        """Return the version that serves the request, held until its end."""
         self.served = router.choose(self.id, version)
         self.served.users += 1
         return self.served
 
 
-Answer = Callable[[Any, Call], Awaitable[Message]]
+Method = Callable[[Any, Call], Awaitable[Message]]
 
 
 class Protocol:
-    """The methods of the protocol, answered for ``router`` as ``middleware`` lets in."""
+    """The methods of the protocol, with the limits of ``middleware``."""
 
     def __init__(self, router: Router, middleware: RequestMiddleware, reading: Reading) -> None:
         self._router, self._middleware, self._reading = router, middleware, reading
         self._probes = 0  # whose message is being read
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        """Return what a server of gRPC takes."""
-        inference: dict[str, tuple[type[Message], Answer]] = {
+        """Return the handlers of a gRPC server."""
+        inference: dict[str, tuple[type[Message], Method]] = {
             "ServerLive": (protocol.ServerLiveRequest, self._server_live),
             "ServerReady": (protocol.ServerReadyRequest, self._server_ready),
             "ModelReady": (protocol.ModelReadyRequest, self._model_ready),
@@ -133,7 +133,7 @@ class Protocol:
             "ModelMetadata": (protocol.ModelMetadataRequest, self._model_metadata),
             "ModelInfer": (protocol.ModelInferRequest, self._model_infer),
         }
-        health: dict[str, tuple[type[Message], Answer]] = {"Check": (HealthCheckRequest, self._check)}
+        health: dict[str, tuple[type[Message], Method]] = {"Check": (HealthCheckRequest, self._check)}
         return tuple(
             grpc.method_handlers_generic_handler(
                 service, {name: self._handler(f"/{service}/{name}", *method) for name, method in methods.items()}
@@ -141,7 +141,7 @@ class Protocol:
             for service, methods in ((INFERENCE, inference), (HEALTH, health))
         )
 
-    def _handler(self, route: str, kind: type[Message], answer: Answer) -> "grpc.RpcMethodHandler[bytes, Message]":
+    def _handler(self, route: str, kind: type[Message], method: Method) -> "grpc.RpcMethodHandler[bytes, Message]":
         """Return the handler of one method. It takes bytes, so that a message which is none is told as any problem.
 
         It is called before the message has come, as that of a stream of messages: a token is looked at first.
@@ -154,14 +154,14 @@ class Protocol:
             try:
                 self._check_token(route, call)
                 content = await self._content(route, kind, call)
-                response = await answer(_parsed(kind, content), call)
+                response = await method(_parsed(kind, content), call)
                 call.status = 200
                 return response
             except Problem as problem:
                 await _reject(call, problem)
-            except Exception as error:  # an operator needs the place, not the request
-                tell_place(error)
-                await _reject(call, Problem(500, "the server failed on this request"))
+            except Exception as error:  # log the location, not the request
+                log_location(error)
+                await _reject(call, Problem(500, "internal error"))
             finally:
                 self._leave(route, call, watch.seconds)
 
@@ -170,17 +170,17 @@ class Protocol:
     def _check_token(self, route: str, call: Call) -> None:
         given = _metadata(call.context).get("authorization", "")
         if not _is_open(route) and not self._middleware.admits(given.encode()):
-            raise Problem(401, "send a known token as metadata authorization: Bearer TOKEN")
+            raise Problem(401, "missing or invalid token; send the metadata authorization: Bearer TOKEN")
 
     async def _content(self, route: str, kind: type[Message], call: Call) -> bytes:
         """Return the message as it came."""
-        if not kind.DESCRIPTOR.fields:  # it says nothing: whoever asks is answered at once
+        if not kind.DESCRIPTOR.fields:  # empty: respond at once
             return b""
         if _is_open(route):
             return await self._probe_content(call)
         content = await self._reading.read(call.context.read)
         if not isinstance(content, bytes):
-            raise Problem(400, "the request holds no message")
+            raise Problem(400, "the request has no message")
         if len(content) > self._middleware.max_body_bytes:
             raise Problem(413, too_large(self._middleware.max_body_bytes))
         self._middleware.take(len(content))
@@ -233,15 +233,15 @@ class Protocol:
         served = call.choose(self._router, request.model_version)
         left = call.context.time_remaining()
         seconds = inf if left is None else left
-        told = await infer(body_of(request), served, self._router, call.id, _never, seconds)
+        response = await infer(body_of(request), served, self._router, call.id, _never, seconds)
         call.context.set_trailing_metadata((("x-request-id", call.id),))
-        return answer_of(told, bool(request.raw_input_contents), request.id or call.id)
+        return response_of(response, bool(request.raw_input_contents), request.id or call.id)
 
     async def _check(self, request: Any, call: Call) -> Message:
         if request.service not in ("", INFERENCE):
-            raise Problem(404, f"there is no such service here; there is {INFERENCE}")
-        word = "NOT_SERVING" if self._router.unready else "SERVING"
-        return HealthCheckResponse(status=word)
+            raise Problem(404, f"service not found; this server has {INFERENCE}")
+        status = "NOT_SERVING" if self._router.unready else "SERVING"
+        return HealthCheckResponse(status=status)
 
 
 async def _never() -> None:
@@ -256,15 +256,15 @@ def _add_port(server: grpc.aio.Server, address: str, settings: Settings) -> int:
             return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
         return int(server.add_insecure_port(address))
     except RuntimeError as error:
-        raise ConfigError(f"cannot listen for gRPC at {address}: name another with --grpc-port") from error
+        raise ConfigError(f"cannot listen for gRPC at {address}: choose another with --grpc-port") from error
 
 
 def _is_open(route: str) -> bool:
-    return route.rpartition("/")[2] in OPEN
+    return route.rpartition("/")[2] in PUBLIC
 
 
 def _request_id(context: Context) -> str:
-    """Return the id that the caller gave as metadata, if it is plain and short; a new one otherwise."""
+    """Return the x-request-id of the metadata if it is valid, else a new id."""
     given = _metadata(context).get("x-request-id", "")
     return given if IDS.fullmatch(given) else uuid4().hex
 
@@ -277,7 +277,7 @@ def _parsed(kind: type[Message], content: bytes) -> Message:
     try:
         return kind.FromString(content)
     except DecodeError as error:
-        raise Problem(400, f"the message is no {kind.DESCRIPTOR.full_name}") from error
+        raise Problem(400, f"the message is not a valid {kind.DESCRIPTOR.full_name}") from error
 
 
 def _serialized(message: Message) -> bytes:
@@ -285,7 +285,7 @@ def _serialized(message: Message) -> bytes:
 
 
 async def _reject(call: Call, problem: Problem) -> NoReturn:
-    """Tell ``problem``; gRPC ends the call by an exception of its own."""
+    """Abort the call with ``problem``."""
     call.status = problem.status
     metadata = [("x-request-id", call.id)]
     if problem.retry_after:  # as HTTP says it, and as gRPC's own clients read it (gRFC A6)

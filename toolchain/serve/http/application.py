@@ -1,4 +1,4 @@
-"""Application: the addresses of the server, around the versions of one model."""
+"""Build the ASGI application: its routes and its middleware."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ from toolchain.serve.http import inference_protocol, openapi
 from toolchain.serve.http.middleware import RequestMiddleware
 from toolchain.serve.http.predict import JSON, predict
 from toolchain.serve.http.response_headers import DOCS_FILES, docs_page
-from toolchain.serve.problems import respond, tell_problems
+from toolchain.serve.problems import add_exception_handlers, problem_response
 from toolchain.serve.versions.router import Router
 from toolchain.serve.versions.watcher import VersionWatcher
 
@@ -27,7 +27,7 @@ PREDICT = "/predict"
 
 
 def build(router: Router, tokens: Sequence[str] = (), watcher: VersionWatcher | None = None) -> RequestMiddleware:
-    """Return the whole ASGI application: ``router`` behind its middleware, and kept as ``watcher`` says."""
+    """Return the ASGI application that serves ``router``, which ``watcher`` keeps up to date."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +52,7 @@ def build(router: Router, tokens: Sequence[str] = (), watcher: VersionWatcher | 
     _add_health(app, router, middleware)
     inference_protocol.add_routes(app, router)
     _describe(app, router, bool(tokens))
-    tell_problems(app)
+    add_exception_handlers(app)
     middleware.direct = {
         route.path: route for route in app.routes if isinstance(route, APIRoute) and route.path == PREDICT
     }
@@ -69,77 +69,81 @@ def _add_docs(app: FastAPI, router: Router) -> None:
 
 
 def _add_predict(app: FastAPI, router: Router) -> None:
-    async def ask(request: Request) -> Response:
+    async def endpoint(request: Request) -> Response:
         return await predict(request, router)
 
-    app.add_api_route(
-        PREDICT, ask, methods=["POST"], summary="Ask the model", tags=["predict"], response_class=Response
-    )
+    app.add_api_route(PREDICT, endpoint, methods=["POST"], summary="Predict", tags=["predict"], response_class=Response)
 
 
 def _add_health(app: FastAPI, router: Router, middleware: RequestMiddleware) -> None:
-    recorded = Recorded(router)
+    check = ParityCheck(router)
 
     async def healthz() -> Response:
         return PlainTextResponse("alive")
 
     async def readyz() -> Response:
         if router.unready:
-            return respond(503, router.unready)
+            return problem_response(503, router.unready)
         return Response(orjson.dumps(_ready(router, middleware.authentication)), media_type=JSON)
 
     async def parity() -> Response:
-        return Response(orjson.dumps(await recorded.ask()), media_type=JSON)
+        return Response(orjson.dumps(await check.run()), media_type=JSON)
 
     async def metrics() -> Response:
-        others = middleware.in_flight - 1  # without this request
+        others = middleware.in_flight - 1  # this request is not counted
         return Response(router.metrics(others), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     tags: list[str | Enum] = ["health"]
-    again = "Ask the recorded rows again, and tell whether the answers are alike"
     add = partial(app.add_api_route, tags=tags, response_class=Response)
     for path in ("/healthz", "/livez"):
-        add(path, healthz, summary="Whether the server runs")
-    add("/readyz", readyz, summary="Whether the model may be asked")
-    add("/parity", parity, methods=["POST"], summary=again)
-    add("/metrics", metrics, summary="Figures for Prometheus")
+        add(path, healthz, summary="Liveness")
+    add("/readyz", readyz, summary="Readiness and loaded versions")
+    add("/parity", parity, methods=["POST"], summary="Check the recorded predictions again")
+    add("/metrics", metrics, summary="Metrics for Prometheus")
 
 
 def _ready(router: Router, authentication: str) -> dict[str, Any]:
     stable = router.stable
-    versions = {role: {**served.identity, "parity": served.parity.told} for role, served in router.roles.items()}
-    refused = {what: refusal.told for what, refusal in router.refused.items()}
-    told = {"ready": True, "parity": stable.parity.told, **stable.identity}
-    return {**told, "versions": versions, "refused": refused, "authentication": authentication}
+    versions = {role: {**served.identity, "parity": served.parity.summary} for role, served in router.roles.items()}
+    rejected = {what: rejection.public_message for what, rejection in router.rejected.items()}
+    state = {"ready": True, "parity": stable.parity.summary, **stable.identity}
+    return {**state, "versions": versions, "rejected": rejected, "authentication": authentication}
 
 
-class Recorded:
-    """The recorded rows, asked again; who comes meanwhile gets the same answer."""
+class ParityCheck:
+    """Repeats the parity check; concurrent requests share one run."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._running: asyncio.Task[dict[str, Any]] | None = None
 
-    async def ask(self) -> dict[str, Any]:
+    async def run(self) -> dict[str, Any]:
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(_ask_recorded(self._router))
+            self._running = asyncio.create_task(_check_parity(self._router))
         return await asyncio.shield(self._running)
 
 
-async def _ask_recorded(router: Router) -> dict[str, Any]:
-    """Ask every version its recorded rows, and return what came out of all of them."""
+async def _check_parity(router: Router) -> dict[str, Any]:
+    """Check the parity of every version, and return the sum."""
     found = {}
     for served in router.roles.values():
         with served.held():
             found[served.version] = await asyncio.to_thread(served.check_parity)
-    told = [one.told if len(found) == 1 else f"version {version}: {one.told}" for version, one in found.items()]
-    rows, alike = sum(one.rows for one in found.values()), sum(one.alike for one in found.values())
-    return {"rows": rows, "alike": alike, "ready": not router.unready, "told": "; ".join(told) or router.unready}
+    summaries = [
+        one.summary if len(found) == 1 else f"version {version}: {one.summary}" for version, one in found.items()
+    ]
+    rows, matching = sum(one.rows for one in found.values()), sum(one.matching for one in found.values())
+    return {
+        "rows": rows,
+        "matching": matching,
+        "ready": not router.unready,
+        "message": "; ".join(summaries) or router.unready,
+    }
 
 
 def _describe(app: FastAPI, router: Router, secured: bool) -> None:
-    """Let the document be ours, of the stable version: FastAPI knows the routes, not what passes through them."""
-    described: dict[str, str] = {}  # the version that the document is of, not itself: it may be replaced and must end
+    """Generate the OpenAPI document from the stable version, which FastAPI knows nothing about."""
+    described: dict[str, str] = {}  # the identity only: a reference would keep a replaced version alive
 
     def complete() -> dict[str, Any]:
         if app.openapi_schema is None or described != router.stable.identity:

@@ -1,7 +1,7 @@
-"""Open Inference Protocol v2 over HTTP: what its clients ask of any server, with tensors as JSON.
+"""Serve the Open Inference Protocol v2 over HTTP, with tensors as JSON.
 
-Texts come as they are (BYTES), pictures as pixels at the model's size (UINT8). The specification is
-https://github.com/kserve/open-inference-protocol; its binary extension is not spoken here.
+Texts are BYTES tensors, images UINT8 tensors of pixels at the model's size. The specification is
+https://github.com/kserve/open-inference-protocol; its binary extension is not supported.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +30,7 @@ VERSION = "/v2/models/{name}/versions/{version}"
 
 
 def add_routes(app: FastAPI, router: Router) -> None:
-    """Add the protocol's addresses to ``app``."""
+    """Add the protocol's routes to ``app``."""
 
     async def server(request: Request) -> Response:
         return _json({"name": SERVER, "version": router.stable.version, "extensions": []})
@@ -49,16 +49,22 @@ def add_routes(app: FastAPI, router: Router) -> None:
         return _json({"name": router.name, "ready": not unready}, 503 if unready else 200)
 
     async def infer(request: Request) -> Response:
-        return await answer(request, router)
+        return await respond(request, router)
 
-    app.add_api_route("/v2", server, tags=["v2"], summary="The server")
-    app.add_api_route("/v2/health/live", live, tags=["v2"], summary="Whether the server runs")
-    app.add_api_route("/v2/health/ready", ready, tags=["v2"], summary="Whether the model may be asked")
+    app.add_api_route("/v2", server, tags=["v2"], summary="Server metadata")
+    app.add_api_route("/v2/health/live", live, tags=["v2"], summary="Server liveness")
+    app.add_api_route("/v2/health/ready", ready, tags=["v2"], summary="Server readiness")
     for path in (MODEL, VERSION):
-        which = "the model" if path == MODEL else "this version"
-        app.add_api_route(path, metadata, tags=["v2"], summary=f"What {which} takes and gives")
-        app.add_api_route(f"{path}/ready", model_ready, tags=["v2"], summary=f"Whether {which} may be asked")
-        app.add_api_route(f"{path}/infer", infer, methods=["POST"], tags=["v2"], summary=f"Ask {which}")
+        what = "Model" if path == MODEL else "Version"
+        app.add_api_route(path, metadata, tags=["v2"], summary=f"{what} metadata")
+        app.add_api_route(f"{path}/ready", model_ready, tags=["v2"], summary=f"{what} readiness")
+        app.add_api_route(
+            f"{path}/infer",
+            infer,
+            methods=["POST"],
+            tags=["v2"],
+            summary="Inference" if path == MODEL else "Inference by this version",
+        )
 
 
 def describe(served: Served) -> dict[str, Any]:
@@ -72,11 +78,11 @@ def describe(served: Served) -> dict[str, Any]:
     }
 
 
-async def answer(request: Request, router: Router) -> Response:
-    """Answer an inference request."""
+async def respond(request: Request, router: Router) -> Response:
+    """Serve an inference request."""
     _named(request, router)  # before the body is read
     if "inference-header-content-length" in request.headers:
-        raise Problem(415, "tensors must be JSON; the binary extension is not spoken here")
+        raise Problem(415, "tensors must be JSON; the binary extension is not supported")
     if predict.content_type(request) != predict.JSON:
         raise Problem(415, f"the body's Content-Type must be {predict.JSON}")
     content = await request.body()
@@ -84,10 +90,10 @@ async def answer(request: Request, router: Router) -> Response:
     body = predict.read_json(content)
     if not isinstance(body.get("id", ""), str):
         raise Problem(422, "the id must be a string", "/id")
-    told = await infer(body, served, router, request.scope[REQUEST_ID], lambda: predict.gone(request))
+    response = await infer(body, served, router, request.scope[REQUEST_ID], lambda: predict.disconnected(request))
     if "id" in body:
-        told["id"] = body["id"]
-    return _json(told)
+        response["id"] = body["id"]
+    return _json(response)
 
 
 async def infer(
@@ -95,30 +101,30 @@ async def infer(
     served: Served,
     router: Router,
     request_id: str,
-    gone: Callable[[], Awaitable[object]],
+    disconnected: Callable[[], Awaitable[object]],
     seconds: float = inf,
 ) -> dict[str, Any]:
-    """Return what ``served`` answers to ``body``, an inference request; ``gone()`` and ``seconds`` as it is asked."""
+    """Return the response of ``served`` to ``body``; ``disconnected`` and ``seconds``: see ``Served.predict``."""
     tensor = _only_input(body, served)
     wanted = _wanted_outputs(body, served)
     rows = await _rows(tensor, served)
-    answers = await served.ask(rows, gone, seconds)
+    predictions = await served.predict(rows, disconnected, seconds)
 
     def note() -> None:
-        router.answered(served, answers, lambda other: _again(tensor, rows, served, other))
-        router.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, answers)
-        for row, one in zip(rows, answers, strict=True):
+        router.compare(served, predictions, lambda other: _prepared_for(tensor, rows, served, other))
+        router.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, predictions)
+        for row, one in zip(rows, predictions, strict=True):
             predict.count(served, row, one)
 
     soon(note)
-    given = [tensor for tensor in _told(served, answers) if not wanted or tensor["name"] in wanted]
-    return {"model_name": served.name, "model_version": served.version, "outputs": given}
+    tensors = [tensor for tensor in _output_tensors(served, predictions) if not wanted or tensor["name"] in wanted]
+    return {"model_name": served.name, "model_version": served.version, "outputs": tensors}
 
 
 def named(name: str, version: str, router: Router) -> Served:
-    """Return the version that a caller names, the stable one when it names none."""
+    """Return the named version, the stable one by default."""
     if name != router.name:
-        raise Problem(404, f"there is no such model here; there is {router.name}")
+        raise Problem(404, f"model not found; this server has {router.name}")
     return router.choose("", version) if version else router.stable
 
 
@@ -151,27 +157,29 @@ def _outputs(served: Served) -> list[dict[str, Any]]:
 
 def _only_input(body: dict[str, Any], served: Served) -> dict[str, Any]:
     """Return the one tensor of the request, if its name, datatype and shape are the model's."""
-    due = _input(served)
+    expected = _input(served)
     inputs = body.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise Problem(422, f"inputs must be a list of one tensor, {due['name']}", "/inputs")
+        raise Problem(422, f"inputs must be a list of one tensor, {expected['name']}", "/inputs")
     found: dict[str, Any] = inputs[0]
     for key in ("name", "datatype"):
-        if found.get(key) != due[key]:
-            raise Problem(422, f"the tensor's {key} must be {due[key]}", f"/inputs/0/{key}")
+        if found.get(key) != expected[key]:
+            raise Problem(422, f"the tensor's {key} must be {expected[key]}", f"/inputs/0/{key}")
     shape = found.get("shape")
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
         raise Problem(422, "the tensor's shape must be a list of whole numbers above 0", "/inputs/0/shape")
-    if len(shape) != len(due["shape"]) or any(d not in (-1, s) for s, d in zip(shape, due["shape"], strict=True)):
-        raise Problem(422, f"the tensor's shape must be {due['shape']} (-1: any)", "/inputs/0/shape")
-    most = served.settings.max_request_rows
-    if shape[0] > most:
-        raise Problem(422, f"the tensor has {shape[0]:,} rows, {most} are allowed", "/inputs/0/shape/0")
+    if len(shape) != len(expected["shape"]) or any(
+        d not in (-1, s) for s, d in zip(shape, expected["shape"], strict=True)
+    ):
+        raise Problem(422, f"the tensor's shape must be {expected['shape']} (-1: any)", "/inputs/0/shape")
+    max_rows = served.settings.max_request_rows
+    if shape[0] > max_rows:
+        raise Problem(422, f"the tensor has {shape[0]:,} rows, {max_rows} are allowed", "/inputs/0/shape/0")
     return found
 
 
 def _wanted_outputs(body: dict[str, Any], served: Served) -> set[str]:
-    """Return the names of the tensors that the request asks for; none when it wants all."""
+    """Return the names of the requested tensors; empty for all."""
     wanted = body.get("outputs", [])
     known = [tensor["name"] for tensor in _outputs(served)]
     if not isinstance(wanted, list) or not all(isinstance(one, dict) and one.get("name") in known for one in wanted):
@@ -185,19 +193,19 @@ async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
     if served.takes_texts:
         texts = predict.check_texts(data, served, pointer)
         if len(texts) != tensor["shape"][0]:
-            raise Problem(422, f"the shape says {tensor['shape'][0]} rows, the data has {len(texts)}", pointer)
+            raise Problem(422, f"the shape has {tensor['shape'][0]} rows, the data {len(texts)}", pointer)
         return await predict.prepare(served, texts)
     pixels = _pixels(data, tensor["shape"], pointer)
     size = (pixels.shape[2], pixels.shape[1]) if served.predictor.detects else None
-    return [Prepared(picture, 1, size) for picture in pixels]
+    return [Prepared(image, 1, size) for image in pixels]
 
 
-async def _again(tensor: dict[str, Any], rows: list[Prepared], served: Served, other: Served) -> list[Prepared]:
-    """Return the rows of a request to ``served`` as ``other`` takes them."""
+async def _prepared_for(tensor: dict[str, Any], rows: list[Prepared], served: Served, other: Served) -> list[Prepared]:
+    """Return the rows of a request to ``served``, prepared for ``other``."""
     if served.takes_texts:
         return await predict.prepare(other, tensor["data"])
     if _input(other) != _input(served):
-        raise Problem(422, "the other version takes pictures of another size")
+        raise Problem(422, "the other version takes images of another size")
     return rows
 
 
@@ -208,7 +216,7 @@ def _pixels(data: Any, shape: list[int], pointer: str) -> Any:
     flat = data
     while isinstance(flat, list) and set(map(type, flat)) == {list}:
         flat = list(chain.from_iterable(flat))
-    # Looked at before NumPy sees them: an array of texts takes the room of the longest for each of them.
+    # Checked before NumPy sees it: an array of strings allocates the length of the longest for each.
     if not isinstance(flat, list) or len(flat) != prod(shape) or set(map(type, flat)) != {int}:
         raise Problem(422, f"the data must be {prod(shape):,} whole numbers from 0 to 255", pointer)
     if min(flat) < 0 or max(flat) > 255:
@@ -225,14 +233,14 @@ def _shaped(numbers: Any, shape: list[int], pointer: str) -> Any:
     return numbers.astype(np.uint8).reshape(shape)
 
 
-def _told(served: Served, answers: Sequence[Any]) -> list[dict[str, Any]]:
+def _output_tensors(served: Served, predictions: Sequence[Any]) -> list[dict[str, Any]]:
     names = served.model.signature.labels
     if served.predictor.detects:
-        (answer,) = answers
-        values = [answer.boxes, answer.scores, [names[place] for place in answer.labels]]
-        shapes = [[len(answer), 4], [len(answer)], [len(answer)]]
+        (found,) = predictions
+        values = [found.boxes, found.scores, [names[label] for label in found.labels]]
+        shapes = [[len(found), 4], [len(found)], [len(found)]]
     else:
-        scores = np.stack(answers)
+        scores = np.stack(predictions)
         values = [[predict.top(served, row)[0] for row in scores], scores]
         shapes = [[len(scores)], list(scores.shape)]
     return [

@@ -15,12 +15,12 @@ from toolchain.serve.http.connection import CONNECTION, Connection
 from toolchain.serve.http.content_encoding import GZIP, Gunzip, check_encoding
 from toolchain.serve.http.origins import Hosts, check_site
 from toolchain.serve.http.response_headers import security_headers
-from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.problems import Problem, log_location
 from toolchain.serve.telemetry.metrics import Stopwatch
 from toolchain.serve.versions.router import STABLE, Router
 from toolchain.serve.versions.version import Served
 
-OPEN = (  # what needs no token: no row passes
+PUBLIC = (  # routes without authentication: they return no rows
     "/healthz",
     "/livez",
     "/readyz",
@@ -28,20 +28,20 @@ OPEN = (  # what needs no token: no row passes
     "/v2/health/live",
     "/v2/health/ready",
 )
-REQUEST_ID, SERVED = "toolchain.request_id", "toolchain.served"  # in a request's scope: its id, and who answers it
-IDS = re.compile(rb"[!-~]{1,128}")  # of requests: what may stand in a header and in a log of the caller's
+REQUEST_ID, SERVED = "toolchain.request_id", "toolchain.served"  # keys of a request's scope
+IDS = re.compile(rb"[!-~]{1,128}")  # request ids that are safe in headers and logs
 
 
 class RequestMiddleware:
-    """An ASGI application around ``app``; ``tokens`` are those of which a caller must bring one, none for all."""
+    """ASGI middleware around ``app``; a request needs one of ``tokens``, if there are any."""
 
     def __init__(self, app: ASGIApp, router: Router, tokens: Sequence[str] = ()) -> None:
         self._app, self._router, self._tokens = app, router, [token.encode() for token in tokens]
         self._hosts = Hosts(router.settings.host_names, router.settings.host)
         self.in_flight, self.held = 0, 0  # requests, and bytes of their bodies
-        self.authentication = "tokens" if tokens else "none"  # what a caller must bring
+        self.authentication = "tokens" if tokens else "none"  # required of clients
         router.exposition.authentication(bool(tokens))
-        self.direct: Mapping[str, Route] = {}  # routes of ``app`` by path, whose endpoints take a request as it is
+        self.direct: Mapping[str, Route] = {}  # by path: routes called without FastAPI's routing, which is slow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,20 +55,20 @@ class RequestMiddleware:
         self.in_flight += 1
         try:
             self._check(scope, headers)
-            await self._pass(scope, exchange.limited(receive, headers), exchange.send)
+            await self._dispatch(scope, exchange.limited(receive, headers), exchange.send)
         except Problem as problem:
-            await exchange.refuse(scope, receive, problem)
-        except Exception as error:  # the application has told the caller; an operator needs the place, not the request
-            tell_place(error)
-            await exchange.refuse(scope, receive, Problem(500, "the server failed on this request"))
+            await exchange.reject(scope, receive, problem)
+        except Exception as error:  # the client has its response; log the location only
+            log_location(error)
+            await exchange.reject(scope, receive, Problem(500, "internal error"))
         finally:
             self.in_flight -= 1
             self.held -= exchange.bytes
             route, seconds = _route(scope), exchange.watch.seconds
             soon(lambda: self.count(scope[SERVED], route, exchange.status, seconds))
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer. The way to what is asked most would cost as much again: it is left out."""
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application, or the endpoint directly: FastAPI's routing would double the cost of a request."""
         route = self.direct.get(scope["path"])
         if route is None or scope["method"] not in (route.methods or ()):
             await self._app(scope, receive, send)
@@ -91,18 +91,18 @@ class RequestMiddleware:
         return self._router.draining
 
     def take(self, size: int) -> None:
-        """Hold ``size`` more bytes of bodies, or refuse. Whoever takes gives back, from ``held``."""
+        """Reserve ``size`` bytes for a body; the caller subtracts them from ``held`` at the end."""
         if self.held + size > self._router.settings.max_inflight_bytes:
-            raise Problem(429, "too much is being read already; come again in 1 s", retry_after=1)
+            raise Problem(429, "too many bytes in flight; retry in 1 s", retry_after=1)
         self.held += size
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         self._hosts.check(headers)
         connection = _connection(scope)
-        if connection and connection.full and scope["path"] not in OPEN:
-            raise Problem(429, "too many connections are open; come again in 1 s", retry_after=1)
-        if scope["path"] not in OPEN and not self.admits(headers.get(b"authorization", b"")):
-            raise Problem(401, "send a known token as Authorization: Bearer TOKEN")
+        if connection and connection.full and scope["path"] not in PUBLIC:
+            raise Problem(429, "too many open connections; retry in 1 s", retry_after=1)
+        if scope["path"] not in PUBLIC and not self.admits(headers.get(b"authorization", b"")):
+            raise Problem(401, "missing or invalid token; send Authorization: Bearer TOKEN")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self.max_body_bytes:
             raise Problem(413, too_large(self.max_body_bytes))
@@ -110,13 +110,13 @@ class RequestMiddleware:
         check_encoding(headers.get(b"content-encoding", b""))
 
     def admits(self, authorization: bytes) -> bool:
-        """Return whether who brings ``authorization``, as HTTP spells it, may ask."""
+        """Return whether the value of an Authorization header is valid."""
         kind, _, token = authorization.partition(b" ")
-        found = [hmac.compare_digest(token.strip(), known) for known in self._tokens]  # all of them: time tells nothing
+        found = [hmac.compare_digest(token.strip(), known) for known in self._tokens]  # compare all, in constant time
         return not self._tokens or (kind.lower() == b"bearer" and any(found))
 
     def count(self, served: Served | None, route: str, status: int, seconds: float) -> None:
-        """Count a request as one of ``served``, which was chosen for it, else of the stable one, and let go of that."""
+        """Release ``served`` and count the request as its own, or as the stable version's if none was chosen."""
         if served:
             served.users -= 1
         if served := served or self._router.roles.get(STABLE):
@@ -124,7 +124,7 @@ class RequestMiddleware:
 
 
 class Exchange:
-    """One request on its way through the middleware."""
+    """One request and its response."""
 
     def __init__(self, middleware: RequestMiddleware, scope: Scope, send: Send, id_: str) -> None:
         self._middleware, self._send, self.id = middleware, send, id_
@@ -133,7 +133,7 @@ class Exchange:
         self.watch, self.bytes, self.status = Stopwatch(), 0, 0
 
     def limited(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
-        """Return ``receive`` with an end to the body's size, chunked or not, and to the time that it may take."""
+        """Return ``receive`` with limits on the body's size, chunked or not, and on its duration."""
         whole = False
         encoding = headers.get(b"content-encoding")
         gunzip = Gunzip() if encoding and encoding.strip().lower() in GZIP else None
@@ -148,9 +148,9 @@ class Exchange:
                     message = await receive()
             except TimeoutError as error:
                 seconds = f"{self._middleware.body_timeout:g}"
-                raise Problem(408, f"the body was not whole after {seconds} s; send it faster") from error
+                raise Problem(408, f"the body was incomplete after {seconds} s") from error
             if message["type"] == "http.disconnect":
-                raise Problem(499, "the client has gone")
+                raise Problem(499, "the client closed the connection")
             whole = not message.get("more_body", False)
             if gunzip:
                 message["body"] = gunzip.unpack(
@@ -176,11 +176,11 @@ class Exchange:
 
     @property
     def _is_last(self) -> bool:
-        """Whether the connection must end: its place is for probes, or the rest of a body would come next."""
+        """Whether to close the connection: it is reserved for probes, or the rest of a body would follow."""
         return self._connection is not None and (self._connection.full or not self._connection.whole)
 
-    async def refuse(self, scope: Scope, receive: Receive, problem: Problem) -> None:
-        """Answer with ``problem``, unless an answer is on its way already."""
+    async def reject(self, scope: Scope, receive: Receive, problem: Problem) -> None:
+        """Respond with ``problem``, unless a response has started."""
         if self.status:
             return
         response = problem.response()
@@ -196,19 +196,19 @@ class Exchange:
 
 
 def soon(note: Callable[[], None]) -> None:
-    """Call ``note`` once the answer is on its way: who waits for it need not wait for our books too."""
+    """Call ``note`` after the response is sent: clients do not wait for our bookkeeping."""
 
     def noted() -> None:
         try:
             note()
-        except Exception as error:  # the answer was given; an operator needs the place
-            tell_place(error)
+        except Exception as error:  # the response was sent; log the location
+            log_location(error)
 
     asyncio.get_running_loop().call_soon(noted)
 
 
 def request_id(headers: Mapping[bytes, bytes]) -> str:
-    """Return the id that the caller gave in X-Request-Id, if it is plain and short; a new one otherwise."""
+    """Return the X-Request-Id header if it is valid, else a new id."""
     given = headers.get(b"x-request-id", b"")
     return given.decode() if IDS.fullmatch(given) else uuid4().hex
 
@@ -219,9 +219,9 @@ def _connection(scope: Scope) -> Connection | None:
 
 
 def _route(scope: Scope) -> str:
-    """Return the path's pattern: few values, whatever is asked."""
+    """Return the pattern of the path, which bounds the number of label values."""
     return str(getattr(scope.get("route"), "path", "none"))
 
 
-def too_large(most: int) -> str:
-    return f"the body has more than the {most:,} bytes allowed; send fewer or smaller rows"
+def too_large(max_bytes: int) -> str:
+    return f"the body is larger than {max_bytes:,} bytes; send fewer or smaller rows"

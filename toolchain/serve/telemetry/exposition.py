@@ -1,6 +1,6 @@
-"""Exposition: what Prometheus reads of a server: the process, and all versions that are loaded, each name once.
+"""Merge the metrics of the process and of all loaded versions for Prometheus.
 
-Each version has a registry of its own, so that its series end with it; here they are put together.
+Each version has its own registry, so that its series end when it is unloaded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,64 +17,64 @@ from prometheus_client import (
 
 from toolchain.serve.telemetry.metrics import PREFIX, Metrics
 
-REJECTION_REASONS = {  # in the API, by reason; the log has the details, with paths
-    "document": "routing.json is damaged, or for another model",
-    "missing": "it is not in the repository",
-    "damaged": "its files are damaged, or do not run here",
-    "answers": "it answers otherwise than evaluation recorded",
-    "unfit": "it is for another task, or has other labels, than the stable version",
-    "disk_full": "no space is left to keep it",
-    "away": "the repository does not answer",
-    "failure": "loading it failed",
+REJECTION_REASONS = {  # why a version is not loaded, as the API shows it; the log has the details, with paths
+    "invalid_config": "routing.json is damaged, or for another model",
+    "not_found": "not found in the model repository",
+    "damaged": "its files are damaged, or cannot be loaded here",
+    "parity_mismatch": "its predictions differ from those recorded at evaluation",
+    "incompatible": "its task or labels differ from those of the stable version",
+    "disk_full": "no space left on device",
+    "unavailable": "the model repository is unavailable",
+    "load_failed": "loading failed",
 }
 
 
 class Exposition:
-    """The figures of the server as a whole; ``name`` is the model's, as callers know it."""
+    """The metrics of the server; ``name`` is the model's name in the API."""
 
     def __init__(self, name: str) -> None:
         self._name, self._registry = name, CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         changes = Counter(
-            f"{PREFIX}_version_changes", "Times that who answers changed", ["model"], registry=self._registry
+            f"{PREFIX}_version_changes", "Changes of the loaded versions", ["model"], registry=self._registry
         )
         self._changes = changes.labels(model=name)
-        self._refused = Gauge(
-            f"{PREFIX}_refused_version",
-            "Versions that the routing names and that are not taken, by why",
-            ["model", "reason_kind"],
+        self._rejected = Gauge(
+            f"{PREFIX}_rejected_versions",
+            "Versions in the routing config that were not loaded, by reason",
+            ["model", "reason"],
             registry=self._registry,
         )
         self._authentication = Gauge(
             f"{PREFIX}_authentication_required",
-            "1 when a caller must send a token, 0 when everyone may ask",
+            "1 when requests need a bearer token",
             ["model"],
             registry=self._registry,
         )
-        self.refused({})
+        self.rejected({})
 
     def authentication(self, required: bool) -> None:
-        """Tell whether a caller must send a token."""
+        """Export whether requests need a token."""
         self._authentication.labels(model=self._name).set(required)
 
     def changed(self) -> None:
-        """Count one change of who answers."""
+        """Count one change of the loaded versions."""
         self._changes.inc()
 
-    def refused(self, kinds: Mapping[str, str]) -> None:
-        """Tell which versions are refused now: the kind of reason, of ``REJECTION_REASONS``, by version."""
-        found = list(kinds.values())
-        for kind in REJECTION_REASONS:
-            self._refused.labels(model=self._name, reason_kind=kind).set(found.count(kind))
+    def rejected(self, reasons: Mapping[str, str]) -> None:
+        """Export the rejected versions: the reason, of ``REJECTION_REASONS``, by version."""
+        found = list(reasons.values())
+        for reason in REJECTION_REASONS:
+            self._rejected.labels(model=self._name, reason=reason).set(found.count(reason))
 
     def text(self, versions: Iterable[Metrics]) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(_Merged([self._registry, *(metrics.registry for metrics in versions)]))
 
 
 class _Merged:
-    """Several registries as one: a name that several have is told once, with the samples of all."""
+    """Several registries as one: metrics of the same name are merged."""
 
     def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
         self._registries = registries

@@ -12,7 +12,7 @@ from toolchain.errors import DataError
 from toolchain.lifecycle.request_samples import DRIFT_FORMAT, Subject
 
 # What becomes of a row: written; no room in the queue; not written, since the place was away; not to be described.
-KEPT, OVERRUN, LOST, UNDESCRIBED = "kept", "overrun", "lost", "undescribed"
+KEPT, OVERRUN, LOST, UNDESCRIBED = "written", "queue_full", "write_failed", "describe_failed"
 KINDS = ("data", "prediction")  # of drift: in what is asked, in what is answered
 MOST_COLUMNS = 50  # of a verdict that are shown; there are some ten descriptors
 LABELS = ["model", "model_version", "variant"]
@@ -70,7 +70,7 @@ class _Collector:
             "toolchain_sampling_rows", "Rows in the sample, by what became of them", labels=[*LABELS, "outcome"]
         )
         drifted = GaugeMetricFamily(
-            "toolchain_drift_detected", "1 when the last look found drift of the kind", labels=[*LABELS, "kind"]
+            "toolchain_drift_detected", "1 when the last look found drift of the kind", labels=[*LABELS, "type"]
         )
         distance = GaugeMetricFamily(
             "toolchain_drift_distance", "Of the window from the profile, 0..1", labels=[*LABELS, "column"]

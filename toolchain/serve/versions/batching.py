@@ -1,6 +1,6 @@
-"""Batching: rows of many requests run together when they are of one length, in a queue that has an end.
+"""Batch rows of equal length across requests, with a bounded queue.
 
-A row waits only while others are being answered, or as long as the settings let the oldest wait for company.
+A row waits only while others run, or up to max_batch_wait_ms for its batch to fill.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from toolchain.inference.predictor import Prepared
 
 SHARE_OF_NEWEST = 0.1  # in the running means of seconds: the last ten batches decide
 INSTANT_SECONDS = 0.005  # for which the event loop may stand still: a refusal under overload may take ten times that
-MOST_RETRY_SECONDS = 60
+MAX_RETRY_AFTER_S = 60
 CLOSE_SECONDS = 5.0  # for batches that are under way when a version is closed; longer than a batch that is answered
 
 
@@ -24,7 +24,7 @@ class QueueFullError(Exception):
     """No room is left for the rows; ``retry_after`` is the whole seconds in which those that wait will be done."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"come again in {retry_after} s")
+        super().__init__(f"retry in {retry_after} s")
         self.retry_after = retry_after
 
 
@@ -34,27 +34,27 @@ class Ticket:
     def __init__(self, rows: int, deadline: float) -> None:
         self.deadline = deadline  # of time.monotonic
         self.future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self.abandoned = False  # nobody waits any more
+        self.abandoned = False  # the client no longer waits
         self._loop = asyncio.get_running_loop()
-        self._answers: list[Any] = [None] * rows
+        self._predictions: list[Any] = [None] * rows
         self._left = rows
         self._lock = threading.Lock()
 
-    def settle(self, position: int, answer: Any) -> None:
-        """Take the answer to one row; called from any thread."""
-        self._answers[position] = answer
+    def settle(self, position: int, prediction: Any) -> None:
+        """Store the prediction for one row; may be called from any thread."""
+        self._predictions[position] = prediction
         with self._lock:
             self._left -= 1
             done = not self._left
         if done:
-            self._tell(lambda: self.future.set_result(self._answers))
+            self._notify(lambda: self.future.set_result(self._predictions))
 
     def fail(self, error: Exception) -> None:
-        """End all of it with ``error``; called from any thread."""
+        """Fail the whole request with ``error``; may be called from any thread."""
         self.abandoned = True
-        self._tell(lambda: self.future.set_exception(error))
+        self._notify(lambda: self.future.set_exception(error))
 
-    def _tell(self, change: Callable[[], None]) -> None:
+    def _notify(self, change: Callable[[], None]) -> None:
         def change_once() -> None:
             if not self.future.done():
                 change()
@@ -98,20 +98,20 @@ class Lanes:
 
 
 class Batcher:
-    """A queue, and the threads that answer what is in it.
+    """A queue, and the threads that run its rows in batches.
 
     Args:
-        answer: Returns the answers to rows of one length.
+        predict: Returns the predictions for rows of one length.
         workers: Threads that call it.
         max_batch_size: Rows that run at once.
         max_queue_rows: Rows that may wait.
         wait_seconds: How long the oldest row waits for others of its length.
-        observe: Is told of each batch its rows, the seconds that each waited, and the seconds it took.
+        observe: Called for each batch with its rows, the seconds that each waited, and its duration in seconds.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Prepared]], Sequence[Any]],
+        predict: Callable[[Sequence[Prepared]], Sequence[Any]],
         *,
         workers: int = 1,
         max_batch_size: int = 8,
@@ -119,7 +119,7 @@ class Batcher:
         wait_seconds: float = 0.0,
         observe: Callable[[int, list[float], float], None] = lambda rows, waited, seconds: None,
     ) -> None:
-        self._answer, self._observe = answer, observe
+        self._predict, self._observe = predict, observe
         self._max_batch_size, self._max_queue_rows, self._wait = max_batch_size, max_queue_rows, wait_seconds
         self._workers, self._pace = workers, Pace()
         self._lanes, self._changed, self._closed, self._running = Lanes(), threading.Condition(), False, 0
@@ -148,8 +148,8 @@ class Batcher:
             self._changed.notify(min(len(rows), self._workers))
         return ticket
 
-    def answer_here(self, rows: Sequence[Prepared]) -> Sequence[Any] | None:
-        """Return the answers to ``rows``, by the event loop's own thread, if nothing runs and they take but an instant.
+    def run_inline(self, rows: Sequence[Prepared]) -> Sequence[Any] | None:
+        """Run ``rows`` in the event loop's thread, if nothing else runs and they take an instant only.
 
         Otherwise return None, and they are to be submitted. To wake a thread and to be woken by it takes some 0.2 ms:
         on two cores a tenth of what a short model takes.
@@ -168,7 +168,7 @@ class Batcher:
             raise QueueFullError(self._retry_after())
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Answer what waits, then end the threads; wait for that no longer than ``seconds``."""
+        """Run the queued rows, then stop the threads; wait at most ``seconds`` for that."""
         until = time.monotonic() + seconds
         with self._changed:
             self._closed = True
@@ -177,13 +177,13 @@ class Batcher:
             thread.join(max(0.0, until - time.monotonic()))
 
     @property
-    def is_at_work(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether threads still run after ``close``."""
         return self._closed and any(thread.is_alive() for thread in self._threads)
 
     def _retry_after(self) -> int:
         seconds = self._lanes.rows * self._pace.seconds_a_row / self._workers
-        return min(MOST_RETRY_SECONDS, max(1, math.ceil(seconds)))
+        return min(MAX_RETRY_AFTER_S, max(1, math.ceil(seconds)))
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
@@ -233,7 +233,7 @@ class Batcher:
         began = time.monotonic()
         try:
             answers, seconds = self._timed([one.row for one in batch])
-        except Exception as error:  # whatever it is, those who wait must hear of it and this thread must go on
+        except Exception as error:  # report any error to the waiting requests and keep the thread alive
             for one in batch:
                 one.ticket.fail(error)
             return
@@ -244,7 +244,7 @@ class Batcher:
     def _timed(self, rows: Sequence[Prepared]) -> tuple[Sequence[Any], float]:
         began = time.monotonic()
         try:
-            answers = self._answer(rows)
+            answers = self._predict(rows)
         finally:
             self._ran()
         seconds = time.monotonic() - began
@@ -277,7 +277,7 @@ def _nearer(mean: float, newest: float) -> float:
 
 
 def _is_wanted(one: Waiting) -> bool:
-    """Return whether anybody still waits for the row; one that comes too late is not run."""
+    """Return whether the client still waits for the row; fail rows past their deadline."""
     if one.ticket.deadline < time.monotonic():
         one.ticket.fail(TimeoutError("the deadline has passed"))
     return not one.ticket.abandoned

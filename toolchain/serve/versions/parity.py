@@ -1,4 +1,4 @@
-"""Served parity: whether a model answers here what it answered when it was evaluated."""
+"""Check that a loaded model makes the predictions that were recorded at its evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,48 +17,48 @@ OVERLAP = 0.9  # intersection over union from which two boxes are the same
 
 @dataclass(frozen=True)
 class Parity:
-    """What came out of asking the recorded rows again."""
+    """The result of predicting the recorded rows again."""
 
-    rows: int  # asked; 0 when none were recorded
-    alike: int  # of them, answered as recorded
-    reason: str = ""  # why the model must not be asked; "" when it may
+    rows: int  # 0 when none were recorded
+    matching: int  # of them, with the recorded prediction
+    reason: str = ""  # why the model must not serve; "" when it may
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         if self.reason:
             return self.reason
-        return f"{self.alike} of {self.rows} recorded rows answered alike" if self.rows else "no answers were recorded"
+        return f"{self.matching} of {self.rows} recorded predictions match" if self.rows else "no recorded predictions"
 
 
 def compare(predictor: Predictor, expected: Expected | None) -> Parity:
-    """Return whether ``predictor`` answers the rows of ``expected`` as recorded, each asked alone."""
+    """Predict the rows of ``expected`` one by one and compare the predictions with the recorded ones."""
     if expected is None:
         return Parity(0, 0)
     rows = expected.rows
     if expected.model != predictor.model.digest:
-        found, due = short_digest(predictor.model.digest), short_digest(expected.model)
-        return Parity(len(rows), 0, f"the answers were recorded from model {due}, this is {found}")
-    differing = [place for place, row in enumerate(rows) if not _alike(predictor, row, expected.threshold)]
+        found, recorded = short_digest(predictor.model.digest), short_digest(expected.model)
+        return Parity(len(rows), 0, f"the recorded predictions are of model {recorded}, this is {found}")
+    differing = [index for index, row in enumerate(rows) if not _matches(predictor, row, expected.threshold)]
     if not differing:
         return Parity(len(rows), len(rows))
-    told = f"{len(differing)} of {len(rows)} recorded rows are answered otherwise than evaluation recorded"
+    message = f"{len(differing)} of {len(rows)} predictions differ from those recorded at evaluation"
     here = describe().kind
     if here != expected.processor:
-        told += f"; they were recorded on {expected.processor}, this is {here}: measure the model here"
-    return Parity(len(rows), len(rows) - len(differing), f"{told} (first: row {differing[0]})")
+        message += f"; they were recorded on {expected.processor}, this is {here}: evaluate the model on {here}"
+    return Parity(len(rows), len(rows) - len(differing), f"{message} (first: row {differing[0]})")
 
 
-def _alike(predictor: Predictor, row: Row, threshold: float) -> bool:
-    (answer,) = predictor.answer(predictor.prepare([row.value]))
-    if isinstance(answer, Detections):
-        due = Detections(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
-        return _covers(answer, due, threshold) and _covers(due, answer, threshold)
-    return len(answer) == len(row.scores) and float(np.abs(answer - np.array(row.scores)).max()) <= TOLERANCE
+def _matches(predictor: Predictor, row: Row, threshold: float) -> bool:
+    (prediction,) = predictor.predict(predictor.prepare([row.value]))
+    if isinstance(prediction, Detections):
+        recorded = Detections(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
+        return _covers(prediction, recorded, threshold) and _covers(recorded, prediction, threshold)
+    return len(prediction) == len(row.scores) and float(np.abs(prediction - np.array(row.scores)).max()) <= TOLERANCE
 
 
-def _covers(found: Detections, due: Detections, threshold: float) -> bool:
-    """Return whether each box of ``due`` that is surely above ``threshold`` is in ``found`` too."""
-    for box, score, label in zip(due.boxes, due.scores, due.labels, strict=True):
+def _covers(found: Detections, expected: Detections, threshold: float) -> bool:
+    """Return whether ``found`` has each box of ``expected`` that is clearly above ``threshold``."""
+    for box, score, label in zip(expected.boxes, expected.scores, expected.labels, strict=True):
         near = (found.labels == label) & (np.abs(found.scores - score) <= TOLERANCE)
         same = any(_overlap(box, other) >= OVERLAP for other in found.boxes[near])
         if score >= threshold + TOLERANCE and not same:

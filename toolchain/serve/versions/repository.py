@@ -16,56 +16,56 @@ URI_DIGITS = 8  # of the SHA-256 of where a repository is
 PRIVATE = 0o700  # of the cache: what others could change is not served
 
 
-class AbsentError(ToolchainError):
-    """A repository does not hold what is looked for."""
+class NotFoundError(ToolchainError):
+    """A file or folder is not in the model repository."""
 
 
 def open_repository(settings: Settings) -> "Folder | Bucket":
-    """Return the repository that ``settings.model_repository`` names."""
+    """Open ``settings.model_repository``."""
     if settings.model_repository.startswith("s3://"):
         return Bucket(settings.model_repository.rstrip("/"), settings.cache)
     return Folder(Path(settings.model_repository))
 
 
 class Folder:
-    """A repository on this machine."""
+    """A local repository."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self.name = path, path.absolute().name  # a repository is called like its model
+        self._path, self.name = path, path.absolute().name  # the name of its model
         self.shown = str(path / FILE)
 
     def document(self) -> bytes:
-        """Return routing.json as it is now.
+        """Return the current routing.json.
 
         Raises:
-            AbsentError: there is none.
+            NotFoundError: there is none.
             ServiceError: it cannot be read.
         """
         try:
             return (self._path / FILE).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise AbsentError(
+            raise NotFoundError(
                 f"{self._path} has no {FILE}; promote a model first, or name another repository"
             ) from error
         except OSError as error:
             raise ServiceError(f"{self._path / FILE} cannot be read: {error.strerror or error}") from error
 
     def heartbeat(self) -> bytes:
-        """Return what whoever watches a canary wrote last; b"" for nothing, or nothing that can be read."""
+        """Return the last heartbeat of a canary's promotion; b"" if there is none."""
         try:
             return (self._path / HEARTBEAT).read_bytes()
         except OSError:
             return b""
 
     def folder(self, target: Target) -> Path:
-        """Return the folder of a version. Raises AbsentError when there is none."""
+        """Return the folder of a version. Raises NotFoundError when there is none."""
         folder = self._path / target.digest
         if not folder.is_dir():
-            raise AbsentError(f"{folder} is not there, but {FILE} names it; promote again")
+            raise NotFoundError(f"{folder} does not exist, but {FILE} names it; promote again")
         return folder
 
-    def taken(self, document: bytes, routing: RoutingConfig) -> None:
-        """Hear that ``document`` is served now. It is on this machine already."""
+    def applied(self, document: bytes, routing: RoutingConfig) -> None:
+        """Do nothing: ``document`` is local already."""
 
 
 class Bucket:
@@ -83,7 +83,7 @@ class Bucket:
         self._named = set[str]()  # digests of the routing that is served
 
     def document(self) -> bytes:
-        """Return routing.json as it is now, or as it was kept while S3 was never reached.
+        """Return the current routing.json, or the cached one if S3 has never been reached.
 
         Raises:
             ServiceError: S3 is away, or there is no such file.
@@ -95,14 +95,14 @@ class Bucket:
             if self._seen or not kept.is_file():
                 raise
             if not self._told:
-                print(f"{error}; serving what was fetched before", file=sys.stderr, flush=True)
+                print(f"{error}; serving the cached versions", file=sys.stderr, flush=True)
             self._told = True
             return kept.read_bytes()
         self._seen = True
         return found
 
     def heartbeat(self) -> bytes:
-        """Return what whoever watches a canary wrote last; b"" for nothing, or nothing that can be read."""
+        """Return the last heartbeat of a canary's promotion; b"" if there is none."""
         try:
             return self._beating.content()
         except ServiceError:
@@ -112,7 +112,7 @@ class Bucket:
         """Return the folder of a version on this machine, fetched unless it is there and whole.
 
         Raises:
-            AbsentError: S3 has no such folder.
+            NotFoundError: S3 has no such folder.
             ServiceError: S3 is away, or refuses.
             StorageFullError: the disk is full.
         """
@@ -123,11 +123,11 @@ class Bucket:
                 with new_folder(folder) as fetched:
                     self._storage.fetch_s3_prefix(f"{self._uri}/{target.digest}/", fetched)
             except DataError as error:
-                raise AbsentError(f"{self._uri}/{target.digest}/ is not there, but {FILE} names it") from error
+                raise NotFoundError(f"{self._uri}/{target.digest}/ does not exist, but {FILE} names it") from error
         return folder
 
-    def taken(self, document: bytes, routing: RoutingConfig) -> None:
-        """Keep ``document``, which is served now, and remove what neither it nor the one before it names.
+    def applied(self, document: bytes, routing: RoutingConfig) -> None:
+        """Cache ``document``, which is served now, and remove versions that neither it nor the previous one names.
 
         Raises:
             StorageFullError: the disk is full.
@@ -140,15 +140,15 @@ class Bucket:
 
 
 def _private(folder: Path) -> Path:
-    """Return ``folder``, made when it is missing, which nobody else may write to."""
+    """Create ``folder`` if necessary, and check that no other user can write to it."""
     try:
         folder.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         folder.mkdir(mode=PRIVATE, exist_ok=True)
     except OSError as error:
         why = error.strerror or str(error)
-        raise ConfigError(f"{folder} cannot be made: {why}; name another folder with --cache") from error
+        raise ConfigError(f"{folder} cannot be created: {why}; choose another folder with --cache") from error
     if {folder.stat().st_uid, folder.parent.stat().st_uid} != {os.getuid()}:
-        raise ConfigError(f"{folder.parent} belongs to somebody else; name another folder with --cache")
+        raise ConfigError(f"{folder.parent} belongs to another user; choose another folder with --cache")
     return folder
 
 

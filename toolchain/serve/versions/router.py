@@ -1,6 +1,6 @@
-"""Router: the versions of one model that a server answers with, and which of them answers which request.
+"""Route each request of a model to one of its loaded versions.
 
-All of it belongs to the thread of the event loop: a change happens between two requests, never within one.
+Everything here runs in the event loop's thread: a change takes effect between two requests.
 """
 
 import asyncio
@@ -14,79 +14,79 @@ from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.exposition import REJECTION_REASONS, Exposition
 from toolchain.serve.telemetry.sampling import Sampler
-from toolchain.serve.versions.shadow import Again, Comparison, Trial, labels_of
+from toolchain.serve.versions.shadow import Comparison, Prepare, Trial, labels_of
 from toolchain.serve.versions.version import Served
 
-SECONDS_BETWEEN_TRIES = 0.05  # to close a version that was replaced: as soon as nobody is with it
+CLOSE_POLL_INTERVAL_S = 0.05  # until the last request of a replaced version ends
 STABLE, CANARY, SHADOW = "stable", "canary", "shadow"
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why something that the routing names is not taken."""
+    """Why a version is not loaded."""
 
-    kind: str  # of REJECTION_REASONS
-    reason: str  # in words, for the log; may name paths
+    reason: str  # of REJECTION_REASONS
+    message: str  # for the log; may contain paths
 
     @property
-    def told(self) -> str:
-        """What a caller may hear."""
-        return REJECTION_REASONS[self.kind]
+    def public_message(self) -> str:
+        """The message in API responses."""
+        return REJECTION_REASONS[self.reason]
 
 
 @dataclass
 class Router:
-    """What is loaded. Without ``routing`` nothing is, yet."""
+    """The loaded versions; none until ``routing`` is set."""
 
     settings: Settings
     routing: RoutingConfig | None = None
     roles: Mapping[str, Served] = field(default_factory=dict)  # by "stable", "canary", "shadow"
-    refused: Mapping[str, Rejection] = field(default_factory=dict)  # by version, or "routing.json"
-    watched: bool = True  # whether somebody still watches the canary: without that it gets nothing
-    draining: bool = False  # told to end: balancers shall send nothing more
-    sampler: Sampler | None = None  # where samples are asked for
+    rejected: Mapping[str, Rejection] = field(default_factory=dict)  # by version, or "routing.json"
+    canary_monitored: bool = True  # by its promotion: otherwise the canary receives nothing
+    draining: bool = False  # after SIGTERM: load balancers should stop sending requests
+    sampler: Sampler | None = None  # if sampling is on
 
     def __post_init__(self) -> None:
         self.exposition = Exposition(self.name)
         self.comparison = Comparison()
         self._leaving: dict[Served, asyncio.Task[None]] = {}
-        self._tell()
+        self._export_roles()
 
     @property
     def name(self) -> str:
-        """The model's, as callers know it."""
+        """The model's name in the API."""
         return self.routing.model if self.routing else self.settings.name
 
     @property
     def stable(self) -> Served:
-        """The version that answers by default; raises Problem while there is none."""
+        """The stable version; raises Problem while there is none."""
         if STABLE not in self.roles:
             raise Problem(503, self.unready)
         return self.roles[STABLE]
 
     @property
     def takes_texts(self) -> bool:
-        """Whether requests hold texts; pictures may be larger, so they are assumed while nothing is loaded."""
+        """Whether requests contain texts; False while nothing is loaded, since the limits for images are higher."""
         return STABLE in self.roles and self.roles[STABLE].takes_texts
 
     @property
     def versions(self) -> list[str]:
-        """Those that may be asked by name, the stable one first."""
+        """Names of the loaded versions, the stable one first."""
         return [served.version for served in self.roles.values()]
 
     @property
     def unready(self) -> str:
-        """Why the model must not be asked; "" when it may."""
+        """Why the model is not ready; "" when it is."""
         if STABLE not in self.roles:
-            told = "; ".join(f"{what}: {refusal.told}" for what, refusal in self.refused.items())
-            return f"no version is loaded yet{': ' if told else ''}{told}"
-        return self.roles[STABLE].unready or ("the server is about to end" if self.draining else "")
+            rejected = "; ".join(f"{what}: {rejection.public_message}" for what, rejection in self.rejected.items())
+            return f"no version is loaded yet{': ' if rejected else ''}{rejected}"
+        return self.roles[STABLE].unready or ("the server is shutting down" if self.draining else "")
 
     def choose(self, request_id: str, version: str = "") -> Served:
-        """Return who answers: the version asked for by name, else by the routing's share of ``request_id``.
+        """Return the named version, or the one that ``request_id`` is routed to.
 
-        The same id leads to the same version on every server. Who awaits anything before the answer must keep the
-        version by ``Served.held``, so that it is not closed meanwhile.
+        An id is routed to the same version on every server. Code that awaits before it is done with the version must
+        hold it with ``Served.held``, so that it is not closed meanwhile.
 
         Raises:
             Problem: no such version is loaded, or none is.
@@ -94,21 +94,27 @@ class Router:
         if version:
             return self._named(version)
         canary = self.roles.get(CANARY)
-        if canary and self.routing and self.watched and not canary.unready and self.routing.goes_to_canary(request_id):
+        if (
+            canary
+            and self.routing
+            and self.canary_monitored
+            and not canary.unready
+            and self.routing.goes_to_canary(request_id)
+        ):
             return canary
         return self.stable
 
-    def answered(self, served: Served, answers: Sequence[Any], again: Again) -> None:
-        """Hold ``answers``, which ``served`` gave, against those of another version, where one is on trial.
+    def compare(self, served: Served, predictions: Sequence[Any], prepare: Prepare) -> None:
+        """Compare ``predictions`` of ``served`` with those of another version, if a canary or shadow is loaded.
 
         Args:
-            again: Returns the same rows as another version takes them.
+            prepare: Prepares the same rows for another version.
         """
         stable, canary, shadow = (self.roles.get(role) for role in (STABLE, CANARY, SHADOW))
         if stable and canary and served is canary:
-            self.comparison.begin(Trial(CANARY, canary, stable), labels_of(served, answers), again)
+            self.comparison.begin(Trial(CANARY, canary, stable), labels_of(served, predictions), prepare)
         elif shadow and served is stable:
-            self.comparison.begin(Trial(SHADOW, shadow, shadow), labels_of(served, answers), again)
+            self.comparison.begin(Trial(SHADOW, shadow, shadow), labels_of(served, predictions), prepare)
 
     def sample(
         self,
@@ -116,45 +122,45 @@ class Router:
         request_id: str,
         values: Sequence[Any] | None,
         rows: Sequence[Prepared],
-        answers: Sequence[Any],
+        predictions: Sequence[Any],
     ) -> None:
-        """Offer what ``served`` answered to the sample, as ``Sampler.offer`` takes it."""
+        """Offer rows and predictions of ``served`` to the sampler; see ``Sampler.offer``."""
         if self.sampler:
-            self.sampler.offer(served, request_id, values, rows, answers)
+            self.sampler.offer(served, request_id, values, rows, predictions)
 
     def change(self, routing: RoutingConfig, roles: Mapping[str, Served]) -> None:
-        """Let ``roles`` answer from now on; who has none any more answers what it has begun and is closed."""
+        """Route to ``roles`` from now on; versions without a role finish their requests and are closed."""
         leaving = [served for served in self.roles.values() if served not in roles.values()]
         if roles != self.roles:
             self.exposition.changed()
-        self.routing, self.roles, self.watched = routing, roles, True
-        self._tell()
+        self.routing, self.roles, self.canary_monitored = routing, roles, True
+        self._export_roles()
         for served in leaving:
             self._leaving[served] = asyncio.create_task(self._leave(served))
 
-    def watch(self, watched: bool) -> None:
-        """Hear whether somebody watches the canary."""
-        self.watched = watched
-        self._tell()
+    def set_canary_monitored(self, monitored: bool) -> None:
+        """Set whether a promotion monitors the canary."""
+        self.canary_monitored = monitored
+        self._export_roles()
 
-    def refuse(self, refused: Mapping[str, Rejection]) -> None:
-        """Remember what is not taken now, and why."""
-        self.refused = refused
-        self.exposition.refused({what: refusal.kind for what, refusal in refused.items()})
+    def set_rejected(self, rejected: Mapping[str, Rejection]) -> None:
+        """Set the versions that are not loaded, and why."""
+        self.rejected = rejected
+        self.exposition.rejected({what: rejection.reason for what, rejection in rejected.items()})
 
     def metrics(self, in_flight: int) -> bytes:
-        """Return all figures in Prometheus' text format; ``in_flight`` requests are being read or answered."""
+        """Return all metrics in Prometheus' text format; ``in_flight`` requests are in progress."""
         stable = self.roles.get(STABLE)
         loaded = {served.version: served for served in (*self._leaving, *self.roles.values())}.values()
         others = sum(served.users for served in loaded if served is not stable)
         for served in loaded:
             own = in_flight - others if served is stable else served.users
-            served.metrics.now(max(0, own), served.batcher.waiting, not (served.unready or self.draining))
+            served.metrics.update(max(0, own), served.batcher.waiting, not (served.unready or self.draining))
         sampled = self.sampler.text(loaded) if self.sampler else b""
         return self.exposition.text(served.metrics for served in loaded) + sampled
 
     async def close(self) -> None:
-        """Answer what waits and end all versions."""
+        """Finish the queued requests and close all versions."""
         for task in self._leaving.values():
             task.cancel()
         for served in {*self.roles.values(), *self._leaving}:
@@ -163,33 +169,33 @@ class Router:
             await asyncio.to_thread(self.sampler.close)
 
     @property
-    def is_at_work(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether threads of a version still run after ``close``."""
-        return any(served.is_at_work for served in {*self.roles.values(), *self._leaving})
+        return any(served.is_busy for served in {*self.roles.values(), *self._leaving})
 
     def _named(self, version: str) -> Served:
         for served in self.roles.values():
             if served.version == version:
                 return served
-        there = ", ".join(self.versions) or "none"
-        raise Problem(404, f"there is no such version of {self.name} here; there is {there}")
+        loaded = ", ".join(self.versions) or "none"
+        raise Problem(404, f"version not found; loaded versions of {self.name}: {loaded}")
 
-    def _tell(self) -> None:
-        """Let the figures say what each version is for."""
-        percent = self.routing.percent if self.routing and self.watched and CANARY in self.roles else 0.0
+    def _export_roles(self) -> None:
+        """Export the role and share of each version as metrics."""
+        percent = self.routing.percent if self.routing and self.canary_monitored and CANARY in self.roles else 0.0
         shares = {STABLE: 100.0 - percent, CANARY: percent, SHADOW: 0.0}
         for role, served in self.roles.items():
             served.metrics.role(role, shares[role])
 
     async def _leave(self, served: Served) -> None:
-        """Close ``served`` once nobody is with it."""
+        """Close ``served`` after its last request."""
         while served.users:
-            await asyncio.sleep(SECONDS_BETWEEN_TRIES)
+            await asyncio.sleep(CLOSE_POLL_INTERVAL_S)
         await asyncio.to_thread(served.close)
         del self._leaving[served]
 
 
-def fixed(served: Served) -> Router:
-    """Return a router of one version that nothing changes."""
+def static_router(served: Served) -> Router:
+    """Return a router of a single version."""
     target = Target(version=served.version, digest=served.model.digest, variant=served.model.variant)
     return Router(served.settings, RoutingConfig(model=served.name, stable=target), {STABLE: served})

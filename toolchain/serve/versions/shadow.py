@@ -1,4 +1,4 @@
-"""Comparison: another version is asked the same rows in the background, and labels are held against each other."""
+"""Compare the labels of two versions on the same rows, in the background of requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,61 +7,61 @@ from typing import Any
 
 from toolchain.inference.predictor import Prepared
 from toolchain.metrics.detections import Detections
-from toolchain.serve.problems import Problem, tell_place
+from toolchain.serve.problems import Problem, log_location
 from toolchain.serve.versions.version import Served
 
-MOST_AT_ONCE = 4  # comparisons under way: what waits for them would make those who wait for an answer wait
-Again = Callable[[Served], Awaitable[Sequence[Prepared]]]  # prepares a request's rows as another version takes them
+MAX_COMPARISONS = 4  # at a time, so that requests do not wait for them
+Prepare = Callable[[Served], Awaitable[Sequence[Prepared]]]  # prepares a request's rows for another version
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is found out by a comparison."""
+    """A comparison of two versions."""
 
     role: str  # "canary" or "shadow"
-    tried: Served  # in that role; the outcome is counted as its own
-    asked: Served  # the one of the two that has not answered yet
+    candidate: Served  # in that role; its metrics count the result
+    other: Served  # the one of the two that has no predictions yet
 
 
 class Comparison:
-    """What is compared, in the background of requests. Only in the thread of the event loop."""
+    """The comparisons in progress. Use it in the event loop's thread only."""
 
     def __init__(self) -> None:
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
-    def begin(self, trial: Trial, labels: Sequence[Any], again: Again) -> None:
-        """Ask the other version the rows that were answered by ``labels``, if that keeps nobody waiting."""
-        asked = trial.asked
-        short = asked.settings.max_batch_size  # as many rows as run at once anyway
-        if len(self._under_way) >= MOST_AT_ONCE or asked.unready or asked.batcher.waiting + len(labels) > short:
+    def begin(self, trial: Trial, labels: Sequence[Any], prepare: Prepare) -> None:
+        """Compare ``labels`` with those of the other version, unless that would delay requests."""
+        other = trial.other
+        room = other.settings.max_batch_size  # rows that fit into one batch
+        if len(self._running) >= MAX_COMPARISONS or other.unready or other.batcher.waiting + len(labels) > room:
             return
-        task = asyncio.create_task(_compare(trial, labels, again))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task = asyncio.create_task(_compare(trial, labels, prepare))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
 
-async def _compare(trial: Trial, labels: Sequence[Any], again: Again) -> None:
-    with trial.tried.held(), trial.asked.held():
+async def _compare(trial: Trial, labels: Sequence[Any], prepare: Prepare) -> None:
+    with trial.candidate.held(), trial.other.held():
         try:
-            rows = await again(trial.asked)
-            found = labels_of(trial.asked, await trial.asked.ask(rows, asyncio.Event().wait))
-        except Problem:  # too slow, too full or not to be asked: then there is nothing to compare
+            rows = await prepare(trial.other)
+            found = labels_of(trial.other, await trial.other.predict(rows, asyncio.Event().wait))
+        except Problem:  # too slow, overloaded or not ready: nothing to compare
             return
-        except Exception as error:  # the answer was given; an operator needs the place
-            tell_place(error)
+        except Exception as error:  # the response was sent; log where this failed
+            log_location(error)
             return
-        alike = sum(one == due for one, due in zip(found, labels, strict=True))
-        trial.tried.metrics.compared(trial.role, alike, len(labels) - alike)
+        matching = sum(one == due for one, due in zip(found, labels, strict=True))
+        trial.candidate.metrics.compared(trial.role, matching, len(labels) - matching)
 
 
-def labels_of(served: Served, answers: Sequence[Any]) -> list[Any]:
-    """Return what ``served`` says that each row is: a class; of a detector, the sorted classes of its sure boxes."""
+def labels_of(served: Served, predictions: Sequence[Any]) -> list[Any]:
+    """Return the predicted label of each row; for a detector, the sorted labels of boxes above the threshold."""
     names = served.model.signature.labels
     threshold = served.expected.threshold if served.expected else 0.5
 
-    def label(answer: Any) -> Any:
-        if isinstance(answer, Detections):
-            return sorted(names[place] for place in answer.above(threshold).labels)
-        return names[int(answer.argmax())]
+    def label(prediction: Any) -> Any:
+        if isinstance(prediction, Detections):
+            return sorted(names[place] for place in prediction.above(threshold).labels)
+        return names[int(prediction.argmax())]
 
-    return [label(answer) for answer in answers]
+    return [label(prediction) for prediction in predictions]

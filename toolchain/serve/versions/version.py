@@ -1,4 +1,4 @@
-"""Served: one version that a server answers with, loaded, warm and compared with what was recorded of it."""
+"""Load one version of a model, warm it up and compare its predictions with the recorded ones."""
 
 import asyncio
 import math
@@ -22,12 +22,12 @@ from toolchain.serve.versions.batching import Batcher, QueueFullError
 from toolchain.serve.versions.parity import Parity, compare
 from toolchain.serve.versions.preparation import Preparation
 
-WARM_UP = 5  # answers: the first allocates memory, and the middle one of the rest is what a row takes
+WARM_UP = 5  # predictions: the first allocates memory, the median of the rest is the duration of a row
 
 
 @dataclass(eq=False)
 class Served:
-    """A loaded model and the queue before it. All but ``close`` belongs to the thread of the event loop."""
+    """A loaded model and its queue. All methods but ``close`` run in the event loop's thread."""
 
     settings: Settings
     model: Model
@@ -37,7 +37,7 @@ class Served:
     metrics: Metrics
     batcher: Batcher
     preparation: Preparation
-    users: int = 0  # requests, and comparisons, that have chosen it and are not done
+    users: int = 0  # requests and comparisons in progress
 
     @property
     def name(self) -> str:
@@ -49,7 +49,7 @@ class Served:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What an answer says of who gave it."""
+        """The model's identity in responses."""
         return {
             "name": self.name,
             "version": self.version,
@@ -63,12 +63,12 @@ class Served:
 
     @property
     def unready(self) -> str:
-        """Why the model must not be asked; "" when it may."""
+        """Why the version is not ready; "" when it is."""
         return self.parity.reason
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep the version from being closed within the block, though it be replaced meanwhile."""
+        """Keep the version open within the block, even if it is replaced meanwhile."""
         self.users += 1
         try:
             yield
@@ -76,14 +76,14 @@ class Served:
             self.users -= 1
 
     def prepare_now(self, values: Sequence[Any]) -> list[Prepared]:
-        """Return ``values`` as the model takes them, in the event loop's own thread."""
+        """Prepare ``values`` for the model in the event loop's thread."""
         self._check_room(len(values))
         return self.predictor.prepare(values)
 
     async def prepare(self, values: Sequence[Any]) -> list[Prepared]:
-        """Return ``values`` as the model takes them, made so in a thread.
+        """Prepare ``values`` for the model in a worker thread.
 
-        Their rows take room in the queue meanwhile: to decode an image takes longer than many a model.
+        Their rows count as queued meanwhile: decoding an image can take longer than the model.
 
         Raises:
             DataError: a file is no image, or is damaged.
@@ -92,97 +92,97 @@ class Served:
         self._check_room(len(values))
         seconds = self.settings.request_timeout
         try:
-            at_once = len(values) if self.takes_texts else 1  # images one by one, so that the work can be given up
+            at_once = len(values) if self.takes_texts else 1  # one image at a time, so that the work can be abandoned
             return await self.preparation.run(self.predictor.prepare, values, seconds, at_once)
         except TimeoutError as error:
-            raise _overdue(seconds) from error
+            raise _timeout(seconds) from error
 
     def _check_room(self, rows: int) -> None:
         try:
             self.batcher.check_room(self.preparation.rows + rows)
         except QueueFullError as full:
-            raise _overload(full) from full
+            raise _queue_full(full) from full
 
-    async def ask(
-        self, rows: Sequence[Prepared], gone: Callable[[], Awaitable[object]], seconds: float = math.inf
+    async def predict(
+        self, rows: Sequence[Prepared], disconnected: Callable[[], Awaitable[object]], seconds: float = math.inf
     ) -> Sequence[Any]:
-        """Return the answers to ``rows``, or say by a Problem why there are none.
+        """Return the predictions for ``rows``; raises Problem when there are none.
 
-        ``gone()`` ends when the client has gone, after which nobody wants the answers; nor after ``seconds``, where
-        the client's deadline comes before the server's.
+        ``disconnected()`` returns when the client disconnects, after which the rows are dropped, as they are after
+        ``seconds``, if the client's deadline is earlier than the server's.
         """
         if self.parity.reason:
             raise Problem(503, f"the model is not ready: {self.parity.reason}")
-        await asyncio.sleep(0)  # now those who came at the same time are users too
-        answers = self.batcher.answer_here(rows) if self.users <= 1 else None
-        if answers is None:
-            answers = await self._queue(rows, gone, min(seconds, self.settings.request_timeout))
-        return answers
+        await asyncio.sleep(0)  # let requests that arrived at the same time register as users
+        predictions = self.batcher.run_inline(rows) if self.users <= 1 else None
+        if predictions is None:
+            predictions = await self._queue(rows, disconnected, min(seconds, self.settings.request_timeout))
+        return predictions
 
     async def _queue(
-        self, rows: Sequence[Prepared], gone: Callable[[], Awaitable[object]], seconds: float
+        self, rows: Sequence[Prepared], disconnected: Callable[[], Awaitable[object]], seconds: float
     ) -> Sequence[Any]:
-        left = asyncio.ensure_future(gone())
+        left = asyncio.ensure_future(disconnected())
         try:
             ticket = self.batcher.submit(rows, time.monotonic() + seconds)
             either: set[asyncio.Future[Any]] = {ticket.future, left}
             try:
                 await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            finally:  # whoever was cancelled wants no answer either
+            finally:  # a cancelled request needs no predictions either
                 ticket.abandoned |= not ticket.future.done()
             if ticket.future.done():
                 return ticket.future.result()
             if left.done():
-                raise Problem(499, "the client has gone")
+                raise Problem(499, "the client closed the connection")
             raise TimeoutError
         except QueueFullError as full:
-            raise _overload(full) from full
+            raise _queue_full(full) from full
         except TimeoutError as error:
-            raise _overdue(seconds) from error
+            raise _timeout(seconds) from error
         finally:
             left.cancel()
 
     def check_parity(self) -> Parity:
-        """Ask the recorded rows again and return, and keep, what came out."""
+        """Predict the recorded rows again; store and return the comparison."""
         self.parity = compare(self.predictor, self.expected)
-        self.metrics.parity(self.parity.rows, self.parity.alike)
+        self.metrics.parity(self.parity.rows, self.parity.matching)
         return self.parity
 
     def close(self) -> None:
-        """Answer what waits and end the threads, as far as they end; called from any thread."""
+        """Finish the queued rows and stop the threads; may be called from any thread."""
         self.preparation.close()
         self.batcher.close()
 
     @property
-    def is_at_work(self) -> bool:
-        """Whether a thread still runs, which nothing can end but the end of the process."""
-        return bool(self.preparation.rows) or self.batcher.is_at_work
+    def is_busy(self) -> bool:
+        """Whether a thread still runs, which only the end of the process can stop."""
+        return bool(self.preparation.rows) or self.batcher.is_busy
 
 
-def _overload(full: QueueFullError) -> Problem:
+def _queue_full(full: QueueFullError) -> Problem:
     return Problem(429, f"the queue is full: {full}", retry_after=full.retry_after)
 
 
-def _overdue(seconds: float) -> Problem:
-    return Problem(504, f"no answer within {seconds:g} s; send fewer rows, or come again later")
+def _timeout(seconds: float) -> Problem:
+    return Problem(504, f"no response within {seconds:g} s; send fewer rows, or retry later")
 
 
 def load(settings: Settings) -> Served:
-    """Return the model of ``settings``, checked against its digests, loaded, warm and compared.
+    """Load the model of ``settings``: verify its digests, warm it up and check its parity.
 
     Raises:
-        ArtifactError: the folder is damaged, its files were changed, or nothing here runs them.
+        ArtifactError: the folder is damaged, its files were changed, or no installed runtime runs them.
     """
-    assert settings.model is not None  # who follows a repository puts the folder of a version there
+    assert settings.model is not None  # the watcher sets the folder of a version
     model = open_model(settings.model)
     expected = read_expected(settings.parity or settings.model)
     if settings.parity and expected is None:
-        raise ArtifactError(f"{settings.parity} holds no expected.json; name a folder that does, or none")
+        raise ArtifactError(f"{settings.parity} has no expected.json; set --parity to a folder that has one")
     predictor = Predictor(model, settings.threads, settings.worker_count)
     metrics = Metrics(model, settings.name, version_of(settings, model), warm_up(predictor, expected))
     metrics.limits(settings.max_queue_rows, settings.worker_count)
     batcher = Batcher(
-        predictor.answer,
+        predictor.predict,
         workers=settings.worker_count,
         max_batch_size=1 if predictor.detects else settings.max_batch_size,
         max_queue_rows=settings.max_queue_rows,
@@ -196,18 +196,18 @@ def load(settings: Settings) -> Served:
 
 
 def warm_up(predictor: Predictor, expected: Expected | None) -> float:
-    """Answer a few rows and return the seconds that one takes."""
+    """Predict a few rows and return the median duration in seconds."""
     (row,) = predictor.prepare([expected.rows[0].value if expected and expected.rows else neutral_value(predictor)])
     taken = []
     for _ in range(WARM_UP):
         watch = Stopwatch()
-        predictor.answer([row])
+        predictor.predict([row])
         taken.append(watch.seconds)
     return sorted(taken)[WARM_UP // 2]
 
 
 def neutral_value(predictor: Predictor) -> Any:
-    """Return a row that any model of the kind takes: a short text, or a grey picture of the model's size."""
+    """Return a valid row for any model of the task: a short text, or a gray image of the model's size."""
     from toolchain.image_decoding import encode
 
     preprocessor = predictor.preprocessor
@@ -216,11 +216,11 @@ def neutral_value(predictor: Predictor) -> Any:
     import numpy as np
 
     pixels = np.full((preprocessor.height, preprocessor.width, 3), 128, np.uint8)
-    return {"bytes": encode(pixels), "path": "a grey picture"}
+    return {"bytes": encode(pixels), "path": "a gray image"}
 
 
 def example_rows(served: Served) -> tuple[Row, ...]:
-    """Return recorded rows that are short enough to be shown, the best ones first; () when none were recorded."""
+    """Return the shortest recorded rows, for examples; () when none were recorded."""
     rows = served.expected.rows if served.expected else ()
     return tuple(sorted(rows, key=lambda row: len(row.text or row.image))[:2])
 

@@ -37,7 +37,7 @@ def test_each_variant_has_a_profile_of_the_measured_rows(variants: Path, dataset
         target = tmp_path / f"accuracy-{name}"
         profile = profile_of(variants, dataset, target, name)
         predictor = Predictor(model)
-        scores = [predictor.answer(predictor.prepare([text]))[0] for text in texts[:20]]
+        scores = [predictor.predict(predictor.prepare([text]))[0] for text in texts[:20]]
         assert (profile.model, profile.split, len(profile.labels)) == (model.digest, "test", 400)
         assert list(profile.labels[:20]) == [model.signature.labels[int(np.argmax(one))] for one in scores]
         assert profile.numbers["confidence"][:20] == pytest.approx([one.max() for one in scores], abs=1e-3)

@@ -37,8 +37,8 @@ def original() -> Document:
     }
     answered = {
         "type": "object",
-        "required": ["model", "answers"],
-        "properties": {"model": {"type": "string"}, "answers": {"type": "array", "items": answer}},
+        "required": ["model", "predictions"],
+        "properties": {"model": {"type": "string"}, "predictions": {"type": "array", "items": answer}},
     }
     late = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -20,7 +20,7 @@ POST = ("paths", "/predict", "post")
 BODY = (*POST, "requestBody", "content", "application/json", "schema")
 ASKED = (*BODY, "properties")
 ANSWERS = (*POST, "responses", "200", "content", "application/json", "schema", "properties")
-ANSWER = (*ANSWERS, "answers", "items", "properties")
+ANSWER = (*ANSWERS, "predictions", "items", "properties")
 GET = ("paths", "/models/{name}", "get")
 TOKEN = [{"token": []}]
 
@@ -65,19 +65,19 @@ BREAKING: dict[str, tuple[Document, str, bool]] = {
         "application/json is not taken any more", True),
     "no body is taken": (changed(*POST, "requestBody"), "nothing is taken any more", True),
     "a label is gone": (
-        changed(*ANSWER, "label", "enum", to=["positive"]), "answer 200 answers[].label: \"negative\" is gone", False),
+        changed(*ANSWER, "label", "enum", to=["positive"]), "predictions[].label: \"negative\" is gone", False),
     "a label is new": (
         changed(*ANSWER, "label", "enum", to=["negative", "positive", "neutral"]), "\"neutral\" is new", True),
     "any label": (changed(*ANSWER, "label", "enum"), "is not one of a list any more", True),
     "another type in an answer": (
         changed(*ANSWERS, "model", "type", to="integer"),
         "answer 200 model: type is \"integer\", was \"string\"", True),
-    "a field of an answer is gone": (changed(*ANSWER, "score"), "answers[].score: is gone", True),
+    "a field of an answer is gone": (changed(*ANSWER, "score"), "predictions[].score: is gone", True),
     "a class's score is gone": (
-        changed(*ANSWER, "scores", "properties", "negative"), "answers[].scores.negative: is gone", True),
-    "a field of an answer that need not come is gone": (changed(*ANSWER, "note"), "answers[].note: is gone", False),
+        changed(*ANSWER, "scores", "properties", "negative"), "predictions[].scores.negative: is gone", True),
+    "a field of an answer that need not come is gone": (changed(*ANSWER, "note"), "predictions[].note: is gone", False),
     "a field may be missing": (
-        changed(*ANSWERS[:-1], "required", to=["answers"]), "answer 200 model: may be missing now", True),
+        changed(*ANSWERS[:-1], "required", to=["predictions"]), "answer 200 model: may be missing now", True),
     "a score may be above 1": (
         changed(*ANSWER, "score", "maximum", to=100), "score: maximum is 100, was 1", True),
     "an answer is no JSON": (

@@ -9,7 +9,7 @@ from toolchain.release.promote.api import MAX_CHANGE_CHARACTERS, Api, compare
 
 POST = ("paths", "/predict", "post")
 ASKED = (*POST, "requestBody", "content", "application/json", "schema", "properties", "texts")
-LABEL = (*POST, "responses", "200", "content", "application/json", "schema", "properties", "answers", "items",
+LABEL = (*POST, "responses", "200", "content", "application/json", "schema", "properties", "predictions", "items",
     "properties", "label", "enum")  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def test_a_version_without_a_document_is_not_compared():
 @pytest.mark.parametrize(
     ("new", "change"),
     [
-        (changed(*LABEL, to=["positive"]), 'POST /predict answer 200 answers[].label: "negative" is gone'),
+        (changed(*LABEL, to=["positive"]), 'POST /predict answer 200 predictions[].label: "negative" is gone'),
         (changed(*ASKED, "maxItems", to=8), "POST /predict request texts: maxItems is 8, was 64"),
         (changed("security", to=[{"token": []}]), "POST /predict: needs authentication now"),
     ],

@@ -94,7 +94,7 @@ class Server:
         self.metrics[0].role("stable", 100 - percent)
         self.metrics[1].role("canary", percent)
         exposition = Exposition(self.model)
-        exposition.refused({"2": self.refused} if self.refused else {})
+        exposition.rejected({"2": self.refused} if self.refused else {})
         lines = exposition.text(self.metrics if percent else self.metrics[:1]).decode().splitlines()
         kept = [line for line in lines if not line.startswith("process_start_time_seconds ")]
         return "\n".join([*kept, f"process_start_time_seconds {self.began}", ""])
@@ -109,7 +109,7 @@ class Server:
         else:
             self.metrics[1].request("/predict", 200, 0.03 if self.draw.random() < self.canary_slow else 0.003)
             differs = self.draw.random() < self.otherwise
-            self.metrics[1].compared("canary", alike=not differs, differing=differs)
+            self.metrics[1].compared("canary", matching=not differs, differing=differs)
 
 
 Start = Callable[..., tuple[Trial, Server]]
@@ -228,15 +228,15 @@ def test_too_few_requests_end_the_canary(start: Start):
 
 def test_servers_that_do_not_apply_the_routing_end_the_canary(start: Start, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(canary, "ROLLOUT_TIMEOUT_S", 0.2)
-    trial, server = start(follows=False, refused="missing")
+    trial, server = start(follows=False, refused="not_found")
     reason = trial.run().reason
-    assert reason == "servers did not apply the routing within 0.2 s: a routes 0 % and rejects the version (missing)"
+    assert reason == "servers did not apply the routing within 0.2 s: a routes 0 % and rejects the version (not_found)"
     assert in_repository(server) == ("1", 0)
 
 
 def test_a_permanent_refusal_by_a_server_ends_the_canary(start: Start):
-    trial, server = start(follows=False, refused="unfit")
-    assert trial.run().reason == "a rejects it: unfit; see its log and /readyz"
+    trial, server = start(follows=False, refused="incompatible")
+    assert trial.run().reason == "a rejects it: incompatible; see its log and /readyz"
     assert in_repository(server) == ("1", 0)
 
 

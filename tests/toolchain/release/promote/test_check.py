@@ -62,14 +62,14 @@ def test_a_server_with_tokens_is_checked_with_one(tmp_path: Path, monkeypatch: p
 def test_different_predictions_are_a_fault(tmp_path: Path):
     found = checked(write_words(tmp_path, GOOD, Row(text=RECORDED[3], scores=(0.1, 0.9))))
     assert (found.rows, found.matching) == (2, 0)
-    assert "1 of 2 recorded rows" in found.fault
+    assert "1 of 2 predictions differ" in found.fault
 
 
 def test_recorded_predictions_of_another_model_are_a_fault(tmp_path: Path):
     other = write_words(tmp_path / "other", GOOD)
     model = write_model(tmp_path / "model", "text-classification", word_counter, ("bad", "good"))
     (model / "expected.json").write_bytes((other / "expected.json").read_bytes())
-    assert "the answers were recorded from model" in checked(model).fault
+    assert "recorded predictions are of model" in checked(model).fault
 
 
 def test_an_unreadable_model_is_a_fault(tmp_path: Path):

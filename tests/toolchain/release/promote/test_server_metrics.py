@@ -48,8 +48,8 @@ def test_failed_requests_count_when_they_are_the_servers_fault(words: Model):
 def test_compared_rows_are_counted(words: Model):
     scraped, canary, shadow = ServerMetrics("words"), metrics(words, "2"), metrics(words, "3")
     scraped.update({"a": text(1, canary, shadow)}, "2")
-    canary.compared("canary", alike=7, differing=3)
-    shadow.compared("shadow", alike=1, differing=9)
+    canary.compared("canary", matching=7, differing=3)
+    shadow.compared("shadow", matching=1, differing=9)
     scraped.update({"a": text(1, canary, shadow)}, "2")
     assert (scraped.counts("2").compared, scraped.counts("2").differing) == (10, 3)
     assert scraped.counts("3").compared == 0
@@ -176,9 +176,9 @@ def test_a_servers_state_has_its_routing_and_refusals(words: Model):
     assert {name: state.percent for name, state in scraped.states.items()} == {"a": 25, "b": 0}
     assert scraped.states["a"].refused == ()
     exposition = Exposition("words")
-    exposition.refused({"2": "unfit"})
+    exposition.rejected({"2": "incompatible"})
     scraped.update({"a": exposition.text([stable]).decode()}, "2")
-    assert scraped.states["a"].refused == ("unfit",)
+    assert scraped.states["a"].refused == ("incompatible",)
 
 
 def test_other_text_is_an_error():

@@ -172,7 +172,7 @@ def test_texts_as_a_list_are_answered_as_lists(words: Running):
 def predicted(http: str, *rows: str) -> list[dict[str, float]]:
     body = json.dumps({"texts": rows}).encode()
     request = Request(f"{http}/predict", body, {"Content-Type": "application/json"})
-    return [answer["scores"] for answer in json.loads(urlopen(request, timeout=20).read())["answers"]]
+    return [answer["scores"] for answer in json.loads(urlopen(request, timeout=20).read())["predictions"]]
 
 
 def test_damaged_texts_are_answered_as_repaired_ones_by_http_and_grpc(start: Start, tmp_path: Path):
@@ -250,7 +250,10 @@ def test_a_bad_request_is_an_invalid_argument(name: str, words: Running):
 def test_what_is_no_message_is_an_invalid_argument(words: Running):
     ask = grpc.insecure_channel(words.grpc).unary_unary(f"{SERVICE}/ModelInfer")
     error = refused(lambda: ask(b"\xff\xff"))
-    assert (error.code(), error.details()) == (Status.INVALID_ARGUMENT, "the message is no inference.ModelInferRequest")
+    assert (error.code(), error.details()) == (
+        Status.INVALID_ARGUMENT,
+        "the message is not a valid inference.ModelInferRequest",
+    )
 
 
 @pytest.mark.parametrize(("name", "version"), [("other", ""), ("reviews", "4")])
@@ -262,7 +265,7 @@ def test_an_unknown_model_or_version_is_not_found(name: str, version: str, words
     for call in calls:
         error = refused(call)
         assert error.code() == Status.NOT_FOUND
-        assert "there is " in error.details()
+        assert "not found; " in error.details()
 
 
 def test_a_large_message_is_refused_and_so_is_a_compressed_one(words: Running):
@@ -272,7 +275,7 @@ def test_a_large_message_is_refused_and_so_is_a_compressed_one(words: Running):
     assert beyond.code() == Status.RESOURCE_EXHAUSTED
     packed = refused(lambda: words.stub.ModelInfer(message(b"good" * 100), compression=grpc.Compression.Gzip))
     assert packed.code() == Status.UNIMPLEMENTED
-    assert 'kind="large_body"' in words.figures
+    assert 'type="content_too_large"' in words.figures
 
 
 def test_the_id_of_a_request_is_told_with_its_answer_or_its_error(words: Running):
@@ -320,7 +323,7 @@ def test_a_full_queue_says_when_to_come_again(start: Start, folders: Path):
         assert error.code() == Status.RESOURCE_EXHAUSTED
         assert int(dict(error.trailing_metadata())["retry-after"]) >= 1
         assert int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) >= 1000
-    assert 'kind="overload",model="reviews"' in running.figures
+    assert 'type="overload"' in running.figures
     assert any(error is None for error in errors)
 
 
@@ -332,9 +335,9 @@ def test_the_sooner_deadline_of_client_and_server_counts(start: Start, folders: 
     assert patient.result(timeout=30).outputs
     hasty = start(str(folders / "slow"), "--workers", "1", "--request-timeout", "0.01")
     error = refused(lambda: hasty.stub.ModelInfer(message(b"good")))
-    assert (error.code(), "no answer within 0.01 s" in error.details()) == (Status.DEADLINE_EXCEEDED, True)
+    assert (error.code(), "no response within 0.01 s" in error.details()) == (Status.DEADLINE_EXCEEDED, True)
     for server in (running, hasty):
-        assert re.search(r'errors_total{kind="deadline".*} 1\.0', server.figures)
+        assert re.search(r'errors_total{.*type="timeout".*} 1\.0', server.figures)
     assert re.search(r"tokens_total{.*} 1\.0", running.figures)  # the row of the hasty client was not run
 
 
@@ -402,7 +405,7 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Start, folders: Path):
     assert lost == []
     assert len(answered) > 20
     assert running.process.returncode == 0
-    assert "ended: every request that came was answered" in out
+    assert "shutdown complete: all requests were answered" in out
     assert error == ""
 
 
@@ -443,4 +446,4 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Runnin
     command = [sys.executable, "-m", "toolchain.serve", "nowhere", "--port", "0", "--grpc-port", port]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert f"port {port}: Address already in use; name another with --grpc-port" in done.stderr
+    assert f"port {port}: Address already in use; choose another with --grpc-port" in done.stderr

@@ -16,7 +16,7 @@ Serving = Callable[..., TestClient]
 def test_a_text_is_answered_with_label_and_scores(serving: Serving, words: Path):
     answer = serving(words).post("/predict", json={"texts": ["good great film", "dull"]})
     assert answer.status_code == 200
-    first, second = answer.json()["answers"]
+    first, second = answer.json()["predictions"]
     assert (first["label"], second["label"]) == ("positive", "negative")
     assert first["score"] == pytest.approx(np.exp(2) / (np.exp(2) + 1))
     assert first["scores"] == {"negative": pytest.approx(1 / (np.exp(2) + 1)), "positive": first["score"]}
@@ -27,28 +27,28 @@ def test_a_text_is_answered_with_label_and_scores(serving: Serving, words: Path)
 def test_a_picture_is_answered_as_json_and_as_a_file(kind: str, serving: Serving, pictures: Path):
     client, file = serving(pictures), picture(255)
     if kind == "json":
-        answer = client.post("/predict", json={"pictures": [base64.b64encode(file).decode()]})
+        answer = client.post("/predict", json={"images": [base64.b64encode(file).decode()]})
     else:
         answer = client.post("/predict", content=file, headers={"Content-Type": "image/png"})
-    (found,) = answer.json()["answers"]
+    (found,) = answer.json()["predictions"]
     assert found["label"] == "bright"
     assert found["score"] == pytest.approx(np.exp(0.5) / (np.exp(0.5) + np.exp(-0.5)))
 
 
 def test_boxes_are_in_the_pixels_of_the_picture(serving: Serving, detector: Path):
-    body = {"pictures": [base64.b64encode(picture(9, width=40, height=16)).decode()] * 2}
-    answers = serving(detector).post("/predict", json=body).json()["answers"]
+    body = {"images": [base64.b64encode(picture(9, width=40, height=16)).decode()] * 2}
+    answers = serving(detector).post("/predict", json=body).json()["predictions"]
     assert len(answers) == 2
     assert answers[0]["boxes"] == [{"label": "thing", "score": pytest.approx(0.9), "box": [0, 0, 20, 8]}]
     assert (answers[0]["width"], answers[0]["height"]) == (40, 16)
-    every = serving(detector).post("/predict", json={**body, "threshold": 0.05}).json()["answers"]
+    every = serving(detector).post("/predict", json={**body, "threshold": 0.05}).json()["predictions"]
     assert [box["label"] for box in every[0]["boxes"]] == ["thing", "whole"]
 
 
 def test_health_says_alive_and_ready(serving: Serving, words: Path):
     client = serving(words)
     assert client.get("/healthz").text == "alive"
-    assert client.get("/readyz").json()["parity"] == "4 of 4 recorded rows answered alike"
+    assert client.get("/readyz").json()["parity"] == "4 of 4 recorded predictions match"
 
 
 def test_the_pages_of_docs_ask_nothing_of_the_internet(serving: Serving, words: Path):
@@ -81,8 +81,8 @@ def test_what_openapi_shows_is_what_is_answered(serving: Serving, words: Path):
         validate(example["value"], body["schema"])
         answer = client.post("/predict", json=example["value"]).json()
         validate(answer, answered["200"]["content"]["application/json"]["schema"])
-    shown = answered["200"]["content"]["application/json"]["example"]["answers"][0]
-    given = client.post("/predict", json=body["examples"]["a row of the test data"]["value"]).json()["answers"][0]
+    shown = answered["200"]["content"]["application/json"]["example"]["predictions"][0]
+    given = client.post("/predict", json=body["examples"]["one row"]["value"]).json()["predictions"][0]
     assert given["label"] == shown["label"]
     assert given["score"] == pytest.approx(shown["score"], abs=1e-5)
 
@@ -94,16 +94,16 @@ def test_metrics_count_requests_rows_and_labels(serving: Serving, words: Path):
     figures = read_metrics(client.get("/metrics").text)
     assert figures["requests_total", "/predict", "200"] == 1
     assert figures["requests_total", "/predict", "422"] == 1
-    assert figures["answers_total", "positive"] == 2
-    assert figures["answers_total", "negative"] == 1
+    assert figures["predictions_total", "positive"] == 2
+    assert figures["predictions_total", "negative"] == 1
     assert figures["errors_total", "bad_request"] == 1
-    assert figures["errors_total", "failure"] == 0
-    assert figures["request_seconds_count", "/predict"] == 1  # the refusal is not timed
+    assert figures["errors_total", "internal_error"] == 0
+    assert figures["request_duration_seconds_count", "/predict"] == 1  # the refusal is not timed
     assert figures["requests_in_flight",] == 0  # the one that asks is not counted
     assert figures["tokens_total",] == 4
     assert figures["parity_rows", "yes"] == 4
     assert figures["ready",] == 1
-    assert figures["queue_seconds_count",] == 3
+    assert figures["queue_wait_seconds_count",] == 3
 
 
 def read_metrics(text: str) -> dict[tuple[str, ...], float]:
@@ -152,7 +152,7 @@ def test_a_bad_text_request_is_refused_with_a_problem(name: str, serving: Servin
 def test_a_chunked_body_has_the_same_limit(serving: Serving, words: Path):
     answer = serving(words).post("/predict", content=(b" " * 65_536 for _ in range(40)))
     assert answer.status_code == 413
-    assert problem(answer)["detail"].startswith("the body has more than the 1,048,576 bytes allowed")
+    assert problem(answer)["detail"].startswith("the body is larger than 1,048,576 bytes")
 
 
 def bomb() -> bytes:
@@ -174,9 +174,9 @@ def test_a_bad_picture_is_refused_with_a_problem(name: str, serving: Serving, pi
     files = {"no picture": b"hello", "cut off": picture(3, 50, 50)[:100], "a bomb": bomb(), "empty": b""}
     rows = {"no base64": "%%%", "a number": 3}
     row = base64.b64encode(files[name]).decode() if name in files else rows[name]
-    answer = serving(pictures).post("/predict", json={"pictures": [row]})
+    answer = serving(pictures).post("/predict", json={"images": [row]})
     assert answer.status_code == 422
-    assert "picture" in problem(answer)["detail"]
+    assert "image" in problem(answer)["detail"]
 
 
 def test_a_file_is_refused_by_a_model_of_texts(serving: Serving, words: Path):
@@ -187,7 +187,7 @@ def test_a_file_is_refused_by_a_model_of_texts(serving: Serving, words: Path):
 
 @pytest.mark.parametrize("threshold", [2, -0.1, "high", True, None])
 def test_a_threshold_is_a_share(threshold: object, serving: Serving, detector: Path):
-    body = {"pictures": [base64.b64encode(picture(1)).decode()], "threshold": threshold}
+    body = {"images": [base64.b64encode(picture(1)).decode()], "threshold": threshold}
     answer = serving(detector).post("/predict", json=body)
     assert answer.status_code == 422
     assert problem(answer)["errors"][0]["pointer"] == "#/threshold"

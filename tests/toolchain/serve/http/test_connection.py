@@ -228,7 +228,7 @@ def test_curl_is_answered(options: list[str], running: Running, tmp_path: Path):
     address = f"http://127.0.0.1:{running.port}/predict"
     words = ["curl", "-sS", *options, "-H", "Content-Type: application/json", *data, address]
     told = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=SECONDS).stdout
-    assert json.loads(told)["answers"][0]["label"] == "positive"
+    assert json.loads(told)["predictions"][0]["label"] == "positive"
 
 
 JAVA = """
@@ -253,7 +253,7 @@ def test_java_s_client_is_answered(running: Running, tmp_path: Path):
     (tmp_path / "Ask.java").write_text(JAVA)
     words = ["java", "Ask.java", f"http://127.0.0.1:{running.port}/predict", BODY.decode()]
     told = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=120).stdout
-    assert [json.loads(line)["answers"][0]["label"] for line in told.splitlines()] == ["positive"] * 2
+    assert [json.loads(line)["predictions"][0]["label"] for line in told.splitlines()] == ["positive"] * 2
 
 
 def test_a_body_is_asked_for_where_the_client_waits_for_that_and_only_if_it_is_wanted(secured: Running):

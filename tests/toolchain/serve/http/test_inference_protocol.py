@@ -129,7 +129,7 @@ def test_pixels_are_bytes(data: Any, serving: Serving, pictures: Path):
 def test_an_unknown_model_or_version_is_told(path: str, serving: Serving, words: Path):
     answer = serving(words).get(path)
     assert answer.status_code == 404
-    assert "there is " in problem(answer)["detail"]
+    assert "reviews" in problem(answer)["detail"]
 
 
 def test_the_binary_extension_is_declined(serving: Serving, words: Path):

@@ -67,6 +67,6 @@ def test_a_port_that_is_taken_is_refused_and_so_is_the_same_port_twice(words: Pa
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status, said = refused(words, "--port", "0", "--metrics-port", str(taken.getsockname()[1]))
     assert status == 2
-    assert "name another with --metrics-port" in said
+    assert "choose another with --metrics-port" in said
     with pytest.raises(ConfigError, match="different ports"):
         Settings(model=words, port=8080, grpc_port=8081, metrics_port=8081)

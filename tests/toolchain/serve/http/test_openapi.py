@@ -89,7 +89,7 @@ def test_the_examples_of_requests_are_answered(client: TestClient):
 
 
 def test_a_refusal_is_shown_in_the_models_own_terms(serving: Serving, words: Path, pictures: Path):
-    for folder, pointer in ((words, "#/texts/0"), (pictures, "#/pictures/0")):
+    for folder, pointer in ((words, "#/texts/0"), (pictures, "#/images/0")):
         responses = document(serving(folder))["paths"]["/predict"]["post"]["responses"]
         assert responses["422"]["content"]["application/problem+json"]["example"]["errors"][0]["pointer"] == pointer
 

@@ -172,7 +172,7 @@ def packed(body: bytes, **changes: Any) -> dict[str, Any]:
 def test_a_body_may_be_packed_by_gzip(serving: Serving, words: Path):
     client = serving(words, max_text_body_bytes=2000)
     for body in (gzip.compress(BODY), gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])):
-        assert client.post("/predict", **packed(body)).json()["answers"][0]["label"] == "positive"
+        assert client.post("/predict", **packed(body)).json()["predictions"][0]["label"] == "positive"
     infer = client.post("/v2/models/reviews/infer", **packed(gzip.compress(INFER), **{"Content-Encoding": "X-GZIP"}))
     assert infer.status_code == 200
 

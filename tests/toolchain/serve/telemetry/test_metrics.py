@@ -20,8 +20,8 @@ from toolchain.serve.http.application import build
 from toolchain.serve.problems import TITLES
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.exposition import Exposition
-from toolchain.serve.telemetry.metrics import KINDS, MOST_CLASSES, Metrics
-from toolchain.serve.versions.router import fixed
+from toolchain.serve.telemetry.metrics import ERROR_TYPES, MAX_LABELS, Metrics
+from toolchain.serve.versions.router import static_router
 from toolchain.serve.versions.version import load
 
 Serving = Callable[..., TestClient]
@@ -39,16 +39,16 @@ def read(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_each_error_that_a_caller_may_meet_has_a_kind():
-    assert set(TITLES) - set(KINDS) == {500}
+    assert set(TITLES) - set(ERROR_TYPES) == {500}
 
 
 @pytest.mark.parametrize(
     ("path", "body", "kind"),
     [
         ("/predict", b"{", "bad_request"),
-        ("/predict", b"x" * 1_000, "large_body"),
-        ("/nowhere", b"{}", "unknown_address"),
-        ("/metrics", b"{}", "unknown_address"),
+        ("/predict", b"x" * 1_000, "content_too_large"),
+        ("/nowhere", b"{}", "not_found"),
+        ("/metrics", b"{}", "not_found"),
         ("/predict", b'{"texts": ["good", "bad"]}', "bad_request"),
     ],
 )
@@ -60,8 +60,11 @@ def test_an_error_is_counted_by_its_kind_and_not_timed(
     found = figures(client)
     errors = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_errors_total"}
     assert {name for name, value in errors.items() if value} == {kind}
-    assert set(errors) == {*KINDS.values(), "failure"}  # each is there from the start: a rate sees the first one
-    assert ("toolchain_serving_request_seconds_count", "/predict") not in found
+    assert set(errors) == {
+        *ERROR_TYPES.values(),
+        "internal_error",
+    }  # each is there from the start: a rate sees the first one
+    assert ("toolchain_serving_request_duration_seconds_count", "/predict") not in found
 
 
 def test_the_servers_faults_are_there_from_a_routes_first_request(serving: Serving, words: Path):
@@ -81,13 +84,13 @@ def test_a_4xx_without_a_name_is_the_callers_fault(words: Path):
         metrics.request("/predict", status, 0.0)
     found = read(generate_latest(metrics.registry).decode())
     assert found["toolchain_serving_errors_total", "bad_request"] == 2
-    assert found["toolchain_serving_errors_total", "failure"] == 2
+    assert found["toolchain_serving_errors_total", "internal_error"] == 2
 
 
 def test_a_caller_without_a_token_is_counted(serving: Serving, words: Path):
     client = serving(words, tokens=("a" * 16,))
     client.post("/predict", json={"texts": ["good"]})
-    assert figures(client)["toolchain_serving_errors_total", "unknown_token"] == 1
+    assert figures(client)["toolchain_serving_errors_total", "unauthorized"] == 1
 
 
 def test_a_probe_that_hears_no_is_no_error(serving: Serving, words: Path):
@@ -101,7 +104,7 @@ def test_a_probe_that_hears_no_is_no_error(serving: Serving, words: Path):
 
 
 def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Path, capsys: pytest.CaptureFixture[str]):
-    router = fixed(load(Settings(model=words)))
+    router = static_router(load(Settings(model=words)))
     middleware = build(router)
     messages = [{"type": "http.request", "body": b'{"te', "more_body": True}, {"type": "http.disconnect"}]
     sent: list[Any] = []
@@ -116,8 +119,8 @@ def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Pa
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
     asyncio.run(middleware({**scope, "scheme": "http", "server": ("a", 1), "root_path": ""}, receive, send))
     found = read(router.metrics(0).decode())
-    assert found["toolchain_serving_errors_total", "client_gone"] == 1
-    assert found["toolchain_serving_errors_total", "failure"] == 0
+    assert found["toolchain_serving_errors_total", "client_disconnected"] == 1
+    assert found["toolchain_serving_errors_total", "internal_error"] == 0
     assert capsys.readouterr().err == ""
 
 
@@ -131,8 +134,8 @@ def test_a_picture_counts_the_pixels_that_the_model_reads(serving: Serving, pict
 def test_the_limits_and_the_process_are_told(serving: Serving, words: Path):
     client = serving(words, max_queue_rows=100, workers=2)
     found = figures(client)
-    assert found["toolchain_serving_queue_limit_rows",] == 100
-    assert found["toolchain_serving_inference_streams",] == 2
+    assert found["toolchain_serving_queue_capacity_rows",] == 100
+    assert found["toolchain_serving_workers",] == 2
     assert found["process_resident_memory_bytes",] > 1e6
     info = next(key for key in found if key[0] == "toolchain_serving_model_info")
     assert {served_by(client).model.digest, "onnxruntime"} <= set(info)
@@ -144,13 +147,13 @@ def test_labels_that_are_many_become_one(tmp_path: Path):
     model = open_model(write_model(tmp_path / "many", "text-classification", word_counter, labels))
     metrics = Metrics(model, "many", "1", 0.01)
     for label in labels:
-        metrics.answered(3, [label], 0.5)
+        metrics.predicted(3, [label], 0.5)
     for status in (200, *TITLES):
         metrics.request("/predict", status, 0.01)
-    metrics.now(0, 0, True)
+    metrics.update(0, 0, True)
     found = read(Exposition("many").text([metrics]).decode())
-    answers = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_answers_total"}
-    assert len(answers) == MOST_CLASSES + 1
+    answers = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_predictions_total"}
+    assert len(answers) == MAX_LABELS + 1
     assert answers["other"] == 900
     assert len(found) < 350
     assert not [key for key in found if key[0].endswith("_created")]

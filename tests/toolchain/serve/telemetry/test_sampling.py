@@ -27,7 +27,7 @@ from toolchain.serve.server import serve
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry import sampling
 from toolchain.serve.telemetry.sampling import Sampler, Sampling, sampling_of
-from toolchain.serve.versions.router import fixed
+from toolchain.serve.versions.router import static_router
 from toolchain.serve.versions.version import Served, load
 
 TEXT = "a good film, 7 of 10"
@@ -74,7 +74,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 def offer(sampler: Sampler, served: Served, texts: list[str], request: str = "r1") -> None:
     rows = served.predictor.prepare(texts)
-    sampler.offer(served, request, texts, rows, served.predictor.answer(rows[:1]) * len(rows))
+    sampler.offer(served, request, texts, rows, served.predictor.predict(rows[:1]) * len(rows))
 
 
 def kept(place: Path | str) -> list[dict[str, Any]]:
@@ -149,7 +149,7 @@ def test_pictures_are_described_by_their_file_and_their_pixels(pictures: Path, s
     sampler = start(rows=True)
     value = {"bytes": picture(255, width=40, height=20), "path": "a picture"}
     rows = served.predictor.prepare([value])
-    answers = served.predictor.answer(rows)
+    answers = served.predictor.predict(rows)
     sampler.offer(served, "r1", [value], rows, answers)
     sampler.offer(served, "r2", None, rows, answers)  # as pixels, by the inference protocol
     sampler.close()
@@ -166,7 +166,7 @@ def test_what_a_detector_finds_is_described(detector: Path, start: Start, tmp_pa
     sampler = start()
     value = {"bytes": picture(128, width=20, height=10), "path": "a picture"}
     rows = served.predictor.prepare([value])
-    sampler.offer(served, "r1", [value], rows, served.predictor.answer(rows))
+    sampler.offer(served, "r1", [value], rows, served.predictor.predict(rows))
     sampler.close()
     served.close()
     (row,) = kept(tmp_path / "samples")
@@ -232,7 +232,7 @@ def test_a_file_is_written_when_it_is_full(
     sampler = start()
     offer(sampler, served, [TEXT] * 7)
     until(lambda: len(kept(tmp_path / "samples")) == 6)
-    assert figures(sampler, served)["toolchain_sampling_rows_total", "kept"] == 6
+    assert figures(sampler, served)["toolchain_sampling_rows_total", "written"] == 6
     sampler.close()
     assert len(kept(tmp_path / "samples")) == 7
 
@@ -281,10 +281,10 @@ def test_a_place_that_is_away_costs_rows_and_one_line(
     (tmp_path / "samples").write_text("in the way")
     sampler = start()
     offer(sampler, served, [TEXT] * 3)
-    until(lambda: figures(sampler, served).get(("toolchain_sampling_rows_total", "lost")) == 3)
+    until(lambda: figures(sampler, served).get(("toolchain_sampling_rows_total", "write_failed")) == 3)
     (tmp_path / "samples").unlink()
     offer(sampler, served, [TEXT])
-    until(lambda: figures(sampler, served)["toolchain_sampling_rows_total", "kept"] == 1)
+    until(lambda: figures(sampler, served)["toolchain_sampling_rows_total", "written"] == 1)
     assert capsys.readouterr().err.count("samples are lost until this is mended") == 1
 
 
@@ -303,7 +303,7 @@ def test_a_row_that_cannot_be_described_is_counted_and_the_next_is_kept(
     sampler.offer(served, "r1", [TEXT], rows, [None])
     offer(sampler, served, [TEXT])
     sampler.close()
-    assert figures(sampler, served)["toolchain_sampling_rows_total", "undescribed"] == 1
+    assert figures(sampler, served)["toolchain_sampling_rows_total", "describe_failed"] == 1
     assert len(kept(tmp_path / "samples")) == 1
     assert TEXT not in capsys.readouterr().err
 
@@ -416,7 +416,7 @@ def test_bad_settings_are_refused(given_: dict[str, Any], reason: str):
 
 
 def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Start, tmp_path: Path):
-    router = fixed(load(Settings(model=words, name="reviews", version="3")))
+    router = static_router(load(Settings(model=words, name="reviews", version="3")))
     router.sampler = start(rows=True)
     with TestClient(build(router), "http://127.0.0.1") as client:
         own = {"X-Request-Id": "r1"}
@@ -425,7 +425,7 @@ def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Star
         assert client.post("/v2/models/reviews/infer", json={"inputs": [tensor]}).status_code == 200
         assert client.post("/predict", json={"texts": [1]}).status_code == 422
         told = until(lambda: "toolchain_sampling" in (text := client.get("/metrics").text) and text)
-        labels = 'model="reviews",model_version="3",outcome="overrun",variant="fp32"'
+        labels = 'model="reviews",model_version="3",outcome="queue_full",variant="fp32"'
         assert f"toolchain_sampling_rows_total{{{labels}}} 0.0" in told
     rows = kept(tmp_path / "samples")  # written as the server ended
     assert [row["text"] for row in rows] == [TEXT, "poor", "dull"]
@@ -433,7 +433,7 @@ def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Star
 
 
 def test_without_a_place_nothing_is_put_aside(words: Path):
-    with TestClient(build(fixed(load(Settings(model=words, name="reviews")))), "http://127.0.0.1") as client:
+    with TestClient(build(static_router(load(Settings(model=words, name="reviews")))), "http://127.0.0.1") as client:
         client.post("/predict", json={"texts": [TEXT]})
         assert "toolchain_sampling" not in client.get("/metrics").text
 

@@ -21,7 +21,7 @@ class Recorder:
         self.free = threading.Event()
         self.free.set()
 
-    def answer(self, rows: Sequence[Prepared]) -> list[Any]:
+    def predict(self, rows: Sequence[Prepared]) -> list[Any]:
         self.free.wait(10)
         self.batches.append([row.length for row in rows])
         return [row.data * 2 for row in rows]
@@ -74,7 +74,7 @@ def test_every_row_runs_once_in_batches_of_one_length_the_oldest_first(steps: li
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=6), max_size=8), st.integers(1, 3), st.integers(1, 5))
 def test_each_request_gets_its_own_answers_in_order(requests: list[list[int]], workers: int, rows: int):
     async def ask() -> list[list[int]]:
-        batcher = Batcher(Recorder().answer, workers=workers, max_batch_size=rows, max_queue_rows=100)
+        batcher = Batcher(Recorder().predict, workers=workers, max_batch_size=rows, max_queue_rows=100)
         tickets = [batcher.submit(rows_of(*lengths), soon()) for lengths in requests]
         answers = [await ticket.future for ticket in tickets]
         await asyncio.to_thread(batcher.close)
@@ -86,7 +86,7 @@ def test_each_request_gets_its_own_answers_in_order(requests: list[list[int]], w
 def test_what_came_while_the_model_was_busy_runs_together():
     async def ask() -> list[list[int]]:
         model = Recorder()
-        batcher = Batcher(model.answer, max_batch_size=3)
+        batcher = Batcher(model.predict, max_batch_size=3)
         model.free.clear()
         first = batcher.submit(rows_of(9), soon())
         await until(lambda: not batcher.waiting)
@@ -102,7 +102,7 @@ def test_what_came_while_the_model_was_busy_runs_together():
 def test_a_stream_leaves_rows_to_the_others():
     async def ask() -> list[int]:
         model = Recorder()
-        batcher = Batcher(model.answer, workers=2, max_batch_size=8)
+        batcher = Batcher(model.predict, workers=2, max_batch_size=8)
         model.free.clear()
         busy = [batcher.submit(rows_of(length), soon()) for length in (8, 9)]
         await until(lambda: not batcher.waiting)
@@ -124,15 +124,15 @@ def test_a_lone_row_of_a_short_model_is_answered_without_changing_threads():
             return [row.data * 2 for row in rows]
 
         batcher = Batcher(answer, max_batch_size=3, observe=lambda rows, *_: batches.append(rows))
-        unknown = batcher.answer_here(rows_of(5, 5))
+        unknown = batcher.run_inline(rows_of(5, 5))
         await batcher.submit(rows_of(5, 5), soon()).future
         await until(lambda: batches)
-        known = batcher.answer_here(rows_of(5, 5))
+        known = batcher.run_inline(rows_of(5, 5))
         await until(lambda: len(batches) == 2)
-        assert batcher.answer_here(rows_of(5, 6)) is None, "they do not run at once"
-        assert batcher.answer_here(rows_of(5, 5, 5, 5)) is None, "nor do more than a batch holds"
+        assert batcher.run_inline(rows_of(5, 6)) is None, "they do not run at once"
+        assert batcher.run_inline(rows_of(5, 5, 5, 5)) is None, "nor do more than a batch holds"
         await asyncio.to_thread(batcher.close)
-        assert batcher.answer_here(rows_of(5)) is None, "it has ended"
+        assert batcher.run_inline(rows_of(5)) is None, "it has ended"
         assert [thread == threading.get_ident() for thread in threads] == [False, True]
         return [unknown, known], batches
 
@@ -142,14 +142,14 @@ def test_a_lone_row_of_a_short_model_is_answered_without_changing_threads():
 def test_rows_that_take_long_or_would_be_in_anyones_way_are_left_to_the_threads():
     async def ask() -> None:
         model = Recorder()
-        batcher = Batcher(lambda rows: time.sleep(rows[0].length / 1000) or model.answer(rows))
+        batcher = Batcher(lambda rows: time.sleep(rows[0].length / 1000) or model.predict(rows))
         await batcher.submit(rows_of(1), soon()).future
-        assert batcher.answer_here(rows_of(1)) == [0]
-        assert batcher.answer_here(rows_of(100)) is None, "some 0.1 s, in which nobody else would be heard"
+        assert batcher.run_inline(rows_of(1)) == [0]
+        assert batcher.run_inline(rows_of(100)) is None, "some 0.1 s, in which nobody else would be heard"
         model.free.clear()
         running = batcher.submit(rows_of(1), soon())
         await until(lambda: not batcher.waiting)
-        assert batcher.answer_here(rows_of(1)) is None, "a thread is at work"
+        assert batcher.run_inline(rows_of(1)) is None, "a thread is at work"
         model.free.set()
         await running.future
         await asyncio.to_thread(batcher.close)
@@ -170,11 +170,11 @@ def test_a_model_that_fails_does_so_in_either_thread_and_answers_again_later():
         await batcher.submit(rows_of(1), soon()).future
         fails[0] = True
         with pytest.raises(ArtifactError):
-            batcher.answer_here(rows_of(1))
+            batcher.run_inline(rows_of(1))
         with pytest.raises(ArtifactError):
             await batcher.submit(rows_of(1), soon()).future
         fails[0] = False
-        assert batcher.answer_here(rows_of(1)) == [0]
+        assert batcher.run_inline(rows_of(1)) == [0]
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(ask())
@@ -183,7 +183,7 @@ def test_a_model_that_fails_does_so_in_either_thread_and_answers_again_later():
 def test_the_oldest_waits_for_company_no_longer_than_it_is_told():
     async def ask() -> tuple[list[list[int]], float]:
         model = Recorder()
-        batcher = Batcher(model.answer, max_batch_size=2, wait_seconds=0.2)
+        batcher = Batcher(model.predict, max_batch_size=2, wait_seconds=0.2)
         began = time.monotonic()
         alone = batcher.submit(rows_of(4), soon())
         await alone.future
@@ -202,7 +202,7 @@ def test_the_oldest_waits_for_company_no_longer_than_it_is_told():
 def test_a_full_queue_refuses_and_says_when_to_come_again():
     async def ask() -> int:
         model = Recorder()
-        batcher = Batcher(model.answer, max_queue_rows=3)
+        batcher = Batcher(model.predict, max_queue_rows=3)
         model.free.clear()
         busy = batcher.submit(rows_of(1), soon())
         await until(lambda: not batcher.waiting)
@@ -220,7 +220,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again():
 def test_what_nobody_waits_for_is_not_run():
     async def ask() -> tuple[list[list[int]], Any]:
         model = Recorder()
-        batcher = Batcher(model.answer)
+        batcher = Batcher(model.predict)
         model.free.clear()
         busy = batcher.submit(rows_of(1), soon())
         await until(lambda: not batcher.waiting)
@@ -257,7 +257,7 @@ def test_a_failing_batch_tells_its_callers_and_the_next_one_runs():
 def test_closing_answers_what_waits():
     async def ask() -> list[Any]:
         model = Recorder()
-        batcher = Batcher(model.answer)
+        batcher = Batcher(model.predict)
         model.free.clear()
         tickets = [batcher.submit(rows_of(length), soon()) for length in (1, 2, 3)]
         closing = asyncio.create_task(asyncio.to_thread(batcher.close))

@@ -100,7 +100,9 @@ def test_the_share_that_was_agreed_goes_to_the_canary_and_always_the_same_reques
         told = crew.ask(request_id)
         assert told["model"]["version"] == due
         weight = WEIGHTS[due]
-        assert told["answers"][0]["score"] == pytest.approx(2.718281828**weight / (2.718281828**weight + 1), abs=1e-5)
+        assert told["predictions"][0]["score"] == pytest.approx(
+            2.718281828**weight / (2.718281828**weight + 1), abs=1e-5
+        )
     assert {crew.ask(IDS[0])["model"]["version"] for _ in range(5)} == {crew.ask(IDS[0])["model"]["version"]}
 
 
@@ -145,7 +147,7 @@ def test_a_version_is_asked_by_its_name_and_all_are_listed(crew: Crew):
     assert client.get("/v2/models/reviews").json()["versions"] == ["1", "2", "3"]
     answer = client.post("/v2/models/reviews/versions/9/infer", json=body)
     assert answer.status_code == 404
-    assert "there is 1, 2, 3" in problem(answer)["detail"]
+    assert "loaded versions of reviews: 1, 2, 3" in problem(answer)["detail"]
 
 
 def test_an_id_is_given_back_and_made_where_none_came(crew: Crew):
@@ -181,14 +183,14 @@ def test_what_the_canary_answers_is_held_against_the_stable_version(crew: Crew):
     crew.ask("any", body={"texts": ["good", "film", "bad"]})  # "film" is no word of either: both say the first label
     until(lambda: sum(crew.figures("compared_rows_total").values()) == 3)
     assert crew.figures("compared_rows_total") == {("4", "no", "canary"): 2, ("4", "yes", "canary"): 1}
-    assert crew.figures("answers_total")["1", "positive"] == 0  # nobody heard the stable one
+    assert crew.figures("predictions_total")["1", "positive"] == 0  # nobody heard the stable one
 
 
 def test_a_shadow_is_asked_what_the_stable_version_answers_and_nobody_hears_it(crew: Crew):
     crew.start("1", canary="2", percent=50, shadow="4")
     stable = [one for one in IDS if crew.router.choose(one).version == "1"][:5]
     for request_id in stable:
-        assert crew.ask(request_id)["answers"][0]["label"] == "positive"
+        assert crew.ask(request_id)["predictions"][0]["label"] == "positive"
         due = stable.index(request_id) + 1
         until(lambda due=due: crew.figures("compared_rows_total")["4", "no", "shadow"] == due)  # type: ignore[misc]
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["good", "film"]}]}
@@ -211,7 +213,7 @@ def test_who_is_replaced_answers_what_it_has_begun_and_its_figures_end(crew: Cre
         assert crew.ask("any")["model"]["version"] == "2"
         assert client.get("/openapi.json").json()["info"]["version"] == "2"
         assert ("1", "/predict", "200") in crew.figures("requests_total")
-        assert crew.loaded["1"].predictor.answer(crew.loaded["1"].predictor.prepare(["good"]))
+        assert crew.loaded["1"].predictor.predict(crew.loaded["1"].predictor.prepare(["good"]))
         assert all(thread.is_alive() for thread in crew.loaded["1"].batcher._threads)
     until(lambda: not any(thread.is_alive() for thread in crew.loaded["1"].batcher._threads))
     until(lambda: not any(key[0] == "1" for key in crew.figures("requests_total")))
@@ -245,24 +247,24 @@ def test_who_is_replaced_leaves_no_memory_behind(crew: Crew):
 def test_all_versions_are_asked_what_was_recorded(crew: Crew):
     client = crew.start("1", canary="2", percent=10)
     told = client.post("/parity").json()
-    assert (told["rows"], told["alike"], told["ready"]) == (8, 8, True)
-    assert "version 2: 4 of 4 recorded rows answered alike" in told["told"]
+    assert (told["rows"], told["matching"], told["ready"]) == (8, 8, True)
+    assert "version 2: 4 of 4 recorded predictions match" in told["message"]
 
 
 def test_readiness_tells_of_every_version_and_of_what_was_refused(crew: Crew):
     client = crew.start("1", canary="2", percent=10)
-    crew.router.refuse({"3": Rejection("damaged", "/somewhere/private is incomplete")})
+    crew.router.set_rejected({"3": Rejection("damaged", "/somewhere/private is incomplete")})
     told = client.get("/readyz").json()
     assert {role: one["version"] for role, one in told["versions"].items()} == {"stable": "1", "canary": "2"}
     assert told["version"] == "1"
-    assert told["refused"] == {"3": "its files are damaged, or do not run here"}
-    assert crew.figures("refused_version")["", "damaged"] == 1
-    assert sum(crew.figures("refused_version").values()) == 1
+    assert told["rejected"] == {"3": "its files are damaged, or cannot be loaded here"}
+    assert crew.figures("rejected_versions")["", "damaged"] == 1
+    assert sum(crew.figures("rejected_versions").values()) == 1
 
 
 def test_a_server_without_a_version_lives_and_says_what_it_waits_for(versions: dict[str, Path]):
     router = Router(Settings(model_repository="any", name="reviews"))
-    router.refuse({"routing.json": Rejection("away", "s3://bucket cannot be read")})
+    router.set_rejected({"routing.json": Rejection("unavailable", "s3://bucket cannot be read")})
     with pytest.raises(Problem, match="no version is loaded yet"):
         router.choose("any")
     with TestClient(build(router), "http://127.0.0.1", raise_server_exceptions=False) as client:
@@ -270,5 +272,5 @@ def test_a_server_without_a_version_lives_and_says_what_it_waits_for(versions: d
         assert client.get("/metrics").status_code == 200
         for answer in (client.get("/readyz"), client.post("/predict", json=GOOD), client.get("/openapi.json")):
             assert answer.status_code == 503
-            assert "the repository does not answer" in problem(answer)["detail"]
+            assert "the model repository is unavailable" in problem(answer)["detail"]
         assert client.get("/v2/health/ready").json() == {"ready": False}

@@ -31,7 +31,7 @@ Serving = Callable[..., TestClient]
 def test_a_model_that_answers_otherwise_is_not_ready_and_says_why(serving: Serving, words: Path):
     record(words, [Row(text="good", scores=(0.9, 0.1)), Row(text="film", scores=(0.5, 0.5))])
     client = serving(words)
-    reason = "1 of 2 recorded rows are answered otherwise than evaluation recorded (first: row 0)"
+    reason = "1 of 2 predictions differ from those recorded at evaluation (first: row 0)"
     for answer in (client.get("/readyz"), client.post("/predict", json={"texts": ["good"]})):
         assert answer.status_code == 503
         assert reason in problem(answer)["detail"]
@@ -45,28 +45,28 @@ def test_answers_of_another_model_are_no_measure(serving: Serving, words: Path):
     assert known is not None
     write_expected(words, Expected("ab" * 32, known.processor, known.rows))
     answer = serving(words).get("/readyz")
-    assert "recorded from model abababababab" in problem(answer)["detail"]
+    assert "recorded predictions are of model abababababab" in problem(answer)["detail"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS.values(), BASELINE])
 def test_another_kind_of_processor_is_named_when_answers_differ(words: Path, kind: str):
     write_expected(words, Expected(open_model(words).digest, kind, (Row(text="good", scores=(0.9, 0.1)),)))
     here, reason = describe().kind, load(Settings(model=words)).parity.reason
-    assert reason.startswith("1 of 1 recorded rows are answered otherwise")
+    assert reason.startswith("1 of 1 predictions differ from those recorded at evaluation")
     assert (f"they were recorded on {kind}, this is {here}" in reason) == (kind != here)
 
 
 def test_parity_is_asked_again_on_demand(serving: Serving, words: Path):
     client = serving(words)
     assert client.post("/parity").json() == {
-        "rows": 4, "alike": 4, "ready": True, "told": "4 of 4 recorded rows answered alike",
+        "rows": 4, "matching": 4, "ready": True, "message": "4 of 4 recorded predictions match",
     }  # fmt: skip
 
 
 def test_a_model_without_recorded_answers_is_served_and_says_so(serving: Serving, words: Path):
     (words / "expected.json").unlink()
     client = serving(words)
-    assert client.get("/readyz").json()["parity"] == "no answers were recorded"
+    assert client.get("/readyz").json()["parity"] == "no recorded predictions"
     assert client.post("/predict", json={"texts": ["good"]}).status_code == 200
     assert client.get("/openapi.json").status_code == 200
 
@@ -76,8 +76,8 @@ def test_a_folder_of_its_own_may_hold_the_recorded_answers(words: Path, tmp_path
     kept.mkdir()
     (words / "expected.json").rename(kept / "expected.json")
     served = load(Settings(model=words, parity=kept))
-    assert served.parity.alike == 4
-    with pytest.raises(ArtifactError, match="holds no expected"):
+    assert served.parity.matching == 4
+    with pytest.raises(ArtifactError, match="has no expected"):
         load(Settings(model=words, parity=tmp_path))
 
 
@@ -98,13 +98,13 @@ def hold_up(client: TestClient) -> threading.Event:
     """Let the model answer only when the event is set."""
     free = threading.Event()
     batcher = served_by(client).batcher
-    answer = batcher._answer
+    answer = batcher._predict
 
     def wait(rows: Any) -> Any:
         free.wait(20)
         return answer(rows)
 
-    batcher._answer = wait
+    batcher._predict = wait
     return free
 
 
@@ -150,7 +150,7 @@ def hold_up_decoding(client: TestClient) -> threading.Event:
 def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving, pictures: Path):
     client = serving(pictures, max_queue_rows=4, max_request_rows=4)
     free = hold_up_decoding(client)
-    body = {"pictures": [base64.b64encode(picture(255)).decode()] * 3}
+    body = {"images": [base64.b64encode(picture(255)).decode()] * 3}
     codes: list[int] = []
     caller = threading.Thread(target=lambda: codes.append(client.post("/predict", json=body).status_code))
     caller.start()
@@ -170,9 +170,9 @@ def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving
 def test_pictures_that_take_too_long_to_decode_are_504(serving: Serving, pictures: Path):
     client = serving(pictures, request_timeout=0.3)
     free = hold_up_decoding(client)
-    answer = client.post("/predict", json={"pictures": [base64.b64encode(picture(255)).decode()]})
+    answer = client.post("/predict", json={"images": [base64.b64encode(picture(255)).decode()]})
     assert answer.status_code == 504
-    assert "no answer within 0.3 s" in problem(answer)["detail"]
+    assert "no response within 0.3 s" in problem(answer)["detail"]
     assert served_by(client).preparation.rows == 1, "a thread is still at it"
     free.set()
     while served_by(client).preparation.rows:
@@ -185,7 +185,7 @@ def test_an_answer_that_comes_too_late_is_504(serving: Serving, words: Path):
     answer = client.post("/predict", json={"texts": ["good"]})
     free.set()
     assert answer.status_code == 504
-    assert "no answer within 0.3 s" in problem(answer)["detail"]
+    assert "no response within 0.3 s" in problem(answer)["detail"]
 
 
 def call(client: TestClient, messages: list[dict[str, Any] | float]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from toolchain.lifecycle import model_repository as shelves
 from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions import watcher
-from toolchain.serve.versions.repository import AbsentError, open_repository
+from toolchain.serve.versions.repository import NotFoundError, open_repository
 from toolchain.serve.versions.watcher import VersionWatcher
 from toolchain.services.storage import s3
 
@@ -46,8 +46,8 @@ class WatcherHarness:
         self.watcher.start(self.loop)
 
     def look(self) -> None:
-        self.watcher._look()
-        self.watcher._mind()
+        self.watcher._poll()
+        self.watcher._check_heartbeat()
         self.loop.run_until_complete(asyncio.sleep(0.2))  # in which who is replaced is closed, too
 
     @property
@@ -56,11 +56,11 @@ class WatcherHarness:
 
     @property
     def refused(self) -> dict[str, str]:
-        return {what: refusal.kind for what, refusal in self.router.refused.items()}
+        return {what: rejection.reason for what, rejection in self.router.rejected.items()}
 
     def end(self) -> None:
         self.watcher.stop()
-        assert not self.watcher.is_at_work(10)
+        assert not self.watcher.is_busy(10)
         self.loop.run_until_complete(self.router.close())
         self.loop.close()
 
@@ -96,14 +96,14 @@ def test_a_version_passes_from_canary_to_stable_without_being_loaded_again(
     publish_versions(repository, routing_of(versions, "1", canary="2", percent=10, shadow="3"), versions)
     harness.look()
     assert harness.answering == {"stable": "1", "canary": "2", "shadow": "3"}
-    assert "changed: reviews 1, fp32; 2, fp32, canary of 10 %; 3, fp32, shadow" in capsys.readouterr().out
+    assert "updated: reviews 1, fp32; 2, fp32, canary of 10 %; 3, fp32, shadow" in capsys.readouterr().out
     canary = harness.router.roles["canary"]
     publish_versions(repository, routing_of(versions, "2"), versions)
     harness.look()
     assert harness.answering == {"stable": "2"}
     assert harness.router.stable is canary
     harness.look()  # nothing is new: nothing happens
-    assert capsys.readouterr().out.count("changed") == 1
+    assert capsys.readouterr().out.count("updated") == 1
 
 
 @pytest.mark.parametrize("bucket", [False, True])
@@ -137,8 +137,8 @@ def test_a_canary_that_nobody_watches_any_more_gets_nothing_until_somebody_does(
     shelves.beat(place)
     assert after(2) == ("2", True), "the trial goes on"
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "the canary, version 2, gets nothing: nobody watches it any more",
-        "the canary, version 2, gets 100 %",
+        "canary version 2 receives 0 %: its promotion has stopped",
+        "canary version 2 receives 100 %",
     ]
 
 
@@ -172,7 +172,12 @@ def remove_a_file(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "kind"),
-    [(shutil.rmtree, "missing"), (remove_a_file, "damaged"), (damage, "damaged"), (answer_otherwise, "answers")],
+    [
+        (shutil.rmtree, "not_found"),
+        (remove_a_file, "damaged"),
+        (damage, "damaged"),
+        (answer_otherwise, "parity_mismatch"),
+    ],
 )
 def test_a_version_that_cannot_be_taken_is_told_and_taken_once_it_is_mended(
     change: Callable[[Path], None], kind: str, follow: Callable[..., WatcherHarness], repository: Path,
@@ -186,12 +191,12 @@ def test_a_version_that_cannot_be_taken_is_told_and_taken_once_it_is_mended(
     assert harness.answering == {"stable": "1"}
     assert harness.refused == {"2": kind}
     harness.look()
-    assert capsys.readouterr().err.count("not taken: 2: ") == 1  # it is told once, and not tried at each look
+    assert capsys.readouterr().err.count("rejected: 2: ") == 1  # it is told once, and not tried at each look
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(versions["2"], folder)
     harness.look()
     assert harness.answering == {"stable": "1"}
-    monkeypatch.setattr(watcher, "SECONDS_TO_TRY_AGAIN", 0.0)
+    monkeypatch.setattr(watcher, "RETRY_INTERVAL_S", 0.0)
     harness.look()
     assert harness.answering == {"stable": "2"}
     assert harness.refused == {}
@@ -216,10 +221,10 @@ def test_a_document_that_is_damaged_changes_nothing_until_it_is_whole(
     harness = follow(repository)
     (repository / FILE).write_bytes(document)
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "document"})
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "invalid_config"})
     (repository / FILE).unlink()
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "missing"})
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "not_found"})
     publish_versions(repository, routing_of(versions, "1"), versions)
     harness.look()
     assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
@@ -231,13 +236,13 @@ def test_a_document_of_another_model_and_a_version_for_another_task_are_refused(
     harness = follow(repository)
     publish_versions(repository, replace(routing_of(versions, "2"), model="other"), versions)
     harness.look()
-    assert harness.refused == {FILE: "document"}
+    assert harness.refused == {FILE: "invalid_config"}
     renamed = write_model(tmp_path / "renamed", "text-classification", word_counter, LABELS[::-1])
     other = Target(version="9", digest=open_model(renamed).digest, variant="fp32")
     routing = replace(routing_of(versions, "1"), canary=other, percent=5.0)
     publish_versions(repository, routing, {**versions, "9": renamed})
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {"9": "unfit"})
+    assert (harness.answering, harness.refused) == ({"stable": "1"}, {"9": "incompatible"})
 
 
 def test_files_under_the_digest_of_others_are_refused(
@@ -250,10 +255,10 @@ def test_files_under_the_digest_of_others_are_refused(
     assert harness.refused == {"2": "damaged"}
 
 
-def test_a_shelf_that_is_empty_at_the_start_is_an_error_and_a_damaged_one_is_waited_for(
+def test_a_model_repository_that_is_empty_at_the_start_is_an_error_and_a_damaged_one_is_waited_for(
     follow: Callable[..., WatcherHarness], versions: dict[str, Path], tmp_path: Path
 ):
-    with pytest.raises(AbsentError, match=r"has no routing\.json; promote a model first"):
+    with pytest.raises(NotFoundError, match=r"has no routing\.json; promote a model first"):
         follow(tmp_path / "nowhere")
     empty = tmp_path / "reviews"
     publish_versions(empty, routing_of(versions, "1"), versions)
@@ -278,7 +283,7 @@ def test_what_nobody_thought_of_does_not_end_the_following(
         patch.setattr(watcher, "load", fail)
         publish_versions(repository, routing_of(versions, "2"), versions)
         harness.look()
-    assert harness.refused == {"2": "failure"}
+    assert harness.refused == {"2": "load_failed"}
     publish_versions(repository, routing_of(versions, "3"), versions)
     harness.look()
     assert harness.answering == {"stable": "3"}
@@ -296,7 +301,7 @@ def publish(bucket: str, routing: RoutingConfig, versions: dict[str, Path]) -> s
     return f"s3://{bucket}/{prefix}"
 
 
-def test_a_shelf_in_s3_is_followed_and_a_start_without_s3_serves_what_was_fetched(
+def test_a_model_repository_in_s3_is_followed_and_a_start_without_s3_serves_what_was_fetched(
     follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
@@ -316,7 +321,7 @@ def test_a_shelf_in_s3_is_followed_and_a_start_without_s3_serves_what_was_fetche
     assert again.answering == {"stable": "3"}
     assert again.router.name == "reviews"
     again.look()
-    assert capsys.readouterr().err.count("serving what was fetched before") == 1
+    assert capsys.readouterr().err.count("serving the cached versions") == 1
 
 
 def test_with_s3_away_and_nothing_fetched_the_server_waits(
@@ -326,8 +331,8 @@ def test_with_s3_away_and_nothing_fetched_the_server_waits(
     uri = publish(s3_bucket, routing_of(versions, "1"), versions)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     harness = follow(uri)
-    assert harness.refused == {FILE: "away"}
-    assert "the repository does not answer" in harness.router.unready
+    assert harness.refused == {FILE: "unavailable"}
+    assert "the model repository is unavailable" in harness.router.unready
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     harness.watcher._repository = open_repository(harness.watcher._settings)
     harness.look()
@@ -345,7 +350,7 @@ def test_s3_that_goes_away_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(s3.PolledFile, "content", away)
         harness.look()
-        assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "away"})
+        assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "unavailable"})
     harness.look()
     assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
 
@@ -359,9 +364,9 @@ def test_half_a_folder_in_s3_is_refused_and_fetched_again_when_it_is_whole(
     digest = routing.stable.digest
     s3.write(as_bytes(routing), uri + FILE)
     harness.look()
-    assert harness.refused == {"2": "missing"}
+    assert harness.refused == {"2": "not_found"}
     s3.upload(versions["2"] / "model.json", f"{uri}{digest}/model.json", shown=False)
-    monkeypatch.setattr(watcher, "SECONDS_TO_TRY_AGAIN", 0.0)
+    monkeypatch.setattr(watcher, "RETRY_INTERVAL_S", 0.0)
     harness.look()
     assert harness.refused == {"2": "damaged"}
     publish(s3_bucket, routing, versions)
@@ -387,13 +392,13 @@ def test_a_cache_that_belongs_to_somebody_else_is_refused(
     s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("os.getuid", lambda: 4711)
-    with pytest.raises(ConfigError, match="belongs to somebody else; name another folder with --cache"):
+    with pytest.raises(ConfigError, match="belongs to another user; choose another folder with --cache"):
         open_repository(Settings(model_repository=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path))
 
 
 def test_a_cache_that_cannot_be_made_is_refused(s3_bucket: str, tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(ConfigError, match="cannot be made: Not a directory; name another folder with --cache"):
+    with pytest.raises(ConfigError, match="cannot be created: Not a directory; choose another folder with --cache"):
         open_repository(
             Settings(model_repository=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path / "taken" / "cache")
         )
@@ -411,7 +416,7 @@ def test_the_clock_that_is_used_is_one_that_nobody_sets(
         rows = harness.router.stable.predictor.prepare(["good"])
 
         async def ask(rows: Any = rows) -> Any:
-            return await harness.router.stable.ask(rows, asyncio.Event().wait)
+            return await harness.router.stable.predict(rows, asyncio.Event().wait)
 
         assert np.argmax(harness.loop.run_until_complete(ask())[0]) == 1
 

@@ -24,7 +24,6 @@ SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, SHADOW, SHADOW_ENDED)  #
 TEXTS = ("version", "digest", "variant", "verdict", "reason", "overrode", "who", "previous", "key", "run")
 DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256
 LAST_MILLISECOND = 253_402_300_799_999  # the end of the year 9999, the last that datetime holds
-LATER = ("percent", "until", "run")  # fields that the first ledgers had not; no digest holds one that says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +64,8 @@ class Entry:
 
     @property
     def said(self) -> dict[str, object]:
-        """All that it says, in the words of its time."""
-        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
+        """The fields as JSON; their digest is ``sha256``."""
+        return asdict(self)
 
     @property
     def sha256(self) -> str:

@@ -20,8 +20,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, runpy; sys.argv = ['pipelines', '--help']\n"
-        "try: runpy.run_module('pipelines', run_name='__main__')\n"
+        "import sys, runpy; sys.argv = ['cli', '--help']\n"
+        "try: runpy.run_module('cli', run_name='__main__')\n"
         "except SystemExit: pass\n"
         "found = {'kfp', 'torch', 'mlflow', 'pandas', 'yaml', 'rich'} & sys.modules.keys()\n"
         "assert not found, found"

@@ -40,10 +40,10 @@ def test_a_file_of_this_machine_goes_where_its_content_says(
 
 
 def test_a_folder_goes_as_a_folder(finetune: Specification, reviews: Path, s3_bucket: str):
-    sent = bucket.bring(finetune, {"model": f"{reviews.parent}/"}, s3_bucket)
-    assert sent["model"].startswith(f"s3://{s3_bucket}/sources/")
-    assert sent["model"].endswith(f"/{reviews.parent.name}/")
-    assert [Path(file.uri).name for file in storage.listing(sent["model"])] == ["reviews.csv"]
+    sent = bucket.bring(finetune, {"base_model": f"{reviews.parent}/"}, s3_bucket)
+    assert sent["base_model"].startswith(f"s3://{s3_bucket}/sources/")
+    assert sent["base_model"].endswith(f"/{reviews.parent.name}/")
+    assert [Path(file.uri).name for file in storage.listing(sent["base_model"])] == ["reviews.csv"]
 
 
 @pytest.mark.parametrize(

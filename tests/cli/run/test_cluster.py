@@ -67,8 +67,8 @@ def test_without_an_endpoint_and_a_kubeconfig_it_is_said_what_to_set(tmp_path: P
 def test_settings_of_all_steps_are_checked_before_anything_is_sent(tmp_path: Path, serve, compiled: str):
     server = serve()
     values = {name: parameter.default for name, parameter in read(compiled).parameters.items()}
-    with pytest.raises(ConfigError, match="test"):
-        submit(tmp_path, server.endpoint, values | {"source": "s3://there/is.csv", "test": 2.0}, text=compiled)
+    with pytest.raises(ConfigError, match="test_fraction"):
+        submit(tmp_path, server.endpoint, values | {"source": "s3://there/is.csv", "test_fraction": 2.0}, text=compiled)
     assert server.posted == {}
 
 

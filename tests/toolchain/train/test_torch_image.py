@@ -170,7 +170,7 @@ def test_efficientnet_lite0_knows_a_temple_and_a_daisy():
 @pytest.mark.slow
 def test_efficientnet_lite0_learns_a_new_task_with_its_body_frozen(digits: Path, tmp_path: Path):
     config = Config(
-        base=EFFICIENTNET_LITE0,
+        base_model=EFFICIENTNET_LITE0,
         weights="pretrained",
         height=64,
         width=64,

@@ -84,7 +84,7 @@ def test_a_family_learns_and_is_refused_by_pruning_or_skipped(
     name: str, size: int, five: Callable[[int], Path], tmp_path: Path
 ):
     begin(name, five(size), tmp_path / "whole")
-    with pytest.raises(UnprunableError, match="take method none") as caught:
+    with pytest.raises(UnprunableError, match="use method none") as caught:
         prune(tmp_path / "whole", five(size), tmp_path / "pruned", RECOVERY)
     assert "\n" not in str(caught.value)
     result = prune(tmp_path / "whole", five(size), tmp_path / "same", replace(RECOVERY, unprunable="skip"))

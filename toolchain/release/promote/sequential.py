@@ -14,7 +14,7 @@ A share below ``good`` is called bad even more rarely, and one above ``bad`` is 
 """
 
 from dataclasses import dataclass, replace
-from math import log
+from math import log, log1p
 from typing import Literal
 
 from toolchain.errors import ConfigError
@@ -47,7 +47,7 @@ class Hypotheses:
 
     def log_ratio(self, events: int, trials: int) -> float:
         """Return log L of ``events`` in ``trials``."""
-        return events * log(self.bad / self.good) + (trials - events) * log((1 - self.bad) / (1 - self.good))
+        return events * log(self.bad / self.good) + (trials - events) * (log1p(-self.bad) - log1p(-self.good))
 
     def decide(self, events: int, trials: int) -> Decision:
         """Return the decision on ``events`` in ``trials``, counted since the test began."""
@@ -59,7 +59,7 @@ class Hypotheses:
     @property
     def min_trials(self) -> int:
         """The number of trials without any event after which a share is called good."""
-        trials = int(log(self.beta) / log((1 - self.bad) / (1 - self.good)))
+        trials = int(log(self.beta) / (log1p(-self.bad) - log1p(-self.good)))
         return next(count for count in range(trials, trials + 3) if self.decide(0, count) == GOOD)
 
 

@@ -49,13 +49,13 @@ submit: $(READY)  ## Run a pipeline: PIPELINE=bert_finetune PARAMS="max_train_ro
 	@$(PY) -c "$$SUBMIT"
 
 schedule: $(READY)  ## Apply manifests/schedules/ to the cluster, after showing the difference
-	@$(PY) -m pipelines schedule apply
+	@$(PY) -m cli schedule apply
 
 compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipelines/
-	@$(PY) -m pipelines compile all -o build/pipelines
+	@$(PY) -m cli compile all -o build/pipelines
 
 images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=, PUSH=1, BUILDER=, PYTHON_IMAGE=, TORCH_INDEX=, PLATFORMS=
-	@$(PY) -m pipelines images $(NAMES) $(if $(PUSH),--push) $(if $(BUILDER),--builder "$(BUILDER)") \
+	@$(PY) -m cli images $(NAMES) $(if $(PUSH),--push) $(if $(BUILDER),--builder "$(BUILDER)") \
 		$(if $(PYTHON_IMAGE),--python-image "$(PYTHON_IMAGE)") $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") \
 		$(if $(PLATFORMS),--platforms "$(PLATFORMS)")
 
@@ -88,12 +88,12 @@ monitor: $(READY)  ## Monitor model servers and runs with Prometheus (Ctrl-C sto
 	@$(PY) -m cli.setup.monitor $$SERVERS $(if $(PROMETHEUS_PORT),--port "$(PROMETHEUS_PORT)")
 
 report: $(READY)  ## Print the path of the last report (or that of RUN=), and open it on a desktop
-	@$(PY) -m pipelines report $(RUN)
+	@$(PY) -m cli report $(RUN)
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; then \
-		xdg-open "$$($(PY) -m pipelines report $(RUN) | head -n 1)"; fi
+		xdg-open "$$($(PY) -m cli report $(RUN) | head -n 1)"; fi
 
 doctor: $(READY)  ## Check what this machine and its cluster offer, and how to add what is missing
-	@$(PY) -m pipelines doctor
+	@$(PY) -m cli doctor
 
 test: $(READY)  ## Run the whole test suite (two workers, one thread each)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile

@@ -177,6 +177,6 @@ $(HELM): | $(READY)
 # The full names of the images of this checkout.
 define IMAGES
 from components import images
-print(*sorted({str(value) for name, value in vars(images).items() if name.isupper() and str(value).startswith(images.REGISTRY + "/")}))
+print(*sorted(map(images.image, images.IMAGES)))
 endef
 export IMAGES

@@ -80,6 +80,17 @@ IMAGES = {
 }
 
 
+def __getattr__(constant: str) -> str:
+    """Return the full name of an image by its constant, as in ``components.images.IMAGE_DATA``.
+
+    Names are computed when they are read, since a digest reads every module in its image.
+    """
+    name = constant.lower().replace("_", "-")
+    if name not in IMAGES or constant != constant.upper():
+        raise AttributeError(f"module {__name__!r} has no attribute {constant!r}")
+    return image(name)
+
+
 @cache
 def image(name: str) -> str:
     """Return the full name of the image ``name``: registry, version and digest.
@@ -175,16 +186,3 @@ def _sha256(path: Path) -> str:
 @cache
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
-
-
-BASE = image("base")  # pandas, pyarrow, pandera
-TEXT = image("text")  # NLTK, spaCy
-IMAGE_DATA = image("image-data")  # Pillow, OpenCV, Albumentations, annotation formats
-TRAIN = image("train")  # PyTorch and Transformers; CUDA where the node has it
-OPTIMIZE = image("optimize")  # ONNX Runtime, OpenVINO and NNCF
-RELEASE = image("release")  # MLflow, Matplotlib, and the model server, which a promotion tries first
-MONITOR = image("monitor")  # evidently
-MLFLOW = image("mlflow")  # MLflow's server, which the chart runs
-SERVE = image("serve")  # ONNX Runtime
-SERVE_OPENVINO = image("serve-openvino")  # ONNX Runtime and OpenVINO
-SERVE_GPU = image("serve-gpu")  # ONNX Runtime with CUDA

@@ -29,21 +29,12 @@ def import_closure(module: str, root: Path = ROOT) -> set[Path]:
         module: A dotted name, as in ``toolchain.train.torch_image``.
         root: The folder that holds the package.
     """
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _file(name, root)
-        if path and path not in found:
-            found.add(path)
-            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-            waiting += [*_imports(path.read_text(encoding="utf-8"), package), name.rpartition(".")[0]]
-    return found
+    return _closure([module], root)
 
 
 def runtime_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
     """Return the import closure of ``modules`` and the data files beside each of its modules."""
-    sources = {path for module in modules for path in import_closure(module, root)}
+    sources = _closure(modules, root)
     folders = {path.parent for path in sources}
     return sources | {path for folder in folders for path in folder.iterdir() if path.suffix in DATA_SUFFIXES}
 
@@ -66,6 +57,20 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no such module: {', '.join(missing)}")
     copy(options.modules, options.to)
     return 0
+
+
+def _closure(modules: Iterable[str], root: Path) -> set[Path]:
+    found: set[Path] = set()
+    waiting, seen = list(modules), set[str]()
+    while waiting:
+        name = waiting.pop()
+        path = None if name in seen else _file(name, root)
+        seen.add(name)
+        if path:
+            found.add(path)
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            waiting += [*_imports(path.read_text(encoding="utf-8"), package), name.rpartition(".")[0]]
+    return found
 
 
 def _file(module: str, root: Path) -> Path | None:

@@ -7,7 +7,7 @@ fewer weights to store, but the same amount of computation.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from toolchain.frameworks.torch.image_dataset import Shape, read_images
 from toolchain.frameworks.torch.text_classifier import WEIGHTS, check_prunable, load_classifier, save_classifier
 from toolchain.frameworks.torch.token_dataset import TokenDataset, read_rows
 from toolchain.inference.runtime import Tokenizer
-from toolchain.optimize.prune.channels import ChannelReport, check_layers, prune_channels
-from toolchain.optimize.prune.texts import Report, prune
+from toolchain.optimize.prune.channels import check_layers, prune_channels
+from toolchain.optimize.prune.report import Report
+from toolchain.optimize.prune.texts import prune
 from toolchain.progress import log_info
 
 STEP = "optimize.prune"
@@ -137,7 +138,7 @@ def _prune_texts(model: Model, rows: Dataset, target: Path, config: Config, work
     return report
 
 
-def _prune_images(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> ChannelReport:
+def _prune_images(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> Report:
     if config.method != "structured":
         raise ConfigError(f"method {config.method!r} is for texts; use 'structured' for image classifiers")
     if config.batch_size < 2:
@@ -198,13 +199,14 @@ def _on_best_device(classifier: Any, config: Config) -> tuple[Any, int]:
 
 
 @contextmanager
-def _new_model(model: Model, target: Path, work: Work, report: Report | ChannelReport) -> Iterator[Path]:
+def _new_model(model: Model, target: Path, work: Work, report: Report) -> Iterator[Path]:
     """Yield the folder for the pruned weights."""
-    work.metrics |= {name: float(value) for name, value in asdict(report).items() if isinstance(value, int | float)}
-    work.metrics |= {"sparsity": report.sparsity, "speedup": report.latency.speedup}
+    note = report.note()
+    work.metrics |= {name: float(value) for name, value in note.items() if isinstance(value, int | float)}
+    work.metrics["speedup"] = report.latency.speedup
     signature = replace(model.signature, variant=VARIANTS[report.method], weights=WEIGHTS)
     with new_model(target, signature, work, parent=model) as writer:
         yield writer.folder
         writer.keep(model, *TOKENIZER_FILES)
         writer.sparsity = report.sparsity
-        writer.note({**asdict(report), "sparsity": report.sparsity})
+        writer.note(note)

@@ -13,7 +13,6 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,8 @@ from toolchain.frameworks.torch.image_dataset import Batch, ImageDataset
 from toolchain.frameworks.torch.tensors import load_tensors
 from toolchain.frameworks.training_state import Epoch
 from toolchain.optimize.prune.distillation import PREDICTION_BATCH_SIZE, distil, logit_loss
-from toolchain.optimize.prune.size import Latency, compare, count_weights, describe_speed
+from toolchain.optimize.prune.report import Report, compare_pruned
+from toolchain.optimize.prune.size import compare
 from toolchain.progress import Progress, log_info, track
 
 if TYPE_CHECKING:
@@ -43,30 +43,6 @@ MAX_ANALYSIS_S = 300.0
 TOLERANCE = 1e-3  # of logits, between the pruned network and the one built again from its weights
 
 
-@dataclass(frozen=True)
-class ChannelReport:
-    """The result of pruning, for the report; accuracies on the validation split, 0..1."""
-
-    method: str
-    channels_before: int  # of all convolutions and hidden layers together
-    channels_after: int
-    weights_before: int
-    weights_after: int  # without zeros
-    multiplications_before: int  # for one image
-    multiplications_after: int
-    layer_sparsity: float  # share of the weights of convolutions and linear layers that are removed, 0..1
-    latency: Latency
-    accuracy_before: float
-    accuracy_pruned: float  # before the distillation
-    accuracy_after: float
-    history: list[Epoch]
-    speed: str  # a sentence on the speedup
-
-    @property
-    def sparsity(self) -> float:
-        return 1 - self.weights_after / self.weights_before
-
-
 def check_layers(network: "Module") -> None:
     """Raise UnprunableError unless the channels of all layers of ``network`` can be removed and loaded again."""
     import torch
@@ -82,7 +58,7 @@ def check_layers(network: "Module") -> None:
 
 def prune_channels(
     teacher: "Module", architecture: Architecture, training: ImageDataset, validation: ImageDataset, config: "Config"
-) -> "tuple[Module, ChannelReport]":
+) -> "tuple[Module, Report]":
     """Return a copy of ``teacher`` with fewer channels, after its distillation, on the CPU, and a report.
 
     Raises:
@@ -244,29 +220,17 @@ def _report(
     accuracies: tuple[float, float],
     history: list[Epoch],
     config: "Config",
-) -> ChannelReport:
-    before, pruned = accuracies
+) -> Report:
     image = _image(architecture)
+    sizes = {
+        "channels_before": _channels(teacher) - architecture.classes,
+        "channels_after": _channels(student) - architecture.classes,
+        "multiplications_before": count_multiplications(teacher, architecture),
+        "multiplications_after": count_multiplications(student, architecture),
+    }
     latency = compare(partial(teacher.eval(), image), partial(student.eval(), image))
     layer_sparsity = 1 - _kernel_weights(student) / _kernel_weights(teacher)
-    report = ChannelReport(
-        method=config.method,
-        channels_before=_channels(teacher) - architecture.classes,
-        channels_after=_channels(student) - architecture.classes,
-        weights_before=sum(weight.numel() for weight in teacher.parameters()),
-        weights_after=count_weights(student),
-        multiplications_before=count_multiplications(teacher, architecture),
-        multiplications_after=count_multiplications(student, architecture),
-        layer_sparsity=layer_sparsity,
-        latency=latency,
-        accuracy_before=before,
-        accuracy_pruned=pruned,
-        accuracy_after=history[-1]["validation_accuracy"] if history else pruned,
-        history=history,
-        speed=describe_speed(config.method, layer_sparsity, latency),
-    )
-    log_info(f"validation accuracy {report.accuracy_after:.3f} after distillation; {report.speed}")
-    return report
+    return compare_pruned(teacher, student, config.method, sizes, layer_sparsity, latency, accuracies, history)
 
 
 def _channels(network: "Module") -> int:

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ from toolchain.optimize.prune.distillation import (
     teacher_outputs,
 )
 from toolchain.optimize.prune.importance import measure_importance
-from toolchain.optimize.prune.size import Latency, count_layer_weights, count_weights, describe_speed, measure_latency
+from toolchain.optimize.prune.report import Report, compare_pruned
+from toolchain.optimize.prune.size import count_layer_weights, measure_latency
 from toolchain.optimize.prune.structured import remove
 from toolchain.optimize.prune.unstructured import make_permanent, mask_smallest
 from toolchain.progress import log_info, track
@@ -27,28 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from toolchain.optimize.prune import Config
-
-
-@dataclass(frozen=True)
-class Report:
-    """The result of pruning, for the report; accuracies on the validation split, 0..1."""
-
-    method: str
-    heads: int  # of each layer, after pruning
-    neurons: int  # of each layer, after pruning
-    weights_before: int
-    weights_after: int  # without zeros
-    layer_sparsity: float  # share of the weights of the layers' matrices that are removed or zero, 0..1
-    latency: Latency
-    accuracy_before: float
-    accuracy_pruned: float  # before the distillation
-    accuracy_after: float
-    history: list[Epoch]
-    speed: str  # a sentence on the speedup
-
-    @property
-    def sparsity(self) -> float:
-        return 1 - self.weights_after / self.weights_before
 
 
 def prune(teacher: Any, training: TokenDataset, validation: TokenDataset, config: "Config") -> tuple[Any, Report]:
@@ -103,23 +81,8 @@ def _recover(
 def _report(
     teacher: Any, student: Any, accuracies: tuple[float, float], history: list[Epoch], config: "Config"
 ) -> Report:
-    before, pruned = accuracies
+    first = layers(student)[0]
+    sizes = {"heads": first.heads, "neurons": first.neurons}  # of each layer, after pruning
     latency = measure_latency(teacher, student)
     layer_sparsity = 1 - count_layer_weights(student) / count_layer_weights(teacher)
-    first = layers(student)[0]
-    report = Report(
-        method=config.method,
-        heads=first.heads,
-        neurons=first.neurons,
-        weights_before=sum(weight.numel() for weight in teacher.parameters()),
-        weights_after=count_weights(student),
-        layer_sparsity=layer_sparsity,
-        latency=latency,
-        accuracy_before=before,
-        accuracy_pruned=pruned,
-        accuracy_after=history[-1]["validation_accuracy"] if history else pruned,
-        history=history,
-        speed=describe_speed(config.method, layer_sparsity, latency),
-    )
-    log_info(f"validation accuracy {report.accuracy_after:.3f} after distillation; {report.speed}")
-    return report
+    return compare_pruned(teacher, student, config.method, sizes, layer_sparsity, latency, accuracies, history)

@@ -114,7 +114,7 @@ def train(
         TrainingError: the loss is NaN or infinite, or the GPU's memory is full.
     """
     batch = f"{config.batch_size} images of {config.image_size} x {config.image_size} pixels"
-    with single_row_reported(config.base_model), gpu_memory_reported(batch, "lower batch_size or size"):
+    with single_row_reported(config.base_model), gpu_memory_reported(batch, "lower batch_size or image_size"):
         learner = detector_learner(detector, training, validation, config, device)
         state = TrainingLoop(learner, config, device).run(report, checkpoint)
     detector.eval()

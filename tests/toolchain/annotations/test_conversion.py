@@ -3,15 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.annotations import annotation, collection, counts, image
 from toolchain.annotations import (
     WRITABLE_FORMATS,
-    AnnotatedImage,
-    Annotation,
-    Collection,
     Conversion,
     Finding,
     open_source,
@@ -21,26 +18,6 @@ from toolchain.annotations.conversion import convert_collection
 from toolchain.errors import ArtifactError, DataError
 
 Draw = Callable[..., Path]
-BOX = (1.0, 2.0, 11.0, 12.0)
-POLYGON = (1.0, 2.0, 11.0, 2.0, 11.0, 12.0)
-
-
-def collection(*images: AnnotatedImage, labels: tuple[str, ...] = ("dog", "cat"), **parts: Any) -> Collection:
-    return Collection(**{"format": "test", "labels": labels, "images": lambda: iter(images), **parts})
-
-
-def image(*annotations: Annotation, **parts: Any) -> AnnotatedImage:
-    return AnnotatedImage(
-        **{"name": "a.png", "file": None, "width": 40, "height": 30, "annotations": annotations, **parts}
-    )
-
-
-def annotation(**parts: Any) -> Annotation:
-    return Annotation(**{"label": "dog", "box": BOX, **parts})
-
-
-def counts(findings: tuple[Finding, ...]) -> dict[str, int]:
-    return {finding.rule: finding.count for finding in findings}
 
 
 def test_a_conversion_writes_images_and_a_report(tmp_path: Path, draw: Draw):

@@ -5,30 +5,10 @@ from typing import Any
 
 import pytest
 
-from toolchain.annotations import AnnotatedImage, Annotation, Collection, Finding
+from tests.support.annotations import POLYGON, annotation, collection, counts, image
+from toolchain.annotations import Annotation
 from toolchain.annotations.conversion import convert_collection
 from toolchain.annotations.masks import to_text
-
-BOX = (1.0, 2.0, 11.0, 12.0)
-POLYGON = (1.0, 2.0, 11.0, 2.0, 11.0, 12.0)
-
-
-def collection(*images: AnnotatedImage, labels: tuple[str, ...] = ("dog", "cat"), **parts: Any) -> Collection:
-    return Collection(**{"format": "test", "labels": labels, "images": lambda: iter(images), **parts})
-
-
-def image(*annotations: Annotation, **parts: Any) -> AnnotatedImage:
-    return AnnotatedImage(
-        **{"name": "a.png", "file": None, "width": 40, "height": 30, "annotations": annotations, **parts}
-    )
-
-
-def annotation(**parts: Any) -> Annotation:
-    return Annotation(**{"label": "dog", "box": BOX, **parts})
-
-
-def counts(findings: tuple[Finding, ...]) -> dict[str, int]:
-    return {finding.rule: finding.count for finding in findings}
 
 
 def lost(tmp_path: Path, target: str, *annotations: Annotation, task: str = "", **parts: Any) -> dict[str, int]:

@@ -15,6 +15,7 @@ import pytest
 
 from cli.records import runs
 from cli.records.runs import all_runs
+from tests.support.processes import listen_to_ctrl_c
 from toolchain.artifacts.dataset import open_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,11 +57,6 @@ def start(place: Path, *words: str) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=listen_to_ctrl_c,
     )
-
-
-def listen_to_ctrl_c() -> None:
-    """Undo what a shell does to what it runs in the background: a test suite may be run there."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_step(place: Path, step: str) -> None:

@@ -28,6 +28,7 @@ import yaml
 from cli.records import runs
 from cli.records.runs import StepRecord, new_run, only_run
 from cli.setup.doctor import is_reachable
+from tests.support.processes import listen_to_ctrl_c
 from tests.support.prometheus import expand, get
 from tests.toolchain.serve.conftest import (
     brightness,
@@ -224,7 +225,14 @@ def tell_drift(samples: Path, digest: str) -> None:
 @contextmanager
 def started(*words: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", *words]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen_to_ctrl_c,
+    )
     try:
         yield process
     finally:

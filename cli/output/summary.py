@@ -122,10 +122,10 @@ def table_of_steps(run: Run, prices: Prices) -> Table:
 
 def _variants(report: dict[str, Any]) -> Table:
     table = Table(
-        "variant", "accuracy", "agreement", "p50 ms", "times fp32's speed", "MB", "gate", box=None, pad_edge=False
+        "variant", "accuracy", "agreement", "p50 ms", "speedup", "MB", "gate", box=None, pad_edge=False
     )
     for variant in report["variants"]:
-        verdict = "accurate" if variant["accurate"] else "refused"
+        verdict = "accurate" if variant["accurate"] else "rejected"
         table.add_row(
             variant["name"] + (" ◀" if variant["name"] == report["verdict"]["winner"] else ""),
             f"{variant['accuracy']:.3f}",

@@ -207,7 +207,7 @@ def test_a_key_of_steps_changes_neither_what_serves_nor_backups(release: Cluster
 
 def test_helm_tests_what_it_installed(release: Cluster) -> None:
     said = helm("test", "toolchain", "--namespace", release.namespace, "--logs")
-    assert "nobody gets in without a password" in said
+    assert "a password is required" in said
     assert "was written, read and deleted" in said
 
 
@@ -215,7 +215,7 @@ def test_a_volume_of_another_size_is_refused_with_what_to_do(release: Cluster) -
     kind = release.namespace.removeprefix("chart-")
     settings = [*OURS, f"storage.type={kind}", "storage.persistence.size=2Gi"]
     with pytest.raises(
-        ServiceError, match=rf"storage\.persistence\.size is 2Gi.*grow the claim data-toolchain-{kind}-0"
+        ServiceError, match=rf"storage\.persistence\.size is 2Gi.*enlarge the claim data-toolchain-{kind}-0"
     ):
         deploy.deploy(release.namespace, [SMALL], settings, timeout_minutes=1)
 

@@ -143,11 +143,11 @@ def test_data_steps_make_in_pods_what_they_make_here(run_step: Step, source: str
 
     raw = run_step(ingest, "dataset", source=source)
     cleaned = run_step(clean, "dataset", {"raw": raw})
-    splits = run_step(split, "splits", {"dataset": cleaned}, rows=500)
+    splits = run_step(split, "splits", {"dataset": cleaned}, max_train_rows=500)
 
     here_ingest.run(tmp_path / "raw", here_ingest.Config(source=source))
     here_clean.run(tmp_path / "raw", tmp_path / "clean", here_clean.Config())
-    here_split.run(tmp_path / "clean", tmp_path / "split", here_split.Config(rows=500))
+    here_split.run(tmp_path / "clean", tmp_path / "split", here_split.Config(max_train_rows=500))
     there = open_dataset(brought_back(splits, tmp_path / "there"))
     assert there.digest == open_dataset(tmp_path / "split").digest
     assert {name: there.rows(name) for name in there.splits}["train"] == 500

@@ -121,9 +121,7 @@ def table_of_steps(run: Run, prices: Prices) -> Table:
 
 
 def _variants(report: dict[str, Any]) -> Table:
-    table = Table(
-        "variant", "accuracy", "agreement", "p50 ms", "speedup", "MB", "gate", box=None, pad_edge=False
-    )
+    table = Table("variant", "accuracy", "agreement", "p50 ms", "speedup", "MB", "gate", box=None, pad_edge=False)
     for variant in report["variants"]:
         verdict = "accurate" if variant["accurate"] else "rejected"
         table.add_row(

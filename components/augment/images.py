@@ -26,15 +26,15 @@ def images(
         dataset: Images in splits, with classes or objects.
         augmented: The dataset with copies in the training split, marked by a column `augmented`.
         metrics: copies, skipped, boxes, boxes_kept.
-        policy: light, medium, strong, upright, the path of a YAML file, or YAML.
-        copies: Copies of each selected row, 0 to 20.
-        fraction: Share of the training rows to augment, 0 to 1.
-        size: Side of the copies in pixels; 0 keeps the size of each original.
-        flip_changes_label: Reject policies that mirror or rotate, as for digits and letters.
-        min_visibility: Share of a box that a copy must keep, 0 to 1; otherwise the object is dropped.
-        max_boxes_lost: Share of boxes that a policy may lose without a warning, 0 to 1.
-        seed: Random seed.
-        workers: Processes; 0: one per CPU core.
+        policy: Augmentation policy: light, medium, strong, upright, the path of a YAML file, or YAML.
+        copies: Augmented copies of each selected row, 0..20; 0: the dataset is unchanged.
+        fraction: Fraction of the training rows to augment, 0..1; a copy costs as much training time as a row.
+        size: Width and height of the copies in pixels; 0: the original size.
+        flip_changes_label: Reject policies that flip or rotate, as for digits, letters and signs.
+        min_visibility: Minimum fraction of a box that a copy must keep, 0..1; otherwise the object is dropped.
+        max_boxes_lost: Maximum fraction of boxes that a policy may drop without a warning, 0..1.
+        seed: Random seed; the copies do not depend on the number of workers.
+        workers: Number of processes; 0: one per CPU core.
     """
     from pathlib import Path
 

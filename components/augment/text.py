@@ -26,15 +26,15 @@ def text(
         dataset: Texts in splits.
         augmented: The dataset with copies in the training split, marked by a column `augmented`.
         metrics: copies, unchanged, in_other_splits, non_english.
-        copies: Copies of each selected row, 0 to 20.
-        fraction: Share of the training rows to augment, 0 to 1.
-        synonyms: Probability to replace a word that has a good synonym, 0 to 1.
-        insertion: Probability to insert a synonym before an adjective or adverb, 0 to 1.
-        swap: Probability to swap two neighbors, 0 to 1.
-        deletion: Probability to delete an article or adverb, 0 to 1.
-        protected: Words to leave unchanged.
-        seed: Random seed.
-        workers: Processes; 0: one per CPU core.
+        copies: Rewritten copies of each selected row, 0..20; 0: the dataset is unchanged.
+        fraction: Fraction of the training rows to augment, 0..1; a copy costs as much training time as a row.
+        synonyms: Probability to replace a word that has a good synonym; about one word in ten has one.
+        insertion: Probability to insert a synonym before an adjective or adverb.
+        swap: Probability to swap two neighboring words; below EDA's 0.1, because a copy combines four operations.
+        deletion: Probability to delete an article or adverb.
+        protected: Words to leave unchanged, case-insensitive.
+        seed: Random seed; the copies do not depend on the number of workers.
+        workers: Number of processes; 0: one per CPU core, or fewer for few copies.
     """
     from pathlib import Path
 

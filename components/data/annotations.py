@@ -43,39 +43,39 @@ def annotations(
     """Read annotated images in any common format, check them, and write them to a dataset.
 
     Args:
-        dataset: Columns row, source_image, image, width, height, objects and metadata; in split "all" or the
-            source's splits.
+        dataset: Columns row, source_image, image, width, height, objects and metadata; in split "all" or the source's
+            splits.
         metrics: images (read), rows (written: images or tiles), objects and labels.
-        source: A folder, package:NAME/FOLDER, or an archive at a path, s3:// or https://.
-        digest: Expected SHA-256 of the source; empty: any.
-        format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; empty: detected from the files.
-        images: Location of the images, if they are not with the annotations.
-        labels: The allowed classes, in their order, after renaming; empty: those of the source.
-        rename: New names of labels, {"Dead": "Tree"}; several may become one.
-        keep_splits: Keep the source's train, validation and test splits.
-        origin: Coordinate convention of VOC boxes: zero_based, one_based or shifted; empty: detected.
-        task: Task of YOLO's lines: detect, segment, obb or pose; empty: detected.
-        missing_image: If an image file does not exist: fail or drop.
-        missing_split: If a folder or list of a split does not exist: fail or drop (continue without it).
-        unreadable_image: If a file is not an image, or is damaged: fail or drop.
-        oversized_image: If an image has more than max_pixels: fail or drop.
-        animated_image: If an image is animated: fix (keep the first frame), drop or fail.
-        duplicate_name: If two images have the same name: fail, fix (rename the second one) or drop.
-        duplicate_ids: If COCO ids are not unique: fail, fix (annotations go to the first image) or drop.
-        size_mismatch: If the annotated size differs from the image's: fail, fix (scale the boxes), drop or keep.
-        exif_rotation: If an image has an EXIF rotation: fix (store it upright, with its boxes), drop or fail.
-        one_based_coordinates: If VOC coordinates start at 1: fix (convert them) or fail.
-        unknown_label: If a label is not in labels, or a class number has no name: fail or drop.
-        invalid_shape: If a polygon, mask or box cannot be read: fix (keep the valid parts), drop or fail.
-        swapped_corners: If a box has swapped corners: fix, drop, fail or keep.
-        out_of_bounds: If a box reaches outside its image: fix (clip it), drop, fail or keep.
-        zero_area: If a box has no area: drop, fail or keep.
-        duplicate_object: If an object is given twice: drop, fail or keep.
-        max_pixels: Maximum pixels of an image; larger ones are oversized_image.
-        tile_size: Pixels; larger images are cut into square tiles of this side; 0: they are not cut.
-        tile_overlap: Pixels that neighboring tiles share.
-        tile_min_visibility: Share of a box's area that a tile needs to keep the object.
-        keep_empty: Keep images and tiles without objects.
+        source: Annotated images: a folder, package:NAME/FOLDER, or an archive at a path, s3:// or https://.
+        digest: Expected SHA-256 of the source, 64 hexadecimal digits; "": not checked.
+        format: Annotation format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; "": detected.
+        images: Location of the images, if they are not with the annotations; given like source.
+        labels: Allowed labels, in the order of their class indices; []: those of the source.
+        rename: New names of labels, {"Dead": "Tree"}; several labels may get the same name.
+        keep_splits: Keep the source's train, validation and test splits; false: all rows in one split.
+        origin: Origin of VOC coordinates: zero_based, one_based or shifted; "": detected.
+        task: Task of YOLO annotations: detect, segment, obb or pose; "": detected.
+        missing_image: Action if an image file does not exist: fail or drop.
+        missing_split: Action if a folder or list of a split does not exist: fail or drop (continue without it).
+        unreadable_image: Action if a file is not an image, or is damaged: fail or drop.
+        oversized_image: Action if an image has more than max_pixels: fail or drop.
+        animated_image: Action if an image is animated: fix (keep the first frame), drop or fail.
+        duplicate_name: Action if two images have the same name: fail, fix (rename the second) or drop.
+        duplicate_ids: Action if COCO ids are not unique: fail, fix (use the first image of an id) or drop.
+        size_mismatch: Action if the annotated size differs from the image's: fail, fix (scale the boxes), drop or keep.
+        exif_rotation: Action if an image has an EXIF rotation: fix (store it upright, with its boxes), drop or fail.
+        one_based_coordinates: Action if VOC coordinates start at 1: fix (convert them to start at 0) or fail.
+        unknown_label: Action if a label is not in labels, or a class index has no name: fail or drop.
+        invalid_shape: Action if a polygon, mask or box cannot be read: fix (keep the valid parts), drop or fail.
+        swapped_corners: Action if a box has swapped corners: fix (put them in order), drop, fail or keep.
+        out_of_bounds: Action if a box reaches outside its image: fix (clip it), drop, fail or keep.
+        zero_area: Action if a box has no area inside its image: drop, fail or keep.
+        duplicate_object: Action if an object is given twice: drop (keep the first), fail or keep.
+        max_pixels: Maximum number of pixels of an image; 100 million take 300 MB when decoded.
+        tile_size: Side of the square tiles that larger images are cut into, in pixels; 0: images are not cut.
+        tile_overlap: Overlap of neighboring tiles in pixels; objects up to that size are whole in some tile.
+        tile_min_visibility: Minimum fraction of a box's area that a tile needs to keep the (clipped) object.
+        keep_empty: Keep images and tiles without objects: a detector learns the background from them.
     """
     from pathlib import Path
 

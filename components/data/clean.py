@@ -33,18 +33,18 @@ def clean(
         metrics: rows_in, rows_out, rows_repaired and classes.
         required_columns: Columns that need a value, besides text and label.
         repair_text: Repair HTML, wrong encodings, control characters and runs of spaces.
-        min_characters: Minimum length of a text.
-        max_characters: Maximum length of a text.
-        query: Rows to keep, as a pandas query ("label > 0"); "": all.
-        labels: Class name to list of raw labels, or to a query; {}: each raw label is a class.
-        unknown_label: drop rows whose raw label is not in labels, or fail.
-        duplicates: off, exact, normalized (ignoring case, commas, full stops, quotation marks and spaces) or similar.
-        duplicate_columns: Columns to compare; []: the text.
-        similarity: For "similar": share of common three-word shingles.
+        min_characters: Minimum length of a repaired text in characters; 1: only empty texts are dropped.
+        max_characters: Maximum length of a text in characters: 10,000 are about 2,000 words, longer ones are documents.
+        query: Rows to keep, as a pandas query: "label > 0 and text.str.len() > 20"; "": all.
+        labels: Raw labels, or a query, by class: {"positive": ["1", "pos"]}; {}: each raw label is a class.
+        unknown_label: Action for rows whose raw label is not in labels: drop, or fail to find typing errors.
+        duplicates: Duplicates to drop: off, exact, normalized (ignoring case, punctuation and spaces) or similar.
+        duplicate_columns: Columns to compare for duplicates; []: text, or all but row and label.
+        similarity: Minimum share of common three-word shingles of "similar" texts, 0..1; unreliable below 0.7.
         drop_conflicts: Drop all duplicates with different labels, instead of keeping the first.
         outlier_columns: Numeric columns whose outliers are dropped.
-        outlier_method: zscore or iqr.
-        outlier_threshold: Standard deviations, or interquartile ranges beyond the quartiles.
+        outlier_method: Outlier detection: zscore (for normal distributions) or iqr (for skewed ones).
+        outlier_threshold: Outlier threshold in standard deviations, or in interquartile ranges beyond the quartiles.
     """
     from pathlib import Path
 

@@ -25,16 +25,17 @@ def images(
     Args:
         dataset: The images as files, with their sizes and classes, in the source's splits or in one.
         metrics: rows, classes and dropped.
-        source: Folder of class folders, archive, IDX folder, CSV of pixels, Parquet, package:NAME/PATH or hf://.
-        digest: SHA-256 that the source must have; "": any.
-        image_column: Column of images in Parquet.
-        label_column: Column of classes in Parquet.
-        labels: Names of the numbered classes 0, 1, ... in this order.
-        unreadable_image: Action for a file that is not an image, truncated or too large: drop or fail.
-        animated_image: Action for an animation: drop or fail.
-        duplicate_image: Action for a file with the same bytes as an earlier one: drop or fail.
-        split_folders: Whether folders named train, val, test and the like are splits: auto, yes or no (classes).
-        max_pixels: Maximum number of pixels of an image; a larger one is unreadable.
+        source: Labeled images: a folder, archive, s3://, https://, package:NAME/PATH or
+            hf://OWNER/DATASET[/CONFIG][#SPLIT].
+        digest: Expected SHA-256 of the source (for a folder: of all its files); "": not checked.
+        image_column: Column of images, for Parquet and the Hugging Face hub.
+        label_column: Column of classes, for Parquet and the Hugging Face hub.
+        labels: Names of the classes 0, 1, ..., in this order, if the source has only numbers.
+        unreadable_image: Action if a file is not an image, truncated or too large: fail or drop.
+        animated_image: Action if an image is animated, of which only the first frame would be used: fail or drop.
+        duplicate_image: Action if a file has the same bytes as an earlier one: drop or fail.
+        split_folders: Whether folders named train, val, test are splits: auto, yes or no (they are classes).
+        max_pixels: Maximum number of pixels of an image; larger ones count as unreadable.
     """
     from pathlib import Path
 

@@ -26,17 +26,17 @@ def ingest(
         dataset: The rows, in one split, "all", or in the splits of the files: text, label, the columns to keep, and
             row, the number of the row in the source.
         metrics: rows, columns and bytes of the source.
-        source: A path, a folder of files, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT].
-        digest: SHA-256 that the source must have; "": any.
-        format: csv, tsv, jsonl or parquet; "": by the file name or the content.
-        text_column: Column of texts in the source; "": no texts.
-        label_column: Column of classes in the source; "": no classes.
+        source: Rows: a CSV, TSV, JSON or Parquet file or folder at a path, s3://, https:// or
+            hf://OWNER/DATASET[/CONFIG][#SPLIT].
+        digest: Expected SHA-256 of the source, 64 hexadecimal digits; "": not checked.
+        format: File format: csv, tsv, jsonl or parquet; "": by the file name, or by the content.
+        text_column: Column of texts, renamed to "text"; "": no texts.
+        label_column: Column of classes, renamed to "label"; "": no classes.
         columns: Other columns to keep; ["*"]: all.
-        column_names: Names of all columns of a CSV or TSV without a header.
-        encoding: Of text files, by its name in Python; "": UTF-8, or by the byte order mark.
-        delimiter: Between the fields of a CSV or TSV; "": detected from the first rows.
-        quoting: "standard" (RFC 4180), "backslash" (before quotation marks inside fields) or "none" (quotation marks
-            are text); "": detected.
+        column_names: Column names of a CSV or TSV without a header; []: the first row is the header.
+        encoding: Encoding of text files by its Python name, such as cp1252; "": UTF-8, or by the byte order mark.
+        delimiter: Field delimiter of a CSV or TSV, one character; "": detected.
+        quoting: Quoting: standard (RFC 4180), backslash (\" inside fields) or none (marks are text); "": detected.
     """
     from pathlib import Path
 

@@ -28,26 +28,20 @@ def accuracy(
         accuracy: Accuracy, F1, classes, confusion, ROC, calibration and slices of each variant, and each answer.
         classification: Confusion matrix and ROC curve of the reference.
         metrics: Of the reference, and the lowest accuracy of all variants.
-        split: The rows that are answered; no earlier step may have learned from them.
-        threads: Inferences side by side, each on one thread; 0: as many as there are cores.
-        resamples: Draws of the bootstrap that gives the intervals.
-        confidence: Share of intervals that hold the true figure.
-        seed: Of the bootstrap.
-        bins: Of the calibration error.
-        lengths: Tokens of the longest text in each slice but the last.
+        split: Split to measure on, which training must not have used.
+        threads: Number of parallel inferences, one thread each; 0: one per usable core.
+        resamples: Number of bootstrap resamples; 1000 give the second digit of a 95 % bound.
+        confidence: Confidence level of the intervals, 0..1.
+        seed: Random seed of the bootstrap.
+        bins: Number of bins of the calibration error, as in Guo et al. 2017 (arXiv 1706.04599).
+        lengths: Upper length of each slice by text length but the last, in tokens.
     """
     from pathlib import Path
 
     from toolchain.evaluate.accuracy import Config, run
 
     config = Config(
-        split=split,
-        threads=threads,
-        resamples=resamples,
-        confidence=confidence,
-        seed=seed,
-        bins=bins,
-        lengths=lengths,
+        split=split, threads=threads, resamples=resamples, confidence=confidence, seed=seed, bins=bins, lengths=lengths
     )
     result = run(Path(variants.path), Path(dataset.path), Path(accuracy.path), config)
     metrics.log_metric("rows", result.rows)

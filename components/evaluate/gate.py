@@ -29,13 +29,13 @@ def gate(
         verdict: The winner, the reason, and whether each variant is accurate and faster, with reasons in sentences.
         metrics: Whether a variant is promoted, whether the winner can be, its speedup, and how many variants pass each
             test.
-        max_accuracy_drop: The most that a variant may lose, as a share of rows.
-        max_class_recall_drop: What the recall of the worst class may lose, 0..1.
-        agreement: How often a variant must give the answer of the one that it repeats.
-        retrained_agreement: How often one that was trained again must give the reference's answer.
-        min_speedup: How many times as fast as the reference a variant must surely be.
-        scenario: The one of latency's scenarios that decides; empty for its first.
-        min_test_rows: The fewest rows that a verdict may rest on.
+        max_accuracy_drop: Maximum loss of accuracy (for detection: mAP50) of an accurate variant, 0..1.
+        max_class_recall_drop: Maximum loss of the worst class's recall (for detection: AP50), 0..1.
+        agreement: Minimum fraction of rows on which a converted variant predicts the same as its float model, 0..1.
+        retrained_agreement: Minimum agreement of a retrained variant, which may differ on hard rows, 0..1.
+        min_speedup: Minimum speedup over fp32 of a faster variant, compared with the lower end of the interval.
+        scenario: Latency scenario that decides; "": the first, which sends one row at a time.
+        min_test_rows: Minimum number of test rows (for detection: objects) to select a variant.
     """
     from pathlib import Path
 

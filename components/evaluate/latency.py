@@ -26,13 +26,13 @@ def latency(
         dataset: Where the requests' texts come from.
         latency: Percentiles, throughput and speedup to the reference in each scenario, size, cold start and memory.
         metrics: p50 of the reference and of the fastest, its speedup, and the reference's memory.
-        split: Whose texts are sent.
-        rounds: Timed requests of one row for each variant; of eight rows an eighth of it.
-        max_seconds: The most that a scenario may take, all variants together.
-        threads: Threads of one inference, pinned to as many cores.
-        resamples: Draws of the bootstrap that gives the intervals.
-        confidence: Share of intervals that hold the true figure.
-        seed: Of the texts drawn, the order of turns and the bootstrap.
+        split: Split whose rows are sent as requests.
+        rounds: Number of timed rows per variant: requests of one row, or an eighth as many of eight rows.
+        max_seconds: Time limit of each scenario for all variants, in seconds; slow machines run fewer rounds.
+        threads: Threads per inference, each pinned to a core; servers have the highest throughput with 1.
+        resamples: Number of bootstrap resamples; 1000 give the second digit of a 95 % bound.
+        confidence: Confidence level of the intervals, 0..1.
+        seed: Random seed of the sampled rows, the order of variants and the bootstrap.
     """
     from pathlib import Path
 

@@ -21,10 +21,10 @@ def parity(
         accuracy: The measurement of accuracy, which holds each answer.
         parity: Agreement, drops with paired intervals, cosine and the rows answered otherwise, for each variant.
         metrics: The lowest agreements and the largest drop of all variants.
-        resamples: Draws of the paired bootstrap that gives the intervals.
-        confidence: Share of intervals that hold the true figure.
-        seed: Of the bootstrap.
-        flips: Rows answered otherwise that are listed for each variant.
+        resamples: Number of paired bootstrap resamples; 1000 give the second digit of a 95 % bound.
+        confidence: Confidence level of the intervals, 0..1.
+        seed: Random seed of the bootstrap.
+        flips: Maximum number of rows with a different prediction to list per variant.
     """
     from pathlib import Path
 

@@ -25,10 +25,10 @@ def platform_parity(
         verdict: The gate's verdict.
         platform_parity: How labels and scores compare with the recorded ones, or why the check was skipped.
         metrics: The numbers of variants, rows, matching labels and matching scores, and the largest difference.
-        architecture: To run the variants on; "" skips the check.
-        environment: Of the arm64 Python that `make arm64` makes; not used on arm64 itself.
-        all_variants: Check all variants instead of the winner and fp32.
-        timeout_s: Time limit of each variant.
+        architecture: CPU architecture to check: arm64; "": skip the check.
+        environment: Environment made by `make arm64`; not used on arm64 itself.
+        all_variants: Check all variants instead of the selected one and fp32.
+        timeout_s: Time limit per variant in seconds; emulated, 16 texts take a six-layer BERT half a minute.
     """
     from pathlib import Path
 

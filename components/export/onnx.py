@@ -25,10 +25,10 @@ def onnx(
         dataset: Whose texts the answers are compared on.
         variants: The graphs, fp32 first, each with all that inference needs.
         metrics: variants, rows_compared and max_difference.
-        opset: Version of ONNX's operators, 17 to 20.
-        fuse_attention: Whether each attention becomes one operator of ONNX Runtime's own.
-        parity_rows: Rows that PyTorch and the graph must answer alike.
-        tolerance: The largest difference of a logit that is allowed.
+        opset: ONNX opset version, 17..20; 17 is the first with layer normalization as one operator.
+        fuse_attention: Fuse each attention into one ONNX Runtime operator; a plain graph is kept beside it.
+        parity_rows: Number of rows on which the ONNX graph is compared with PyTorch.
+        tolerance: Maximum difference of logits, relative above 1; float32 rounds by 1e-6, an error gives 1e-1.
     """
     from pathlib import Path
 

@@ -25,14 +25,14 @@ def torchserve(
         model: A model, or variants of one.
         archive: config.properties, and model-store/ with the .mar.
         metrics: How large the archive is.
-        name: Of the model in TorchServe.
-        version: Numbers with dots between them.
-        variant: Which of the variants; empty where model is one model.
-        workers: Processes that answer, each with the model in its memory.
-        threads: Of one inference in a worker.
-        batch_size: That a worker takes at once.
-        max_batch_delay_ms: That a first request waits for others.
-        response_timeout_s: After which TorchServe starts a worker anew that does not answer.
+        name: Model name in TorchServe; required.
+        version: Model version: numbers separated by dots.
+        variant: Variant to serve; "": the input is a single model.
+        workers: Number of worker processes, each with the model in its memory.
+        threads: Threads per inference in a worker.
+        batch_size: Maximum number of requests per batch; each row is computed alone.
+        max_batch_delay_ms: Maximum time a request waits for a batch to fill, in milliseconds.
+        response_timeout_s: Time after which TorchServe restarts a worker that does not respond, in seconds.
     """
     from pathlib import Path
 

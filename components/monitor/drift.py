@@ -24,13 +24,13 @@ def drift(
         drift: drift.json and drift.html.
         page: The HTML report, for the Kubeflow UI.
         metrics: The verdict.
-        model: Registered model: name (the version that serves), name@alias or name:version.
-        samples: Where its servers write samples: a folder, or s3://BUCKET/PREFIX.
-        rows: Number of newest rows to compare.
-        min_rows: Rows below which there is no verdict.
-        max_age_hours: Maximum age of a row; 0: no limit.
+        model: Registered model: name (its serving version), name@alias or name:version; required.
+        samples: Location of the servers' request samples: a folder, or s3://BUCKET/PREFIX; required.
+        rows: Number of newest rows to compare; 500 detect a distance of 0.11 to a profile of 1,000 rows.
+        min_rows: Minimum number of rows for a verdict.
+        max_age_hours: Maximum age of a row in hours; 0: no limit.
         significance_level: Significance level, 0..1: the false alarm rate of one check.
-        experiment: MLflow experiment; "": MLFLOW_EXPERIMENT_NAME.
+        experiment: MLflow experiment; "": MLFLOW_EXPERIMENT_NAME, or toolchain.
     """
     from pathlib import Path
 

@@ -24,11 +24,12 @@ def quantize(
         dataset: The model's dataset; calibration rows are drawn from its training split.
         quantized: The same variants, and those that methods make of each float one.
         metrics: variants_made, smallest_megabytes and calibration_rows.
-        methods: What is made of every float variant.
-        calibration_rows: Training rows whose activations set the ranges.
-        seed: Which training rows are drawn.
-        weight_bits: 7 gives the same answers on every processor, 8 is finer but saturates on those without VNNI.
-        smoothquant_alpha: SmoothQuant's alpha: how much of the activations' range moves into the weights.
+        methods: Conversions of every float variant.
+        calibration_rows: Number of training rows for calibration.
+        seed: Random seed of the calibration rows.
+        weight_bits: Bits of quantized weights: 7 predicts the same on every CPU; 8 is finer, but saturates without VNNI
+            (AVX2).
+        smoothquant_alpha: SmoothQuant's alpha, 0..1: how much of the activations' range moves into the weights.
     """
     from pathlib import Path
 

@@ -18,7 +18,7 @@ def fetch(
         variants: The variants that were registered together.
         dataset: The test rows that were kept with them.
         metrics: How many variants and rows there are.
-        model: The registered model: name, name@alias or name:version.
+        model: Registered model: name (its last registration), name@alias or name:version; required.
     """
     from pathlib import Path
 

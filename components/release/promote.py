@@ -31,22 +31,22 @@ def promote(
     Args:
         promotion: What was decided, and why.
         metrics: Whether it serves now, and whether that is new.
-        model: The registered model: name (its candidate), name@alias or name:version.
-        force: Whether to override the gate and the order of versions.
-        reason: Recorded in the ledger; must be given with force.
-        who: Promotes, recorded in the ledger.
-        repository: Where servers look for what serves, a folder or s3://BUCKET/PREFIX; "": servers are not told.
-        canary: Percent of requests that it answers at first, on trial; 0 promotes it at once.
-        shadow: Whether to compare it with what serves instead, its answers seen by nobody.
-        steps: Percents after that, as long as it holds; 100 promotes it.
-        servers: Addresses of the servers that are watched meanwhile; []: the pods of namespace.
-        namespace: On a cluster: of the pods that serve.
-        minutes: That a trial may take at each percent.
-        alpha: At most so often a canary that is as it should be is rolled back, 0..1.
-        beta: At most so often, in each test, one that is not goes on to the next percent, 0..1.
-        failures: Shares of requests that may fail: fine, and too much.
-        slow: Likewise of those that take longer than 95 % of the stable version's.
-        disagreement: Likewise of rows that get another label than from the stable version.
+        model: Registered model: name (its candidate), name@alias or name:version; required.
+        force: Promote even if the gate rejected it or a newer version is serving; needs a reason.
+        reason: Reason, recorded in the ledger; required with force.
+        who: User, recorded in the ledger.
+        model_repository: Model repository that servers poll, a folder or s3://BUCKET/PREFIX; "": not published.
+        canary: Initial share of requests, in percent; 0 promotes at once without a canary.
+        shadow: Compare its predictions with those of the serving version, without serving them.
+        steps: Shares after the first, in percent; 100 promotes it.
+        servers: Addresses of the model servers; []: the pods of namespace.
+        namespace: Kubernetes namespace of the server pods.
+        minutes: Longest time at each share; without a decision by then the canary is rejected.
+        alpha: Highest rate at which a good canary is rejected, 0..1.
+        beta: Highest rate at which a bad canary passes a test, 0..1.
+        failures: Acceptable and unacceptable fraction of failed requests.
+        slow: Acceptable and unacceptable fraction of requests slower than 95 % of the stable version's.
+        disagreement: Acceptable and unacceptable fraction of rows with a different label than the stable version's.
     """
     from pathlib import Path
 

@@ -31,12 +31,12 @@ def register(
         report: The report on them.
         registration: The model's name, its run in MLflow, the version of each variant and the aliases.
         metrics: How many versions stand for the variants, and how many of them are new.
-        model_name: Of the registered model; "": the pipeline's.
-        experiment: Of MLflow; "": the environment's.
-        pipeline: The pipeline's name.
-        run: The run's name.
-        keep_test_rows: Whether the rows measured on are kept, to measure other processors later.
-        require_approval: Whether a person must approve the run before any of its new versions may serve.
+        model_name: Registered model name; an @alias or :version is ignored; "": the pipeline's name.
+        experiment: MLflow experiment; "": MLFLOW_EXPERIMENT_NAME, or toolchain.
+        pipeline: Pipeline name, stored as a tag.
+        run: Run name, stored as a tag.
+        keep_test_rows: Upload the test rows, so that the model can be measured on other processors later.
+        require_approval: Require a person's approval of the run before its new versions may serve.
     """
     from pathlib import Path
 

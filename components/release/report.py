@@ -38,11 +38,11 @@ def report(
         report: report.html and report.json.
         page: The same page, for the Kubeflow UI.
         metrics: Of the winner, and what the steps before took.
-        pipeline: The pipeline's name, to be shown.
-        run: The run's name, to be shown.
-        price_per_cpu_hour: Money for one core and hour; 0: unknown.
-        price_per_gpu_hour: Money for one GPU and hour; 0: unknown.
-        currency: Of both prices.
+        pipeline: Pipeline name, shown in the report.
+        run: Run name, shown in the report.
+        price_per_cpu_hour: Price of one CPU core per hour; 0: unknown, no cost is shown.
+        price_per_gpu_hour: Price of one GPU per hour; 0: unknown.
+        currency: Currency of both prices, an ISO 4217 code.
     """
     from pathlib import Path
 

@@ -37,26 +37,27 @@ def torch_detector(
         dataset: Pictures and their objects, in the splits train and validation.
         model: The detector with its preprocessing (PyTorch).
         metrics: validation_accuracy and untrained_accuracy (mAP50), loss, epochs and images_per_second.
-        base_model: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
-        weights: Empty for none; backbone for ImageNet's; pretrained for COCO's; or a file (path, package:, s3://, https://).
-        weights_digest: SHA-256 of the file; empty takes what is there (that of the default is pinned).
-        image_size: Pixels of each side of the picture that the detector takes, a multiple of 32.
-        epochs: Passes over the training pictures.
-        batch_size: Pictures of one step.
-        learning_rate: At its peak.
-        warmup_ratio: Share of all steps in which the rate rises, 0..1.
-        weight_decay: Of matrices.
-        max_grad_norm: Longer gradients are cut to this length.
-        freeze_stages: Lowest stages of a backbone with given weights that stay as they are.
-        horizontal_flip: Share of pictures whose left and right are swapped, 0..1.
-        score_threshold: Boxes below are never answered, 0..1.
-        nms_threshold: Of two boxes of one class that share more of their union the better stays, 0..1.
-        max_detections: Boxes answered for a picture, the best ones.
-        patience: Epochs without a better validation accuracy after which training ends.
+        base_model: Detector: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
+        weights: Initial weights: backbone (ImageNet), pretrained (COCO), a file at a path, package: or s3://; "":
+            random.
+        weights_digest: Expected SHA-256 of the weights file; "": not checked (the default's is pinned).
+        image_size: Width and height of the input in pixels, a multiple of 32.
+        epochs: Number of training epochs.
+        batch_size: Batch size; an image holds tens of boxes.
+        learning_rate: Peak learning rate of AdamW.
+        warmup_ratio: Fraction of steps for the linear learning rate warmup, 0..1; a linear decay to 0 follows.
+        weight_decay: Weight decay of matrices.
+        max_grad_norm: Maximum gradient norm; larger gradients are clipped.
+        freeze_stages: Number of lowest backbone stages to freeze, if the backbone has pretrained weights.
+        horizontal_flip: Probability of a horizontal flip; 0 if left and right differ in meaning.
+        score_threshold: Minimum score of a predicted box, 0..1.
+        nms_threshold: IoU threshold of non-maximum suppression, 0..1.
+        max_detections: Maximum number of boxes per image.
+        patience: Epochs without a better validation accuracy before training stops.
         checkpoint_batches: Batches between two checkpoints.
-        gpus: That must be there, 0 or 1; 0 takes what there is.
-        allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
-        seed: Of new layers, the order of pictures, and which are mirrored.
+        gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        allow_cpu: Continue on the CPU if the required GPU is missing.
+        seed: Random seed of new layers, the order of images and flips.
     """
     from pathlib import Path
 

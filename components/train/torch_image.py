@@ -42,31 +42,31 @@ def torch_image(
         dataset: Pictures and labels, in the splits train and validation.
         model: The trained network, its normalisation included (PyTorch).
         metrics: validation_accuracy, loss, epochs and images_per_second.
-        base_model: The architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
-        weights: To begin from: empty for random ones, "pretrained", or a file (a path, package:NAME/FILE, s3://, https://).
-        weights_digest: SHA-256 of that file; empty takes what is there (that of efficientnet-lite0 is pinned).
-        height: Pixels that pictures are brought to; 0: their own when all are alike, 224 otherwise.
-        width: Likewise.
-        channels: 1 (grey) or 3 (colours); 0: as the pictures are.
-        epochs: Passes over the training rows.
-        batch_size: Pictures of one step.
-        learning_rate: At its peak.
-        weight_decay: Of matrices and kernels.
-        warmup_ratio: Share of all steps in which the rate rises, 0..1.
-        max_grad_norm: Longer gradients are cut to this length.
-        label_smoothing: Share of a label that is spread over all classes, 0..1.
-        class_weights: "none", or "balanced": rows of rare classes count more.
-        mixup: Strength of blending pictures; 0 none, usual 0.2.
-        cutmix: Strength of pasting parts of pictures; 0 none, usual 1.0.
-        horizontal_flip: Whether half of the pictures are turned left to right; never for digits and letters.
-        ema_decay: Decay of a moving average of the weights, which is then kept; 0 none, usual 0.999.
-        freeze_backbone_epochs: First epochs in which the head alone learns.
-        patience: Epochs without a better validation accuracy after which training ends.
-        torch_compile: Whether torch.compile makes the network faster, which pays on a GPU.
+        base_model: Architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
+        weights: Initial weights: pretrained, or a file at a path, package:NAME/FILE, s3:// or https://; "": random.
+        weights_digest: Expected SHA-256 of the weights file; "": not checked (efficientnet-lite0's is pinned).
+        height: Height of the input in pixels; 0: that of the images if all are equal, else 224.
+        width: Width of the input in pixels; 0: that of the images if all are equal, else 224.
+        channels: Channels of the input: 1 (gray) or 3 (color); 0: those of the images.
+        epochs: Number of training epochs.
+        batch_size: Batch size, 2 or more because of batch normalization.
+        learning_rate: Peak learning rate; use 1e-3 or less for pretrained weights that are not frozen.
+        weight_decay: Weight decay of matrices and kernels.
+        warmup_ratio: Fraction of steps for the linear learning rate warmup, 0..1; a cosine decay to 0 follows.
+        max_grad_norm: Maximum gradient norm; larger gradients are clipped.
+        label_smoothing: Label smoothing, 0..1.
+        class_weights: Class weights of the loss: none, or balanced (inversely proportional to class frequencies).
+        mixup: Alpha of mixup, the parameter of its Beta distribution; 0: off, 0.2 is usual.
+        cutmix: Alpha of CutMix, the parameter of its Beta distribution; 0: off, 1.0 is usual.
+        horizontal_flip: Flip half of the images horizontally; not for digits, letters or sides of a body.
+        ema_decay: Decay of an exponential moving average of the weights, which is then saved; 0: off, 0.999 is usual.
+        freeze_backbone_epochs: Number of first epochs that train only the head.
+        patience: Epochs without a better validation accuracy before training stops.
+        torch_compile: Compile the network with torch.compile; saves time on a GPU after some minutes.
         checkpoint_batches: Batches between two checkpoints.
-        gpus: That must be there, 0 or 1; 0 takes what there is.
-        allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
-        seed: Of the first weights, the order of rows, mixing and dropout.
+        gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        allow_cpu: Continue on the CPU if the required GPU is missing.
+        seed: Random seed of the initial weights, the order of rows, mixing and dropout.
     """
     from pathlib import Path
 

@@ -34,23 +34,23 @@ def torch_text(
         dataset: Texts and labels, in the splits train and validation.
         model: The fine-tuned model with its tokenizer (PyTorch).
         metrics: validation_accuracy, loss, epochs and tokens_per_second.
-        base_model: What to begin from: a hub name, a folder, or package:NAME/FOLDER.
-        base_model_digest: SHA-256 of its model.safetensors; empty takes what is there (that of the default is pinned).
-        max_tokens: Longer texts are cut, special tokens included.
-        epochs: Passes over the training rows.
-        batch_size: Rows of one step, over all processes.
-        learning_rate: At its peak.
-        warmup_ratio: Share of all steps in which the rate rises, 0..1.
-        weight_decay: Of matrices.
-        max_grad_norm: Longer gradients are cut to this length.
-        dropout: 0..1.
-        freeze_embeddings: Whether the embeddings stay as they are.
-        freeze_layers: Lowest layers that stay as they are.
-        patience: Epochs without a better validation accuracy after which training ends.
+        base_model: Base model: a name on the Hugging Face hub, a folder, or package:NAME/FOLDER.
+        base_model_digest: Expected SHA-256 of its model.safetensors; "": not checked (the default's is pinned).
+        max_tokens: Maximum number of tokens, special tokens included; longer texts are truncated.
+        epochs: Number of training epochs.
+        batch_size: Batch size over all processes (Devlin et al. 2018: 16 or 32).
+        learning_rate: Peak learning rate; small models take more than BERT's 2e-5 to 5e-5.
+        warmup_ratio: Fraction of steps for the linear learning rate warmup, 0..1; a linear decay to 0 follows.
+        weight_decay: Weight decay of matrices (Devlin et al. 2018).
+        max_grad_norm: Maximum gradient norm; larger gradients are clipped (Devlin et al. 2018).
+        dropout: Dropout, 0..1; two epochs do not overfit, and without it a step is 1.2 times faster on a CPU.
+        freeze_embeddings: Freeze the embeddings, half of a small model's weights.
+        freeze_layers: Number of lowest layers to freeze: faster, and a little less accurate.
+        patience: Epochs without a better validation accuracy before training stops.
         checkpoint_batches: Batches between two checkpoints.
-        gpus: That must be there, 0 or 1; 0 takes what there is.
-        allow_cpu: Whether to go on with the CPU where the GPU asked for is not there.
-        seed: Of the new head's weights, the order of rows, and dropout.
+        gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        allow_cpu: Continue on the CPU if the required GPU is missing.
+        seed: Random seed of the new head, the order of rows and dropout.
     """
     from pathlib import Path
 

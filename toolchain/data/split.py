@@ -26,15 +26,12 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    validation_fraction: float = (
-        0.1  # share of the rows for early stopping and tuning; 1,000 rows resolve 2 points of accuracy
-    )
-    test_fraction: float = 0.1  # share of the rows for the final measurement only
-    seed: int = 0  # of the random assignment
-    group_column: str = ""  # rows with equal values (one author, one patient) stay in one split; "": no groups
-    max_train_rows: int = (
-        0  # maximum number of training rows, stratified by class; validation and test stay complete; 0: all
-    )
+    # Fraction of the rows for early stopping and tuning; 1,000 rows resolve 2 points of accuracy.
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1  # Fraction of the rows for the final measurement only.
+    seed: int = 0  # Random seed of the split.
+    group_column: str = ""  # Column whose equal values (one author, one patient) stay in one split; "": no groups.
+    max_train_rows: int = 0  # Maximum number of training rows, stratified by class; 0: all.
 
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):

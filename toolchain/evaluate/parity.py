@@ -25,10 +25,10 @@ COLUMNS = ["row", "variant", "label", "predicted", "logits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    resamples: int = 1000  # of the paired bootstrap: enough for the second digit of a 95 % bound
-    confidence: float = 0.95  # of the intervals, 0..1
-    seed: int = 0  # of the bootstrap
-    flips: int = 100  # largest number of rows with another prediction to list for each variant
+    resamples: int = 1000  # Number of paired bootstrap resamples; 1000 give the second digit of a 95 % bound.
+    confidence: float = 0.95  # Confidence level of the intervals, 0..1.
+    seed: int = 0  # Random seed of the bootstrap.
+    flips: int = 100  # Maximum number of rows with a different prediction to list per variant.
 
     def __post_init__(self) -> None:
         Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)

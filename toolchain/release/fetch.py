@@ -17,7 +17,7 @@ from toolchain.services.mlflow import Tracker, Version
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    model: str = ""  # registered model: "name" (its last registration), "name@alias" or "name:version"; required
+    model: str = ""  # Registered model: name (its last registration), name@alias or name:version; required.
 
     def __post_init__(self) -> None:
         registry.check_name(self.model)

@@ -10,15 +10,17 @@ MAX_SIZE_PIXELS = 4096  # of a side of a copy
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    policy: str = "light"  # light, medium, strong, upright, the path of a YAML file, or YAML: see policy.py
-    copies: int = 1  # augmented copies of each selected row, 0..20; 0: the dataset is unchanged
-    fraction: float = 0.5  # of the training rows to augment, 0..1; a copy costs as much training time as a row
-    size: int = 0  # pixels: copies are size x size; 0: the size of the original (rotated, width and height swap)
-    flip_changes_label: bool = False  # true for digits, letters, signs: policies that mirror or rotate are rejected
-    min_visibility: float = 0.3  # share of a box that a copy must keep, 0..1; otherwise the object is dropped
-    max_boxes_lost: float = 0.2  # share of all boxes, 0..1; a policy that loses more gets a warning
-    seed: int = 0  # makes the same copies for any number of workers
-    workers: int = 0  # processes; 0: one per CPU core
+    policy: str = "light"  # Augmentation policy: light, medium, strong, upright, the path of a YAML file, or YAML.
+    copies: int = 1  # Augmented copies of each selected row, 0..20; 0: the dataset is unchanged.
+    # Fraction of the training rows to augment, 0..1; a copy costs as much training time as a row.
+    fraction: float = 0.5
+    size: int = 0  # Width and height of the copies in pixels; 0: the original size.
+    flip_changes_label: bool = False  # Reject policies that flip or rotate, as for digits, letters and signs.
+    # Minimum fraction of a box that a copy must keep, 0..1; otherwise the object is dropped.
+    min_visibility: float = 0.3
+    max_boxes_lost: float = 0.2  # Maximum fraction of boxes that a policy may drop without a warning, 0..1.
+    seed: int = 0  # Random seed; the copies do not depend on the number of workers.
+    workers: int = 0  # Number of processes; 0: one per CPU core.
 
     def __post_init__(self) -> None:
         if not 0 <= self.copies <= 20:

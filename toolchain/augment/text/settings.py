@@ -7,15 +7,17 @@ from toolchain.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    copies: int = 1  # rewritten copies of each selected row, 0..20; 0: the dataset is unchanged
-    fraction: float = 0.1  # of the training rows to augment, 0..1; a copy costs as much training time as a row
-    synonyms: float = 0.3  # probability to replace a word that has a good synonym, as about one word in ten has
-    insertion: float = 0.05  # probability to insert a synonym before an adjective or adverb
-    swap: float = 0.03  # probability to swap two neighbors; below EDA's 0.1, because a copy combines four operations
-    deletion: float = 0.05  # probability to delete an article or adverb
-    protected: list[str] = field(default_factory=list)  # words to leave unchanged, case-insensitive
-    seed: int = 0  # makes the same copies for any number of workers
-    workers: int = 0  # processes; 0: one per CPU core; at most one for every TEXTS_PER_WORKER copies
+    copies: int = 1  # Rewritten copies of each selected row, 0..20; 0: the dataset is unchanged.
+    # Fraction of the training rows to augment, 0..1; a copy costs as much training time as a row.
+    fraction: float = 0.1
+    synonyms: float = 0.3  # Probability to replace a word that has a good synonym; about one word in ten has one.
+    insertion: float = 0.05  # Probability to insert a synonym before an adjective or adverb.
+    # Probability to swap two neighboring words; below EDA's 0.1, because a copy combines four operations.
+    swap: float = 0.03
+    deletion: float = 0.05  # Probability to delete an article or adverb.
+    protected: list[str] = field(default_factory=list)  # Words to leave unchanged, case-insensitive.
+    seed: int = 0  # Random seed; the copies do not depend on the number of workers.
+    workers: int = 0  # Number of processes; 0: one per CPU core, or fewer for few copies.
 
     def __post_init__(self) -> None:
         if not 0 <= self.copies <= 20:

@@ -21,38 +21,44 @@ MIN_TILE_SIZE, MAX_TILE_SIZE = 32, 10_000  # pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    source: str = SAMPLE  # folder, package:NAME/FOLDER, or archive at a path, s3:// or https://
-    digest: str = ""  # expected SHA-256 of the source, 64 hexadecimal digits; "": any
-    # "voc", "yolo", "coco", "cvat", "labelme", "via", "createml" or "datumaro:NAME"; "": detected.
-    format: str = ""
-    images: str = ""  # location of the images, like source; "": with the annotations
-    labels: list[str] = field(default_factory=list)  # the allowed classes, in their order; []: those of the source
-    rename: dict[str, str] = field(default_factory=dict)  # new names of labels, {"Dead": "Tree"}; may be equal
-    keep_splits: bool = True  # keep the source's train, validation and test; False: all rows in one split
-    origin: str = ""  # coordinates of VOC: "zero_based", "one_based" or "shifted"; "": detected
-    task: str = ""  # task of YOLO's lines: "detect", "segment", "obb" or "pose"; "": detected
+    source: str = SAMPLE  # Annotated images: a folder, package:NAME/FOLDER, or an archive at a path, s3:// or https://.
+    digest: str = ""  # Expected SHA-256 of the source, 64 hexadecimal digits; "": not checked.
+    format: str = ""  # Annotation format: voc, yolo, coco, cvat, labelme, via, createml or datumaro:NAME; "": detected.
+    images: str = ""  # Location of the images, if they are not with the annotations; given like source.
+    # Allowed labels, in the order of their class indices; []: those of the source.
+    labels: list[str] = field(default_factory=list)
+    # New names of labels, {"Dead": "Tree"}; several labels may get the same name.
+    rename: dict[str, str] = field(default_factory=dict)
+    keep_splits: bool = True  # Keep the source's train, validation and test splits; false: all rows in one split.
+    origin: str = ""  # Origin of VOC coordinates: zero_based, one_based or shifted; "": detected.
+    task: str = ""  # Task of YOLO annotations: detect, segment, obb or pose; "": detected.
     # What to do about each problem: "fix", "drop", "fail" or "keep", where it applies.
-    missing_image: str = "fail"  # an image file does not exist
-    missing_split: str = "fail"  # a folder or list of a split does not exist; "drop": continue without it
-    unreadable_image: str = "fail"  # a file is not an image, or is damaged
-    oversized_image: str = "fail"  # an image has more than max_pixels
-    animated_image: str = "fix"  # an image is animated; "fix": keep the first frame
-    duplicate_name: str = "fail"  # two images have the same name; "fix": rename the second one
-    duplicate_ids: str = "fail"  # COCO ids are not unique; "fix": give the annotations to the first image of an id
-    size_mismatch: str = "fail"  # the annotated size differs from the image's; "fix": scale the boxes
-    exif_rotation: str = "fix"  # an image has an EXIF rotation; "fix": store it upright, with its boxes
-    one_based_coordinates: str = "fix"  # VOC coordinates start at 1; "fix": convert them to start at 0
-    unknown_label: str = "fail"  # a label is not in labels, or a class number has no name
-    invalid_shape: str = "fix"  # a polygon, mask or box cannot be read; "fix": keep the valid parts
-    swapped_corners: str = "fix"  # right is left of left, or bottom above top; "fix": put them in order
-    out_of_bounds: str = "fix"  # a box reaches outside its image; "fix": clip it
-    zero_area: str = "drop"  # a box has no area (in its image)
-    duplicate_object: str = "drop"  # an object is given twice; "drop": keep the first one
-    max_pixels: int = MAX_PIXELS  # of an image: 100 million take 300 MB when decoded
-    tile_size: int = 0  # pixels: larger images are cut into square tiles of this side; 0: they are not cut
-    tile_overlap: int = 64  # pixels that neighboring tiles share: objects up to that size are whole in some tile
-    tile_min_visibility: float = 0.5  # share of a box's area that a tile needs to keep the object, clipped
-    keep_empty: bool = True  # keep images and tiles without objects: a detector learns the background from them
+    missing_image: str = "fail"  # Action if an image file does not exist: fail or drop.
+    # Action if a folder or list of a split does not exist: fail or drop (continue without it).
+    missing_split: str = "fail"
+    unreadable_image: str = "fail"  # Action if a file is not an image, or is damaged: fail or drop.
+    oversized_image: str = "fail"  # Action if an image has more than max_pixels: fail or drop.
+    animated_image: str = "fix"  # Action if an image is animated: fix (keep the first frame), drop or fail.
+    duplicate_name: str = "fail"  # Action if two images have the same name: fail, fix (rename the second) or drop.
+    duplicate_ids: str = "fail"  # Action if COCO ids are not unique: fail, fix (use the first image of an id) or drop.
+    # Action if the annotated size differs from the image's: fail, fix (scale the boxes), drop or keep.
+    size_mismatch: str = "fail"
+    # Action if an image has an EXIF rotation: fix (store it upright, with its boxes), drop or fail.
+    exif_rotation: str = "fix"
+    # Action if VOC coordinates start at 1: fix (convert them to start at 0) or fail.
+    one_based_coordinates: str = "fix"
+    unknown_label: str = "fail"  # Action if a label is not in labels, or a class index has no name: fail or drop.
+    # Action if a polygon, mask or box cannot be read: fix (keep the valid parts), drop or fail.
+    invalid_shape: str = "fix"
+    swapped_corners: str = "fix"  # Action if a box has swapped corners: fix (put them in order), drop, fail or keep.
+    out_of_bounds: str = "fix"  # Action if a box reaches outside its image: fix (clip it), drop, fail or keep.
+    zero_area: str = "drop"  # Action if a box has no area inside its image: drop, fail or keep.
+    duplicate_object: str = "drop"  # Action if an object is given twice: drop (keep the first), fail or keep.
+    max_pixels: int = MAX_PIXELS  # Maximum number of pixels of an image; 100 million take 300 MB when decoded.
+    tile_size: int = 0  # Side of the square tiles that larger images are cut into, in pixels; 0: images are not cut.
+    tile_overlap: int = 64  # Overlap of neighboring tiles in pixels; objects up to that size are whole in some tile.
+    tile_min_visibility: float = 0.5  # Minimum fraction of a box's area that a tile needs to keep the (clipped) object.
+    keep_empty: bool = True  # Keep images and tiles without objects: a detector learns the background from them.
 
     def __post_init__(self) -> None:
         if not self.source:

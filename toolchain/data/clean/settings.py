@@ -13,18 +13,25 @@ OUTLIER_METHODS = ("zscore", "iqr")
 class Config:
     required_columns: list[str] = field(default_factory=list)  # columns that need a value, besides text and label
     repair_text: bool = True  # repair HTML, wrong encodings, control characters and runs of spaces
-    min_characters: int = 1  # of a repaired text; 1: only empty ones are dropped
-    max_characters: int = 10_000  # about 2,000 words: longer texts are documents, or several rows joined
-    query: str = ""  # rows to keep, as a pandas query: "label > 0 and text.str.len() > 20"; "": all
-    labels: dict[str, object] = field(default_factory=dict)  # class -> list of raw labels, or a query; {}: raw labels
-    unknown_label: str = "drop"  # rows whose raw label is not in labels: "drop", or "fail" to find typing errors
-    duplicates: str = "normalized"  # "off", "exact", "normalized" (ignoring case, punctuation, spaces) or "similar"
-    duplicate_columns: list[str] = field(default_factory=list)  # to compare; []: text, or all but row and label
-    similarity: float = 0.8  # for "similar": share of common three-word shingles, 0..1; unreliable below 0.7
+    min_characters: int = 1  # Minimum length of a repaired text in characters; 1: only empty texts are dropped.
+    # Maximum length of a text in characters: 10,000 are about 2,000 words, longer ones are documents.
+    max_characters: int = 10_000
+    query: str = ""  # Rows to keep, as a pandas query: "label > 0 and text.str.len() > 20"; "": all.
+    # Raw labels, or a query, by class: {"positive": ["1", "pos"]}; {}: each raw label is a class.
+    labels: dict[str, object] = field(default_factory=dict)
+    # Action for rows whose raw label is not in labels: drop, or fail to find typing errors.
+    unknown_label: str = "drop"
+    # Duplicates to drop: off, exact, normalized (ignoring case, punctuation and spaces) or similar.
+    duplicates: str = "normalized"
+    # Columns to compare for duplicates; []: text, or all but row and label.
+    duplicate_columns: list[str] = field(default_factory=list)
+    # Minimum share of common three-word shingles of "similar" texts, 0..1; unreliable below 0.7.
+    similarity: float = 0.8
     drop_conflicts: bool = True  # drop all duplicates with different labels, instead of keeping the first
     outlier_columns: list[str] = field(default_factory=list)  # numeric columns whose outliers are dropped
-    outlier_method: str = "zscore"  # "zscore" (for normal distributions) or "iqr" (for skewed ones)
-    outlier_threshold: float = 3.0  # standard deviations (0.3 % of a normal distribution), or interquartile ranges
+    outlier_method: str = "zscore"  # Outlier detection: zscore (for normal distributions) or iqr (for skewed ones).
+    # Outlier threshold in standard deviations, or in interquartile ranges beyond the quartiles.
+    outlier_threshold: float = 3.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_characters <= self.max_characters:

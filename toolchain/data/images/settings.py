@@ -12,17 +12,19 @@ ACTIONS = ("drop", "fail")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    # Folder, archive, s3://, https://, package:NAME/PATH or hf://OWNER/DATASET[/CONFIG][#SPLIT].
+    # Labeled images: a folder, archive, s3://, https://, package:NAME/PATH or hf://OWNER/DATASET[/CONFIG][#SPLIT].
     source: str = DEFAULT_SOURCE
-    digest: str = ""  # SHA-256 that the source must have (of a folder: of all its files); "": any
-    image_column: str = "image"  # of Parquet and the Hugging Face hub: the column of images
-    label_column: str = "label"  # of Parquet and the Hugging Face hub: the column of classes
-    labels: list[str] = field(default_factory=list)  # names of the numbered classes 0, 1, ... in this order
-    unreadable_image: str = "fail"  # action for a file that is not an image, truncated or too large: "drop" or "fail"
-    animated_image: str = "fail"  # action for an animation, of which only the first frame would be used
-    duplicate_image: str = "drop"  # action for a file with the same bytes as an earlier one
-    split_folders: str = AUTO  # whether folders named train, val, test, ... are splits: "auto", "yes" or "no" (classes)
-    max_pixels: int = MAX_PIXELS  # of one image; a larger one is unreadable
+    digest: str = ""  # Expected SHA-256 of the source (for a folder: of all its files); "": not checked.
+    image_column: str = "image"  # Column of images, for Parquet and the Hugging Face hub.
+    label_column: str = "label"  # Column of classes, for Parquet and the Hugging Face hub.
+    # Names of the classes 0, 1, ..., in this order, if the source has only numbers.
+    labels: list[str] = field(default_factory=list)
+    unreadable_image: str = "fail"  # Action if a file is not an image, truncated or too large: fail or drop.
+    # Action if an image is animated, of which only the first frame would be used: fail or drop.
+    animated_image: str = "fail"
+    duplicate_image: str = "drop"  # Action if a file has the same bytes as an earlier one: drop or fail.
+    split_folders: str = AUTO  # Whether folders named train, val, test are splits: auto, yes or no (they are classes).
+    max_pixels: int = MAX_PIXELS  # Maximum number of pixels of an image; larger ones count as unreadable.
 
     def __post_init__(self) -> None:
         if not self.source:

@@ -12,16 +12,21 @@ DELIMITER_NAMES = {"\\t": "\t", "tab": "\t"}  # a tab is hard to type in a shell
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    source: str = "samples/movie_reviews.csv.gz"  # path, folder, s3://, https:// or hf://OWNER/DATASET[/CONFIG][#SPLIT]
-    digest: str = ""  # SHA-256 that the source must have, 64 hexadecimal digits; "": any
-    format: str = ""  # "csv", "tsv", "jsonl" or "parquet"; "": by the file name's ending, or by the content
-    text_column: str = "text"  # column of texts in the source, renamed to "text"; "": no texts
-    label_column: str = "label"  # column of classes in the source, renamed to "label"; "": no classes (yet)
-    columns: list[str] = field(default_factory=list)  # other columns to keep; ["*"]: all
-    column_names: list[str] = field(default_factory=list)  # for a CSV or TSV without a header; []: the first row
-    encoding: str = ""  # Python's name: "cp1252", "utf-16", ...; "": UTF-8, or by the byte order mark
-    delimiter: str = ""  # between the fields of a CSV or TSV, one character; "": detected from the first rows
-    quoting: str = ""  # "standard" (RFC 4180), "backslash" (\" inside fields) or "none" (marks are text); "": detected
+    # Rows: a CSV, TSV, JSON or Parquet file or folder at a path, s3://, https:// or
+    # hf://OWNER/DATASET[/CONFIG][#SPLIT].
+    source: str = "samples/movie_reviews.csv.gz"
+    digest: str = ""  # Expected SHA-256 of the source, 64 hexadecimal digits; "": not checked.
+    format: str = ""  # File format: csv, tsv, jsonl or parquet; "": by the file name, or by the content.
+    text_column: str = "text"  # Column of texts, renamed to "text"; "": no texts.
+    label_column: str = "label"  # Column of classes, renamed to "label"; "": no classes.
+    columns: list[str] = field(default_factory=list)  # Other columns to keep; ["*"]: all.
+    # Column names of a CSV or TSV without a header; []: the first row is the header.
+    column_names: list[str] = field(default_factory=list)
+    # Encoding of text files by its Python name, such as cp1252; "": UTF-8, or by the byte order mark.
+    encoding: str = ""
+    delimiter: str = ""  # Field delimiter of a CSV or TSV, one character; "": detected.
+    # Quoting: standard (RFC 4180), backslash (\" inside fields) or none (marks are text); "": detected.
+    quoting: str = ""
 
     def __post_init__(self) -> None:
         if not self.source:

@@ -15,13 +15,15 @@ TYPES = {  # types that a rule may require of a column, and the function of pand
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    min_rows: int = 20  # in each split; with fewer, one row is worth more than 5 points of accuracy
-    # Of the rarest class among the training rows; a model may ignore a rarer one. -1: a tenth of an equal share, which
-    # is 5 % with two classes and 0.5 % with twenty; 0: no minimum.
+    # Minimum number of rows in each split; with fewer, one row is worth more than 5 points of accuracy.
+    min_rows: int = 20
+    # Minimum fraction of the rarest class among the training rows; -1: a tenth of an equal share; 0: no minimum.
     min_class_fraction: float = AUTOMATIC
-    min_test_rows: int = 100  # in the test split (boxes for detection); with fewer the gate cannot select a variant
-    column_types: dict[str, str] = field(default_factory=dict)  # column -> "text", "integer", "number" or "boolean"
-    column_ranges: dict[str, list[float]] = field(default_factory=dict)  # column -> [lowest, highest], inclusive
+    min_test_rows: int = 100  # Minimum number of test rows (for detection: boxes) for the gate to select a variant.
+    # Expected types of columns: {"stars": "integer"}; text, integer, number or boolean.
+    column_types: dict[str, str] = field(default_factory=dict)
+    # Allowed values of columns, inclusive: {"stars": [1, 5]}.
+    column_ranges: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.min_rows < 1:

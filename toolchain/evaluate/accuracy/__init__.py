@@ -19,15 +19,14 @@ from toolchain.metrics.bootstrap import Bootstrap
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    split: str = "test"  # split to measure, which training must not have used
-    threads: int = 0  # parallel inferences of one thread each; 0: one for each usable core
-    resamples: int = 1000  # of the bootstrap: enough for the second digit of a 95 % bound
-    confidence: float = 0.95  # of the intervals, 0..1
-    seed: int = 0  # of the bootstrap
-    bins: int = 15  # of the calibration error, as in Guo et al. 2017 (arXiv 1706.04599)
-    lengths: list[int] = field(
-        default_factory=lambda: [16, 32, 64]
-    )  # longest text of each slice but the last, in tokens
+    split: str = "test"  # Split to measure on, which training must not have used.
+    threads: int = 0  # Number of parallel inferences, one thread each; 0: one per usable core.
+    resamples: int = 1000  # Number of bootstrap resamples; 1000 give the second digit of a 95 % bound.
+    confidence: float = 0.95  # Confidence level of the intervals, 0..1.
+    seed: int = 0  # Random seed of the bootstrap.
+    bins: int = 15  # Number of bins of the calibration error, as in Guo et al. 2017 (arXiv 1706.04599).
+    # Upper length of each slice by text length but the last, in tokens.
+    lengths: list[int] = field(default_factory=lambda: [16, 32, 64])
 
     def __post_init__(self) -> None:
         Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)

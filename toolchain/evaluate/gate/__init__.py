@@ -25,15 +25,15 @@ ROUNDING_ERROR = 1e-9  # shares are quotients of row counts: a drop of exactly t
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    max_accuracy_drop: float = 0.01  # largest loss of accuracy, as a share of rows
-    max_class_recall_drop: float = (
-        0.02  # largest loss of the worst class's recall; it has fewer rows, so it varies more
-    )
-    agreement: float = 0.97  # smallest share of rows with the prediction of the model it was converted from
-    retrained_agreement: float = 0.85  # the same for a retrained variant, which may differ on hard rows
-    min_speedup: float = 1.05  # smallest speedup over the reference, compared with the interval's low end
-    scenario: str = ""  # latency scenario that decides; "": the first, which sends one row at a time
-    min_test_rows: int = 100  # of the test split (of a detector: objects); with fewer, one row weighs more than a point
+    max_accuracy_drop: float = 0.01  # Maximum loss of accuracy (for detection: mAP50) of an accurate variant, 0..1.
+    max_class_recall_drop: float = 0.02  # Maximum loss of the worst class's recall (for detection: AP50), 0..1.
+    # Minimum fraction of rows on which a converted variant predicts the same as its float model, 0..1.
+    agreement: float = 0.97
+    retrained_agreement: float = 0.85  # Minimum agreement of a retrained variant, which may differ on hard rows, 0..1.
+    # Minimum speedup over fp32 of a faster variant, compared with the lower end of the interval.
+    min_speedup: float = 1.05
+    scenario: str = ""  # Latency scenario that decides; "": the first, which sends one row at a time.
+    min_test_rows: int = 100  # Minimum number of test rows (for detection: objects) to select a variant.
 
     def __post_init__(self) -> None:
         for name in ("max_accuracy_drop", "max_class_recall_drop", "agreement", "retrained_agreement"):

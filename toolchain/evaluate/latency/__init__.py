@@ -31,13 +31,14 @@ MIN_ROUNDS = 5  # even after the time limit: the fewest whose median two disturb
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    split: str = "test"  # split whose rows are sent as requests
-    rounds: int = 32  # timed rows for each variant: requests of one row, or an eighth as many of eight rows
-    max_seconds: float = 20.0  # time limit of each scenario for all variants; slow machines run fewer rounds
-    threads: int = 1  # of one inference, pinned to as many cores; servers have the highest throughput with 1
-    resamples: int = 1000  # of the bootstrap: enough for the second digit of a 95 % bound
-    confidence: float = 0.95  # of the intervals, 0..1
-    seed: int = 0  # of the sampled rows, the order of variants and the bootstrap
+    split: str = "test"  # Split whose rows are sent as requests.
+    rounds: int = 32  # Number of timed rows per variant: requests of one row, or an eighth as many of eight rows.
+    # Time limit of each scenario for all variants, in seconds; slow machines run fewer rounds.
+    max_seconds: float = 20.0
+    threads: int = 1  # Threads per inference, each pinned to a core; servers have the highest throughput with 1.
+    resamples: int = 1000  # Number of bootstrap resamples; 1000 give the second digit of a 95 % bound.
+    confidence: float = 0.95  # Confidence level of the intervals, 0..1.
+    seed: int = 0  # Random seed of the sampled rows, the order of variants and the bootstrap.
 
     def __post_init__(self) -> None:
         Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)

@@ -28,10 +28,10 @@ SKIPPED: dict[str, Any] = {"runner": "", "skip_reason": "", "processor": {}, "ve
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    architecture: str = "arm64"  # to run the variants on; "" skips the check
-    environment: str = ".venv-arm64/environment.json"  # of the folder that `make arm64` makes; not used on arm64 itself
-    all_variants: bool = False  # check all variants instead of the winner and fp32
-    timeout_s: int = 900  # time limit of each variant; emulated, 16 texts take a six-layer BERT half a minute
+    architecture: str = "arm64"  # CPU architecture to check: arm64; "": skip the check.
+    environment: str = ".venv-arm64/environment.json"  # Environment made by `make arm64`; not used on arm64 itself.
+    all_variants: bool = False  # Check all variants instead of the selected one and fp32.
+    timeout_s: int = 900  # Time limit per variant in seconds; emulated, 16 texts take a six-layer BERT half a minute.
 
     def __post_init__(self) -> None:
         if self.architecture and self.architecture not in ARCHITECTURES:

@@ -33,10 +33,11 @@ PLAIN = "plain.onnx"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    opset: int = 17  # version of ONNX's operators; 17 has layer normalization as one, 20 is the exporter's last
-    fuse_attention: bool = False  # one operator of ONNX Runtime's for each attention; a plain graph is kept beside
-    parity_rows: int = 64  # real rows that PyTorch and the graph must answer alike; more find nothing new in one graph
-    tolerance: float = 1e-3  # largest difference of logits, relative above 1; float32 rounds by 1e-6, wrong is 1e-1
+    opset: int = 17  # ONNX opset version, 17..20; 17 is the first with layer normalization as one operator.
+    fuse_attention: bool = False  # Fuse each attention into one ONNX Runtime operator; a plain graph is kept beside it.
+    parity_rows: int = 64  # Number of rows on which the ONNX graph is compared with PyTorch.
+    # Maximum difference of logits, relative above 1; float32 rounds by 1e-6, an error gives 1e-1.
+    tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 17 <= self.opset <= 20:

@@ -48,14 +48,14 @@ max_request_size={most}
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    name: str = ""  # of the model in TorchServe; must be given
-    version: str = "1"  # numbers with dots between them
-    variant: str = ""  # which of the variants; "" where the input is one model
-    workers: int = 1  # processes that answer, each with the model in its memory
-    threads: int = 1  # of one inference in a worker
-    batch_size: int = 8  # that a worker takes at once; each row is computed alone all the same
-    max_batch_delay_ms: int = 5  # that a first request waits for others, milliseconds
-    response_timeout_s: int = 60  # after which TorchServe starts a worker anew that does not answer
+    name: str = ""  # Model name in TorchServe; required.
+    version: str = "1"  # Model version: numbers separated by dots.
+    variant: str = ""  # Variant to serve; "": the input is a single model.
+    workers: int = 1  # Number of worker processes, each with the model in its memory.
+    threads: int = 1  # Threads per inference in a worker.
+    batch_size: int = 8  # Maximum number of requests per batch; each row is computed alone.
+    max_batch_delay_ms: int = 5  # Maximum time a request waits for a batch to fill, in milliseconds.
+    response_timeout_s: int = 60  # Time after which TorchServe restarts a worker that does not respond, in seconds.
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -27,13 +27,13 @@ NO_PROFILE = "the version was registered without a profile, by an older toolchai
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    model: str = ""  # required: "name" (the version that serves), "name@alias" or "name:version"
-    samples: str = ""  # required: where servers write samples: a folder, or s3://BUCKET/PREFIX
-    rows: int = 500  # in the window; against a profile of 1,000 rows this detects a distance of 0.11 and more
-    min_rows: int = 100  # below which there is no verdict
-    max_age_hours: float = 0.0  # maximum age of a row; 0: no limit
-    significance_level: float = 0.01  # significance level: one false alarm in 100 checks; 0.05 would be one in 20
-    experiment: str = ""  # of MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"
+    model: str = ""  # Registered model: name (its serving version), name@alias or name:version; required.
+    samples: str = ""  # Location of the servers' request samples: a folder, or s3://BUCKET/PREFIX; required.
+    rows: int = 500  # Number of newest rows to compare; 500 detect a distance of 0.11 to a profile of 1,000 rows.
+    min_rows: int = 100  # Minimum number of rows for a verdict.
+    max_age_hours: float = 0.0  # Maximum age of a row in hours; 0: no limit.
+    significance_level: float = 0.01  # Significance level, 0..1: the false alarm rate of one check.
+    experiment: str = ""  # MLflow experiment; "": MLFLOW_EXPERIMENT_NAME, or toolchain.
 
     def __post_init__(self) -> None:
         registry.check_name(self.model)

@@ -34,26 +34,29 @@ VARIANTS = {"structured": "pruned", "unstructured": "pruned-unstructured", "none
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    method: str = (
-        "structured"  # "structured" removes whole parts, "unstructured" zeroes weights of texts' layers, "none"
-    )
-    unprunable: str = "fail"  # for a model that cannot be pruned: "fail", or "skip" to leave it unchanged
-    heads_to_keep: float = 0.5  # share of each layer's attention heads; removing half hardly matters (Michel 2019)
-    neurons_to_keep: float = 0.34  # share of each layer's feed-forward neurons: 512 of 1536
-    channels_to_keep: float = (
-        0.5  # share of each layer's channels in an image classifier: a quarter of the work remains
-    )
-    sparsity: float = 0.5  # share of the layers' weights set to 0 by the unstructured method
-    importance_batches: int = 40  # for measuring importance (of images: batch normalization): 1,280 rows
-    epochs: int = 2  # of distillation on the training rows; 0 skips it
-    batch_size: int = 32  # rows of a training step, as in fine-tuning
-    learning_rate: float = 5e-4  # peak; above that of fine-tuning, since a pruned model is far from its optimum
-    distillation_weight: float = 0.7  # weight of the teacher's predictions in the loss; the labels have the rest
-    temperature: float = 2.0  # of the compared logits: softer ones contain more of the teacher's knowledge
-    feature_loss_weight: float = 1.0  # of the first token's hidden states; texts only; 0: logits only
-    gpus: int = 0  # required, 0 or 1; 0 uses one if available
-    allow_cpu: bool = False  # use the CPU when the required GPU is not available
-    seed: int = 0  # of the order of rows and of dropout
+    # Pruning method: structured (removes heads, neurons, channels), unstructured (zeroes weights, texts only) or none.
+    method: str = "structured"
+    unprunable: str = "fail"  # Action if the model cannot be pruned: fail, or skip (continue with the original).
+    # Fraction of each layer's attention heads to keep, for texts (Michel et al. 2019 remove half).
+    heads_to_keep: float = 0.5
+    # Fraction of each layer's feed-forward neurons to keep, for texts; 0.34: 512 of 1536.
+    neurons_to_keep: float = 0.34
+    # Fraction of each layer's channels to keep, for images; 0.5 leaves a quarter of the operations.
+    channels_to_keep: float = 0.5
+    sparsity: float = 0.5  # Fraction of weights to zero, for the unstructured method.
+    # Number of batches to measure importance on (for images: to recompute batch normalization).
+    importance_batches: int = 40
+    epochs: int = 2  # Epochs of distillation after pruning; 0: none.
+    batch_size: int = 32  # Batch size.
+    # Peak learning rate; higher than for fine-tuning, because a pruned model is far from its optimum.
+    learning_rate: float = 5e-4
+    distillation_weight: float = 0.7  # Weight of the teacher's predictions in the loss, 0..1; the labels have the rest.
+    temperature: float = 2.0  # Softmax temperature of distillation.
+    # Weight of matching the teacher's first token after each layer, for texts; 0: predictions only.
+    feature_loss_weight: float = 1.0
+    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
+    seed: int = 0  # Random seed of the order of rows and of dropout.
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)

@@ -33,13 +33,13 @@ IMAGE_METHODS = ("int8-minmax", "int8-entropy", "openvino", "int8-openvino")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    methods: list[str] = field(default_factory=lambda: list(METHODS))  # what is made of every float variant
-    calibration_rows: int = 128  # training rows whose activations set the ranges; twice as many change no range much
-    seed: int = 0  # which training rows are drawn
-    weight_bits: int = 7  # 7: the same answers everywhere; 8: finer, but saturates on processors without VNNI (AVX2)
-    smoothquant_alpha: float = (
-        0.5  # SmoothQuant's alpha, 0..1: how much of the activations' range moves into the weights
-    )
+    methods: list[str] = field(default_factory=lambda: list(METHODS))  # Conversions of every float variant.
+    calibration_rows: int = 128  # Number of training rows for calibration.
+    seed: int = 0  # Random seed of the calibration rows.
+    # Bits of quantized weights: 7 predicts the same on every CPU; 8 is finer, but saturates without VNNI (AVX2).
+    weight_bits: int = 7
+    # SmoothQuant's alpha, 0..1: how much of the activations' range moves into the weights.
+    smoothquant_alpha: float = 0.5
 
     def __post_init__(self) -> None:
         known = dict.fromkeys((*METHODS, *IMAGE_METHODS))

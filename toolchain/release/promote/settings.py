@@ -13,13 +13,13 @@ TESTS_PER_SHARE = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    model: str = ""  # "name" (its candidate), "name@alias" or "name:version"; must be given
+    model: str = ""  # Registered model: name (its candidate), name@alias or name:version; required.
     force: bool = False  # promote even if the gate rejected it or a newer version is serving; needs a reason
-    reason: str = ""  # recorded in the ledger; required with force
+    reason: str = ""  # Reason, recorded in the ledger; required with force.
     who: str = ""  # user, recorded in the ledger
     model_repository: str = ""  # model repository that servers poll, a folder or s3://BUCKET/PREFIX; "": not published
     canary: float = 0.0  # initial share of requests, in percent; 0 promotes at once without a canary
-    shadow: bool = False  # whether to only compare its predictions with those of the serving version
+    shadow: bool = False  # Compare its predictions with those of the serving version, without serving them.
     steps: list[float] = field(
         default_factory=lambda: [25.0, 50.0, 100.0]
     )  # shares after the first, in percent; 100 promotes it
@@ -28,15 +28,12 @@ class Config:
     minutes: float = 30.0  # longest time at each share; without a decision by then the canary is rejected
     alpha: float = 0.01  # highest rate at which a good canary is rejected, 0..1
     beta: float = 0.05  # highest rate at which a bad canary passes a test, 0..1
-    failures: list[float] = field(
-        default_factory=lambda: [0.001, 0.02]
-    )  # of requests: an acceptable share, and one that is too high
-    slow: list[float] = field(
-        default_factory=lambda: [0.05, 0.15]
-    )  # of requests slower than 95 % of the stable version's
-    disagreement: list[float] = field(
-        default_factory=lambda: [0.1, 0.25]
-    )  # of rows with another label; a retrained model has some
+    # Acceptable and unacceptable fraction of failed requests.
+    failures: list[float] = field(default_factory=lambda: [0.001, 0.02])
+    # Acceptable and unacceptable fraction of requests slower than 95 % of the stable version's.
+    slow: list[float] = field(default_factory=lambda: [0.05, 0.15])
+    # Acceptable and unacceptable fraction of rows with a different label than the stable version's.
+    disagreement: list[float] = field(default_factory=lambda: [0.1, 0.25])
 
     def __post_init__(self) -> None:
         registry.check_name(self.model)

@@ -30,8 +30,8 @@ DEFAULT_NAME = "model"  # without a name and a pipeline
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    model_name: str = ""  # of the registered model; an @alias or :version is ignored; "": the pipeline's name
-    experiment: str = ""  # in MLflow; "": MLFLOW_EXPERIMENT_NAME, else "toolchain"; that of the live training run
+    model_name: str = ""  # Registered model name; an @alias or :version is ignored; "": the pipeline's name.
+    experiment: str = ""  # MLflow experiment; "": MLFLOW_EXPERIMENT_NAME, or toolchain.
     pipeline: str = ""  # pipeline name, stored as a tag
     run: str = ""  # run name, stored as a tag
     keep_test_rows: bool = True  # upload the test rows, so that the model can be measured on other processors later

@@ -31,11 +31,11 @@ PLATFORM_FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    pipeline: str = ""  # shown, and kept in report.json
-    run: str = ""  # the run's name, shown, and kept in report.json
-    price_per_cpu_hour: float = 0.0  # for one core and hour; 0: unknown, no cost is shown
-    price_per_gpu_hour: float = 0.0  # for one GPU and hour; 0: unknown
-    currency: str = "USD"  # of both prices, an ISO 4217 code
+    pipeline: str = ""  # Pipeline name, shown in the report.
+    run: str = ""  # Run name, shown in the report.
+    price_per_cpu_hour: float = 0.0  # Price of one CPU core per hour; 0: unknown, no cost is shown.
+    price_per_gpu_hour: float = 0.0  # Price of one GPU per hour; 0: unknown.
+    currency: str = "USD"  # Currency of both prices, an ISO 4217 code.
 
     def __post_init__(self) -> None:
         for name in ("price_per_cpu_hour", "price_per_gpu_hour"):

@@ -34,28 +34,28 @@ STEP = "train.torch_detector"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    base_model: str = LITE0  # a small FCOS on EfficientNet-Lite0, or a single-stage detector of torchvision by its name
-    weights: str = "backbone"  # "" none; "backbone" ImageNet's, "pretrained" COCO's; or a file: path, package:, s3://
-    weights_digest: str = ""  # SHA-256 of the file; "" accepts any (the default's is pinned)
-    image_size: int = (
-        384  # pixels of each side, a multiple of 32: near the tiles' 400, so that small objects stay whole
-    )
-    epochs: int = 18  # passes over the training images
-    batch_size: int = 4  # images of one step: they hold tens of boxes each
-    learning_rate: float = 1e-3  # at its peak, of AdamW
-    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then a linear decay to 0
-    weight_decay: float = 0.01  # of matrices
-    max_grad_norm: float = 1.0  # maximum norm of the gradient
-    freeze_stages: int = 2  # lowest stages of a pretrained backbone that are not trained: they detect edges
-    horizontal_flip: float = 0.5  # share of images that are flipped left to right; 0 where that changes their meaning
-    score_threshold: float = 0.05  # 0..1: boxes with a lower score are never predicted
-    nms_threshold: float = 0.5  # 0..1: of two boxes of one class with a higher IoU, the better one is kept
-    max_detections: int = 300  # boxes per image, the best ones
-    patience: int = 8  # epochs without a better validation accuracy after which training ends
-    checkpoint_batches: int = 50  # batches between two checkpoints: on a CPU about a minute, the most that a kill costs
-    gpus: int = 0  # that the step requires, 0 or 1; 0 uses a GPU if there is one
-    allow_cpu: bool = False  # whether to train on the CPU if the required GPU is missing
-    seed: int = 0  # of new layers, the order of images, and flips
+    base_model: str = LITE0  # Detector: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.
+    # Initial weights: backbone (ImageNet), pretrained (COCO), a file at a path, package: or s3://; "": random.
+    weights: str = "backbone"
+    weights_digest: str = ""  # Expected SHA-256 of the weights file; "": not checked (the default's is pinned).
+    image_size: int = 384  # Width and height of the input in pixels, a multiple of 32.
+    epochs: int = 18  # Number of training epochs.
+    batch_size: int = 4  # Batch size; an image holds tens of boxes.
+    learning_rate: float = 1e-3  # Peak learning rate of AdamW.
+    # Fraction of steps for the linear learning rate warmup, 0..1; a linear decay to 0 follows.
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01  # Weight decay of matrices.
+    max_grad_norm: float = 1.0  # Maximum gradient norm; larger gradients are clipped.
+    freeze_stages: int = 2  # Number of lowest backbone stages to freeze, if the backbone has pretrained weights.
+    horizontal_flip: float = 0.5  # Probability of a horizontal flip; 0 if left and right differ in meaning.
+    score_threshold: float = 0.05  # Minimum score of a predicted box, 0..1.
+    nms_threshold: float = 0.5  # IoU threshold of non-maximum suppression, 0..1.
+    max_detections: int = 300  # Maximum number of boxes per image.
+    patience: int = 8  # Epochs without a better validation accuracy before training stops.
+    checkpoint_batches: int = 50  # Batches between two checkpoints.
+    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
+    seed: int = 0  # Random seed of new layers, the order of images and flips.
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)

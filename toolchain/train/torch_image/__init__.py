@@ -45,33 +45,35 @@ MIN_DEVIATION = 1 / 255  # of identical images: one step of brightness, so that 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    base_model: str = "cnn"  # architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME
-    weights: str = ""  # to start from: "" random, "pretrained", or a file: a path, package:NAME/FILE, s3://, https://
-    weights_digest: str = ""  # SHA-256 of that file; "" accepts any (efficientnet-lite0's is pinned)
-    height: int = 0  # pixels that images are resized to; 0: their own if all are equal, 224 otherwise
-    width: int = 0
-    channels: int = 0  # 1 (grey) or 3 (colours); 0: as in the images
-    epochs: int = 5  # passes over the training rows
-    batch_size: int = 128  # images of one step; 2 or more, because of batch normalisation
-    learning_rate: float = 3e-3  # at its peak; take 1e-3 or less for pretrained weights that are not frozen
-    weight_decay: float = 0.01  # of matrices and kernels
-    warmup_ratio: float = 0.2  # share of all steps in which the rate rises, 0..1; then a cosine decay to 0
-    max_grad_norm: float = 1.0  # maximum norm of the gradient
-    label_smoothing: float = 0.0  # share of a label that is spread over all classes, 0..1
-    class_weights: str = "none"  # "balanced" weights rows of rare classes higher, so that all classes weigh the same
-    mixup: float = 0.0  # parameter of mixup's Beta distribution; 0 none, usual 0.2
-    cutmix: float = 0.0  # parameter of CutMix's Beta distribution; 0 none, usual 1.0
-    horizontal_flip: bool = False  # flip half of the images left to right; never for digits, letters or sides of a body
-    ema_decay: float = 0.0  # of a moving average of the weights, which is then validated and kept; 0 none, usual 0.999
-    freeze_backbone_epochs: int = 0  # first epochs in which only the head is trained; ``epochs`` trains nothing else
-    patience: int = 3  # epochs without a better validation accuracy after which training ends
-    torch_compile: bool = False  # whether to use torch.compile, which pays off on a GPU after some minutes
-    checkpoint_batches: int = (
-        200  # batches between two checkpoints: on a CPU less than a minute, the most that a kill costs
-    )
-    gpus: int = 0  # that the step requires, 0 or 1; 0 uses a GPU if there is one
-    allow_cpu: bool = False  # whether to train on the CPU if the required GPU is missing
-    seed: int = 0  # of the initial weights, the order of rows, mixing and dropout
+    base_model: str = "cnn"  # Architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
+    # Initial weights: pretrained, or a file at a path, package:NAME/FILE, s3:// or https://; "": random.
+    weights: str = ""
+    weights_digest: str = ""  # Expected SHA-256 of the weights file; "": not checked (efficientnet-lite0's is pinned).
+    height: int = 0  # Height of the input in pixels; 0: that of the images if all are equal, else 224.
+    width: int = 0  # Width of the input in pixels; 0: that of the images if all are equal, else 224.
+    channels: int = 0  # Channels of the input: 1 (gray) or 3 (color); 0: those of the images.
+    epochs: int = 5  # Number of training epochs.
+    batch_size: int = 128  # Batch size, 2 or more because of batch normalization.
+    learning_rate: float = 3e-3  # Peak learning rate; use 1e-3 or less for pretrained weights that are not frozen.
+    weight_decay: float = 0.01  # Weight decay of matrices and kernels.
+    # Fraction of steps for the linear learning rate warmup, 0..1; a cosine decay to 0 follows.
+    warmup_ratio: float = 0.2
+    max_grad_norm: float = 1.0  # Maximum gradient norm; larger gradients are clipped.
+    label_smoothing: float = 0.0  # Label smoothing, 0..1.
+    # Class weights of the loss: none, or balanced (inversely proportional to class frequencies).
+    class_weights: str = "none"
+    mixup: float = 0.0  # Alpha of mixup, the parameter of its Beta distribution; 0: off, 0.2 is usual.
+    cutmix: float = 0.0  # Alpha of CutMix, the parameter of its Beta distribution; 0: off, 1.0 is usual.
+    horizontal_flip: bool = False  # Flip half of the images horizontally; not for digits, letters or sides of a body.
+    # Decay of an exponential moving average of the weights, which is then saved; 0: off, 0.999 is usual.
+    ema_decay: float = 0.0
+    freeze_backbone_epochs: int = 0  # Number of first epochs that train only the head.
+    patience: int = 3  # Epochs without a better validation accuracy before training stops.
+    torch_compile: bool = False  # Compile the network with torch.compile; saves time on a GPU after some minutes.
+    checkpoint_batches: int = 200  # Batches between two checkpoints.
+    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
+    seed: int = 0  # Random seed of the initial weights, the order of rows, mixing and dropout.
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)

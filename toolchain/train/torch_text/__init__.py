@@ -34,25 +34,25 @@ STEP = "train.torch_text"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    base_model: str = DEFAULT  # pretrained model: a hub name, a folder, or package:NAME/FOLDER
-    base_model_digest: str = ""  # SHA-256 of its model.safetensors; "" accepts any (the default model's is pinned)
-    max_tokens: int = 64  # longer texts are cut, special tokens included; a review's sentence has 27 on average
-    epochs: int = 2  # passes over the training rows; a third did not improve accuracy on the reviews' test rows
-    batch_size: int = 32  # rows of one step, of similar length, over all processes (Devlin et al. 2018: 16 or 32)
-    learning_rate: float = 2e-4  # at its peak; small models take more than BERT's 2e-5 to 5e-5
-    warmup_ratio: float = 0.1  # share of all steps in which the rate rises, 0..1; then a linear decay to 0
-    weight_decay: float = 0.01  # of matrices (Devlin et al. 2018)
-    max_grad_norm: float = 1.0  # maximum norm of the gradient (Devlin et al. 2018)
-    dropout: float = 0.0  # 0..1; two epochs do not overfit, and without it a step is 1.2 times faster on a CPU
-    freeze_embeddings: bool = True  # half of a small model's weights; rare words keep their pretrained neighbours
-    freeze_layers: int = 0  # lowest layers that are not trained: cheaper, and slightly less accurate
-    patience: int = 2  # epochs without a better validation accuracy after which training ends
-    checkpoint_batches: int = (
-        100  # batches between two checkpoints: on a CPU about a minute, the most that a kill costs
-    )
-    gpus: int = 0  # that the step requires, 0 or 1; 0 uses a GPU if there is one
-    allow_cpu: bool = False  # whether to train on the CPU if the required GPU is missing
-    seed: int = 0  # of the new head's weights, the order of rows, and dropout
+    base_model: str = DEFAULT  # Base model: a name on the Hugging Face hub, a folder, or package:NAME/FOLDER.
+    base_model_digest: str = ""  # Expected SHA-256 of its model.safetensors; "": not checked (the default's is pinned).
+    max_tokens: int = 64  # Maximum number of tokens, special tokens included; longer texts are truncated.
+    epochs: int = 2  # Number of training epochs.
+    batch_size: int = 32  # Batch size over all processes (Devlin et al. 2018: 16 or 32).
+    learning_rate: float = 2e-4  # Peak learning rate; small models take more than BERT's 2e-5 to 5e-5.
+    # Fraction of steps for the linear learning rate warmup, 0..1; a linear decay to 0 follows.
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01  # Weight decay of matrices (Devlin et al. 2018).
+    max_grad_norm: float = 1.0  # Maximum gradient norm; larger gradients are clipped (Devlin et al. 2018).
+    # Dropout, 0..1; two epochs do not overfit, and without it a step is 1.2 times faster on a CPU.
+    dropout: float = 0.0
+    freeze_embeddings: bool = True  # Freeze the embeddings, half of a small model's weights.
+    freeze_layers: int = 0  # Number of lowest layers to freeze: faster, and a little less accurate.
+    patience: int = 2  # Epochs without a better validation accuracy before training stops.
+    checkpoint_batches: int = 100  # Batches between two checkpoints.
+    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
+    seed: int = 0  # Random seed of the new head, the order of rows and dropout.
 
     def __post_init__(self) -> None:
         check_gpus(self.gpus)

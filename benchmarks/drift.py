@@ -29,8 +29,8 @@ from toolchain.artifacts.dataset import IMAGE, ROW, TEXT, UNSPLIT, open_dataset
 from toolchain.artifacts.profile import Profile, read_profile
 from toolchain.artifacts.variants import open_variants
 from toolchain.image_decoding import decode, encode
-from toolchain.inference.features import Vocabulary, describe, describe_answer
-from toolchain.inference.predictor import Predictor, upright_size
+from toolchain.inference.features import Vocabulary
+from toolchain.inference.predictor import Predictor
 from toolchain.monitor.drift import Config
 from toolchain.monitor.drift.comparison import compare
 
@@ -175,15 +175,14 @@ def unseen(source: Path, dataset: Path, column: str) -> list[Any]:
 def described(predictor: Predictor, profile: Profile, values: Sequence[Any]) -> Rows:
     """Return the rows that a server would sample for ``values``, in one request each."""
     vocabulary = Vocabulary(profile.tokens) if profile.tokens else None
-    names = predictor.model.signature.labels
+    task = predictor.task
     rows = []
     for value in values:
         (row,) = predictor.prepare([value])
         (scores,) = predictor.predict([row])
-        answer = describe_answer(scores, names, profile.threshold)
-        text = value if isinstance(value, str) else None
-        size = None if text is not None else upright_size(value)
-        rows.append({"label": answer.label, "numbers": {**describe(row, text, size, vocabulary), **answer.numbers}})
+        prediction = task.output.features(scores, profile.threshold)
+        numbers = {**task.input.features(value, row, vocabulary), **prediction.numbers}
+        rows.append({"label": prediction.label, "numbers": numbers})
     return rows
 
 

@@ -19,8 +19,9 @@ from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.variants import open_variants
 from toolchain.hardware.cpu import describe
-from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import Logits, OpenVinoSession, Session, open_session
+from toolchain.inference.text_input import TextInput
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
 TRAINED, EPOCHS = (
@@ -133,7 +134,7 @@ def nncf_session(model: Model, dataset: Dataset, target: Path) -> Session:
 def measure(models: dict[str, Model], sessions: dict[str, Session], dataset: Dataset) -> list[Measured]:
     wall, cpu = times(sessions, tokens())
     rows = dataset.table("test").slice(0, COMPARED).to_pydict()
-    texts, labels = Texts(models["fp32"]), np.array(rows["label"])
+    texts, labels = TextInput(models["fp32"]), np.array(rows["label"])
     logits: dict[str, Logits] = {name: predict(session, texts, rows["text"]) for name, session in sessions.items()}
     answers = {name: found.argmax(axis=1) for name, found in logits.items()}
     return [

@@ -23,8 +23,8 @@ from toolchain.data.images import SCHEMA
 from toolchain.export import onnx
 from toolchain.frameworks.torch.image_classifier import WEIGHTS, Architecture, build_network, save_network
 from toolchain.hardware.cpu import INT8_DOT_PRODUCTS, describe
-from toolchain.inference.preprocessing import preprocessor_of
 from toolchain.inference.runtime import open_session
+from toolchain.inference.tasks import task_of
 from toolchain.optimize import quantize
 
 BAR, SIDE, LABELS = 3.2, 224, ("a", "b")
@@ -73,7 +73,7 @@ def main() -> int:
         config = quantize.Config(methods=methods, calibration_rows=16)
         quantize.run(root / "variants", root / "data", root / "int8", config)
         models = open_variants(root / "int8").models
-        preprocessor = preprocessor_of(models["fp32"])
+        preprocessor = task_of(models["fp32"]).input
         file = io.BytesIO()
         Image.fromarray(load_sample_images().images[0]).save(file, "PNG")
         request = preprocessor.stack(preprocessor.prepare([{"bytes": file.getvalue(), "path": "china.png"}]))

@@ -22,8 +22,9 @@ from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.variants import open_variants
 from toolchain.export import onnx
 from toolchain.hardware.cpu import describe
-from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import open_session
+from toolchain.inference.text_input import TextInput
 from toolchain.optimize import prune, quantize
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "movie_reviews.csv.gz"
@@ -107,7 +108,7 @@ def measure(models: dict[str, Model], dataset: Path) -> list[Measured]:
     rows = open_dataset(dataset).table("test").to_pydict()
     sessions = {name: open_session(model) for name, model in models.items()}
     seconds, _ = times(sessions, tokens())
-    texts, labels = Texts(models["fp32"]), np.array(rows["label"])
+    texts, labels = TextInput(models["fp32"]), np.array(rows["label"])
     right = {
         name: float(np.mean(predict(session, texts, rows["text"]).argmax(axis=1) == labels))
         for name, session in sessions.items()

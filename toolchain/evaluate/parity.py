@@ -14,6 +14,8 @@ from toolchain.artifacts.measurement import Measurement, new_measurement, open_m
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE
 from toolchain.errors import ConfigError, DataError
+from toolchain.inference.box_output import BoxOutput
+from toolchain.inference.tasks import TASKS
 from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
 from toolchain.metrics.detections.comparing import compare as compare_boxes
 from toolchain.metrics.detections.table import read_table
@@ -85,7 +87,8 @@ def run(accuracy: Path, parity: Path, config: Config) -> Result:
     """
     measured = open_measurement(accuracy, "accuracy")
     work = Work("evaluate.parity", config, accuracy=measured)
-    compare_all = _compare_detectors if measured.data["task"] == "object-detection" else _compare_classifiers
+    detects = TASKS[measured.data["task"]].output_type is BoxOutput
+    compare_all = _compare_detectors if detects else _compare_classifiers
     origins = {name: entry["origin"] for name, entry in measured.data["variants"].items()}
     for name, origin in origins.items():
         if origin and origin not in origins:

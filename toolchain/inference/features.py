@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.image_decoding import Pixels
-from toolchain.inference.predictor import Prepared
 from toolchain.metrics.detections import Detections
 
 BUCKETS = 8192  # of tokens: 4 of a BERT's vocabulary share one; which word was meant cannot be told from it
@@ -73,7 +72,7 @@ def describe_text(text: str, tokens: Sequence[int], vocabulary: Vocabulary | Non
     )
 
 
-def describe_picture(pixels: Pixels, size: tuple[int, int] | None) -> Numbers:
+def describe_image(pixels: Pixels, size: tuple[int, int] | None) -> Numbers:
     """Return what a picture looks like: ``pixels`` at its model's size, ``size`` its own (width, height) if known.
 
     Returns:
@@ -93,27 +92,18 @@ def describe_picture(pixels: Pixels, size: tuple[int, int] | None) -> Numbers:
     )
 
 
-def describe_answer(answer: Any, names: Sequence[str], threshold: float) -> Described:
-    """Return the class of ``names`` that ``answer`` gives and how surely; of a detector, how many boxes.
+def describe_scores(scores: Any, names: Sequence[str]) -> Described:
+    """Return the class of ``names`` with the highest of a classifier's ``scores``, and that score."""
+    index = int(np.argmax(scores))
+    return Described(_rounded(confidence=float(scores[index])), names[index])
 
-    ``answer`` is a classifier's scores by class, or a detector's boxes, which count from the score ``threshold`` on.
-    """
-    if not isinstance(answer, Detections):
-        place = int(np.argmax(answer))
-        return Described(_rounded(confidence=float(answer[place])), names[place])
+
+def describe_boxes(answer: Detections, names: Sequence[str], threshold: float) -> Described:
+    """Return the class of a detector's best box and its score, and the number of boxes from ``threshold`` on."""
     found = answer.above(threshold)
     best = float(answer.scores[0]) if len(answer) else None
     label = names[int(found.labels[0])] if len(found) else NOTHING
     return Described(_rounded(confidence=best, boxes=len(found)), label)
-
-
-def describe(
-    row: Prepared, text: str | None, size: tuple[int, int] | None, vocabulary: Vocabulary | None = None
-) -> Numbers:
-    """Return what one row looks like: a ``text``, or where that is None a picture of ``size``."""
-    if text is not None:
-        return describe_text(text, row.data, vocabulary)
-    return describe_picture(row.data, size)
 
 
 def _laplacian(grey: NDArray[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from toolchain.errors import ConfigError
 from toolchain.hardware.cpu import usable_cores
+from toolchain.inference.requests import Limits
 
 MEBIBYTE = 1024**2
 CACHE = Path(tempfile.gettempdir()) / f"toolchain-served-{os.getuid()}"
@@ -86,6 +87,16 @@ class Settings:
         if len(set(static_router)) < len(static_router):
             shown = ", ".join(f"{name} {port}" for name, port in ports.items())
             raise ConfigError(f"{shown}: HTTP, gRPC and metrics need different ports")
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of a request's rows."""
+        return Limits(
+            rows=self.max_request_rows,
+            text_characters=self.max_text_characters,
+            image_pixels=self.max_image_pixels,
+            request_pixels=self.max_request_pixels,
+        )
 
     @property
     def host_names(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.accuracy import Config, run
 from toolchain.evaluate.accuracy.classifiers import Rows, measure
 from toolchain.evaluate.accuracy.scores import calibration, confuse, intervals, roc
-from toolchain.inference.predictor import softmax
+from toolchain.inference.class_output import softmax
 from toolchain.metrics.bootstrap import Bootstrap
 
 

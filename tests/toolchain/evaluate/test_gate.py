@@ -13,6 +13,7 @@ from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.gate import Config, judge, run
 
 pytestmark = pytest.mark.machine
+TASK = "text-classification"
 SCENARIOS = ("batch1-fixed128", "batch8-fixed128")
 
 
@@ -77,8 +78,8 @@ def measurements(kind: str = "avx2", rows: int = 1007, **variants: Measured) -> 
     }
     processor = {"name": "AMD EPYC", "kind": kind, "instruction_sets": ["AVX2"], "cores": 2}
     return (
-        {"rows": rows, "variants": accuracy},
-        {"reference": "fp32", "rows": rows, "variants": parity},
+        {"task": TASK, "rows": rows, "variants": accuracy},
+        {"task": TASK, "reference": "fp32", "rows": rows, "variants": parity},
         {"processor": processor, "scenarios": list(SCENARIOS), "variants": latency},
     )
 

@@ -16,8 +16,9 @@ from toolchain.evaluate.latency.cold_start import cold_start
 from toolchain.export.onnx import Config, run
 from toolchain.export.torchserve import Config as Archive
 from toolchain.export.torchserve import run as archive
-from toolchain.inference.preprocessing import predict, preprocessor_of
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import OnnxRuntimeSession, open_session
+from toolchain.inference.tasks import task_of
 from toolchain.optimize.quantize import IMAGE_METHODS, METHODS
 from toolchain.optimize.quantize import Config as Quantization
 from toolchain.optimize.quantize import run as quantize
@@ -47,7 +48,7 @@ def quantized(large: Variants, reviews: Path, tmp_path_factory: pytest.TempPathF
 
 
 def answers(model: Model, dataset: Path) -> np.ndarray:
-    preprocessor = preprocessor_of(model)
+    preprocessor = task_of(model).input
     values = open_dataset(dataset).table("test").column(preprocessor.column).to_pylist()
     return predict(open_session(model), preprocessor, values)
 
@@ -139,7 +140,7 @@ def test_constants_of_nodes_are_read_from_the_second_file_too(large: Variants, t
     )
     save_graph(load_graph(tmp_path / "theirs.onnx"), tmp_path / "ours.onnx", {})
     (tmp_path / "theirs.data").unlink()
-    preprocessor = preprocessor_of(large.reference)
+    preprocessor = task_of(large.reference).input
     feeds = preprocessor.stack(preprocessor.prepare(["a fine film", "a dull and endless one"]))
     graphs = (tmp_path / "ours.onnx", large.reference.weights)
     ours, expected = (OnnxRuntimeSession(file, threads=1).run(feeds) for file in graphs)

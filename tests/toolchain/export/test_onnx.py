@@ -22,8 +22,9 @@ from toolchain.export.onnx import Config, run
 from toolchain.export.onnx.forms import form_of
 from toolchain.frameworks.length_batches import pad
 from toolchain.frameworks.torch.text_classifier import load_classifier
-from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import OnnxRuntimeSession
+from toolchain.inference.text_input import TextInput
 from toolchain.optimize.prune.structured import remove
 
 
@@ -115,7 +116,7 @@ def test_the_file_says_what_it_is(exported: Variants, small: Path):
 def test_the_folder_has_all_that_inference_needs(exported: Variants):
     texts = ["a gorgeous film", "dull"]
     model = exported.reference
-    answers = predict(OnnxRuntimeSession(model.weights, 1), Texts(model), texts)
+    answers = predict(OnnxRuntimeSession(model.weights, 1), TextInput(model), texts)
     assert answers.shape == (2, len(model.signature.labels))
 
 
@@ -165,7 +166,7 @@ def test_refuses_two_models_of_one_name(classifier: Path, make_classifier, revie
 
 
 def test_refuses_a_model_of_another_task(make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path):
-    with pytest.raises(ArtifactError, match="a model for summarization; known are text-class"):
+    with pytest.raises(ArtifactError, match="is a model for summarization"):
         run([make_classifier(task="summarization")], reviews, tmp_path / "out", Config())
 
 

@@ -16,8 +16,8 @@ from toolchain.export.onnx.forms import form_of
 from toolchain.export.onnx.picture import _detection_gap
 from toolchain.frameworks.torch.detector import Architecture, build_detector, save_detector
 from toolchain.frameworks.torch.image_classifier import load_network
-from toolchain.inference.preprocessing import preprocessor_of
 from toolchain.inference.runtime import open_session
+from toolchain.inference.tasks import task_of
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_the_graph_takes_raw_pixels_of_any_number_of_pictures_and_answers_as_pyt
     import torch
 
     pictures = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()
-    preprocessor, session = preprocessor_of(exported.reference), open_session(exported.reference)
+    preprocessor, session = task_of(exported.reference).input, open_session(exported.reference)
     feeds = preprocessor.stack(preprocessor.prepare(pictures))
     assert feeds["image"].dtype == np.uint8
     assert feeds["image"].shape == (40, 28, 28, 1)
@@ -86,7 +86,7 @@ def test_a_detector_answers_as_pytorch(digits: Path, tmp_path: Path):
     result = run([tmp_path / "detector"], digits, tmp_path / "variants", Config(parity_rows=4))
     assert result.max_difference < 1e-3
     model = open_variants(tmp_path / "variants").reference
-    preprocessor = preprocessor_of(model)
+    preprocessor = task_of(model).input
     value = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()[:1]
     found = open_session(model).outputs(preprocessor.stack(preprocessor.prepare(value)))
     assert [part.ndim for part in found] == [2, 1, 1]

@@ -138,12 +138,12 @@ def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp
 @pytest.mark.parametrize(
     ("kind", "body", "told"),
     [
-        (TEXT, "  ", "more than spaces"),
-        (TEXT, None, "more than spaces"),
+        (TEXT, "  ", "must not be blank"),
+        (TEXT, None, "must be a file"),
         (JSON, {}, "the field texts"),
-        (JSON, {"texts": []}, "a list of 1 to 256 rows"),
-        (JSON, {"texts": ["good"] * 257}, "a list of 1 to 256 rows"),
-        (JSON, {"texts": "good"}, "the field texts"),
+        (JSON, {"texts": []}, "/texts: must be a list"),
+        (JSON, {"texts": ["good"] * 257}, "256 are allowed"),
+        (JSON, {"texts": "good"}, "/texts: must be a list"),
         (JSON, {"texts": ["good"], "more": 1}, "the field texts"),
         (JSON, {"texts": [1]}, "a text must be a string"),
         (JSON, '{"texts":', "must be a JSON object"),

@@ -11,8 +11,9 @@ from toolchain.inference.features import (
     Vocabulary,
     columns,
     count_tokens,
-    describe_answer,
-    describe_picture,
+    describe_boxes,
+    describe_image,
+    describe_scores,
     describe_text,
 )
 from toolchain.metrics.detections import detections_of
@@ -55,18 +56,18 @@ def test_every_text_has_numbers(text: str, tokens: list[int]):
 def test_a_picture_by_hand():
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[:, 2:] = 255  # the right half is white
-    found = describe_picture(pixels, (2000, 1000))
+    found = describe_image(pixels, (2000, 1000))
     assert found["brightness"] == found["contrast"] == 0.5
     assert found["saturation"] == 0
     assert (found["megapixels"], found["aspect"]) == (2, 2)
     assert found["sharpness"] == 1  # the Laplacian is 1 left of the edge and -1 right of it
-    assert describe_picture(np.full((4, 4, 3), (255, 0, 0), np.uint8), None)["saturation"] == 1
+    assert describe_image(np.full((4, 4, 3), (255, 0, 0), np.uint8), None)["saturation"] == 1
 
 
 def test_a_blurred_picture_is_less_sharp_and_an_inverted_one_as_sharp():
     picture = np.random.default_rng(0).integers(0, 256, (28, 28, 1)).astype(np.uint8)
     blurred = np.mean([np.roll(picture, shift, (0, 1)) for shift in range(-2, 3)], axis=0).astype(np.uint8)
-    sharp, soft, inverted = (describe_picture(p, None) for p in (picture, blurred, 255 - picture))
+    sharp, soft, inverted = (describe_image(p, None) for p in (picture, blurred, 255 - picture))
     assert soft["sharpness"] < sharp["sharpness"] / 2  # type: ignore[operator]
     assert inverted["sharpness"] == pytest.approx(sharp["sharpness"], abs=1e-4)
     assert inverted["brightness"] == pytest.approx(1 - sharp["brightness"], abs=1e-4)  # type: ignore[operator]
@@ -74,20 +75,20 @@ def test_a_blurred_picture_is_less_sharp_and_an_inverted_one_as_sharp():
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (1, 9)])
 def test_a_picture_that_is_too_small_for_edges_has_none(size: tuple[int, int]):
-    assert describe_picture(np.ones((*size, 3), np.uint8), None)["sharpness"] == 0
+    assert describe_image(np.ones((*size, 3), np.uint8), None)["sharpness"] == 0
 
 
 def test_an_answer_is_a_label_and_how_sure_it_is():
-    found = describe_answer(np.array([0.25, 0.75]), ("negative", "positive"), 0.5)
+    found = describe_scores(np.array([0.25, 0.75]), ("negative", "positive"))
     assert (found.label, found.numbers) == ("positive", {"confidence": 0.75})
 
 
 def test_a_detectors_boxes_count_from_its_threshold_on():
     answer = detections_of([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], [0, 1, 0])
-    found = describe_answer(answer, ("cat", "dog"), 0.4)
+    found = describe_boxes(answer, ("cat", "dog"), 0.4)
     assert (found.label, found.numbers) == ("dog", {"confidence": 0.9, "boxes": 2})
-    assert describe_answer(answer, ("cat", "dog"), 0.95).label == NOTHING
-    empty = describe_answer(detections_of([], [], []), ("cat",), 0.5)
+    assert describe_boxes(answer, ("cat", "dog"), 0.95).label == NOTHING
+    empty = describe_boxes(detections_of([], [], []), ("cat",), 0.5)
     assert (empty.label, empty.numbers) == (NOTHING, {"confidence": None, "boxes": 0})
 
 

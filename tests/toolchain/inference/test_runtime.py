@@ -16,8 +16,9 @@ from toolchain.artifacts.model import Model, Signature, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, ServiceError
 from toolchain.frameworks.length_batches import pad
-from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import Tokenizer, open_session
+from toolchain.inference.text_input import TextInput
 
 WORDS = ["[UNK]", "[PAD]", "good", "bad", "film"]  # the padding is not the first on purpose
 
@@ -119,7 +120,7 @@ def test_a_repair_of_another_release_is_refused(tmp_path: Path):
 
 @given(st.lists(st.lists(st.sampled_from(WORDS[2:]), max_size=6), min_size=1, max_size=12), st.integers(1, 5))
 def test_answers_come_back_in_order_however_they_are_batched(model: Model, texts: list[list[str]], rows: int):
-    logits = predict(open_session(model), Texts(model), [" ".join(words) for words in texts], rows)
+    logits = predict(open_session(model), TextInput(model), [" ".join(words) for words in texts], rows)
     assert logits.tolist() == [[len(words), sum(WORDS.index(word) for word in words)] for words in texts]
 
 
@@ -127,15 +128,15 @@ def test_answers_come_back_in_order_however_they_are_batched(model: Model, texts
 def test_streams_answer_side_by_side_and_alike(backend: str, tmp_path: Path):
     made = counter(tmp_path / "fp32", backend)
     texts = ["good " * (position % 6 + 1) for position in range(200)]
-    alone = predict(open_session(made), Texts(made), texts, rows=3)
-    together = predict(open_session(made, streams=2), Texts(made), texts, rows=3, streams=2)
+    alone = predict(open_session(made), TextInput(made), texts, batch_size=3)
+    together = predict(open_session(made, streams=2), TextInput(made), texts, batch_size=3, streams=2)
     assert (
         together.tolist() == alone.tolist() == [[position % 6 + 1, 2 * (position % 6 + 1)] for position in range(200)]
     )
 
 
 def test_an_empty_text_is_answered_too(model: Model):
-    assert predict(open_session(model), Texts(model), ["", "good"]).tolist() == [[0, 0], [1, 2]]
+    assert predict(open_session(model), TextInput(model), ["", "good"]).tolist() == [[0, 0], [1, 2]]
 
 
 def test_refuses_a_back_end_that_nothing_here_runs(tmp_path: Path):

@@ -35,8 +35,9 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import Variants, new_variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.frameworks.length_batches import pad
-from toolchain.inference.preprocessing import Texts, predict
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import Logits, Tokenizer, open_session
+from toolchain.inference.text_input import TextInput
 from toolchain.optimize.quantize import Config, run
 from toolchain.optimize.quantize.calibration import draw
 from toolchain.optimize.quantize.embeddings import quantize_rows
@@ -197,7 +198,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory, variants: Path, dataset:
 
 
 def answers(model: Model, reviews: Rows) -> Logits:
-    return predict(open_session(model), Texts(model), [text for text, _ in reviews[TRAINING:]])
+    return predict(open_session(model), TextInput(model), [text for text, _ in reviews[TRAINING:]])
 
 
 def agreement(model: Model, other: Model, reviews: Rows) -> float:

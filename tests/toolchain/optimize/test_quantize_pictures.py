@@ -13,8 +13,9 @@ from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError
 from toolchain.export.onnx import Config as ExportConfig
 from toolchain.export.onnx import run as export
-from toolchain.inference.preprocessing import predict, preprocessor_of
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import Logits, open_session
+from toolchain.inference.tasks import task_of
 from toolchain.optimize.quantize import IMAGE_METHODS, Config, run
 from toolchain.optimize.quantize.convolutional import between_weights, quantize
 from toolchain.optimize.quantize.graph import name_constants_directly
@@ -30,7 +31,7 @@ def quantized(digit_network: Path, digits: Path, tmp_path_factory: pytest.TempPa
 
 def answers(model: Model, digits: Path) -> Logits:
     pictures = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()
-    return predict(open_session(model), preprocessor_of(model), pictures)
+    return predict(open_session(model), task_of(model).input, pictures)
 
 
 @pytest.mark.parametrize("method", IMAGE_METHODS)

@@ -143,7 +143,7 @@ def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Callable
     assert code == 0
 
 
-STUCK = {"decoding": "Pictures, 'prepare'", "inference": "found.batcher, '_predict'"}
+STUCK = {"decoding": "ImageInput, 'prepare'", "inference": "found.batcher, '_predict'"}
 
 
 @pytest.mark.parametrize("stuck", STUCK)
@@ -151,7 +151,7 @@ def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str,
     """A thread sleeps for ten minutes; its request is told so after the deadline, and SIGTERM is obeyed."""
     program = (
         "import time\n"
-        "from toolchain.inference.preprocessing import Pictures\n"
+        "from toolchain.inference.image_input import ImageInput\n"
         "from toolchain.serve import __main__, server\n"
         "from toolchain.serve.versions import batching\n"
         "batching.INSTANT_SECONDS = 0\n"

@@ -22,8 +22,9 @@ from toolchain.evaluate.latency import run as time_variants
 from toolchain.export.onnx import Config as Export
 from toolchain.export.onnx import run as export
 from toolchain.frameworks.torch.text_classifier import KINDS, PRUNABLE, load_classifier
-from toolchain.inference.preprocessing import predict, preprocessor_of
+from toolchain.inference.batch_prediction import predict
 from toolchain.inference.runtime import Tokenizer, open_session
+from toolchain.inference.tasks import task_of
 from toolchain.optimize.prune import Config as Pruning
 from toolchain.optimize.prune import run as prune
 from toolchain.optimize.quantize import Config as Quantization
@@ -95,7 +96,7 @@ def test_the_served_graph_answers_texts_as_transformers_itself_does(
         inputs = {name: feeds[name] for name in ("input_ids", "attention_mask")}
         expected = theirs(**inputs).logits.numpy()
     model = variants(kind).reference
-    found = predict(open_session(model), preprocessor_of(model), texts_of(dataset))
+    found = predict(open_session(model), task_of(model).input, texts_of(dataset))
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -107,7 +108,7 @@ def test_a_new_kind_in_int8_decides_as_in_float(
     quantize(float_ones.path, dataset, tmp_path / "int8", Quantization(methods=["int8-dynamic", "int8-static"]))
     models = open_variants(tmp_path / "int8").models
     answers = {
-        name: predict(open_session(model), preprocessor_of(model), texts_of(dataset)) for name, model in models.items()
+        name: predict(open_session(model), task_of(model).input, texts_of(dataset)) for name, model in models.items()
     }
     for name in ("int8-dynamic", "int8-static"):
         np.testing.assert_allclose(answers[name], answers["fp32"], atol=0.05)
@@ -120,7 +121,7 @@ def test_a_new_kind_in_openvino_decides_as_in_float(kind: str, variants: Callabl
     quantize(float_ones.path, dataset, tmp_path / "int8", Quantization(methods=["openvino", "int8-openvino"]))
     models = open_variants(tmp_path / "int8").models
     answers = {
-        name: predict(open_session(model), preprocessor_of(model), texts_of(dataset)) for name, model in models.items()
+        name: predict(open_session(model), task_of(model).input, texts_of(dataset)) for name, model in models.items()
     }
     np.testing.assert_allclose(answers["openvino"], answers["fp32"], atol=1e-4)
     np.testing.assert_allclose(answers["int8-openvino"], answers["fp32"], atol=0.05)

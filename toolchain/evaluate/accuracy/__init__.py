@@ -14,7 +14,12 @@ from toolchain.evaluate.accuracy import classifiers, detectors
 from toolchain.evaluate.accuracy.profiling import record_profiles
 from toolchain.evaluate.accuracy.recording import record_expected
 from toolchain.hardware.cpu import usable_cores
+from toolchain.inference.box_output import BoxOutput
+from toolchain.inference.class_output import ClassOutput
+from toolchain.inference.tasks import task_type
 from toolchain.metrics.bootstrap import Bootstrap
+
+MEASURES = {ClassOutput: classifiers.measure_variants, BoxOutput: detectors.measure_variants}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +75,7 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
     """
     models, data = open_variants(variants), open_dataset(dataset)
     work = Work("evaluate.accuracy", config, variants=models, dataset=data)
-    detects = models.reference.signature.task == "object-detection"
-    measure = detectors.measure_variants if detects else classifiers.measure_variants
+    measure = MEASURES[task_type(models.reference).output_type]
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
     with new_measurement(accuracy, "accuracy", work) as writer:
         with disk_space_reported(accuracy):

@@ -24,9 +24,10 @@ from toolchain.evaluate.accuracy.scores import (
     intervals,
     roc,
 )
-from toolchain.inference.predictor import softmax
-from toolchain.inference.preprocessing import Preprocessor, predict, preprocessor_of
+from toolchain.inference.batch_prediction import predict
+from toolchain.inference.class_output import softmax
 from toolchain.inference.runtime import Logits, open_session
+from toolchain.inference.tasks import Task, task_of
 from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.progress import track
 
@@ -64,9 +65,9 @@ def measure_variants(
     lengths: list[int],
 ) -> dict[str, Any]:
     """Return the metrics of ``models`` on ``split``, and write all predictions to ``folder``."""
-    preprocessor = preprocessor_of(models.reference)
-    data.require(preprocessor.column)
-    rows, sizes = read_rows(data, models.reference, split), _lengths(data, preprocessor, split)
+    task = task_of(models.reference)
+    data.require(task.column)
+    rows, sizes = read_rows(data, models.reference, split), _lengths(data, task, split)
     found: dict[str, Any] = {}
     all_logits: dict[str, Logits] = {}
     with pq.ParquetWriter(folder / PREDICTIONS, SCHEMA) as file:
@@ -76,7 +77,7 @@ def measure_variants(
             found[model.variant] = {**origin, **measure(logits, sizes, rows, bootstrap, bins, lengths)}
             all_logits[model.variant] = logits
     result = {"rows": len(rows.labels), "labels": rows.names, "confusion_labels": rows.names, "variants": found}
-    if preprocessor.column == TEXT:
+    if task.column == TEXT:
         return result
     return {**result, "saliency": explain_worst(models.reference, data, split, all_logits[REFERENCE], rows.labels)}
 
@@ -132,11 +133,11 @@ def read_rows(data: Dataset, model: Model, split: str) -> Rows:
     return Rows(table.column(ROW).to_numpy().astype(np.int64), labels, names)
 
 
-def _lengths(data: Dataset, preprocessor: Preprocessor, split: str) -> Ints:
-    if preprocessor.column != TEXT:
+def _lengths(data: Dataset, task: Task, split: str) -> Ints:
+    if task.column != TEXT:
         return np.ones(data.rows(split), np.int64)
     texts = (batch.column(TEXT).to_pylist() for batch in data.batches(split, [TEXT]))
-    return np.array([preprocessor.length(ids) for part in texts for ids in preprocessor.prepare(part)], np.int64)
+    return np.array([task.input.length(ids) for part in texts for ids in task.input.prepare(part)], np.int64)
 
 
 def _predict_all(
@@ -156,10 +157,10 @@ def _predict_all(
 
 def _predict(model: Model, data: Dataset, split: str, threads: int) -> Logits:
     """Return the logits of all rows of ``split``, read batch by batch."""
-    session, preprocessor = open_session(model, streams=threads), preprocessor_of(model)
-    column = preprocessor.column
+    session, task = open_session(model, streams=threads), task_of(model)
+    column = task.column
     parts = (batch.column(column).to_pylist() for batch in data.batches(split, [column]))
-    return np.concatenate([predict(session, preprocessor, part, streams=threads) for part in parts if part])
+    return np.concatenate([predict(session, task.input, part, streams=threads) for part in parts if part])
 
 
 def _table(variant: str, logits: Logits, lengths: Ints, rows: Rows) -> pa.Table:

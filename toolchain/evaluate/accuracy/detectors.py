@@ -1,6 +1,7 @@
 """Measure detectors: predict boxes for the images of a split with each variant and compute its metrics."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from toolchain.artifacts.variants import Variants
 from toolchain.errors import DataError
 from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
 from toolchain.evaluate.accuracy.detection import measure
-from toolchain.inference.preprocessing import Preprocessor, picture_shape, preprocessor_of
-from toolchain.inference.runtime import Session, open_session
+from toolchain.inference.predictor import Predictor
 from toolchain.metrics.bootstrap import Bootstrap
-from toolchain.metrics.detections import AnnotatedImage, Detections, detections_of, read_truth, stretch
+from toolchain.metrics.detections import AnnotatedImage, Detections, read_truth
 from toolchain.metrics.detections.table import SCHEMA, table_of
 from toolchain.progress import track
 
@@ -72,17 +72,11 @@ def confusion(classes: Sequence[dict[str, Any]]) -> list[list[int]]:
 def _predict_all(
     model: Model, data: Dataset, split: str, images: Sequence[AnnotatedImage], threads: int
 ) -> list[Detections]:
-    session, preprocessor = open_session(model, threads), preprocessor_of(model)
-    height, width, _ = picture_shape(model)
+    predictor = Predictor(model, threads)
     found: list[Detections] = []
     for batch in data.batches(split, [IMAGE]):
         for value in batch.column(IMAGE).to_pylist():
-            found.append(_predict(session, preprocessor, value, images[len(found)], (width, height)))
+            image = images[len(found)]
+            (row,) = predictor.prepare([value])
+            found += predictor.predict([replace(row, size=(image.width, image.height))])
     return found
-
-
-def _predict(
-    session: Session, preprocessor: Preprocessor, value: Any, image: AnnotatedImage, size: tuple[int, int]
-) -> Detections:
-    boxes, scores, labels = session.outputs(preprocessor.stack(preprocessor.prepare([value])))
-    return detections_of(stretch(boxes, size, (image.width, image.height)), scores, labels)

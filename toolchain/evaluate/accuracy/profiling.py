@@ -16,17 +16,10 @@ from toolchain.artifacts.profile import Profile, write_profile
 from toolchain.artifacts.variants import Variants
 from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
 from toolchain.evaluate.accuracy.recording import FOLDER
-from toolchain.inference.features import (
-    Described,
-    Numbers,
-    Vocabulary,
-    columns,
-    count_tokens,
-    describe,
-    describe_answer,
-)
-from toolchain.inference.predictor import Prepared, softmax, upright_size
-from toolchain.inference.preprocessing import Preprocessor, Texts, preprocessor_of
+from toolchain.inference.class_output import softmax
+from toolchain.inference.features import Described, Numbers, Vocabulary, columns, count_tokens
+from toolchain.inference.prepared import Prepared
+from toolchain.inference.tasks import Task, task_of, task_type
 from toolchain.metrics.detections.table import read_table
 
 MAX_ROWS = 4_000  # in a profile: more hardly improve a comparison with a window of some hundred rows
@@ -40,11 +33,11 @@ def record_profiles(models: Variants, data: Dataset, split: str, folder: Path, t
     Tokens are counted in rows outside the profile, since a row's own tokens are never surprising: in the training split
     or, without one, in the first half of ``split``. ``threshold`` is a detector's best score.
     """
-    preprocessor = preprocessor_of(models.reference)
-    indices = _indices(data, split, preprocessor)
-    counts = _counts(data, split, preprocessor)
+    task = task_of(models.reference)
+    indices = _indices(data, split, task)
+    counts = _counts(data, split, task)
     vocabulary = Vocabulary(counts) if counts else None
-    rows = [_described(value, preprocessor, vocabulary) for value in _values(data, split, preprocessor.column, indices)]
+    rows = [_described(value, task, vocabulary) for value in _values(data, split, task.column, indices)]
     for name, model in models.models.items():
         predictions = _predictions(folder, model, indices, threshold)
         profile = Profile(
@@ -58,10 +51,10 @@ def record_profiles(models: Variants, data: Dataset, split: str, folder: Path, t
         write_profile(folder / FOLDER / name, profile)
 
 
-def _indices(data: Dataset, split: str, preprocessor: Preprocessor) -> list[int]:
+def _indices(data: Dataset, split: str, task: Task) -> list[int]:
     """Return the indices in ``split`` of the profiled rows."""
     rows = data.rows(split)
-    first = rows // 2 if preprocessor.column == TEXT and not _has_training_split(data, split) else 0
+    first = rows // 2 if task.column == TEXT and not _has_training_split(data, split) else 0
     count = min(MAX_ROWS, rows - first)
     return [first + index * (rows - first) // count for index in range(count)]
 
@@ -70,13 +63,13 @@ def _has_training_split(data: Dataset, split: str) -> bool:
     return split != TRAINING_SPLIT and bool(data.splits.get(TRAINING_SPLIT)) and data.rows(TRAINING_SPLIT) > 0
 
 
-def _counts(data: Dataset, split: str, preprocessor: Preprocessor) -> tuple[int, ...]:
-    if preprocessor.column != TEXT:
+def _counts(data: Dataset, split: str, task: Task) -> tuple[int, ...]:
+    if task.column != TEXT:
         return ()
     training = _has_training_split(data, split)
     parts = (batch.column(TEXT).to_pylist() for batch in data.batches(TRAINING_SPLIT if training else split, [TEXT]))
     texts = islice(chain.from_iterable(parts), MAX_TRAINING_ROWS if training else data.rows(split) // 2)
-    return tuple(count_tokens(preprocessor.prepare([text])[0] for text in texts).tolist())
+    return tuple(count_tokens(task.input.prepare([text])[0] for text in texts).tolist())
 
 
 def _values(data: Dataset, split: str, column: str, indices: list[int]) -> Iterator[Any]:
@@ -87,12 +80,9 @@ def _values(data: Dataset, split: str, column: str, indices: list[int]) -> Itera
         first += len(values)
 
 
-def _described(value: Any, preprocessor: Preprocessor, vocabulary: Vocabulary | None) -> Numbers:
-    (prepared,) = preprocessor.prepare([value])
-    row = Prepared(prepared, preprocessor.length(prepared))
-    if isinstance(preprocessor, Texts):
-        return describe(row, preprocessor.read(value), None, vocabulary)
-    return describe(row, None, upright_size(value))
+def _described(value: Any, task: Task, vocabulary: Vocabulary | None) -> Numbers:
+    (data,) = task.input.prepare([value])
+    return task.input.features(value, Prepared(data, task.input.length(data)), vocabulary)
 
 
 def _predictions(folder: Path, model: Model, indices: list[int], threshold: float) -> list[Described]:
@@ -102,4 +92,5 @@ def _predictions(folder: Path, model: Model, indices: list[int], threshold: floa
         predictions: list[Any] = list(softmax(np.array(table.column("logits").to_pylist(), np.float32)))
     else:
         predictions = read_table(table)[1]
-    return [describe_answer(prediction, model.signature.labels, threshold) for prediction in predictions]
+    output = task_type(model).output_type(model)
+    return [output.features(prediction, threshold) for prediction in predictions]

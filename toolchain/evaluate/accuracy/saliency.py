@@ -8,9 +8,9 @@ from toolchain.artifacts.dataset import IMAGE, ROW, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.evaluate.accuracy.scores import Ints
 from toolchain.image_decoding import Pixels
-from toolchain.inference.predictor import softmax
-from toolchain.inference.preprocessing import preprocessor_of
+from toolchain.inference.class_output import softmax
 from toolchain.inference.runtime import Logits, open_session
+from toolchain.inference.tasks import task_of
 from toolchain.metrics.bootstrap import Floats
 
 MAX_IMAGES = 6  # explained: the wrong predictions with the highest confidence
@@ -27,11 +27,11 @@ def explain_worst(model: Model, data: Dataset, split: str, logits: Logits, label
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MAX_IMAGES].tolist()
     images, rows = _images(data, split, set(worst))
-    session, preprocessor = open_session(model), preprocessor_of(model)
+    session, reader = open_session(model), task_of(model).input
     found = []
     for index in worst:
-        (pixels,) = preprocessor.prepare([images[index]])
-        covered = softmax(session.run(preprocessor.stack([pixels, *cover(pixels)])))[:, predicted[index]]
+        (pixels,) = reader.prepare([images[index]])
+        covered = softmax(session.run(reader.stack([pixels, *cover(pixels)])))[:, predicted[index]]
         parts = (covered[0] - covered[1:]).reshape(PARTS, PARTS)
         found.append({"row": rows[index], "parts": np.round(parts, 4).tolist()})
     return found

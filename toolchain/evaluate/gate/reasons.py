@@ -5,6 +5,7 @@ from typing import Any
 
 from toolchain.artifacts.variants import REFERENCE
 from toolchain.hardware.cpu import INT8_DOT_PRODUCTS
+from toolchain.inference.tasks import TASKS, MetricNames
 
 Data = Mapping[str, Any]
 # A share of the origin's size: INT8 weights have a quarter of it, and unquantized embeddings bring that to about half.
@@ -20,7 +21,8 @@ BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 def on_reference(accuracy: Data, timed: Data) -> str:
     rows, value = f"{accuracy['rows']:,}", _percent(accuracy["variants"][REFERENCE]["accuracy"])
-    reached = f"mAP50 {value} on {rows} images" if _detects(accuracy) else f"accuracy {value} on {rows} rows"
+    names = _metrics(accuracy)
+    reached = f"{names.accuracy} {value} on {rows} {names.rows}"
     return f"is the reference: {reached}, median latency {timed['p50_ms']:.1f} ms"
 
 
@@ -42,7 +44,8 @@ def on_few_rows(rows: int, minimum: int, unit: str) -> str:
 
 def terms_of(parity: Data) -> tuple[str, str, str]:
     """Return the task's terms for the accuracy, the rate of a class and the compared items."""
-    return ("mAP50", "AP50", "boxes") if _detects(parity) else ("accuracy", "recall", "rows")
+    names = _metrics(parity)
+    return names.accuracy, names.class_rate, names.compared
 
 
 def on_rows(rows: int, minimum: int, few: bool, unit: str) -> str:
@@ -106,8 +109,8 @@ def _why_int8_is_slow(name: str, origin: str, latency: Data, scenario: str) -> l
     return causes
 
 
-def _detects(measured: Data) -> bool:
-    return bool(measured.get("task") == "object-detection")
+def _metrics(measured: Data) -> MetricNames:
+    return TASKS[measured["task"]].metrics
 
 
 def _percent(found: Data) -> str:

@@ -20,8 +20,8 @@ from toolchain.artifacts.variants import REFERENCE, Variants, open_variants
 from toolchain.errors import ConfigError, DataError
 from toolchain.evaluate.latency.cold_start import cold_start
 from toolchain.hardware.cpu import describe, usable_cores
-from toolchain.inference.preprocessing import Preprocessor, preprocessor_of
 from toolchain.inference.runtime import Feeds, Session, open_session
+from toolchain.inference.tasks import Task, task_of
 from toolchain.metrics.bootstrap import Bootstrap, Floats
 from toolchain.progress import Progress, track
 
@@ -99,10 +99,10 @@ def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
         raise ConfigError(f"threads is {config.threads}, but this process may use only {usable_cores()} cores")
     processor = describe()
     with new_measurement(latency, "latency", work) as writer, pinned(config.threads) as cores:
-        preprocessor = preprocessor_of(models.reference)
-        values = sample_values(data, preprocessor.column, config)
+        task = task_of(models.reference)
+        values = sample_values(data, task.column, config)
         found = _describe_variants(models, values[0], config.threads)
-        for scenario, compared in _time_scenarios(models, preprocessor, values, config):
+        for scenario, compared in _time_scenarios(models, task, values, config):
             for name, metrics in compared.items():
                 found[name]["scenarios"][scenario] = metrics
         writer.data = {
@@ -111,10 +111,10 @@ def run(variants: Path, dataset: Path, latency: Path, config: Config) -> Result:
             "pinned_cores": cores,
             "versions": _versions(models),
             "reference": REFERENCE,
-            "scenarios": list(preprocessor.scenarios),
+            "scenarios": list(task.scenarios),
             "variants": found,
         }
-        first = next(iter(preprocessor.scenarios))
+        first = next(iter(task.scenarios))
         work.metrics |= {f"p50_ms_{name}": entry["scenarios"][first]["p50_ms"] for name, entry in found.items()}
     return _result(found, first)
 
@@ -193,16 +193,16 @@ def _describe_variants(models: Variants, value: Any, threads: int) -> dict[str, 
 
 
 def _time_scenarios(
-    models: Variants, preprocessor: Preprocessor, values: list[Any], config: Config
+    models: Variants, task: Task, values: list[Any], config: Config
 ) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
     sessions = {name: open_session(model, config.threads) for name, model in models.models.items()}
-    prepared = preprocessor.prepare(values)
+    prepared = task.input.prepare(values)
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
-    with Progress("latency", len(preprocessor.scenarios), "scenarios") as progress:
-        for name, scenario in preprocessor.scenarios.items():
+    with Progress("latency", len(task.scenarios), "scenarios") as progress:
+        for name, scenario in task.scenarios.items():
             rows, rounds = scenario.rows, max(MIN_ROUNDS, config.rounds // scenario.rows)
             parts = [prepared[rows * r : rows * (r + 1)] for r in range(rounds)]
-            requests = [preprocessor.stack(part, scenario.tokens) for part in parts]
+            requests = [task.input.stack(part, scenario.tokens) for part in parts]
             yield name, compare(time_interleaved(sessions, requests, config.max_seconds, config.seed), rows, bootstrap)
             progress.advance()
 

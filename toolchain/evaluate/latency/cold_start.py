@@ -13,8 +13,8 @@ from typing import Any
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.provenance import MAXRSS_BYTES
 from toolchain.errors import ArtifactError
-from toolchain.inference.preprocessing import preprocessor_of
 from toolchain.inference.runtime import open_session
+from toolchain.inference.tasks import task_of
 
 STATUS = Path("/proc/self/status")  # Linux
 OWN_ERROR = "toolchain.errors.ArtifactError: "  # how Python's traceback begins the line that says why
@@ -52,12 +52,12 @@ def answer() -> None:
     task = pickle.load(sys.stdin.buffer)
     model = open_model(task["folder"])  # its digest check is no part of the time
     began = time.perf_counter()
-    session, preprocessor = open_session(model, task["threads"]), preprocessor_of(model)
-    prepared = preprocessor.prepare([task["value"]])
-    session.run(preprocessor.stack(prepared))
+    session, kind = open_session(model, task["threads"]), task_of(model)
+    prepared = kind.input.prepare([task["value"]])
+    session.run(kind.input.stack(prepared))
     milliseconds = 1000 * (time.perf_counter() - began)
-    for scenario in preprocessor.scenarios.values():  # the largest request's memory counts too
-        session.run(preprocessor.stack(prepared * scenario.rows, scenario.tokens))
+    for scenario in kind.scenarios.values():  # the largest request's memory counts too
+        session.run(kind.input.stack(prepared * scenario.rows, scenario.tokens))
     print(json.dumps(asdict(ColdStart(milliseconds, peak_memory()))))
 
 

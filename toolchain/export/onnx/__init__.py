@@ -24,8 +24,8 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, new_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError, first_line
 from toolchain.export.onnx.forms import WEIGHTS, Form, form_of
-from toolchain.inference.preprocessing import Preprocessor, preprocessor_of
 from toolchain.inference.runtime import OnnxRuntimeSession
+from toolchain.inference.tasks import Task, task_of
 from toolchain.progress import log_info
 
 PLAIN = "plain.onnx"
@@ -65,8 +65,8 @@ def run(models: Sequence[Path], dataset: Path, variants: Path, config: Config) -
     """
     rows = open_dataset(dataset)
     opened = {model.digest: model for model in map(open_model, models)}
-    preprocessors = {digest: preprocessor_of(model) for digest, model in opened.items()}
-    values = real_values(rows, next(iter(preprocessors.values())).column, config.parity_rows)
+    tasks = {digest: task_of(model) for digest, model in opened.items()}
+    values = real_values(rows, next(iter(tasks.values())).column, config.parity_rows)
     work = Work("export.onnx", config, gpus=0, dataset=rows, **{model.variant: model for model in opened.values()})
     differences = {}
     with new_variants(variants, work) as writer:
@@ -74,10 +74,8 @@ def run(models: Sequence[Path], dataset: Path, variants: Path, config: Config) -
             form = form_of(model)
             part = Work("export.onnx", config, dataset=rows, model=model)
             with writer.new(_signature(model, form), part, parent=model) as written:
-                prepared = preprocessors[model.digest].prepare(values)
-                differences[model.variant] = _export_into(
-                    written, model, form, preprocessors[model.digest], prepared, config
-                )
+                prepared = tasks[model.digest].input.prepare(values)
+                differences[model.variant] = _export_into(written, model, form, tasks[model.digest], prepared, config)
         work.metrics |= {f"largest_difference_{name}": value for name, value in differences.items()}
     return Result(tuple(differences), max(differences.values()), len(values))
 
@@ -126,12 +124,12 @@ def real_values(dataset: Dataset, column: str, rows: int) -> list[Any]:
 
 
 def _export_into(
-    writer: ModelWriter, model: Model, form: Form, preprocessor: Preprocessor, prepared: Sequence[Any], config: Config
+    writer: ModelWriter, model: Model, form: Form, task: Task, prepared: Sequence[Any], config: Config
 ) -> float:
     """Write the graph and what belongs to it; return the largest difference of an answer from PyTorch's."""
     for module in (form.module, *form.others):
         _write_graphs(writer, model, replace(form, module=module), config)
-        difference = max_difference(form, writer.folder / WEIGHTS, preprocessor, prepared)
+        difference = max_difference(form, writer.folder / WEIGHTS, task, prepared)
         if difference <= config.tolerance:
             break
     writer.keep(model, *form.files)
@@ -158,11 +156,11 @@ def _write_graphs(writer: ModelWriter, model: Model, form: Form, config: Config)
         save_graph(load_graph(target), target, _properties(model, writer.signature))
 
 
-def max_difference(form: Form, graph: Path, preprocessor: Preprocessor, prepared: Sequence[Any]) -> float:
+def max_difference(form: Form, graph: Path, task: Task, prepared: Sequence[Any]) -> float:
     """Return how far the answers of ``graph`` to ``prepared`` rows are from those of ``form`` in PyTorch, at most."""
     session, found = OnnxRuntimeSession(graph, threads=1), [0.0]
     for start in range(0, len(prepared), form.rows):
-        feeds = preprocessor.stack(prepared[start : start + form.rows])
+        feeds = task.input.stack(prepared[start : start + form.rows])
         found.append(form.difference(session.outputs(feeds), form.reference(feeds)))
     return float(np.max(found))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from toolchain.artifacts.model import Model, Tensor, require
 from toolchain.errors import ArtifactError
 from toolchain.inference.runtime import Feeds
+from toolchain.inference.tasks import ImageClassification, ObjectDetection, TextClassification
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +45,9 @@ def form_of(model: Model) -> Form:
     from toolchain.export.onnx import picture, text
 
     known = {
-        "text-classification": text.form,
-        "image-classification": picture.classifier_form,
-        "object-detection": picture.detector_form,
+        TextClassification.name: text.form,
+        ImageClassification.name: picture.classifier_form,
+        ObjectDetection.name: picture.detector_form,
     }
     task = model.signature.task
     if task not in known:

@@ -7,7 +7,7 @@ import numpy as np
 from toolchain.artifacts.model import Model, Tensor
 from toolchain.export.onnx.forms import Answers, Form, largest_gap
 from toolchain.frameworks.torch import detector, image_classifier
-from toolchain.inference.preprocessing import picture_shape
+from toolchain.inference.image_input import image_shape
 from toolchain.inference.runtime import Feeds
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def classifier_form(model: Model) -> Form:
     """Return a classifier: uint8 (batch, height, width, channels) in, float32 logits (batch, labels) out."""
     import torch
 
-    module, shape = image_classifier.load_network(model), picture_shape(model)
+    module, shape = image_classifier.load_network(model), image_shape(model)
     return Form(
         module=module,
         example=(torch.zeros(2, *shape, dtype=torch.uint8),),

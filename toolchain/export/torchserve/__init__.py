@@ -17,10 +17,11 @@ from toolchain.artifacts.variants import DESCRIPTION as OF_VARIANTS
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ConfigError, DataError
 from toolchain.export.torchserve.archive import write_archive
+from toolchain.inference.class_output import ClassOutput
+from toolchain.inference.tasks import task_type
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what torch-model-archiver takes (check_model_name_regex_or_exit)
 VERSION = re.compile(r"\d+(\.\d+)*")
-TASKS = ("text-classification", "image-classification")
 RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}  # the package that runs a back end
 STORE = "model-store"
 MOST_REQUEST_BYTES = 8 * 1024**2  # of a request: a picture, or many texts
@@ -114,8 +115,8 @@ def _choose(path: Path, variant: str) -> Model:
 
 def _check(model: Model) -> None:
     found = model.signature
-    if found.task not in TASKS:
-        raise DataError(f"{model.path} is a model for {found.task}; the handler answers with {' or '.join(TASKS)}")
+    if task_type(model).output_type is not ClassOutput:
+        raise DataError(f"{model.path} is a model for {found.task}; the TorchServe handler serves classifiers")
     if found.backend not in RUNTIMES:
         raise DataError(f"{model.path} runs on {found.backend!r}; export it first: {' or '.join(RUNTIMES)} is served")
 

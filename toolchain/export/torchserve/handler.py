@@ -1,24 +1,23 @@
-"""Handler: what a worker of TorchServe answers requests with. It travels in the archive, beside the model's folder.
+"""Handler: code that TorchServe runs for each model archive. It is in the archive, beside the model's folder.
 
-A request is JSON as our own server takes it ({"texts": [...]} or {"images": [base64, ...]}), or one text or picture.
+The body of a request is JSON as our own server takes it ({"texts": [...]} or {"images": [base64, ...]}), or one text or
+image file.
 """
 
-import base64
-import binascii
 import sys
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # the modules that came in the archive, whatever else is installed
+sys.path.insert(0, str(HERE))  # the modules in the archive come first, whatever else is installed
 
 from toolchain.artifacts.model import open_model  # noqa: E402
 from toolchain.errors import DataError  # noqa: E402
 from toolchain.inference.predictor import Predictor  # noqa: E402
-from toolchain.inference.preprocessing import Pictures  # noqa: E402
+from toolchain.inference.requests import Limits, RequestError  # noqa: E402
 
-MOST_ROWS = 256  # of a request
 BAD_REQUEST = 400
+LIMITS = Limits(rows=256)  # TorchServe limits the bytes of a request (max_request_size)
 
 
 class Handler:
@@ -36,61 +35,37 @@ class Handler:
         }
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[dict[str, Any]]:
-        """Return the answer to each of ``requests``; one that the model cannot take gets status 400 and the reason."""
-        told: list[dict[str, Any]] = []
-        for place, request in enumerate(requests):
+        """Return a response to each of ``requests``; one that is not valid gets status 400 and the reason."""
+        responses: list[dict[str, Any]] = []
+        for index, request in enumerate(requests):
             try:
-                kind = str(context.get_request_header(place, "body") or "")
-                told.append({"model": self._identity, "predictions": self._answers(request, "json" in kind)})
+                content_type = str(context.get_request_header(index, "body") or "")
+                responses.append(
+                    {"model": self._identity, "predictions": self._predict(request, "json" in content_type)}
+                )
             except DataError as error:
-                context.set_response_status(code=BAD_REQUEST, phrase="Bad Request", idx=place)
-                told.append({"code": BAD_REQUEST, "type": "BadRequest", "message": str(error)})
-        return told
+                context.set_response_status(code=BAD_REQUEST, phrase="Bad Request", idx=index)
+                responses.append({"code": BAD_REQUEST, "type": "BadRequest", "message": _message(error)})
+        return responses
 
-    def _answers(self, request: dict[str, Any], is_json: bool) -> list[dict[str, Any]]:
+    def _predict(self, request: dict[str, Any], is_json: bool) -> list[dict[str, Any]]:
         values = self._values(request["body"] if "body" in request else request.get("data"), is_json)
-        rows = self._predictor.prepare(values)
-        # Alone: a model whose activations are quantized by batch answers otherwise beside others.
-        return [self._told(self._predictor.predict([row])[0]) for row in rows]
-
-    def _told(self, scores: Any) -> dict[str, Any]:
-        labels = self._predictor.model.signature.labels
-        by_label = {label: float(score) for label, score in zip(labels, scores, strict=True)}
-        best = labels[int(scores.argmax())]
-        return {"label": best, "score": by_label[best], "scores": by_label}
+        output = self._predictor.task.output
+        # One row at a time: the predictions of a dynamically quantized model depend on the other rows of the batch.
+        return [output.response(self._predictor.predict([row])[0], row, 0.0) for row in self._predictor.prepare(values)]
 
     def _values(self, body: Any, is_json: bool) -> list[Any]:
-        """Return the rows in a request's ``body``, which TorchServe has parsed if it ``is_json`` and is whole."""
-        pictures = isinstance(self._predictor.preprocessor, Pictures)
-        key = "images" if pictures else "texts"
+        """Return the rows in a request's ``body``, which TorchServe has parsed where it ``is_json`` and is valid."""
+        read = self._predictor.task.input
         if is_json or isinstance(body, dict):
-            return [_picture_in(row) if pictures else _text(row) for row in _rows(body, key)]
-        if pictures:
-            return [_picture(body)]
-        return [_text(body.decode("utf-8", "replace") if isinstance(body, bytes | bytearray) else body)]
+            if not isinstance(body, dict) or body.keys() != {read.field}:
+                raise DataError(f"the body must be a JSON object with the field {read.field}")
+            return read.parse(body[read.field], LIMITS, f"/{read.field}")
+        content = body.encode() if isinstance(body, str) else body
+        if not isinstance(content, bytes | bytearray):
+            raise DataError(f"the body must be a file, or a JSON object with the field {read.field}")
+        return [read.parse_file(bytes(content), LIMITS)]
 
 
-def _rows(body: Any, key: str) -> list[Any]:
-    rows = body.get(key) if isinstance(body, dict) and len(body) == 1 else None
-    if not isinstance(rows, list) or not 0 < len(rows) <= MOST_ROWS:
-        raise DataError(f"the body must be a JSON object with the field {key}: a list of 1 to {MOST_ROWS} rows")
-    return rows
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise DataError("a text must be a string that holds more than spaces")
-    return value
-
-
-def _picture(value: Any) -> dict[str, Any]:
-    if not isinstance(value, bytes | bytearray):
-        raise DataError("a picture must be its file, or JSON with its file in base64")
-    return {"bytes": bytes(value), "path": "the picture"}
-
-
-def _picture_in(value: Any) -> dict[str, Any]:
-    try:
-        return _picture(base64.b64decode(value, validate=True))
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise DataError("a picture must be its file in base64") from error
+def _message(error: DataError) -> str:
+    return f"{error.pointer}: {error}" if isinstance(error, RequestError) and error.pointer else str(error)

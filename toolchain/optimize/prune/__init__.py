@@ -22,13 +22,13 @@ from toolchain.frameworks.torch.image_dataset import Shape, read_images
 from toolchain.frameworks.torch.text_classifier import WEIGHTS, check_prunable, load_classifier, save_classifier
 from toolchain.frameworks.torch.token_dataset import TokenDataset, read_rows
 from toolchain.inference.runtime import Tokenizer
+from toolchain.inference.tasks import ImageClassification, TextClassification
 from toolchain.optimize.prune.channels import check_layers, prune_channels
 from toolchain.optimize.prune.report import Report
 from toolchain.optimize.prune.texts import prune
 from toolchain.progress import log_info
 
 STEP = "optimize.prune"
-IMAGES = "image-classification"
 VARIANTS = {"structured": "pruned", "unstructured": "pruned-unstructured", "none": "fp32"}  # by method
 
 
@@ -103,16 +103,16 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
         TrainingError: the loss of the distillation is NaN or Inf.
     """
     opened, rows = open_model(model), open_dataset(dataset)
-    if opened.signature.task == IMAGES:
-        require(opened, IMAGES, "pytorch")
+    if opened.signature.task == ImageClassification.name:
+        require(opened, ImageClassification.name, "pytorch")
     else:
-        require(opened, "text-classification", "pytorch")
+        require(opened, TextClassification.name, "pytorch")
     if config.method == "none":
         return _pass_through(opened, pruned)
     work = Work(STEP, config, model=opened, dataset=rows)
     try:
         with _flush_denormals():
-            report = (_prune_images if opened.signature.task == IMAGES else _prune_texts)(
+            report = (_prune_images if opened.signature.task == ImageClassification.name else _prune_texts)(
                 opened, rows, pruned, config, work
             )
     except UnprunableError as error:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from toolchain.artifacts.columns import TEXT
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.model import TOKENIZER_FILES, Model, ModelWriter, Signature, require
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, VariantsWriter, new_variants, open_variants
 from toolchain.errors import ConfigError
-from toolchain.inference.preprocessing import preprocessor_of
+from toolchain.inference.tasks import TASKS, task_of, task_type
 from toolchain.optimize.quantize.calibration import Calibration, draw
 from toolchain.progress import log_info
 
@@ -78,7 +79,7 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
     for model in floats:
         require(model, models.reference.signature.task, "onnx")
     _check_methods(models.reference, config)
-    preprocessor_of(models.reference)  # a task that is not known is refused before anything is made
+    task_of(models.reference)  # a task that is not known is refused before anything is made
     calibration = Calibration((), ())
     if CALIBRATED & set(config.methods):
         calibration = draw(rows, models.reference, config.calibration_rows, config.seed)
@@ -95,7 +96,7 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
 
 
 def _check_methods(model: Model, config: Config) -> None:
-    methods = METHODS if model.signature.task == "text-classification" else IMAGE_METHODS
+    methods = METHODS if task_type(model).column == TEXT else IMAGE_METHODS
     odd = [method for method in config.methods if method not in methods]
     if odd:
         raise ConfigError(
@@ -137,7 +138,7 @@ def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibra
     else:
         from toolchain.optimize.quantize import openvino_ir
 
-        attends = model.signature.task == "text-classification"
+        attends = TASKS[model.signature.task].column == TEXT
         openvino_ir.quantize(source, target, properties, feeds, bits, attends)
 
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from toolchain.artifacts.dataset import ROW, Dataset
 from toolchain.artifacts.model import Model
 from toolchain.errors import DataError
-from toolchain.inference.preprocessing import preprocessor_of
 from toolchain.inference.runtime import Feeds
+from toolchain.inference.tasks import task_of
 
 TRAINING = "train"
 AUGMENTED = "augmented"  # true for a row that was made from another: its text or picture is nobody's
@@ -34,17 +34,17 @@ def draw(dataset: Dataset, model: Model, rows: int, seed: int) -> Calibration:
     Raises:
         DataError: the training split is missing, or has no row that was not made by augmentation.
     """
-    preprocessor = preprocessor_of(model)
-    dataset.require(preprocessor.column, ROW)
+    task = task_of(model)
+    dataset.require(task.column, ROW)
     drawn: pa.Table | None = None
-    for batch in _keyed(dataset, preprocessor.column, seed):
+    for batch in _keyed(dataset, task.column, seed):
         pool = batch if drawn is None else pa.concat_tables([drawn, batch])
         drawn = pool.sort_by(KEY).slice(0, rows)
     if drawn is None or not drawn.num_rows:
         raise DataError(f"{dataset.path} has no training rows to calibrate with; INT8 with fixed ranges needs some")
     drawn = drawn.sort_by(ROW)
-    prepared = preprocessor.prepare(drawn.column(preprocessor.column).to_pylist())
-    return Calibration(tuple(drawn.column(ROW).to_pylist()), tuple(preprocessor.stack([one]) for one in prepared))
+    prepared = task.input.prepare(drawn.column(task.column).to_pylist())
+    return Calibration(tuple(drawn.column(ROW).to_pylist()), tuple(task.input.stack([one]) for one in prepared))
 
 
 def _keyed(dataset: Dataset, column: str, seed: int) -> Iterator[pa.Table]:

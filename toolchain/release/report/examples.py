@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from toolchain.artifacts.dataset import IMAGE, ROW, TEXT
+from toolchain.inference.box_output import BoxOutput
+from toolchain.inference.tasks import TASKS
 from toolchain.release.report import gallery
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def overlays(name: str, found: "Findings") -> list[dict[str, Any]]:
 
 
 def detects(found: "Findings") -> bool:
-    return bool(found.accuracy.data.get("task") == "object-detection")
+    return TASKS[found.accuracy.data["task"]].output_type is BoxOutput
 
 
 def contents(found: "Findings", rows: set[int]) -> dict[int, dict[str, str]]:

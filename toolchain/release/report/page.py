@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from toolchain.artifacts.dataset import IMAGE
 from toolchain.artifacts.provenance import Provenance, ancestors
 from toolchain.artifacts.variants import REFERENCE
+from toolchain.inference.tasks import TASKS, MetricNames
 from toolchain.release.report import examples, gallery, plots
 from toolchain.release.report.tradeoff import Point, tradeoff
 
@@ -23,8 +24,6 @@ MAX_LIST_ITEMS = 12  # of row numbers, for example, of which there may be hundre
 MAX_CONFUSION_CLASSES = 12  # a plot of more classes is unreadable
 TRAINING = ("train.torch_text", "train.torch_image", "train.torch_detector")  # steps whose epochs are plotted
 OWN_SECTION = {"augment.text", *TRAINING}  # steps whose notes have a section of their own
-CLASSIFICATION_TERMS = {"accuracy": "accuracy", "slices": "Accuracy by length in tokens"}
-DETECTION_TERMS = {"accuracy": "mAP50", "slices": "mAP50 by size of objects"}
 
 
 def render(content: Data, found: "Findings") -> str:
@@ -96,7 +95,7 @@ def _plots(content: Data, found: "Findings") -> dict[str, str]:
     if calibrations := of_both("calibration"):
         drawn["calibration"] = plots.calibration(calibrations)
     if slices := of_both("slices"):
-        drawn["slices"] = plots.slices(slices, _terms(found)["accuracy"])
+        drawn["slices"] = plots.slices(slices, _terms(found).accuracy)
     if epochs := _training(found).get("history", []):
         drawn["history"] = plots.history(epochs)
     return drawn
@@ -124,7 +123,7 @@ def _tradeoff(found: "Findings") -> dict[str, str]:
     points = [_point(judged, found) for judged in verdict["variants"]]
     reference = found.accuracy.data["variants"][REFERENCE]["accuracy"]["value"]
     min_accuracy = 100 * (reference - thresholds["max_accuracy_drop"])
-    max_milliseconds, metric = _reference_ms(found) / thresholds["min_speedup"], _terms(found)["accuracy"]
+    max_milliseconds, metric = _reference_ms(found) / thresholds["min_speedup"], _terms(found).accuracy
     return {
         "tradeoff_wide": tradeoff(points, min_accuracy, max_milliseconds, metric),
         "tradeoff_narrow": tradeoff(points, min_accuracy, max_milliseconds, metric, narrow=True),
@@ -174,8 +173,8 @@ def _more(name: str, found: "Findings") -> dict[str, Any]:
     }
 
 
-def _terms(found: "Findings") -> dict[str, str]:
-    return DETECTION_TERMS if examples.detects(found) else CLASSIFICATION_TERMS
+def _terms(found: "Findings") -> MetricNames:
+    return TASKS[found.accuracy.data["task"]].metrics
 
 
 def _training(found: "Findings") -> dict[str, Any]:

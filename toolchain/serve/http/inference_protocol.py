@@ -5,18 +5,15 @@ https://github.com/kserve/open-inference-protocol; its binary extension is not s
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
-from math import inf, prod
+from math import inf
 from typing import Any
 
-import numpy as np
 import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from toolchain.inference.predictor import Prepared
-from toolchain.inference.preprocessing import Pictures
+from toolchain.inference.prepared import Prepared
 from toolchain.serve.http import predict
 from toolchain.serve.http.middleware import REQUEST_ID, soon
 from toolchain.serve.problems import Problem
@@ -112,12 +109,12 @@ async def infer(
 
     def note() -> None:
         router.compare(served, predictions, lambda other: _prepared_for(tensor, rows, served, other))
-        router.sample(served, request_id, tensor["data"] if served.takes_texts else None, rows, predictions)
+        router.sample(served, request_id, _values(tensor, served), rows, predictions)
         for row, one in zip(rows, predictions, strict=True):
             predict.count(served, row, one)
 
     soon(note)
-    tensors = [tensor for tensor in _output_tensors(served, predictions) if not wanted or tensor["name"] in wanted]
+    tensors = [tensor for tensor in _tensors(served, predictions) if not wanted or tensor["name"] in wanted]
     return {"model_name": served.name, "model_version": served.version, "outputs": tensors}
 
 
@@ -133,26 +130,11 @@ def _named(request: Request, router: Router) -> Served:
 
 
 def _input(served: Served) -> dict[str, Any]:
-    preprocessor = served.predictor.preprocessor
-    if not isinstance(preprocessor, Pictures):
-        return {"name": "text", "datatype": "BYTES", "shape": [-1]}
-    rows = 1 if served.predictor.detects else -1
-    shape = [rows, preprocessor.height, preprocessor.width, preprocessor.channels]
-    return {"name": "image", "datatype": "UINT8", "shape": shape}
+    return served.task.input.tensor(served.task.max_batch_size)
 
 
 def _outputs(served: Served) -> list[dict[str, Any]]:
-    if served.predictor.detects:
-        return [
-            {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
-            {"name": "scores", "datatype": "FP32", "shape": [-1]},
-            {"name": "labels", "datatype": "BYTES", "shape": [-1]},
-        ]
-    classes = len(served.model.signature.labels)
-    return [
-        {"name": "label", "datatype": "BYTES", "shape": [-1]},
-        {"name": "scores", "datatype": "FP32", "shape": [-1, classes]},
-    ]
+    return served.task.output.tensors()
 
 
 def _only_input(body: dict[str, Any], served: Served) -> dict[str, Any]:
@@ -188,64 +170,32 @@ def _wanted_outputs(body: dict[str, Any], served: Served) -> set[str]:
 
 
 async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
-    pointer = "/inputs/0/data"
-    data = tensor.get("data")
-    if served.takes_texts:
-        texts = predict.check_texts(data, served, pointer)
-        if len(texts) != tensor["shape"][0]:
-            raise Problem(422, f"the shape has {tensor['shape'][0]} rows, the data {len(texts)}", pointer)
-        return await predict.prepare(served, texts)
-    pixels = _pixels(data, tensor["shape"], pointer)
-    size = (pixels.shape[2], pixels.shape[1]) if served.predictor.detects else None
-    return [Prepared(image, 1, size) for image in pixels]
+    read = served.task.input
+    with predict.request_checked():
+        found = read.parse_tensor(tensor.get("data"), tensor["shape"], served.settings.limits, "/inputs/0/data")
+    if read.tensor_is_prepared:
+        return [Prepared(data, read.length(data)) for data in found]
+    return await predict.prepare(served, found)
+
+
+def _values(tensor: dict[str, Any], served: Served) -> Any:
+    """Return the values in a request's tensor, None where it has prepared rows only."""
+    return None if served.task.input.tensor_is_prepared else tensor["data"]
 
 
 async def _prepared_for(tensor: dict[str, Any], rows: list[Prepared], served: Served, other: Served) -> list[Prepared]:
     """Return the rows of a request to ``served``, prepared for ``other``."""
-    if served.takes_texts:
+    if not served.task.input.tensor_is_prepared:
         return await predict.prepare(other, tensor["data"])
     if _input(other) != _input(served):
-        raise Problem(422, "the other version takes images of another size")
+        raise Problem(422, "the other version has another input shape")
     return rows
 
 
-def _pixels(data: Any, shape: list[int], pointer: str) -> Any:
-    """Return flat or nested ``data``, or a flat array of it, as uint8 of ``shape``."""
-    if isinstance(data, np.ndarray):
-        return _shaped(data, shape, pointer)
-    flat = data
-    while isinstance(flat, list) and set(map(type, flat)) == {list}:
-        flat = list(chain.from_iterable(flat))
-    # Checked before NumPy sees it: an array of strings allocates the length of the longest for each.
-    if not isinstance(flat, list) or len(flat) != prod(shape) or set(map(type, flat)) != {int}:
-        raise Problem(422, f"the data must be {prod(shape):,} whole numbers from 0 to 255", pointer)
-    if min(flat) < 0 or max(flat) > 255:
-        raise Problem(422, "a pixel must be a whole number from 0 to 255", pointer)
-    return np.array(flat, np.uint8).reshape(shape)
-
-
-def _shaped(numbers: Any, shape: list[int], pointer: str) -> Any:
-    """Return ``numbers``, a flat array of whole numbers from 0 on, as uint8 of ``shape``."""
-    if len(numbers) != prod(shape):
-        raise Problem(422, f"the data must be {prod(shape):,} whole numbers from 0 to 255", pointer)
-    if numbers.max() > 255:
-        raise Problem(422, "a pixel must be a whole number from 0 to 255", pointer)
-    return numbers.astype(np.uint8).reshape(shape)
-
-
-def _output_tensors(served: Served, predictions: Sequence[Any]) -> list[dict[str, Any]]:
-    names = served.model.signature.labels
-    if served.predictor.detects:
-        (found,) = predictions
-        values = [found.boxes, found.scores, [names[label] for label in found.labels]]
-        shapes = [[len(found), 4], [len(found)], [len(found)]]
-    else:
-        scores = np.stack(predictions)
-        values = [[predict.top(served, row)[0] for row in scores], scores]
-        shapes = [[len(scores)], list(scores.shape)]
+def _tensors(served: Served, predictions: Sequence[Any]) -> list[dict[str, Any]]:
+    values = served.task.output.tensor_values(predictions)
     return [
-        {**tensor, "shape": shape, "data": value if isinstance(value, list) else np.ravel(value).tolist()}
-        for tensor, value, shape in zip(_outputs(served), values, shapes, strict=True)
+        {**tensor, "shape": shape, "data": data} for tensor, (shape, data) in zip(_outputs(served), values, strict=True)
     ]
 
 

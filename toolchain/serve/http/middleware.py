@@ -79,8 +79,7 @@ class RequestMiddleware:
 
     @property
     def max_body_bytes(self) -> int:
-        settings = self._router.settings
-        return settings.max_text_body_bytes if self._router.takes_texts else settings.max_body_bytes
+        return self._router.max_body_bytes
 
     @property
     def body_timeout(self) -> float:

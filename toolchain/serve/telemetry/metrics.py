@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from toolchain.artifacts.model import Model
+from toolchain.inference.tasks import task_type
 
 LADDER = [mantissa * 10**power for power in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0) for mantissa in (1, 1.5, 2, 3, 5, 7)]
 BUCKETS = (
@@ -63,7 +64,7 @@ class Metrics:
         ).labels(**self._labels)
         self._batch = self._histogram("batch_size", "Rows per batch", ROWS).labels(**self._labels)
         self._running = self._histogram("batch_duration_seconds", "Duration of a batch", buckets).labels(**self._labels)
-        unit = "tokens" if model.signature.task.startswith("text") else "pixels"
+        unit = task_type(model).input_type.unit
         self._units = self._counter(unit, f"{unit.capitalize()} of model input").labels(**self._labels)
         self._predictions = self._counter("predictions", "Predictions by label; for a detector, boxes", "label")
         self._confidence = self._histogram("confidence", "Score of the top prediction", SHARES).labels(**self._labels)

@@ -5,7 +5,6 @@ themselves only where that is asked for too. Where the thread cannot keep up, or
 counted. The last verdict on what was put aside (drift.json, there) is shown among the server's figures.
 """
 
-import base64
 import hashlib
 import json
 import queue
@@ -20,9 +19,8 @@ from typing import Any
 
 from toolchain.artifacts.profile import Profile, read_profile
 from toolchain.errors import ArtifactError, ConfigError, ToolchainError
-from toolchain.inference.features import Vocabulary, describe, describe_answer
-from toolchain.inference.predictor import Prepared, upright_size
-from toolchain.inference.preprocessing import Texts
+from toolchain.inference.features import Vocabulary
+from toolchain.inference.prepared import Prepared
 from toolchain.lifecycle.request_samples import DRIFT, Place, Subject, folder_of, head_of, new_name, open_place, surplus
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.sampling_metrics import KEPT, LOST, OVERRUN, UNDESCRIBED, Verdict, exposed, read_verdict
@@ -284,19 +282,14 @@ class Sampler:
 
 def _line(waiting: Waiting, version: Version, rows: bool) -> bytes:
     """Return a row as a line of JSON."""
-    value, preprocessor = waiting.value, waiting.served.predictor.preprocessor
-    text = value if isinstance(value, str) else None
-    read = preprocessor.read(text) if text is not None and isinstance(preprocessor, Texts) else text
-    size = upright_size(value) if value is not None and text is None else None
-    answer = describe_answer(waiting.answer, version.labels, version.threshold)
-    told: dict[str, Any] = {
+    value, task = waiting.value, waiting.served.task
+    prediction = task.output.features(waiting.answer, version.threshold)
+    sample: dict[str, Any] = {
         "time": round(waiting.at, 3),
         "request": waiting.request,
-        "label": answer.label,
-        "numbers": {**describe(waiting.row, read, size, version.vocabulary), **answer.numbers},
+        "label": prediction.label,
+        "numbers": {**task.input.features(value, waiting.row, version.vocabulary), **prediction.numbers},
     }
-    if rows and text is not None:
-        told["text"] = text
-    if rows and size is not None:
-        told["picture"] = base64.b64encode(value["bytes"]).decode("ascii")
-    return json.dumps(told).encode() + b"\n"
+    if rows and value is not None:
+        sample |= task.input.record(value)
+    return json.dumps(sample).encode() + b"\n"

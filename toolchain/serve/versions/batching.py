@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.inference.predictor import Prepared
+from toolchain.inference.prepared import Prepared
 
 SHARE_OF_NEWEST = 0.1  # in the running means of seconds: the last ten batches decide
 INSTANT_SECONDS = 0.005  # for which the event loop may stand still: a refusal under overload may take ten times that

@@ -1,18 +1,12 @@
 """Check that a loaded model makes the predictions that were recorded at its evaluation."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from toolchain.artifacts.digest import short_digest
-from toolchain.artifacts.expected import TOLERANCE, Expected, Row
+from toolchain.artifacts.expected import Expected, Row
 from toolchain.hardware.cpu import describe
 from toolchain.inference.predictor import Predictor
-from toolchain.metrics.detections import Detections
-
-OVERLAP = 0.9  # intersection over union from which two boxes are the same
 
 
 @dataclass(frozen=True)
@@ -50,26 +44,6 @@ def compare(predictor: Predictor, expected: Expected | None) -> Parity:
 
 def _matches(predictor: Predictor, row: Row, threshold: float) -> bool:
     (prediction,) = predictor.predict(predictor.prepare([row.value]))
-    if isinstance(prediction, Detections):
-        recorded = Detections(np.array(row.boxes).reshape(-1, 4), np.array(row.scores), np.array(row.labels, np.int64))
-        return _covers(prediction, recorded, threshold) and _covers(recorded, prediction, threshold)
-    return len(prediction) == len(row.scores) and float(np.abs(prediction - np.array(row.scores)).max()) <= TOLERANCE
-
-
-def _covers(found: Detections, expected: Detections, threshold: float) -> bool:
-    """Return whether ``found`` has each box of ``expected`` that is clearly above ``threshold``."""
-    for box, score, label in zip(expected.boxes, expected.scores, expected.labels, strict=True):
-        near = (found.labels == label) & (np.abs(found.scores - score) <= TOLERANCE)
-        same = any(_overlap(box, other) >= OVERLAP for other in found.boxes[near])
-        if score >= threshold + TOLERANCE and not same:
-            return False
-    return True
-
-
-def _overlap(one: Sequence[float] | Any, other: Sequence[float] | Any) -> float:
-    """Return intersection over union of two boxes."""
-    across = min(one[2], other[2]) - max(one[0], other[0])
-    down = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(0.0, float(across)) * max(0.0, float(down))
-    areas = sum(float((box[2] - box[0]) * (box[3] - box[1])) for box in (one, other))
-    return shared / (areas - shared) if areas > shared else 0.0
+    output = predictor.task.output
+    recorded: Any = output.recorded(row)
+    return output.matches(prediction, recorded, threshold)

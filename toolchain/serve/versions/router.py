@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolchain.inference.predictor import Prepared
+from toolchain.inference.prepared import Prepared
 from toolchain.lifecycle.routing import RoutingConfig, Target
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
@@ -65,9 +65,10 @@ class Router:
         return self.roles[STABLE]
 
     @property
-    def takes_texts(self) -> bool:
-        """Whether requests contain texts; False while nothing is loaded, since the limits for images are higher."""
-        return STABLE in self.roles and self.roles[STABLE].takes_texts
+    def max_body_bytes(self) -> int:
+        """The largest body of a request; files are larger, so they are assumed while no version is loaded."""
+        files = STABLE not in self.roles or self.roles[STABLE].task.input.file_type
+        return self.settings.max_body_bytes if files else self.settings.max_text_body_bytes
 
     @property
     def versions(self) -> list[str]:

@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.inference.predictor import Prepared
-from toolchain.metrics.detections import Detections
+from toolchain.inference.prepared import Prepared
 from toolchain.serve.problems import Problem, log_location
 from toolchain.serve.versions.version import Served
 
@@ -54,14 +53,7 @@ async def _compare(trial: Trial, labels: Sequence[Any], prepare: Prepare) -> Non
         trial.candidate.metrics.compared(trial.role, matching, len(labels) - matching)
 
 
-def labels_of(served: Served, predictions: Sequence[Any]) -> list[Any]:
-    """Return the predicted label of each row; for a detector, the sorted labels of boxes above the threshold."""
-    names = served.model.signature.labels
+def labels_of(served: Served, predictions: Sequence[Any]) -> list[list[str]]:
+    """Return the classes that ``served`` predicts for each row."""
     threshold = served.expected.threshold if served.expected else 0.5
-
-    def label(prediction: Any) -> Any:
-        if isinstance(prediction, Detections):
-            return sorted(names[place] for place in prediction.above(threshold).labels)
-        return names[int(prediction.argmax())]
-
-    return [label(prediction) for prediction in predictions]
+    return [served.task.output.labels(prediction, threshold) for prediction in predictions]

@@ -13,8 +13,9 @@ from toolchain.artifacts.expected import Expected, Row, read_expected
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ArtifactError
 from toolchain.hardware.cpu import usable_cores
-from toolchain.inference.predictor import Predictor, Prepared
-from toolchain.inference.preprocessing import Pictures
+from toolchain.inference.predictor import Predictor
+from toolchain.inference.prepared import Prepared
+from toolchain.inference.tasks import Task
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.metrics import Metrics, Stopwatch
@@ -58,8 +59,8 @@ class Served:
         }
 
     @property
-    def takes_texts(self) -> bool:
-        return not isinstance(self.predictor.preprocessor, Pictures)
+    def task(self) -> Task:
+        return self.predictor.task
 
     @property
     def unready(self) -> str:
@@ -92,7 +93,8 @@ class Served:
         self._check_room(len(values))
         seconds = self.settings.request_timeout
         try:
-            at_once = len(values) if self.takes_texts else 1  # one image at a time, so that the work can be abandoned
+            # Files are prepared one at a time, so that the work can be abandoned between two.
+            at_once = 1 if self.task.input.file_type else len(values)
             return await self.preparation.run(self.predictor.prepare, values, seconds, at_once)
         except TimeoutError as error:
             raise _timeout(seconds) from error
@@ -184,7 +186,7 @@ def load(settings: Settings) -> Served:
     batcher = Batcher(
         predictor.predict,
         workers=settings.worker_count,
-        max_batch_size=1 if predictor.detects else settings.max_batch_size,
+        max_batch_size=min(settings.max_batch_size, predictor.task.max_batch_size or settings.max_batch_size),
         max_queue_rows=settings.max_queue_rows,
         wait_seconds=settings.max_batch_wait_ms / 1000,
         observe=metrics.batch,
@@ -197,26 +199,14 @@ def load(settings: Settings) -> Served:
 
 def warm_up(predictor: Predictor, expected: Expected | None) -> float:
     """Predict a few rows and return the median duration in seconds."""
-    (row,) = predictor.prepare([expected.rows[0].value if expected and expected.rows else neutral_value(predictor)])
+    value = expected.rows[0].value if expected and expected.rows else predictor.task.input.neutral()
+    (row,) = predictor.prepare([value])
     taken = []
     for _ in range(WARM_UP):
         watch = Stopwatch()
         predictor.predict([row])
         taken.append(watch.seconds)
     return sorted(taken)[WARM_UP // 2]
-
-
-def neutral_value(predictor: Predictor) -> Any:
-    """Return a valid row for any model of the task: a short text, or a gray image of the model's size."""
-    from toolchain.image_decoding import encode
-
-    preprocessor = predictor.preprocessor
-    if not isinstance(preprocessor, Pictures):
-        return "It is what it is, and that is all there is to say about it."
-    import numpy as np
-
-    pixels = np.full((preprocessor.height, preprocessor.width, 3), 128, np.uint8)
-    return {"bytes": encode(pixels), "path": "a gray image"}
 
 
 def example_rows(served: Served) -> tuple[Row, ...]:

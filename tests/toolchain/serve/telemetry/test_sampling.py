@@ -157,8 +157,8 @@ def test_pictures_are_described_by_their_file_and_their_pixels(pictures: Path, s
     with_file, pixels_alone = kept(tmp_path / "samples")
     assert (with_file["label"], with_file["numbers"]["brightness"], with_file["numbers"]["aspect"]) == ("bright", 1, 2)
     assert pixels_alone["numbers"]["aspect"] is None
-    assert "picture" in with_file
-    assert "picture" not in pixels_alone
+    assert "image" in with_file
+    assert "image" not in pixels_alone
 
 
 def test_what_a_detector_finds_is_described(detector: Path, start: Start, tmp_path: Path):

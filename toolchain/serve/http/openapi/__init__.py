@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 
 from toolchain.serve.http.inference_protocol import MODEL, VERSION, describe
 from toolchain.serve.http.middleware import PUBLIC
-from toolchain.serve.http.openapi.infer import infer_body, infer_response, tensor_error
+from toolchain.serve.http.openapi.infer import infer_body, infer_response
 from toolchain.serve.http.openapi.predict import predict_body, predict_responses
 from toolchain.serve.http.openapi.responses import (
     BOOLEAN,
@@ -67,7 +67,7 @@ def _description(served: Served) -> str:
         digest=served.model.digest[:12],
         labels=", ".join(labels[:MAX_LABELS]) + (", …" if len(labels) > MAX_LABELS else ""),
         rows=settings.max_request_rows,
-        size=settings.max_text_body_bytes if served.takes_texts else settings.max_body_bytes,
+        size=settings.max_body_bytes if served.task.input.file_type else settings.max_text_body_bytes,
         timeout=settings.request_timeout,
     )
 
@@ -115,7 +115,7 @@ def _of_model(action: str, name: str, served: Served) -> Schema:
             "operationId": f"{name}_infer",
             "parameters": [*parameters, REQUEST_ID],
             "requestBody": infer_body(served),
-            "responses": ok(infer_response()) | row_errors("#/inputs/0/data", tensor_error(served), 404),
+            "responses": ok(infer_response()) | row_errors("#/inputs/0/data", served.task.input.invalid_tensor, 404),
         },
     }
     return {"parameters": parameters, **operations[action]}

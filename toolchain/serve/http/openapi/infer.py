@@ -1,12 +1,8 @@
 """Describe inference by the Open Inference Protocol: its request, its response, and an example."""
 
-import math
-
 from toolchain.serve.http.inference_protocol import describe
 from toolchain.serve.http.openapi.responses import JSON, STRING, Schema, object_schema
 from toolchain.serve.versions.version import Served, example_rows
-
-MAX_EXAMPLE_NUMBERS = 1000  # of an example's tensor
 
 
 def infer_body(served: Served) -> Schema:
@@ -16,7 +12,8 @@ def infer_body(served: Served) -> Schema:
     sizes += [{"type": "integer", "minimum": size, "maximum": size} for size in tensor["shape"][1:]]
     shape = {"type": "array", "prefixItems": sizes, "minItems": len(sizes), "maxItems": len(sizes)}
     name, datatype = ({"type": "string", "enum": [tensor[key]]} for key in ("name", "datatype"))
-    expected = object_schema({"name": name, "datatype": datatype, "shape": shape, "data": _infer_data(served)})
+    data = served.task.input.tensor_schema(served.settings.limits)
+    expected = object_schema({"name": name, "datatype": datatype, "shape": shape, "data": data})
     output = object_schema({"name": {"type": "string", "enum": [one["name"] for one in describe(served)["outputs"]]}})
     properties = {
         "id": STRING,
@@ -33,23 +30,10 @@ def infer_body(served: Served) -> Schema:
     return {"required": True, "content": {JSON: content}}
 
 
-def _infer_data(served: Served) -> Schema:
-    """Return the schema of a tensor's values, whose number must match the shape."""
-    if served.takes_texts:
-        text = {"type": "string", "minLength": 1, "maxLength": served.settings.max_text_characters, "pattern": r"\S"}
-        return {"type": "array", "items": text, "minItems": 1, "maxItems": served.settings.max_request_rows}
-    return {"type": "array", "minItems": 1, "description": "Whole numbers from 0 to 255, flat or nested like the shape"}
-
-
 def _infer_example(served: Served, tensor: Schema) -> Schema | None:
-    rows = example_rows(served)
-    if texts := [row.text for row in rows if row.text]:
-        return {"inputs": [{**tensor, "shape": [len(texts)], "data": texts}]}
-    size = [1, *tensor["shape"][1:]]
-    if served.takes_texts or not rows or math.prod(size) > MAX_EXAMPLE_NUMBERS:
-        return None
-    pixels = served.predictor.prepare([rows[0].value])[0].data
-    return {"inputs": [{**tensor, "shape": size, "data": pixels.ravel().tolist()}]}
+    values = [row.value for row in example_rows(served)]
+    example = served.task.input.tensor_example(values, tensor["shape"])
+    return {"inputs": [{**tensor, "shape": example[0], "data": example[1]}]} if example else None
 
 
 def infer_response() -> Schema:
@@ -60,7 +44,3 @@ def infer_response() -> Schema:
     return object_schema({"model_name": STRING, "model_version": STRING, "outputs": outputs}) | {
         "properties": {**properties, "outputs": outputs}
     }
-
-
-def tensor_error(served: Served) -> str:
-    return "the shape has 2 rows, the data 1" if served.takes_texts else "a pixel must be a whole number from 0 to 255"

@@ -1,6 +1,6 @@
 """Convert annotations to another format, and print what the target format cannot represent."""
 
-import argparse
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -11,8 +11,19 @@ from toolchain.annotations import Conversion, Finding
 from toolchain.errors import ArtifactError, ConfigError, DataError
 
 
-def convert(options: argparse.Namespace) -> None:
-    """Convert ``options.source`` to ``options.target``, and print a summary.
+def convert(
+    source: str,
+    target: Path,
+    target_format: str,
+    *,
+    source_format: str,
+    images: str,
+    origin: str,
+    task: str,
+    fix: bool,
+    invalid_shape: str,
+) -> None:
+    """Convert ``source`` to ``target``, and print a summary.
 
     Raises:
         ConfigError: the source is not valid, or the target exists.
@@ -21,21 +32,21 @@ def convert(options: argparse.Namespace) -> None:
     """
     try:
         result = annotations.convert(
-            options.source,
-            options.target,
-            options.to,
-            source_format=options.from_,
-            images=options.images,
-            origin=options.origin,
-            task=options.task,
-            fix=options.fix,
-            invalid_shape=options.invalid_shape,
+            source,
+            target,
+            target_format,
+            source_format=source_format,
+            images=images,
+            origin=origin,
+            task=task,
+            fix=fix,
+            invalid_shape=invalid_shape,
         )
     except (ArtifactError, DataError) as error:
         raise ConfigError(str(error)) from error
     _print_summary(result)
-    print(f"written: {options.target}")
-    print(f"report:  {annotations.report_path(options.target)}")
+    print(f"written: {target}")
+    print(f"report:  {annotations.report_path(target)}")
 
 
 def _print_summary(result: Conversion) -> None:

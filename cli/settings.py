@@ -68,30 +68,25 @@ def _beside(runs: Path) -> str:
     return f"sqlite:///{runs / DATABASE}"
 
 
-def name_registry(settings: Settings) -> None:
-    """Let the door to MLflow find the registry of ``settings`` from this process too, as a run's processes do."""
-    os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
-
-
 def open_registry(settings: Settings, model: str = "") -> "Tracker":
-    """Return the door to the registry of ``settings``; ConfigError when it cannot know ``model``, "" for any."""
+    """Return the registry of ``settings``; ConfigError when it cannot hold ``model`` ("": any model) yet."""
     from toolchain.services.mlflow import Tracker
 
     if not settings.has_registry:
         what = f"no model {model!r}" if model else "no model"
         raise ConfigError(f"{what} is registered yet; register one by a pipeline first")
-    name_registry(settings)
-    return Tracker()
+    return Tracker(settings.tracking_uri)
 
 
-def said_of_storage() -> dict[str, str]:
-    """Return what the environment says of S3: AWS_* and TOOLCHAIN_BUCKET."""
+def storage_variables() -> dict[str, str]:
+    """Return the variables of S3 that the environment sets: AWS_* and TOOLCHAIN_BUCKET."""
     return {name: os.environ[name] for name in STORAGE if os.environ.get(name)}
 
 
 @contextmanager
-def doors_told(values: Mapping[str, str]) -> Iterator[None]:
-    """Let the doors to S3 and MLflow find ``values`` (AWS_*, MLFLOW_*) in the environment while the block lasts."""
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the block: boto3's and MLflow's credentials, which these libraries take from nowhere else, and
+    the addresses for a step that runs in this process as it would in a pod."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

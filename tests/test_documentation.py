@@ -13,7 +13,7 @@ from cli.compiled.spec import Specification, load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^(?:    |\$ |)((?:make|python -m cli)(?: .*)?)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:    |\$ |)((?:make|toolchain)(?: .*)?)$", re.MULTILINE)
 QUICK = {"list", "compile", "runs", "doctor"}  # commands that are run for real, not only read
 PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
 
@@ -55,15 +55,15 @@ def test_a_make_command_names_a_target_and_parameters_that_exist(page: str, comm
         assert parameters.gather(variables.get("PARAMS", "").split(), None, known)
 
 
-@pytest.mark.parametrize(("page", "command"), [pair for pair in shown() if pair[1].startswith("python")])
+@pytest.mark.parametrize(("page", "command"), [pair for pair in shown() if pair[1].startswith("toolchain")])
 def test_a_pipelines_command_is_one(
     page: str, command: str, kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    words = words_of(command)[3:]
+    words = words_of(command)[1:]
     given = parser().parse_args(words)
-    if given.command == "submit" and given.name not in PLACEHOLDERS:
+    if given.command == "submit" and given.pipeline not in PLACEHOLDERS:
         values = [pair for pair in given.parameters if pair not in PLACEHOLDERS]
-        assert parameters.gather(values, None, specification(given.name, kept).parameters)
+        assert parameters.gather(values, None, specification(given.pipeline, kept).parameters)
     if given.command in QUICK and not set(words) & set(PLACEHOLDERS):
         monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path / "runs"))
         monkeypatch.chdir(tmp_path)

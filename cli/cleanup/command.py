@@ -1,49 +1,62 @@
-"""Cleaning: old results that nobody needs any more go; what is kept is told with its reason."""
+"""Removes results of old runs that nothing depends on, and prints why the others are kept."""
 
-import argparse
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.table import Table
 
 from cli.cleanup.retention import ARTIFACTS, LONG_AGO, Item, decide, period
 from cli.cluster.tracking import registry_of
+from cli.output.machine import print_json
 from cli.output.summary import console
-from cli.settings import Settings, name_registry
+from cli.settings import Settings, open_registry
 from toolchain.progress import track
 
 
-class Place(Protocol):
-    """Where results lie: on this machine, or in a cluster's S3."""
+class Store(Protocol):
+    """Where results are stored: on this machine, or in a cluster's S3."""
 
     def items(self) -> list[Item]: ...
 
     def remove(self, item: Item) -> None: ...
 
 
-def clean(given: argparse.Namespace, settings: Settings) -> None:
-    """Remove what is older than asked for and needed by nothing that is kept, and print what was done with each.
+def clean(older_than: str, dry_run: bool, engine: str | None, settings: Settings, as_json: bool = False) -> None:
+    """Remove what is older than ``older_than`` and needed by nothing that is kept, and print what was done with each.
 
     Raises:
-        ConfigError: the period makes no sense; nothing was touched.
+        ConfigError: the age is not valid; nothing was touched.
         Busy: a run is under way on this machine.
-        ServiceError: MLflow, Kubeflow Pipelines or S3 does not answer: without them nobody knows what is needed.
+        ServiceError: MLflow, Kubeflow Pipelines or S3 does not answer: they say what is needed.
     """
-    oldest = datetime.now(UTC) - period(given.older_than)
-    engine = given.engine or settings.engine
-    with _place(engine, settings, given.dry_run) as place:
-        items = place.items()
-        reasons = decide(items, oldest, given.older_than)
-        going = [item for item in items if item.name not in reasons]
-        if not given.dry_run:
-            for item in track(going, "remove", len(going), "items"):
-                place.remove(item)
-    _tell(items, reasons, given.dry_run)
+    oldest = datetime.now(UTC) - period(older_than)
+    with _store(engine or settings.engine, settings, dry_run) as store:
+        items = store.items()
+        reasons = decide(items, oldest, older_than)
+        removable = [item for item in items if item.name not in reasons]
+        if not dry_run:
+            for item in track(removable, "remove", len(removable), "items"):
+                store.remove(item)
+    if as_json:
+        print_json([_fields(item, reasons) for item in items])
+    else:
+        _print_table(items, reasons, dry_run)
 
 
-def _place(engine: str, settings: Settings, dry_run: bool) -> AbstractContextManager[Place]:
+def _fields(item: Item, reasons: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "type": item.kind,
+        "size_bytes": item.size_bytes,
+        "changed": "" if item.made == LONG_AGO else item.made.isoformat(),
+        "removed": item.name not in reasons,
+        "reason": reasons.get(item.name, ""),
+    }
+
+
+def _store(engine: str, settings: Settings, dry_run: bool) -> AbstractContextManager[Store]:
     from cli.cleanup.cluster import stored
     from cli.cleanup.local import leftovers
 
@@ -58,11 +71,10 @@ def needed_by_models(settings: Settings) -> Mapping[str, str]:
 
     if not settings.has_registry:
         return {}
-    name_registry(settings)
-    return digests_in_use()
+    return digests_in_use(open_registry(settings))
 
 
-def _tell(items: list[Item], reasons: Mapping[str, str], dry_run: bool) -> None:
+def _print_table(items: list[Item], reasons: Mapping[str, str], dry_run: bool) -> None:
     removed = "would be removed" if dry_run else "removed"
     table = Table("what", "kind", "MB", "age", "", "reason", box=None, pad_edge=False)
     for item in sorted(items, key=lambda item: (item.kind, item.made), reverse=True):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from cli.compiled.sources import path_of
 from cli.compiled.spec import Specification
-from cli.settings import Settings, doors_told, said_of_storage
+from cli.settings import Settings, environment, storage_variables
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.progress import log_info
@@ -34,8 +34,8 @@ def reached(settings: Settings, namespace: str, secret: str = OURS) -> Iterator[
     Raises:
         ServiceError: neither says where S3 is, or it cannot be reached.
     """
-    said = said_of_storage()
-    told = settings_told(namespace, secret)
+    said = storage_variables()
+    told = settings_in_cluster(namespace, secret)
     values = {**{name: value for name, value in told.items() if name.startswith(("AWS_", "TOOLCHAIN_BUCKET"))}, **said}
     if "TOOLCHAIN_BUCKET" not in values:
         raise ServiceError(
@@ -47,11 +47,11 @@ def reached(settings: Settings, namespace: str, secret: str = OURS) -> Iterator[
     with forwarding as port:
         if place:
             values["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-        with doors_told({name: value for name, value in values.items() if name.startswith("AWS_")}):
+        with environment({name: value for name, value in values.items() if name.startswith("AWS_")}):
             yield values["TOOLCHAIN_BUCKET"]
 
 
-def settings_told(namespace: str, secret: str) -> dict[str, str]:
+def settings_in_cluster(namespace: str, secret: str) -> dict[str, str]:
     """Return what the cluster tells its steps, but for the keys and the login of ``secret``; {} without a cluster."""
     if not kubernetes.is_configured():
         return {}

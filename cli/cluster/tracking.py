@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from cli.cluster.bucket import OURS, PROMOTER, inside, settings_told
+from cli.cluster.bucket import OURS, PROMOTER, inside, settings_in_cluster
 from cli.cluster.kfp_client import NAMESPACE
-from cli.settings import Settings, doors_told
+from cli.settings import Settings, environment
 from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
 
@@ -32,7 +32,7 @@ def registry_of(engine: str | None, settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def registry_reached(settings: Settings, namespace: str, secret: str = OURS) -> Iterator[Settings]:
-    """Yield ``settings`` with the cluster's registry; while the block lasts, the door to MLflow leads there.
+    """Yield ``settings`` with the address of the cluster's registry, which is reachable while the block lasts.
 
     A server that the environment names (MLFLOW_TRACKING_URI) comes first, then the one that the cluster tells its steps
     of, where the kubeconfig may read that, with the login of ``secret``. An address inside the cluster is reached by a
@@ -44,7 +44,7 @@ def registry_reached(settings: Settings, namespace: str, secret: str = OURS) -> 
     if not settings.tracking_uri.startswith("sqlite"):
         yield settings
         return
-    told = settings_told(namespace, secret)
+    told = settings_in_cluster(namespace, secret)
     if not told.get(ADDRESS):
         raise ServiceError(
             f"the cluster's MLflow is not known: set {ADDRESS}, or let the kubeconfig's user read the Secret and "
@@ -54,5 +54,5 @@ def registry_reached(settings: Settings, namespace: str, secret: str = OURS) -> 
     with kubernetes.forwarded(*place) if place else nullcontext(0) as port:
         address = f"http://127.0.0.1:{port}" if place else told[ADDRESS]
         login = {name: told[name] for name in LOGIN if name in told}
-        with doors_told({ADDRESS: address, **login, **THROUGH_MLFLOW}):
+        with environment({**login, **THROUGH_MLFLOW}):
             yield replace(settings, tracking_uri=address, registry=f"{namespace}.cluster")

@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.cluster.kfp_client import NAMESPACE
 from cli.output.progress import MARKS, describe
 from cli.records import runs
-from cli.records.cost import Prices, step_cost
+from cli.records.cost import Prices, cost_of, step_cost
 from cli.records.runs import Run
 from cli.settings import Settings
 from cli.state_files import read_record
@@ -59,7 +59,7 @@ def summary(run: Run, settings: Settings) -> None:
     if any(step.step == REGISTERING and step.state == runs.SUCCEEDED for step in run.steps):
         print(f"MLflow:  {_registry(run, settings)}")
         if run.parameters.get("require_approval"):
-            print(f"Waits for a person: python -m cli approve {run.id}, or reject {run.id} --reason REASON")
+            print(f"Waits for a person: toolchain approve {run.id}, or reject {run.id} --reason REASON")
 
 
 def _registry(run: Run, settings: Settings) -> str:
@@ -99,6 +99,15 @@ def failure(run: Run) -> None:
             log = run.folder / "logs" / f"{step.step}.log"
             if log.is_file():
                 print(f"full log: {log}")
+
+
+def print_run(run: Run, prices: Prices) -> None:
+    """Print the state, the steps, the cost and the failure of a run."""
+    verdict = f", verdict {run.verdict}" if run.verdict else ""
+    print(f"{run.id}: {run.state}, {run.seconds:.1f} s{verdict}")
+    console().print(table_of_steps(run, prices))
+    print(f"Cost: {cost_of(run).text(prices)}")
+    failure(run)
 
 
 def table_of_runs(known: list[Run]) -> Table:

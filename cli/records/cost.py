@@ -17,7 +17,7 @@ import yaml
 from cli.compiled.catalog import suggestion
 from cli.records import runs
 from cli.records.runs import Run, StepRecord
-from cli.settings import ROOT, Settings, name_registry
+from cli.settings import ROOT, Settings
 from pipelines._placing import GIB, GPU
 from toolchain.errors import ConfigError, ToolchainError
 from toolchain.progress import log_info
@@ -67,8 +67,18 @@ class Cost:
         gpus = sum(hours * prices.gpu_hour.get(name, 0.0) for name, hours in self.gpu_hours.items())
         return self.cpu_hours * prices.cpu_hour + self.memory_gib_hours * prices.memory_gib_hour + gpus
 
-    def told(self, prices: Prices) -> str:
-        """Return it in words: "0.52 core-hours, 1.20 GiB-hours: 0.0312 USD"."""
+    def fields(self, prices: Prices) -> dict[str, Any]:
+        """Return it as JSON: ``money`` is None when a price is not known."""
+        return {
+            "cpu_hours": self.cpu_hours,
+            "memory_gib_hours": self.memory_gib_hours,
+            "gpu_hours": dict(self.gpu_hours),
+            "money": self.money(prices),
+            "currency": prices.currency,
+        }
+
+    def text(self, prices: Prices) -> str:
+        """Return it as text: "0.52 core-hours, 1.20 GiB-hours: 0.0312 USD"."""
         held = [f"{self.cpu_hours:.4f} core-hours"]
         held += [f"{self.memory_gib_hours:.4f} GiB-hours"] if self.memory_gib_hours else []
         held += [f"{hours:.4f} hours of {name}" for name, hours in self.gpu_hours.items() if hours]
@@ -149,8 +159,7 @@ def log_cost(run: Run, prices: Prices, settings: Settings) -> None:
 
     try:
         with registry_of(run.engine, settings) as found:
-            name_registry(found)
-            tracker = Tracker()
+            tracker = Tracker(found.tracking_uri)
             for one in _in_mlflow(run, tracker):
                 tracker.log(one, metrics=_figures(cost_of(run), prices), tags={"toolchain.currency": prices.currency})
     except ToolchainError as error:

@@ -123,14 +123,12 @@ def find_run(runs: Path, name: str | None = None) -> Run:
     """
     known = all_runs(runs)
     if not known:
-        raise ConfigError(f"there are no runs in {runs} yet; start one: python -m cli submit bert_finetune")
+        raise ConfigError(f"there are no runs in {runs} yet; start one: toolchain submit bert_finetune")
     if name is None:
         return known[0]
     matching = [run for run in known if run.id == name]
     if not matching:
-        raise ConfigError(
-            f"there is no run {name!r}{suggestion(name, [run.id for run in known])}; see: python -m cli runs"
-        )
+        raise ConfigError(f"there is no run {name!r}{suggestion(name, [run.id for run in known])}; see: toolchain runs")
     return matching[0]
 
 

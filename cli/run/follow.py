@@ -267,7 +267,7 @@ class Follower:
 
 def how_to_follow(run: Run) -> str:
     """Return the commands that follow and stop ``run``."""
-    return f"python -m cli follow {run.id} follows it, python -m cli stop {run.id} ends it"
+    return f"toolchain follow {run.id} follows it, toolchain stop {run.id} ends it"
 
 
 def _state_of(task: Task | None, pods: Sequence[Pod] | None) -> str:

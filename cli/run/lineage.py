@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -12,7 +14,7 @@ from cli.cluster.tracking import registry_of
 from cli.output.summary import console
 from cli.records import runs
 from cli.records.runs import Run
-from cli.settings import Settings, name_registry
+from cli.settings import Settings, open_registry
 from toolchain.artifacts.digest import short_digest
 from toolchain.artifacts.folder import read_json
 from toolchain.artifacts.provenance import Provenance, lineage_from_json
@@ -21,43 +23,63 @@ from toolchain.errors import ConfigError, ServiceError, ToolchainError
 SECONDS_TO_ANSWER = 10.0  # of a model server, which says at once what it serves
 
 
-def tell_lineage(what: str | None, settings: Settings, engine: str | None = None) -> None:
-    """Print the lineage of the run or registered model called ``what``, of what serves at that URL, or of the last run.
+Lineage = tuple[Provenance, ...]  # of an artifact, oldest first, itself last
 
-    ``engine`` says whose registry is meant, "cluster" or "local"; None for that of the ``settings``.
+
+@dataclass(frozen=True)
+class Lineages:
+    """The lineages of a run's or a registered model's variants."""
+
+    title: str
+    variants: Mapping[str, Lineage]
+
+
+def find_lineages(target: str | None, engine: str | None, settings: Settings) -> Lineages:
+    """Return the lineages of ``target``: a run, a registered model, or the URL of a model server; None: the latest run.
+
+    ``engine`` chooses the registry, "cluster" or "local"; None for that of the ``settings``.
 
     Raises:
-        ConfigError: there is no such run, and no such registered model; or what serves is not registered.
+        ConfigError: there is no such run or registered model, or the served model is not registered.
         ServiceError: the server at the URL, or MLflow, does not answer.
         ToolchainError: the run made no model.
     """
     known = {run.id: run for run in runs.all_runs(settings.runs)}
-    if what is None or what in known:
-        name, lineages = _of_run(known[what] if what else runs.find_run(settings.runs))
-    else:
-        find = _of_endpoint if what.startswith(("http://", "https://")) else _of_registered
-        with registry_of(engine, settings) as found:
-            name, lineages = find(what, found)
-    tree = Tree(name)
-    for variant, lineage in lineages.items():
+    if target is None or target in known:
+        return _of_run(known[target] if target else runs.find_run(settings.runs))
+    find = _of_endpoint if target.startswith(("http://", "https://")) else _of_registered
+    with registry_of(engine, settings) as found:
+        return find(target, found)
+
+
+def print_tree(lineages: Lineages) -> None:
+    """Print each variant with its ancestors below it."""
+    tree = Tree(lineages.title)
+    for variant, lineage in lineages.variants.items():
         _grow(tree.add(variant), lineage, lineage[-1].digest)
     console().print(tree)
 
 
-def _of_run(run: Run) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+def to_json(lineages: Lineages) -> dict[str, Any]:
+    """Return the artifacts of each variant's lineage, oldest first."""
+    variants = {name: [entry.to_json() for entry in lineage] for name, lineage in lineages.variants.items()}
+    return {"target": lineages.title, "variants": variants}
+
+
+def _of_run(run: Run) -> Lineages:
     from toolchain.artifacts.variants import open_variants
 
     folder = run.output("optimize.quantize", "quantized")
     if folder is None:
         raise ToolchainError(f"{run.id} has made no variants: it {run.state} before that, or its pipeline makes none")
     if run.engine == runs.CLUSTER:
-        return run.id, _described(folder, run.verdict)
+        return Lineages(run.id, _described(folder, run.verdict))
     variants = open_variants(folder)
     shown = [run.verdict] if run.verdict in variants.models else list(variants.models)
-    return run.id, {name: variants.models[name].lineage for name in shown}
+    return Lineages(run.id, {name: variants.models[name].lineage for name in shown})
 
 
-def _described(folder: Path, verdict: str) -> Mapping[str, tuple[Provenance, ...]]:
+def _described(folder: Path, verdict: str) -> Mapping[str, Lineage]:
     """Return the lineage of each variant from the description alone: the files of a cluster's run stay there."""
     from toolchain.artifacts.variants import DESCRIPTION, FORMAT
 
@@ -69,25 +91,25 @@ def _described(folder: Path, verdict: str) -> Mapping[str, tuple[Provenance, ...
     return {name: (*(entry for entry in lineage if entry is not variants[name]), variants[name]) for name in shown}
 
 
-def _of_registered(name: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+def _of_registered(name: str, settings: Settings) -> Lineages:
     from toolchain.lifecycle.registry import registered_lineages
 
     if not settings.has_registry:
-        raise ConfigError(f"there is no run {name!r}, and no model is registered yet; see: python -m cli runs")
-    name_registry(settings)
-    found = registered_lineages(name)
+        raise ConfigError(
+            f"there is no run {name!r}, and no model is registered yet; run 'toolchain runs' to list runs"
+        )
+    found = registered_lineages(open_registry(settings), name)
     if not found:
-        raise ConfigError(f"there is neither a run nor a registered model {name!r}; see: python -m cli runs")
-    return name, found
+        raise ConfigError(f"there is neither a run nor a registered model {name!r}; run 'toolchain runs' to list runs")
+    return Lineages(name, found)
 
 
-def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[Provenance, ...]]]:
+def _of_endpoint(url: str, settings: Settings) -> Lineages:
     from toolchain.lifecycle.registry import find_digest
     from toolchain.services.mlflow_retry import without_credentials
 
     digest, model = _answering(url)
-    name_registry(settings)
-    found = find_digest(digest, model)
+    found = find_digest(open_registry(settings), digest, model)
     if found is None:
         raise ConfigError(
             f"{url} answers with digest {short_digest(digest)}, which is not in the registry at "
@@ -96,7 +118,7 @@ def _of_endpoint(url: str, settings: Settings) -> tuple[str, Mapping[str, tuple[
         )
     version, lineage = found
     title = f"{url} answers with version {version.number} of {version.model}, digest {short_digest(digest)}"
-    return title, {version.tags.get("variant", ""): lineage}
+    return Lineages(title, {version.tags.get("variant", ""): lineage})
 
 
 def _answering(url: str) -> tuple[str, str]:
@@ -115,7 +137,7 @@ def _answering(url: str) -> tuple[str, str]:
         raise ServiceError(f"{url} is no model server of ours: its /readyz names no digest") from error
 
 
-def _grow(node: Tree, lineage: tuple[Provenance, ...], digest: str) -> None:
+def _grow(node: Tree, lineage: Lineage, digest: str) -> None:
     made = {entry.digest: entry for entry in lineage}
     shown: set[str] = set()
 

@@ -1,10 +1,12 @@
-"""Run a pipeline here or on a cluster, follow it there, stop it, and show what became of it."""
+"""Submit a pipeline to this machine or to a cluster, and follow its run to the end."""
 
-import argparse
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.compiled import catalog
+from cli.exit_status import FAILURE, INTERRUPTED, REJECTED, SUCCESS
 from cli.records import runs
 from cli.settings import Settings
 from toolchain.errors import ConfigError
@@ -12,143 +14,132 @@ from toolchain.errors import ConfigError
 if TYPE_CHECKING:
     from cli.compiled.plan import Plan
 
-SUCCESS, STEP_FAILED, BAD_USAGE, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 130  # exit status
+NOT_OPTIMIZED = ("", "fp32", runs.NOT_PROMOTABLE)  # verdicts that select no optimized variant
 
 
-def submit(given: argparse.Namespace, settings: Settings) -> int:
-    engine = given.engine or settings.engine
-    run_it = _submit_to_cluster if engine == "cluster" else _run_here
-    return run_it(given, settings)
+@dataclass(frozen=True)
+class Submission:
+    """A pipeline to run, as it was given on the command line."""
+
+    pipeline: str
+    parameters: tuple[str, ...] = ()  # "KEY=VALUE"
+    parameter_file: Path | None = None  # YAML; ``parameters`` take precedence
+    cached: bool = True  # whether cached results are used
+    require_promotion: bool = False  # whether it is a failure that no optimized variant is selected
 
 
-def measure(given: argparse.Namespace, settings: Settings) -> int:
-    from cli.cluster.tracking import registry_of
+def submit_local(submission: Submission, settings: Settings) -> int:
+    """Run the pipeline on this machine and return the exit status."""
+    from cli.output.progress import watching
+    from cli.run import local
 
-    given.name, given.params = "measure", None
-    given.parameters = [f"model={given.model}", *given.parameters]
-    with registry_of(given.engine, settings) as found:
-        return _run_here(given, found)
-
-
-def follow(given: argparse.Namespace, settings: Settings) -> int:
-    found = _on_cluster(given, settings)
-    return _follow(found, given, settings) if found.state == runs.RUNNING else show(given, settings)
-
-
-def stop(given: argparse.Namespace, settings: Settings) -> int:
-    from cli.cluster.kfp_client import Server
-
-    found = _on_cluster(given, settings)
-    Server(settings).stop(found.kfp)
-    print(f"{found.id} is being stopped; what its steps finished is kept")
-    return SUCCESS
+    plan = _plan(submission, settings)
+    with runs.only_run(settings.runs) as lock:
+        run = local.begin(plan, submission.pipeline, settings)
+        with watching(run) as watcher:
+            if plan.complete:
+                for step in run.steps:
+                    watcher.changed(step)
+            else:
+                local.execute(plan, run, settings, watcher, lock)
+        local.record_outputs(plan, run, settings)
+    return _finish(run, submission.require_promotion, settings)
 
 
-def show(given: argparse.Namespace, settings: Settings) -> int:
-    from cli.output.summary import console, failure, table_of_steps
-    from cli.records.cost import cost_of, read_prices
-
-    found = runs.find_run(settings.runs, given.run)
-    print(f"{found.id}: {found.state}, {found.seconds:.1f} s" + (f", verdict {found.verdict}" if found.verdict else ""))
-    prices = read_prices()
-    console().print(table_of_steps(found, prices))
-    print(f"Cost: {cost_of(found).told(prices)}")
-    failure(found)
-    return SUCCESS
-
-
-def _submit_to_cluster(given: argparse.Namespace, settings: Settings) -> int:
+def submit_to_cluster(submission: Submission, settings: Settings, resources: str, detach: bool) -> int:
+    """Start the pipeline on the cluster, follow it unless ``detach``, and return the exit status."""
     from cli.compiled import parameters
     from cli.compiled.spec import compile_pipeline, read
     from cli.records import cost
     from cli.run import cluster
     from cli.run.follow import how_to_follow
 
-    entry = catalog.find(given.name)
-    text = compile_pipeline(entry, cluster.size(given.resources or settings.resources))
+    entry = catalog.find(submission.pipeline)
+    text = compile_pipeline(entry, cluster.size(resources or settings.resources))
     spec = read(text)
-    values = parameters.gather(given.parameters, given.params, spec.parameters)
+    values = parameters.gather(submission.parameters, submission.parameter_file, spec.parameters)
     values = cost.for_the_report(values, cost.read_prices())
-    run_ = cluster.submit(entry.name, text, spec, values, settings, cached=not given.no_cache)
-    print(f"submitted: {run_.id} (in Kubeflow Pipelines {run_.kfp})", flush=True)
-    if given.detach:
-        print(how_to_follow(run_))
+    run = cluster.submit(entry.name, text, spec, values, settings, cached=submission.cached)
+    print(f"submitted: {run.id} (in Kubeflow Pipelines {run.kfp})", flush=True)
+    if detach:
+        print(how_to_follow(run))
         return SUCCESS
-    return _follow(run_, given, settings)
+    return _follow(run, submission.require_promotion, settings)
 
 
-def _run_here(given: argparse.Namespace, settings: Settings) -> int:
-    from cli.output.progress import watching
-    from cli.run import local
+def follow(run_id: str | None, require_promotion: bool, settings: Settings) -> int:
+    """Follow a run on the cluster, by default the latest, and return the exit status; one that has ended is shown."""
+    from cli.output.summary import print_run
+    from cli.records.cost import read_prices
 
-    plan = _plan(given, settings)
-    with runs.only_run(settings.runs) as lock:
-        run_ = local.begin(plan, given.name, settings)
-        with watching(run_) as watcher:
-            if plan.complete:
-                for step in run_.steps:
-                    watcher.changed(step)
-            else:
-                local.execute(plan, run_, settings, watcher, lock)
-        local.record_outputs(plan, run_, settings)
-    return _ended(run_, given, settings)
+    run = find_cluster_run(run_id, settings)
+    if run.state == runs.RUNNING:
+        return _follow(run, require_promotion, settings)
+    print_run(run, read_prices())
+    return SUCCESS
 
 
-def _on_cluster(given: argparse.Namespace, settings: Settings) -> runs.Run:
-    found = runs.find_run(settings.runs, given.run)
+def find_cluster_run(run_id: str | None, settings: Settings) -> runs.Run:
+    """Return the run ``run_id``, by default the latest.
+
+    Raises:
+        ConfigError: there is none, or it runs on this machine.
+    """
+    found = runs.find_run(settings.runs, run_id)
     if found.engine != runs.CLUSTER:
-        raise ConfigError(f"{found.id} runs on this machine, where it was started; Ctrl-C there stops it")
+        raise ConfigError(f"{found.id} is a local run: press Ctrl-C in the terminal that started it to stop it")
     return found
 
 
-def _follow(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int:
+def _follow(run: runs.Run, require_promotion: bool, settings: Settings) -> int:
     from cli.cluster.kfp_client import Server
     from cli.compiled import spec as specification
     from cli.output.progress import watching
     from cli.run import follow as following
 
-    spec = specification.load(catalog.find(run_.pipeline), settings.runs / "compiled")
+    spec = specification.load(catalog.find(run.pipeline), settings.runs / "compiled")
     try:
-        with watching(run_) as watcher:
-            following.follow(run_, spec, Server(settings), watcher)
+        with watching(run) as watcher:
+            following.follow(run, spec, Server(settings), watcher)
     except KeyboardInterrupt:
-        print(f"\n{run_.id} goes on: {following.how_to_follow(run_)}", file=sys.stderr)
+        print(f"\n{run.id} continues on the cluster: {following.how_to_follow(run)}", file=sys.stderr)
         return INTERRUPTED
-    return _ended(run_, given, settings)
+    return _finish(run, require_promotion, settings)
 
 
-def _ended(run_: runs.Run, given: argparse.Namespace, settings: Settings) -> int:
+def _finish(run: runs.Run, require_promotion: bool, settings: Settings) -> int:
+    """Record the verdict and the cost, print the summary, and return the exit status."""
     from cli.output.summary import failure, summary
     from cli.records.cost import log_cost, read_prices
 
-    _record_verdict(run_)
-    log_cost(run_, read_prices(), settings)
-    if run_.state != runs.SUCCEEDED:
-        if run_.state == runs.INTERRUPTED:
-            print(f"\n{run_.id} was stopped after {run_.seconds:.1f} s; what its steps finished is kept")
-        failure(run_)
-        return STEP_FAILED
-    summary(run_, settings)
-    return NOT_PROMOTED if given.require_promotion and run_.verdict in ("", "fp32", runs.NOT_PROMOTABLE) else SUCCESS
+    _record_verdict(run)
+    log_cost(run, read_prices(), settings)
+    if run.state != runs.SUCCEEDED:
+        if run.state == runs.INTERRUPTED:
+            print(f"\n{run.id} was stopped after {run.seconds:.1f} s; the results of finished steps are kept")
+        failure(run)
+        return FAILURE
+    summary(run, settings)
+    return REJECTED if require_promotion and run.verdict in NOT_OPTIMIZED else SUCCESS
 
 
-def _plan(given: argparse.Namespace, settings: Settings) -> "Plan":
+def _plan(submission: Submission, settings: Settings) -> "Plan":
     from cli.compiled import cache_keys, parameters, plan
     from cli.compiled import spec as specification
     from cli.records import cost
 
-    entry = catalog.find(given.name)
+    entry = catalog.find(submission.pipeline)
     spec = specification.load(entry, settings.runs / "compiled")
-    values = parameters.gather(given.parameters, given.params, spec.parameters)
+    values = parameters.gather(submission.parameters, submission.parameter_file, spec.parameters)
     values = cost.for_the_report(values, cost.read_prices())
     salt = runs.fresh_salt()
     made = plan.make_plan(spec, values, cache_keys.task_keys(spec, values, settings, salt), settings.cache)
-    return plan.forget(made, settings.cache) if given.no_cache else made
+    return made if submission.cached else plan.forget(made, settings.cache)
 
 
-def _record_verdict(run_: runs.Run) -> None:
+def _record_verdict(run: runs.Run) -> None:
     from cli.output.summary import report_of
 
-    if found := report_of(run_):
-        run_.verdict = found["verdict"]["winner"] if found["verdict"]["promotable"] else runs.NOT_PROMOTABLE
-        run_.save()
+    if found := report_of(run):
+        run.verdict = found["verdict"]["winner"] if found["verdict"]["promotable"] else runs.NOT_PROMOTABLE
+        run.save()

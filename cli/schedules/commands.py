@@ -1,7 +1,5 @@
-"""What each word of ``python -m cli schedule`` does."""
+"""Manage schedules: compare, apply, list, pause, resume and start them, on this machine or on a cluster."""
 
-import argparse
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +9,8 @@ from cli.cluster.kfp_client import Server
 from cli.compiled import catalog
 from cli.compiled.catalog import suggestion
 from cli.compiled.spec import compile_pipeline, read
+from cli.exit_status import DIFFERENT, SUCCESS
+from cli.output.machine import print_json
 from cli.output.summary import console
 from cli.run import cluster
 from cli.schedules import local_scheduler, reconcile
@@ -19,78 +19,120 @@ from cli.schedules.files import FOLDER, Schedule, read_schedules, values_of
 from cli.settings import Settings
 from toolchain.errors import ConfigError
 
-DIFFERENT = 4  # exit status of diff when there is a difference
+Row = dict[str, str]  # of the list: name, pipeline, state, next (UTC), last, result
+TIME_CHARACTERS = 16  # shown of a time: to the minute
 SIGNS = {"add": "+", "replace": "~", "pause": "~", "resume": "~", "remove": "-", "orphan": "?", "same": "="}
 
 
-def schedule(given: argparse.Namespace, settings: Settings) -> int:
-    """Do what ``given`` asks, and return the exit status."""
-    folder: Path = given.folder or FOLDER
+def manage(
+    action: str, folder: Path | None, name: str, engine: str | None, as_json: bool, once: bool, settings: Settings
+) -> int:
+    """Do the ``action``, by default on the schedules of manifests/schedules, and return the exit status."""
+    folder = folder or FOLDER
     known = read_schedules(folder, settings.runs / "compiled")
-    if given.action == "serve":
-        local_scheduler.serve(folder, settings, given.once)
-        return 0
-    if given.action in ("diff", "apply"):
-        return _reconcile(known, Server(settings), apply=given.action == "apply")
-    engine = given.engine or settings.engine
-    if given.action == "list":
-        (_list_cluster if engine == "cluster" else _list_here)(known, settings)
-        return 0
-    one = _named(given.name, known)
-    return (_on_cluster if engine == "cluster" else _here)[given.action](one, settings)
+    if action == "serve":
+        local_scheduler.serve(folder, settings, once)
+        return SUCCESS
+    if action == "diff":
+        return _diff(known, Server(settings), as_json)
+    if action == "apply":
+        return _apply(known, Server(settings))
+    on_cluster = (engine or settings.engine) == "cluster"
+    if action == "list":
+        rows = (_cluster_rows if on_cluster else _local_rows)(known, settings)
+        print_json(rows) if as_json else console().print(_table(rows))
+        return SUCCESS
+    schedule = _named(name, known)
+    if action == "run-now":
+        return (_run_on_cluster if on_cluster else _run_locally)(schedule, settings)
+    (_enable_on_cluster if on_cluster else _enable_locally)(schedule, settings, enabled=action == "resume")
+    return SUCCESS
 
 
-def _reconcile(known: list[Schedule], server: Server, apply: bool) -> int:
+def _diff(known: list[Schedule], server: Server, as_json: bool) -> int:
+    changes = _changes(known, server)
+    if as_json:
+        print_json([{"name": one.name, "change": one.kind, "details": list(one.told)} for one in changes])
+    else:
+        _print_changes(changes)
+    return DIFFERENT if reconcile.differs(changes) else SUCCESS
+
+
+def _apply(known: list[Schedule], server: Server) -> int:
+    changes = _changes(known, server)
+    _print_changes(changes)
+    for change in changes:
+        if change.kind not in (reconcile.SAME, reconcile.ORPHAN):
+            reconcile.carry_out(change, server)
+            print(f"{change.name}: done", flush=True)
+    return SUCCESS
+
+
+def _changes(known: list[Schedule], server: Server) -> list[reconcile.Change]:
     server.check()
-    changes = reconcile.compare([reconcile.wanted_of(one) for one in known], reconcile.kept_on(server))
+    return reconcile.compare([reconcile.wanted_of(one) for one in known], reconcile.kept_on(server))
+
+
+def _print_changes(changes: list[reconcile.Change]) -> None:
     for change in changes:
         print(f"{SIGNS[change.kind]} {change.name}: {change.kind}")
         for line in change.told:
             print(f"    {line}")
     if not reconcile.differs(changes):
         print("nothing to change")
-        return 0
-    if not apply:
-        return DIFFERENT
-    for change in changes:
-        if change.kind not in (reconcile.SAME, reconcile.ORPHAN):
-            reconcile.carry_out(change, server)
-            print(f"{change.name}: done", flush=True)
-    return 0
 
 
-def _list_cluster(known: list[Schedule], settings: Settings) -> None:
+def _cluster_rows(known: list[Schedule], settings: Settings) -> list[Row]:
     server = Server(settings)
     server.check()
     runs = server.runs()
-    table = Table("schedule", "pipeline", "state", "next (UTC)", "last run", box=None, pad_edge=False)
+    rows: list[Row] = []
     kept = reconcile.kept_on(server)
     for one in known:
         own = [have for have in kept if have.schedule == one.name]
         newest = reconcile.current(one.name, own) if own else None
         state = "not applied" if newest is None else "enabled" if newest.enabled else "disabled"
         ids = {have.id for have in own}
-        last = next((f"{run.display_name} {run.state}" for run in runs if run.recurring_run_id in ids), "")
-        table.add_row(one.name, one.pipeline, state, _next(one) if newest and newest.enabled else "", last)
+        last = next((run for run in runs if run.recurring_run_id in ids), None)
+        upcoming = _next(one) if newest and newest.enabled else ""
+        rows.append(_row(one, state, upcoming, last.display_name if last else "", last.state if last else ""))
     for have in kept:
         if not have.schedule:
-            table.add_row(have.name, "", "made by others, " + ("enabled" if have.enabled else "disabled"), "", "")
-    console().print(table)
+            state = f"not managed, {'enabled' if have.enabled else 'disabled'}"
+            rows.append({"name": have.name, "pipeline": "", "state": state, "next": "", "last": "", "result": ""})
+    return rows
 
 
-def _list_here(known: list[Schedule], settings: Settings) -> None:
+def _local_rows(known: list[Schedule], settings: Settings) -> list[Row]:
     memory = local_scheduler.Memory.of(settings)
-    table = Table("schedule", "pipeline", "state", "next (UTC)", "last due", "result", box=None, pad_edge=False)
+    rows = []
     for one in known:
         state = memory.of_schedule(one.name)
-        word = "disabled" if not one.enabled else "paused" if state.paused else "enabled"
-        upcoming = _next(one) if word == "enabled" else ""
-        table.add_row(one.name, one.pipeline, word, upcoming, state.due[:16].replace("T", " "), state.result)
-    console().print(table)
+        text = "disabled" if not one.enabled else "paused" if state.paused else "enabled"
+        rows.append(_row(one, text, _next(one) if text == "enabled" else "", state.due, state.result))
+    return rows
+
+
+def _row(schedule: Schedule, state: str, upcoming: str, last: str, result: str) -> Row:
+    return {
+        "name": schedule.name,
+        "pipeline": schedule.pipeline,
+        "state": state,
+        "next": upcoming,
+        "last": last,
+        "result": result,
+    }
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("schedule", "pipeline", "state", "next (UTC)", "last run", "result", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(row[name][:TIME_CHARACTERS].replace("T", " ") if name == "next" else row[name] for name in row))
+    return table
 
 
 def _next(one: Schedule) -> str:
-    return f"{next_time(one.cron, one.zone, datetime.now(UTC)):%Y-%m-%d %H:%M}"
+    return next_time(one.cron, one.zone, datetime.now(UTC)).isoformat(timespec="minutes")
 
 
 def _named(name: str, known: list[Schedule]) -> Schedule:
@@ -102,44 +144,29 @@ def _named(name: str, known: list[Schedule]) -> Schedule:
     return names[name]
 
 
-def _switch_on_cluster(one: Schedule, settings: Settings, on: bool) -> int:
+def _enable_on_cluster(one: Schedule, settings: Settings, enabled: bool) -> None:
     server = Server(settings)
     server.check()
-    server.enable(reconcile.current(one.name, reconcile.kept_on(server)).id, on)
-    print(f"{one.name} is {'enabled' if on else 'paused'} on the cluster; the next apply makes it what its file says")
-    return 0
+    server.enable(reconcile.current(one.name, reconcile.kept_on(server)).id, enabled)
+    print(f"{one.name} is {'enabled' if enabled else 'paused'} on the cluster until the next schedule apply")
 
 
 def _run_on_cluster(one: Schedule, settings: Settings) -> int:
     text = compile_pipeline(catalog.find(one.pipeline), cluster.size(one.resources))
     spec = read(text)
-    of = {"owner": one.owner, "schedule": one.name}
-    run = cluster.submit(one.pipeline, text, spec, values_of(one, spec), settings, cached=True, **of)
+    values = values_of(one, spec)
+    run = cluster.submit(one.pipeline, text, spec, values, settings, cached=True, owner=one.owner, schedule=one.name)
     print(f"submitted: {run.id} (in Kubeflow Pipelines {run.kfp})")
-    return 0
+    return SUCCESS
 
 
-def _switch_here(one: Schedule, settings: Settings, on: bool) -> int:
-    local_scheduler.Memory.of(settings).change(one.name, paused=not on)
-    print(f"{one.name} is {'enabled' if on else 'paused'} on this machine")
-    return 0
+def _enable_locally(one: Schedule, settings: Settings, enabled: bool) -> None:
+    local_scheduler.Memory.of(settings).change(one.name, paused=not enabled)
+    print(f"{one.name} is {'enabled' if enabled else 'paused'} on this machine")
 
 
-def _run_here(one: Schedule, settings: Settings) -> int:
-    log = settings.runs / f"schedule-{one.name}.log"
-    print(f"{one.name} starts {one.pipeline}; its words go to {log}", flush=True)
+def _run_locally(one: Schedule, settings: Settings) -> int:
+    print(f"{one.name}: starting {one.pipeline}; log: {settings.runs / f'schedule-{one.name}.log'}", flush=True)
     status = local_scheduler.submit(one, settings).wait()
-    print(f"{one.name} ended with exit status {status}")
+    print(f"{one.name}: exit status {status}")
     return status
-
-
-_on_cluster: dict[str, Callable[[Schedule, Settings], int]] = {
-    "pause": lambda one, settings: _switch_on_cluster(one, settings, on=False),
-    "resume": lambda one, settings: _switch_on_cluster(one, settings, on=True),
-    "run-now": _run_on_cluster,
-}
-_here: dict[str, Callable[[Schedule, Settings], int]] = {
-    "pause": lambda one, settings: _switch_here(one, settings, on=False),
-    "resume": lambda one, settings: _switch_here(one, settings, on=True),
-    "run-now": _run_here,
-}

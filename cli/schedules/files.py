@@ -26,7 +26,7 @@ class Schedule:
     """One document of a file."""
 
     name: str  # unique; letters, digits, "-", "_" and "."
-    pipeline: str  # as `python -m cli list` names it
+    pipeline: str  # as `toolchain list` names it
     cron: str  # minute, hour, day of the month, month, day of the week
     zone: str  # the clock that cron is read on: an IANA name
     parameters: dict[str, Any] = field(default_factory=dict)  # those not given have the pipeline's defaults

@@ -128,7 +128,7 @@ def current(name: str, kept: Iterable[Kept]) -> Kept:
     """
     own = sorted((one for one in kept if one.schedule == name), key=lambda one: one.created)
     if not own:
-        raise ServiceError(f"schedule {name} is not on the cluster yet: python -m cli schedule apply")
+        raise ServiceError(f"schedule {name} is not on the cluster yet: toolchain schedule apply")
     return own[-1]
 
 

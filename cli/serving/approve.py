@@ -1,9 +1,9 @@
-"""Approve or reject what a run registered: a person's word, kept in the ledger of the model, that promotion waits for.
+"""Approve or reject the versions that a run registered, in the model's ledger, where promotion checks it.
 
-Nothing waits in a pod: the run has ended, and each of its versions says which run must be approved.
+No pod waits: the run has ended, and each of its versions is tagged with the run whose approval it needs.
 """
 
-import argparse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.cluster.tracking import registry_of
@@ -14,73 +14,84 @@ if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker, Version
 
 
-def speak(given: argparse.Namespace, settings: Settings) -> None:
-    """Record that what ``given.run`` registered may serve ("approve"), or may not ("reject"), and say what follows.
+@dataclass(frozen=True)
+class Recorded:
+    """An approval or a rejection, as the ledger has it."""
 
-    A version on trial as a canary, or in the shadow, is ended when it is rejected.
+    model: str
+    version_option: str  # what names the version to ``promote``: "" for the candidate, else " --version N"
+    live: str  # the number of the live version if it is one of the run's, else ""
+
+
+def approve(run_id: str, reason: str, engine: str | None, settings: Settings) -> None:
+    """Record that the versions of ``run_id`` may be promoted, and print how.
 
     Raises:
-        ConfigError: no registered version waits for that run, or it is rejected without a reason.
-        ConflictError: somebody else changed the ledger at the same time.
-        ServiceError: MLflow does not answer, or refuses.
+        ConfigError: no registered version waits for that run.
+        ConflictError: the ledger was changed at the same time.
+        ServiceError: MLflow does not answer, or denies access.
     """
-    rejected = given.command == "reject"
-    if rejected and not given.reason.strip():
-        raise ConfigError("reject without a reason: give one by --reason, it is recorded")
-    model, chosen, serving = _recorded(given, settings, rejected)
-    if rejected:
-        print(f"rejected {given.run}: none of its versions of {model} will be promoted")
-        if serving:
-            print(f"version {serving} of {model} is one of them and still serves: python -m cli rollback {model}")
-    else:
-        print(f"approved {given.run}: python -m cli promote {model}{chosen} lets it serve")
+    done = _record(run_id, reason, engine, settings, rejected=False)
+    print(f"approved {run_id}; to promote it: toolchain promote {done.model}{done.version_option}")
 
 
-def _recorded(given: argparse.Namespace, settings: Settings, rejected: bool) -> tuple[str, str, str]:
-    """Record the word; return the model's name, the words that name one of its versions to ``promote``, and the number
-    of the version that serves if it is one of them, else ""."""
+def reject(run_id: str, reason: str, engine: str | None, settings: Settings) -> None:
+    """Record that the versions of ``run_id`` may not be promoted, and end a trial of one of them.
+
+    Raises:
+        ConfigError: no registered version waits for that run, or there is no reason.
+        ConflictError: the ledger was changed at the same time.
+        ServiceError: MLflow does not answer, or denies access.
+    """
+    if not reason.strip():
+        raise ConfigError("reject requires a reason, which is recorded in the ledger: add --reason TEXT")
+    done = _record(run_id, reason, engine, settings, rejected=True)
+    print(f"rejected {run_id}: none of its versions of {done.model} can be promoted")
+    if done.live:
+        print(f"version {done.live} of {done.model} is one of them and still live: toolchain rollback {done.model}")
+
+
+def _record(run_id: str, reason: str, engine: str | None, settings: Settings, rejected: bool) -> Recorded:
     from toolchain.lifecycle import ledger
     from toolchain.lifecycle.registry import CANDIDATE, TAG_DIGEST
 
     action = ledger.REJECTED if rejected else ledger.APPROVED
-
-    with registry_of(given.engine, settings) as found:
+    with registry_of(engine, settings) as found:
         tracker = open_registry(found)
-        meant = _meant(tracker, given.run)
-        model = meant[0].model
+        versions = _versions_of(tracker, run_id)
+        model = versions[0].model
         candidate = tracker.aliases(model).get(CANDIDATE, "")
-        version = next((one for one in meant if one.number == candidate), meant[0])
-        tried = ledger.read(tracker, model).tried
-        ledger.speak(tracker, model, version, action, given.run, given.reason, settings.owner)
+        version = next((one for one in versions if one.number == candidate), versions[0])
+        trial = ledger.read(tracker, model).tried
+        ledger.speak(tracker, model, version, action, run_id, reason, settings.owner)
         now = ledger.read(tracker, model)
-        if tried and now.tried is None:
-            _tell_servers(tracker, model, given, found)
-        digests = {one.tags.get(TAG_DIGEST) for one in meant}
-        serving = now.serving.version if now.serving and now.serving.digest in digests else ""
-    return model, "" if version.number == candidate else f" --version {version.number}", serving
+        if trial and now.tried is None:
+            _update_servers(tracker, model, engine, found)
+        digests = {one.tags.get(TAG_DIGEST) for one in versions}
+        live = now.serving.version if now.serving and now.serving.digest in digests else ""
+    return Recorded(model, "" if version.number == candidate else f" --version {version.number}", live)
 
 
-def _tell_servers(tracker: "Tracker", model: str, given: argparse.Namespace, settings: Settings) -> None:
-    """Let servers know that a canary or shadow was ended, as a rollback does."""
-    from cli.serving.targets import place
+def _update_servers(tracker: "Tracker", model: str, engine: str | None, settings: Settings) -> None:
+    """Publish that a canary or shadow was ended, and wait for the model servers."""
+    from cli.serving.targets import promotion_target
     from toolchain.lifecycle import ledger, model_repository
 
-    wanted = argparse.Namespace(command="rollback", model=model, engine=given.engine, server=[])
-    with place(wanted, settings) as there:
-        model_repository.publish(tracker, model, there.model_repository)
-        there.follow(ledger.read(tracker, model))
+    with promotion_target(model, engine, [], None, settings) as target:
+        model_repository.publish(tracker, model, target.repository)
+        target.follow(ledger.read(tracker, model))
 
 
-def _meant(tracker: "Tracker", run: str) -> "list[Version]":
-    """Return the versions that ``run`` asked approval for."""
+def _versions_of(tracker: "Tracker", run_id: str) -> "list[Version]":
+    """Return the versions that wait for an approval of ``run_id``."""
     from toolchain.lifecycle.ledger import SUFFIX
     from toolchain.lifecycle.registry import TAG_APPROVAL
 
     models = [model for model in tracker.models() if not model.endswith(SUFFIX)]
-    asking = [one for model in models for one in tracker.versions(model) if TAG_APPROVAL in one.tags]
-    meant = [one for one in asking if one.tags[TAG_APPROVAL] == run]
-    if not meant:
-        runs = sorted({one.tags[TAG_APPROVAL] for one in asking})
-        told = f"versions of {', '.join(runs)} do" if runs else "no run has asked for one (-p require_approval=true)"
-        raise ConfigError(f"no registered version waits for approval of {run!r}; {told}")
-    return meant
+    waiting = [one for model in models for one in tracker.versions(model) if TAG_APPROVAL in one.tags]
+    found = [one for one in waiting if one.tags[TAG_APPROVAL] == run_id]
+    if not found:
+        runs = sorted({one.tags[TAG_APPROVAL] for one in waiting})
+        hint = f"these runs do: {', '.join(runs)}" if runs else "no run requested one (-p require_approval=true)"
+        raise ConfigError(f"run {run_id!r} waits for no approval; {hint}")
+    return found

@@ -1,22 +1,22 @@
-"""The OpenAPI document of a registered version, and what callers of another version would lose by it."""
+"""Print the OpenAPI document of a registered version, and what it breaks for clients of another."""
 
-import argparse
 from typing import TYPE_CHECKING, Any
 
+from cli.output.machine import print_json
+from cli.serving.models import open_model_registry
 from cli.serving.serve import choose, repository_path
-from cli.settings import Settings, open_registry
-from toolchain.errors import ConfigError, ServiceError
+from cli.settings import Settings
+from toolchain.errors import ServiceError
 from toolchain.lifecycle.openapi_diff import breaking_changes
 
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker, Version
 
 
-def tell_openapi(given: argparse.Namespace, settings: Settings) -> bool:
-    """Print what ``given`` asks for and return whether nobody who calls the version ``given.against`` is broken.
+def print_openapi(model: str, version: str, settings: Settings) -> None:
+    """Print the OpenAPI document of a ``version`` of ``model``, by default what serves.
 
-    The document is the one that was kept when the version was promoted; of one that never was, the real server is
-    started for a moment to say it.
+    The document was stored when the version was promoted; for a version that never was, a server is started for it.
 
     Raises:
         ArtifactError: the document, or the model, was changed in MLflow.
@@ -24,31 +24,38 @@ def tell_openapi(given: argparse.Namespace, settings: Settings) -> bool:
         ServiceError: MLflow does not answer, or the server does not start.
     """
     from toolchain.lifecycle.openapi_store import as_text
-    from toolchain.lifecycle.registry import named
 
-    tracker = _open(given.model, settings)
-    version = named(tracker, f"{given.model}:{given.version or _usual(tracker, given.model)}").version
-    document = _document(tracker, version, settings)
-    if not given.against:
-        print(as_text(document), end="")
-        return True
-    old = _document(tracker, named(tracker, f"{given.model}:{given.against}").version, settings)
-    changes = breaking_changes(old, document)
-    for change in changes:
-        print(change.told)
-    if not changes:
-        print(f"version {version.number} of {given.model} breaks no caller of version {given.against}")
+    tracker = open_model_registry(model, settings)
+    print(as_text(_document(tracker, _version(tracker, model, version), settings)), end="")
+
+
+def print_breaking_changes(model: str, version: str, against: str, settings: Settings, as_json: bool) -> bool:
+    """Print what ``version`` breaks for clients of the version ``against``; return whether nothing does.
+
+    Raises:
+        As ``print_openapi``.
+    """
+    tracker = open_model_registry(model, settings)
+    new, old = _version(tracker, model, version), _version(tracker, model, against)
+    changes = [
+        change.told for change in breaking_changes(_document(tracker, old, settings), _document(tracker, new, settings))
+    ]
+    if as_json:
+        print_json({"model": model, "version": new.number, "against": old.number, "breaking_changes": changes})
+    elif changes:
+        print(*changes, sep="\n")
+    else:
+        print(f"version {new.number} of {model} breaks no client of version {old.number}")
     return not changes
 
 
-def _open(model: str, settings: Settings) -> "Tracker":
-    """Return the registry, after a check that ``model`` is a name and that there can be such a model."""
-    if not model or set(model) & set("'@:/"):
-        raise ConfigError(f"model is {model!r}: give a registered model's name; --version names a version")
-    return open_registry(settings, model)
+def _version(tracker: "Tracker", model: str, number: str) -> "Version":
+    from toolchain.lifecycle.registry import named
+
+    return named(tracker, f"{model}:{number or _default_version(tracker, model)}").version
 
 
-def _usual(tracker: "Tracker", model: str) -> str:
+def _default_version(tracker: "Tracker", model: str) -> str:
     """Return the number of what serves, else of the candidate, else of the newest version; "" where there is none."""
     from toolchain.lifecycle.registry import CANDIDATE, CHAMPION
 
@@ -71,6 +78,4 @@ def _document(tracker: "Tracker", version: "Version", settings: Settings) -> dic
             found: dict[str, Any] = trial_server.ask(f"{address}/openapi.json")
             return found
     except ServiceError as error:
-        raise ServiceError(
-            f"no server tells the API of version {version.number} of {version.model}: {error}"
-        ) from error
+        raise ServiceError(f"the API of version {version.number} of {version.model} is not known: {error}") from error

@@ -1,10 +1,9 @@
-"""Serve a registered model on this machine: fetched once, kept in its repository, served as the serving images do.
+"""Serve a registered model on this machine, from a local model repository, by the server of the serving images.
 
-A model's name alone means what is promoted, now and later: the server polls the repository. An alias or a version means
-one version for good. With the registry away, what was served before is served again, and said to be.
+A model's name alone follows promotions: the server polls the model repository. An alias or a version is fixed. When the
+registry does not answer, the version that was served before is served again, with a warning.
 """
 
-import argparse
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = "toolchain.served"
 CHOSEN = (
-    "chosen.json"  # beside the models in a repository: what aliases and numbers stood for when they were last asked
+    "chosen.json"  # in a model repository: the versions that aliases and numbers meant when the registry last answered
 )
 
 
@@ -37,75 +36,94 @@ class Chosen:
 
     name: str
     number: str
-    alias: str  # that led to it, "" for a version asked for by number
+    alias: str  # that it was selected by, "" for a version selected by number
     digest: str
 
 
-def serve(given: argparse.Namespace, settings: Settings) -> None:
-    """Serve ``given.model`` until it is told to end; this process becomes the server.
+@dataclass(frozen=True)
+class ServerOptions:
+    """Options of the model server."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080  # 0 for any free one
+    grpc_port: int | None = None  # 0 for any free one; None for no gRPC
+    workers: int = 0  # parallel inferences; 0 for one per core
+    require_tokens: bool = False
+    samples: str = ""  # folder or s3://BUCKET/PREFIX; "" for no samples
+    sample_percent: float = 10.0  # of requests
+    sample_inputs: bool = False  # whether texts and images are stored as well
+
+    @property
+    def argv(self) -> list[str]:
+        found = ["--port", str(self.port), "--host", self.host]
+        if self.grpc_port is not None:
+            found += ["--grpc-port", str(self.grpc_port)]
+        if self.workers:
+            found += ["--workers", str(self.workers)]
+        found += ["--require-tokens"] if self.require_tokens else []
+        if self.samples:
+            found += ["--samples", self.samples, "--sample-percent", str(self.sample_percent)]
+            found += ["--sample-rows"] if self.sample_inputs else []
+        return found
+
+
+def serve(model: str, alias: str, options: ServerOptions, engine: str | None, settings: Settings) -> None:
+    """Serve ``model`` until the process is ended; this process becomes the server.
 
     Raises:
-        ArtifactError: what the registry holds is not what was registered.
+        ArtifactError: the registry's files are not those that were registered.
         ConfigError: there is no such model, alias or version.
-        ServiceError: the registry is away, and nothing of the model was served here before.
+        ServiceError: the registry does not answer, and the model was not served here before.
     """
-    name, wanted = _wanted(given.model, given.alias)
-    with registry_of(given.engine, settings) as found:
-        words = _one_version(given, found) if wanted else _what_is_promoted(name, found)
-        if found.registry and not wanted:
-            print("later promotions on the cluster are not followed here: start it again for those", flush=True)
-    command = [sys.executable, "-m", "toolchain.serve", *words, "--port", str(given.port), "--host", given.host]
-    if given.grpc_port is not None:
-        command += ["--grpc-port", str(given.grpc_port)]
-    if given.workers:
-        command += ["--workers", str(given.workers)]
-    command += ["--require-tokens"] if given.require_tokens else []
-    if given.samples:
-        command += ["--samples", given.samples, "--sample-percent", str(given.sample_percent)]
-        command += ["--sample-rows"] if given.sample_rows else []
+    name, selector = _split(model, alias)
+    with registry_of(engine, settings) as found:
+        argv = _one_version(model, alias, found) if selector else _live_versions(name, found)
+        if found.registry and not selector:
+            print("later promotions on the cluster are not followed; restart to pick them up", flush=True)
+    command = [sys.executable, "-m", "toolchain.serve", *argv, *options.argv]
     os.execve(sys.executable, command, step_environment(settings))
 
 
 def choose(model: str, alias: str, settings: Settings) -> Chosen:
-    """Return the version of ``model`` (name, name@alias or name:version) or its ``alias``, with its files fetched."""
-    name, wanted = _wanted(model, alias)
+    """Return the version of ``model`` (name, name@alias or name:version) or its ``alias``; its files are local then."""
+    name, selector = _split(model, alias)
     try:
-        chosen = _ask(_registry(name, settings), name, wanted, settings)
+        chosen = _select(_registry(name, settings), name, selector, settings)
     except ServiceError as error:
-        chosen = _remembered(name, wanted, settings, error)
-        print(f"{error}; serving version {chosen.number} as it was fetched before", file=sys.stderr, flush=True)
+        chosen = _remembered(name, selector, settings, error)
+        print(f"{error}; serving version {chosen.number} from the local model repository", file=sys.stderr, flush=True)
     return chosen
 
 
 def follow(name: str, settings: Settings) -> RoutingConfig:
-    """Publish and return the routing config of ``name`` from its ledger; before any promotion, of its candidate."""
+    """Return the routing config of ``name`` by its ledger, its files fetched; before any promotion, its candidate's."""
     from toolchain.lifecycle.model_repository import Folder, publish
 
-    place = repository_path(name, settings)
+    repository = repository_path(name, settings)
     try:
         tracker = _registry(name, settings)
-        routing = publish(tracker, name, str(place))
-        if routing is None:
-            chosen = _ask(tracker, name, "", settings)
-            variant = open_model(place / chosen.digest).variant
+        config = publish(tracker, name, str(repository))
+        if config is None:
+            chosen = _select(tracker, name, "", settings)
+            variant = open_model(repository / chosen.digest).variant
             target = Target(version=chosen.number, digest=chosen.digest, variant=variant)
-            routing = RoutingConfig(model=name, stable=target)
-            Folder(place).tell(as_bytes(routing))
+            config = RoutingConfig(model=name, stable=target)
+            Folder(repository).tell(as_bytes(config))
     except ServiceError as error:
-        routing = _published_before(name, settings, error)
-        told = f"serving version {routing.stable.version} as it was fetched before"
-        print(f"{error}; {told}", file=sys.stderr, flush=True)
-    return routing
+        config = _published_before(name, settings, error)
+        message = f"serving version {config.stable.version} from the local model repository"
+        print(f"{error}; {message}", file=sys.stderr, flush=True)
+    return config
 
 
 def repository_path(name: str, settings: Settings) -> Path:
-    """Return the folder of what is, and was, served here of the model ``name``."""
+    """Return the local model repository of the model ``name``."""
     served = settings.runs / "served"
     return served / f".{settings.registry}" / name if settings.registry else served / name  # no model begins with "."
 
 
-def _wanted(model: str, alias: str) -> tuple[str, str]:
-    """Return a model's name and the alias or number that is asked for, "" for what is promoted."""
+def _split(model: str, alias: str) -> tuple[str, str]:
+    """Return a model's name and the selected alias or number, "" for what is promoted."""
     from toolchain.lifecycle.registry import split_name
 
     name, number, own = split_name(model)
@@ -116,44 +134,44 @@ def _wanted(model: str, alias: str) -> tuple[str, str]:
         or name.startswith(".")
         or (number and not (number.isascii() and number.isdigit()))
     ):
-        raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
+        raise ConfigError(f"model is {model!r}: expected a registered model as name, name@alias or name:version")
     if sum(map(bool, (number, own, alias))) > 1:
         raise ConfigError(f"{model} names a version already; leave --alias, or the part after the name, out")
     return name, number or own or alias
 
 
-def _one_version(given: argparse.Namespace, settings: Settings) -> list[str]:
-    """Return the server's words for one version that nothing changes."""
-    chosen = choose(given.model, given.alias, settings)
-    told = f"{chosen.name}@{chosen.alias}" if chosen.alias else f"{chosen.name}:{chosen.number}"
-    print(f"serving {told}: version {chosen.number}, digest {short_digest(chosen.digest)}", flush=True)
+def _one_version(model: str, alias: str, settings: Settings) -> list[str]:
+    """Return the server's arguments for one fixed version."""
+    chosen = choose(model, alias, settings)
+    shown = f"{chosen.name}@{chosen.alias}" if chosen.alias else f"{chosen.name}:{chosen.number}"
+    print(f"serving {shown}: version {chosen.number}, digest {short_digest(chosen.digest)}", flush=True)
     folder = repository_path(chosen.name, settings) / chosen.digest
     return [str(folder), "--name", chosen.name, "--version", chosen.number]
 
 
-def _what_is_promoted(name: str, settings: Settings) -> list[str]:
-    """Return the server's words for what is promoted, now and later."""
-    routing = follow(name, settings)
-    stable, canary, shadow = routing.stable, routing.canary, routing.shadow
-    beside = f", and version {shadow.version} in its shadow" if shadow else ""
-    trial = f", and version {canary.version} for {routing.percent:g} % of requests" if canary else beside
+def _live_versions(name: str, settings: Settings) -> list[str]:
+    """Return the server's arguments for what is promoted, now and later."""
+    config = follow(name, settings)
+    stable, canary, shadow = config.stable, config.canary, config.shadow
+    beside = f", and version {shadow.version} as its shadow" if shadow else ""
+    trial = f", and version {canary.version} for {config.percent:g} % of requests" if canary else beside
     print(f"serving {name}: version {stable.version}, digest {short_digest(stable.digest)}{trial}", flush=True)
     return ["--model-repository", str(repository_path(name, settings)), "--name", name]
 
 
 def _published_before(name: str, settings: Settings, error: ServiceError) -> RoutingConfig:
-    """Return who answered for ``name`` when the registry was last asked, if the files are here and whole."""
+    """Return the last routing config of ``name``, if its files are local and whole."""
     file = repository_path(name, settings) / FILE
     if not file.is_file():
-        raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
-    routing = parse(file.read_bytes(), str(file))
-    if not _is_whole(file.parent / routing.stable.digest, routing.stable.digest):
-        raise ServiceError(f"{error}; and what was served of {name} before is damaged") from error
-    return routing
+        raise ServiceError(f"{error}; and {name} was never served on this machine") from error
+    config = parse(file.read_bytes(), str(file))
+    if not _is_whole(file.parent / config.stable.digest, config.stable.digest):
+        raise ServiceError(f"{error}; and the local files of {name} are damaged") from error
+    return config
 
 
 def _reachable(settings: Settings) -> bool:
-    """Return whether it is worth asking: the door to MLflow would wait two minutes for a server that is away."""
+    """Return whether the registry answers; MLflow's client would retry for two minutes."""
     uri = settings.tracking_uri
     return not uri.startswith("http") or is_reachable(f"{uri.rstrip('/')}/health")
 
@@ -165,20 +183,20 @@ def _shown(settings: Settings) -> str:
 
 
 def _registry(name: str, settings: Settings) -> "Tracker":
-    """Return the door to a registry that answers and may know the model ``name``."""
+    """Return the registry, which answers and may hold the model ``name``."""
     if not _reachable(settings):
         raise ServiceError(f"the registry at {_shown(settings)} does not answer")
     return open_registry(settings, name)
 
 
-def _ask(tracker: "Tracker", name: str, wanted: str, settings: Settings) -> Chosen:
-    """Return what the registry says stands for ``wanted``, after its files were fetched and remembered."""
+def _select(tracker: "Tracker", name: str, wanted: str, settings: Settings) -> Chosen:
+    """Return the version that the registry selects by ``wanted``; its files are fetched and it is remembered."""
     from toolchain.lifecycle.registry import CANDIDATE, CHAMPION, TAG_DIGEST, named
 
     which = f":{wanted}" if wanted.isascii() and wanted.isdigit() else f"@{wanted}"
     found = named(tracker, f"{name}{which if wanted else ''}", CHAMPION, CANDIDATE)
     if not wanted and found.alias == CANDIDATE:
-        print(f"{name} has no champion yet: its candidate is served", flush=True)
+        print(f"{name} has no champion yet: serving its candidate", flush=True)
     chosen = Chosen(name, found.version.number, found.alias, found.version.tags[TAG_DIGEST])
     _fetch(tracker, found.version, chosen, settings)
     _remember(chosen, wanted, settings)
@@ -186,17 +204,17 @@ def _ask(tracker: "Tracker", name: str, wanted: str, settings: Settings) -> Chos
 
 
 def _fetch(tracker: "Tracker", version: "Version", chosen: Chosen, settings: Settings) -> None:
-    """Put the files of ``version`` in the repository, unless they are there and whole."""
+    """Download the files of ``version``, unless they are local and whole."""
     from toolchain.lifecycle.model_repository import Folder
 
-    place = Folder(repository_path(chosen.name, settings))
-    if place.has(chosen.digest):
+    repository = Folder(repository_path(chosen.name, settings))
+    if repository.has(chosen.digest):
         return
     with TemporaryDirectory(prefix="served-") as folder:
         fetched = tracker.download(version.run, version.path, Path(folder))
         if open_model(fetched).digest != chosen.digest:
             raise ArtifactError(f"version {chosen.number} of {chosen.name} was changed in MLflow; register it again")
-        place.put(fetched, chosen.digest)
+        repository.put(fetched, chosen.digest)
 
 
 def _is_whole(folder: Path, digest: str) -> bool:
@@ -207,25 +225,25 @@ def _is_whole(folder: Path, digest: str) -> bool:
 
 
 def _remember(chosen: Chosen, wanted: str, settings: Settings) -> None:
-    """Note what stood for ``wanted``, for when the registry is away."""
+    """Store what ``wanted`` meant, for when the registry does not answer."""
     file = repository_path(chosen.name, settings) / CHOSEN
     known = _chosen_before(file)
     write_json(file, {"format": FORMAT, "version": 1, "chosen": {**known, wanted: asdict(chosen)}})
 
 
 def _chosen_before(file: Path) -> dict[str, Any]:
-    """Return what stood for each alias and number, nothing where ``file`` is missing or damaged."""
-    known = (read_record(file, "it is written anew") or {}).get("chosen", {})
+    """Return what each alias and number meant; empty when ``file`` is missing or damaged."""
+    known = (read_record(file, "it is written again") or {}).get("chosen", {})
     fields = Chosen.__dataclass_fields__.keys()
     return {wanted: one for wanted, one in known.items() if fields == one.keys()} if isinstance(known, dict) else {}
 
 
 def _remembered(name: str, wanted: str, settings: Settings, error: ServiceError) -> Chosen:
-    """Return what stood for ``wanted`` when the registry was last asked, if its files are here and whole."""
+    """Return what ``wanted`` meant when the registry last answered, if its files are local and whole."""
     known = _chosen_before(repository_path(name, settings) / CHOSEN)
     if wanted not in known:
-        raise ServiceError(f"{error}; and nothing of {name} was served here before") from error
+        raise ServiceError(f"{error}; and {name} was never served on this machine") from error
     chosen = Chosen(**known[wanted])
     if not _is_whole(repository_path(name, settings) / chosen.digest, chosen.digest):
-        raise ServiceError(f"{error}; and what was served of {name} before is damaged") from error
+        raise ServiceError(f"{error}; and the local files of {name} are damaged") from error
     return chosen

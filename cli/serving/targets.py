@@ -1,113 +1,135 @@
-"""Where a promotion takes effect: the model servers of this machine, or those of a cluster. Both poll a repository."""
+"""The model servers that a promotion updates: those of this machine, or those of a cluster.
 
-import argparse
+Both follow a model repository, which a promotion publishes to."""
+
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cli.settings import Settings, doors_told
+from cli.settings import Settings, environment
 from toolchain.artifacts.digest import short_digest
 from toolchain.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
+    from toolchain.lifecycle import routing
     from toolchain.lifecycle.ledger import Entry, Ledger
-    from toolchain.lifecycle.routing import RoutingConfig, Target
     from toolchain.services.mlflow import Tracker
 
-SERVER = "http://127.0.0.1:8080"  # where `python -m cli serve` listens unless told otherwise
-SECONDS_TO_FOLLOW = 60.0  # for a server of this machine: it looks every 2 s, and a model loads in some seconds
-SECONDS_BETWEEN_LOOKS = 0.25
+SERVER = "http://127.0.0.1:8080"  # the default of `toolchain serve`
+UPDATE_TIMEOUT_S = 60.0  # of a local server: it polls every 2 s, and a model loads in some seconds
+POLL_INTERVAL_S = 0.25
 
 
 @dataclass(frozen=True)
-class Here:
-    """This machine."""
+class PodOptions:
+    """How the pods of a cluster serve; None, or "" for the size, leaves what is there."""
+
+    size: str = ""  # one of small, medium, large
+    gpus: int | None = None  # per pod
+    sample_percent: float | None = None  # of requests, 0 to 100
+    require_tokens: bool | None = None  # whether pods start only with bearer tokens
+
+
+@dataclass(frozen=True)
+class Local:
+    """The model servers of this machine."""
 
     settings: Settings
-    model_repository: str
+    repository: str  # the model repository: a folder, or s3://BUCKET/served/MODEL
     servers: Sequence[str]  # addresses
     namespace: str = ""
 
-    def prepare(self, tracker: "Tracker", known: "Ledger", target: "Target", shadow: bool) -> None:
-        """Nothing is to be prepared: servers of this machine run every model that this machine runs."""
+    def prepare(self, tracker: "Tracker", known: "Ledger", target: "routing.Target", shadow: bool) -> None:
+        """Do nothing: local servers load every model that this machine can run."""
 
     def follow(self, known: "Ledger") -> None:
-        """Wait until the servers answer as the ledger says, each for a while, and print what they say."""
-        routing = known.routing
-        for server in self.servers if routing else ():
-            print(_followed(server, routing), flush=True)
+        """Wait until each server serves what the ledger says, and print its state."""
+        if known.routing:
+            for server in self.servers:
+                print(_wait_for(server, known.routing), flush=True)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A namespace of a cluster, whose pods serve."""
+    """The pods that serve models in a namespace of a cluster."""
 
     settings: Settings  # with the cluster's registry
-    model_repository: str
+    repository: str  # the model repository: a folder, or s3://BUCKET/served/MODEL
     namespace: str
-    size: str = ""  # of the pods; "": as they are
-    gpus: int | None = None  # of each pod; None: as they are
-    sample_percent: float | None = None  # of requests that samples are kept of; None: as it is
-    require_tokens: bool | None = None  # whether pods must not start without bearer tokens; None: as it is
-    secret: str = ""  # that with the pods' keys of S3; "": the chart's
-    renewed: bool = True  # whether the pods get the image of this checkout; a rollback leaves theirs
-    servers: Sequence[str] = field(default_factory=list)  # the pods are asked instead
+    secret: str  # the one with the pods' keys of S3
+    pods: PodOptions | None  # None: the pods stay as they are
+    servers: Sequence[str] = ()  # the pods are checked instead
 
-    def prepare(self, tracker: "Tracker", known: "Ledger", target: "Target", shadow: bool) -> None:
-        """Let the pods be such that they can run ``target``, a shadow or a canary: it may need another image."""
+    def prepare(self, tracker: "Tracker", known: "Ledger", target: "routing.Target", shadow: bool) -> None:
+        """Update the pods so that they can load ``target``, a shadow or a canary, which may need another image."""
         from cli.serving import kubernetes
         from toolchain.lifecycle import model_repository
 
         if known.routing and known.serving:
-            model_repository.bring(tracker, known.model, target, self.model_repository)
+            model_repository.bring(tracker, known.model, target, self.repository)
             canary = None if shadow else target
             self._apply(replace(known.routing, canary=canary, shadow=target if shadow else None), known.serving)
             kubernetes.wait(self.namespace, known.routing)
 
     def follow(self, known: "Ledger") -> None:
-        """Make the Deployment what the ledger says, and wait until its pods answer so."""
+        """Update the Deployment to what the ledger says, and wait for its pods."""
         from cli.serving import kubernetes
 
         if known.routing and known.serving:
             self._apply(known.routing, known.serving)
             kubernetes.wait(self.namespace, known.routing)
 
-    def _apply(self, routing: "RoutingConfig", serving: "Entry") -> None:
+    def _apply(self, config: "routing.RoutingConfig", serving: "Entry") -> None:
         from cli.serving import kubernetes
+        from cli.serving.kubernetes.resources import SERVING
 
-        how: dict[str, Any] = {
-            "gpus": self.gpus,
-            "sample_percent": self.sample_percent,
-            "require_tokens": self.require_tokens,
-            "renewed": self.renewed,
-        }
-        how |= {"secret": self.secret} if self.secret else {}
-        kubernetes.apply(self.namespace, self.model_repository, routing, serving, size=self.size, **how)
+        pods = self.pods or PodOptions()
+        kubernetes.apply(
+            self.namespace,
+            self.repository,
+            config,
+            serving,
+            size=pods.size,
+            gpus=pods.gpus,
+            sample_percent=pods.sample_percent,
+            require_tokens=pods.require_tokens,
+            renewed=self.pods is not None,
+            secret=self.secret or SERVING,
+        )
 
 
-Place = Here | Cluster
+Target = Local | Cluster
 
 
 @contextmanager
-def place(given: argparse.Namespace, settings: Settings) -> Iterator[Place]:
-    """Yield where ``given`` (model, engine, server) takes effect; services are reached while the block lasts.
+def promotion_target(
+    model: str, engine: str | None, servers: Sequence[str], pods: PodOptions | None, settings: Settings
+) -> Iterator[Target]:
+    """Yield the model servers of ``engine``; on a cluster, services are reachable while the block lasts.
+
+    Args:
+        model: A registered model's name.
+        engine: "local" or "cluster"; None for that of the ``settings``.
+        servers: Addresses of local model servers; empty for the default one.
+        pods: Options of the cluster's pods; None leaves the pods as they are.
+        settings: Of the environment.
 
     Raises:
         ServiceError: the cluster, or a service there, cannot be reached.
     """
-    if (given.engine or settings.engine) == "cluster":
-        with _cluster(given, settings) as found:
+    if (engine or settings.engine) == "cluster":
+        with _cluster(model, pods, settings) as found:
             yield found
     else:
         from cli.serving.serve import repository_path
 
-        yield Here(settings, str(repository_path(given.model, settings)), given.server or [SERVER])
+        yield Local(settings, str(repository_path(model, settings)), servers or [SERVER])
 
 
 @contextmanager
-def _cluster(given: argparse.Namespace, settings: Settings) -> Iterator[Cluster]:
+def _cluster(model: str, pods: PodOptions | None, settings: Settings) -> Iterator[Cluster]:
     from cli.cluster import bucket
     from cli.cluster.kfp_client import NAMESPACE
     from cli.cluster.tracking import registry_reached
@@ -116,56 +138,53 @@ def _cluster(given: argparse.Namespace, settings: Settings) -> Iterator[Cluster]
     namespace = settings.namespace or NAMESPACE
     with ExitStack() as stack:
         name = stack.enter_context(bucket.reached(settings, namespace, bucket.PROMOTER))
-        stack.enter_context(doors_told({"TOOLCHAIN_BUCKET": name}))
+        stack.enter_context(environment({"TOOLCHAIN_BUCKET": name}))
         found = stack.enter_context(registry_reached(settings, namespace, bucket.PROMOTER))
-        secret = bucket.settings_told(namespace, bucket.PROMOTER).get("TOOLCHAIN_SERVING_SECRET", "")
-        yield Cluster(
-            found, kubernetes.repository_uri(name, given.model), namespace, secret=secret, **_how(given, settings)
-        )
+        secret = bucket.settings_in_cluster(namespace, bucket.PROMOTER).get("TOOLCHAIN_SERVING_SECRET", "")
+        yield Cluster(found, kubernetes.repository_uri(name, model), namespace, secret, pods)
 
 
-def _how(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Return how pods are to be: what a promotion says of them; a rollback leaves them as they are."""
+def pod_options(size: str, gpus: int | None, sample_percent: float | None, require_tokens: bool | None) -> PodOptions:
+    """Return the checked options of a cluster's pods; ConfigError when one is not valid."""
     from cli.run import cluster
 
-    if given.command == "rollback":
-        return {"renewed": False}
-    size = given.resources or settings.resources
-    if given.sample_percent is not None and not 0 <= given.sample_percent <= 100:
-        raise ConfigError(f"--sample-percent is {given.sample_percent:g}: give 0 (no samples) to 100")
-    named = {name: getattr(given, name) for name in ("gpus", "sample_percent", "require_tokens")}
-    return {"size": cluster.size(size) if size else "", **named}
+    if sample_percent is not None and not 0 <= sample_percent <= 100:
+        raise ConfigError(f"--sample-percent is {sample_percent:g}; expected 0 (no samples) to 100")
+    return PodOptions(cluster.size(size) if size else "", gpus, sample_percent, require_tokens)
 
 
-def _followed(server: str, routing: Any) -> str:
-    """Return what the server says once it answers as ``routing`` says, or when it has not for too long."""
+def _wait_for(server: str, config: "routing.RoutingConfig") -> str:
+    """Return the state of ``server`` once it serves what ``config`` says, or after ``UPDATE_TIMEOUT_S``."""
     from toolchain.lifecycle import server_client
 
-    end = time.monotonic() + SECONDS_TO_FOLLOW
+    end = time.monotonic() + UPDATE_TIMEOUT_S
     while True:
         try:
-            told = server_client.readiness(server)
+            ready = server_client.readiness(server)
         except ServiceError:
-            return f"no model server answers at {server}: python -m cli serve {routing.model} starts one there"
-        if told.get("name", routing.model) != routing.model:
-            return f"{server} serves another model, {told['name']}"
-        shadow = told.get("versions", {}).get("shadow", {})
-        if told.get("digest") == routing.stable.digest and shadow.get("digest") == _digest(routing.shadow):
-            beside = f", version {shadow['version']} is its shadow" if shadow else ""
-            stable = f"version {told.get('version')} (digest {short_digest(routing.stable.digest)})"
-            return f"{server} answers with {stable}{beside}"
+            return f"no model server is running at {server}; to start one: toolchain serve {config.model}"
+        if ready.get("name", config.model) != config.model:
+            return f"{server} serves another model, {ready['name']}"
+        shadow = ready.get("versions", {}).get("shadow", {})
+        if ready.get("digest") == config.stable.digest and shadow.get("digest") == _digest(config.shadow):
+            beside = f", and version {shadow['version']} as its shadow" if shadow else ""
+            stable = f"version {ready.get('version')} (digest {short_digest(config.stable.digest)})"
+            return f"{server} serves {stable}{beside}"
         if time.monotonic() > end:
-            return _behind(server, told, routing)
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+            return _outdated(server, ready)
+        time.sleep(POLL_INTERVAL_S)
 
 
-def _digest(target: "Target | None") -> str | None:
+def _digest(target: "routing.Target | None") -> str | None:
     return target.digest if target else None
 
 
-def _behind(server: str, told: dict[str, Any], routing: "RoutingConfig") -> str:
-    refused = told.get("rejected", {})
-    reasons = "; ".join(f"{what} is refused: {why}" for what, why in refused.items()) or told.get("detail", "")
-    known = f"version {told['version']}" if "version" in told else "no version"
-    hint = reasons or "was it started with an alias, a version or another folder of runs?"
-    return f"{server} still answers with {known} after {SECONDS_TO_FOLLOW:g} s: {hint}"
+def _outdated(server: str, ready: dict[str, Any]) -> str:
+    reasons = "; ".join(f"{version} is rejected: {reason}" for version, reason in ready.get("rejected", {}).items())
+    hint = (
+        reasons
+        or ready.get("detail", "")
+        or ("check whether it was started with an alias, a version or another TOOLCHAIN_RUNS")
+    )
+    known = f"version {ready['version']}" if "version" in ready else "no version"
+    return f"{server} still serves {known} after {UPDATE_TIMEOUT_S:g} s: {hint}"

@@ -1,6 +1,5 @@
-"""Export a registered model for TorchServe, as the step does on a cluster, on this machine."""
+"""Export a registered model for TorchServe on this machine, by the same component as on a cluster."""
 
-import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,8 +7,8 @@ from cli.serving.serve import choose, repository_path
 from cli.settings import Settings
 
 
-def export(given: argparse.Namespace, settings: Settings) -> None:
-    """Write the archive of ``given.model`` and a server's settings into the folder ``given.output``.
+def export(model: str, alias: str, output: Path, name: str, workers: int, settings: Settings) -> None:
+    """Write the archive of ``model`` and a server's settings into the new folder ``output``.
 
     Raises:
         ArtifactError: something is in the folder, or what the registry holds is not what was registered.
@@ -21,16 +20,16 @@ def export(given: argparse.Namespace, settings: Settings) -> None:
 
     from components.export.torchserve import torchserve as component
 
-    chosen = choose(given.model, given.alias, settings)
-    name = given.name or chosen.name
+    chosen = choose(model, alias, settings)
+    name = name or chosen.name
     with TemporaryDirectory() as folder:
         component.python_func(
             model=dsl.Model(uri=str(repository_path(chosen.name, settings) / chosen.digest)),
-            archive=dsl.Artifact(uri=str(given.output.absolute())),
+            archive=dsl.Artifact(uri=str(output.absolute())),
             metrics=dsl.Metrics(uri=str(Path(folder) / "metrics")),
             name=name,
             version=chosen.number,
-            workers=given.workers,
+            workers=workers,
         )
-    print(f"version {chosen.number} of {chosen.name} is {given.output / 'model-store' / f'{name}-{chosen.number}.mar'}")
-    print(f"cd {given.output} && torchserve --start --model-store model-store --ts-config config.properties")
+    print(f"version {chosen.number} of {chosen.name}: {output / 'model-store' / f'{name}-{chosen.number}.mar'}")
+    print(f"cd {output} && torchserve --start --model-store model-store --ts-config config.properties")

@@ -106,7 +106,7 @@ def prometheus(folder: Path, port: int) -> list[str]:
 def _print_addresses(servers: Sequence[str], port: int) -> None:
     for server in servers:
         if not is_reachable(f"http://{server}/metrics"):
-            log_info(f"{server} does not respond yet: python -m cli serve MODEL starts a server")
+            log_info(f"{server} does not respond yet: toolchain serve MODEL starts a server")
     log_info(f"monitoring {', '.join(servers)}")
     log_info(f"  http://{HOST}:{port}   Prometheus: queries and alerts")
     log_info("  docker compose -f monitoring/compose.yaml up grafana   starts Grafana with the dashboards")

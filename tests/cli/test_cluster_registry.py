@@ -52,11 +52,11 @@ def _cluster(theirs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        (["ledger", "words"], "nothing of words was promoted yet"),
+        (["ledger", "words"], "no version of words was promoted yet"),
         (["lineage", "words"], "{digest:.12}"),
         (["lineage", "{url}"], "answers with version 1 of words, digest {digest:.12}"),
         (["openapi", "words"], '"openapi": "3.1'),
-        (["export-torchserve", "words", "-o", "{folder}/mar"], "version 1 of words is {folder}/mar/model-store"),
+        (["export-torchserve", "words", "-o", "{folder}/mar"], "version 1 of words: {folder}/mar/model-store"),
     ],
 )
 def test_what_reads_a_registry_reads_the_clusters(
@@ -84,7 +84,7 @@ def test_what_a_cluster_promotes_is_served_here_from_its_own_model_repository(
     own = tmp_path / "runs" / "served" / ".toolchain.cluster" / "words"
     assert str(own) in began[0]
     assert open_model(own / theirs[1]).digest == theirs[1]
-    assert "later promotions on the cluster are not followed here" in capsys.readouterr().out
+    assert "later promotions on the cluster are not followed" in capsys.readouterr().out
 
 
 def test_a_cleaning_of_the_clusters_bucket_keeps_what_the_clusters_models_need(monkeypatch: pytest.MonkeyPatch):
@@ -105,7 +105,7 @@ def test_a_cleaning_of_the_clusters_bucket_keeps_what_the_clusters_models_need(m
 
 def test_a_model_is_measured_again_from_the_clusters_registry(theirs: tuple[str, str], monkeypatch: pytest.MonkeyPatch):
     seen: list[str] = []
-    monkeypatch.setattr(submit, "_run_here", lambda given, settings: seen.append(settings.tracking_uri) or 0)
+    monkeypatch.setattr(submit, "submit_local", lambda submission, settings: seen.append(settings.tracking_uri) or 0)
     assert main(["measure", "words"]) == 0
     assert seen == [theirs[0]]
 

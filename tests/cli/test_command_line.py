@@ -1,11 +1,15 @@
+import argparse
+import inspect
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cli.__main__ import main
+from cli.__main__ import COMMANDS, GROUPS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,13 +24,50 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, runpy; sys.argv = ['cli', '--help']\n"
+        "import sys, runpy; sys.argv = ['toolchain', '--help']\n"
         "try: runpy.run_module('cli', run_name='__main__')\n"
         "except SystemExit: pass\n"
         "found = {'kfp', 'torch', 'mlflow', 'pandas', 'yaml', 'rich'} & sys.modules.keys()\n"
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_help_lists_every_command_in_its_group(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert re.findall(r"^(\w+):$", shown, re.MULTILINE) == list(GROUPS)
+    assert re.findall(r"^  ([\w-]+)  ", shown, re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_handler_takes_the_options_of_its_command_by_name(name: str):
+    module = COMMANDS[name]
+    command = argparse.ArgumentParser()
+    module.add_arguments(command)
+    options = set(destinations(command))
+    parameters = inspect.signature(module.run).parameters
+    assert options == parameters.keys() - {"top"}
+    assert all(one.annotation is not inspect.Parameter.empty for one in parameters.values())
+
+
+def destinations(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from destinations(inner)
+        if action.dest != "help":
+            yield action.dest
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_option_has_a_sentence_of_help(name: str):
+    command = argparse.ArgumentParser()
+    COMMANDS[name].add_arguments(command)
+    plain = [action for action in command._actions if not isinstance(action, argparse._SubParsersAction)]
+    assert all(re.match(r"[A-Z]|s3|coco|gRPC|YAML|HTTP|show", action.help or "") for action in plain), name
+    assert COMMANDS[name].SUMMARY.endswith(".")
 
 
 def test_list_names_every_pipeline(capsys: pytest.CaptureFixture[str]):

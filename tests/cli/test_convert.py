@@ -1,4 +1,4 @@
-"""python -m cli convert."""
+"""toolchain convert."""
 
 import json
 import subprocess

@@ -164,7 +164,7 @@ def columns(release: Cluster, *labels: str) -> list[str]:
 
 
 def pipelines(*words: str) -> tuple[str, float]:
-    """Return what ``python -m cli words`` prints, having succeeded, and the seconds that it takes."""
+    """Return what ``toolchain words`` prints, having succeeded, and the seconds that it takes."""
     began = time.monotonic()
     command = [sys.executable, "-m", "cli", *words]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)

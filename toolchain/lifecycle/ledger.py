@@ -155,7 +155,7 @@ def append(tracker: Tracker, model: str, version: Version, entry: Entry) -> Ledg
         if line.counts and line.entry.previous == entry.previous and line.entry != entry:
             raise ConflictError(
                 f"at the same time somebody {line.entry.told}; nothing else was changed: "
-                f"see `python -m cli ledger {model}`, and do it again if it is still wanted"
+                f"see `toolchain ledger {model}`, and do it again if it is still wanted"
             )
     point_champion(tracker, model)
     mirror(ledger)
@@ -237,7 +237,7 @@ def end_trial(tracker: Tracker, ledger: Ledger, reason: str, who: str) -> Entry:
     """
     tried = ledger.tried
     if tried is None:
-        told = f"`python -m cli ledger {ledger.model}`"
+        told = f"`toolchain ledger {ledger.model}`"
         raise ConfigError(f"no canary or shadow of {ledger.model} is tried; see {told}")
     kept = {name: getattr(tried, name) for name in ("version", "digest", "variant", "verdict")}
     action = CANARY_ENDED if tried.action == CANARY else SHADOW_ENDED

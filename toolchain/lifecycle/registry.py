@@ -143,14 +143,12 @@ def unknown(tracker: Tracker, name: str) -> str:
     return f"{line}; did you mean {near[0]!r}?" if near else f"{line}; those are: {', '.join(sorted(known))}"
 
 
-def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:
+def registered_lineages(tracker: Tracker, model: str) -> dict[str, tuple[Provenance, ...]]:
     """Return the lineage of each variant of "name", "name@alias" or "name:version"; empty when there is no such model.
 
     Raises:
-        ConfigError: no server is named.
         ServiceError: the server does not answer, or refuses.
     """
-    tracker = Tracker()
     found = find(tracker, model)
     with TemporaryDirectory() as folder:
         return {
@@ -159,16 +157,14 @@ def registered_lineages(model: str) -> dict[str, tuple[Provenance, ...]]:
         }
 
 
-def find_digest(digest: str, name: str) -> tuple[Version, tuple[Provenance, ...]] | None:
+def find_digest(tracker: Tracker, digest: str, name: str) -> tuple[Version, tuple[Provenance, ...]] | None:
     """Return the version whose files have ``digest``, with its lineage; None when no model was registered with it.
 
     Where several models were, the one called ``name`` comes first.
 
     Raises:
-        ConfigError: no server is named.
         ServiceError: the server does not answer, or refuses.
     """
-    tracker = Tracker()
     models = sorted(tracker.models(), key=lambda model: model != name)
     for version in (version for model in models for version in tracker.versions(model)):
         if version.tags.get(TAG_DIGEST) == digest and TAG_ENTRY not in version.tags:
@@ -178,15 +174,13 @@ def find_digest(digest: str, name: str) -> tuple[Version, tuple[Provenance, ...]
     return None
 
 
-def digests_in_use() -> dict[str, str]:
+def digests_in_use(tracker: Tracker) -> dict[str, str]:
     """Return the digests of all that registered models were made from, sources included, each with one such model as
     "name:version".
 
     Raises:
-        ConfigError: no server is named.
         ServiceError: the server does not answer, or refuses.
     """
-    tracker = Tracker()
     found: dict[str, str] = {}
     for version in (version for model in tracker.models() for version in tracker.versions(model)):
         words = " ".join(version.tags.get(tag, "") for tag in TAGS_OF_ORIGIN).split()

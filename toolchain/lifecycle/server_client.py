@@ -51,4 +51,4 @@ def _ask(address: str, refused: bool = False) -> bytes:
             return error.read()
         raise ServiceError(f"{address} answered {error.code} {error.reason}") from error
     except (OSError, HTTPException, ValueError) as error:
-        raise ServiceError(f"{address} does not answer ({error}); python -m cli serve MODEL starts one") from error
+        raise ServiceError(f"{address} does not answer ({error}); toolchain serve MODEL starts one") from error

@@ -63,13 +63,16 @@ class Version:
 class Tracker:
     """A client of MLflow's runs and model registry.
 
+    Args:
+        uri: The address of the server, by default that of MLFLOW_TRACKING_URI.
+
     Raises:
         ConfigError: MLFLOW_TRACKING_URI is not set.
         ServiceError: from every method: the server does not answer, or rejects the request.
     """
 
-    def __init__(self) -> None:
-        self.uri = tracking_uri()
+    def __init__(self, uri: str = "") -> None:
+        self.uri = uri or tracking_uri()
         if not self.uri:
             raise ConfigError(
                 "MLFLOW_TRACKING_URI is not set; set it to an MLflow server (sqlite:////path/mlflow.db, https://…)"

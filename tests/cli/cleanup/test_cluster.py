@@ -1,6 +1,5 @@
 """Cleaning a cluster's bucket: a real S3 server, and one that speaks as much of KFP's API as its real client asks."""
 
-import argparse
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -126,7 +125,7 @@ def cleaned(
 ) -> None:
     monkeypatch.setattr(command, "needed_by_models", lambda settings: needed or {})
     settings = Settings(tmp_path, f"http://127.0.0.1:{kfp.server_port}", "", "", "")
-    command.clean(argparse.Namespace(older_than="30d", dry_run=dry_run, engine="cluster"), settings)
+    command.clean("30d", dry_run, "cluster", settings)
 
 
 def in_s3(bucket: str) -> set[str]:

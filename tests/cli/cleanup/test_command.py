@@ -1,6 +1,5 @@
 """Cleaning on this machine: what goes, what stays, and what is said of it."""
 
-import argparse
 import json
 import os
 import shutil
@@ -59,7 +58,7 @@ def left(settings: Settings, reviews: Path) -> Callable[..., Run]:
 
 
 def cleaned(settings: Settings, older_than: str = "30d", dry_run: bool = False) -> None:
-    clean(argparse.Namespace(older_than=older_than, dry_run=dry_run, engine="local"), settings)
+    clean(older_than, dry_run, "local", settings)
 
 
 def kept(settings: Settings) -> set[str]:

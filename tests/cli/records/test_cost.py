@@ -35,7 +35,7 @@ def test_a_pod_costs_what_it_asked_for_as_long_as_it_was_at_work():
     cost = cost_of(cluster_run(pod("10:00:00", "10:30:00", gpus=1)))
     assert cost == Cost(1.0, 2.0, {"nvidia.com/gpu": 0.5})
     assert cost.money(PRICES) == pytest.approx(0.04 + 0.01 + 1.25)
-    assert cost.told(PRICES) == "1.0000 core-hours, 2.0000 GiB-hours, 0.5000 hours of nvidia.com/gpu: 1.3000 EUR"
+    assert cost.text(PRICES) == "1.0000 core-hours, 2.0000 GiB-hours, 0.5000 hours of nvidia.com/gpu: 1.3000 EUR"
 
 
 def test_every_attempt_costs_and_one_that_never_started_does_not():
@@ -62,7 +62,7 @@ def test_no_money_is_named_where_a_price_is_missing():
     cost = Cost(1.0, 1.0, {"amd.com/gpu": 1.0})
     assert cost.money(PRICES) is None
     assert Cost(1.0).money(Prices()) is None
-    assert "no price known" in cost.told(PRICES)
+    assert "no price known" in cost.text(PRICES)
 
 
 def test_the_projects_own_table_knows_no_price():

@@ -69,10 +69,10 @@ def test_a_version_that_waits_is_promoted_once_a_person_has_approved_its_run(
 ):
     for words in ([], ["--force", "--reason", "hurry"]):
         assert promote(*words) == 3
-        assert f"it waits for approval: python -m cli approve {RUN}-{model}" in capsys.readouterr().out
+        assert f"it waits for approval: toolchain approve {RUN}-{model}" in capsys.readouterr().out
     assert "champion" not in tracker.aliases(model)
     assert main(["approve", f"{RUN}-{model}", "--reason", "read twenty answers"]) == 0
-    assert f"python -m cli promote {model} lets it serve" in capsys.readouterr().out
+    assert f"toolchain promote {model}" in capsys.readouterr().out
     assert promote() == 0
     assert tracker.aliases(model)["champion"] == "2"
     said, promoted = (line.entry for line in ledger.read(tracker, model).lines)
@@ -87,9 +87,9 @@ def test_a_rejected_run_is_never_promoted_until_someone_approves_it_after_all(
 ):
     run = f"{RUN}-{model}"
     assert main(["reject", run]) == 2
-    assert "reject without a reason" in capsys.readouterr().err
+    assert "--reason" in capsys.readouterr().err
     assert main(["reject", run, "--reason", "it is rude"]) == 0
-    assert f"none of its versions of {model} will be promoted" in capsys.readouterr().out
+    assert f"none of its versions of {model} can be promoted" in capsys.readouterr().out
     assert promote("--force", "--reason", "hurry") == 3
     assert f"ann rejected {run}: it is rude" in capsys.readouterr().out
     assert main(["approve", run]) == 0
@@ -103,7 +103,7 @@ def test_rejecting_what_serves_says_that_it_still_serves(
     assert promote("--version", "2") == 0
     capsys.readouterr()
     assert main(["reject", f"{RUN}-{model}", "--reason", "it is rude"]) == 0
-    assert f"version 2 of {model} is one of them and still serves: python -m cli rollback" in capsys.readouterr().out
+    assert f"version 2 of {model} is one of them and still live: toolchain rollback" in capsys.readouterr().out
 
 
 def test_what_asked_for_no_approval_waits_for_none(promote: Promote):
@@ -129,7 +129,7 @@ def test_a_canary_that_is_rejected_is_ended_and_servers_are_told(
 def test_a_run_that_asked_for_nothing_is_told_with_those_that_did(model: str, capsys: pytest.CaptureFixture[str]):
     assert main(["approve", "other-20261125-120000-abcd"]) == 2
     error = capsys.readouterr().err
-    assert "no registered version waits for approval of 'other-20261125-120000-abcd'; versions of" in error
+    assert "run 'other-20261125-120000-abcd' waits for no approval" in error
     assert f"{RUN}-{model}" in error
 
 

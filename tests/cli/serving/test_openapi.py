@@ -76,7 +76,7 @@ def test_the_document_that_was_kept_at_promotion_is_printed(
 
 def test_callers_are_told_apart_from_nothing_changed(model: str, capsys: pytest.CaptureFixture[str]):
     code, text, _ = printed(capsys, model, "--against", "1")
-    assert (code, text) == (0, f"version 2 of {model} breaks no caller of version 1\n")
+    assert (code, text) == (0, f"version 2 of {model} breaks no client of version 1\n")
     code, text, _ = printed(capsys, model, "--version", "3", "--against", "2")
     assert code == 3
     assert 'POST /predict answer 200 predictions[].label: "negative", "positive" is gone\n' in text
@@ -86,7 +86,7 @@ def test_callers_are_told_apart_from_nothing_changed(model: str, capsys: pytest.
     ("words", "told"),
     [
         (["nothing"], "no model 'nothing' is registered"),
-        (["reviews:2"], "--version names a version"),
+        (["reviews:2"], "--version"),
         (["--version", "9"], "has no version 9; it has 1, 2, 3"),
         (["--against", "champion"], "has no version champion; it has 1, 2, 3"),
     ],
@@ -104,5 +104,5 @@ def test_a_model_that_nothing_here_runs_is_told(tracker: Tracker, tmp_path: Path
     tracker.add_version("broken", run, "variants/broken", {"digest": open_model(folder).digest}, "")
     code, _, error = printed(capsys, "broken")
     assert code == 1
-    assert "no server tells the API of version 1 of broken: error: " in error
+    assert "the API of version 1 of broken is not known: error: " in error
     assert "Traceback" not in error

@@ -151,7 +151,7 @@ def test_an_older_version_is_refused_and_rolling_back_is_the_way(
     assert main(["rollback", model, "--reason", "complaints", "--server", NOWHERE]) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"version 1 of {model} serves again\n")
-    assert f"no model server answers at {NOWHERE}: python -m cli serve {model} starts one there" in told
+    assert f"no model server is running at {NOWHERE}" in told
     assert champion(tracker, model) == "1"
     last = entries(model, capsys)[-1]
     assert (last["action"], last["version"], last["reason"], last["who"]) == ("rolled back", "1", "complaints", "ann")
@@ -170,7 +170,7 @@ def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
     assert main(["ledger", model]) == 0
     told = capsys.readouterr().out
     assert all(word in told for word in ("when (UTC)", "ann", "promoted", "winner on any", "[bold]faster"))
-    assert f"points at version 1, the ledger says 2: python -m cli promote {model} --version 2" in told
+    assert f"toolchain promote {model} --version 2" in told
     assert main(["promote", model, "--version", "2"]) == 0
     assert champion(tracker, model) == "2"
 
@@ -215,7 +215,7 @@ def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker,
     assert main(["promote", model, "--shadow", "--reason", "to see", "--server", NOWHERE]) == 0
     assert (entries(model, capsys)[-1]["action"], champion(tracker, model)) == ("shadow", "1")
     assert main(["rollback", model, "--server", NOWHERE]) == 0
-    assert f"the shadow, version 2, is ended; version 1 of {model} serves on" in capsys.readouterr().out
+    assert f"ended the shadow of version 2; version 1 of {model} stays live" in capsys.readouterr().out
     assert [entry["action"] for entry in entries(model, capsys)] == ["promoted", "shadow", "shadow ended"]
     with pytest.raises(SystemExit):
         main(["promote", model, "--shadow", "--canary"])
@@ -230,9 +230,9 @@ def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker,
         (["promote", "MODEL", "--version", "9"], "has no version 9; it has 1, 2, 3, 4"),
         (["promote", "MODEL", "--version", "two"], "a version is a number"),
         (["promote", "MODEL", "--alias", "best"], "has no alias 'best'; it has candidate"),
-        (["promote", "MODEL:1"], "give a registered model's name"),
+        (["promote", "MODEL:1"], "expected the name of a registered model"),
         (["promote", "MODEL.ledger"], "is a ledger: promote"),
-        (["promote", "it's"], "give a registered model's name"),
+        (["promote", "it's"], "expected the name of a registered model"),
         (["promote", "MODEL", "--reason", "x" * 501], "give 500 at most"),
         (["rollback", "MODEL"], "served before anything was promoted"),
     ],

@@ -91,7 +91,7 @@ def label(port: int, text: str) -> str:
 
 def test_the_candidate_is_served_while_there_is_no_champion_and_it_is_said(start: Callable[..., tuple[int, list[str]]]):
     port, lines = start("words")
-    assert lines[0] == "words has no champion yet: its candidate is served\n"
+    assert lines[0] == "words has no champion yet: serving its candidate\n"
     assert lines[1].startswith("serving words: version 2, digest ")
     assert "1 of 1 recorded predictions match" in lines[-1]
     assert label(port, "good") == "positive"
@@ -170,7 +170,7 @@ def test_a_damaged_copy_is_fetched_again(runs: Path, monkeypatch: pytest.MonkeyP
     (folder / "model.onnx").unlink()
     (folder / "model.onnx").write_bytes(b"other")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(ServiceError, match="what was served of words before is damaged"):
+    with pytest.raises(ServiceError, match="the local files of words are damaged"):
         choose("words:2", "", read_settings())
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert (
@@ -186,7 +186,7 @@ def test_a_damaged_copy_is_fetched_again(runs: Path, monkeypatch: pytest.MonkeyP
         (["words:9"], "words has no version 9; it has 1, 2"),
         (["words", "--alias", "best"], "words has no alias 'best'; it has candidate"),
         (["words:1", "--alias", "candidate"], "names a version already"),
-        (["words:one"], "give a registered model as name, name@alias or name:version"),
+        (["words:one"], "expected a registered model as name, name@alias or name:version"),
         (["it's"], "give a registered model"),
     ],
 )
@@ -201,7 +201,7 @@ def test_what_is_not_registered_is_told_in_one_line(
 
 def test_with_no_registry_and_no_copy_nothing_is_served(runs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(ServiceError, match="nothing of other was served here before"):
+    with pytest.raises(ServiceError, match="other was never served"):
         choose("other", "", read_settings())
 
 

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from cli.__main__ import parser
+from cli.__main__ import main
+from cli.serving import promote as promoting
 from cli.serving import targets
-from cli.serving.targets import Here
-from cli.settings import Settings, read_settings
+from cli.serving.targets import Local, PodOptions
+from cli.settings import read_settings
 from toolchain.errors import ConfigError
 from toolchain.lifecycle.ledger import PROMOTED, SHADOW, Entry, Ledger, Line
 
@@ -23,30 +23,30 @@ Start = Callable[..., str]
 @pytest.fixture
 def start(answering: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Start:
     """Return a function that starts a server whose /readyz tells one thing after the other, the last one for good."""
-    monkeypatch.setattr(targets, "SECONDS_TO_FOLLOW", 0.5)
-    monkeypatch.setattr(targets, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(targets, "UPDATE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(targets, "POLL_INTERVAL_S", 0.01)
     return lambda *told: answering(200, *map(json.dumps, told))
 
 
 def said_by(address: str, capsys: pytest.CaptureFixture[str]) -> str:
-    Here(read_settings(), "/tmp/served", [address]).follow(LEDGER)
+    Local(read_settings(), "/tmp/served", [address]).follow(LEDGER)
     return capsys.readouterr().out.strip()
 
 
 def test_a_server_that_follows_is_waited_for(start: Start, capsys: pytest.CaptureFixture[str]):
     address = start(OLD, OLD, OLD, NEW)
-    assert said_by(address, capsys) == f"{address} answers with version 2 (digest {'b' * 12})"
+    assert said_by(address, capsys) == f"{address} serves version 2 (digest {'b' * 12})"
 
 
 @pytest.mark.parametrize(
     ("told", "end"),
     [
-        (OLD, "still answers with version 1 after 0.5 s: was it started with an alias, a version or another folder"),
+        (OLD, "still serves version 1 after 0.5 s: check whether it was started with an alias"),
         (
             {**OLD, "rejected": {"2": "it is not in the repository"}},
-            "after 0.5 s: 2 is refused: it is not in the repository",
+            "after 0.5 s: 2 is rejected: it is not in the repository",
         ),
-        ({"detail": "the server is shutting down"}, "answers with no version after 0.5 s: the server is shutting down"),
+        ({"detail": "the server is shutting down"}, "serves no version after 0.5 s: the server is shutting down"),
     ],
 )
 def test_one_that_does_not_is_told_with_its_reason(
@@ -60,8 +60,8 @@ def test_a_server_is_waited_for_until_it_has_the_shadow(start: Start, capsys: py
     known = Ledger("words", (*LEDGER.lines, Line(2, tried, counts=True)))
     both = {**NEW, "versions": {"stable": NEW, "shadow": {"version": "3", "digest": "c" * 64}}}
     address = start(NEW, NEW, both)
-    Here(read_settings(), "/tmp/served", [address]).follow(known)
-    told = f"{address} answers with version 2 (digest {'b' * 12}), version 3 is its shadow"
+    Local(read_settings(), "/tmp/served", [address]).follow(known)
+    told = f"{address} serves version 2 (digest {'b' * 12}), and version 3 as its shadow"
     assert capsys.readouterr().out.strip() == told
 
 
@@ -72,44 +72,53 @@ def test_a_server_of_another_model_is_not_waited_for(start: Start, capsys: pytes
 
 def test_where_nothing_answers_it_is_said_how_to_start_one(capsys: pytest.CaptureFixture[str]):
     told = said_by("http://127.0.0.1:9", capsys)
-    assert told == "no model server answers at http://127.0.0.1:9: python -m cli serve words starts one there"
+    assert told == "no model server is running at http://127.0.0.1:9; to start one: toolchain serve words"
 
 
-def settings(resources: str = "") -> Settings:
-    return Settings(Path("runs"), "", "", "", "sqlite:///runs/mlflow.db", resources=resources)
+def test_options_that_are_not_given_leave_the_pods_as_they_are():
+    assert targets.pod_options("", None, None, None) == PodOptions()
+    assert targets.pod_options("large", 0, 5.0, True) == PodOptions("large", 0, 5.0, True)
 
 
 @pytest.mark.parametrize(
-    ("words", "resources", "how"),
-    [
-        (["promote", "m"], "", {"size": "", "gpus": None, "sample_percent": None, "require_tokens": None}),
-        (["promote", "m"], "small", {"size": "small", "gpus": None, "sample_percent": None, "require_tokens": None}),
-        (
-            ["promote", "m", "--resources", "large", "--gpus", "1"],
-            "small",
-            {"size": "large", "gpus": 1, "sample_percent": None, "require_tokens": None},
-        ),
-        (["promote", "m", "--gpus", "0"], "", {"size": "", "gpus": 0, "sample_percent": None, "require_tokens": None}),
-        (
-            ["promote", "m", "--sample-percent", "5"],
-            "",
-            {"size": "", "gpus": None, "sample_percent": 5.0, "require_tokens": None},
-        ),
-        (["rollback", "m"], "small", {"renewed": False}),
-    ],
+    ("argv", "size"),
+    [([], ""), (["--resources", "large"], "large"), (["--resources", "small", "--gpus", "0"], "small")],
 )
-def test_a_promotion_says_how_pods_are_to_be_and_a_rollback_leaves_them(
-    words: list[str], resources: str, how: dict[str, object]
-):
-    assert targets._how(parser().parse_args(words), settings(resources)) == how
+def test_the_command_passes_its_pod_options_on(argv: list[str], size: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TOOLCHAIN_RESOURCES", raising=False)
+    given: list[PodOptions] = []
+    monkeypatch.setattr(promoting, "promote", lambda promotion, pods, *rest: not given.append(pods))
+    assert main(["promote", "m", *argv]) == 0
+    assert given == [PodOptions(size, 0 if "--gpus" in argv else None)]
 
 
-def test_a_size_that_there_is_not_is_refused():
+def test_the_environment_gives_the_size_of_pods_and_the_option_overrides_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLCHAIN_RESOURCES", "small")
+    given: list[PodOptions] = []
+    monkeypatch.setattr(promoting, "promote", lambda promotion, pods, *rest: not given.append(pods))
+    main(["promote", "m"])
+    main(["promote", "m", "--resources", "large"])
+    assert [pods.size for pods in given] == ["small", "large"]
+
+
+def test_a_rollback_leaves_the_pods_as_they_are(monkeypatch: pytest.MonkeyPatch):
+    given: list[object] = []
+
+    def target(model, engine, servers, pods, settings):
+        given.append(pods)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(promoting, "promotion_target", target)
+    assert main(["rollback", "m"]) == 2
+    assert given == [None]
+
+
+def test_an_unknown_size_is_not_valid():
     with pytest.raises(ConfigError, match="'smal'"):
-        targets._how(parser().parse_args(["promote", "m"]), settings("smal"))
+        targets.pod_options("smal", None, None, None)
 
 
 @pytest.mark.parametrize("percent", ["-1", "101", "nan"])
-def test_a_share_of_samples_that_is_none_is_refused(percent: str):
-    with pytest.raises(ConfigError, match=f"--sample-percent is {percent}: give 0"):
-        targets._how(parser().parse_args(["promote", "m", f"--sample-percent={percent}"]), settings())
+def test_a_percent_of_samples_outside_0_to_100_is_not_valid(percent: str):
+    with pytest.raises(ConfigError, match=f"--sample-percent is {percent}"):
+        targets.pod_options("", None, float(percent), None)

@@ -49,7 +49,7 @@ def test_the_champion_is_exported_by_its_name_and_any_version_by_its_number(
     registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["export-torchserve", "words", "-o", str(tmp_path / "champion")]) == 0
-    assert f"version 1 of words is {tmp_path}/champion/model-store/words-1.mar" in capsys.readouterr().out
+    assert f"version 1 of words: {tmp_path}/champion/model-store/words-1.mar" in capsys.readouterr().out
     assert digest_in(tmp_path / "champion") == open_model(registered.with_name("one")).digest
     assert main(["export-torchserve", "words:2", "-o", str(tmp_path / "second"), "--name", "w", "--workers", "3"]) == 0
     assert digest_in(tmp_path / "second") == open_model(registered.with_name("two")).digest

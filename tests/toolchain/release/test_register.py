@@ -264,12 +264,12 @@ def test_what_was_fetched_by_alias_or_version_is_registered_under_its_name(name:
 
 
 def test_the_lineage_of_each_registered_variant_can_be_asked_for(once: dict[str, Any], artifacts: tuple[Any, Path]):
-    lineages = registry.registered_lineages(once["model"])
+    lineages = registry.registered_lineages(Tracker(), once["model"])
     models = open_variants(artifacts[0].variants).models
     assert {name: lineage[-1].digest for name, lineage in lineages.items()} == {
         name: model.digest for name, model in models.items()
     }
-    assert registry.registered_lineages("nobody") == {}
+    assert registry.registered_lineages(Tracker(), "nobody") == {}
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def _missing_approval(version: Version, known: ledger.Ledger) -> str:
     word = known.word_on(run) if run else None
     if word and word.action == ledger.REJECTED:
         return f"{word.who or 'a person'} rejected {run}{f': {word.reason}' if word.reason else ''}"
-    return f"it waits for approval: python -m cli approve {run}" if run and word is None else ""
+    return f"it waits for approval: toolchain approve {run}" if run and word is None else ""
 
 
 def _trial(tracker: Tracker, request: PromotionRequest, version: Version, decision: Decision, config: Config) -> Trial:

@@ -6,7 +6,7 @@ from typing import Any
 
 from toolchain.lifecycle.openapi_diff import breaking_changes
 
-MAX_CHANGES = 3  # in a sentence; `python -m cli openapi` lists all
+MAX_CHANGES = 3  # in a sentence; `toolchain openapi` lists all
 MAX_CHANGE_CHARACTERS = 160  # of one change: it may name hundreds of labels
 
 

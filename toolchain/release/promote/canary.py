@@ -270,7 +270,7 @@ class Trial:
         except ConcurrentDecision:
             return
         except ToolchainError as error:
-            log_info(f"the canary could not be ended ({error}); run python -m cli rollback {self.model}")
+            log_info(f"the canary could not be ended ({error}); run toolchain rollback {self.model}")
 
 
 def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:

@@ -129,7 +129,7 @@ def run(
     data = writer.data
     log_info(f"registered {data['model']}: {len(data['versions'])} versions, {len(data['added'])} of them new")
     if config.require_approval:
-        log_info(f"they need approval before they can serve: python -m cli approve {config.run}")
+        log_info(f"they need approval before they can serve: toolchain approve {config.run}")
     return Result(data["model"], data["candidate"], len(data["versions"]), len(data["added"]))
 
 

@@ -1,0 +1,23 @@
+"""``toolchain completion``: a script that completes commands and options in a shell."""
+
+import argparse
+
+from cli.exit_status import SUCCESS
+from toolchain.errors import ConfigError
+
+SUMMARY = "Print a completion script for bash, zsh or fish."
+SHELLS = ("bash", "zsh", "fish")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="Shell that loads the script.")
+
+
+def run(shell: str, top: argparse.ArgumentParser) -> int:
+    """Print the script; ``top`` is the parser of all commands."""
+    try:
+        import shtab
+    except ImportError as error:
+        raise ConfigError("completion needs shtab: pip install 'dl-toolchain[submit]'") from error
+    print(shtab.complete(top, shell))
+    return SUCCESS

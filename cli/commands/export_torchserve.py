@@ -1,0 +1,28 @@
+"""``toolchain export-torchserve``: a registered model as an archive for TorchServe."""
+
+import argparse
+from pathlib import Path
+
+from cli.commands.options import MODEL, add_engine
+from cli.exit_status import SUCCESS
+
+SUMMARY = "Export a registered model as a TorchServe archive."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"A {MODEL}.")
+    parser.add_argument("--alias", default="", help="Alias to export. Default: champion, else candidate.")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="New folder.")
+    parser.add_argument("--name", default="", help="Name in TorchServe. Default: the registered name.")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="Worker processes. Default: %(default)s.")
+    add_engine(parser, registry=True)
+
+
+def run(model: str, alias: str, output: Path, name: str, workers: int, engine: str | None) -> int:
+    from cli.cluster.tracking import registry_of
+    from cli.serving.torchserve import export
+    from cli.settings import read_settings
+
+    with registry_of(engine, read_settings()) as settings:
+        export(model, alias, output, name, workers, settings)
+    return SUCCESS

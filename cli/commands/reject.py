@@ -1,0 +1,22 @@
+"""``toolchain reject``: a person's rejection of what a run registered."""
+
+import argparse
+
+from cli.commands.options import add_engine, add_reason
+from cli.exit_status import SUCCESS
+
+SUMMARY = "Reject the versions that a run registered; they are never promoted."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_id", metavar="RUN", help="ID of the run that requested approval.")
+    add_reason(parser)
+    add_engine(parser, registry=True)
+
+
+def run(run_id: str, reason: str, engine: str | None) -> int:
+    from cli.serving.approve import reject
+    from cli.settings import read_settings
+
+    reject(run_id, reason, engine, read_settings())
+    return SUCCESS

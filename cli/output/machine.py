@@ -1,0 +1,49 @@
+"""JSON for programs: the fields are an interface, described in docs/command-line.md."""
+
+import json
+from typing import Any
+
+from cli.records.cost import Prices, cost_of, step_cost
+from cli.records.runs import Run, StepRecord
+
+
+def print_json(content: Any) -> None:
+    print(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def run_fields(run: Run) -> dict[str, Any]:
+    """Return what ``toolchain runs --json`` prints of a run."""
+    return {
+        "id": run.id,
+        "pipeline": run.pipeline,
+        "engine": run.engine,
+        "state": run.state,
+        "started": run.started,
+        "seconds": run.seconds,
+        "verdict": run.verdict,
+        "kfp_run_id": run.kfp,
+    }
+
+
+def run_details(run: Run, prices: Prices) -> dict[str, Any]:
+    """Return what ``toolchain show --json`` prints: a run, its steps and their costs."""
+    return {
+        **run_fields(run),
+        "parameters": run.parameters,
+        "folder": str(run.folder),
+        "cost": cost_of(run).fields(prices),
+        "steps": [_step_fields(step, run, prices) for step in run.steps],
+    }
+
+
+def _step_fields(step: StepRecord, run: Run, prices: Prices) -> dict[str, Any]:
+    return {
+        "step": step.step,
+        "task": step.task,
+        "state": step.state,
+        "cached": step.cached,
+        "seconds": step.seconds,
+        "outputs": step.outputs,
+        "error": step.error,
+        "cost": step_cost(step, run).fields(prices),
+    }

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--invalid-shape",
         default="fix",
         choices=["fix", "drop", "fail"],
-        help="If a polygon, mask or box cannot be read: keep the valid parts, drop the object, or fail. Default: %(default)s.",
+        help="Polygon, mask or box that cannot be read: keep valid parts, drop the object, or fail. Default: %(default)s.",
     )
 
 

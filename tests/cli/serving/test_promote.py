@@ -150,7 +150,7 @@ def test_an_older_version_is_refused_and_rolling_back_is_the_way(
     assert "it is older than the serving version 2" in capsys.readouterr().out
     assert main(["rollback", model, "--reason", "complaints", "--server", NOWHERE]) == 0
     told = capsys.readouterr().out
-    assert told.startswith(f"version 1 of {model} serves again\n")
+    assert told.startswith(f"rolled back: version 1 of {model} is live again\n")
     assert f"no model server is running at {NOWHERE}" in told
     assert champion(tracker, model) == "1"
     last = entries(model, capsys)[-1]
@@ -163,7 +163,7 @@ def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["ledger", model]) == 0
-    assert capsys.readouterr().out == f"nothing of {model} was promoted yet\n"
+    assert capsys.readouterr().out == f"no version of {model} was promoted yet\n"
     main(["promote", model, "--reason", "[bold]faster"])
     tracker.set_alias(model, "champion", "1")
     capsys.readouterr()

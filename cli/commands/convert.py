@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--invalid-shape",
         default="fix",
         choices=["fix", "drop", "fail"],
-        help="Polygon, mask or box that cannot be read: keep valid parts, drop the object, or fail. Default: %(default)s.",
+        help="Unreadable polygon, mask or box: keep its valid parts, drop it, or fail. Default: %(default)s.",
     )
 
 

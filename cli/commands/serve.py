@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Percent of requests to sample. Default: %(default)g.",
     )
     parser.add_argument(
-        "--sample-inputs", action="store_true", help="Also store the texts and images of sampled requests."
+        "--sample-rows", action="store_true", help="Also store the texts and images of sampled requests."
     )
     add_engine(parser, registry=True)
 
@@ -53,12 +53,12 @@ def run(
     require_tokens: bool,
     samples: str,
     sample_percent: float,
-    sample_inputs: bool,
+    sample_rows: bool,
     engine: str | None,
 ) -> int:
     from cli.serving.serve import ServerOptions, serve
     from cli.settings import read_settings
 
-    options = ServerOptions(host, port, grpc_port, workers, require_tokens, samples, sample_percent, sample_inputs)
+    options = ServerOptions(host, port, grpc_port, workers, require_tokens, samples, sample_percent, sample_rows)
     serve(model, alias, options, engine, read_settings())  # becomes the server
     return SUCCESS

@@ -51,7 +51,7 @@ class ServerOptions:
     require_tokens: bool = False
     samples: str = ""  # folder or s3://BUCKET/PREFIX; "" for no samples
     sample_percent: float = 10.0  # of requests
-    sample_inputs: bool = False  # whether texts and images are stored as well
+    sample_rows: bool = False  # whether texts and images are stored as well
 
     @property
     def argv(self) -> list[str]:
@@ -63,7 +63,7 @@ class ServerOptions:
         found += ["--require-tokens"] if self.require_tokens else []
         if self.samples:
             found += ["--samples", self.samples, "--sample-percent", str(self.sample_percent)]
-            found += ["--sample-rows"] if self.sample_inputs else []
+            found += ["--sample-rows"] if self.sample_rows else []
         return found
 
 

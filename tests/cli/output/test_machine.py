@@ -1,0 +1,35 @@
+"""The JSON of commands: its fields are those that docs/command-line.md lists."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from cli.output.machine import run_details, run_fields
+from cli.records.cost import Prices
+from cli.records.runs import LOCAL, SUCCEEDED, Run, StepRecord
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "command-line.md"
+STEP = StepRecord("ingest", "data.ingest", "key", SUCCEEDED, seconds=3600.0)
+RUN = Run("tidy-1", "tidy", Path("runs/tidy-1"), {"rows": 3}, [STEP], SUCCEEDED, "2026-11-25T10:00:00+00:00", 9.0)
+
+
+def documented(command: str) -> set[str]:
+    row = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {command} |"))
+    return set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", row.split("|")[3])))
+
+
+def test_a_runs_fields_are_documented():
+    assert run_fields(RUN).keys() == documented("`runs`")
+
+
+def test_the_fields_of_a_run_in_detail_are_documented():
+    shown = run_details(RUN, Prices())
+    assert shown.keys() == run_fields(RUN).keys() | documented("`show`") - {"runs"}
+    assert shown["steps"][0].keys() == documented("`show`, each of `steps`")
+    assert shown["cost"].keys() == documented("`show`, each `cost`")
+
+
+def test_money_is_null_without_a_price_and_a_cached_step_costs_nothing():
+    assert run_details(RUN, Prices())["cost"]["money"] is None
+    cached = replace(RUN, steps=[replace(STEP, cached=True)], engine=LOCAL)
+    assert run_details(cached, Prices(cpu_hour=1.0))["cost"]["money"] == 0.0

@@ -133,11 +133,11 @@ def test_a_healthy_canary_goes_to_a_hundred_percent_under_traffic_and_back_by_on
     assert main(["promote", model, "--canary", "20", "--steps", "50,100", "--server", address, "--minutes", "3"]) == 0
     told = capsys.readouterr().out
     assert "the canary passed at 20, 50 %" in told
-    assert f"{address} answers with version 2" in told
+    assert f"{address} serves version 2" in told
     due = [("promoted", "1", 0), ("canary", "2", 20), ("canary", "2", 50), ("promoted", "2", 0)]
     assert actions(tracker, model) == due
     assert main(["rollback", model, "--server", address]) == 0
-    assert f"{address} answers with version 1" in capsys.readouterr().out
+    assert f"{address} serves version 1" in capsys.readouterr().out
     assert main(["ledger", model]) == 0
     assert "canary 20 %" in capsys.readouterr().out
     assert {status for status, _ in traffic} == {200}, "no request failed meanwhile"
@@ -150,7 +150,7 @@ def test_a_canary_that_answers_otherwise_goes_back_by_itself_and_the_exit_status
     assert main(["promote", model, "--version", "3", "--canary", "--server", address, "--minutes", "3"]) == 3
     told = capsys.readouterr().out
     assert "rows got another label than from the stable version" in told
-    assert f"{address} answers with version 1" in told
+    assert f"{address} serves version 1" in told
     assert [action for action, _, _ in actions(tracker, model)] == ["promoted", "canary", "canary ended"]
     last = ledger.read(tracker, model).lines[-1].entry
     assert "rows got another label" in last.reason
@@ -213,13 +213,13 @@ def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_answers(
     model: str, tracker: Tracker, address: str, traffic: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "3", "--shadow", "--server", address]) == 0
-    assert f"{address} answers with version 1" in (told := capsys.readouterr().out)
-    assert "version 3 is its shadow" in told
+    assert f"{address} serves version 1" in (told := capsys.readouterr().out)
+    assert "version 3 as its shadow" in told
     wait_for(lambda: compared(address).get("no", 0) >= 20)
     assert compared(address).get("yes", 0) == 0, "its classes are confused"
     assert main(["rollback", model, "--server", address]) == 0
     assert f"the shadow, version 3, is ended; version 1 of {model} serves on" in (told := capsys.readouterr().out)
-    assert "is its shadow" not in told
+    assert "as its shadow" not in told
     assert main(["ledger", model]) == 0
     assert "shadow ended" in capsys.readouterr().out
     assert actions(tracker, model) == [("promoted", "1", 0), ("shadow", "3", 0), ("shadow ended", "3", 0)]

@@ -218,7 +218,7 @@ def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_answers(
     wait_for(lambda: compared(address).get("no", 0) >= 20)
     assert compared(address).get("yes", 0) == 0, "its classes are confused"
     assert main(["rollback", model, "--server", address]) == 0
-    assert f"the shadow, version 3, is ended; version 1 of {model} serves on" in (told := capsys.readouterr().out)
+    assert f"ended the shadow of version 3; version 1 of {model} stays live" in (told := capsys.readouterr().out)
     assert "as its shadow" not in told
     assert main(["ledger", model]) == 0
     assert "shadow ended" in capsys.readouterr().out

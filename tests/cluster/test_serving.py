@@ -98,8 +98,8 @@ def release(cluster: Callable[[str], Cluster], tmp_path_factory: pytest.TempPath
 @contextmanager
 def registry(release: Cluster) -> Iterator[Tracker]:
     settings = read_settings()
-    with bucket.reached(settings, release.namespace), registry_reached(settings, release.namespace):
-        yield Tracker()
+    with bucket.reached(settings, release.namespace), registry_reached(settings, release.namespace) as found:
+        yield Tracker(found.tracking_uri)
 
 
 def register(tracker: Tracker, name: str, number: int, folder: Path) -> None:

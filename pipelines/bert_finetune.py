@@ -13,8 +13,8 @@ from components.export.onnx import onnx as export_onnx
 from components.optimize.prune import prune
 from components.optimize.quantize import quantize
 from components.train.torch_text import torch_text as train_transformers
-from pipelines._measuring import measure_and_gate, report_and_register
-from pipelines._placing import placed
+from pipelines._evaluation import measure_and_gate, report_and_register
+from pipelines._pods import configure_pod
 
 NAME = "bert_finetune"
 
@@ -82,7 +82,7 @@ def bert_finetune(
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
-    gpus: int = 0,
+    num_gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     allow_cpu: bool = False,
     training_node_selector: dict[str, Any] = {},
@@ -154,14 +154,14 @@ def bert_finetune(
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
-        gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
+        num_gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
         allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
         training_node_selector: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
         measurement_node_selector: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
-    raw = placed(
+    raw = configure_pod(
         ingest(
             source=source,
             digest=digest,
@@ -175,7 +175,7 @@ def bert_finetune(
             quoting=quoting,
         )
     )
-    cleaned = placed(
+    cleaned = configure_pod(
         clean(
             raw=raw.outputs["dataset"],
             query=query,
@@ -194,7 +194,7 @@ def bert_finetune(
             max_characters=max_characters,
         )
     )
-    splits = placed(
+    splits = configure_pod(
         split(
             dataset=cleaned.outputs["dataset"],
             max_train_rows=max_train_rows,
@@ -204,7 +204,7 @@ def bert_finetune(
             group_column=group_column,
         )
     )
-    checked = placed(
+    checked = configure_pod(
         validate(
             dataset=splits.outputs["splits"],
             min_rows=min_rows,
@@ -217,10 +217,10 @@ def bert_finetune(
     augmented = augment_text(
         dataset=splits.outputs["splits"], fraction=augment_fraction, seed=seed, workers=workers, copies=copies
     )
-    placed(augmented).after(checked)
+    configure_pod(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
 
-    trained = placed(
+    trained = configure_pod(
         train_transformers(
             dataset=dataset,
             base_model=base_model,
@@ -228,17 +228,17 @@ def bert_finetune(
             batch_size=batch_size,
             learning_rate=learning_rate,
             max_tokens=max_tokens,
-            gpus=gpus,
+            num_gpus=num_gpus,
             allow_cpu=allow_cpu,
             seed=seed,
             warmup_ratio=warmup_ratio,
             max_grad_norm=max_grad_norm,
         ),
-        gpus,
+        num_gpus,
         gpu_type,
         training_node_selector,
     )
-    pruned = placed(
+    pruned = configure_pod(
         prune(
             model=trained.outputs["model"],
             dataset=dataset,
@@ -248,21 +248,21 @@ def bert_finetune(
             neurons_to_keep=neurons_to_keep,
             epochs=distillation_epochs,
             batch_size=batch_size,
-            gpus=gpus,
+            num_gpus=num_gpus,
             allow_cpu=allow_cpu,
             seed=seed,
             learning_rate=distillation_learning_rate,
         ),
-        gpus,
+        num_gpus,
         gpu_type,
         training_node_selector,
     )
     exported = export_onnx(
         model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset, opset=opset
     )
-    placed(exported)
+    configure_pod(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = placed(quantized, nodes=measurement_node_selector).outputs["quantized"]
+    variants = configure_pod(quantized, node_selector=measurement_node_selector).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,

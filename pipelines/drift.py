@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from components.monitor.drift import drift as look_for_drift
-from pipelines._placing import placed
+from pipelines._pods import configure_pod
 
 NAME = "drift"
 
@@ -35,4 +35,4 @@ def drift(
         max_age_hours=max_age_hours,
         significance_level=significance_level,
     ).set_caching_options(False)
-    placed(looked)
+    configure_pod(looked)

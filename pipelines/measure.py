@@ -6,8 +6,8 @@ from kfp import dsl
 
 from components.data.validate import validate
 from components.release.fetch import fetch
-from pipelines._measuring import measure_and_gate, report_and_register
-from pipelines._placing import placed
+from pipelines._evaluation import measure_and_gate, report_and_register
+from pipelines._pods import configure_pod
 
 NAME = "measure"
 
@@ -45,9 +45,9 @@ def measure(
         all_variants: Whether all variants are tried on arm64, in place of the winner and fp32.
         measurement_node_selector: On a cluster: labels of the nodes to measure on.
     """
-    fetched = placed(fetch(model=model).set_caching_options(False))
+    fetched = configure_pod(fetch(model=model).set_caching_options(False))
     variants, dataset = fetched.outputs["variants"], fetched.outputs["dataset"]
-    checked = placed(
+    checked = configure_pod(
         validate(
             dataset=dataset,
             min_rows=min_rows,

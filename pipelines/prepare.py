@@ -9,7 +9,7 @@ from components.data.ingest import ingest
 from components.data.report import report
 from components.data.split import split
 from components.data.validate import validate
-from pipelines._placing import placed
+from pipelines._pods import configure_pod
 
 
 @dsl.pipeline(name="prepare")
@@ -88,7 +88,7 @@ def prepare(
         column_ranges: Lowest and highest value of columns: {"stars": [1, 5]}.
         seed: Of the split.
     """
-    raw = placed(
+    raw = configure_pod(
         ingest(
             source=source,
             digest=digest,
@@ -102,7 +102,7 @@ def prepare(
             quoting=quoting,
         )
     )
-    cleaned = placed(
+    cleaned = configure_pod(
         clean(
             raw=raw.outputs["dataset"],
             query=query,
@@ -121,7 +121,7 @@ def prepare(
             max_characters=max_characters,
         )
     )
-    splits = placed(
+    splits = configure_pod(
         split(
             dataset=cleaned.outputs["dataset"],
             validation_fraction=validation_fraction,
@@ -131,7 +131,7 @@ def prepare(
             group_column=group_column,
         )
     )
-    checked = placed(
+    checked = configure_pod(
         validate(
             dataset=splits.outputs["splits"],
             min_rows=min_rows,
@@ -141,4 +141,4 @@ def prepare(
             column_ranges=column_ranges,
         )
     )
-    placed(report(dataset=splits.outputs["splits"], checks=checked.outputs["checks"]))
+    configure_pod(report(dataset=splits.outputs["splits"], checks=checked.outputs["checks"]))

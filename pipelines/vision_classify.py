@@ -12,8 +12,8 @@ from components.export.onnx import onnx as export_onnx
 from components.optimize.prune import prune
 from components.optimize.quantize import quantize
 from components.train.torch_image import torch_image as train_vision
-from pipelines._measuring import measure_and_gate, report_and_register
-from pipelines._placing import placed
+from pipelines._evaluation import measure_and_gate, report_and_register
+from pipelines._pods import configure_pod
 
 NAME = "vision_classify"
 
@@ -75,7 +75,7 @@ def vision_classify(
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
-    gpus: int = 0,
+    num_gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     allow_cpu: bool = False,
     training_node_selector: dict[str, Any] = {},
@@ -140,14 +140,14 @@ def vision_classify(
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
-        gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
+        num_gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
         allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
         training_node_selector: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
         measurement_node_selector: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
-    raw = placed(
+    raw = configure_pod(
         images(
             source=source,
             digest=digest,
@@ -169,8 +169,8 @@ def vision_classify(
         seed=seed,
         group_column=group_column,
     )
-    placed(splits)
-    checked = placed(
+    configure_pod(splits)
+    checked = configure_pod(
         validate(
             dataset=splits.outputs["splits"],
             min_class_fraction=min_class_fraction,
@@ -190,10 +190,10 @@ def vision_classify(
         copies=copies,
         size=copy_size,
     )
-    placed(augmented).after(checked)
+    configure_pod(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
 
-    trained = placed(
+    trained = configure_pod(
         train_vision(
             dataset=dataset,
             base_model=base_model,
@@ -207,17 +207,17 @@ def vision_classify(
             freeze_backbone_epochs=freeze_backbone_epochs,
             mixup=mixup,
             cutmix=cutmix,
-            gpus=gpus,
+            num_gpus=num_gpus,
             allow_cpu=allow_cpu,
             seed=seed,
             warmup_ratio=warmup_ratio,
             max_grad_norm=max_grad_norm,
         ),
-        gpus,
+        num_gpus,
         gpu_type,
         training_node_selector,
     )
-    pruned = placed(
+    pruned = configure_pod(
         prune(
             model=trained.outputs["model"],
             dataset=dataset,
@@ -227,20 +227,20 @@ def vision_classify(
             epochs=distillation_epochs,
             batch_size=batch_size,
             learning_rate=distillation_learning_rate,
-            gpus=gpus,
+            num_gpus=num_gpus,
             allow_cpu=allow_cpu,
             seed=seed,
         ),
-        gpus,
+        num_gpus,
         gpu_type,
         training_node_selector,
     )
     exported = export_onnx(
         model=trained.outputs["model"], pruned=pruned.outputs["pruned"], dataset=dataset, opset=opset
     )
-    placed(exported)
+    configure_pod(exported)
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = placed(quantized, nodes=measurement_node_selector).outputs["quantized"]
+    variants = configure_pod(quantized, node_selector=measurement_node_selector).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,

@@ -11,8 +11,8 @@ from components.data.validate import validate
 from components.export.onnx import onnx as export_onnx
 from components.optimize.quantize import quantize
 from components.train.torch_detector import torch_detector as train_detection
-from pipelines._measuring import measure_and_gate, report_and_register
-from pipelines._placing import placed
+from pipelines._evaluation import measure_and_gate, report_and_register
+from pipelines._pods import configure_pod
 
 NAME = "vision_detect"
 
@@ -88,7 +88,7 @@ def vision_detect(
     price_per_cpu_hour: float = 0.0,
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
-    gpus: int = 0,
+    num_gpus: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     allow_cpu: bool = False,
     training_node_selector: dict[str, Any] = {},
@@ -168,14 +168,14 @@ def vision_detect(
         price_per_cpu_hour: Money for one core and hour; 0 when no price is known.
         price_per_gpu_hour: Money for one GPU and hour; 0 when no price is known.
         currency: Of both prices.
-        gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
+        num_gpus: GPUs that training asks for and must find, 0 or 1; 0 takes what there is.
         gpu_type: On a cluster: the resource that is one, nvidia.com/gpu or a part such as nvidia.com/mig-3g.40gb.
         allow_cpu: Whether training goes on without the GPU that it asked for, where there is none.
         training_node_selector: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
         measurement_node_selector: On a cluster: labels of the nodes to quantize for and measure on.
         seed: Of the split, augmentation and training.
     """
-    raw = placed(
+    raw = configure_pod(
         annotations(
             source=source,
             digest=digest,
@@ -209,7 +209,7 @@ def vision_detect(
             keep_empty=keep_empty,
         )
     )
-    splits = placed(
+    splits = configure_pod(
         split(
             dataset=raw.outputs["dataset"],
             validation_fraction=validation_fraction,
@@ -227,7 +227,7 @@ def vision_detect(
         column_types=column_types,
         column_ranges=column_ranges,
     )
-    placed(checked)
+    configure_pod(checked)
     augmented = augment_images(
         dataset=splits.outputs["splits"],
         policy=policy,
@@ -240,10 +240,10 @@ def vision_detect(
         copies=copies,
         size=copy_size,
     )
-    placed(augmented).after(checked)
+    configure_pod(augmented).after(checked)
     dataset = augmented.outputs["augmented"]
 
-    trained = placed(
+    trained = configure_pod(
         train_detection(
             dataset=dataset,
             base_model=base_model,
@@ -254,20 +254,20 @@ def vision_detect(
             batch_size=batch_size,
             learning_rate=learning_rate,
             freeze_stages=freeze_stages,
-            gpus=gpus,
+            num_gpus=num_gpus,
             allow_cpu=allow_cpu,
             seed=seed,
             warmup_ratio=warmup_ratio,
             max_grad_norm=max_grad_norm,
         ),
-        gpus,
+        num_gpus,
         gpu_type,
         training_node_selector,
     )
     model = trained.outputs["model"]
-    exported = placed(export_onnx(model=model, pruned=model, dataset=dataset, opset=opset))
+    exported = configure_pod(export_onnx(model=model, pruned=model, dataset=dataset, opset=opset))
     quantized = quantize(variants=exported.outputs["variants"], dataset=dataset, methods=methods, seed=seed)
-    variants = placed(quantized, nodes=measurement_node_selector).outputs["quantized"]
+    variants = configure_pod(quantized, node_selector=measurement_node_selector).outputs["quantized"]
 
     measured = measure_and_gate(
         variants,

@@ -14,7 +14,7 @@ import yaml
 from cli.compiled.catalog import Entry
 from cli.settings import ROOT
 from cli.state_files import warn_damaged
-from pipelines._placing import DEFAULT_SIZE, DOOR, sized
+from pipelines._pods import DEFAULT_SIZE, STEP_IMPORT, pod_size
 from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ToolchainError
 
@@ -57,11 +57,11 @@ class Specification:
 
 
 def compile_pipeline(entry: Entry, size: str = DEFAULT_SIZE) -> str:
-    """Return the YAML that a cluster runs, its steps placed by ``size`` (``pipelines/_placing.py``). Imports kfp."""
+    """Return the YAML that a cluster runs, its steps placed by ``size`` (``pipelines/_pods.py``). Imports kfp."""
     from kfp import compiler
 
     sys.modules.pop(f"pipelines.{entry.name}", None)  # a pipeline is built when its module is imported
-    with sized(size), tempfile.TemporaryDirectory() as folder:
+    with pod_size(size), tempfile.TemporaryDirectory() as folder:
         function = getattr(importlib.import_module(f"pipelines.{entry.name}"), entry.name)
         target = Path(folder) / f"{entry.name}.yaml"
         compiler.Compiler().compile(function, str(target))
@@ -142,12 +142,12 @@ def _task(name: str, task: dict[str, Any], content: dict[str, Any]) -> Task:
     component = content["components"][task["componentRef"]["name"]]
     container = content["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
     source = "\n".join([*container.get("command", []), *container.get("args", [])])
-    door = DOOR.search(source)
+    found = STEP_IMPORT.search(source)
     inputs = _inputs(task)
     return Task(
         name=name,
-        step=door.group(1) if door else name,
-        ours=door is not None,
+        step=found.group(1) if found else name,
+        ours=found is not None,
         component=task["componentRef"]["name"],
         source=source,
         image=container["image"],

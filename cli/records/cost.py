@@ -18,7 +18,7 @@ from cli.compiled.catalog import suggestion
 from cli.records import runs
 from cli.records.runs import Run, StepRecord
 from cli.settings import ROOT, Settings
-from pipelines._placing import GIB, GPU
+from pipelines._pods import GIB, GPU
 from toolchain.errors import ConfigError, ToolchainError
 from toolchain.progress import log_info
 

@@ -14,7 +14,7 @@ from cli.records import runs
 from cli.records.runs import Run, StepRecord
 from cli.run.local_worker import check
 from cli.settings import Settings
-from pipelines._placing import DEFAULT_SIZE, SIZES
+from pipelines._pods import DEFAULT_SIZE, SIZES
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
 

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 from cli.cluster.kfp_client import HEALTH, Server
 from cli.settings import Settings
-from pipelines._placing import VNNI
+from pipelines._pods import VNNI
 from toolchain.errors import ServiceError
 from toolchain.hardware.doctor import Finding, graphics, processor
 from toolchain.services import kubernetes

@@ -24,7 +24,7 @@ def prune(
     distillation_weight: float = 0.7,
     temperature: float = 2.0,
     feature_loss_weight: float = 1.0,
-    gpus: int = 0,
+    num_gpus: int = 0,
     allow_cpu: bool = False,
     seed: int = 0,
 ):
@@ -50,7 +50,7 @@ def prune(
         temperature: Softmax temperature of distillation.
         feature_loss_weight: Weight of matching the teacher's first token after each layer, for texts; 0: predictions
             only.
-        gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        num_gpus: Number of GPUs required, 0 or 1; 0: use one if available.
         allow_cpu: Continue on the CPU if the required GPU is missing.
         seed: Random seed of the order of rows and of dropout.
     """
@@ -72,7 +72,7 @@ def prune(
         distillation_weight=distillation_weight,
         temperature=temperature,
         feature_loss_weight=feature_loss_weight,
-        gpus=gpus,
+        num_gpus=num_gpus,
         allow_cpu=allow_cpu,
         seed=seed,
     )

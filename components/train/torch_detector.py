@@ -27,7 +27,7 @@ def torch_detector(
     max_detections: int = 300,
     patience: int = 8,
     checkpoint_batches: int = 50,
-    gpus: int = 0,
+    num_gpus: int = 0,
     allow_cpu: bool = False,
     seed: int = 0,
 ):
@@ -55,7 +55,7 @@ def torch_detector(
         max_detections: Maximum number of boxes per image.
         patience: Epochs without a better validation accuracy before training stops.
         checkpoint_batches: Batches between two checkpoints.
-        gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        num_gpus: Number of GPUs required, 0 or 1; 0: use one if available.
         allow_cpu: Continue on the CPU if the required GPU is missing.
         seed: Random seed of new layers, the order of images and flips.
     """
@@ -81,7 +81,7 @@ def torch_detector(
         max_detections=max_detections,
         patience=patience,
         checkpoint_batches=checkpoint_batches,
-        gpus=gpus,
+        num_gpus=num_gpus,
         allow_cpu=allow_cpu,
         seed=seed,
     )

@@ -32,7 +32,7 @@ def torch_image(
     patience: int = 3,
     torch_compile: bool = False,
     checkpoint_batches: int = 200,
-    gpus: int = 0,
+    num_gpus: int = 0,
     allow_cpu: bool = False,
     seed: int = 0,
 ):
@@ -64,7 +64,7 @@ def torch_image(
         patience: Epochs without a better validation accuracy before training stops.
         torch_compile: Compile the network with torch.compile; saves time on a GPU after some minutes.
         checkpoint_batches: Batches between two checkpoints.
-        gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        num_gpus: Number of GPUs required, 0 or 1; 0: use one if available.
         allow_cpu: Continue on the CPU if the required GPU is missing.
         seed: Random seed of the initial weights, the order of rows, mixing and dropout.
     """
@@ -95,7 +95,7 @@ def torch_image(
         patience=patience,
         torch_compile=torch_compile,
         checkpoint_batches=checkpoint_batches,
-        gpus=gpus,
+        num_gpus=num_gpus,
         allow_cpu=allow_cpu,
         seed=seed,
     )

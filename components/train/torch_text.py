@@ -24,7 +24,7 @@ def torch_text(
     freeze_layers: int = 0,
     patience: int = 2,
     checkpoint_batches: int = 100,
-    gpus: int = 0,
+    num_gpus: int = 0,
     allow_cpu: bool = False,
     seed: int = 0,
 ):
@@ -48,7 +48,7 @@ def torch_text(
         freeze_layers: Number of lowest layers to freeze: faster, and a little less accurate.
         patience: Epochs without a better validation accuracy before training stops.
         checkpoint_batches: Batches between two checkpoints.
-        gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        num_gpus: Number of GPUs required, 0 or 1; 0: use one if available.
         allow_cpu: Continue on the CPU if the required GPU is missing.
         seed: Random seed of the new head, the order of rows and dropout.
     """
@@ -71,7 +71,7 @@ def torch_text(
         freeze_layers=freeze_layers,
         patience=patience,
         checkpoint_batches=checkpoint_batches,
-        gpus=gpus,
+        num_gpus=num_gpus,
         allow_cpu=allow_cpu,
         seed=seed,
     )

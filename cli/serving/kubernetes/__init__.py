@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.serving.kubernetes.resources import SERVING, ModelServer, documents, name_of
 from components import images
-from pipelines._placing import DEFAULT_SIZE
+from pipelines._pods import DEFAULT_SIZE
 from toolchain.artifacts.model import DESCRIPTION
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle.ledger import Entry

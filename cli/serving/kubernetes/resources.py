@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines._placing import GIB, GPU, OURS, SIZES, Needs
+from pipelines._pods import GIB, GPU, SIZES, STEPS_CONFIG, Resources
 from toolchain.errors import ConfigError
 from toolchain.lifecycle.routing import RoutingConfig
 from toolchain.lifecycle.server_client import HTTP
@@ -25,7 +25,8 @@ TOKENS = "serve-tokens"  # a Secret with bearer tokens, under TOOLCHAIN_SERVE_TO
 TOKENS_DIR = "/etc/toolchain/serve-tokens"  # where it is mounted; a server refuses what is misspelt there
 STORAGE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 STORAGE_PLACE = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
-NEEDS = Needs(cpu=1, memory=2, storage=4)  # a server, its model twice while it changes versions, requests of 256 MiB
+# Of a server: its model twice while it changes versions, and requests of up to 256 MiB.
+RESOURCES = Resources(cpu=1, memory=2, storage=4)
 REPLICAS = {"small": (1, 2), "medium": (2, 8), "large": (2, 24)}  # fewest: two outlive a node; most
 BUSY_SHARE = 0.7  # of the cores that a pod may use, on average, at which there are to be more pods
 # Before SIGTERM, in which nodes take the pod off the Service; where it is the only one, they keep to it.
@@ -197,7 +198,7 @@ def _version_annotations(server: ModelServer) -> dict[str, str]:
 
 
 def _pod(server: ModelServer) -> Document:
-    storage = round(GIB * NEEDS.storage * SIZES[server.size].storage)
+    storage = round(GIB * RESOURCES.storage * SIZES[server.size].storage)
     spread = {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
@@ -282,7 +283,7 @@ def _environment(secret: str) -> list[Document]:
         return {"name": name, "valueFrom": {kind: {"name": source, "key": name, "optional": True}}}
 
     return [
-        *(known(name, "configMapKeyRef", OURS) for name in STORAGE_PLACE),
+        *(known(name, "configMapKeyRef", STEPS_CONFIG) for name in STORAGE_PLACE),
         *(known(name, "secretKeyRef", secret) for name in STORAGE_KEYS),
     ]
 
@@ -290,7 +291,7 @@ def _environment(secret: str) -> list[Document]:
 def _resources(server: ModelServer, storage: int) -> Document:
     """Return what a pod asks for. The server computes with as many threads as its limit of cores grants."""
     requested, most = _cores(server.size)
-    memory = f"{round(1024 * NEEDS.memory * SIZES[server.size].memory)}Mi"
+    memory = f"{round(1024 * RESOURCES.memory * SIZES[server.size].memory)}Mi"
     same = {"memory": memory, "ephemeral-storage": str(storage), **({GPU: str(server.gpus)} if server.gpus else {})}
     return {
         "requests": {"cpu": f"{round(1000 * requested)}m", **same},
@@ -300,7 +301,7 @@ def _resources(server: ModelServer, storage: int) -> Document:
 
 def _cores(size: str) -> tuple[float, float]:
     """Return the cores that a pod asks for, and those that it may use where they are idle."""
-    requested = NEEDS.cpu * SIZES[size].cpu
+    requested = RESOURCES.cpu * SIZES[size].cpu
     return requested, max(1.0, requested * SIZES[size].burst)
 
 

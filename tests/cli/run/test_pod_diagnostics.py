@@ -30,7 +30,7 @@ def test_a_gpu_that_no_node_has_is_said_plainly():
     trouble = trouble_of(replace(POD, gpus={"nvidia.com/gpu": 1}), [NODE])
     assert trouble
     assert trouble.told == "no node of the cluster has 1 nvidia.com/gpu"
-    assert "gpus=0" in trouble.advice
+    assert "num_gpus=0" in trouble.advice
 
 
 def test_a_gpu_that_is_only_busy_is_waited_for():

@@ -93,14 +93,16 @@ def gpu_memory_reported(batch: str, remedy: str) -> Iterator[None]:
         raise TrainingError(f"the GPU's memory does not hold {batch}; {remedy}") from error
 
 
-def check_gpus(gpus: int) -> None:
-    """Raise ConfigError unless ``gpus``, the number that a step requires, is 0 or 1."""
-    if gpus not in (0, 1):
-        raise ConfigError(f"gpus must be 0 or 1, got {gpus}: a step is one process; for several, start it by torchrun")
+def check_gpus(num_gpus: int) -> None:
+    """Raise ConfigError unless ``num_gpus``, the number that a step requires, is 0 or 1."""
+    if num_gpus not in (0, 1):
+        raise ConfigError(
+            f"num_gpus must be 0 or 1, got {num_gpus}: a step is one process; for several, start it by torchrun"
+        )
 
 
-def require_gpus(gpus: int, allow_cpu: bool) -> None:
-    """Check that the required ``gpus`` exist, or that the CPU may be used instead.
+def require_gpus(num_gpus: int, allow_cpu: bool) -> None:
+    """Check that the required ``num_gpus`` exist, or that the CPU may be used instead.
 
     Raises:
         ConfigError: PyTorch finds fewer; the message has the reason.
@@ -108,11 +110,11 @@ def require_gpus(gpus: int, allow_cpu: bool) -> None:
     import torch
 
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if found >= gpus:
+    if found >= num_gpus:
         return
     if not allow_cpu:
         raise ConfigError(
-            f"gpus is {gpus}, but PyTorch finds {found} ({why_no_gpu()}); "
+            f"num_gpus is {num_gpus}, but PyTorch finds {found} ({why_no_gpu()}); "
             "run it on a machine with one, or set allow_cpu=true"
         )
     log_info(f"no GPU ({why_no_gpu()}): training on the CPU, as allowed")

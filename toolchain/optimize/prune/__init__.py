@@ -54,12 +54,12 @@ class Config:
     temperature: float = 2.0  # Softmax temperature of distillation.
     # Weight of matching the teacher's first token after each layer, for texts; 0: predictions only.
     feature_loss_weight: float = 1.0
-    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    num_gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
     allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
     seed: int = 0  # Random seed of the order of rows and of dropout.
 
     def __post_init__(self) -> None:
-        check_gpus(self.gpus)
+        check_gpus(self.num_gpus)
         if self.method not in VARIANTS:
             raise ConfigError(f"method is {self.method!r}; choose one of {', '.join(VARIANTS)}")
         if self.unprunable not in ("fail", "skip"):
@@ -196,7 +196,7 @@ def _on_best_device(classifier: Any, config: Config) -> tuple[Any, int]:
     """Return ``classifier`` on the GPU if there is one, and the number of GPUs in use."""
     import torch
 
-    require_gpus(config.gpus, config.allow_cpu)
+    require_gpus(config.num_gpus, config.allow_cpu)
     gpu = torch.cuda.is_available()
     return (classifier.cuda() if gpu else classifier), int(gpu)
 

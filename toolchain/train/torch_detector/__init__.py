@@ -53,12 +53,12 @@ class Config:
     max_detections: int = 300  # Maximum number of boxes per image.
     patience: int = 8  # Epochs without a better validation accuracy before training stops.
     checkpoint_batches: int = 50  # Batches between two checkpoints.
-    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    num_gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
     allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
     seed: int = 0  # Random seed of new layers, the order of images and flips.
 
     def __post_init__(self) -> None:
-        check_gpus(self.gpus)
+        check_gpus(self.num_gpus)
         self.architecture(classes=1)
         for name in ("epochs", "batch_size", "patience", "checkpoint_batches"):
             if getattr(self, name) < 1:
@@ -138,7 +138,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
         raise DataError(f"{rows.path} has no label names; the annotations name them; import them again")
     weights = find_weights(config.base_model, config.weights, config.weights_digest)
     work.source = {"uri": weights.uri, "sha256": weights.sha256} if weights.uri else {}
-    require_gpus(config.gpus, config.allow_cpu)
+    require_gpus(config.num_gpus, config.allow_cpu)
     with training_device() as device:
         if device.world_size > 1:
             raise ConfigError(f"torchrun started {device.world_size} processes; detectors are trained in one")

@@ -71,12 +71,12 @@ class Config:
     patience: int = 3  # Epochs without a better validation accuracy before training stops.
     torch_compile: bool = False  # Compile the network with torch.compile; saves time on a GPU after some minutes.
     checkpoint_batches: int = 200  # Batches between two checkpoints.
-    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    num_gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
     allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
     seed: int = 0  # Random seed of the initial weights, the order of rows, mixing and dropout.
 
     def __post_init__(self) -> None:
-        check_gpus(self.gpus)
+        check_gpus(self.num_gpus)
         if self.class_weights not in CLASS_WEIGHTS:
             raise ConfigError(f"class_weights is {self.class_weights!r}; choose one of {', '.join(CLASS_WEIGHTS)}")
         if self.channels not in (0, 1, 3):
@@ -156,7 +156,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     shape = find_shape(rows, "train", config.height, config.width, config.channels)
     training, validation = (read_images(rows, split, shape) for split in ("train", "validation"))
     unseen = _classes_without_rows(training, rows)
-    require_gpus(config.gpus, config.allow_cpu)
+    require_gpus(config.num_gpus, config.allow_cpu)
     with training_device() as device:
         work.gpus = device.gpus
         network, architecture, head = _begin(config, weights, training, shape, rows)

@@ -50,12 +50,12 @@ class Config:
     freeze_layers: int = 0  # Number of lowest layers to freeze: faster, and a little less accurate.
     patience: int = 2  # Epochs without a better validation accuracy before training stops.
     checkpoint_batches: int = 100  # Batches between two checkpoints.
-    gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
+    num_gpus: int = 0  # Number of GPUs required, 0 or 1; 0: use one if available.
     allow_cpu: bool = False  # Continue on the CPU if the required GPU is missing.
     seed: int = 0  # Random seed of the new head, the order of rows and dropout.
 
     def __post_init__(self) -> None:
-        check_gpus(self.gpus)
+        check_gpus(self.num_gpus)
         if not self.base_model:
             raise ConfigError(
                 "base_model must name a checkpoint (hub name, folder or package:NAME/FOLDER), got an empty string"
@@ -126,7 +126,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     _check_classes(rows)
     base = find_base(config.base_model, config.base_model_digest)
     work.source = {"uri": base.name, "sha256": base.sha256}
-    require_gpus(config.gpus, config.allow_cpu)
+    require_gpus(config.num_gpus, config.allow_cpu)
     with training_device() as device:
         work.gpus = device.gpus
         state = _fine_tune(rows, base, model, config, device, work)

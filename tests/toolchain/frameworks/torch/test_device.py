@@ -13,7 +13,7 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine
 
 @without_gpu
 def test_a_gpu_that_is_asked_for_and_not_there_ends_the_step_and_says_what_to_do():
-    with pytest.raises(ConfigError, match=r"gpus is 1, but PyTorch finds 0 \(.+\); .*allow_cpu=true") as refused:
+    with pytest.raises(ConfigError, match=r"num_gpus is 1, but PyTorch finds 0 \(.+\); .*allow_cpu=true") as refused:
         require_gpus(1, allow_cpu=False)
     assert "\n" not in str(refused.value)
 
@@ -36,7 +36,7 @@ def test_the_reason_is_one_line():
 
 
 @pytest.mark.parametrize("config", [PruneConfig, DetectionConfig, TransformersConfig, VisionConfig])
-@pytest.mark.parametrize("gpus", [-1, 2])
-def test_a_number_of_gpus_that_one_process_cannot_use_is_refused(config: type, gpus: int):
-    with pytest.raises(ConfigError, match=f"gpus must be 0 or 1, got {gpus}"):
-        config(gpus=gpus)
+@pytest.mark.parametrize("num_gpus", [-1, 2])
+def test_a_number_of_gpus_that_one_process_cannot_use_is_refused(config: type, num_gpus: int):
+    with pytest.raises(ConfigError, match=f"num_gpus must be 0 or 1, got {num_gpus}"):
+        config(num_gpus=num_gpus)

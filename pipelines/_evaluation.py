@@ -11,7 +11,7 @@ from components.evaluate.parity import parity as measure_parity
 from components.evaluate.platform_parity import platform_parity
 from components.release.register import register
 from components.release.report import report
-from pipelines._placing import placed
+from pipelines._pods import configure_pod
 
 
 def measure_and_gate(
@@ -23,17 +23,17 @@ def measure_and_gate(
     nothing of this run beside it. The winner, or ``all_variants``, then predicts on another architecture, if possible.
     Returns the artifacts that the report takes, by its names for them.
     """
-    accuracy = placed(measure_accuracy(variants=variants, dataset=dataset))
-    parity = placed(measure_parity(accuracy=accuracy.outputs["accuracy"]))
-    latency = placed(measure_latency(variants=variants, dataset=dataset), nodes=nodes).after(parity)
+    accuracy = configure_pod(measure_accuracy(variants=variants, dataset=dataset))
+    parity = configure_pod(measure_parity(accuracy=accuracy.outputs["accuracy"]))
+    latency = configure_pod(measure_latency(variants=variants, dataset=dataset), node_selector=nodes).after(parity)
     measured = {
         "accuracy": accuracy.outputs["accuracy"],
         "parity": parity.outputs["parity"],
         "latency": latency.outputs["latency"],
     }
-    judged = placed(gate(**measured, **thresholds))
+    judged = configure_pod(gate(**measured, **thresholds))
     verdict, predicted = judged.outputs["verdict"], measured["accuracy"]
-    platform = placed(
+    platform = configure_pod(
         platform_parity(variants=variants, accuracy=predicted, verdict=verdict, all_variants=all_variants)
     )
     return {**measured, "verdict": verdict, "platform_parity": platform.outputs["platform_parity"]}
@@ -55,10 +55,10 @@ def report_and_register(
     person must approve the run before any of its versions may serve.
     """
     run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
-    told = placed(
+    told = configure_pod(
         report(dataset=dataset, checks=checks, variants=variants, **measured, pipeline=pipeline, run=run, **prices)
     )
-    placed(
+    configure_pod(
         register(
             variants=variants,
             dataset=dataset,

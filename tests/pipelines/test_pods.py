@@ -7,7 +7,7 @@ import yaml
 
 from cli.compiled.catalog import entries, find
 from cli.compiled.spec import compile_pipeline, read
-from pipelines._placing import NEEDS, SIZES
+from pipelines._pods import RESOURCES, SIZES
 from toolchain.services.kubernetes import quantity
 
 TRAINING = ("bert_finetune", "vision_classify", "vision_detect")
@@ -68,7 +68,7 @@ def test_training_asks_for_gpus_by_parameters_and_tolerates_their_taint(name: st
     executors, platform = compiled(name)
     (label,) = [label for label in executors if label in ("exec-torch-text", "exec-torch-image", "exec-torch-detector")]
     accelerator = executors[label]["resources"]["accelerator"]
-    assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--gpus']}}"
+    assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--num_gpus']}}"
     assert accelerator["resourceType"] == "{{$.inputs.parameters['pipelinechannel--gpu_type']}}"
     assert platform[label]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert platform[label]["nodeSelector"]["nodeSelectorJson"] == {"componentInputParameter": "training_node_selector"}
@@ -93,9 +93,9 @@ def test_what_a_cluster_needs_to_know_is_no_argument_of_a_step():
     tasks = {task.step: task for task in read(text_of("bert_finetune")).tasks}
     given = {**tasks["train.torch_text"].constants, **tasks["train.torch_text"].parameters}
     assert not [name for name in given if name.startswith(("pipelinechannel", "accelerator"))]
-    assert given["gpus"] == "gpus"
+    assert given["num_gpus"] == "num_gpus"
 
 
-def test_needs_name_steps_that_there_are():
+def test_resources_name_steps_of_pipelines():
     steps = {task.step for entry in entries() for task in read(text_of(entry.name)).tasks}
-    assert NEEDS.keys() <= steps
+    assert RESOURCES.keys() <= steps

@@ -115,7 +115,7 @@ lint: $(READY)  ## Check style, types, import rules, shell scripts, Dockerfiles 
 scan: $(READY) helm  ## Run the security scanners, in .venv-scan: bandit, checkov, kube-score, zizmor; needs Go
 	@.ci/scan
 
-bench: $(READY)  ## Run the benchmarks of docs/benchmarks.md on this machine (long)
+bench: $(READY)  ## Run the benchmarks of docs/optimize/benchmarks.md on this machine (long)
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(PY) $$script || failed="$$failed $$script"; done; \
 		[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 

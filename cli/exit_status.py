@@ -1,4 +1,4 @@
-"""Exit statuses of ``toolchain``, as docs/command-line.md lists them."""
+"""Exit statuses of ``toolchain``, as docs/start/command-line.md lists them."""
 
 SUCCESS = 0
 FAILURE = 1  # a step failed, or a service did

@@ -12,7 +12,7 @@ from cli.compiled import catalog, parameters
 from cli.compiled.spec import Specification, load
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"^(?:    |\$ |)((?:make|toolchain)(?: .*)?)$", re.MULTILINE)
 QUICK = {"list", "compile", "runs", "doctor"}  # commands that are run for real, not only read
 PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")

@@ -17,7 +17,7 @@ def add_engine(parser: argparse.ArgumentParser, registry: bool = False) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", dest="as_json", action="store_true", help="Print JSON (fields: docs/command-line.md)."
+        "--json", dest="as_json", action="store_true", help="Print JSON (fields: docs/start/command-line.md)."
     )
 
 

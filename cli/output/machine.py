@@ -1,4 +1,4 @@
-"""JSON for programs: the fields are an interface, described in docs/command-line.md."""
+"""JSON for programs: the fields are an interface, described in docs/start/command-line.md."""
 
 import json
 from typing import Any

@@ -250,7 +250,7 @@ class Follower:
         """Record why the run failed where no step did, at the step that was being prepared."""
         node, cause = cause_of(self._complaints())
         step = next((step for step in self.run.steps if step.task == _task_in(node)), self.run.steps[0])
-        told = f"it could not be prepared: {cause}; see docs/faults.md" if cause else ""
+        told = f"it could not be prepared: {cause}; see docs/operate/faults.md" if cause else ""
         step.state, step.error = runs.FAILED, told or seen.error or "Kubeflow Pipelines failed; see its log"
         self.watcher.changed(step)
 

@@ -67,7 +67,7 @@ def forbidden(said: str) -> Trouble | None:
     if right is None:
         return Trouble("forbidden", sentence, "ask the cluster's administrator to allow it", SECONDS_FOR_AN_IMAGE)
     told = f"{right[1]} is not allowed to {right[2]} {f'{right[3]}.{right[4]}'.rstrip('.')}"
-    advice = "steps.permissions of the chart grants it, or bind a Role of your own to it (docs/security.md)"
+    advice = "steps.permissions of the chart grants it, or bind a Role of your own to it (docs/operate/security.md)"
     return Trouble("rights", told, advice, SECONDS_FOR_AN_IMAGE)
 
 
@@ -91,7 +91,7 @@ def around(log: str) -> str:
     said = LAUNCHER.findall(log)
     if not said or exit_status(log) is not None:
         return ""
-    return f"its artifacts could not be fetched or kept: {_end_of(said[-1])}; see docs/faults.md"
+    return f"its artifacts could not be fetched or kept: {_end_of(said[-1])}; see docs/operate/faults.md"
 
 
 def exit_status(log: str) -> int | None:
@@ -121,8 +121,8 @@ def _unplaced(pod: Pod, nodes: Sequence[Node]) -> Trouble:
     for resource, count in pod.gpus.items():
         if all(node.gpus.get(resource, 0) < count for node in nodes):
             told = f"no node of the cluster has {count} {resource}"
-            return Trouble("gpu", told, "add one (docs/gpu-nodes.md), or submit with num_gpus=0", SECONDS_FOR_A_NODE)
+            return Trouble("gpu", told, "add one (docs/train/gpu-nodes.md), or submit with num_gpus=0", SECONDS_FOR_A_NODE)
     if all(node.cpu < pod.cpu or node.memory_bytes < pod.memory_bytes for node in nodes):
         told = f"it asks for {pod.cpu:g} cores and {pod.memory_bytes / GIB:.1f} GiB, and no node has as much"
         return Trouble("size", told, "submit with --resources small, or add a larger node", SECONDS_FOR_A_NODE)
-    return Trouble("place", pod.told.partition(". ")[0].rstrip("."), "see docs/kubectl.md", None)
+    return Trouble("place", pod.told.partition(". ")[0].rstrip("."), "see docs/operate/kubectl.md", None)

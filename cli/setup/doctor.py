@@ -63,7 +63,7 @@ def _cluster(settings: Settings) -> Iterator[Finding]:
 
 def _nodes(nodes: Sequence[kubernetes.Node]) -> Iterator[Finding]:
     gpus = [f"{node.name} ({_counts(node)})" for node in nodes if node.gpus]
-    hint = "none: training runs on CPUs; see docs/gpu-nodes.md"
+    hint = "none: training runs on CPUs; see docs/train/gpu-nodes.md"
     yield Finding(bool(gpus), "GPU nodes", ", ".join(gpus) or hint)
     fast = [node.name for node in nodes if node.labels.get(VNNI) == "true"]
     hint = f"no node has the label {VNNI}=true: install node-feature-discovery, or INT8 is measured on any node"

@@ -12,7 +12,7 @@ from cli.compiled.transform import labels_of, outgoing
 from cli.schedules.files import Schedule
 from cli.schedules.reconcile import wanted_of
 
-GUIDE = Path(__file__).parents[2] / "docs" / "kubectl.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "operate" / "kubectl.md"
 BY_KUBEFLOW = "pipeline/runid"  # Kubeflow Pipelines' own label, on every pod of a run
 
 

@@ -157,7 +157,7 @@ def test_an_upgrade_keeps_passwords_and_data(release: Cluster) -> None:
 
 
 def test_rotated_passwords_hold_after_an_upgrade_and_after_a_rollback(release: Cluster) -> None:
-    """As docs/upgrade-and-restore.md says it: the Secrets are changed by kubectl, then deployed."""
+    """As docs/operate/upgrade-and-restore.md says it: the Secrets are changed by kubectl, then deployed."""
     kind, models = release.namespace.removeprefix("chart-"), versions(release)
     revision = json.loads(helm("status", "toolchain", "--namespace", release.namespace, "--output=json"))["version"]
     rotated = {
@@ -184,7 +184,7 @@ def works(release: Cluster, passwords: dict[tuple[str, str], str], models: list[
 
 
 def test_what_was_changed_by_hand_is_named_and_taken_back_when_told(release: Cluster) -> None:
-    """What ``kubectl scale`` set, as docs/upgrade-and-restore.md stops what writes, comes back by itself."""
+    """What ``kubectl scale`` set, as docs/operate/upgrade-and-restore.md stops what writes, comes back by itself."""
     kind = release.namespace.removeprefix("chart-")
     settings = [*OURS, f"storage.type={kind}"]
     release.kubectl("scale", "deployment", "--all", "--replicas=0")

@@ -56,7 +56,7 @@ def test_an_alert_has_a_severity_and_an_action(name: str):
 
 
 def test_the_documentation_lists_each_alert():
-    page = (DOCS / "dashboards.md").read_text(encoding="utf-8")
+    page = (DOCS / "operate" / "dashboards.md").read_text(encoding="utf-8")
     assert [name for name in ALERTS if f"`{name}`" not in page] == []
 
 
@@ -70,13 +70,13 @@ def test_rules_group_by_namespace(rule: dict[str, Any]):
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_links_to_its_section_of_the_runbook(name: str):
     page, _, anchor = ALERTS[name]["annotations"]["runbook_url"].rpartition("#")
-    assert page.endswith("/docs/runbooks.md")
-    headings = re.findall(r"^## (\w+)$", (DOCS / "runbooks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert page.endswith("/docs/operate/runbooks.md")
+    headings = re.findall(r"^## (\w+)$", (DOCS / "operate" / "runbooks.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert anchor in {heading.lower() for heading in headings}
 
 
 def test_the_runbook_has_no_section_without_an_alert():
-    sections = re.split(r"^## ", (DOCS / "runbooks.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    sections = re.split(r"^## ", (DOCS / "operate" / "runbooks.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert [section.partition("\n")[0] for section in sections] == list(ALERTS)
     for section in sections:
         assert {"**Meaning.**", "**Check.**", "**Fix.**"} <= set(re.findall(r"\*\*\w+\.\*\*", section)), section

@@ -96,7 +96,7 @@ def test_messages_are_found():
     assert any("min_visibility" in message for message in messages_of("augment.images"))
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
 def test_every_setting_that_docs_name_with_a_value_is_a_parameter(page: Path):
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+)=[^`]*`", text)) | set(re.findall(r"-p '?([a-z_]+)=", text))

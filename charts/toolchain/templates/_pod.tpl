@@ -56,7 +56,7 @@ The tags of the project's images are digests of their content.
 {{- define "toolchain.image" -}}
 {{- $reference := index .root.Values.images .image | required (printf "images.%s is not set: set its full reference, or use `make deploy`, which sets the images of this checkout" .image) -}}
 {{- if and .root.Values.requireDigests (not (has .image (list "base" "mlflow"))) (not (regexMatch "@sha256:[0-9a-f]{64}$" $reference)) -}}
-{{- fail (printf "images.%s is %s, without a digest, and requireDigests is true: set NAME:TAG@sha256:... (docs/images.md)" .image $reference) -}}
+{{- fail (printf "images.%s is %s, without a digest, and requireDigests is true: set NAME:TAG@sha256:... (docs/operate/images.md)" .image $reference) -}}
 {{- end -}}
 {{ $reference }}
 {{- end }}

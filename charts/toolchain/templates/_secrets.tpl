@@ -78,7 +78,7 @@ An upgrade without access to the cluster (--dry-run=client) would render new pas
 {}
 {{- else -}}
 {{- if and .root.Release.IsUpgrade (not (lookup "v1" "ConfigMap" .root.Release.Namespace "toolchain-steps")) -}}
-{{- fail "this upgrade cannot read the cluster, so it would render new passwords: use --dry-run=server, or set existing Secrets (docs/install.md)" -}}
+{{- fail "this upgrade cannot read the cluster, so it would render new passwords: use --dry-run=server, or set existing Secrets (docs/operate/install.md)" -}}
 {{- end -}}
 {{- $made := get .root.Values "madeSecrets" | default dict -}}
 {{- if not (hasKey $made .secret) -}}

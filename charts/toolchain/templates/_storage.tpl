@@ -10,10 +10,10 @@ It is immutable in Kubernetes: the error here says what to do instead.
 {{- $size := $claim.resources.requests.storage -}}
 {{- $class := $claim.storageClassName | default "" -}}
 {{- if ne (include "toolchain.bytes" $size) (include "toolchain.bytes" $values.size) -}}
-{{- fail (printf "%s.persistence.size is %v, and %s was installed with %s, which cannot change: restore the value, and enlarge the claim data-%s-0 (docs/upgrade-and-restore.md)" .part $values.size .name $size .name) -}}
+{{- fail (printf "%s.persistence.size is %v, and %s was installed with %s, which cannot change: restore the value, and enlarge the claim data-%s-0 (docs/operate/upgrade-and-restore.md)" .part $values.size .name $size .name) -}}
 {{- end -}}
 {{- if ne $class (toString $values.storageClass) -}}
-{{- fail (printf "%s.persistence.storageClass is %q, and %s was installed with %q, which cannot change: restore the value (docs/upgrade-and-restore.md)" .part $values.storageClass .name $class) -}}
+{{- fail (printf "%s.persistence.storageClass is %q, and %s was installed with %q, which cannot change: restore the value (docs/operate/upgrade-and-restore.md)" .part $values.storageClass .name $class) -}}
 {{- end -}}
 {{- end -}}
 volumeClaimTemplates:

@@ -1,4 +1,4 @@
-"""The JSON of commands: its fields are those that docs/command-line.md lists."""
+"""The JSON of commands: its fields are those that docs/start/command-line.md lists."""
 
 import re
 from dataclasses import replace
@@ -8,7 +8,7 @@ from cli.output.machine import run_details, run_fields
 from cli.records.cost import Prices
 from cli.records.runs import LOCAL, SUCCEEDED, Run, StepRecord
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "command-line.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "start" / "command-line.md"
 STEP = StepRecord("ingest", "data.ingest", "key", SUCCEEDED, seconds=3600.0)
 RUN = Run("tidy-1", "tidy", Path("runs/tidy-1"), {"rows": 3}, [STEP], SUCCEEDED, "2026-11-25T10:00:00+00:00", 9.0)
 

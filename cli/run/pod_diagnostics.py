@@ -121,7 +121,9 @@ def _unplaced(pod: Pod, nodes: Sequence[Node]) -> Trouble:
     for resource, count in pod.gpus.items():
         if all(node.gpus.get(resource, 0) < count for node in nodes):
             told = f"no node of the cluster has {count} {resource}"
-            return Trouble("gpu", told, "add one (docs/train/gpu-nodes.md), or submit with num_gpus=0", SECONDS_FOR_A_NODE)
+            return Trouble(
+                "gpu", told, "add one (docs/train/gpu-nodes.md), or submit with num_gpus=0", SECONDS_FOR_A_NODE
+            )
     if all(node.cpu < pod.cpu or node.memory_bytes < pod.memory_bytes for node in nodes):
         told = f"it asks for {pod.cpu:g} cores and {pod.memory_bytes / GIB:.1f} GiB, and no node has as much"
         return Trouble("size", told, "submit with --resources small, or add a larger node", SECONDS_FOR_A_NODE)

@@ -11,15 +11,13 @@ from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from cli.settings import Settings
 from toolchain.errors import ServiceError
-from toolchain.services import kubernetes
+from toolchain.services import http, kubernetes
 
 Answer = TypeVar("Answer")
-SECONDS_TO_ANSWER = 30  # a server that takes longer to say that it is well has a fault
+REQUEST_TIMEOUT_S = 30  # a health check that takes longer has failed
 NAMESPACE = "toolchain"  # the chart's
 SERVICE, PORT = "ml-pipeline", 8888  # KFP's API, under the name that its own parts expect
 RUNS_OF_A_PAGE = 100  # KFP gives no more than 200
@@ -195,9 +193,10 @@ class Server:
 
     def _ask_health(self) -> None:
         headers = {"Authorization": f"Bearer {self.settings.token}"} if self.settings.token else {}
-        request = Request(f"{self.settings.endpoint.rstrip('/')}/{HEALTH}", headers=headers)
-        with urlopen(request, timeout=SECONDS_TO_ANSWER):
-            return
+        url = f"{self.settings.endpoint.rstrip('/')}/{HEALTH}"
+        response = http.request(url, headers=headers, timeout_s=REQUEST_TIMEOUT_S)
+        if response.is_error:
+            raise self._refusal(response.status_code, response.reason_phrase)
 
     def _asked(self, call: Callable[[], Answer]) -> Answer:
         """Return what ``call`` answers; what KFP's client raises becomes one line that says what to do."""
@@ -206,9 +205,9 @@ class Server:
 
         try:
             return call()
-        except (ApiException, HTTPError) as error:
+        except ApiException as error:
             raise self._refusal(error.status, error.reason) from error
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, RuntimeError) as error:
+        except (http.UnreachableError, urllib3.exceptions.HTTPError, OSError, ValueError, RuntimeError) as error:
             advice = f"set KFP_ENDPOINT to its URL, {HERE}"
             raise Away(f"no Kubeflow Pipelines server answers at {self.name} ({_reason(error)}); {advice}") from error
 

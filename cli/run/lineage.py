@@ -1,12 +1,9 @@
 """A model's way back: variant, export, training, dataset, source rows, each with its digest."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from rich.tree import Tree
 
@@ -20,7 +17,7 @@ from toolchain.artifacts.folder import read_json
 from toolchain.artifacts.provenance import Provenance, lineage_from_json
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
-SECONDS_TO_ANSWER = 10.0  # of a model server, which says at once what it serves
+REQUEST_TIMEOUT_S = 10.0  # the readiness of a model server is immediate
 
 
 Lineage = tuple[Provenance, ...]  # of an artifact, oldest first, itself last
@@ -122,19 +119,21 @@ def _of_endpoint(url: str, settings: Settings) -> Lineages:
 
 
 def _answering(url: str) -> tuple[str, str]:
-    """Return the digest and the name of the model that the server at ``url`` answers with."""
+    """Return the digest and the name of the model that the server at ``url`` serves."""
+    from toolchain.services import http
+
     try:
-        with urlopen(f"{url.rstrip('/')}/readyz", timeout=SECONDS_TO_ANSWER) as answer:
-            told = json.loads(answer.read())
-            return str(told["digest"]), str(told["name"])
-    except HTTPError as error:
-        raise ServiceError(f"{url} answered {error.code} {error.reason}: no model is ready there") from error
-    except OSError as error:
-        raise ServiceError(
-            f"{url} does not answer ({error}); give the address that serve says it is ready at"
-        ) from error
+        response = http.request(f"{url.rstrip('/')}/readyz", timeout_s=REQUEST_TIMEOUT_S)
+        if not response.is_success:
+            raise ServiceError(
+                f"{url} returned {response.status_code} {response.reason_phrase}: no model is ready there"
+            )
+        ready = response.json()
+        return str(ready["digest"]), str(ready["name"])
+    except http.UnreachableError as error:
+        raise ServiceError(f"{url} does not respond ({error}); give the URL that toolchain serve prints") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ServiceError(f"{url} is no model server of ours: its /readyz names no digest") from error
+        raise ServiceError(f"{url} is not a model server of the toolchain: its /readyz has no digest") from error
 
 
 def _grow(node: Tree, lineage: Lineage, digest: str) -> None:

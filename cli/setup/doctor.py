@@ -4,15 +4,13 @@ import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from cli.cluster.kfp_client import HEALTH, Server
 from cli.settings import Settings
 from pipelines._pods import VNNI
 from toolchain.errors import ServiceError
 from toolchain.hardware.doctor import Finding, graphics, processor
-from toolchain.services import kubernetes
+from toolchain.services import http, kubernetes
 from toolchain.services.mlflow_retry import without_credentials
 from toolchain.services.storage import has_credentials
 
@@ -112,7 +110,6 @@ def _disk(runs: Path) -> Finding:
 def is_reachable(url: str) -> bool:
     """Return whether a server responds at ``url`` within REQUEST_TIMEOUT_S."""
     try:
-        with urlopen(url, timeout=REQUEST_TIMEOUT_S) as response:
-            return bool(response.status < 500)
-    except (URLError, OSError, ValueError):
+        return http.request(url, timeout_s=REQUEST_TIMEOUT_S).is_success
+    except http.UnreachableError:
         return False

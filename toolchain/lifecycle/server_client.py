@@ -1,25 +1,22 @@
-"""Model servers that run, asked over HTTP what they serve and for their figures; neither needs a token."""
+"""Query running model servers over HTTP: their readiness and their metrics. Neither needs a token."""
 
-import json
 from collections.abc import Sequence
-from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
 
 from toolchain.errors import ServiceError
+from toolchain.services import http
 
 HTTP = 8080  # the port of a pod that serves
-SECONDS_TO_ANSWER = 10.0  # both answers are ready at once; a busy machine takes longer
+REQUEST_TIMEOUT_S = 10.0  # both responses are immediate; a busy machine takes longer
 
 
 def figures(urls: Sequence[str]) -> dict[str, str]:
-    """Return what each server of ``urls`` says at /metrics, by its address.
+    """Return the text of /metrics of each server in ``urls``, by its URL.
 
     Raises:
-        ServiceError: one of them does not answer.
+        ServiceError: one of them does not respond, or has no metrics.
     """
-    return {url: _ask(f"{url.rstrip('/')}/metrics").decode() for url in urls}
+    return {url: _metrics(f"{url.rstrip('/')}/metrics") for url in urls}
 
 
 def selector(model: str) -> str:
@@ -28,27 +25,27 @@ def selector(model: str) -> str:
 
 
 def readiness(url: str) -> dict[str, Any]:
-    """Return what the server at ``url`` says at /readyz, ready or not.
+    """Return the readiness (/readyz) of the server at ``url``, whether or not it is ready.
 
     Raises:
-        ServiceError: it does not answer, or is no model server.
+        ServiceError: it does not respond, or is not a model server.
     """
-    address = f"{url.rstrip('/')}/readyz"
+    response = _get(f"{url.rstrip('/')}/readyz")
     try:
-        told = json.loads(_ask(address, refused=True))
-        return dict(told)
+        return dict(response.json())
     except (ValueError, TypeError) as error:
-        raise ServiceError(f"{url} is no model server of ours: its /readyz is no JSON") from error
+        raise ServiceError(f"{url} is not a model server of the toolchain: /readyz returned no JSON object") from error
 
 
-def _ask(address: str, refused: bool = False) -> bytes:
-    """Return the body of the answer, of a refusal too where ``refused`` says so."""
+def _metrics(url: str) -> str:
+    response = _get(url)
+    if response.is_error:
+        raise ServiceError(f"{url} returned {response.status_code} {response.reason_phrase}")
+    return response.text
+
+
+def _get(url: str) -> "http.Response":
     try:
-        with build_opener(ProxyHandler({})).open(address, timeout=SECONDS_TO_ANSWER) as answer:
-            return bytes(answer.read())
-    except HTTPError as error:
-        if refused:
-            return error.read()
-        raise ServiceError(f"{address} answered {error.code} {error.reason}") from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise ServiceError(f"{address} does not answer ({error}); toolchain serve MODEL starts one") from error
+        return http.request(url, timeout_s=REQUEST_TIMEOUT_S, use_proxy=False)
+    except http.UnreachableError as error:
+        raise ServiceError(f"{url} does not respond ({error}); start a server with toolchain serve MODEL") from error

@@ -1,24 +1,21 @@
 """A model server that is started on this machine for a moment: the real program, on a free port, asked and ended."""
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from threading import Timer
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
 
 import toolchain
 from toolchain.errors import ServiceError
+from toolchain.services import http
 from toolchain.services.auth import serving_tokens
 
 SECONDS_TO_START = 120.0  # a server is ready in 3 s; a large model on a busy machine takes longer
-SECONDS_TO_ANSWER = 30.0  # longer than the server's own deadline
+REQUEST_TIMEOUT_S = 30.0  # longer than the server's own deadline
 SECONDS_TO_END = 20.0
 READY, NOT_READY = "ready: ", "not ready: "  # how the server's line begins
 
@@ -54,23 +51,24 @@ def started(folder: Path, name: str, number: str, *, unready: bool = False) -> I
 
 
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """Return the JSON that the server answers to a GET, or to a POST of ``body``, with a token where it wants one.
+    """Return the JSON of the response to a GET, or to a POST of ``body``; a token is sent where the server needs one.
 
     Raises:
-        ServiceError: it does not answer, or refuses.
+        ServiceError: there is no response, or it is an error.
     """
-    headers = {"Content-Type": "application/json"}
-    if tokens := serving_tokens():
-        headers["Authorization"] = f"Bearer {tokens[0]}"
-    request = Request(url, json.dumps(body).encode() if body else None, headers)
-    asked = "a recorded row" if body else url.rpartition("/")[2]
+    method = "POST" if body else "GET"
+    request = f"{method} /{url.rpartition('/')[2]}"
+    tokens = serving_tokens()
+    headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
     try:
-        with build_opener(ProxyHandler({})).open(request, timeout=SECONDS_TO_ANSWER) as answer:
-            return json.loads(answer.read())
-    except HTTPError as error:
-        raise ServiceError(f"it answered {error.code} to {asked}: {_detail(error)}") from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise ServiceError(f"it did not answer {asked}: {error}") from error
+        response = http.request(
+            url, method=method, json=body, headers=headers, timeout_s=REQUEST_TIMEOUT_S, use_proxy=False
+        )
+        if response.is_success:
+            return response.json()
+    except (http.UnreachableError, ValueError) as error:
+        raise ServiceError(f"{request} got no response: {error}") from error
+    raise ServiceError(f"{request} returned {response.status_code}: {_detail(response)}")
 
 
 def _address(process: "subprocess.Popen[str]", unready: bool) -> str:
@@ -91,9 +89,9 @@ def _address(process: "subprocess.Popen[str]", unready: bool) -> str:
     raise ServiceError(last)
 
 
-def _detail(error: HTTPError) -> str:
-    """Return what the server's problem (RFC 9457) says."""
+def _detail(response: "http.Response") -> str:
+    """Return the detail of a problem (RFC 9457)."""
     try:
-        return str(json.loads(error.read())["detail"])
+        return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return error.reason
+        return response.reason_phrase

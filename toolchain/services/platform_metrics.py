@@ -12,13 +12,13 @@ import ssl
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from toolchain.errors import ServiceError, ToolchainError
 from toolchain.progress import log_info
+from toolchain.services import http
 from toolchain.services.storage import backups, bucket, s3, s3_errors
 
 PORT = 9091
@@ -91,9 +91,10 @@ def check_mysql(address: str) -> None:
 
 
 def check_http(url: str) -> None:
-    """Raise OSError unless ``url`` answers 2xx."""
-    with urllib.request.urlopen(url, timeout=CHECK_TIMEOUT_S):
-        pass
+    """Raise ServiceError unless ``url`` returns a success (2xx)."""
+    response = http.request(url, timeout_s=CHECK_TIMEOUT_S)
+    if not response.is_success:
+        raise ServiceError(f"{url} returned {response.status_code} {response.reason_phrase}")
 
 
 def certificate_expiry(host: str) -> float:
@@ -128,10 +129,10 @@ def backup_times(name: str) -> list[float]:
 def storage_capacity(endpoint: str) -> Iterable[Sample]:
     """Yield what the S3 server at ``endpoint`` reports of its volume; nothing where it is not MinIO."""
     try:
-        with urllib.request.urlopen(f"{endpoint}/minio/v2/metrics/cluster", timeout=CHECK_TIMEOUT_S) as answer:
-            found = dict(CAPACITY.findall(answer.read().decode()))
-    except (OSError, ValueError):
+        response = http.request(f"{endpoint}/minio/v2/metrics/cluster", timeout_s=CHECK_TIMEOUT_S)
+    except http.UnreachableError:
         return
+    found = dict(CAPACITY.findall(response.text)) if response.is_success else {}
     if found.keys() >= set(MINIO):
         yield "toolchain_volume_available_bytes", {"volume": "storage"}, float(found[MINIO[0]])
         yield "toolchain_volume_capacity_bytes", {"volume": "storage"}, float(found[MINIO[1]])

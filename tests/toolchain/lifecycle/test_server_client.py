@@ -1,4 +1,4 @@
-"""Servers are asked over HTTP what they serve; silence, refusals and strangers are each told apart."""
+"""Readiness and metrics of model servers; unreachable servers, errors and other services are told apart."""
 
 from collections.abc import Callable
 
@@ -17,12 +17,12 @@ def test_the_figures_of_all_servers_come_by_their_addresses(answering: Start):
 
 
 def test_one_server_that_is_silent_is_told(answering: Start):
-    with pytest.raises(ServiceError, match=f"{NOWHERE}/metrics does not answer"):
+    with pytest.raises(ServiceError, match=f"{NOWHERE}/metrics does not respond"):
         server_client.figures([answering(200, "a 1\n"), NOWHERE])
 
 
 def test_figures_that_are_refused_are_none(answering: Start):
-    with pytest.raises(ServiceError, match="/metrics answered 404 Not Found"):
+    with pytest.raises(ServiceError, match="/metrics returned 404 Not Found"):
         server_client.figures([answering(404, "")])
 
 
@@ -33,10 +33,10 @@ def test_a_server_says_what_it_serves_ready_or_not(status: int, answering: Start
 
 @pytest.mark.parametrize("content", ["hello", "[1]", '"ready"', "3"])
 def test_a_stranger_is_told(content: str, answering: Start):
-    with pytest.raises(ServiceError, match="is no model server of ours"):
+    with pytest.raises(ServiceError, match="is not a model server"):
         server_client.readiness(answering(200, content))
 
 
 def test_a_server_that_does_not_answer_is_told():
-    with pytest.raises(ServiceError, match="does not answer"):
+    with pytest.raises(ServiceError, match="does not respond"):
         server_client.readiness(NOWHERE)

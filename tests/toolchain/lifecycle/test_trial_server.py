@@ -38,7 +38,7 @@ def test_one_that_answers_otherwise_than_recorded_will_do_only_where_that_is_sai
         pytest.fail("it is not ready")
     with trial_server.started(folder, "reviews", "7", unready=True) as address:
         assert trial_server.ask(f"{address}/openapi.json")["info"]["version"] == "7"
-        with pytest.raises(ServiceError, match="it answered 503 to a recorded row: the model is not ready"):
+        with pytest.raises(ServiceError, match="POST /predict returned 503: the model is not ready"):
             trial_server.ask(f"{address}/predict", {"texts": ["good"]})
 
 
@@ -48,5 +48,5 @@ def test_what_the_program_says_instead_of_starting_is_raised(tmp_path: Path):
 
 
 def test_silence_is_told():
-    with pytest.raises(ServiceError, match=r"it did not answer readyz: .*refused"):
+    with pytest.raises(ServiceError, match=r"GET /readyz got no response: .*refused"):
         trial_server.ask("http://127.0.0.1:9/readyz")

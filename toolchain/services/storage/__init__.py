@@ -6,21 +6,18 @@ otherwise), TOOLCHAIN_CHECKPOINTS (where in S3 it keeps what must outlive the ma
 
 import base64
 import hashlib
-import http.client
 import os
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 from toolchain.artifacts.digest import CHUNK_BYTES, sha256_of_file, sha256_of_json
 from toolchain.artifacts.folder import disk_space_reported
 from toolchain.errors import ConfigError, DataError, ServiceError
 from toolchain.progress import log_info, track
-from toolchain.services import hub
+from toolchain.services import http, hub
 from toolchain.services.locations import local_path
 from toolchain.services.storage import s3
 from toolchain.services.storage.s3 import (
@@ -155,29 +152,28 @@ def _local(uri: str) -> Path:
 def _download(uri: str, copy: Path) -> str:
     """Copy what is at ``uri`` to ``copy`` and return its SHA-256."""
     if _scheme(uri) == "s3":
-        return s3.read(uri, lambda chunks: _save(chunks, copy)[0])
+        return s3.read(uri, lambda chunks: _save(chunks, copy))
     return _with_retries(uri, lambda: _download_from_web(uri, copy))
 
 
-def _save(chunks: Iterator[bytes], copy: Path) -> tuple[str, int]:
-    digest, length = hashlib.sha256(), 0
+def _save(chunks: Iterator[bytes], copy: Path) -> str:
+    digest = hashlib.sha256()
     with disk_space_reported(copy), copy.open("wb") as file:
         for chunk in chunks:
             file.write(chunk)
             digest.update(chunk)
-            length += len(chunk)
-    return digest.hexdigest(), length
+    return digest.hexdigest()
 
 
 def _with_retries(uri: str, attempt: Callable[[], str]) -> str:
     """Return what ``attempt`` returns, after as many tries as a passing fault may need."""
-    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+    from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
     def log(state: RetryCallState) -> None:
         log_info(f"{uri}: {state.outcome.exception() if state.outcome else 'failed'}; trying again")
 
     tries = Retrying(
-        retry=retry_if_exception(_passes),
+        retry=retry_if_exception_type((http.UnreachableError, _BusyError)),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=0.5, max=8),
         before_sleep=log,
@@ -185,27 +181,26 @@ def _with_retries(uri: str, attempt: Callable[[], str]) -> str:
     )
     try:
         return tries(attempt)
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.URLError | http.client.HTTPException | TimeoutError | ConnectionError):
-            raise ServiceError(_web_fault(uri, error)) from error
-        raise
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether ``error`` may pass when one waits a little: the server is busy, or the line was cut."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code >= 500 or error.code == 429
-    return isinstance(error, urllib.error.URLError | http.client.HTTPException | TimeoutError | ConnectionError)
+    except http.UnreachableError as error:
+        advice = "check the address and the network"
+        raise ServiceError(f"{uri} cannot be read after {ATTEMPTS} tries ({error}); {advice}") from error
 
 
 # --- the web ---
 
 
-def _open_web(uri: str, method: str = "GET") -> Any:
+class _BusyError(ServiceError):
+    """The server returned an error that may pass."""
+
+
+@contextmanager
+def _open_web(uri: str, method: str = "GET") -> "Iterator[http.Response]":
     address, authorization = _without_user(uri)
     headers = {"User-Agent": "dl-toolchain", **authorization}
-    request = urllib.request.Request(address, method=method, headers=headers)
-    return urllib.request.urlopen(request, timeout=READ_TIMEOUT_S)
+    with http.stream(address, method=method, headers=headers, timeout_s=READ_TIMEOUT_S) as response:
+        if response.is_error:
+            raise _web_error(uri, response)
+        yield response
 
 
 def _without_user(uri: str) -> tuple[str, dict[str, str]]:
@@ -220,16 +215,7 @@ def _without_user(uri: str) -> tuple[str, dict[str, str]]:
 
 def _download_from_web(uri: str, copy: Path) -> str:
     with _open_web(uri) as response:
-        announced = response.headers.get("Content-Length")
-        digest, length = _save(_chunks(response), copy)
-    if announced is not None and int(announced) != length:  # the server hung up: urllib takes that for the end
-        raise ConnectionError(f"{length:,} of {announced} bytes came")
-    return digest
-
-
-def _chunks(response: IO[bytes]) -> Iterator[bytes]:
-    while chunk := response.read(CHUNK_BYTES):
-        yield chunk
+        return _save(response.iter_raw(CHUNK_BYTES), copy)
 
 
 def _web_version(uri: str) -> str:
@@ -243,12 +229,11 @@ def _web_version(uri: str) -> str:
     return _with_retries(uri, attempt)
 
 
-def _web_fault(uri: str, error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        hint = {401: "it needs a login", 403: "access is denied", 404: "it does not exist; check the address"}
-        return f"{uri} returned {error.code} {error.reason}: {hint.get(error.code, 'try again later')}"
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return f"{uri} cannot be read after {ATTEMPTS} tries ({reason}); check the address and the network"
+def _web_error(uri: str, response: "http.Response") -> ServiceError:
+    status = response.status_code
+    advice = {401: "it needs a login", 403: "access is denied", 404: "it does not exist; check the address"}
+    error = _BusyError if status >= 500 or status == 429 else ServiceError
+    return error(f"{uri} returned {status} {response.reason_phrase}: {advice.get(status, 'try again later')}")
 
 
 # --- S3 ---

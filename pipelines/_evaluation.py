@@ -1,4 +1,4 @@
-"""The part that pipelines share: variants measured on the same rows and requests, gated, reported and registered."""
+"""The last steps of several pipelines: measure variants on the same rows and requests; gate, report, register."""
 
 from typing import Any
 
@@ -8,66 +8,65 @@ from components.evaluate.accuracy import accuracy as measure_accuracy
 from components.evaluate.gate import gate
 from components.evaluate.latency import latency as measure_latency
 from components.evaluate.parity import parity as measure_parity
-from components.evaluate.platform_parity import platform_parity
+from components.evaluate.platform_parity import platform_parity as measure_platform_parity
 from components.release.register import register
 from components.release.report import report
-from pipelines._pods import configure_pod
+from pipelines._parameters import Arguments, expose
+from pipelines._pods import configure_measurement_pod, configure_pod
+
+EVALUATION = (expose(gate, hide=["retrained_agreement"]), expose(configure_measurement_pod))
+RELEASE = (
+    expose(report, hide=["pipeline", "run"]),
+    expose(register, hide=["pipeline", "run", "experiment", "keep_test_rows"]),
+)
 
 
-def measure_and_gate(
-    variants: Any, dataset: Any, nodes: Any = None, all_variants: Any = False, **thresholds: Any
-) -> dict[str, Any]:
-    """Add the tasks that measure ``variants`` on ``dataset`` and judge them by ``thresholds``, the gate's settings.
+def measure_and_gate(variants: Any, dataset: Any, arguments: Arguments) -> dict[str, Any]:
+    """Measure ``variants`` on ``dataset``, judge them, and return the artifacts by the report's names for them.
 
-    ``nodes`` is the parameter with labels of the nodes to measure on. Latency comes last, so that a small cluster has
-    nothing of this run beside it. The winner, or ``all_variants``, then predicts on another architecture, if possible.
-    Returns the artifacts that the report takes, by its names for them.
+    Latency comes last, so that no other step of the run shares a small cluster with it. After the verdict, the selected
+    variant predicts on another platform, if possible.
     """
-    accuracy = configure_pod(measure_accuracy(variants=variants, dataset=dataset))
-    parity = configure_pod(measure_parity(accuracy=accuracy.outputs["accuracy"]))
-    latency = configure_pod(measure_latency(variants=variants, dataset=dataset), node_selector=nodes).after(parity)
+    accuracy = configure_pod(measure_accuracy(variants=variants, dataset=dataset, **arguments.of(measure_accuracy)))
+    predicted = accuracy.outputs["accuracy"]
+    parity = configure_pod(measure_parity(accuracy=predicted, **arguments.of(measure_parity)))
+    latency = measure_latency(variants=variants, dataset=dataset, **arguments.of(measure_latency)).after(parity)
+    configure_measurement_pod(latency, **arguments.of(configure_measurement_pod))
     measured = {
-        "accuracy": accuracy.outputs["accuracy"],
+        "accuracy": predicted,
         "parity": parity.outputs["parity"],
         "latency": latency.outputs["latency"],
     }
-    judged = configure_pod(gate(**measured, **thresholds))
-    verdict, predicted = judged.outputs["verdict"], measured["accuracy"]
-    platform = configure_pod(
-        platform_parity(variants=variants, accuracy=predicted, verdict=verdict, all_variants=all_variants)
+    verdict = configure_pod(gate(**measured, **arguments.of(gate))).outputs["verdict"]
+    platform_parity = measure_platform_parity(
+        variants=variants, accuracy=predicted, verdict=verdict, **arguments.of(measure_platform_parity)
     )
-    return {**measured, "verdict": verdict, "platform_parity": platform.outputs["platform_parity"]}
+    platforms = configure_pod(platform_parity).outputs["platform_parity"]
+    return {**measured, "verdict": verdict, "platform_parity": platforms}
 
 
 def report_and_register(
-    variants: Any,
-    dataset: Any,
-    checks: Any,
-    measured: dict[str, Any],
-    pipeline: str,
-    name: Any,
-    approval: Any = False,
-    **prices: Any,
+    pipeline: str, variants: Any, dataset: Any, checks: Any, measured: dict[str, Any], arguments: Arguments
 ) -> None:
-    """Add the tasks that report what was ``measured`` (of ``measure_and_gate``) and register the variants as ``name``.
+    """Report on ``variants``, and register them.
 
-    ``prices`` are the report's settings of that kind; ``pipeline`` is the pipeline's name; ``approval`` says whether a
-    person must approve the run before any of its versions may serve.
+    Args:
+        pipeline: The pipeline's name.
+        variants: The variants of a model.
+        dataset: The rows that they were measured on.
+        checks: The validation of ``dataset``.
+        measured: The result of ``measure_and_gate``.
+        arguments: The pipeline's arguments.
     """
-    run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
-    told = configure_pod(
-        report(dataset=dataset, checks=checks, variants=variants, **measured, pipeline=pipeline, run=run, **prices)
+    source = {"pipeline": pipeline, "run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
+    reported = report(dataset=dataset, checks=checks, variants=variants, **measured, **source, **arguments.of(report))
+    registered = register(
+        variants=variants,
+        dataset=dataset,
+        accuracy=measured["accuracy"],
+        verdict=measured["verdict"],
+        report=configure_pod(reported).outputs["report"],
+        **source,
+        **arguments.of(register),
     )
-    configure_pod(
-        register(
-            variants=variants,
-            dataset=dataset,
-            accuracy=measured["accuracy"],
-            verdict=measured["verdict"],
-            report=told.outputs["report"],
-            model_name=name,
-            pipeline=pipeline,
-            run=run,
-            require_approval=approval,
-        )
-    )
+    configure_pod(registered)

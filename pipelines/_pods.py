@@ -130,6 +130,30 @@ def configure_pod(
     return task
 
 
+def configure_training_pod(
+    task: "dsl.PipelineTask", num_gpus: int = 0, gpu_type: str = GPU, training_node_selector: dict[str, Any] = {}
+) -> "dsl.PipelineTask":
+    """Configure the pod of ``task``, which can use a GPU.
+
+    Args:
+        num_gpus: Number of GPUs required, 0 or 1; 0: use one if available.
+        gpu_type: On a cluster: resource name of a GPU, nvidia.com/gpu or a part of one such as nvidia.com/mig-3g.40gb.
+        training_node_selector: On a cluster: labels of the nodes to train on, {"nvidia.com/gpu.product": "NVIDIA-L4"}.
+    """
+    return configure_pod(task, num_gpus, gpu_type, training_node_selector)
+
+
+def configure_measurement_pod(
+    task: "dsl.PipelineTask", measurement_node_selector: dict[str, Any] = {}
+) -> "dsl.PipelineTask":
+    """Configure the pod of ``task``, whose results depend on the node.
+
+    Args:
+        measurement_node_selector: On a cluster: labels of the nodes to quantize and measure on.
+    """
+    return configure_pod(task, node_selector=measurement_node_selector)
+
+
 def step_of(task: "dsl.PipelineTask") -> str:
     """Return the "stage.step" that ``task`` runs."""
     container = task.component_spec.implementation.container

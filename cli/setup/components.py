@@ -144,7 +144,8 @@ def _docstring(function: ast.FunctionDef, settings: list[Setting]) -> str:
     kept = [entry for entry in written if entry.partition(":")[0] in artifacts]
     lines = [*kept, *(f"{one.name}: {one.description}" for one in settings)]
     wrapped = "\n".join(textwrap.fill(line, WIDTH, **_INDENTS) for line in lines)
-    return f'    """{textwrap.indent(head, "    ").strip()}\n\n    Args:\n{wrapped}\n    """\n'
+    text = f"{textwrap.indent(head, '    ').strip()}\n\n    Args:\n{wrapped}\n    ".replace("\\", r"\\")
+    return f'    """{text}"""\n'
 
 
 _INDENTS: dict[str, Any] = {

@@ -73,7 +73,7 @@ def annotations(
         duplicate_object: Action if an object is given twice: drop (keep the first), fail or keep.
         max_pixels: Maximum number of pixels of an image; 100 million take 300 MB when decoded.
         tile_size: Side of the square tiles that larger images are cut into, in pixels; 0: images are not cut.
-        tile_overlap: Overlap of neighboring tiles in pixels; objects up to that size are whole in some tile.
+        tile_overlap: Overlap of tiles in pixels: smaller objects are whole in a tile. Needs a group_column.
         tile_min_visibility: Minimum fraction of a box's area that a tile needs to keep the (clipped) object.
         keep_empty: Keep images and tiles without objects: a detector learns the background from them.
     """

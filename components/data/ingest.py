@@ -36,7 +36,7 @@ def ingest(
         column_names: Column names of a CSV or TSV without a header; []: the first row is the header.
         encoding: Encoding of text files by its Python name, such as cp1252; "": UTF-8, or by the byte order mark.
         delimiter: Field delimiter of a CSV or TSV, one character; "": detected.
-        quoting: Quoting: standard (RFC 4180), backslash (\" inside fields) or none (marks are text); "": detected.
+        quoting: Quoting: standard (RFC 4180), backslash (\\" inside fields) or none (marks are text); "": detected.
     """
     from pathlib import Path
 

@@ -22,12 +22,13 @@ def split(
         dataset: A dataset with one split, "all", or with some of the splits.
         splits: The rows in train, validation and test.
         metrics: rows_train, rows_validation, rows_test and rows_unused.
-        validation_fraction: Fraction of the rows for early stopping and tuning; 1,000 rows resolve 2 points of
-            accuracy.
-        test_fraction: Fraction of the rows for the final measurement only.
-        seed: Random seed of the split.
-        group_column: Column whose equal values (one author, one patient) stay in one split; "": no groups.
-        max_train_rows: Maximum number of training rows, stratified by class; 0: all.
+        validation_fraction: Fraction of the rows for validation, if the source has no such split; 1,000 rows resolve 2
+            points of accuracy.
+        test_fraction: Fraction of the rows for the test, if the source has no such split.
+        seed: Random seed.
+        group_column: Column whose equal values (one author, one patient, one source_image) stay in one split; "": no
+            groups.
+        max_train_rows: Maximum number of training rows, stratified by class; 0: all. The test rows do not change.
     """
     from pathlib import Path
 

@@ -34,7 +34,7 @@ def gate(
         agreement: Minimum fraction of rows on which a converted variant predicts the same as its float model, 0..1.
         retrained_agreement: Minimum agreement of a retrained variant, which may differ on hard rows, 0..1.
         min_speedup: Minimum speedup over fp32 of a faster variant, compared with the lower end of the interval.
-        scenario: Latency scenario that decides; "": the first, which sends one row at a time.
+        scenario: Latency scenario that decides, such as batch8 or batch1-real; "": the first, with one row per request.
         min_test_rows: Minimum number of test rows (for detection: objects) to select a variant.
     """
     from pathlib import Path

@@ -43,9 +43,10 @@ def prune(
         channels_to_keep: Fraction of each layer's channels to keep, for images; 0.5 leaves a quarter of the operations.
         sparsity: Fraction of weights to zero, for the unstructured method.
         importance_batches: Number of batches to measure importance on (for images: to recompute batch normalization).
-        epochs: Epochs of distillation after pruning; 0: none.
+        epochs: Number of epochs in which the pruned model learns from the original (distillation); 0: none.
         batch_size: Batch size.
-        learning_rate: Peak learning rate; higher than for fine-tuning, because a pruned model is far from its optimum.
+        learning_rate: Peak learning rate of distillation; higher than for fine-tuning, because a pruned model is far
+            from its optimum.
         distillation_weight: Weight of the teacher's predictions in the loss, 0..1; the labels have the rest.
         temperature: Softmax temperature of distillation.
         feature_loss_weight: Weight of matching the teacher's first token after each layer, for texts; 0: predictions

@@ -24,7 +24,8 @@ def quantize(
         dataset: The model's dataset; calibration rows are drawn from its training split.
         quantized: The same variants, and those that methods make of each float one.
         metrics: variants_made, smallest_megabytes and calibration_rows.
-        methods: Conversions of every float variant.
+        methods: Conversions of every float variant: openvino, int8-openvino; for texts int8-dynamic, int8-static; for
+            images int8-minmax, int8-entropy.
         calibration_rows: Number of training rows for calibration.
         seed: Random seed of the calibration rows.
         weight_bits: Bits of quantized weights: 7 predicts the same on every CPU; 8 is finer, but saturates without VNNI

@@ -26,12 +26,15 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    # Fraction of the rows for early stopping and tuning; 1,000 rows resolve 2 points of accuracy.
+    # Fraction of the rows for validation, if the source has no such split; 1,000 rows resolve 2 points of accuracy.
     validation_fraction: float = 0.1
-    test_fraction: float = 0.1  # Fraction of the rows for the final measurement only.
-    seed: int = 0  # Random seed of the split.
-    group_column: str = ""  # Column whose equal values (one author, one patient) stay in one split; "": no groups.
-    max_train_rows: int = 0  # Maximum number of training rows, stratified by class; 0: all.
+    test_fraction: float = 0.1  # Fraction of the rows for the test, if the source has no such split.
+    seed: int = 0  # Random seed.
+    # Column whose equal values (one author, one patient, one source_image) stay in one split; "": no groups.
+    group_column: str = ""
+    max_train_rows: int = (
+        0  # Maximum number of training rows, stratified by class; 0: all. The test rows do not change.
+    )
 
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):

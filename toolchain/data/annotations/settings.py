@@ -56,7 +56,7 @@ class Config:
     duplicate_object: str = "drop"  # Action if an object is given twice: drop (keep the first), fail or keep.
     max_pixels: int = MAX_PIXELS  # Maximum number of pixels of an image; 100 million take 300 MB when decoded.
     tile_size: int = 0  # Side of the square tiles that larger images are cut into, in pixels; 0: images are not cut.
-    tile_overlap: int = 64  # Overlap of neighboring tiles in pixels; objects up to that size are whole in some tile.
+    tile_overlap: int = 64  # Overlap of tiles in pixels: smaller objects are whole in a tile. Needs a group_column.
     tile_min_visibility: float = 0.5  # Minimum fraction of a box's area that a tile needs to keep the (clipped) object.
     keep_empty: bool = True  # Keep images and tiles without objects: a detector learns the background from them.
 

@@ -32,7 +32,9 @@ class Config:
     retrained_agreement: float = 0.85  # Minimum agreement of a retrained variant, which may differ on hard rows, 0..1.
     # Minimum speedup over fp32 of a faster variant, compared with the lower end of the interval.
     min_speedup: float = 1.05
-    scenario: str = ""  # Latency scenario that decides; "": the first, which sends one row at a time.
+    scenario: str = (
+        ""  # Latency scenario that decides, such as batch8 or batch1-real; "": the first, with one row per request.
+    )
     min_test_rows: int = 100  # Minimum number of test rows (for detection: objects) to select a variant.
 
     def __post_init__(self) -> None:

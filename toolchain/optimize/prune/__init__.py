@@ -46,9 +46,9 @@ class Config:
     sparsity: float = 0.5  # Fraction of weights to zero, for the unstructured method.
     # Number of batches to measure importance on (for images: to recompute batch normalization).
     importance_batches: int = 40
-    epochs: int = 2  # Epochs of distillation after pruning; 0: none.
+    epochs: int = 2  # Number of epochs in which the pruned model learns from the original (distillation); 0: none.
     batch_size: int = 32  # Batch size.
-    # Peak learning rate; higher than for fine-tuning, because a pruned model is far from its optimum.
+    # Peak learning rate of distillation; higher than for fine-tuning, because a pruned model is far from its optimum.
     learning_rate: float = 5e-4
     distillation_weight: float = 0.7  # Weight of the teacher's predictions in the loss, 0..1; the labels have the rest.
     temperature: float = 2.0  # Softmax temperature of distillation.

@@ -34,7 +34,9 @@ IMAGE_METHODS = ("int8-minmax", "int8-entropy", "openvino", "int8-openvino")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    methods: list[str] = field(default_factory=lambda: list(METHODS))  # Conversions of every float variant.
+    # Conversions of every float variant: openvino, int8-openvino; for texts int8-dynamic, int8-static; for images
+    # int8-minmax, int8-entropy.
+    methods: list[str] = field(default_factory=lambda: list(METHODS))
     calibration_rows: int = 128  # Number of training rows for calibration.
     seed: int = 0  # Random seed of the calibration rows.
     # Bits of quantized weights: 7 predicts the same on every CPU; 8 is finer, but saturates without VNNI (AVX2).

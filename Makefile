@@ -38,7 +38,7 @@ export TOOLCHAIN_REGISTRY := $(REGISTRY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup submit schedule compile components images arm64 torchserve mlflow report doctor helm deploy cluster monitor test lint scan bench clean
+.PHONY: help setup submit schedule compile components docs images arm64 torchserve mlflow report doctor helm deploy cluster monitor test lint scan bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipe
 
 components: $(READY)  ## Update the components with the settings of their steps' Config
 	@$(PY) -m cli.setup.components
+
+docs: $(READY)  ## Build the documentation's site into build/docs, and update its diagram
+	@$(PY) docs/diagram.py
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
 images: $(READY)  ## Build every image (NAMES="base train" for some): REGISTRY=, PUSH=1, BUILDER=, PYTHON_IMAGE=, TORCH_INDEX=, PLATFORMS=
 	@$(PY) -m cli images $(NAMES) $(if $(PUSH),--push) $(if $(BUILDER),--builder "$(BUILDER)") \

@@ -1,9 +1,12 @@
-"""Every command that the documentation shows is one that works: its target, pipeline and parameters exist."""
+"""The documentation: each command that it shows works, each link leads to a file, and its diagram is current."""
 
+import importlib.util
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +15,10 @@ from cli.compiled import catalog, parameters
 from cli.compiled.spec import Specification, load
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = re.compile(r"^(?:    |\$ |)((?:make|toolchain)(?: .*)?)$", re.MULTILINE)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^ *```(?:bash|console)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^ *((?:make|toolchain)(?: .*)?)$", re.MULTILINE)
+REPOSITORY = "https://github.com/toolchain/toolchain/blob/main/"  # how a page of the site links to a file beside docs/
 QUICK = {"list", "compile", "runs", "doctor"}  # commands that are run for real, not only read
 PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
 
@@ -21,8 +26,8 @@ PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
 def shown() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
-        for command in COMMAND.findall(page.read_text(encoding="utf-8")):
-            found.append((page.name, command.partition("  #")[0].strip()))
+        for block in BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " ")):
+            found += [(page.name, command.partition("  #")[0].strip()) for command in COMMAND.findall(block)]
     return sorted(set(found))
 
 
@@ -40,7 +45,7 @@ def words_of(command: str) -> list[str]:
 
 
 def test_there_are_commands_to_check():
-    assert len(shown()) > 10
+    assert len(shown()) > 100
 
 
 @pytest.mark.parametrize(("page", "command"), [pair for pair in shown() if pair[1].startswith("make")])
@@ -72,5 +77,30 @@ def test_a_pipelines_command_is_one(
 
 def test_every_target_of_make_is_listed_with_a_line():
     listed = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "submit", "test", "lint", "report", "mlflow", "monitor", "bench", "compile"):
+    for target in ("setup", "submit", "test", "lint", "docs", "report", "mlflow", "monitor", "bench", "compile"):
         assert re.search(rf"^make {target} +\S+ \S+", listed, re.MULTILINE), f"make does not tell of {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_link_leads_to_a_file(page: Path):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", text):
+        if target.startswith(REPOSITORY):
+            assert (ROOT / target.removeprefix(REPOSITORY)).exists(), target
+        elif not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.fixture(scope="session")
+def diagram() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "diagram.py"))
+
+
+def test_the_diagram_is_current(diagram: dict[str, Any]):
+    assert diagram["FILE"].read_text(encoding="utf-8") == diagram["draw"](), "run make docs"
+
+
+def test_the_diagram_names_modules_that_exist(diagram: dict[str, Any]):
+    for box in (box for row in diagram["ROWS"] for box in row.boxes):
+        for module in box.modules:
+            assert importlib.util.find_spec(f"toolchain.{module}"), box

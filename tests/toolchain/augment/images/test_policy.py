@@ -98,7 +98,7 @@ def test_a_missing_policy_file_is_an_error_when_read():
 
 def test_the_policies_in_the_documentation_are_valid():
     page = Path(__file__).parents[4] / "docs" / "data" / "augmentation-policies.md"
-    blocks = re.findall(r"(?m)(?:^ {4,}\S.*\n)+", page.read_text(encoding="utf-8"))
+    blocks = re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```$", page.read_text(encoding="utf-8"))
     assert len(blocks) == 2
     for block in blocks:
         assert Engine(textwrap.dedent(block)).names

@@ -47,9 +47,7 @@ def test_the_pods_of_a_scheduled_run_have_the_labels_of_a_submitted_one(
 def test_every_selector_of_the_guide_finds_the_pods_of_every_run(
     submitted: list[dict[str, str]], scheduled: list[dict[str, str]]
 ):
-    selectors = re.findall(
-        r"^kubectl (?:get pods|logs) .*?-l (\S+)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE
-    )
+    selectors = re.findall(r"^kubectl (?:get pods|logs) .*?-l (\S+)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(selectors) > 6
     for pod in (*submitted, *scheduled):
         for selector in selectors:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cli.commands.options import add_engine, add_json
 
-SUMMARY = "Manage runs at fixed times: diff, apply, list, pause, resume, run-now, serve."
+SUMMARY = "Manage runs at fixed times: diff, apply, list, pause, resume, run-now, run-due."
 ACTIONS = {
     "diff": "Print how the cluster differs from the files. Exit with status 4 if it does.",
     "apply": "Print the difference and update the cluster.",
@@ -13,7 +13,7 @@ ACTIONS = {
     "pause": "Pause a schedule.",
     "resume": "Resume a paused schedule.",
     "run-now": "Start a run of a schedule now.",
-    "serve": "Start runs on this machine when their time comes, until Ctrl-C.",
+    "run-due": "Start the runs that are due on this machine. Meant for a line of cron.",
 }
 OF_ONE = ("pause", "resume", "run-now")  # actions on one schedule
 
@@ -29,8 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             add_engine(action)
         if name in ("diff", "list"):
             add_json(action)
-        if name == "serve":
-            action.add_argument("--once", action="store_true", help="Run for a minute, and wait for the started runs.")
 
 
 def run(
@@ -39,9 +37,8 @@ def run(
     name: str = "",
     engine: str | None = None,
     as_json: bool = False,
-    once: bool = False,
 ) -> int:
     from cli.schedules.commands import manage
     from cli.settings import read_settings
 
-    return manage(action, folder, name, engine, as_json, once, read_settings())
+    return manage(action, folder, name, engine, as_json, read_settings())

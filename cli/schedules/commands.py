@@ -24,14 +24,12 @@ TIME_CHARACTERS = 16  # shown of a time: to the minute
 SIGNS = {"add": "+", "replace": "~", "pause": "~", "resume": "~", "remove": "-", "orphan": "?", "same": "="}
 
 
-def manage(
-    action: str, folder: Path | None, name: str, engine: str | None, as_json: bool, once: bool, settings: Settings
-) -> int:
+def manage(action: str, folder: Path | None, name: str, engine: str | None, as_json: bool, settings: Settings) -> int:
     """Do the ``action``, by default on the schedules of manifests/schedules, and return the exit status."""
     folder = folder or FOLDER
     known = read_schedules(folder, settings.runs / "compiled")
-    if action == "serve":
-        local_scheduler.serve(folder, settings, once)
+    if action == "run-due":
+        local_scheduler.run_due(known, settings)
         return SUCCESS
     if action == "diff":
         return _diff(known, Server(settings), as_json)

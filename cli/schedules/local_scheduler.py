@@ -1,10 +1,10 @@
-"""Schedules on one machine: a process that submits what is due, one run after another, each in a process of its own."""
+"""Schedules on one machine: a cron line checks every minute which runs are due and starts them, one after another."""
 
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,34 +12,34 @@ from typing import Any
 
 from cli.records import runs
 from cli.schedules.cron import next_time
-from cli.schedules.files import Schedule, read_schedules
+from cli.schedules.files import Schedule
 from cli.settings import Settings, step_environment
 from cli.state_files import read_record, warn_damaged
 from toolchain.artifacts.folder import write_json
-from toolchain.errors import ConfigError
 from toolchain.progress import log_info
 
-SECONDS_BETWEEN_LOOKS = 1.0
-GRACE = timedelta(seconds=90)  # a time that is longer past was missed: the machine slept, or the process was away
+GRACE = timedelta(seconds=90)  # cron checks every minute; a run that is due for longer was missed
 STATE = "schedules.json"
+LOCK = "schedules.lock"
 RUNNING = "running"
-FORGOTTEN = "no schedule counts as paused, and what was due is forgotten"
+ON_DAMAGE = "no schedule counts as paused, and runs that were due are skipped"
 
 
 @dataclass(frozen=True)
 class State:
-    """What is remembered of a schedule over restarts."""
+    """The state of a schedule between two checks."""
 
     paused: bool = False
     due: str = ""  # the last time that started a run or was missed: UTC, ISO 8601
-    result: str = ""  # of the last run: RUNNING, "exit status 0", "missed"
+    result: str = ""  # of the last run: RUNNING, "exit status 0", "missed, …"
 
 
 @dataclass
 class Memory:
-    """The states of all schedules, in a file of the runs' folder; written whole or not at all."""
+    """The states of all schedules, in a file of the runs' folder that is written whole or not at all."""
 
     path: Path
+    checked: datetime | None = None  # until when every due run was considered: UTC; None before the first check
     states: dict[str, State] = field(default_factory=dict)
 
     @classmethod
@@ -49,30 +49,86 @@ class Memory:
         return memory
 
     def read(self) -> None:
-        content = read_record(self.path, FORGOTTEN)
+        content = read_record(self.path, ON_DAMAGE) or {}
         try:
-            self.states = {name: State(**state) for name, state in (content or {}).get("schedules", {}).items()}
-        except (AttributeError, TypeError):
-            warn_damaged(self.path, FORGOTTEN)
-            self.states = {}
+            self.checked = datetime.fromisoformat(content["checked"]) if content.get("checked") else None
+            self.states = {name: State(**state) for name, state in content.get("schedules", {}).items()}
+        except (AttributeError, TypeError, ValueError):
+            warn_damaged(self.path, ON_DAMAGE)
+            self.checked, self.states = None, {}
 
     def of_schedule(self, name: str) -> State:
         return self.states.get(name, State())
 
     def change(self, name: str, **new: Any) -> None:
-        """Note ``new`` of schedule ``name``; what another process wrote meanwhile stays."""
+        """Change the state of the schedule ``name``; changes by other processes are kept."""
         self.read()
         self.states[name] = replace(self.of_schedule(name), **new)
+        self._write()
+
+    def note_check(self, until: datetime) -> None:
+        """Record that every run due until then was considered."""
+        self.read()
+        self.checked = until
+        self._write()
+
+    def _write(self) -> None:
+        states = {name: asdict(state) for name, state in self.states.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(
-            self.path, {"format": "toolchain.schedules", "schedules": {k: asdict(v) for k, v in self.states.items()}}
-        )
+        checked = self.checked.isoformat() if self.checked else ""
+        write_json(self.path, {"format": "toolchain.schedules", "checked": checked, "schedules": states})
 
 
-def submit(schedule: Schedule, settings: Settings) -> "subprocess.Popen[bytes]":
-    """Start a run of ``schedule`` on this machine, in a process of its own; its words go to a file beside the runs."""
-    words = [f"{name}={_word(value)}" for name, value in schedule.parameters.items()]
-    given = [word for pair in words for word in ("-p", pair)]
+def start_due(
+    schedules: Sequence[Schedule],
+    memory: Memory,
+    start: Callable[[Schedule], int],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Start the runs that came due since the last check, one after another, until none is due.
+
+    Args:
+        start: Runs a schedule to its end and returns the exit status.
+    """
+    oldest = clock() - GRACE
+    _note_unobserved_ends(memory)
+    since = memory.checked or clock()
+    ran: set[str] = set()
+    while True:
+        until = max(since, clock())  # a clock that was set back repeats no run
+        memory.note_check(until)
+        due = list(_due(schedules, memory, since, until))
+        if not due:
+            return
+        for schedule, time in due:
+            if time < oldest:
+                _skip(memory, schedule, time, "no check was made at that time")
+            elif schedule.name in ran and schedule.concurrency == 1:
+                _skip(memory, schedule, time, "its last run was not over")
+            else:
+                _run(memory, schedule, time, start)
+        since, ran = until, {schedule.name for schedule, _ in due}
+
+
+def run_due(schedules: Sequence[Schedule], settings: Settings) -> None:
+    """Start the runs that are due on this machine, unless an earlier check or one of its runs is still at work."""
+    with _only_check(settings) as lock:
+        if lock is not None:
+            handed_on = [lock]  # a run that outlives this process still keeps later checks away
+            start_due(schedules, Memory.of(settings), lambda one: submit(one, settings, handed_on).wait())
+
+
+def submit(schedule: Schedule, settings: Settings, locks: Sequence[int] = ()) -> "subprocess.Popen[bytes]":
+    """Start a run of ``schedule`` on this machine in a process of its own, with a log beside the runs.
+
+    Args:
+        locks: File descriptors that the process keeps open.
+
+    Raises:
+        Busy: a run of the schedule is under way.
+    """
+    values = {name: _text(value) for name, value in schedule.parameters.items()}
+    parameters = [text for name, value in values.items() for text in ("-p", f"{name}={value}")]
     settings.runs.mkdir(parents=True, exist_ok=True)
     file = settings.runs / f"schedule-{schedule.name}.log"
     with file.open("ab") as log, _lock(schedule.name, settings).open("a") as lock:
@@ -81,141 +137,80 @@ def submit(schedule: Schedule, settings: Settings) -> "subprocess.Popen[bytes]":
         except BlockingIOError as error:
             raise runs.Busy(f"a run of {schedule.name} is under way; its log is {file}") from error
         return subprocess.Popen(
-            [sys.executable, "-m", "cli", "submit", schedule.pipeline, "--engine", "local", *given],
+            [sys.executable, "-m", "cli", "submit", schedule.pipeline, "--engine", "local", *parameters],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # it goes on when the scheduler is ended
-            pass_fds=[lock.fileno()],  # held for as long as it lives, and not a moment longer
+            start_new_session=True,  # it continues if the scheduler is interrupted
+            pass_fds=[lock.fileno(), *locks],  # held until the run ends, however it ends
             env={**step_environment(settings), "TOOLCHAIN_RUNS": str(settings.runs)},
         )
 
 
 def is_under_way(name: str, settings: Settings) -> bool:
-    """Return whether a run of the schedule ``name`` is alive, whoever started it."""
+    """Return whether a run of the schedule ``name`` is alive, started by any process."""
     return runs.is_locked(_lock(name, settings))
+
+
+@contextmanager
+def _only_check(settings: Settings) -> Iterator[int | None]:
+    """Yield the file descriptor of the lock of checks, None while another process holds it."""
+    settings.runs.mkdir(parents=True, exist_ok=True)
+    with (settings.runs / LOCK).open("a") as lock:
+        try:
+            runs.hold(lock)
+        except BlockingIOError:
+            yield None
+        else:
+            yield lock.fileno()
+
+
+def _due(
+    schedules: Sequence[Schedule], memory: Memory, since: datetime, until: datetime
+) -> Iterator[tuple[Schedule, datetime]]:
+    """Yield each enabled schedule that came due after ``since``, with the latest time until ``until``; oldest first."""
+    latest: Mapping[str, datetime] = {
+        one.name: time
+        for one in schedules
+        if one.enabled and not memory.of_schedule(one.name).paused and (time := _latest(one, since, until))
+    }
+    by_name = {one.name: one for one in schedules}
+    for name in sorted(latest, key=lambda name: (latest[name], name)):
+        yield by_name[name], latest[name]
+
+
+def _latest(schedule: Schedule, since: datetime, until: datetime) -> datetime | None:
+    latest, time = None, next_time(schedule.cron, schedule.zone, since)
+    while time <= until:
+        latest, time = time, next_time(schedule.cron, schedule.zone, time)
+    return latest
+
+
+def _run(memory: Memory, schedule: Schedule, due: datetime, start: Callable[[Schedule], int]) -> None:
+    log_info(f"{schedule.name}: starting {schedule.pipeline}")
+    memory.change(schedule.name, due=due.isoformat(), result=RUNNING)
+    try:
+        result = f"exit status {start(schedule)}"
+    except runs.Busy:
+        result = "missed, its last run was not over"
+    log_info(f"{schedule.name}: {result}")
+    memory.change(schedule.name, result=result)
+
+
+def _skip(memory: Memory, schedule: Schedule, due: datetime, reason: str) -> None:
+    log_info(f"{schedule.name}: skipped {due:%Y-%m-%d %H:%M} UTC, {reason}")
+    memory.change(schedule.name, due=due.isoformat(), result=f"missed, {reason}")
+
+
+def _note_unobserved_ends(memory: Memory) -> None:
+    """Record that runs of an interrupted check have ended; no run is alive while this process holds the lock."""
+    for name in [name for name, state in memory.states.items() if state.result == RUNNING]:
+        memory.change(name, result="ended unobserved; see its log")
 
 
 def _lock(name: str, settings: Settings) -> Path:
     return settings.runs / f"schedule-{name}.lock"
 
 
-class Scheduler:
-    """Submits what is due. Runs follow one another: a machine's runs share its cores.
-
-    ``alive`` says of a schedule whether a run of it lives: one that an earlier scheduler started outlives that.
-    """
-
-    def __init__(
-        self,
-        memory: Memory,
-        start: Callable[[Schedule], Any],
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        alive: Callable[[str], bool] = lambda name: False,
-    ) -> None:
-        self.memory, self.start, self.clock, self.alive = memory, start, clock, alive
-        self.since: dict[str, tuple[Schedule, datetime]] = {}  # by name: what is due is due after this
-        self.waiting: list[tuple[Schedule, datetime]] = []
-        self.at_work: tuple[Schedule, Any] | None = None
-
-    def look(self, schedules: Iterable[Schedule]) -> None:
-        """Look once: queue what has become due, note what ended, start the next."""
-        now, known = self.clock(), {schedule.name: schedule for schedule in schedules}
-        self.memory.read()
-        self.since = {name: value for name, value in self.since.items() if name in known}
-        for schedule in known.values():
-            self._queue(schedule, now)
-        self._collect()
-        self._forget_dead(known)
-        if self.at_work is None and self.waiting and not any(map(self.alive, known)):
-            self._begin(*self.waiting.pop(0))
-
-    @property
-    def idle(self) -> bool:
-        return self.at_work is None and not self.waiting
-
-    def _queue(self, schedule: Schedule, now: datetime) -> None:
-        before, after = self.since.get(schedule.name, (None, now))
-        state = self.memory.of_schedule(schedule.name)
-        if before != schedule or state.paused or not schedule.enabled:
-            self.since[schedule.name] = (schedule, now)  # new, changed or off: what is past is no more its affair
-            return
-        due, last = next_time(schedule.cron, schedule.zone, after), None
-        while due <= now:
-            last, due = due, next_time(schedule.cron, schedule.zone, due)
-        if last is None:
-            self.since[schedule.name] = (schedule, after)  # kept when the clock goes back: no time comes twice
-            return
-        self.since[schedule.name] = (schedule, last)
-        if now - last > GRACE:
-            self._missed(schedule, last, "the scheduler was away")
-        elif self._under_way(schedule.name) >= schedule.concurrency:
-            self._missed(schedule, last, "its last run is not over")
-        else:
-            self.waiting.append((schedule, last))
-
-    def _under_way(self, name: str) -> int:
-        own = self.at_work is not None and self.at_work[0].name == name
-        return int(own or self.alive(name)) + sum(one.name == name for one, _ in self.waiting)
-
-    def _missed(self, schedule: Schedule, due: datetime, why: str) -> None:
-        log_info(f"{schedule.name}: {due:%Y-%m-%d %H:%M} UTC is left out, {why}")
-        self.memory.change(schedule.name, due=due.isoformat(), result=f"missed, {why}")
-
-    def _begin(self, schedule: Schedule, due: datetime) -> None:
-        log_info(f"{schedule.name}: starts {schedule.pipeline}")
-        self.at_work = (schedule, self.start(schedule))
-        self.memory.change(schedule.name, due=due.isoformat(), result=RUNNING)
-
-    def _forget_dead(self, known: Iterable[str]) -> None:
-        """Note the end of runs that an earlier scheduler started."""
-        for name in known:
-            own = self.at_work is not None and self.at_work[0].name == name
-            if self.memory.of_schedule(name).result == RUNNING and not own and not self.alive(name):
-                log_info(f"{name}: the run of an earlier scheduler has ended")
-                self.memory.change(name, result="ended while no scheduler watched; see its log")
-
-    def _collect(self) -> None:
-        if self.at_work and (status := self.at_work[1].poll()) is not None:
-            name = self.at_work[0].name
-            log_info(f"{name}: ended with exit status {status}")
-            self.memory.change(name, result=f"exit status {status}")
-            self.at_work = None
-
-
-def serve(folder: Path, settings: Settings, once: bool) -> None:
-    """Submit what is due until a person ends it; with ``once``, look for a minute and wait for what was started.
-
-    A file that becomes wrong is told, and what was read before stays in force.
-    """
-    scheduler = Scheduler(
-        Memory.of(settings),
-        lambda schedule: submit(schedule, settings),
-        alive=lambda name: is_under_way(name, settings),
-    )
-    schedules = read_schedules(folder, settings.runs / "compiled")
-    seen, began = _stamps(folder), time.monotonic()
-    log_info(f"serving {len(schedules)} schedules of {folder}; Ctrl-C ends it, and a run that is under way goes on")
-    while not once or time.monotonic() - began < 61 or not scheduler.idle:
-        if (stamps := _stamps(folder)) != seen:
-            seen, schedules = stamps, _read_again(folder, settings, schedules)
-        scheduler.look(schedules)
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _read_again(folder: Path, settings: Settings, before: list[Schedule]) -> list[Schedule]:
-    try:
-        now = read_schedules(folder, settings.runs / "compiled")
-    except ConfigError as error:
-        log_info(f"the schedules stay as they were: {error}")
-        return before
-    log_info(f"the files changed: {len(now)} schedules")
-    return now
-
-
-def _stamps(folder: Path) -> Mapping[str, tuple[int, int]]:
-    return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob("*.y*ml")}
-
-
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

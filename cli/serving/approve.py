@@ -62,10 +62,10 @@ def _record(run_id: str, reason: str, engine: str | None, settings: Settings, re
         model = versions[0].model
         candidate = tracker.aliases(model).get(CANDIDATE, "")
         version = next((one for one in versions if one.number == candidate), versions[0])
-        trial = ledger.read(tracker, model).tried
-        ledger.speak(tracker, model, version, action, run_id, reason, settings.owner)
+        trial = ledger.read(tracker, model).trial
+        ledger.record_approval(tracker, model, version, action, run_id, reason, settings.owner)
         now = ledger.read(tracker, model)
-        if trial and now.tried is None:
+        if trial and now.trial is None:
             _update_servers(tracker, model, engine, found)
         digests = {one.tags.get(TAG_DIGEST) for one in versions}
         live = now.serving.version if now.serving and now.serving.digest in digests else ""

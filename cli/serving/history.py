@@ -31,7 +31,7 @@ def print_ledger(model: str, settings: Settings, as_json: bool) -> None:
     aliases = aliases_of(tracker, model)
     found, fault = ledger.inspect(tracker, model)
     if as_json:
-        print_json([line.plain for line in found.lines])
+        print_json([line.as_dict for line in found.lines])
     elif found.lines:
         console().print(_table(found))
     if fault:
@@ -62,17 +62,21 @@ def _table(found: "Ledger") -> "Table":
     from toolchain.lifecycle.ledger_entries import DAMAGED
 
     table = Table(box=None, pad_edge=False)
-    for name in ("", "when (UTC)", "who", "what", "version", "variant", "digest", "verdict", "reason"):
+    for name in ("", "when (UTC)", "user", "what", "version", "variant", "digest", "verdict", "reason"):
         folds = name in ("variant", "verdict", "reason")
         table.add_column(name, no_wrap=not folds, overflow="fold", min_width=12 if folds else None)
     for line in found.lines:
         entry = line.entry
-        at = datetime.fromtimestamp(entry.when / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if entry.when else ""
-        overrode = [f"forced, although {entry.overrode}"] if entry.overrode else []
-        void = [] if line.counts or entry.action == DAMAGED else ["void: a concurrent entry came first"]
-        notes = "; ".join(filter(None, [*void, entry.reason, *overrode]))
+        at = (
+            datetime.fromtimestamp(entry.created_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+            if entry.created_at
+            else ""
+        )
+        overridden = [f"forced, although {entry.overridden}"] if entry.overridden else []
+        void = [] if line.valid or entry.action == DAMAGED else ["void: a concurrent entry came first"]
+        notes = "; ".join(filter(None, [*void, entry.reason, *overridden]))
         share = f" {entry.percent:g} %" if entry.percent else ""
-        what = (str(line.number), at, entry.who, f"{entry.action}{share}", entry.version, entry.variant)
+        what = (str(line.number), at, entry.user, f"{entry.action}{share}", entry.version, entry.variant)
         verdict = entry.verdict.partition(" (")[0]  # without its numbers
         row = (*what, short_digest(entry.digest), verdict, notes)
         table.add_row(*(escape(printable(cell)) for cell in row))  # a reason may contain Rich's markup

@@ -38,7 +38,8 @@ def print_breaking_changes(model: str, version: str, against: str, settings: Set
     tracker = open_model_registry(model, settings)
     new, old = _version(tracker, model, version), _version(tracker, model, against)
     changes = [
-        change.told for change in breaking_changes(_document(tracker, old, settings), _document(tracker, new, settings))
+        change.message
+        for change in breaking_changes(_document(tracker, old, settings), _document(tracker, new, settings))
     ]
     if as_json:
         print_json({"model": model, "version": new.number, "against": old.number, "breaking_changes": changes})

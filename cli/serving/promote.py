@@ -159,7 +159,7 @@ def _run_step(measured: Path, promotion: Promotion, target: Target) -> None:
             model=wanted,
             force=promotion.force,
             reason=promotion.reason,
-            who=target.settings.owner,
+            user=target.settings.owner,
             model_repository=target.repository,
             servers=list(target.servers),
             namespace=target.namespace,

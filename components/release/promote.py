@@ -12,7 +12,7 @@ def promote(
     model: str = "",
     force: bool = False,
     reason: str = "",
-    who: str = "",
+    user: str = "",
     model_repository: str = "",
     canary: float = 0.0,
     shadow: bool = False,
@@ -34,7 +34,7 @@ def promote(
         model: Registered model: name (its candidate), name@alias or name:version; required.
         force: Promote even if the gate rejected it or a newer version is serving; needs a reason.
         reason: Reason, recorded in the ledger; required with force.
-        who: User, recorded in the ledger.
+        user: User, recorded in the ledger.
         model_repository: Model repository that servers poll, a folder or s3://BUCKET/PREFIX; "": not published.
         canary: Initial share of requests, in percent; 0 promotes at once without a canary.
         shadow: Compare its predictions with those of the serving version, without serving them.
@@ -56,7 +56,7 @@ def promote(
         model=model,
         force=force,
         reason=reason,
-        who=who,
+        user=user,
         model_repository=model_repository,
         canary=canary,
         shadow=shadow,

@@ -1,4 +1,4 @@
-"""Entries of a ledger: what one says, what makes it one of ours, and how it is read from MLflow."""
+"""Define the entries of a ledger: their fields, their validity, and how they are read from MLflow."""
 
 import json
 import re
@@ -13,40 +13,40 @@ from toolchain.lifecycle.registry import TAG_ENTRY
 from toolchain.lifecycle.routing import Target
 from toolchain.services.mlflow import Version
 
-TAG_SHA256 = "toolchain.sha256"  # of an entry, whose TAG_ENTRY is all that it says, as JSON: the digest of that
+TAG_SHA256 = "toolchain.sha256"  # digest of the entry's JSON, which is in TAG_ENTRY
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 CANARY, CANARY_ENDED = "canary", "canary ended"
 SHADOW, SHADOW_ENDED = "shadow", "shadow ended"
 APPROVED, REJECTED = "approved", "rejected"
-DAMAGED = "damaged"  # the action of a line that is not an entry of ours; its reason says why
-CHANGED = "it was changed after it was written"  # such a reason
-SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, SHADOW, SHADOW_ENDED)  # who is asked; the rest is said of one
-TEXTS = ("version", "digest", "variant", "verdict", "reason", "overrode", "who", "previous", "key", "run")
+DAMAGED = "damaged"  # the action of a line that is not a valid entry; its reason explains why
+CHANGED = "it was changed after it was written"  # one such reason
+SERVING = (PROMOTED, ROLLED_BACK, CANARY, CANARY_ENDED, SHADOW, SHADOW_ENDED)  # they change the routing
+TEXTS = ("version", "digest", "variant", "verdict", "reason", "overridden", "user", "previous", "key", "run")
 DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256
 LAST_MILLISECOND = 253_402_300_799_999  # the end of the year 9999, the last that datetime holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One change of what serves, or one word on what may."""
+    """A change of the routing, or an approval or rejection of a version."""
 
     action: str  # one of SERVING, APPROVED or REJECTED
-    version: str  # of the model: that serves from then on, is on trial or was; one of those approved or not
+    version: str  # of the model: the one that the action is about
     digest: str  # of that version's files
     variant: str
-    verdict: str  # the gate's, in words
-    reason: str = ""  # a person's, or the canary's own; "" for none
-    overrode: str = ""  # what spoke against it and was overridden by force, "" for nothing
-    who: str = ""
-    previous: str = ""  # the digest of the entry that this one follows, "" for the first
-    when: int = field(default_factory=lambda: int(time.time() * 1000))  # milliseconds since 1970, UTC
-    key: str = field(default_factory=lambda: uuid4().hex)  # tells two that say the same apart
-    percent: float = 0.0  # of a canary: the share of requests that it answers, 0..100
-    until: int = 0  # of a canary: when whoever watches it is done, milliseconds since 1970, UTC; later nobody watches
-    run: str = ""  # of an approval: the run whose versions are meant, all of them
+    verdict: str  # the gate's, as a sentence
+    reason: str = ""  # a user's, or the canary's; "" for none
+    overridden: str = ""  # the objections that were overridden by force, "" for none
+    user: str = ""
+    previous: str = ""  # digest of the previous entry, "" for the first
+    created_at: int = field(default_factory=lambda: int(time.time() * 1000))  # milliseconds since 1970, UTC
+    key: str = field(default_factory=lambda: uuid4().hex)  # distinguishes entries with equal fields
+    percent: float = 0.0  # of a canary: its share of the requests, 0..100
+    watched_until: int = 0  # of a canary: its watcher finishes before, milliseconds since 1970, UTC
+    run: str = ""  # of an approval: the run that registered the versions
 
     def fault(self) -> str:
-        """Return why no writer of ours can have made this entry, "" when one can."""
+        """Return why this toolchain cannot have written the entry, "" when it can."""
         for name in (*TEXTS, "action"):
             if not isinstance(getattr(self, name), str):
                 return f"{name} is {getattr(self, name)!r}, not text"
@@ -58,56 +58,56 @@ class Entry:
             return f"digest is {self.digest!r}, not 64 hexadecimal digits"
         if not (_is_number(self.percent) and 0 <= self.percent <= 100):
             return f"percent is {self.percent!r}, not 0 to 100"
-        times = {name: getattr(self, name) for name in ("when", "until")}
+        times = {name: getattr(self, name) for name in ("created_at", "watched_until")}
         wrong = (name for name, at in times.items() if type(at) is not int or not 0 <= at <= LAST_MILLISECOND)
         return next((f"{name} is {times[name]!r}, not milliseconds since 1970" for name in wrong), "")
 
     @property
-    def said(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """The fields as JSON; their digest is ``sha256``."""
         return asdict(self)
 
     @property
     def sha256(self) -> str:
-        return sha256_of_json(self.said)
+        return sha256_of_json(self.as_json)
 
-    def again(self, **said: Any) -> "Entry":
-        """Return a new entry, of now, that is like this one but for ``said``."""
-        return Entry(**{**asdict(self), "when": int(time.time() * 1000), "key": uuid4().hex, **said})
+    def renewed(self, **changes: Any) -> "Entry":
+        """Return a copy of this entry, created now, with ``changes``."""
+        return Entry(**{**asdict(self), "created_at": int(time.time() * 1000), "key": uuid4().hex, **changes})
 
     @property
     def target(self) -> Target:
         return Target(version=self.version, digest=self.digest, variant=self.variant)
 
     @property
-    def told(self) -> str:
-        """What happened, in a line."""
-        by = f" by {self.who}" if self.who else ""
+    def summary(self) -> str:
+        """The change as a clause, for logs."""
+        by = f" by {self.user}" if self.user else ""
         why = f": {self.reason}" if self.reason else ""
         what = f"version {self.version} ({self.variant}, digest {short_digest(self.digest)})"
-        words = {ROLLED_BACK: "rolled back to", CANARY: f"gave {self.percent:g} % to the canary"}
-        words |= {CANARY_ENDED: "ended the canary", SHADOW: "began the shadow", SHADOW_ENDED: "ended the shadow"}
-        return f"{words.get(self.action, self.action)} {what}{by}{why}"
+        verbs = {ROLLED_BACK: "rolled back to", CANARY: f"gave {self.percent:g} % to the canary"}
+        verbs |= {CANARY_ENDED: "ended the canary", SHADOW: "started the shadow", SHADOW_ENDED: "ended the shadow"}
+        return f"{verbs.get(self.action, self.action)} {what}{by}{why}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """An entry where it stands in the ledger."""
+    """An entry with its position in the ledger."""
 
     number: int  # from 1
     entry: Entry
-    counts: bool  # False for one that lost against another
+    valid: bool  # False for a damaged or void entry
 
     @property
-    def plain(self) -> dict[str, object]:
-        """Everything in it, as JSON holds it."""
-        at = datetime.fromtimestamp(self.entry.when / 1000, UTC).isoformat(timespec="milliseconds")
-        said = {**self.entry.said, "when": at, "sha256": self.entry.sha256}
-        return {"number": self.number, "counts": self.counts, **said}
+    def as_dict(self) -> dict[str, object]:
+        """The line as JSON, with the time in ISO 8601."""
+        at = datetime.fromtimestamp(self.entry.created_at / 1000, UTC).isoformat(timespec="milliseconds")
+        fields = {**self.entry.as_json, "created_at": at, "sha256": self.entry.sha256}
+        return {"number": self.number, "valid": self.valid, **fields}
 
 
 def read_entry(version: Version) -> Entry:
-    """Return what ``version`` says; an entry with the action DAMAGED when that is no entry or was changed."""
+    """Return the entry in ``version``, with the action DAMAGED when it is not an entry or was changed."""
     try:
         entry = Entry(**json.loads(version.tags.get(TAG_ENTRY, "")))
         fault = entry.fault() or ("" if entry.sha256 == version.tags.get(TAG_SHA256) else CHANGED)
@@ -115,7 +115,7 @@ def read_entry(version: Version) -> Entry:
         fault = "it is not an entry"
     if not fault:
         return entry
-    return Entry(action=DAMAGED, version="", digest="", variant="", verdict="", reason=fault, when=0, key="")
+    return Entry(action=DAMAGED, version="", digest="", variant="", verdict="", reason=fault, created_at=0, key="")
 
 
 def _is_number(value: object) -> bool:

@@ -160,8 +160,8 @@ def beat(place: str) -> None:
 
 def needed(known: Ledger, since: float) -> set[str]:
     """Return the digests that ``known`` named at any time after ``since`` (seconds since 1970), and by a rollback."""
-    found = {entry.digest for entry in known.served[-2:]}
-    ends = [line.entry.when / 1000 for line in known.lines[1:]] + [float("inf")]
+    found = {entry.digest for entry in known.promotions[-2:]}
+    ends = [line.entry.created_at / 1000 for line in known.lines[1:]] + [float("inf")]
     for place, end in enumerate(ends, 1):
         routing = Ledger(known.model, known.lines[:place]).routing if end > since else None
         found |= {target.digest for target in routing.targets.values()} if routing else set()

@@ -78,7 +78,7 @@ def apply(
         routing=routing,
         model_repository=place.rstrip("/"),
         verdict=entry.verdict,
-        forced=bool(entry.overrode),
+        forced=bool(entry.overridden),
         image=_image(_image_of(present), set(_backends(place, routing)), gpus, renewed),
         size=size or before.get("toolchain/resources", DEFAULT_SIZE),
         gpus=gpus,

@@ -76,7 +76,7 @@ def test_a_version_that_waits_is_promoted_once_a_person_has_approved_its_run(
     assert promote() == 0
     assert tracker.aliases(model)["champion"] == "2"
     said, promoted = (line.entry for line in ledger.read(tracker, model).lines)
-    assert (said.action, said.version, said.who, said.reason) == ("approved", "2", "ann", "read twenty answers")
+    assert (said.action, said.version, said.user, said.reason) == ("approved", "2", "ann", "read twenty answers")
     assert promoted.action == "promoted"
     assert main(["ledger", model]) == 0
     assert "approved" in capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_a_canary_that_is_rejected_is_ended_and_servers_are_told(
     said = Entry(
         action=CANARY, version="2", digest=second.tags["digest"], variant="fp32", verdict="accurate", percent=10
     )
-    ledger.append(tracker, model, second, said.again(previous=ledger.read(tracker, model).head))
+    ledger.append(tracker, model, second, said.renewed(previous=ledger.read(tracker, model).head))
     assert main(["reject", f"{RUN}-{model}", "--reason", "it is rude"]) == 0
     actions = [line.entry.action for line in ledger.read(tracker, model).lines]
     assert actions == ["promoted", "canary", "rejected", "canary ended"]

@@ -102,15 +102,15 @@ def test_the_candidate_is_promoted_after_a_server_answered_with_it(
     assert "winner on any; 1 of 1 recorded rows match" in told
     assert champion(tracker, model) == "2"
     (entry,) = entries(model, capsys)
-    said = {name: entry[name] for name in ("action", "version", "digest", "verdict", "reason", "overrode", "who")}
+    said = {name: entry[name] for name in ("action", "version", "digest", "verdict", "reason", "overridden", "user")}
     assert said == {
         "action": "promoted",
         "version": "2",
         "digest": open_model(models[1]).digest,
         "verdict": "winner on any",
         "reason": "the first",
-        "overrode": "",
-        "who": "ann",
+        "overridden": "",
+        "user": "ann",
     }
     assert main(["promote", model]) == 0, "once more changes nothing"
     assert "is serving already, as version 2" in capsys.readouterr().out
@@ -128,7 +128,7 @@ def test_what_the_gate_refused_needs_force_and_a_reason(
     assert (champion(tracker, model), entries(model, capsys)) == ("", [])
     assert main(["promote", model, "--version", "3", "--force", "--reason", "a customer asked"]) == 0
     (entry,) = entries(model, capsys)
-    assert (entry["overrode"], entry["reason"]) == ("the gate rejected it: rejected on any", "a customer asked")
+    assert (entry["overridden"], entry["reason"]) == ("the gate rejected it: rejected on any", "a customer asked")
     assert champion(tracker, model) == "3"
 
 
@@ -154,9 +154,9 @@ def test_an_older_version_is_refused_and_rolling_back_is_the_way(
     assert f"no model server is running at {NOWHERE}" in told
     assert champion(tracker, model) == "1"
     last = entries(model, capsys)[-1]
-    assert (last["action"], last["version"], last["reason"], last["who"]) == ("rolled back", "1", "complaints", "ann")
+    assert (last["action"], last["version"], last["reason"], last["user"]) == ("rolled back", "1", "complaints", "ann")
     assert main(["rollback", model]) == 2
-    assert f"nothing of {model} served before version 1" in capsys.readouterr().err
+    assert f"{model} was serving before version 1" in capsys.readouterr().err
 
 
 def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
@@ -234,7 +234,7 @@ def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker,
         (["promote", "MODEL.ledger"], "is a ledger: promote"),
         (["promote", "it's"], "expected the name of a registered model"),
         (["promote", "MODEL", "--reason", "x" * 501], "give 500 at most"),
-        (["rollback", "MODEL"], "served before anything was promoted"),
+        (["rollback", "MODEL"], "was serving"),
     ],
 )
 def test_bad_usage_is_one_line_and_2(words: list[str], reason: str, model: str, capsys: pytest.CaptureFixture[str]):

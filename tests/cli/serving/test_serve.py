@@ -219,7 +219,7 @@ def test_what_the_ledger_says_is_served_before_a_candidate(runs: Path, monkeypat
     digest = version.tags["digest"]
     entry = ledger.Entry(
         action=ledger.PROMOTED, version="1", digest=digest, variant="fp32", verdict="accurate", reason="",
-        overrode="", who="somebody", previous="",
+        overridden="", user="somebody", previous="",
     )  # fmt: skip
     ledger.append(tracker, "words", version, entry)
     routing = follow("words", read_settings())

@@ -14,7 +14,7 @@ from toolchain.errors import ConfigError
 from toolchain.lifecycle.ledger import PROMOTED, SHADOW, Entry, Ledger, Line
 
 SERVING = Entry(action=PROMOTED, version="2", digest="b" * 64, variant="fp32", verdict="accurate")
-LEDGER = Ledger("words", (Line(1, SERVING, counts=True),))
+LEDGER = Ledger("words", (Line(1, SERVING, valid=True),))
 OLD = {"name": "words", "version": "1", "digest": "a" * 64, "rejected": {}}
 NEW = {"name": "words", "version": "2", "digest": "b" * 64, "rejected": {}}
 Start = Callable[..., str]
@@ -57,7 +57,7 @@ def test_one_that_does_not_is_told_with_its_reason(
 
 def test_a_server_is_waited_for_until_it_has_the_shadow(start: Start, capsys: pytest.CaptureFixture[str]):
     tried = Entry(action=SHADOW, version="3", digest="c" * 64, variant="fp32", verdict="accurate")
-    known = Ledger("words", (*LEDGER.lines, Line(2, tried, counts=True)))
+    known = Ledger("words", (*LEDGER.lines, Line(2, tried, valid=True)))
     both = {**NEW, "versions": {"stable": NEW, "shadow": {"version": "3", "digest": "c" * 64}}}
     address = start(NEW, NEW, both)
     Local(read_settings(), "/tmp/served", [address]).follow(known)

@@ -49,7 +49,7 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
 
 
 def test_a_promotion_is_recorded_in_a_measurement(model: str, tracker: Tracker, tmp_path: Path):
-    config = promote.Config(model=model, reason="the first", who="ann")
+    config = promote.Config(model=model, reason="the first", user="ann")
     assert promote.run(tmp_path / "promotion", config) == promote.Result(promoted=True, changed=True)
     found = open_measurement(tmp_path / "promotion", "promotion")
     assert found.data == {
@@ -60,7 +60,7 @@ def test_a_promotion_is_recorded_in_a_measurement(model: str, tracker: Tracker, 
         "verdict": "winner on an unknown processor",
         "action": "promote",
         "reason": "first version",
-        "overrode": "",
+        "overridden": "",
         "rows": 1,
         "matching": 1,
         "openapi": tracker.versions(model)[1].tags["openapi.sha256"],
@@ -70,7 +70,7 @@ def test_a_promotion_is_recorded_in_a_measurement(model: str, tracker: Tracker, 
         "promoted": True,
         "trial": [],
     }
-    assert (found.lineage[-1].step, found.lineage[-1].config["who"]) == ("release.promote", "ann")
+    assert (found.lineage[-1].step, found.lineage[-1].config["user"]) == ("release.promote", "ann")
     assert promote.run(tmp_path / "again", config) == promote.Result(promoted=True, changed=False)
     assert len(ledger.read(tracker, model).lines) == 1
 
@@ -109,7 +109,7 @@ def test_a_breaking_version_needs_force_and_the_ledger_records_it(
     assert f"it breaks callers of version 2: {lost}" in capfd.readouterr().out
     forced = promote.Config(model=f"{model}:3", force=True, reason="every caller was asked")
     assert promote.run(tmp_path / "forced", forced).changed
-    assert lost in ledger.read(tracker, model).lines[-1].entry.overrode
+    assert lost in ledger.read(tracker, model).lines[-1].entry.overridden
 
 
 def test_files_that_were_changed_in_mlflow_are_not_promoted(model: str, tracker: Tracker, tmp_path: Path):
@@ -127,14 +127,14 @@ def test_a_concurrent_promotion_during_the_server_check_wins(
 
     def another_promotes_meanwhile(*words: object) -> Check:
         monkeypatch.setattr(promote, "check_with_server", check_with_server)
-        promote.run(tmp_path / "theirs", promote.Config(model=f"{model}:1", who="bob"))
+        promote.run(tmp_path / "theirs", promote.Config(model=f"{model}:1", user="bob"))
         return check_with_server(*words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(promote, "check_with_server", another_promotes_meanwhile)
-    with pytest.raises(ConflictError, match=r"somebody promoted version 1 \(variant-1, digest .*\) by bob"):
-        promote.run(tmp_path / "ours", promote.Config(model=model, who="ann"))
+    with pytest.raises(ConflictError, match=r"another user promoted version 1 \(variant-1, digest .*\) by bob"):
+        promote.run(tmp_path / "ours", promote.Config(model=model, user="ann"))
     assert tracker.aliases(model)["champion"] == "1"
-    assert [line.counts for line in ledger.read(tracker, model).lines] == [True, False]
+    assert [line.valid for line in ledger.read(tracker, model).lines] == [True, False]
 
 
 def test_an_abandoned_canary_is_ended_by_the_next_promotion(model: str, tracker: Tracker, tmp_path: Path):
@@ -144,7 +144,7 @@ def test_an_abandoned_canary_is_ended_by_the_next_promotion(model: str, tracker:
         action=ledger.CANARY, version="2", digest=second.tags["digest"], variant="v", verdict="accurate"
     )
     head = ledger.read(tracker, model).head
-    ledger.append(tracker, model, second, said.again(percent=10.0, until=1, previous=head))
+    ledger.append(tracker, model, second, said.renewed(percent=10.0, watched_until=1, previous=head))
     assert promote.run(tmp_path / "again", promote.Config(model=f"{model}:1")).promoted
     last = ledger.read(tracker, model).lines[-1].entry
     assert (last.action, last.version, last.reason) == ("canary ended", "2", "its promote process is gone")
@@ -161,7 +161,7 @@ def test_a_shadow_is_published_beside_the_serving_version(
     model: str, tracker: Tracker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     place = tmp_path / "served"
-    told = {"model_repository": str(place), "who": "ann"}
+    told = {"model_repository": str(place), "user": "ann"}
     beside = promote.Config(model=f"{model}:2", shadow=True, **told)
     assert not promote.run(tmp_path / "early", beside).promoted
     assert "no version is serving" in capfd.readouterr().out

@@ -25,7 +25,7 @@ class Change:
     what: str  # "maxLength is 100, was 20000"
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         return f"{self.where}: {self.what}"
 
 

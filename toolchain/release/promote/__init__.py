@@ -49,7 +49,7 @@ def promote(config: Config) -> dict[str, Any]:
     A canary is watched until it is promoted or ended, which takes minutes or longer.
 
     Returns:
-        model, version, digest, variant, verdict; action, reason and overrode of the decision; rows, how many recorded
+        model, version, digest, variant, verdict; action, reason and overridden of the decision; rows, how many recorded
         rows the server was checked with (0: no server was started), and matching, how many it predicted as recorded;
         openapi, the digest of the version's OpenAPI document, compared_with, the version that it was compared with, and
         breaking, the changes that break callers of that version; promoted, whether it is serving; trial, the counts of
@@ -116,10 +116,14 @@ def _end_abandoned_canary(tracker: Tracker, version: Version, config: Config) ->
     """Return the ledger, after ending another version's canary that no process watches any more."""
     known = ledger.read(tracker, config.name)
     canary = known.canary
-    if canary is None or canary.digest == version.tags[registry.TAG_DIGEST] or canary.until > 1000 * time.time():
+    if (
+        canary is None
+        or canary.digest == version.tags[registry.TAG_DIGEST]
+        or canary.watched_until > 1000 * time.time()
+    ):
         return known
-    ended = ledger.end_trial(tracker, known, "its promote process is gone", config.who)
-    log_info(ended.told)
+    ended = ledger.end_trial(tracker, known, "its promote process is gone", config.user)
+    log_info(ended.summary)
     if config.model_repository:
         model_repository.publish(tracker, config.name, config.model_repository)
     return ledger.read(tracker, config.name)
@@ -168,9 +172,9 @@ def _is_canary(known: ledger.Ledger, version: Version) -> bool:
 def _missing_approval(version: Version, known: ledger.Ledger) -> str:
     """Return why ``version`` is not approved: rejected, or still waiting; "" when it is, or needs no approval."""
     run = version.tags.get(registry.TAG_APPROVAL, "")
-    word = known.word_on(run) if run else None
+    word = known.approval_of(run) if run else None
     if word and word.action == ledger.REJECTED:
-        return f"{word.who or 'a person'} rejected {run}{f': {word.reason}' if word.reason else ''}"
+        return f"{word.user or 'a person'} rejected {run}{f': {word.reason}' if word.reason else ''}"
     return f"it waits for approval: toolchain approve {run}" if run and word is None else ""
 
 
@@ -238,8 +242,8 @@ def _entry(request: PromotionRequest, version: Version, decision: Decision, conf
         variant=version.tags.get(registry.TAG_VARIANT, ""),
         verdict=request.verdict.summary,
         reason=config.reason,
-        overrode=decision.overrode,
-        who=config.who,
+        overridden=decision.overridden,
+        user=config.user,
         previous=head,
     )
 
@@ -270,7 +274,7 @@ def _summary(data: Mapping[str, Any]) -> str:
         return f"not promoted: {version}: its canary was ended: {data['reason']}"
     if data["action"] == KEEP:
         return f"no change for {version}: {data['reason']}"
-    forced = f"; forced, although {data['overrode']}" if data["overrode"] else ""
+    forced = f"; forced, although {data['overridden']}" if data["overridden"] else ""
     checked = f"{data['matching']} of {data['rows']} recorded rows match"
     compatible = "" if data["breaking"] or not data["compared_with"] else ", API compatible"
     done = "started a shadow of" if data["action"] == SHADOW else "promoted"

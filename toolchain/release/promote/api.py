@@ -28,7 +28,7 @@ def compare(document: dict[str, Any], sha256: str, old: dict[str, Any] | None, n
     """Return how ``document`` compares with ``old``, the document of version ``number``; None: nothing to compare."""
     if old is None:
         return Api(sha256)
-    return Api(sha256, number, tuple(change.told for change in breaking_changes(old, document)))
+    return Api(sha256, number, tuple(change.message for change in breaking_changes(old, document)))
 
 
 def _list(changes: Sequence[str]) -> str:

@@ -107,12 +107,12 @@ class Trial:
             return Outcome(False, str(rejected), self._end(str(rejected)))
         passed = f"the canary passed at {', '.join(f'{percent:g}' for percent in self.plan.percents)} %"
         reason = "; ".join(filter(None, [self.entry.reason, passed]))
-        return Outcome(True, passed, self._add(action=ledger.PROMOTED, percent=0.0, until=0, reason=reason))
+        return Outcome(True, passed, self._add(action=ledger.PROMOTED, percent=0.0, watched_until=0, reason=reason))
 
     def _roll_out(self, percent: float) -> None:
         """Send the canary ``percent`` of the requests, and wait until all servers do."""
         longest = 60 * self.plan.minutes + ROLLOUT_TIMEOUT_S + UNREACHABLE_TIMEOUT_S
-        self._add(percent=percent, until=int(1000 * (time.time() + longest)))
+        self._add(percent=percent, watched_until=int(1000 * (time.time() + longest)))
         log_info(f"sending {percent:g} % of the requests to version {self.version.number} of {self.model}")
         end = time.monotonic() + ROLLOUT_TIMEOUT_S
         while others := self._poll(percent):
@@ -240,15 +240,15 @@ class Trial:
         known = ledger.read(self.tracker, self.model)
         if self.started and (known.canary is None or known.canary.digest != self.entry.digest):
             last = next(
-                line.entry for line in reversed(known.lines) if line.counts and line.entry.action in ledger.SERVING
+                line.entry for line in reversed(known.lines) if line.valid and line.entry.action in ledger.SERVING
             )
-            raise ConcurrentDecision(f"another user {last.told}")
+            raise ConcurrentDecision(f"another user {last.summary}")
         return known
 
     def _add(self, **changes: Any) -> str:
         """Add the canary's entry with ``changes`` to the ledger, publish it, and return its digest."""
         for _ in range(MAX_APPEND_ATTEMPTS):
-            entry = self.entry.again(previous=self._read_ledger().head, **changes)
+            entry = self.entry.renewed(previous=self._read_ledger().head, **changes)
             try:
                 ledger.append(self.tracker, self.model, self.version, entry)
             except ConflictError:  # such as an approval of another version: read the ledger again
@@ -259,7 +259,7 @@ class Trial:
         raise ServiceError(f"other users keep adding to the ledger of {self.model}; try again later")
 
     def _end(self, reason: str) -> str:
-        return self._add(action=ledger.CANARY_ENDED, percent=0.0, until=0, reason=reason)
+        return self._add(action=ledger.CANARY_ENDED, percent=0.0, watched_until=0, reason=reason)
 
     def _abort(self, reason: str) -> None:
         """End the canary if that is still possible."""

@@ -16,7 +16,7 @@ class Config:
     model: str = ""  # Registered model: name (its candidate), name@alias or name:version; required.
     force: bool = False  # promote even if the gate rejected it or a newer version is serving; needs a reason
     reason: str = ""  # Reason, recorded in the ledger; required with force.
-    who: str = ""  # user, recorded in the ledger
+    user: str = ""  # user, recorded in the ledger
     model_repository: str = ""  # model repository that servers poll, a folder or s3://BUCKET/PREFIX; "": not published
     canary: float = 0.0  # initial share of requests, in percent; 0 promotes at once without a canary
     shadow: bool = False  # Compare its predictions with those of the serving version, without serving them.

@@ -130,7 +130,7 @@ HARMLESS: dict[str, Document] = {
 @pytest.mark.parametrize("name", BREAKING)
 def test_what_breaks_callers_is_told_with_its_place(name: str, old: Document):
     new, told, _ = BREAKING[name]
-    found = [change.told for change in breaking_changes(old, present(new))]
+    found = [change.message for change in breaking_changes(old, present(new))]
     assert any(told in one for one in found), found
 
 
@@ -184,7 +184,7 @@ def test_another_way_to_prove_who_asks_breaks(old: Document):
 
 def test_the_same_pair_always_gives_the_same_list(old: Document):
     new = changed("paths", to={})
-    assert [change.told for change in breaking_changes(old, new)] == [
+    assert [change.message for change in breaking_changes(old, new)] == [
         "POST /predict: is gone, as all of this path is",
         "GET /models/{name}: is gone, as all of this path is",
     ]

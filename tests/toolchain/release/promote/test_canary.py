@@ -131,7 +131,7 @@ def start(tracker: Tracker, models: list[Model], tmp_path: Path) -> Start:
         beat = partial(model_repository.beat, str(tmp_path / "repository"))
         publish()
         server = Server(name, tmp_path / "repository", models, **said)  # type: ignore[arg-type]
-        made = replace(entry_of(versions[1], CANARY), reason="better", who="ann")
+        made = replace(entry_of(versions[1], CANARY), reason="better", user="ann")
         return Trial(tracker, name, versions[1], made, plan, publish, beat, lambda: {"a": server.text()}), server
 
     return make
@@ -158,7 +158,7 @@ def test_a_good_canary_gets_growing_shares_and_is_promoted(start: Start, tracker
     assert (outcome.promoted, outcome.reason) == (True, "the canary passed at 10, 50 %")
     assert actions(trial) == [("promoted", 0), ("canary", 10), ("canary", 50), ("promoted", 0)]
     last = ledger.read(tracker, trial.model).lines[-1].entry
-    assert (last.reason, last.who, last.sha256) == ("better; the canary passed at 10, 50 %", "ann", outcome.sha256)
+    assert (last.reason, last.user, last.sha256) == ("better; the canary passed at 10, 50 %", "ann", outcome.sha256)
     assert in_repository(server) == ("2", 0)
     assert tracker.aliases(trial.model) == {"champion": "2"}
     assert [stage["percent"] for stage in trial.stages] == [10, 50]
@@ -304,7 +304,7 @@ def test_a_concurrent_decision_wins(deed: str, start: Start, tracker: Tracker):
             else:
                 number = "2" if deed == "promote" else "1"
                 version = next(one for one in tracker.versions(trial.model) if one.number == number)
-                said = replace(entry_of(version, PROMOTED), previous=head, who="bob")
+                said = replace(entry_of(version, PROMOTED), previous=head, user="bob")
                 ledger.append(tracker, trial.model, version, said)
         return dict(texts())
 
@@ -323,7 +323,7 @@ def test_an_approval_of_another_version_does_not_end_the_canary(start: Start, tr
     def speak() -> dict[str, str]:
         if next(polls) == 3:
             version = tracker.versions(trial.model)[0]
-            ledger.speak(tracker, trial.model, version, ledger.APPROVED, "some-run", "", "bob")
+            ledger.record_approval(tracker, trial.model, version, ledger.APPROVED, "some-run", "", "bob")
         return dict(texts())
 
     trial.scrape = speak
@@ -358,7 +358,7 @@ def test_entries_hold_the_end_of_watching(start: Start, tracker: Tracker):
     trial, _ = start()
     trial.run()
     first = ledger.read(tracker, trial.model).lines[1].entry
-    assert 60 < first.until / 1000 - time.time() < 60 + canary.ROLLOUT_TIMEOUT_S + canary.UNREACHABLE_TIMEOUT_S
+    assert 60 < first.watched_until / 1000 - time.time() < 60 + canary.ROLLOUT_TIMEOUT_S + canary.UNREACHABLE_TIMEOUT_S
 
 
 def test_shares_grow_below_100():

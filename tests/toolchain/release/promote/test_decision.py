@@ -35,7 +35,7 @@ REQUEST = PromotionRequest(
 
 def test_an_accurate_version_that_passes_the_server_check_is_promoted():
     decision = decide(REQUEST)
-    assert (decision.action, decision.reason, decision.overrode) == (PROMOTE, "replaces version 2", "")
+    assert (decision.action, decision.reason, decision.overridden) == (PROMOTE, "replaces version 2", "")
 
 
 def test_the_first_version_is_promoted():
@@ -60,7 +60,7 @@ def test_an_objection_rejects_and_force_overrides_and_records_it(changed: dict, 
     assert "--force --reason" in rejected.reason
     forced = decide(replace(REQUEST, **changed, force=True))
     assert forced.action == PROMOTE
-    assert re.match(reason, forced.overrode)
+    assert re.match(reason, forced.overridden)
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -82,7 +82,7 @@ def test_all_objections_are_listed():
 
 
 def test_force_without_objections_overrides_nothing():
-    assert decide(replace(REQUEST, force=True)).overrode == ""
+    assert decide(replace(REQUEST, force=True)).overridden == ""
 
 
 TRIAL = replace(REQUEST, percent=10)
@@ -91,7 +91,7 @@ OTHER = Entry(action=CANARY, version="5", digest="c" * 64, variant="fp32", verdi
 
 def test_a_canary_starts_beside_the_serving_version():
     decision = decide(TRIAL)
-    assert (decision.action, decision.reason, decision.overrode) == (START_CANARY, "beside version 2", "")
+    assert (decision.action, decision.reason, decision.overridden) == (START_CANARY, "beside version 2", "")
 
 
 def test_the_first_version_is_promoted_without_a_canary():
@@ -117,7 +117,7 @@ def test_a_canary_of_all_requests_is_a_promotion():
 def test_a_canary_has_the_objections_of_a_promotion(changed: dict, force: bool, action: str):
     decision = decide(replace(TRIAL, **changed, force=force))
     assert decision.action == action
-    assert bool(decision.overrode) == (action == START_CANARY)
+    assert bool(decision.overridden) == (action == START_CANARY)
 
 
 @pytest.mark.parametrize("percent", [0, 10])
@@ -126,7 +126,7 @@ def test_another_canary_is_an_objection(percent: int):
     rejected = decide(request)
     assert rejected.action == REJECT
     assert "version 5 is a canary now (to end it: rollback)" in rejected.reason
-    assert decide(replace(request, force=True)).overrode == "version 5 is a canary now (to end it: rollback)"
+    assert decide(replace(request, force=True)).overridden == "version 5 is a canary now (to end it: rollback)"
 
 
 def test_the_current_canary_is_resumed_or_promoted():
@@ -140,7 +140,7 @@ BESIDE = replace(REQUEST, shadow=True)
 
 def test_a_shadow_starts_beside_the_serving_version():
     decision = decide(BESIDE)
-    assert (decision.action, decision.reason, decision.overrode) == (SHADOW, "beside version 2", "")
+    assert (decision.action, decision.reason, decision.overridden) == (SHADOW, "beside version 2", "")
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -164,7 +164,7 @@ def test_a_shadow_without_a_comparison_is_rejected_even_with_force(changed: dict
 def test_a_shadow_has_the_objections_of_a_promotion(changed: dict):
     assert decide(replace(BESIDE, **changed)).action == REJECT
     forced = decide(replace(BESIDE, **changed, force=True))
-    assert (forced.action, bool(forced.overrode)) == (SHADOW, True)
+    assert (forced.action, bool(forced.overridden)) == (SHADOW, True)
 
 
 def test_the_serving_version_is_not_its_own_shadow():

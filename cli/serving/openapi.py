@@ -67,9 +67,9 @@ def _default_version(tracker: "Tracker", model: str) -> str:
 
 def _document(tracker: "Tracker", version: "Version", settings: Settings) -> dict[str, Any]:
     from toolchain.lifecycle import trial_server
-    from toolchain.lifecycle.openapi_store import kept
+    from toolchain.lifecycle.openapi_store import load
 
-    document = kept(tracker, version)
+    document = load(tracker, version)
     if document is not None:
         return document
     chosen = choose(f"{version.model}:{version.number}", "", settings)

@@ -108,7 +108,7 @@ def follow(name: str, settings: Settings) -> RoutingConfig:
             variant = open_model(repository / chosen.digest).variant
             target = Target(version=chosen.number, digest=chosen.digest, variant=variant)
             config = RoutingConfig(model=name, stable=target)
-            Folder(repository).tell(as_bytes(config))
+            Folder(repository).write_routing(as_bytes(config))
     except ServiceError as error:
         config = _published_before(name, settings, error)
         message = f"serving version {config.stable.version} from the local model repository"

@@ -68,7 +68,7 @@ class Cluster:
         from toolchain.lifecycle import model_repository
 
         if known.routing and known.serving:
-            model_repository.bring(tracker, known.model, target, self.repository)
+            model_repository.upload_version(tracker, known.model, target, self.repository)
             canary = None if shadow else target
             self._apply(replace(known.routing, canary=canary, shadow=target if shadow else None), known.serving)
             kubernetes.wait(self.namespace, known.routing)

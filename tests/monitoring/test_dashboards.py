@@ -42,7 +42,7 @@ from tests.toolchain.serve.conftest import (
 from toolchain.artifacts.expected import Row, encode_image
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle import model_repository
-from toolchain.lifecycle.request_samples import folder_of, open_place
+from toolchain.lifecycle.request_samples import open_store, version_folder
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json"))
@@ -219,7 +219,7 @@ def tell_drift(samples: Path, digest: str) -> None:
     found |= {"has_verdict": True, "data_drift": False, "prediction_drift": False}
     columns = [{"name": "brightness", "distance": 0.04}, {"name": "label", "distance": 0.02}]
     content = json.dumps({**found, "columns": columns}).encode()
-    open_place(str(samples)).put(f"{folder_of('lights', digest)}/drift.json", content)
+    open_store(str(samples)).put(f"{version_folder('lights', digest)}/drift.json", content)
 
 
 @contextmanager
@@ -267,7 +267,7 @@ def free_port() -> int:
 def watch(place: str, ended: threading.Event) -> None:
     """Let the server know that its canary is watched."""
     while not ended.wait(5):
-        model_repository.beat(place)
+        model_repository.write_heartbeat(place)
 
 
 def call(texts: int, pictures: int, ended: threading.Event) -> None:

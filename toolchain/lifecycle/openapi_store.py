@@ -1,6 +1,6 @@
-"""Interfaces: the OpenAPI document of a registered version, as a server answered with it, kept in MLflow by its files.
+"""Store the OpenAPI documents of registered versions in MLflow.
 
-It is an artifact of the version's run, ``openapi/NUMBER/openapi.json``, and a tag of the version holds its digest.
+A document is an artifact of the version's run, ``openapi/NUMBER/openapi.json``; a tag of the version holds its digest.
 """
 
 import json
@@ -17,32 +17,32 @@ FOLDER, FILE = "openapi", "openapi.json"
 Document = dict[str, Any]
 
 
-def keep(tracker: Tracker, version: Version, document: Document) -> str:
-    """Keep ``document`` as that of ``version``, in place of an older one, and return its digest.
+def save(tracker: Tracker, version: Version, document: Document) -> str:
+    """Store ``document`` for ``version``, replacing an older one, and return its digest.
 
     Raises:
-        ServiceError: MLflow does not answer, or refuses.
+        ServiceError: MLflow does not respond, or rejects the request.
     """
     digest = sha256_of_json(document)
     if version.tags.get(TAG_OPENAPI) != digest:
         with TemporaryDirectory() as folder:
             (Path(folder) / FILE).write_text(as_text(document), encoding="utf-8")
-            tracker.upload(version.run, Path(folder), _place(version))
+            tracker.upload(version.run, Path(folder), _folder(version))
         tracker.tag_version(version, {TAG_OPENAPI: digest})
     return digest
 
 
-def kept(tracker: Tracker, version: Version) -> Document | None:
-    """Return the document of ``version``, None when none was kept yet.
+def load(tracker: Tracker, version: Version) -> Document | None:
+    """Return the document of ``version``, None when none is stored.
 
     Raises:
         ArtifactError: it was changed.
-        ServiceError: MLflow does not answer, or refuses.
+        ServiceError: MLflow does not respond, or rejects the request.
     """
     if TAG_OPENAPI not in version.tags:
         return None
     with TemporaryDirectory() as folder:
-        file = tracker.download(version.run, f"{_place(version)}/{FILE}", Path(folder))
+        file = tracker.download(version.run, f"{_folder(version)}/{FILE}", Path(folder))
         try:
             document: Document = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
@@ -50,15 +50,15 @@ def kept(tracker: Tracker, version: Version) -> Document | None:
     if sha256_of_json(document) != version.tags[TAG_OPENAPI]:
         raise ArtifactError(
             f"the OpenAPI document of version {version.number} of {version.model} was changed in MLflow; remove the "
-            f"version's tag {TAG_OPENAPI} to have it taken anew"
+            f"version's tag {TAG_OPENAPI} to record it again"
         )
     return document
 
 
 def as_text(document: Document) -> str:
-    """Return ``document`` as JSON for people and programs, the same text for the same document."""
+    """Return ``document`` as indented JSON; equal documents give equal text."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def _place(version: Version) -> str:
+def _folder(version: Version) -> str:
     return f"{FOLDER}/{version.number}"

@@ -1,6 +1,6 @@
-"""Registry: which versions of a model were registered together, and where their files and their test rows are.
+"""Find registered versions, those that one run registered together, and their files and test rows.
 
-A registration is a run in MLflow that is marked last, when everything is there: what was interrupted is never found.
+A registration is a run in MLflow. It is marked last, so that an interrupted registration is never found.
 """
 
 import json
@@ -16,24 +16,24 @@ from toolchain.artifacts.provenance import Provenance, lineage_from_json
 from toolchain.errors import ConfigError
 from toolchain.services.mlflow import Run, Tracker, Version
 
-CANDIDATE = "candidate"  # the alias of the gate's winner; with "-" and the kind of processor, of the winner there
-CHAMPION = "champion"  # the alias of what serves, which follows the ledger
+CANDIDATE = "candidate"  # the alias of the gate's winner; with "-" and a type of processor, of the winner on it
+CHAMPION = "champion"  # the alias of the serving version, which follows the ledger
 TAG_MODEL = "toolchain.model"  # of the run: the registered model's name
 TAG_VERSIONS = "toolchain.versions"  # the version's number by variant, JSON
 TAG_REGISTERED = "toolchain.registered"  # when, milliseconds since 1970, UTC
-TAG_ROWS = "toolchain.test_rows"  # the digest of the test rows that are kept with the run, "" for none
-TAG_ENTRY = "toolchain.entry"  # of a version that is an entry of a ledger, not files that were registered
+TAG_ROWS = "toolchain.test_rows"  # the digest of the run's test rows, "" for none
+TAG_ENTRY = "toolchain.entry"  # of a version that is an entry of a ledger, not a model
 TAG_VARIANT, TAG_DIGEST = "variant", "digest"  # of a version
 TAG_REJECTION = "rejection"  # of a version that the gate rejected: the reason, a clause
-TAG_APPROVAL = "approval"  # of a version that a person must approve before it serves: the run that asked for it
-TAGS_OF_ORIGIN = (TAG_DIGEST, "dataset", "source_sha256", "base_sha256", "lineage")  # of a version: they hold digests
+TAG_APPROVAL = "approval"  # of a version that needs approval: the run that requested it
+ORIGIN_TAGS = (TAG_DIGEST, "dataset", "source_sha256", "base_sha256", "lineage")  # of a version: they hold digests
 DIGEST_CHARACTERS = 64  # SHA-256, hexadecimal
 ROWS = "test_rows"  # where the test rows are in the run's artifacts
 
 
 @dataclass(frozen=True)
 class Registration:
-    """The variants of one pipeline run, as they stand in the registry."""
+    """The registered variants of one pipeline run."""
 
     model: str
     run: str  # the id of the pipeline's run, which holds the report and the test rows
@@ -43,10 +43,10 @@ class Registration:
 
 @dataclass(frozen=True)
 class Named:
-    """What a registered model's name stands for."""
+    """The version that a name refers to, with its model's versions and aliases."""
 
     version: Version
-    alias: str  # that led to it, "" for a version by its number
+    alias: str  # that the name used, "" for a version number
     aliases: Mapping[str, str]  # of the model: a version's number by alias
     versions: Mapping[str, Version]  # of the model, by number
 
@@ -59,7 +59,7 @@ def complete(tracker: Tracker, run: str, model: str, versions: Mapping[str, Vers
 
 
 def find(tracker: Tracker, model: str) -> Registration | None:
-    """Return what stands for "name" (its last registration), "name@alias" or "name:version"; None for nothing."""
+    """Return the registration of "name" (the last one), "name@alias" or "name:version", or None."""
     name, number, alias = split_name(model)
     known = {version.number: version for version in tracker.versions(name)}
     if not known:
@@ -74,13 +74,13 @@ def find(tracker: Tracker, model: str) -> Registration | None:
 
 
 def _registered_at(run: Run) -> int:
-    """Return when ``run`` was registered, milliseconds since 1970; -1 where somebody else wrote the tag."""
+    """Return when ``run`` was registered, milliseconds since 1970; -1 when the tag is not valid."""
     at = run.tags[TAG_REGISTERED]
     return int(at) if at.isascii() and at.isdigit() else -1
 
 
 def _registered_versions(run: Run) -> dict[str, str]:
-    """Return the version's number by variant, {} where somebody else wrote the tag."""
+    """Return the version's number by variant, {} when the tag is not valid."""
     try:
         numbers = json.loads(run.tags.get(TAG_VERSIONS, ""))
     except ValueError:
@@ -90,14 +90,14 @@ def _registered_versions(run: Run) -> dict[str, str]:
 
 
 def split_name(model: str) -> tuple[str, str, str]:
-    """Return the name, the version and the alias in "name", "name:version" or "name@alias", "" for what is not said."""
+    """Return the name, the version and the alias in "name", "name:version" or "name@alias", "" for missing parts."""
     name, _, alias = model.partition("@")
     name, _, number = name.partition(":")
     return name, number, alias
 
 
 def check_name(model: str) -> None:
-    """Refuse, by ConfigError, what is neither "name" nor "name@alias" nor "name:version"."""
+    """Raise ConfigError unless ``model`` is "name", "name@alias" or "name:version"."""
     name, number, alias = split_name(model)
     if not name or "'" in model or (number and alias):
         raise ConfigError(f"model is {model!r}: give a registered model as name, name@alias or name:version")
@@ -105,13 +105,13 @@ def check_name(model: str) -> None:
         raise ConfigError(f"model is {model!r}: a version is a number, as in {name}:3")
 
 
-def named(tracker: Tracker, model: str, *usual: str) -> Named:
-    """Return what "name", "name@alias" or "name:version" stands for; a bare name means the first alias of ``usual``
-    that the model has.
+def named(tracker: Tracker, model: str, *default_aliases: str) -> Named:
+    """Return the version that "name", "name@alias" or "name:version" refers to; a bare name means the first of the
+    ``default_aliases`` that the model has.
 
     Raises:
-        ConfigError: there is no such model, version or alias, or the version was registered by something else.
-        ServiceError: the server does not answer, or refuses.
+        ConfigError: there is no such model, version or alias, or another program registered the version.
+        ServiceError: the server does not respond, or rejects the request.
     """
     name, number, alias = split_name(model)
     versions = {version.number: version for version in tracker.versions(name)}
@@ -119,7 +119,7 @@ def named(tracker: Tracker, model: str, *usual: str) -> Named:
         raise ConfigError(unknown(tracker, name))
     aliases = tracker.aliases(name)
     if not number:
-        alias = alias or next((one for one in usual if one in aliases), usual[0])
+        alias = alias or next((one for one in default_aliases if one in aliases), default_aliases[0])
         if alias not in aliases:
             raise ConfigError(f"{name} has no alias {alias!r}; it has {', '.join(sorted(aliases)) or 'none'}")
         number = aliases[alias]
@@ -134,20 +134,20 @@ def named(tracker: Tracker, model: str, *usual: str) -> Named:
 
 
 def unknown(tracker: Tracker, name: str) -> str:
-    """Return the line for a model ``name`` that is not registered, with the nearest name, or all, of those that are."""
+    """Return the error for an unregistered model ``name``, with the most similar registered name, or all of them."""
     line = f"no model {name!r} is registered in {tracker.shown}"
     known = [model for model in tracker.models() if not model.endswith(".ledger")]
     if not known:
         return f"{line}; register one by a pipeline first"
     near = get_close_matches(name, known, n=1)
-    return f"{line}; did you mean {near[0]!r}?" if near else f"{line}; those are: {', '.join(sorted(known))}"
+    return f"{line}; did you mean {near[0]!r}?" if near else f"{line}; registered models: {', '.join(sorted(known))}"
 
 
 def registered_lineages(tracker: Tracker, model: str) -> dict[str, tuple[Provenance, ...]]:
     """Return the lineage of each variant of "name", "name@alias" or "name:version"; empty when there is no such model.
 
     Raises:
-        ServiceError: the server does not answer, or refuses.
+        ServiceError: the server does not respond, or rejects the request.
     """
     found = find(tracker, model)
     with TemporaryDirectory() as folder:
@@ -163,7 +163,7 @@ def find_digest(tracker: Tracker, digest: str, name: str) -> tuple[Version, tupl
     Where several models were, the one called ``name`` comes first.
 
     Raises:
-        ServiceError: the server does not answer, or refuses.
+        ServiceError: the server does not respond, or rejects the request.
     """
     models = sorted(tracker.models(), key=lambda model: model != name)
     for version in (version for model in models for version in tracker.versions(model)):
@@ -175,16 +175,16 @@ def find_digest(tracker: Tracker, digest: str, name: str) -> tuple[Version, tupl
 
 
 def digests_in_use(tracker: Tracker) -> dict[str, str]:
-    """Return the digests of all that registered models were made from, sources included, each with one such model as
-    "name:version".
+    """Return the digests of everything that registered models were made from, sources included, each with one such
+    model as "name:version".
 
     Raises:
-        ServiceError: the server does not answer, or refuses.
+        ServiceError: the server does not respond, or rejects the request.
     """
     found: dict[str, str] = {}
     for version in (version for model in tracker.models() for version in tracker.versions(model)):
-        words = " ".join(version.tags.get(tag, "") for tag in TAGS_OF_ORIGIN).split()
-        found |= {word: f"{version.model}:{version.number}" for word in words if len(word) == DIGEST_CHARACTERS}
+        digests = " ".join(version.tags.get(tag, "") for tag in ORIGIN_TAGS).split()
+        found |= {one: f"{version.model}:{version.number}" for one in digests if len(one) == DIGEST_CHARACTERS}
     return found
 
 

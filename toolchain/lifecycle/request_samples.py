@@ -1,8 +1,8 @@
-"""Samples: what model servers put aside of what they were asked, in a folder or in S3, and what was found in it.
+"""Store the requests and predictions that model servers sample, and the drift found in them, in a folder or in S3.
 
-Below the place a server writes to lies a folder for each version, ``<model>/<12 digits of its digest>/``. In it are
-files of rows (JSON Lines, the first line says whose rows they are), named by the time they were written and never
-changed, and ``drift.json``, what the last look at them found.
+The store has a folder per version, ``<model>/<12 digits of its digest>/``. It holds files of sampled rows (JSON Lines,
+whose first line identifies the version), named by the time they were written and never changed, and ``drift.json``, the
+last drift report.
 """
 
 import json
@@ -23,14 +23,14 @@ from toolchain.services.storage import s3, s3_errors
 FORMAT = "toolchain.samples"
 SUFFIX = ".jsonl"
 DRIFT, DRIFT_FORMAT = "drift.json", "toolchain.drift"
-STAMP = "%Y%m%dT%H%M%S"  # UTC, in the name of a file; six digits of a second's part and eight of chance follow
+STAMP = "%Y%m%dT%H%M%S"  # UTC, in the name of a file; microseconds and eight random digits follow
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """Whose rows these are."""
+class SampledVersion:
+    """The model version that sampled rows belong to."""
 
-    model: str  # as callers know it
+    model: str  # the name that clients use
     model_version: str
     variant: str
     digest: str  # of the model's files
@@ -38,52 +38,52 @@ class Subject:
 
 @dataclass(frozen=True)
 class File:
-    """A file of a place."""
+    """A file in a store."""
 
-    name: str  # relative to the place
+    name: str  # relative to the store
     size_bytes: int
 
 
-class Place(Protocol):
-    """Where files are kept. Every method raises ServiceError or StorageFullError when the place is away or refuses."""
+class SampleStore(Protocol):
+    """Storage for files of samples. Methods raise ServiceError or StorageFullError when it is unavailable."""
 
     shown: str
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a file whole, or not at all."""
+        """Write a file atomically."""
         ...
 
     def get(self, name: str) -> bytes | None:
-        """Return what a file holds, None when there is none."""
+        """Return the content of a file, None when it does not exist."""
         ...
 
     def files(self, folder: str) -> list[File]:
-        """Return the files in ``folder`` and below it, in the order of their names."""
+        """Return the files in ``folder`` and its subfolders, sorted by name."""
         ...
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files; those that are not there cost nothing."""
+        """Delete files; missing ones are ignored."""
         ...
 
 
-def open_place(uri: str) -> Place:
-    """Return the place at ``uri``, a folder or s3://BUCKET[/PREFIX]; nothing is asked yet.
+def open_store(uri: str) -> SampleStore:
+    """Return the store at ``uri``, a folder or s3://BUCKET[/PREFIX], without accessing it.
 
     Raises:
-        ConfigError: it names no such place.
+        ConfigError: ``uri`` is neither.
     """
     if uri.startswith("s3://"):
         if not uri.removeprefix("s3://").partition("/")[0]:
             raise ConfigError(f"samples is {uri!r}; write s3://BUCKET/PREFIX")
-        return BucketPlace(uri)
+        return BucketStore(uri)
     path = local_path(uri) if uri else None
     if path is None:
         raise ConfigError(f"samples is {uri!r}; give a folder, or s3://BUCKET/PREFIX")
-    return FolderPlace(path)
+    return FolderStore(path)
 
 
-class FolderPlace:
-    """A folder of this machine."""
+class FolderStore:
+    """A local folder."""
 
     def __init__(self, path: Path) -> None:
         self._path, self.shown = path, str(path)
@@ -110,8 +110,8 @@ class FolderPlace:
                 (self._path / name).unlink(missing_ok=True)
 
 
-class BucketPlace:
-    """A prefix in S3. One try of boto3's own patience: who samples has more rows to come, and must not wait."""
+class BucketStore:
+    """A prefix in S3, without retries beyond boto3's: the sampler must not wait while more rows arrive."""
 
     def __init__(self, uri: str) -> None:
         self.shown = uri.rstrip("/")
@@ -149,19 +149,19 @@ class BucketPlace:
         return f"{self.shown}/{name}"
 
 
-def folder_of(model: str, digest: str) -> str:
-    """Return the folder of a version's samples in a place."""
+def version_folder(model: str, digest: str) -> str:
+    """Return the folder of a version's samples in a store."""
     return f"{model}/{short_digest(digest)}"
 
 
-def new_name(subject: Subject, at: datetime) -> str:
-    """Return the name of a new file of rows of ``subject`` that is written ``at``: no other has it."""
+def new_file_name(subject: SampledVersion, at: datetime) -> str:
+    """Return a unique name for a file of rows of ``subject``, written ``at``."""
     stamp = f"{at.astimezone(UTC):{STAMP}}{at.microsecond:06d}"
-    return f"{folder_of(subject.model, subject.digest)}/{stamp}-{uuid4().hex[:8]}{SUFFIX}"
+    return f"{version_folder(subject.model, subject.digest)}/{stamp}-{uuid4().hex[:8]}{SUFFIX}"
 
 
 def written_at(name: str) -> datetime | None:
-    """Return when the file ``name`` was written, None when its name is not of that form."""
+    """Return when the file ``name`` was written, None when it is not named as a file of samples."""
     stamp = name.rpartition("/")[2].partition("-")[0][: len("20260101T000000")]
     try:
         return datetime.strptime(stamp, STAMP).replace(tzinfo=UTC) if name.endswith(SUFFIX) else None
@@ -169,46 +169,46 @@ def written_at(name: str) -> datetime | None:
         return None
 
 
-def surplus(files: Sequence[File], days: float, most_bytes: int) -> list[str]:
-    """Return the names of the ``files`` to delete: older than ``days``, or the oldest beyond ``most_bytes``.
+def files_to_delete(files: Sequence[File], max_days: float, max_bytes: int) -> list[str]:
+    """Return the names of the ``files`` to delete: older than ``max_days``, or the oldest beyond ``max_bytes``.
 
-    Age counts from the newest file: so a clock that was set back keeps nothing longer, and no place is ever emptied.
-    What is no file of samples stays.
+    Age is relative to the newest file: a clock that was set back keeps nothing longer, and the newest file stays.
+    Files that are not samples stay too.
     """
     known = ((at, file) for file in files if (at := written_at(file.name)))
     dated = sorted(known, key=lambda one: one[1].name.rpartition("/")[2])  # which begins with the time
     found, left = [], sum(file.size_bytes for _, file in dated)
     for at, file in dated[:-1]:  # the newest always stays
-        if at < dated[-1][0] - timedelta(days=days) or left > most_bytes:
+        if at < dated[-1][0] - timedelta(days=max_days) or left > max_bytes:
             found.append(file.name)
             left -= file.size_bytes
     return found
 
 
-def head_of(subject: Subject) -> bytes:
-    """Return the first line of a file of rows."""
+def header(subject: SampledVersion) -> bytes:
+    """Return the first line of a file of rows, which identifies their version."""
     return json.dumps({"format": FORMAT, "version": 1, **asdict(subject)}).encode() + b"\n"
 
 
-def parse(content: bytes, shown: str) -> tuple[Subject, list[dict[str, Any]]]:
-    """Return whose rows a file called ``shown`` holds, and the rows.
+def parse(content: bytes, shown: str) -> tuple[SampledVersion, list[dict[str, Any]]]:
+    """Return the version and the rows in ``content``, a file called ``shown``.
 
     Raises:
-        DataError: it is no such file, or is damaged.
+        DataError: it is not a file of samples, or is damaged.
     """
     try:
         head, *rows = [json.loads(line) for line in content.splitlines()]
         if head.get("format") != FORMAT or not all(isinstance(row, dict) for row in rows):
-            raise ValueError("it does not say that it holds samples")
-        subject = Subject(**{name: str(head[name]) for name in Subject.__dataclass_fields__})
+            raise ValueError(f"its format is not {FORMAT}")
+        subject = SampledVersion(**{name: str(head[name]) for name in SampledVersion.__dataclass_fields__})
     except (ValueError, KeyError, AttributeError) as error:
-        raise DataError(f"{shown} is no file of samples, or is damaged: {error}") from error
+        raise DataError(f"{shown} is not a file of samples, or is damaged: {error}") from error
     return subject, rows
 
 
 @contextmanager
 def _reported(file: Path) -> Iterator[None]:
-    """Turn what the file system refuses inside the block into one line."""
+    """Raise ServiceError for an OSError inside the block."""
     try:
         yield
     except OSError as error:

@@ -15,15 +15,15 @@ from toolchain.errors import ArtifactError, ConfigError
 
 FORMAT = "toolchain.routing"
 FILE = "routing.json"
-HEARTBEAT = "heartbeat"  # beside it: whoever watches a canary writes another word there again and again
-UNWATCHED_SECONDS = 60.0  # without a new heartbeat, after which servers give the canary nothing
+HEARTBEAT = "heartbeat"  # beside it: the canary's watcher changes its content at intervals
+HEARTBEAT_TIMEOUT_S = 60.0  # without a new heartbeat, servers stop sending requests to the canary
 DIGEST_DIGITS = 64  # of SHA-256, in hexadecimal
 FRACTION_BITS = 53  # as many as a float holds: a fraction never rounds up to 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A version that may be asked."""
+    """A version that requests are routed to."""
 
     version: str  # as the registry numbers it
     digest: str  # of the model; the name of its folder in the repository
@@ -38,14 +38,14 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingConfig:
-    """Who answers. Raises ConfigError, naming the value, for what cannot be."""
+    """The versions of a model and their shares of the requests. Raises ConfigError for invalid values."""
 
     model: str  # the registered model's name
-    stable: Target  # answers what the canary does not
+    stable: Target  # serves all requests but the canary's
     canary: Target | None = None  # on trial
-    percent: float = 0.0  # 0..100, of requests that the canary answers
-    shadow: Target | None = None  # is asked too; its answers nobody sees, they are compared
-    entry: str = ""  # SHA-256 of the ledger's entry behind it, "" for none
+    percent: float = 0.0  # the canary's share of the requests, 0..100
+    shadow: Target | None = None  # its predictions are compared with the stable version's and not returned
+    entry: str = ""  # SHA-256 of the ledger's last entry, "" for none
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -54,40 +54,40 @@ class RoutingConfig:
             raise ConfigError(f"percent is {self.percent}: give 0 to 100")
         object.__setattr__(self, "percent", float(self.percent))  # 10 and 10.0 are one document with one digest
         if self.percent and self.canary is None:
-            raise ConfigError(f"percent is {self.percent}, but there is no canary to answer so much")
+            raise ConfigError(f"percent is {self.percent}, but there is no canary")
         digests = [target.digest for target in self.targets.values()]
         if len(set(digests)) < len(digests):
             raise ConfigError(f"stable, canary and shadow of {self.model} must differ: two have the same digest")
 
     @property
     def targets(self) -> dict[str, Target]:
-        """Who is named, by role: "stable", "canary", "shadow"."""
+        """The versions by role: "stable", "canary", "shadow"."""
         named = {"stable": self.stable, "canary": self.canary, "shadow": self.shadow}
         return {role: target for role, target in named.items() if target is not None}
 
     def goes_to_canary(self, request_id: str) -> bool:
-        """Return whether the canary answers the request: the same on every server, and whatever the share grows to."""
+        """Return whether the canary serves the request. All servers agree, and a growing share only adds requests."""
         return fraction(self.model, request_id) < self.percent / 100
 
 
 def fraction(model: str, request_id: str) -> float:
-    """Return where a request falls in 0..1 (1 excluded), evenly: the first 53 bits of a SHA-256."""
+    """Map a request uniformly to 0..1 (1 excluded): the first 53 bits of a SHA-256."""
     digest = sha256(f"{model}\0{request_id}".encode()).digest()
     return float(int.from_bytes(digest[:8]) >> (64 - FRACTION_BITS)) / float(1 << FRACTION_BITS)
 
 
 def as_bytes(routing: RoutingConfig) -> bytes:
-    """Return ``routing`` as the document in a repository holds it."""
+    """Return ``routing`` as the content of routing.json."""
     content = asdict(routing)
     value = {"format": FORMAT, "version": 1, "digest": sha256_of_json(content), **content}
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def parse(document: bytes, shown: str) -> RoutingConfig:
-    """Return what ``document`` says; ``shown`` is where it was found, for errors.
+    """Return the routing config in ``document``; ``shown`` is its location, for errors.
 
     Raises:
-        ArtifactError: it is no such document, is cut off, or was changed.
+        ArtifactError: it is not a routing config, is truncated, or was changed.
     """
     try:
         found = json.loads(document)

@@ -79,7 +79,7 @@ def test_callers_are_told_apart_from_nothing_changed(model: str, capsys: pytest.
     assert (code, text) == (0, f"version 2 of {model} breaks no client of version 1\n")
     code, text, _ = printed(capsys, model, "--version", "3", "--against", "2")
     assert code == 3
-    assert 'POST /predict answer 200 predictions[].label: "negative", "positive" is gone\n' in text
+    assert 'POST /predict response 200 predictions[].label: "negative", "positive" removed\n' in text
 
 
 @pytest.mark.parametrize(

@@ -119,15 +119,15 @@ def test_whoever_is_late_sets_right_what_it_undid(
     tracker: Tracker, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     act(tracker, model, "1")
-    tell = model_repository.Folder.tell
+    write = model_repository.Folder.write_routing
 
     def another_promotes_first(self: model_repository.Folder, routing: bytes) -> None:
-        monkeypatch.setattr(model_repository.Folder, "tell", tell)
+        monkeypatch.setattr(model_repository.Folder, "write_routing", write)
         act(tracker, model, "2")
         model_repository.publish(tracker, model, str(self.path))
-        tell(self, routing)
+        write(self, routing)
 
-    monkeypatch.setattr(model_repository.Folder, "tell", another_promotes_first)
+    monkeypatch.setattr(model_repository.Folder, "write_routing", another_promotes_first)
     done = model_repository.publish(tracker, model, str(tmp_path))
     assert done is not None
     assert done.stable.version == "2"
@@ -148,7 +148,7 @@ def test_what_nobody_needs_goes_after_an_hour_and_what_a_rollback_leads_to_stays
     model_repository.publish(tracker, model, place)
     assert on(place)[1] == set(digests.values()), "it was put there long ago, but named till now"
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + model_repository.KEPT_SECONDS + 1)
+    monkeypatch.setattr(time, "time", lambda: now + model_repository.RETENTION_S + 1)
     model_repository.publish(tracker, model, place)
     assert on(place)[1] == {digests["2"], digests["3"]}
 
@@ -159,6 +159,6 @@ def test_in_a_bucket_too(tracker: Tracker, model: str, s3_bucket: str, tmp_path:
         act(tracker, model, number)
         model_repository.publish(tracker, model, place)
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + model_repository.KEPT_SECONDS + 60)
+    monkeypatch.setattr(time, "time", lambda: now + model_repository.RETENTION_S + 60)
     model_repository.publish(tracker, model, place)
     assert on(place)[1] == {digest(tracker, model, "2"), digest(tracker, model, "3")}

@@ -27,28 +27,28 @@ def versions(tracker: Tracker) -> list[Version]:
 
 def test_each_version_has_its_own_document(tracker: Tracker, versions: list[Version]):
     digests = [
-        openapi_store.keep(tracker, version, document)
+        openapi_store.save(tracker, version, document)
         for version, document in zip(versions, (FIRST, SECOND), strict=True)
     ]
     assert len(set(digests)) == 2
-    assert [openapi_store.kept(tracker, version) for version in tracker.versions("books")] == [FIRST, SECOND]
+    assert [openapi_store.load(tracker, version) for version in tracker.versions("books")] == [FIRST, SECOND]
 
 
 def test_a_newer_document_takes_the_place_of_an_older_one(tracker: Tracker, versions: list[Version]):
     for document in (FIRST, SECOND, SECOND):
-        openapi_store.keep(tracker, tracker.versions("books")[0], document)
-    assert openapi_store.kept(tracker, tracker.versions("books")[0]) == SECOND
+        openapi_store.save(tracker, tracker.versions("books")[0], document)
+    assert openapi_store.load(tracker, tracker.versions("books")[0]) == SECOND
 
 
 def test_there_is_none_before_one_was_kept(tracker: Tracker, versions: list[Version]):
-    assert openapi_store.kept(tracker, versions[0]) is None
+    assert openapi_store.load(tracker, versions[0]) is None
 
 
 @pytest.mark.parametrize("text", ['{"openapi": "3.1.0"}', "no JSON"])
 def test_one_that_was_changed_is_refused(text: str, tracker: Tracker, versions: list[Version], tmp_path: Path):
-    openapi_store.keep(tracker, versions[0], FIRST)
+    openapi_store.save(tracker, versions[0], FIRST)
     (tmp_path / "changed").mkdir()
     (tmp_path / "changed" / "openapi.json").write_text(text)
     tracker.upload(versions[0].run, tmp_path / "changed", "openapi/1")
     with pytest.raises(ArtifactError, match=r"version 1 of books was changed in MLflow; remove the version's tag"):
-        openapi_store.kept(tracker, tracker.versions("books")[0])
+        openapi_store.load(tracker, tracker.versions("books")[0])

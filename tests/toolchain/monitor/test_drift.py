@@ -15,7 +15,7 @@ import pytest
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.profile import FILE, Profile, write_profile
 from toolchain.errors import ArtifactError, ConfigError, ServiceError
-from toolchain.lifecycle.request_samples import Subject, folder_of, head_of, new_name, open_place
+from toolchain.lifecycle.request_samples import SampledVersion, header, new_file_name, open_store, version_folder
 from toolchain.monitor.drift import Config, Result, run
 from toolchain.serve.telemetry.sampling_metrics import read_verdict
 from toolchain.services.mlflow import Tracker
@@ -71,9 +71,9 @@ def model(tracker: Tracker, tmp_path: Path) -> str:
 
 
 def write_samples(location: str, model: str, rows: list[dict[str, Any]], digest: str = DIGEST) -> None:
-    subject = Subject(model=model, model_version="1", variant="int8", digest=digest)
-    content = head_of(subject) + b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    open_place(location).put(new_name(subject, datetime.now(UTC)), content)
+    subject = SampledVersion(model=model, model_version="1", variant="int8", digest=digest)
+    content = header(subject) + b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    open_store(location).put(new_file_name(subject, datetime.now(UTC)), content)
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_shifted_rows_are_drift(model: str, samples: str, tmp_path: Path, capsys
 def test_the_verdict_is_written_beside_the_samples(model: str, samples: str, tmp_path: Path):
     write_samples(samples, model, drawn(400, shift=1, seed=2))
     _, data = check(model, samples, tmp_path)
-    content = open_place(samples).get(f"{folder_of(model, DIGEST)}/drift.json")
+    content = open_store(samples).get(f"{version_folder(model, DIGEST)}/drift.json")
     assert content is not None
     assert json.loads(content) == data
-    verdict = read_verdict(content, Subject(model=model, model_version="1", variant="int8", digest=DIGEST))
+    verdict = read_verdict(content, SampledVersion(model=model, model_version="1", variant="int8", digest=DIGEST))
     assert (verdict.drifted, verdict.judged, verdict.rows) == ({"data": True, "prediction": False}, True, 400)
     assert verdict.distances["surprise"] == data["columns"][0]["distance"]
 
@@ -143,7 +143,7 @@ def test_samples_and_verdict_in_s3(model: str, s3_bucket: str, tmp_path: Path):
     samples = f"s3://{s3_bucket}/samples"
     write_samples(samples, model, drawn(400, seed=2))
     assert check(model, samples, tmp_path)[0].has_verdict
-    assert open_place(samples).get(f"{folder_of(model, DIGEST)}/drift.json")
+    assert open_store(samples).get(f"{version_folder(model, DIGEST)}/drift.json")
 
 
 def reason(model: str, samples: str, tmp_path: Path) -> str:
@@ -265,7 +265,7 @@ def test_the_page_is_self_contained_and_shows_every_descriptor(
 
 def test_the_page_gives_the_reason_for_no_verdict_and_skipped_files(model: str, samples: str, tmp_path: Path):
     write_samples(samples, model, [{**row, "time": row["time"] + 9000} for row in drawn(20)])
-    open_place(samples).put(f"{folder_of(model, DIGEST)}/20260101T000000000000-00000000.jsonl", b"<script>")
+    open_store(samples).put(f"{version_folder(model, DIGEST)}/20260101T000000000000-00000000.jsonl", b"<script>")
     run(tmp_path / "drift", tmp_path / "page.html", Config(model=model, samples=samples))
     page = Reader()
     page.feed((tmp_path / "page.html").read_text())

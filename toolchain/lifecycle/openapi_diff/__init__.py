@@ -1,8 +1,8 @@
-"""Compatibility: what a new OpenAPI 3.1 document takes away from those who call by the old one.
+"""Find the changes of an OpenAPI 3.1 document that break clients of its previous version.
 
-A change breaks a caller when a request that the old document allows need not be understood any more, or when an answer
-need not be what the old document promises. What is not understood here counts as broken once it differs. Callbacks,
-links, servers and webhooks are not looked at: a model server has none.
+A change is breaking when a request that the old document allows may be rejected, or when a response may differ from
+what the old document describes. Differences that cannot be analyzed count as breaking. Callbacks, links, servers and
+webhooks are ignored: a model server has none.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from toolchain.lifecycle.openapi_diff.references import inlined
-from toolchain.lifecycle.openapi_diff.schemas import differences, said
+from toolchain.lifecycle.openapi_diff.schemas import canonical_json, differences
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 Part = dict[str, Any]  # of a document
@@ -19,7 +19,7 @@ Part = dict[str, Any]  # of a document
 
 @dataclass(frozen=True)
 class Change:
-    """Something that a caller of before cannot rely on any more."""
+    """A breaking change."""
 
     where: str  # "POST /predict request texts[]"
     what: str  # "maxLength is 100, was 20000"
@@ -30,7 +30,7 @@ class Change:
 
 
 def breaking_changes(old: Part, new: Part) -> tuple[Change, ...]:
-    """Return what breaks callers of ``old`` when a server of ``new`` answers them; () when nothing does."""
+    """Return the changes that break clients of ``old`` when they call a server of ``new``."""
     return tuple(_in_document(inlined(old), inlined(new)))
 
 
@@ -39,7 +39,7 @@ def _in_document(old: Part, new: Part) -> Iterator[Change]:
         where = f"{method.upper()} {path}"
         other = new["paths"].get(path, {})
         if method not in other:
-            yield Change(where, "is gone" if other else "is gone, as all of this path is")
+            yield Change(where, "was removed" if other else "was removed with its path")
             continue
         revised = _whole(other, method)
         yield from _in_security(where, _alternatives(operation, old), _alternatives(revised, new))
@@ -56,25 +56,27 @@ def _operations(document: Part) -> Iterator[tuple[str, str, Part]]:
 
 
 def _whole(operations: Part, method: str) -> Part:
-    """Return an operation with the parameters that all of its path have."""
+    """Return an operation including the parameters of its path."""
     own: Part = operations[method]
     return {**own, "parameters": [*operations.get("parameters", []), *own.get("parameters", [])]}
 
 
 def _alternatives(operation: Part, document: Part) -> list[set[str]]:
-    """Return the ways to prove who asks, one of which is enough: each the schemes and scopes that it takes."""
+    """Return the alternative security requirements, each as its schemes and scopes."""
     known = document.get("components", {}).get("securitySchemes", {})
     ways: list[Part] = operation["security"] if "security" in operation else document.get("security", [])
     found = []
     for way in ways:
         schemes = {name: {**known.get(name, {}), "description": ""} for name in way}
-        found.append({said([schemes[name], scope]) for name, scopes in way.items() for scope in ("", *scopes)})
+        found.append(
+            {canonical_json([schemes[name], scope]) for name, scopes in way.items() for scope in ("", *scopes)}
+        )
     return found or [set()]
 
 
 def _in_security(where: str, old: list[set[str]], new: list[set[str]]) -> Iterator[Change]:
     if any(not any(way <= before for way in new) for before in old):
-        yield Change(where, "needs authentication now" if set() in old else "needs other authentication now")
+        yield Change(where, "requires authentication now" if set() in old else "requires other authentication now")
 
 
 def _parameters(operation: Part) -> dict[tuple[str, str], Part]:
@@ -83,15 +85,17 @@ def _parameters(operation: Part) -> dict[tuple[str, str], Part]:
 
 def _in_parameters(where: str, old: dict[tuple[str, str], Part], new: dict[tuple[str, str], Part]) -> Iterator[Change]:
     for key in sorted(old.keys() | new.keys()):
-        place = f"{where} {key[0]} parameter {key[1]}"
+        parameter = f"{where} {key[0]} parameter {key[1]}"
         if key not in new:
-            yield Change(place, "is gone")
+            yield Change(parameter, "was removed")
         elif new[key].get("required") and not old.get(key, {}).get("required"):
-            yield Change(place, "is required now")
+            yield Change(parameter, "is required now")
         if key in old and key in new:
             if any(old[key].get(name) != new[key].get(name) for name in ("style", "explode", "content")):
-                yield Change(place, "is written otherwise now")
-            yield from _in_schema(place, old[key].get("schema", True), new[key].get("schema", True), asked=True)
+                yield Change(parameter, "is serialized differently now")
+            yield from _in_schema(
+                parameter, old[key].get("schema", True), new[key].get("schema", True), is_request=True
+            )
 
 
 def _in_body(where: str, old: Part | None, new: Part | None) -> Iterator[Change]:
@@ -100,42 +104,42 @@ def _in_body(where: str, old: Part | None, new: Part | None) -> Iterator[Change]
     if not old:
         return
     if not new:
-        yield Change(where, "is gone: nothing is taken any more")
+        yield Change(where, "was removed")
         return
-    for kind, media in old["content"].items():
-        found = [other for pattern, other in new["content"].items() if fnmatchcase(kind, pattern)]
+    for media_type, media in old["content"].items():
+        found = [other for pattern, other in new["content"].items() if fnmatchcase(media_type, pattern)]
         if not found:
-            yield Change(where, f"{kind} is not taken any more")
+            yield Change(where, f"{media_type} is not supported any more")
         for other in found[:1]:
-            yield from _in_schema(where, media.get("schema", True), other.get("schema", True), asked=True)
+            yield from _in_schema(where, media.get("schema", True), other.get("schema", True), is_request=True)
 
 
 def _in_responses(where: str, old: Part, new: Part) -> Iterator[Change]:
-    """Tell what changed in answers; that an error cannot happen any more harms nobody."""
+    """Compare the responses; removing an error response breaks no client."""
     for status, response in old.items():
-        place = f"{where} answer {status}"
+        part = f"{where} response {status}"
         if status in new:
-            yield from _in_response(place, response, new[status])
+            yield from _in_response(part, response, new[status])
         elif status.startswith("2"):
-            yield Change(place, "is gone")
+            yield Change(part, "was removed")
 
 
 def _in_response(where: str, old: Part, new: Part) -> Iterator[Change]:
     for name, header in old.get("headers", {}).items():
         other = new.get("headers", {}).get(name)
         if other is None:
-            yield Change(f"{where} header {name}", "is gone")
+            yield Change(f"{where} header {name}", "was removed")
         else:
-            place = f"{where} header {name}"
-            yield from _in_schema(place, header.get("schema", True), other.get("schema", True), asked=False)
-    for kind, media in old.get("content", {}).items():
-        other = new.get("content", {}).get(kind)
+            part = f"{where} header {name}"
+            yield from _in_schema(part, header.get("schema", True), other.get("schema", True), is_request=False)
+    for media_type, media in old.get("content", {}).items():
+        other = new.get("content", {}).get(media_type)
         if other is None:
-            yield Change(where, f"{kind} is gone")
+            yield Change(where, f"{media_type} was removed")
         else:
-            yield from _in_schema(where, media.get("schema", True), other.get("schema", True), asked=False)
+            yield from _in_schema(where, media.get("schema", True), other.get("schema", True), is_request=False)
 
 
-def _in_schema(where: str, old: Any, new: Any, *, asked: bool) -> Iterator[Change]:
-    for place, what in differences(old, new, asked=asked):
-        yield Change(f"{where} {place}".rstrip(), what)
+def _in_schema(where: str, old: Any, new: Any, *, is_request: bool) -> Iterator[Change]:
+    for path, what in differences(old, new, is_request=is_request):
+        yield Change(f"{where} {path}".rstrip(), what)

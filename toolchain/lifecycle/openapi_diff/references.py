@@ -1,42 +1,42 @@
-"""References: an OpenAPI document with what its "$ref"s point at in their place."""
+"""Inline the "$ref"s of an OpenAPI document."""
 
 from typing import Any
 
 from toolchain.errors import DataError
 
-ANNOTATIONS = frozenset(  # of a schema: they say something to people, and allow or forbid nothing
+ANNOTATIONS = frozenset(  # keywords of a schema that do not constrain values
     ("$comment", "default", "deprecated", "description", "example", "examples", "externalDocs", "title")
 )
 
 
 def inlined(document: Any) -> Any:
-    """Return ``document`` without references; one that leads back to itself stays, since it has no end.
+    """Return ``document`` with its references inlined, except recursive ones.
 
     Raises:
-        DataError: a reference leads nowhere, or out of the document.
+        DataError: the target of a reference is not in the document.
     """
     return _inlined(document, document, ())
 
 
-def _inlined(part: Any, document: Any, way: tuple[str, ...]) -> Any:
+def _inlined(part: Any, document: Any, path: tuple[str, ...]) -> Any:
     if isinstance(part, list):
-        return [_inlined(one, document, way) for one in part]
+        return [_inlined(one, document, path) for one in part]
     if not isinstance(part, dict):
         return part
     target = part.get("$ref")
     if not isinstance(target, str):
-        return {name: _inlined(one, document, way) for name, one in part.items()}
-    if target in way:
+        return {name: _inlined(one, document, path) for name, one in part.items()}
+    if target in path:
         return part
-    found = _inlined(_at(target, document), document, (*way, target))
-    beside = {name: _inlined(one, document, way) for name, one in part.items() if name != "$ref"}
-    if beside.keys() <= ANNOTATIONS and isinstance(found, dict):
-        return {**found, **beside}
-    return {"allOf": [found, beside]}
+    found = _inlined(_at(target, document), document, (*path, target))
+    siblings = {name: _inlined(one, document, path) for name, one in part.items() if name != "$ref"}
+    if siblings.keys() <= ANNOTATIONS and isinstance(found, dict):
+        return {**found, **siblings}
+    return {"allOf": [found, siblings]}
 
 
 def _at(reference: str, document: Any) -> Any:
-    """Return what the JSON pointer (RFC 6901) ``reference`` finds in ``document``."""
+    """Return the part of ``document`` at the JSON pointer (RFC 6901) ``reference``."""
     found = document
     try:
         start, *steps = reference.split("/")

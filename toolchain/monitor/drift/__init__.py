@@ -13,7 +13,7 @@ from toolchain.artifacts.profile import Profile
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ConfigError
 from toolchain.lifecycle import registry
-from toolchain.lifecycle.request_samples import DRIFT, DRIFT_FORMAT, folder_of, open_place
+from toolchain.lifecycle.request_samples import DRIFT, DRIFT_FORMAT, open_store, version_folder
 from toolchain.monitor.drift.comparison import compare
 from toolchain.monitor.drift.page import render
 from toolchain.monitor.drift.record import record
@@ -37,7 +37,7 @@ class Config:
 
     def __post_init__(self) -> None:
         registry.check_name(self.model)
-        open_place(self.samples)
+        open_store(self.samples)
         if not 0 < self.min_rows <= self.rows:
             raise ConfigError(f"min_rows is {self.min_rows}: give 1 to rows, which is {self.rows}")
         if not 0 <= self.max_age_hours < float("inf"):
@@ -102,7 +102,7 @@ def run(drift: Path, page: Path, config: Config) -> Result:
         ConfigError: there is no such model, or no MLflow server is configured.
         ServiceError: MLflow or the storage of the samples is not available.
     """
-    work, tracker, storage = Work("monitor.drift", config), Tracker(), open_place(config.samples)
+    work, tracker, storage = Work("monitor.drift", config), Tracker(), open_store(config.samples)
     reference = find_reference(tracker, config.model)
     window = read_window(storage, reference.subject, config.rows, config.max_age_hours)
     with new_measurement(drift, "drift", work) as writer:
@@ -113,7 +113,7 @@ def run(drift: Path, page: Path, config: Config) -> Result:
         (writer.folder / DRIFT).write_bytes(content)
         work.metrics |= {"rows": len(window.rows), "drift_detected": float(report["drift_detected"])}
         record(tracker, reference.version, report, writer.folder, config.experiment)
-        storage.put(f"{folder_of(reference.subject.model, reference.subject.digest)}/{DRIFT}", content)
+        storage.put(f"{version_folder(reference.subject.model, reference.subject.digest)}/{DRIFT}", content)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_file(page, html.encode())
     log_info(summary(report))

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from toolchain.artifacts.profile import FILE, Profile, read_profile
 from toolchain.errors import ArtifactError
 from toolchain.lifecycle import registry
-from toolchain.lifecycle.request_samples import Subject
+from toolchain.lifecycle.request_samples import SampledVersion
 from toolchain.services.mlflow import Tracker, Version
 
 
@@ -16,7 +16,7 @@ class Reference:
     """The monitored version and its profile."""
 
     version: Version
-    subject: Subject
+    subject: SampledVersion
     profile: Profile | None  # None: the version was registered by a toolchain that wrote no profiles
 
 
@@ -32,7 +32,7 @@ def find_reference(tracker: Tracker, model: str) -> Reference:
     """
     version = registry.named(tracker, model, registry.CHAMPION, registry.CANDIDATE).version
     digest = version.tags[registry.TAG_DIGEST]
-    subject = Subject(
+    subject = SampledVersion(
         model=version.model,
         model_version=version.number,
         variant=version.tags.get(registry.TAG_VARIANT, ""),

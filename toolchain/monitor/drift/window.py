@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolchain.errors import DataError
-from toolchain.lifecycle.request_samples import SUFFIX, Place, Subject, folder_of, parse
+from toolchain.lifecycle.request_samples import SUFFIX, SampledVersion, SampleStore, parse, version_folder
 from toolchain.progress import log_info
 
 MAX_CLOCK_SKEW_S = 300.0  # between synchronized servers it is far less
@@ -34,7 +34,7 @@ class Window:
         }
 
 
-def read_window(storage: Place, subject: Subject, max_rows: int, max_hours: float = 0.0) -> Window:
+def read_window(storage: SampleStore, subject: SampledVersion, max_rows: int, max_hours: float = 0.0) -> Window:
     """Return the newest ``max_rows`` rows of ``subject``, none older than ``max_hours`` (0: no limit).
 
     Raises:
@@ -43,7 +43,7 @@ def read_window(storage: Place, subject: Subject, max_rows: int, max_hours: floa
     now = time.time()
     oldest = now - max_hours * 3600 if max_hours else float("-inf")
     window = Window([])
-    names = [file.name for file in storage.files(folder_of(subject.model, subject.digest))]
+    names = [file.name for file in storage.files(version_folder(subject.model, subject.digest))]
     names = sorted((name for name in names if name.endswith(SUFFIX)), reverse=True)
     for name in names:
         rows = _read_file(storage, name, subject, window)
@@ -57,7 +57,7 @@ def read_window(storage: Place, subject: Subject, max_rows: int, max_hours: floa
     return window
 
 
-def _read_file(storage: Place, name: str, subject: Subject, window: Window) -> list[dict[str, Any]]:
+def _read_file(storage: SampleStore, name: str, subject: SampledVersion, window: Window) -> list[dict[str, Any]]:
     """Return the rows of one file; [] if it is damaged, of another version, or was deleted since it was listed."""
     content = storage.get(name)
     if content is None:
@@ -87,7 +87,7 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _sampled_versions(storage: Place, model: str) -> list[str]:
+def _sampled_versions(storage: SampleStore, model: str) -> list[str]:
     """Return the versions of ``model`` that have samples, by the first digits of their digests."""
     names = {file.name for file in storage.files(model) if file.name.endswith(SUFFIX)}
     return sorted({name.split("/")[-2] for name in names if name.count("/") >= 2})

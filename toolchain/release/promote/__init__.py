@@ -197,7 +197,7 @@ def _trial(tracker: Tracker, request: PromotionRequest, version: Version, decisi
         model_repository.publish(tracker, config.name, config.model_repository)
 
     def beat() -> None:
-        model_repository.beat(config.model_repository)
+        model_repository.write_heartbeat(config.model_repository)
 
     return Trial(tracker, config.name, version, entry, config.plan(first), publish, beat, scrape, expected)
 
@@ -229,9 +229,9 @@ def _api(
     """Store the OpenAPI document of ``version`` and compare it with that of the serving version."""
     if check.document is None:
         return Api()
-    sha256 = openapi_store.keep(tracker, version, check.document)
+    sha256 = openapi_store.save(tracker, version, check.document)
     old = versions.get(serving.version) if serving else None
-    return compare(check.document, sha256, openapi_store.kept(tracker, old) if old else None, old.number if old else "")
+    return compare(check.document, sha256, openapi_store.load(tracker, old) if old else None, old.number if old else "")
 
 
 def _entry(request: PromotionRequest, version: Version, decision: Decision, config: Config, head: str) -> ledger.Entry:

@@ -21,7 +21,16 @@ from toolchain.artifacts.profile import Profile, read_profile
 from toolchain.errors import ArtifactError, ConfigError, ToolchainError
 from toolchain.inference.features import Vocabulary
 from toolchain.inference.prepared import Prepared
-from toolchain.lifecycle.request_samples import DRIFT, Place, Subject, folder_of, head_of, new_name, open_place, surplus
+from toolchain.lifecycle.request_samples import (
+    DRIFT,
+    SampledVersion,
+    SampleStore,
+    files_to_delete,
+    header,
+    new_file_name,
+    open_store,
+    version_folder,
+)
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.sampling_metrics import KEPT, LOST, OVERRUN, UNDESCRIBED, Verdict, exposed, read_verdict
 from toolchain.serve.versions.version import Served
@@ -57,7 +66,7 @@ class Sampling:
             raise ConfigError(f"sample_retention_days is {self.days:g}: give a number of days above 0, 30 is usual")
         if self.most_bytes < MEBIBYTE:
             raise ConfigError(f"max_sample_bytes is {self.most_bytes}: give {MEBIBYTE} or more")
-        open_place(self.place)
+        open_store(self.place)
 
 
 def sampling_of(settings: Settings) -> Sampling | None:
@@ -99,7 +108,7 @@ class Waiting:
 class Version:
     """What is known of one version, and its rows on the way to a file. It belongs to the thread."""
 
-    subject: Subject
+    subject: SampledVersion
     labels: tuple[str, ...]
     vocabulary: Vocabulary | None
     threshold: float
@@ -115,7 +124,7 @@ class Sampler:
 
     def __init__(self, settings: Sampling) -> None:
         self.settings = settings
-        self._place: Place = open_place(settings.place)
+        self._place: SampleStore = open_store(settings.place)
         self._queue: queue.Queue[Waiting] = queue.Queue(QUEUED_ROWS)
         self._held, self._lock = 0, threading.Lock()
         self._versions: dict[str, Version] = {}  # by digest
@@ -221,9 +230,9 @@ class Sampler:
         lines, version.lines, version.bytes = version.lines, [], 0
         if not lines:
             return
-        content = head_of(version.subject) + b"".join(lines)
+        content = header(version.subject) + b"".join(lines)
         try:
-            self._place.put(new_name(version.subject, datetime.now(UTC)), content)
+            self._place.put(new_file_name(version.subject, datetime.now(UTC)), content)
         except ToolchainError as error:
             version.counts[LOST] += len(lines)
             self._tell("write", f"samples are lost until this is mended: {error}")
@@ -238,7 +247,7 @@ class Sampler:
         """Delete what is too old, and the oldest of what is too much."""
         try:
             files = self._place.files(model)
-            self._place.delete(surplus(files, self.settings.days, self.settings.most_bytes))
+            self._place.delete(files_to_delete(files, self.settings.days, self.settings.most_bytes))
         except ToolchainError as error:
             self._tell("sweep", f"old samples are not deleted: {error}")
 
@@ -248,7 +257,7 @@ class Sampler:
             self._version(self._new.popitem()[1])
         for version in self._versions.values():
             try:
-                content = self._place.get(f"{folder_of(version.subject.model, version.subject.digest)}/{DRIFT}")
+                content = self._place.get(f"{version_folder(version.subject.model, version.subject.digest)}/{DRIFT}")
                 version.verdict = read_verdict(content, version.subject) if content else None
                 self._ill.discard("look")
             except ToolchainError as error:
@@ -268,7 +277,7 @@ class Sampler:
             self._tell("profile", f"samples will lack their surprise: {error}")
         model = served.model
         return Version(
-            Subject(model=served.name, model_version=served.version, variant=model.variant, digest=model.digest),
+            SampledVersion(model=served.name, model_version=served.version, variant=model.variant, digest=model.digest),
             model.signature.labels,
             Vocabulary(profile.tokens) if profile and profile.tokens else None,
             profile.threshold if profile else 0.5,

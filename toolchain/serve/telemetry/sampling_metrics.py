@@ -9,14 +9,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from toolchain.errors import DataError
-from toolchain.lifecycle.request_samples import DRIFT_FORMAT, Subject
+from toolchain.lifecycle.request_samples import DRIFT_FORMAT, SampledVersion
 
 # What becomes of a row: written; no room in the queue; not written, since the place was away; not to be described.
 KEPT, OVERRUN, LOST, UNDESCRIBED = "written", "queue_full", "write_failed", "describe_failed"
 KINDS = ("data", "prediction")  # of drift: in what is asked, in what is answered
 MOST_COLUMNS = 50  # of a verdict that are shown; there are some ten descriptors
 LABELS = ["model", "model_version", "variant"]
-Told = tuple[Subject, Mapping[str, int], "Verdict | None"]
+Told = tuple[SampledVersion, Mapping[str, int], "Verdict | None"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Verdict:
     distances: Mapping[str, float]  # by descriptor: 0 for the same distribution, 1 for nothing in common
 
 
-def read_verdict(content: bytes, subject: Subject) -> Verdict:
+def read_verdict(content: bytes, subject: SampledVersion) -> Verdict:
     """Return the verdict in drift.json.
 
     Raises:

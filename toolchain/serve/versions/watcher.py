@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from toolchain.artifacts.digest import short_digest
 from toolchain.errors import ArtifactError, ServiceError, StorageFullError, ToolchainError
-from toolchain.lifecycle.routing import FILE, UNWATCHED_SECONDS, RoutingConfig, Target, parse
+from toolchain.lifecycle.routing import FILE, HEARTBEAT_TIMEOUT_S, RoutingConfig, Target, parse
 from toolchain.serve.problems import log_location
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions.repository import NotFoundError, open_repository
@@ -109,7 +109,7 @@ class VersionWatcher:
         heartbeat, now = self._repository.heartbeat(), time.monotonic()
         if heartbeat not in (b"", self._heartbeat):
             self._heartbeat, self._beaten_at = heartbeat, now
-        monitored = now - self._beaten_at <= UNWATCHED_SECONDS
+        monitored = now - self._beaten_at <= HEARTBEAT_TIMEOUT_S
         if self._loop and monitored != self._monitored:
             self._loop.call_soon_threadsafe(self.router.set_canary_monitored, monitored)
             share = f"{self._routing.percent:g} %" if monitored else "0 %: its promotion has stopped"

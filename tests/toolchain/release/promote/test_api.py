@@ -8,7 +8,7 @@ from tests.toolchain.lifecycle.openapi_diff.conftest import changed, original
 from toolchain.release.promote.api import MAX_CHANGE_CHARACTERS, Api, compare
 
 POST = ("paths", "/predict", "post")
-ASKED = (*POST, "requestBody", "content", "application/json", "schema", "properties", "texts")
+REQUEST = (*POST, "requestBody", "content", "application/json", "schema", "properties", "texts")
 LABEL = (*POST, "responses", "200", "content", "application/json", "schema", "properties", "predictions", "items",
     "properties", "label", "enum")  # fmt: skip
 
@@ -26,8 +26,8 @@ def test_a_version_without_a_document_is_not_compared():
 @pytest.mark.parametrize(
     ("new", "change"),
     [
-        (changed(*LABEL, to=["positive"]), 'POST /predict answer 200 predictions[].label: "negative" is gone'),
-        (changed(*ASKED, "maxItems", to=8), "POST /predict request texts: maxItems is 8, was 64"),
+        (changed(*LABEL, to=["positive"]), 'POST /predict response 200 predictions[].label: "negative" removed'),
+        (changed(*REQUEST, "maxItems", to=8), "POST /predict request texts: maxItems is 8, was 64"),
         (changed("security", to=[{"token": []}]), "POST /predict: needs authentication now"),
     ],
 )

@@ -128,7 +128,7 @@ def start(tracker: Tracker, models: list[Model], tmp_path: Path) -> Start:
             versions.append(tracker.add_version(name, run, "variants/fp32", tags, ""))
         ledger.append(tracker, name, versions[0], entry_of(versions[0], PROMOTED))
         publish = partial(model_repository.publish, tracker, name, str(tmp_path / "repository"))
-        beat = partial(model_repository.beat, str(tmp_path / "repository"))
+        beat = partial(model_repository.write_heartbeat, str(tmp_path / "repository"))
         publish()
         server = Server(name, tmp_path / "repository", models, **said)  # type: ignore[arg-type]
         made = replace(entry_of(versions[1], CANARY), reason="better", user="ann")

@@ -20,7 +20,7 @@ from toolchain.artifacts.model import open_model
 from toolchain.artifacts.profile import FILE, Profile, write_profile
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.inference.features import BUCKETS
-from toolchain.lifecycle.request_samples import open_place, parse
+from toolchain.lifecycle.request_samples import open_store, parse
 from toolchain.serve.__main__ import parser
 from toolchain.serve.http.application import build
 from toolchain.serve.server import serve
@@ -79,7 +79,7 @@ def offer(sampler: Sampler, served: Served, texts: list[str], request: str = "r1
 
 def kept(place: Path | str) -> list[dict[str, Any]]:
     """Return all rows that were put aside for the model."""
-    opened = open_place(str(place))
+    opened = open_store(str(place))
     contents = [opened.get(file.name) for file in opened.files("reviews") if file.name.endswith(".jsonl")]
     return [row for content in contents for row in parse(content or b"", "a file")[1]]
 
@@ -318,7 +318,7 @@ def test_whatever_is_offered_memory_has_an_end_and_no_row_is_uncounted(
     served: Served, monkeypatch: pytest.MonkeyPatch, requests: list[tuple[int, int]], most_rows: int, most_bytes: int
 ):
     place = StuckPlace()
-    monkeypatch.setattr(sampling, "open_place", lambda uri: place)
+    monkeypatch.setattr(sampling, "open_store", lambda uri: place)
     monkeypatch.setattr(sampling, "QUEUED_ROWS", most_rows)
     monkeypatch.setattr(sampling, "QUEUED_BYTES", most_bytes)
     monkeypatch.setattr(sampling, "FILE_ROWS", 2)
@@ -366,7 +366,7 @@ def test_a_version_that_is_replaced_is_not_kept(words: Path, start: Start):
 
 
 def test_the_last_verdict_is_shown_among_the_figures(served: Served, start: Start, tmp_path: Path):
-    place = open_place(str(tmp_path / "samples"))
+    place = open_store(str(tmp_path / "samples"))
     place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served))
     sampler = start()
     found = until(lambda: (f := figures(sampler, served)) and ("toolchain_drift_detected", "data") in f and f)
@@ -379,7 +379,7 @@ def test_the_last_verdict_is_shown_among_the_figures(served: Served, start: Star
 
 
 def test_too_few_rows_are_no_verdict(served: Served, start: Start, tmp_path: Path):
-    place = open_place(str(tmp_path / "samples"))
+    place = open_store(str(tmp_path / "samples"))
     place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served, has_verdict=False, columns=[]))
     sampler = start()
     found = until(lambda: (f := figures(sampler, served)) and ("toolchain_drift_window_rows", "") in f and f)
@@ -390,7 +390,7 @@ def test_too_few_rows_are_no_verdict(served: Served, start: Start, tmp_path: Pat
 def test_a_damaged_verdict_is_told_and_not_shown(
     more: dict[str, Any], served: Served, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    place = open_place(str(tmp_path / "samples"))
+    place = open_store(str(tmp_path / "samples"))
     place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served, **more))
     sampler = start()
     until(lambda: figures(sampler, served) and sampler._ill)

@@ -25,7 +25,7 @@ from tests.toolchain.serve.conftest import (
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ConfigError, ServiceError, StorageFullError
-from toolchain.lifecycle import model_repository as shelves
+from toolchain.lifecycle import model_repository
 from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions import watcher
@@ -130,11 +130,11 @@ def test_a_canary_that_nobody_watches_any_more_gets_nothing_until_somebody_does(
         return "".join(line for line in harness.router.metrics(0).decode().splitlines() if line.endswith(" 100.0"))
 
     assert after(59) == ("2", True), "whoever put it there a minute ago may be watching"
-    shelves.beat(place)
+    model_repository.write_heartbeat(place)
     assert after(50) == ("2", True), "so somebody is"
     assert after(61) == ("1", False), "that was the last heartbeat"
     assert after(1000) == ("1", False)
-    shelves.beat(place)
+    model_repository.write_heartbeat(place)
     assert after(2) == ("2", True), "the trial goes on"
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "canary version 2 receives 0 %: its promotion has stopped",

@@ -75,8 +75,8 @@ def _document(tracker: "Tracker", version: "Version", settings: Settings) -> dic
     chosen = choose(f"{version.model}:{version.number}", "", settings)
     folder = repository_path(version.model, settings) / chosen.digest
     try:
-        with trial_server.started(folder, version.model, version.number, unready=True) as address:
-            found: dict[str, Any] = trial_server.ask(f"{address}/openapi.json")
+        with trial_server.start_server(folder, version.model, version.number, allow_unready=True) as address:
+            found: dict[str, Any] = trial_server.request_json(f"{address}/openapi.json")
             return found
     except ServiceError as error:
         raise ServiceError(f"the API of version {version.number} of {version.model} is not known: {error}") from error

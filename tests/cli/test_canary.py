@@ -25,7 +25,7 @@ from tests.toolchain.serve.conftest import record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle import ledger
-from toolchain.lifecycle.server_client import figures
+from toolchain.lifecycle.server_client import fetch_metrics
 from toolchain.services.mlflow import Tracker
 
 pytestmark = pytest.mark.slow
@@ -203,7 +203,7 @@ def test_a_trial_whose_watcher_was_killed_is_gone_on_with_or_ended(
 
 def compared(address: str) -> dict[str, float]:
     """Return how many rows of the shadow were compared, by whether the label is the same."""
-    text = figures([address])[address]
+    text = fetch_metrics([address])[address]
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     mine = [one for one in samples if one.name == "toolchain_serving_compared_rows_total"]
     return {one.labels["match"]: one.value for one in mine if one.labels["role"] == "shadow"}

@@ -6,11 +6,11 @@ from typing import Any
 from toolchain.errors import ServiceError
 from toolchain.services import http
 
-HTTP = 8080  # the port of a pod that serves
+HTTP_PORT = 8080  # the port of a pod that serves
 REQUEST_TIMEOUT_S = 10.0  # both responses are immediate; a busy machine takes longer
 
 
-def figures(urls: Sequence[str]) -> dict[str, str]:
+def fetch_metrics(urls: Sequence[str]) -> dict[str, str]:
     """Return the text of /metrics of each server in ``urls``, by its URL.
 
     Raises:

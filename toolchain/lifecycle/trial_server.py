@@ -1,4 +1,4 @@
-"""A model server that is started on this machine for a moment: the real program, on a free port, asked and ended."""
+"""Start the real model server on a free local port for the duration of a ``with`` block, and send it requests."""
 
 import signal
 import subprocess
@@ -14,43 +14,43 @@ from toolchain.errors import ServiceError
 from toolchain.services import http
 from toolchain.services.auth import serving_tokens
 
-SECONDS_TO_START = 120.0  # a server is ready in 3 s; a large model on a busy machine takes longer
+START_TIMEOUT_S = 120.0  # a server is ready in 3 s; a large model on a busy machine takes longer
 REQUEST_TIMEOUT_S = 30.0  # longer than the server's own deadline
-SECONDS_TO_END = 20.0
-READY, NOT_READY = "ready: ", "not ready: "  # how the server's line begins
+STOP_TIMEOUT_S = 20.0
+READY, NOT_READY = "ready: ", "not ready: "  # prefixes of the server's log line
 
 
 @contextmanager
-def started(folder: Path, name: str, number: str, *, unready: bool = False) -> Iterator[str]:
-    """Yield the address of a server with the model in ``folder``; it is ended with the block.
+def start_server(folder: Path, name: str, number: str, *, allow_unready: bool = False) -> Iterator[str]:
+    """Yield the URL of a server with the model in ``folder``, which is stopped at the end of the block.
 
     Args:
-        unready: Whether one will do that listens, but does not answer as was recorded.
+        allow_unready: Whether to yield a server that is not ready (its predictions differ).
 
     Raises:
-        ServiceError: it does not start; with what it says.
+        ServiceError: it does not start; with the last line of its output.
     """
-    words = [str(folder.absolute()), "--name", name, "--version", number, "--port", "0", "--host", "127.0.0.1"]
+    argv = [str(folder.absolute()), "--name", name, "--version", number, "--port", "0", "--host", "127.0.0.1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "toolchain.serve", *words],
-        cwd=Path(toolchain.__file__).parents[1],  # where Python finds this very toolchain
+        [sys.executable, "-m", "toolchain.serve", *argv],
+        cwd=Path(toolchain.__file__).parents[1],  # so that the child imports this toolchain
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     try:
-        yield _address(process, unready)
+        yield _address(process, allow_unready)
     finally:
-        process.send_signal(signal.SIGINT)  # as Ctrl-C does: without the wait for balancers that SIGTERM means
+        process.send_signal(signal.SIGINT)  # stops at once; SIGTERM would drain first
         try:
-            process.communicate(timeout=SECONDS_TO_END)
+            process.communicate(timeout=STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
 
 
-def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+def request_json(url: str, body: dict[str, Any] | None = None) -> Any:
     """Return the JSON of the response to a GET, or to a POST of ``body``; a token is sent where the server needs one.
 
     Raises:
@@ -71,16 +71,16 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
     raise ServiceError(f"{request} returned {response.status_code}: {_detail(response)}")
 
 
-def _address(process: "subprocess.Popen[str]", unready: bool) -> str:
-    """Return where ``process`` says that it is ready; what it says instead is raised as ServiceError."""
+def _address(process: "subprocess.Popen[str]", allow_unready: bool) -> str:
+    """Return the URL that ``process`` logs when it is ready; raise its last line as ServiceError if it does not."""
     assert process.stdout is not None
-    clock = Timer(SECONDS_TO_START, process.kill)
+    clock = Timer(START_TIMEOUT_S, process.kill)
     clock.start()
-    last = f"it said nothing for {SECONDS_TO_START:g} s"
+    last = f"no output for {START_TIMEOUT_S:g} s"
     try:
         for line in process.stdout:
             last = line.strip() or last
-            if line.startswith(READY) or (unready and line.startswith(NOT_READY)):
+            if line.startswith(READY) or (allow_unready and line.startswith(NOT_READY)):
                 return line.partition(READY)[2].partition("/docs")[0]
             if line.startswith(NOT_READY):
                 break

@@ -16,7 +16,7 @@ from toolchain.artifacts.model import DESCRIPTION
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle.ledger import Entry
 from toolchain.lifecycle.routing import RoutingConfig
-from toolchain.lifecycle.server_client import HTTP, selector
+from toolchain.lifecycle.server_client import HTTP_PORT, selector
 from toolchain.progress import log_info
 from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import applying
@@ -169,7 +169,7 @@ def _lacking(namespace: str, routing: RoutingConfig) -> str:
 
 
 def _ready(namespace: str, model: str) -> dict[str, str]:
-    return kubernetes.pod_responses(namespace, selector(model), HTTP, "readyz")
+    return kubernetes.pod_responses(namespace, selector(model), HTTP_PORT, "readyz")
 
 
 def _unlike(told: Mapping[str, Any], routing: RoutingConfig) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 from pipelines._pods import GIB, GPU, SIZES, STEPS_CONFIG, Resources
 from toolchain.errors import ConfigError
 from toolchain.lifecycle.routing import RoutingConfig
-from toolchain.lifecycle.server_client import HTTP
+from toolchain.lifecycle.server_client import HTTP_PORT
 
 Document = dict[str, Any]
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")  # with "serve-" before it, a Service's name: 63 characters
 GRPC = 8081  # port
 METRICS = 8082  # port, to which the chart's policy lets Prometheus alone: it cannot call the model
-PORTS = {"http": HTTP, "grpc": GRPC, "metrics": METRICS}
+PORTS = {"http": HTTP_PORT, "grpc": GRPC, "metrics": METRICS}
 CALLERS = "toolchain/reaches-model-server"  # the label of pods, and of namespaces, that may call models
 SERVING = "toolchain-serving"  # the chart's Secret with keys of S3 that may read what is served and write samples
 TOKENS = "serve-tokens"  # a Secret with bearer tokens, under TOOLCHAIN_SERVE_TOKENS
@@ -97,14 +97,16 @@ def network_policy(server: ModelServer) -> Document:
     spec = {
         "podSelector": {"matchLabels": server.selector},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [own, others], "ports": [{"port": port, "protocol": "TCP"} for port in (HTTP, GRPC)]}],
+        "ingress": [
+            {"from": [own, others], "ports": [{"port": port, "protocol": "TCP"} for port in (HTTP_PORT, GRPC)]}
+        ],
     }
     return {**_head(server, "networking.k8s.io/v1", "NetworkPolicy"), "spec": spec}
 
 
 def service(server: ModelServer) -> Document:
     ports = [
-        {"name": "http", "port": HTTP, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"},
+        {"name": "http", "port": HTTP_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"},
         {"name": "grpc", "port": GRPC, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"},
     ]
     return {**_head(server, "v1", "Service"), "spec": {"selector": server.selector, "ports": ports}}
@@ -232,7 +234,7 @@ def _container(server: ModelServer, storage: int) -> Document:
         "--host",
         "0.0.0.0",
         "--port",
-        str(HTTP),
+        str(HTTP_PORT),
         "--grpc-port",
         str(GRPC),
         "--metrics-port",

@@ -13,17 +13,17 @@ Start = Callable[..., str]
 
 def test_the_figures_of_all_servers_come_by_their_addresses(answering: Start):
     one, other = answering(200, "a 1\n"), answering(200, "a 2\n")
-    assert server_client.figures([one, f"{other}/"]) == {one: "a 1\n", f"{other}/": "a 2\n"}
+    assert server_client.fetch_metrics([one, f"{other}/"]) == {one: "a 1\n", f"{other}/": "a 2\n"}
 
 
 def test_one_server_that_is_silent_is_told(answering: Start):
     with pytest.raises(ServiceError, match=f"{NOWHERE}/metrics does not respond"):
-        server_client.figures([answering(200, "a 1\n"), NOWHERE])
+        server_client.fetch_metrics([answering(200, "a 1\n"), NOWHERE])
 
 
 def test_figures_that_are_refused_are_none(answering: Start):
     with pytest.raises(ServiceError, match="/metrics returned 404 Not Found"):
-        server_client.figures([answering(404, "")])
+        server_client.fetch_metrics([answering(404, "")])
 
 
 @pytest.mark.parametrize("status", [200, 503])

@@ -25,28 +25,34 @@ def words(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_a_server_answers_within_the_block_and_is_gone_after_it(words: Callable[..., Path]):
-    with trial_server.started(words(), "reviews", "7") as address:
-        assert trial_server.ask(f"{address}/readyz")["version"] == "7"
-        assert trial_server.ask(f"{address}/predict", {"texts": ["good"]})["predictions"][0]["label"] == "positive"
+    with trial_server.start_server(words(), "reviews", "7") as address:
+        assert trial_server.request_json(f"{address}/readyz")["version"] == "7"
+        assert (
+            trial_server.request_json(f"{address}/predict", {"texts": ["good"]})["predictions"][0]["label"]
+            == "positive"
+        )
     with pytest.raises(OSError, match="refused"):
         urlopen(f"{address}/readyz")
 
 
 def test_one_that_answers_otherwise_than_recorded_will_do_only_where_that_is_said(words: Callable[..., Path]):
     folder = words(OTHERWISE)
-    with pytest.raises(ServiceError, match="not ready: "), trial_server.started(folder, "reviews", "7"):
+    with pytest.raises(ServiceError, match="not ready: "), trial_server.start_server(folder, "reviews", "7"):
         pytest.fail("it is not ready")
-    with trial_server.started(folder, "reviews", "7", unready=True) as address:
-        assert trial_server.ask(f"{address}/openapi.json")["info"]["version"] == "7"
+    with trial_server.start_server(folder, "reviews", "7", allow_unready=True) as address:
+        assert trial_server.request_json(f"{address}/openapi.json")["info"]["version"] == "7"
         with pytest.raises(ServiceError, match="POST /predict returned 503: the model is not ready"):
-            trial_server.ask(f"{address}/predict", {"texts": ["good"]})
+            trial_server.request_json(f"{address}/predict", {"texts": ["good"]})
 
 
 def test_what_the_program_says_instead_of_starting_is_raised(tmp_path: Path):
-    with pytest.raises(ServiceError, match=r"^error: .*nowhere"), trial_server.started(tmp_path / "nowhere", "m", "1"):
+    with (
+        pytest.raises(ServiceError, match=r"^error: .*nowhere"),
+        trial_server.start_server(tmp_path / "nowhere", "m", "1"),
+    ):
         pytest.fail("there is no model")
 
 
 def test_silence_is_told():
     with pytest.raises(ServiceError, match=r"GET /readyz got no response: .*refused"):
-        trial_server.ask("http://127.0.0.1:9/readyz")
+        trial_server.request_json("http://127.0.0.1:9/readyz")

@@ -187,8 +187,8 @@ def _trial(tracker: Tracker, request: PromotionRequest, version: Version, decisi
 
     def scrape() -> dict[str, str]:
         if config.servers:
-            return server_client.figures(config.servers)
-        return kubernetes.pod_responses(config.namespace, pods, server_client.HTTP, "metrics")
+            return server_client.fetch_metrics(config.servers)
+        return kubernetes.pod_responses(config.namespace, pods, server_client.HTTP_PORT, "metrics")
 
     def expected() -> set[str] | None:
         return None if config.servers else kubernetes.living_pods(config.namespace, pods)

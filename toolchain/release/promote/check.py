@@ -25,14 +25,14 @@ def check_with_server(model: Model, name: str, number: str) -> Check:
     expected = read_expected(model.path)
     rows = expected.rows if expected else ()
     try:
-        with trial_server.started(model.path, name, number) as address:
-            digest = trial_server.ask(f"{address}/readyz")["digest"]
+        with trial_server.start_server(model.path, name, number) as address:
+            digest = trial_server.request_json(f"{address}/readyz")["digest"]
             if digest != model.digest:
                 return Check(
                     len(rows), 0, f"it serves digest {short_digest(digest)} instead of {short_digest(model.digest)}"
                 )
             matching = [_matches(_predict(address, row), row, expected, model) for row in rows] if expected else []
-            document = trial_server.ask(f"{address}/openapi.json")
+            document = trial_server.request_json(f"{address}/openapi.json")
     except ServiceError as failed:
         return Check(len(rows), 0, str(failed))
     differing = len(matching) - sum(matching)
@@ -43,7 +43,7 @@ def check_with_server(model: Model, name: str, number: str) -> Check:
 def _predict(address: str, row: Row) -> Any:
     """Return the server's prediction for ``row``, sent as a request of its own."""
     body = {"texts": [row.text]} if row.text else {"images": [row.image]}
-    return trial_server.ask(f"{address}/predict", body)["predictions"][0]
+    return trial_server.request_json(f"{address}/predict", body)["predictions"][0]
 
 
 def _matches(prediction: Any, row: Row, expected: Expected, model: Model) -> bool:

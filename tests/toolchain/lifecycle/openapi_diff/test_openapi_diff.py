@@ -59,16 +59,16 @@ BREAKING: dict[str, tuple[Document, str, bool]] = {
     "a field of a request is gone": (
         changed(*REQUEST, "threshold"), "POST /predict request threshold: was removed", True),
     "a value is one of a list": (
-        changed(*REQUEST, "threshold", value=added(enum=[0.5])), "request threshold: is one of a list now", True),
+        changed(*REQUEST, "threshold", value=added(enum=[0.5])), "request threshold: is an enumeration now", True),
     "JSON is not taken": (
         changed(*POST, "requestBody", "content", value=lambda content: {"text/plain": content["application/json"]}),
         "application/json is not supported any more", True),
-    "no body is taken": (changed(*POST, "requestBody"), "nothing is taken any more", True),
+    "no body is taken": (changed(*POST, "requestBody"), "POST /predict request: was removed", True),
     "a label is gone": (
         changed(*PREDICTION, "label", "enum", to=["positive"]), "predictions[].label: \"negative\" removed", False),
     "a label is new": (
-        changed(*PREDICTION, "label", "enum", to=["negative", "positive", "neutral"]), "\"neutral\" is new", True),
-    "any label": (changed(*PREDICTION, "label", "enum"), "is not one of a list any more", True),
+        changed(*PREDICTION, "label", "enum", to=["negative", "positive", "neutral"]), "\"neutral\" added", True),
+    "any label": (changed(*PREDICTION, "label", "enum"), "is not an enumeration any more", True),
     "another type in an answer": (
         changed(*RESPONSE, "model", "type", to="integer"),
         "response 200 model: type is \"integer\", was \"string\"", True),

@@ -28,7 +28,7 @@ def test_a_version_without_a_document_is_not_compared():
     [
         (changed(*LABEL, to=["positive"]), 'POST /predict response 200 predictions[].label: "negative" removed'),
         (changed(*REQUEST, "maxItems", to=8), "POST /predict request texts: maxItems is 8, was 64"),
-        (changed("security", to=[{"token": []}]), "POST /predict: needs authentication now"),
+        (changed("security", to=[{"token": []}]), "POST /predict: requires authentication now"),
     ],
 )
 def test_a_breaking_change_is_an_objection(new: Any, change: str):

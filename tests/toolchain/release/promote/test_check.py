@@ -81,8 +81,8 @@ def test_an_unreadable_model_is_a_fault(tmp_path: Path):
 
 
 def test_a_server_that_does_not_start_in_time_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trial_server, "SECONDS_TO_START", 0.05)
-    assert checked(write_words(tmp_path, GOOD)) == Check(1, 0, "it said nothing for 0.05 s")
+    monkeypatch.setattr(trial_server, "START_TIMEOUT_S", 0.05)
+    assert checked(write_words(tmp_path, GOOD)) == Check(1, 0, "no output for 0.05 s")
 
 
 def test_without_recorded_rows_nothing_is_sent(tmp_path: Path):

@@ -1,7 +1,7 @@
-"""The container images that steps and services run in: what each is built from, and its name.
+"""The container images of steps and services: what each is built from, and its name.
 
 The tag is a digest of the image's content: an edit renames exactly the images that contain the edited file, and a run
-can be repeated with the images that it had. TOOLCHAIN_REGISTRY, where images are pushed and pulled, is read here.
+can be repeated with the images that it had. TOOLCHAIN_REGISTRY is the registry to push to and pull from.
 """
 
 import hashlib
@@ -31,18 +31,18 @@ SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages"
 
 @dataclass(frozen=True)
 class Image:
-    """What an image is built from, besides the extra of its name in pyproject.toml and the steps that name it."""
+    """The parts of an image, besides the extra of its name in pyproject.toml and the steps whose component names it."""
 
     description: str
     dockerfile: str = "step"  # a folder of images/
     target: str = ""  # a stage of the Dockerfile, "" for the last
-    modules: tuple[str, ...] = (DOCTOR,)  # of the toolchain that run in it, besides its steps
+    modules: tuple[str, ...] = (DOCTOR,)  # modules of the toolchain that run in it, besides its steps
     arguments: Mapping[str, str] = field(default_factory=dict)  # build arguments
 
 
 IMAGES = {
     "base": Image(
-        "Steps that read, clean, check and split tables; the chart's own programs",
+        "Steps that ingest, clean, split and validate tables; programs of the chart",
         modules=(
             DOCTOR,
             "toolchain.services.platform_metrics",
@@ -52,7 +52,7 @@ IMAGES = {
         ),
     ),
     "text": Image("Steps that augment text, with WordNet and spaCy's English model"),
-    "image-data": Image("Steps that read, check, convert and augment images and their annotations"),
+    "image-data": Image("Steps that ingest and augment images and their annotations"),
     "train": Image(
         "Steps that train, prune and export with PyTorch",
         arguments={"NVIDIA_VISIBLE_DEVICES": "all", "LD_LIBRARY_PATH": NVIDIA_LIBRARIES},
@@ -101,14 +101,14 @@ def image(name: str) -> str:
 
 
 def foundation() -> str:
-    """Return the full name of the foundation. Nothing runs in it; it is pushed as layers of other images only."""
+    """Return the full name of the foundation, which is only pushed as the first layers of other images."""
     return _full_name(FOUNDATION, _digest(_foundation_inputs()))
 
 
 def libraries(full_name: str) -> str:
-    """Return a text that identifies the image ``full_name`` but for the toolchain's code in it.
+    """Return a text that identifies the image ``full_name`` without the toolchain's code in it.
 
-    For an image that this checkout does not build, that is its full name.
+    For an image that this checkout does not build, this is its full name.
     """
     repository = full_name.rpartition(":")[0]
     name = repository.rpartition("/")[2]
@@ -123,7 +123,7 @@ def content_digest(name: str) -> str:
 
 
 def libraries_digest(name: str) -> str:
-    """Return the digest of all that decides the image ``name``, the code of the toolchain excepted."""
+    """Return the digest of everything that the image ``name`` is built from, except the code of the toolchain."""
     built = IMAGES[name]
     return _digest(
         {

@@ -1,8 +1,8 @@
-"""What pip installs into an image: the requirements of extras of pyproject.toml, and the packages of data.txt.
+"""The packages of an image: the requirements of extras in pyproject.toml, and the data packages in data.txt.
 
-The Dockerfiles run it alone, since pip itself would add the requirements of every installation (pyarrow is half of a
-serving image) and an empty package of this project. ``python requirements.py core base`` prints the requirements of the
-extra ``base`` and those of every installation (``core``); ``--data text`` prints the data packages of the image.
+The Dockerfiles run this module on its own, because pip would add the core requirements (pyarrow is half of a serving
+image) and an empty package of this project. ``python requirements.py core base`` prints the requirements of the
+extra ``base`` and the core requirements; ``--data text`` prints the data packages of the image ``text``.
 """
 
 import re
@@ -12,18 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-CORE = "core"  # in place of an extra: the requirements of every installation
+CORE = "core"  # instead of an extra: the core requirements
 NESTED = re.compile(r"dl-toolchain\[([\w,-]+)\]")  # an extra that includes others
 IMAGE = re.compile(r"^# Image: (.+)$", re.MULTILINE)  # in a paragraph of data.txt
 
 
 def requirements(project: Mapping[str, Any], extras: Sequence[str]) -> list[str]:
-    """Return the requirements of ``extras``, each once; ``project`` is the table of that name in pyproject.toml."""
+    """Return the requirements of ``extras`` without duplicates; ``project`` is that table of pyproject.toml."""
     return list(dict.fromkeys(line for extra in extras for line in _requirements(project, extra)))
 
 
 def data_packages(text: str, image: str) -> list[str]:
-    """Return the paragraphs of data.txt, as pip reads them, that are for ``image``."""
+    """Return the paragraphs of data.txt for ``image``, in the format of pip."""
     found = []
     for paragraph in text.split("\n\n"):
         named = IMAGE.search(paragraph)

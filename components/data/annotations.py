@@ -1,4 +1,4 @@
-"""Annotations: toolchain.data.annotations."""
+"""Component for toolchain.data.annotations."""
 
 from kfp import dsl
 

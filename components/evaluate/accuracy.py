@@ -1,4 +1,4 @@
-"""Accuracy: toolchain.evaluate.accuracy, in the image that runs optimized models."""
+"""Component for toolchain.evaluate.accuracy."""
 
 from kfp import dsl
 
@@ -20,14 +20,15 @@ def accuracy(
     bins: int = 15,
     lengths: list[int] = [16, 32, 64],
 ):
-    """Measure how often, where and how surely each variant is right, all on the same rows.
+    """Measure accuracy, calibration and slices of every variant, all on the same rows.
 
     Args:
         variants: The variants of one model.
-        dataset: Where the rows come from.
-        accuracy: Accuracy, F1, classes, confusion, ROC, calibration and slices of each variant, and each answer.
+        dataset: The rows; the model was not trained on those of the measured split.
+        accuracy: Accuracy, F1, classes, confusion matrix, ROC, calibration and slices of each variant, and all
+            predictions.
         classification: Confusion matrix and ROC curve of the reference.
-        metrics: Of the reference, and the lowest accuracy of all variants.
+        metrics: Metrics of the reference, and the lowest accuracy of all variants.
         split: Split to measure on, which training must not have used.
         threads: Number of parallel inferences, one thread each; 0: one per usable core.
         resamples: Number of bootstrap resamples; 1000 give the second digit of a 95 % bound.

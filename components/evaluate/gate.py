@@ -1,4 +1,4 @@
-"""Gate: toolchain.evaluate.gate, in the image that runs optimized models."""
+"""Component for toolchain.evaluate.gate."""
 
 from kfp import dsl
 
@@ -20,15 +20,14 @@ def gate(
     scenario: str = "",
     min_test_rows: int = 100,
 ):
-    """Say which variant may be promoted, and why each of the others may not.
+    """Decide which variant may be promoted, and give the reasons for each variant.
 
     Args:
         accuracy: The measurement of accuracy.
         parity: The measurement of parity, made from that of accuracy.
         latency: The measurement of latency, of the same variants.
-        verdict: The winner, the reason, and whether each variant is accurate and faster, with reasons in sentences.
-        metrics: Whether a variant is promoted, whether the winner can be, its speedup, and how many variants pass each
-            test.
+        verdict: The selected variant, the reason, and whether each variant is accurate and faster, with reasons.
+        metrics: Whether a variant is promotable, its speedup, and how many variants pass each test.
         max_accuracy_drop: Maximum loss of accuracy (for detection: mAP50) of an accurate variant, 0..1.
         max_class_recall_drop: Maximum loss of the worst class's recall (for detection: AP50), 0..1.
         agreement: Minimum fraction of rows on which a converted variant predicts the same as its float model, 0..1.

@@ -1,4 +1,4 @@
-"""Latency: toolchain.evaluate.latency, in the image that runs optimized models."""
+"""Component for toolchain.evaluate.latency."""
 
 from kfp import dsl
 
@@ -19,13 +19,13 @@ def latency(
     confidence: float = 0.95,
     seed: int = 0,
 ):
-    """Time each variant on this machine, all in one process on the same requests, turn by turn.
+    """Measure the latency of every variant on this machine, alternately in one process, on the same requests.
 
     Args:
         variants: The variants of one model.
-        dataset: Where the requests' texts come from.
-        latency: Percentiles, throughput and speedup to the reference in each scenario, size, cold start and memory.
-        metrics: p50 of the reference and of the fastest, its speedup, and the reference's memory.
+        dataset: The rows of the requests.
+        latency: Percentiles, throughput and speedup in each scenario, size, cold start and memory of each variant.
+        metrics: p50 of the reference and of the fastest variant, its speedup, and the memory of the reference.
         split: Split whose rows are sent as requests.
         rounds: Number of timed rows per variant: requests of one row, or an eighth as many of eight rows.
         max_seconds: Time limit of each scenario for all variants, in seconds; slow machines run fewer rounds.

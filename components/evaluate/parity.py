@@ -1,4 +1,4 @@
-"""Parity: toolchain.evaluate.parity, in the image that runs optimized models."""
+"""Component for toolchain.evaluate.parity."""
 
 from kfp import dsl
 
@@ -15,11 +15,12 @@ def parity(
     seed: int = 0,
     flips: int = 100,
 ):
-    """Compare each variant's answers with the reference's and with those that it must repeat.
+    """Compare the predictions of every variant with those of the reference, and with those of its float model.
 
     Args:
-        accuracy: The measurement of accuracy, which holds each answer.
-        parity: Agreement, drops with paired intervals, cosine and the rows answered otherwise, for each variant.
+        accuracy: The measurement of accuracy, with all predictions.
+        parity: Agreement, drops with paired intervals, cosine similarity and the rows with other predictions, for each
+            variant.
         metrics: The lowest agreements and the largest drop of all variants.
         resamples: Number of paired bootstrap resamples; 1000 give the second digit of a 95 % bound.
         confidence: Confidence level of the intervals, 0..1.

@@ -1,4 +1,4 @@
-"""Platform parity: toolchain.evaluate.platform_parity, in the image that runs optimized models."""
+"""Component for toolchain.evaluate.platform_parity."""
 
 from kfp import dsl
 
@@ -17,14 +17,14 @@ def platform_parity(
     all_variants: bool = False,
     timeout_s: int = 900,
 ):
-    """Predict the recorded rows with the gate's winner on another architecture, natively or emulated, and compare.
+    """Compare predictions on another CPU architecture, native or emulated, with the recorded ones.
 
     Args:
-        variants: The variants of the model.
+        variants: The variants of one model.
         accuracy: The measurement of accuracy, with the expected predictions of a few single rows.
         verdict: The gate's verdict.
         platform_parity: How labels and scores compare with the recorded ones, or why the check was skipped.
-        metrics: The numbers of variants, rows, matching labels and matching scores, and the largest difference.
+        metrics: Numbers of variants, rows, equal labels and equal scores, and the largest difference.
         architecture: CPU architecture to check: arm64; "": skip the check.
         environment: Environment made by `make arm64`; not used on arm64 itself.
         all_variants: Check all variants instead of the selected one and fp32.

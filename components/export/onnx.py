@@ -1,4 +1,4 @@
-"""Export: toolchain.export.onnx, in the training image."""
+"""Component for toolchain.export.onnx."""
 
 from kfp import dsl
 
@@ -17,13 +17,13 @@ def onnx(
     parity_rows: int = 64,
     tolerance: float = 1e-3,
 ):
-    """Export model and pruned as ONNX graphs, and check on real rows that they answer as PyTorch does.
+    """Export a model and its pruned version to ONNX, and compare their predictions on real rows with PyTorch's.
 
     Args:
-        model: A text classifier in PyTorch.
-        pruned: The same made smaller; the same once more where nothing was pruned.
-        dataset: Whose texts the answers are compared on.
-        variants: The graphs, fp32 first, each with all that inference needs.
+        model: A trained model (PyTorch).
+        pruned: Its pruned version; model itself, if nothing was pruned.
+        dataset: The rows to compare predictions on.
+        variants: The ONNX models, fp32 first, each with all files that inference needs.
         metrics: variants, rows_compared and max_difference.
         opset: ONNX opset version, 17..20; 17 is the first with layer normalization as one operator.
         fuse_attention: Fuse each attention into one ONNX Runtime operator; a plain graph is kept beside it.

@@ -1,4 +1,4 @@
-"""TorchServe: toolchain.export.torchserve, in the image that runs optimized models."""
+"""Component for toolchain.export.torchserve."""
 
 from kfp import dsl
 
@@ -19,12 +19,12 @@ def torchserve(
     max_batch_delay_ms: int = 5,
     response_timeout_s: int = 60,
 ):
-    """Write a classifier as the archive that TorchServe serves, with a server's settings.
+    """Export a classifier as an archive for TorchServe, with a configuration of the server.
 
     Args:
-        model: A model, or variants of one.
+        model: A model, or the variants of one.
         archive: config.properties, and model-store/ with the .mar.
-        metrics: How large the archive is.
+        metrics: Size of the archive.
         name: Model name in TorchServe; required.
         version: Model version: numbers separated by dots.
         variant: Variant to serve; "": the input is a single model.

@@ -1,4 +1,4 @@
-"""Component for toolchain.monitor.drift, in the monitor image."""
+"""Component for toolchain.monitor.drift."""
 
 from kfp import dsl
 

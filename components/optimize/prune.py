@@ -1,4 +1,4 @@
-"""Prune: toolchain.optimize.prune, in the training image."""
+"""Component for toolchain.optimize.prune."""
 
 from kfp import dsl
 
@@ -28,12 +28,12 @@ def prune(
     allow_cpu: bool = False,
     seed: int = 0,
 ):
-    """Make model smaller, and let it learn again from the model that it was cut from.
+    """Prune a model, and train the pruned model on the predictions of the original (distillation).
 
     Args:
-        model: A classifier of texts or pictures in PyTorch.
-        dataset: Its training split teaches the recovery, its validation split judges it.
-        pruned: The smaller model; with the method "none" the model itself.
+        model: A text or image classifier (PyTorch).
+        dataset: Rows for distillation (train) and for measuring accuracy (validation).
+        pruned: The pruned model; with the method "none" the model itself.
         metrics: sparsity, speedup, accuracy_before, accuracy_pruned and accuracy_after.
         method: Pruning method: structured (removes heads, neurons, channels), unstructured (zeroes weights, texts only)
             or none.

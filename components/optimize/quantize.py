@@ -1,4 +1,4 @@
-"""Quantize: toolchain.optimize.quantize, in the optimize image."""
+"""Component for toolchain.optimize.quantize."""
 
 from kfp import dsl
 
@@ -17,12 +17,12 @@ def quantize(
     weight_bits: int = 7,
     smoothquant_alpha: float = 0.5,
 ):
-    """Add INT8 versions of each float variant, by ONNX Runtime and by OpenVINO.
+    """Convert every float variant to INT8 and to other runtimes, with ONNX Runtime and OpenVINO.
 
     Args:
         variants: Float variants of one model, in ONNX.
         dataset: The model's dataset; calibration rows are drawn from its training split.
-        quantized: The same variants, and those that methods make of each float one.
+        quantized: The same variants, and their conversions.
         metrics: variants_made, smallest_megabytes and calibration_rows.
         methods: Conversions of every float variant: openvino, int8-openvino; for texts int8-dynamic, int8-static; for
             images int8-minmax, int8-entropy.

@@ -1,4 +1,4 @@
-"""Fetch: toolchain.release.fetch, in the image that publishes."""
+"""Component for toolchain.release.fetch."""
 
 from kfp import dsl
 
@@ -12,12 +12,12 @@ def fetch(
     metrics: dsl.Output[dsl.Metrics],
     model: str = "",
 ):
-    """Bring a registered model's variants back, with the rows that they were measured on.
+    """Fetch the variants of a registered model, and the rows that they were measured on.
 
     Args:
         variants: The variants that were registered together.
-        dataset: The test rows that were kept with them.
-        metrics: How many variants and rows there are.
+        dataset: The test rows that were stored with them.
+        metrics: Numbers of variants and of rows.
         model: Registered model: name (its last registration), name@alias or name:version; required.
     """
     from pathlib import Path

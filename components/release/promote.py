@@ -1,4 +1,4 @@
-"""Promote: toolchain.release.promote, in the image that publishes."""
+"""Component for toolchain.release.promote."""
 
 from kfp import dsl
 
@@ -26,11 +26,11 @@ def promote(
     slow: list[float] = [0.05, 0.15],
     disagreement: list[float] = [0.1, 0.25],
 ):
-    """Let a registered version serve if the gate found it accurate and a real server answers with it as recorded.
+    """Promote a registered version if the gate accepted it and a trial server returns the recorded predictions.
 
     Args:
-        promotion: What was decided, and why.
-        metrics: Whether it serves now, and whether that is new.
+        promotion: The decision, and its reasons.
+        metrics: Whether the version is serving, and whether it was not before.
         model: Registered model: name (its candidate), name@alias or name:version; required.
         force: Promote even if the gate rejected it or a newer version is serving; needs a reason.
         reason: Reason, recorded in the ledger; required with force.

@@ -1,4 +1,4 @@
-"""Register: toolchain.release.register, in the image that publishes."""
+"""Component for toolchain.release.register."""
 
 from kfp import dsl
 
@@ -21,16 +21,16 @@ def register(
     keep_test_rows: bool = True,
     require_approval: bool = False,
 ):
-    """Put the run, its steps and every variant into MLflow, and name the winner as candidate.
+    """Register the run and every variant in MLflow, and give the selected variant the alias candidate.
 
     Args:
-        variants: The variants of the model.
-        dataset: What they were trained and measured on.
-        accuracy: What they answered.
-        verdict: What the gate found.
-        report: The report on them.
+        variants: The variants of one model.
+        dataset: The rows that they were trained and measured on.
+        accuracy: The measurement of accuracy.
+        verdict: The gate's verdict.
+        report: The report on the run.
         registration: The model's name, its run in MLflow, the version of each variant and the aliases.
-        metrics: How many versions stand for the variants, and how many of them are new.
+        metrics: Number of registered versions, and how many of them are new.
         model_name: Registered model name; an @alias or :version is ignored; "": the pipeline's name.
         experiment: MLflow experiment; "": MLFLOW_EXPERIMENT_NAME, or toolchain.
         pipeline: Pipeline name, stored as a tag.

@@ -1,4 +1,4 @@
-"""Report: toolchain.release.report, in the image that publishes."""
+"""Component for toolchain.release.report."""
 
 from kfp import dsl
 
@@ -24,20 +24,20 @@ def report(
     price_per_gpu_hour: float = 0.0,
     currency: str = "USD",
 ):
-    """Tell all that was found, in one page for people and one JSON file for machines.
+    """Write a report on the run, as an HTML page and as JSON.
 
     Args:
-        dataset: What the model was trained and measured on.
-        checks: What validation checked.
-        variants: The variants of the model.
-        accuracy: The measurement of their accuracy.
-        parity: The measurement of how alike they answer.
-        latency: The measurement of their latency.
-        verdict: What the gate made of the three.
-        platform_parity: The winner's predictions on another architecture, compared with the recorded ones.
+        dataset: The rows that the model was trained and measured on.
+        checks: The result of the validation.
+        variants: The variants of one model.
+        accuracy: The measurement of accuracy.
+        parity: The measurement of parity.
+        latency: The measurement of latency.
+        verdict: The gate's verdict.
+        platform_parity: The predictions of the selected variant on another platform, compared with the recorded ones.
         report: report.html and report.json.
-        page: The same page, for the Kubeflow UI.
-        metrics: Of the winner, and what the steps before took.
+        page: The HTML report, for the Kubeflow UI.
+        metrics: Metrics of the selected variant, and the duration of the steps.
         pipeline: Pipeline name, shown in the report.
         run: Run name, shown in the report.
         price_per_cpu_hour: Price of one CPU core per hour; 0: unknown, no cost is shown.

@@ -1,4 +1,4 @@
-"""Train: toolchain.train.torch_detector, in the train image."""
+"""Component for toolchain.train.torch_detector."""
 
 from kfp import dsl
 
@@ -31,10 +31,10 @@ def torch_detector(
     allow_cpu: bool = False,
     seed: int = 0,
 ):
-    """Train a detector to find the objects in the pictures of dataset.
+    """Train an object detector on annotated images.
 
     Args:
-        dataset: Pictures and their objects, in the splits train and validation.
+        dataset: Images and their objects, in the splits train and validation.
         model: The detector with its preprocessing (PyTorch).
         metrics: validation_accuracy and untrained_accuracy (mAP50), loss, epochs and images_per_second.
         base_model: Detector: fcos:efficientnet-lite0, or a single-stage detector of torchvision by its name.

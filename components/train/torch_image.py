@@ -1,4 +1,4 @@
-"""Train: toolchain.train.torch_image, in the train image."""
+"""Component for toolchain.train.torch_image."""
 
 from kfp import dsl
 
@@ -36,11 +36,11 @@ def torch_image(
     allow_cpu: bool = False,
     seed: int = 0,
 ):
-    """Train a network that tells what the pictures of dataset show.
+    """Train an image classifier.
 
     Args:
-        dataset: Pictures and labels, in the splits train and validation.
-        model: The trained network, its normalisation included (PyTorch).
+        dataset: Images and their classes, in the splits train and validation.
+        model: The trained network, normalization included (PyTorch).
         metrics: validation_accuracy, loss, epochs and images_per_second.
         base_model: Architecture: cnn, linear, efficientnet-lite0, torchvision:NAME or timm:NAME.
         weights: Initial weights: pretrained, or a file at a path, package:NAME/FILE, s3:// or https://; "": random.

@@ -1,4 +1,4 @@
-"""Train: toolchain.train.torch_text, in the train image."""
+"""Component for toolchain.train.torch_text."""
 
 from kfp import dsl
 
@@ -28,10 +28,10 @@ def torch_text(
     allow_cpu: bool = False,
     seed: int = 0,
 ):
-    """Fine-tune a BERT-like checkpoint to classify the texts of dataset.
+    """Fine-tune a BERT-family checkpoint to classify texts.
 
     Args:
-        dataset: Texts and labels, in the splits train and validation.
+        dataset: Texts and their classes, in the splits train and validation.
         model: The fine-tuned model with its tokenizer (PyTorch).
         metrics: validation_accuracy, loss, epochs and tokens_per_second.
         base_model: Base model: a name on the Hugging Face hub, a folder, or package:NAME/FOLDER.

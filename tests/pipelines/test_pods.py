@@ -1,4 +1,4 @@
-"""What the compiled pipelines say to a cluster, read back from their YAML."""
+"""The pods of compiled pipelines, read from their YAML."""
 
 from functools import cache
 
@@ -26,21 +26,21 @@ def compiled(name: str, size: str = "medium") -> tuple[dict, dict]:
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in entries()])
-def test_every_step_asks_for_what_it_needs_and_no_more(name: str):
+def test_every_pod_has_requests_limits_a_timeout_and_scratch_space(name: str):
     executors, platform = compiled(name)
     assert executors.keys() == platform.keys()
     for label, container in executors.items():
-        asked = container["resources"]
-        assert quantity(asked["resourceCpuRequest"]) <= quantity(asked["resourceCpuLimit"])
-        assert quantity(asked["resourceMemoryRequest"]) == quantity(asked["resourceMemoryLimit"])
-        assert asked["accelerator"]
+        resources = container["resources"]
+        assert quantity(resources["resourceCpuRequest"]) <= quantity(resources["resourceCpuLimit"])
+        assert quantity(resources["resourceMemoryRequest"]) == quantity(resources["resourceMemoryLimit"])
+        assert resources["accelerator"]
         assert int(platform[label]["activeDeadlineSeconds"]) >= 1800
         assert platform[label]["imagePullPolicy"] == "IfNotPresent"
         assert platform[label]["emptyDirMounts"][0]["mountPath"] == "/tmp"
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in entries()])
-def test_every_step_is_named_after_its_module_and_tried_again(name: str):
+def test_every_task_is_named_after_its_step_and_retried(name: str):
     text = text_of(name)
     content = next(iter(yaml.load_all(text, Loader=yaml.CSafeLoader)))
     tasks = content["root"]["dag"]["tasks"]
@@ -50,21 +50,21 @@ def test_every_step_is_named_after_its_module_and_tried_again(name: str):
         assert "backoffDuration" in tasks[task.name]["retryPolicy"]
 
 
-def test_small_steps_fit_one_at_a_time_on_a_node_of_two_cores():
+def test_every_pod_of_size_small_fits_a_node_with_two_cores():
     executors, _ = compiled("bert_finetune", "small")
     assert max(quantity(container["resources"]["resourceCpuRequest"]) for container in executors.values()) <= 1
 
 
-def test_latency_is_measured_on_whole_cores_of_its_own():
+def test_latency_has_exclusive_cores():
     for size in SIZES:
-        asked = compiled("measure", size)[0]["exec-latency"]["resources"]
-        cores = quantity(asked["resourceCpuRequest"])
-        assert cores == quantity(asked["resourceCpuLimit"])
+        resources = compiled("measure", size)[0]["exec-latency"]["resources"]
+        cores = quantity(resources["resourceCpuRequest"])
+        assert cores == quantity(resources["resourceCpuLimit"])
         assert cores == int(cores) >= 1
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_training_asks_for_gpus_by_parameters_and_tolerates_their_taint(name: str):
+def test_training_requests_gpus_by_parameters_and_tolerates_their_taint(name: str):
     executors, platform = compiled(name)
     (label,) = [label for label in executors if label in ("exec-torch-text", "exec-torch-image", "exec-torch-detector")]
     accelerator = executors[label]["resources"]["accelerator"]
@@ -74,7 +74,7 @@ def test_training_asks_for_gpus_by_parameters_and_tolerates_their_taint(name: st
     assert platform[label]["nodeSelector"]["nodeSelectorJson"] == {"componentInputParameter": "training_node_selector"}
 
 
-def test_int8_is_made_and_measured_where_its_instructions_are_if_it_may_choose():
+def test_int8_steps_prefer_nodes_with_vnni():
     _, platform = compiled("bert_finetune")
     for label in ("exec-quantize", "exec-latency"):
         (affinity,) = platform[label]["nodeAffinity"]
@@ -82,18 +82,18 @@ def test_int8_is_made_and_measured_where_its_instructions_are_if_it_may_choose()
         assert affinity["weight"] == 100
 
 
-def test_secrets_come_from_the_clusters_secret_and_no_value_stands_in_the_pipeline():
+def test_secrets_come_from_the_secret_of_the_chart():
     _, platform = compiled("prepare")
     secret = platform["exec-ingest"]["secretAsEnv"][0]
     assert secret["secretName"] == "toolchain-steps"
     assert {key["envVar"] for key in secret["keyToEnv"]} >= {"AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"}
 
 
-def test_what_a_cluster_needs_to_know_is_no_argument_of_a_step():
+def test_settings_of_pods_are_no_arguments_of_a_step():
     tasks = {task.step: task for task in read(text_of("bert_finetune")).tasks}
-    given = {**tasks["train.torch_text"].constants, **tasks["train.torch_text"].parameters}
-    assert not [name for name in given if name.startswith(("pipelinechannel", "accelerator"))]
-    assert given["num_gpus"] == "num_gpus"
+    arguments = {**tasks["train.torch_text"].constants, **tasks["train.torch_text"].parameters}
+    assert not [name for name in arguments if name.startswith(("pipelinechannel", "accelerator"))]
+    assert arguments["num_gpus"] == "num_gpus"
 
 
 def test_resources_name_steps_of_pipelines():

@@ -21,32 +21,32 @@ def default_of(field: "Field[Any]") -> object:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_wrapper_offers_exactly_its_steps_settings(step: str):
-    wrapper = getattr(import_module(f"components.{step}"), step.split(".")[-1])
-    offered = {
-        p.name: p.default for p in signature(wrapper.python_func).parameters.values() if p.default is not p.empty
+def test_a_component_has_exactly_the_settings_of_its_step(step: str):
+    component = getattr(import_module(f"components.{step}"), step.split(".")[-1])
+    settings = {
+        p.name: p.default for p in signature(component.python_func).parameters.values() if p.default is not p.empty
     }
     config = import_module(f"toolchain.{step}").Config
-    assert offered == {field.name: default_of(field) for field in fields(config)}
+    assert settings == {field.name: default_of(field) for field in fields(config)}
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_wrapper_only_opens_the_door(step: str):
+def test_a_component_only_calls_its_step(step: str):
     source = (ROOT / f"{step.replace('.', '/')}.py").read_text(encoding="utf-8")
     body = source.partition('    """\n    from ')[2] or source.partition('"""\n    from ')[2]
     assert f"from toolchain.{step} import" in source
     assert not {"for", "while", "if", "with", "try:"} & set(body.split()), (
-        "a wrapper's body holds no loop and no branch"
+        "the body of a component has no loops and no branches"
     )
     assert "packages_to_install" not in source
 
 
-def test_every_step_has_a_wrapper_and_every_wrapper_a_step():
-    assert STEPS, "no wrapper found"
+def test_every_component_has_a_step():
+    assert STEPS, "no components found"
     assert all(find_spec(f"toolchain.{step}") for step in STEPS)
 
 
-def test_importing_wrappers_and_pipelines_needs_no_run_time_code():
+def test_importing_components_and_pipelines_imports_no_step():
     modules = [f"components.{step}" for step in STEPS]
     modules += [f"pipelines.{path.stem}" for path in (ROOT.parent / "pipelines").glob("[!_]*.py")]
     code = f"import sys, {', '.join(modules)}; print(*sys.modules)"

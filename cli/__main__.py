@@ -127,6 +127,11 @@ def _run(name: str, handler: Callable[..., int], arguments: dict[str, Any]) -> i
 
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return exit_status.USAGE_ERROR if isinstance(error, ConfigError) else exit_status.FAILURE
+    except ModuleNotFoundError as error:
+        from cli.extras import describe_missing_module
+
+        print(f"error: {name}: {describe_missing_module(error.name or '')}", file=sys.stderr)
+        return exit_status.USAGE_ERROR
     except KeyboardInterrupt:
         kept = "; finished steps are cached: run the same command to resume" if name in RESUMABLE else ""
         print(f"\ninterrupted{kept}", file=sys.stderr)

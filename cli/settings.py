@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds pipelines/, components/ and toolchain/
+MANIFESTS = (ROOT if (ROOT / "manifests").is_dir() else Path.cwd()) / "manifests"  # a wheel brings none: a user's own
 DATABASE = "mlflow.db"
 STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "TOOLCHAIN_BUCKET")
 

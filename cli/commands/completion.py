@@ -3,7 +3,6 @@
 import argparse
 
 from cli.exit_status import SUCCESS
-from toolchain.errors import ConfigError
 
 SUMMARY = "Print a completion script for bash, zsh or fish."
 SHELLS = ("bash", "zsh", "fish")
@@ -15,9 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(shell: str, top: argparse.ArgumentParser) -> int:
     """Print the script; ``top`` is the parser of all commands."""
-    try:
-        import shtab
-    except ImportError as error:
-        raise ConfigError("completion needs shtab: pip install 'dl-toolchain[submit]'") from error
+    import shtab
+
     print(shtab.complete(top, shell))
     return SUCCESS

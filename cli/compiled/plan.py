@@ -27,6 +27,12 @@ class Plan:
         """Whether nothing is left to run."""
         return len(self.results) == len(self.spec.tasks)
 
+    @property
+    def extras(self) -> set[str]:
+        """The extras that the steps left to run need: an image has the name of the extra that it contains."""
+        left = (task for task in self.spec.tasks if task.ours and task.name not in self.results)
+        return {task.image.rpartition("/")[2].partition(":")[0] for task in left}
+
 
 def make_plan(spec: Specification, values: Mapping[str, Any], keys: Mapping[str, str], cache: Path) -> Plan:
     """Return the plan for ``spec`` with what ``cache`` holds."""

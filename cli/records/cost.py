@@ -17,7 +17,7 @@ import yaml
 from cli.compiled.catalog import suggestion
 from cli.records import runs
 from cli.records.runs import Run, StepRecord
-from cli.settings import ROOT, Settings
+from cli.settings import MANIFESTS, Settings
 from pipelines._pods import GIB, GPU
 from toolchain.errors import ConfigError, ToolchainError
 from toolchain.progress import log_info
@@ -25,7 +25,7 @@ from toolchain.progress import log_info
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
-TABLE = ROOT / "manifests" / "prices.yaml"
+TABLE = MANIFESTS / "prices.yaml"
 HOUR = 3600.0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.compiled import catalog
 from cli.exit_status import FAILURE, INTERRUPTED, REJECTED, SUCCESS
+from cli.extras import check_installed
 from cli.records import runs
 from cli.settings import Settings
 from toolchain.errors import ConfigError
@@ -134,7 +135,11 @@ def _plan(submission: Submission, settings: Settings) -> "Plan":
     values = cost.for_the_report(values, cost.read_prices())
     salt = runs.fresh_salt()
     made = plan.make_plan(spec, values, cache_keys.task_keys(spec, values, settings, salt), settings.cache)
-    return made if submission.cached else plan.forget(made, settings.cache)
+    if not submission.cached:
+        made = plan.forget(made, settings.cache)
+    if not made.complete:
+        check_installed(entry.name, made.extras)
+    return made
 
 
 def _record_verdict(run: runs.Run) -> None:

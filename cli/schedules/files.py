@@ -13,10 +13,10 @@ from cli.compiled.transform import label
 from cli.records.cost import for_the_report, read_prices
 from cli.run.cluster import size
 from cli.schedules.cron import check_cron, zone_of
-from cli.settings import ROOT
+from cli.settings import MANIFESTS
 from toolchain.errors import ConfigError
 
-FOLDER = ROOT / "manifests" / "schedules"
+FOLDER = MANIFESTS / "schedules"
 MOST_AT_ONCE = 10  # runs of one schedule; Kubeflow Pipelines takes no more
 WORDS = {str: "text", bool: "true or false", int: "a whole number", dict: "one parameter a line, as in 'epochs: 2'"}
 

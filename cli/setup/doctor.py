@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cli.cluster.kfp_client import HEALTH, Server
+from cli.extras import describe_missing_module
 from cli.settings import Settings
 from pipelines._pods import VNNI
 from toolchain.errors import ServiceError
@@ -77,7 +78,7 @@ def _counts(node: kubernetes.Node) -> str:
 
 def _mlflow(settings: Settings) -> Finding:
     if importlib.util.find_spec("mlflow") is None:
-        return Finding(False, "MLflow", "not installed: make setup")
+        return Finding(False, "MLflow", describe_missing_module("mlflow"))
     if settings.tracking_uri.startswith("sqlite"):
         return Finding(
             True,
@@ -90,6 +91,8 @@ def _mlflow(settings: Settings) -> Finding:
 
 
 def _s3() -> Finding:
+    if importlib.util.find_spec("boto3") is None:
+        return Finding(False, "S3", describe_missing_module("boto3"))
     if has_credentials():
         return Finding(True, "S3", "credentials found: s3:// sources can be read")
     hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_ENDPOINT_URL for MinIO) to read s3:// sources"

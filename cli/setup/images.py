@@ -33,8 +33,10 @@ def builder(command: str, python_image: str, torch_index: str, platforms: str) -
     """Return the builder for the command line's options; an empty ``command`` means the first running program.
 
     Raises:
-        ConfigError: neither Docker nor podman runs.
+        ConfigError: this is not a checkout, or neither Docker nor podman runs.
     """
+    if not (ROOT / "images").is_dir():
+        raise ConfigError("images are built from the sources: clone the repository and run the command there")
     program = next((name for name in PROGRAMS if shutil.which(name) and _succeeds([name, "info"])), "")
     if not program:
         raise ConfigError(f"building images needs {' or '.join(PROGRAMS)}, and neither runs: start one of them")

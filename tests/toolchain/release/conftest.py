@@ -65,15 +65,21 @@ class Finished:
 @pytest.fixture(scope="session")
 def finish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
     """Return a function that finishes a pipeline in a folder of its own; ``names`` are its variants, ``labels`` what
-    the classes are called, and each ``seed`` stands for another training."""
+    the classes are called, each ``seed`` stands for another training, and ``separation`` is the distance of the
+    classes' logits: 2.4 makes some mistakes, 100 none."""
 
-    def build(names: tuple[str, ...] = tuple(VARIANTS), labels: tuple[str, ...] = LABELS, seed: int = 0) -> Finished:
+    def build(
+        names: tuple[str, ...] = tuple(VARIANTS),
+        labels: tuple[str, ...] = LABELS,
+        seed: int = 0,
+        separation: float = 2.4,
+    ) -> Finished:
         folder = tmp_path_factory.mktemp("finished")
         places = Finished(**{name: folder / name for name in Finished.__dataclass_fields__})
         make_dataset(places.dataset, labels)
         make_checks(places.checks, places.dataset)
         make_variants(places.variants, places.dataset, names, labels, seed)
-        make_accuracy(places, names)
+        make_accuracy(places, names, separation)
         parity.run(places.accuracy, places.parity, parity.Config(resamples=200))
         make_latency(places, names)
         gate.run(places.accuracy, places.parity, places.latency, places.verdict, gate.Config())
@@ -200,14 +206,14 @@ def fill(folder: Path, name: str, seed: int) -> None:
     (folder / "tokenizer.json").write_text("{}")
 
 
-def make_accuracy(places: Finished, names: tuple[str, ...]) -> None:
+def make_accuracy(places: Finished, names: tuple[str, ...], separation: float) -> None:
     variants, data = open_variants(places.variants), open_dataset(places.dataset)
     table = data.table("test")
     labels = table.column("label").to_numpy()
     tokens = np.array([1 + len(text.split()) for text in table.column("text").to_pylist()], np.int64)
     rows = classifiers.Rows(table.column("row").to_numpy(), labels, list(data.labels))
     work = Work("evaluate.accuracy", None, variants=variants, dataset=data)
-    answers = draw_answers(labels, len(data.labels))
+    answers = draw_answers(labels, len(data.labels), separation)
     bootstrap = Bootstrap(resamples=200)
     with new_measurement(places.accuracy, "accuracy", work) as writer:
         found: dict[str, Any] = {}
@@ -229,11 +235,11 @@ def make_accuracy(places: Finished, names: tuple[str, ...]) -> None:
         writer.data = {**told, "variants": found}
 
 
-def draw_answers(labels: Any, classes: int) -> dict[str, Any]:
+def draw_answers(labels: Any, classes: int, separation: float) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     answers: dict[str, Any] = {}
     for name, (_, origin, _, _, noise, _, _) in VARIANTS.items():
-        fresh = 2.4 * np.eye(classes)[labels] + generator.normal(0, 1.55, (len(labels), classes))
+        fresh = separation * np.eye(classes)[labels] + generator.normal(0, 1.55, (len(labels), classes))
         base = answers.get(origin or "fp32", fresh)
         answers[name] = (base + generator.normal(0, noise + 1e-9, base.shape)).astype(np.float32)
     return answers

@@ -71,6 +71,14 @@ def content(reported: Path) -> dict[str, Any]:
     return dict(json.loads((reported / "report" / "report.json").read_text(encoding="utf-8")))
 
 
+def test_a_model_without_a_wrong_prediction_has_a_report(finish: Callable[..., Any], tmp_path: Path):
+    perfect = finish(separation=100.0)
+    report.run(**vars(perfect), report=tmp_path / "report", page=tmp_path / "page", config=report.Config())
+    variants = json.loads((tmp_path / "report" / "report.json").read_text())["variants"]
+    assert {variant["accuracy"] for variant in variants} == {1.0}
+    assert "Wrong predictions" not in Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text
+
+
 def test_report_json_is_what_its_schema_says(content: dict[str, Any]):
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)

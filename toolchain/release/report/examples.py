@@ -35,6 +35,8 @@ def worst(name: str, found: "Findings") -> list[dict[str, Any]]:
         return []
     table = _predictions(found, name)
     wrong = table.filter(pc.not_equal(table.column("label"), table.column("predicted")))
+    if not wrong.num_rows:
+        return []
     logits = np.array(wrong.column("logits").to_pylist(), np.float64).reshape(len(wrong), -1)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     confidence = (shares / shares.sum(axis=1, keepdims=True)).max(axis=1, initial=0.0)

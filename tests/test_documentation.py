@@ -23,8 +23,8 @@ QUICK = {"list", "compile", "runs", "doctor"}  # commands that are run for real,
 PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
 
 
-def shown() -> list[tuple[str, str]]:
-    found = []
+def commands() -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     for page in PAGES:
         for block in BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " ")):
             found += [(page.name, command.partition("  #")[0].strip()) for command in COMMAND.findall(block)]
@@ -32,53 +32,57 @@ def shown() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("compiled")
 
 
-def specification(name: str, kept: Path) -> Specification:
-    return load(catalog.find(name), kept)
+def specification(name: str, compiled: Path) -> Specification:
+    return load(catalog.find(name), compiled)
 
 
-def words_of(command: str) -> list[str]:
+def argv_of(command: str) -> list[str]:
     return shlex.split(command)
 
 
 def test_there_are_commands_to_check():
-    assert len(shown()) > 100
+    assert len(commands()) > 100
 
 
-@pytest.mark.parametrize(("page", "command"), [pair for pair in shown() if pair[1].startswith("make")])
-def test_a_make_command_names_a_target_and_parameters_that_exist(page: str, command: str, kept: Path):
-    words = words_of(command)[1:]
-    targets = [word for word in words if "=" not in word]
-    variables = dict(word.split("=", 1) for word in words if "=" in word)
+@pytest.mark.parametrize(("page", "command"), [pair for pair in commands() if pair[1].startswith("make")])
+def test_a_make_command_is_valid(page: str, command: str, compiled: Path):
+    argv = argv_of(command)[1:]
+    targets = [argument for argument in argv if "=" not in argument]
+    variables = dict(argument.split("=", 1) for argument in argv if "=" in argument)
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(re.search(rf"^{target}:", text, re.MULTILINE) for target in targets), f"{page}: {command}"
     if "PIPELINE" in variables:
-        known = specification(variables["PIPELINE"], kept).parameters
+        known = specification(variables["PIPELINE"], compiled).parameters
         assert parameters.gather(variables.get("PARAMS", "").split(), None, known)
 
 
-@pytest.mark.parametrize(("page", "command"), [pair for pair in shown() if pair[1].startswith("toolchain")])
-def test_a_pipelines_command_is_one(
-    page: str, command: str, kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("page", "command"), [pair for pair in commands() if pair[1].startswith("toolchain")])
+def test_a_toolchain_command_is_valid(
+    page: str, command: str, compiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    words = words_of(command)[1:]
-    given = parser().parse_args(words)
-    if given.command == "submit" and given.pipeline not in PLACEHOLDERS:
-        values = [pair for pair in given.parameters if pair not in PLACEHOLDERS]
-        assert parameters.gather(values, None, specification(given.pipeline, kept).parameters)
-    if given.command in QUICK and not set(words) & set(PLACEHOLDERS):
+    argv = argv_of(command)[1:]
+    if "--help" in argv:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            parser().parse_args(argv)
+        return
+    args = parser().parse_args(argv)
+    if args.command == "submit" and args.pipeline not in PLACEHOLDERS:
+        values = [pair for pair in args.parameters if pair not in PLACEHOLDERS]
+        assert parameters.gather(values, None, specification(args.pipeline, compiled).parameters)
+    if args.command in QUICK and not set(argv) & set(PLACEHOLDERS):
         monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path / "runs"))
         monkeypatch.chdir(tmp_path)
-        assert main(words) == 0
+        assert main(argv) == 0
 
 
-def test_every_target_of_make_is_listed_with_a_line():
+def test_make_lists_its_targets():
     listed = subprocess.run(["make", "-s", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
     for target in ("setup", "submit", "test", "lint", "docs", "report", "mlflow", "monitor", "bench", "compile"):
-        assert re.search(rf"^make {target} +\S+ \S+", listed, re.MULTILINE), f"make does not tell of {target}"
+        assert re.search(rf"^make {target} +\S+ \S+", listed, re.MULTILINE), f"make lists no {target}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -3,7 +3,8 @@
 import ast
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ DOORS = (
     ROOT / "components" / "images.py",
 )  # may read the environment
 WRAPPERS = sorted((ROOT / "components").glob("*/[!_]*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 BRANCHES = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.IfExp, ast.Match, ast.Try, ast.comprehension, ast.FunctionDef)
 
 
@@ -95,3 +97,72 @@ def test_samples_are_those_that_their_readme_describes(sample: Path):
     digest = hashlib.sha256(sample.read_bytes()).hexdigest()
     assert re.search(rf"`{sample.name}` .*`{digest}`", (ROOT / "samples" / "README.md").read_text())
     assert "MIT License" in (sample.parent / sample.name.replace(".csv.gz", ".LICENSE")).read_text()
+
+
+def test_conftests_and_tests_are_not_imported_as_libraries():
+    found = [
+        f"{name(path)}: {module}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for module in imported([node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.stmt)])
+        if module.startswith("tests.") and not module.startswith("tests.support")
+    ]
+    assert found == []
+
+
+ASSERTING = re.compile(r"assert_|(raises|warns|fail|validate)$")  # validate: of jsonschema and its like, which raises
+Calls = Mapping[str, frozenset[str]]  # the functions that each function calls, by its name; "assert" is among them
+
+
+@cache
+def calls_of(path: Path) -> Calls:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.name: calls_in(node) for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def calls_in(function: ast.AST) -> frozenset[str]:
+    nodes = list(ast.walk(function))
+    functions = (node.func for node in nodes if isinstance(node, ast.Call))
+    names = {one.id if isinstance(one, ast.Name) else getattr(one, "attr", "") for one in functions}
+    return frozenset(names | {"assert" for node in nodes if isinstance(node, ast.Assert)})
+
+
+def helpers_of(path: Path) -> Calls:
+    """Return the functions that the tests in ``path`` can call: its own, those of conftests above, and the support."""
+    above = [folder / "conftest.py" for folder in path.parents if (folder / "conftest.py").exists()]
+    files = [*(ROOT / "tests" / "support").glob("*.py"), *above, path]
+    return {key: calls for file in files for key, calls in calls_of(file).items()}
+
+
+def asserts(calls: frozenset[str], helpers: Calls) -> bool:
+    """Return whether a function with ``calls`` can fail a test, directly or through one of ``helpers``."""
+    seen: set[str] = set()
+    waiting = set(calls)
+    while waiting:
+        one = waiting.pop()
+        if one == "assert" or ASSERTING.match(one):
+            return True
+        seen.add(one)
+        waiting |= helpers.get(one, frozenset()) - seen
+    return False
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("print(1)", False),
+        ("helper()", False),
+        ("assert 1", True),
+        ("with pytest.raises(OSError): pass", True),
+        ("other()", True),
+    ],
+)
+def test_a_test_without_an_assertion_is_found(body: str, expected: bool):
+    helpers = {"other": frozenset({"helper", "assert"}), "helper": frozenset({"helper", "print"})}
+    assert asserts(calls_in(ast.parse(body)), helpers) == expected
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_every_test_asserts_something(path: Path):
+    helpers = helpers_of(path)
+    tests = {key: calls for key, calls in calls_of(path).items() if key.startswith("test")}
+    assert [key for key, calls in tests.items() if not asserts(calls, helpers)] == []

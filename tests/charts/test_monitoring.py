@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from cli.serving.kubernetes.resources import documents
-from tests.charts.conftest import CHART, helm
-from tests.cli.serving.test_kubernetes import SERVER
+from tests.support.chart import CHART, helm
+from tests.support.model_server_resources import SERVER
 
 Resources = tuple[dict[str, Any], ...]
 MONITORING = Path(__file__).parents[2] / "monitoring"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.conftest import CHART, IMAGES, helm, rendered
+from tests.support.chart import CHART, IMAGES, helm, rendered
 
 OFF = {  # what is off by each setting: the words that the notes must not hold
     "kfp.ui.enabled=false": ("ml-pipeline-ui", "8080"),

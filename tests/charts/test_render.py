@@ -50,11 +50,11 @@ def test_every_resource_is_valid_for_every_supported_kubernetes(
         if (
             resource["kind"] != "Secret" and resource["apiVersion"] != OPERATOR
         ):  # a Secret has other passwords each time
-            validate(RANDOM.sub("0000", json.dumps(resource)))
+            assert_valid(RANDOM.sub("0000", json.dumps(resource)))
 
 
 @cache
-def validate(resource: str) -> None:
+def assert_valid(resource: str) -> None:
     for version in SUPPORTED:
         kubernetes_validate.validate(json.loads(resource), version, strict=True)
 
@@ -62,7 +62,7 @@ def validate(resource: str) -> None:
 def test_secrets_are_valid_for_every_supported_kubernetes(render: Callable[..., Resources]) -> None:
     for resource in render():
         if resource["kind"] == "Secret":
-            validate(json.dumps(resource))
+            assert_valid(json.dumps(resource))
 
 
 @each_option

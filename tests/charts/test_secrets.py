@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.charts.conftest import CHART
+from tests.support.chart import CHART
 
 Resources = tuple[dict[str, Any], ...]
 ALWAYS = "--set=backup.retentionDays=14"  # what is rendered again with the same words comes from the cache

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cli.serving.kubernetes.resources import CALLERS, documents
-from tests.cli.serving.test_kubernetes import SERVER
+from tests.support.model_server_resources import SERVER
 
 Resources = tuple[dict[str, Any], ...]
 

@@ -12,7 +12,7 @@ import pytest
 from cli.__main__ import main
 from cli.cleanup import cluster
 from cli.run import submit
-from tests.toolchain.serve.conftest import RECORDED, record, word_counter, write_model
+from tests.support.models import RECORDED, record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle.registry import complete

@@ -1,9 +1,6 @@
 """Real runs of the smallest shipped pipeline, as a person starts, breaks and stops them."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +12,9 @@ import pytest
 
 from cli.records import runs
 from cli.records.runs import all_runs
-from tests.support.processes import listen_to_ctrl_c
+from tests.support.command_line import start, submit
 from toolchain.artifacts.dataset import open_dataset
 
-ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_START = 120  # a step must have begun by then, even on a busy machine
 pytestmark = pytest.mark.slow
 
@@ -30,33 +26,6 @@ def place(tmp_path: Path) -> Path:
     texts = "\n".join(f'"{row.rpartition(",")[0]}",{row.rpartition(",")[2]}' for row in rows)
     (tmp_path / "rows.csv").write_text(f"text,label\n{texts}\n")
     return tmp_path
-
-
-def command(place: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "cli", "submit", "prepare", "-p", f"source={place / 'rows.csv'}", *words]
-
-
-def environment(place: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("KFP_ENDPOINT", "MLFLOW_TRACKING_URI")}
-    return {**kept, "TOOLCHAIN_RUNS": str(place / "runs")}
-
-
-def submit(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(place, *words), env=environment(place), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
-def start(place: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(place, *words),
-        env=environment(place),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=listen_to_ctrl_c,
-    )
 
 
 def wait_for_step(place: Path, step: str) -> None:

@@ -21,8 +21,8 @@ from cli.schedules.local_scheduler import Memory, State
 from cli.serving.serve import CHOSEN, Chosen, _chosen_before, _remember, repository_path
 from cli.settings import Settings
 from cli.state_files import read_record
-from tests.cli.compiled.test_cache_keys import task
-from tests.cli.test_running import ROOT, environment, submit
+from tests.support.command_line import ROOT, environment, submit
+from tests.support.pipeline_specs import task
 
 DAMAGED = [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b'{"format": "toolchain.run"}', b'{"schedules": [1]}']
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cli.setup import deploy
-from tests.cluster.conftest import Cluster
+from tests.support.cluster import Cluster
 from toolchain.errors import ServiceError
 
 CHART = Path(__file__).parents[2] / "charts" / "toolchain"

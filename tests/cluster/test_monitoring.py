@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from cli.setup import deploy
-from tests.cluster.conftest import CHART, Cluster, on_the_node
+from tests.support.chart import CHART
+from tests.support.cluster import Cluster, on_the_node
 
 SMALL = CHART / "ci" / "small-values.yaml"
 RULES = CHART.parents[1] / "monitoring" / "prometheus" / "rules.yml"

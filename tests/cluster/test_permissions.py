@@ -15,9 +15,9 @@ import yaml
 
 from cli.serving.kubernetes.resources import documents
 from cli.setup.deploy import POD_SECURITY
-from tests.charts.conftest import CHART, IMAGES, helm
-from tests.cli.serving.test_kubernetes import SERVER
-from tests.cluster.conftest import Cluster
+from tests.support.chart import CHART, IMAGES, helm
+from tests.support.cluster import Cluster
+from tests.support.model_server_resources import SERVER
 
 Document = dict[str, Any]
 ANN = "ann"

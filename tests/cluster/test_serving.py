@@ -25,9 +25,9 @@ from cli.serving.kubernetes.resources import documents
 from cli.settings import read_settings
 from cli.setup import deploy
 from components import images
-from tests.cli.serving.test_kubernetes import SERVER
-from tests.cluster.conftest import Cluster, on_the_node
-from tests.toolchain.serve.conftest import brightness, picture, record, write_model, write_words
+from tests.support.cluster import Cluster, on_the_node
+from tests.support.model_server_resources import SERVER
+from tests.support.models import brightness, picture, record, write_model, write_words
 from toolchain.artifacts.expected import Row, encode_image
 from toolchain.artifacts.folder import link_or_copy
 from toolchain.artifacts.model import new_model, open_model

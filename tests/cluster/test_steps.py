@@ -17,7 +17,7 @@ from components.data.ingest import ingest
 from components.data.split import split
 from components.images import BASE
 from components.optimize.quantize import quantize
-from tests.cluster.conftest import Cluster
+from tests.support.cluster import Cluster
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.variants import open_variants
 from toolchain.services import storage

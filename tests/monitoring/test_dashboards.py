@@ -28,17 +28,10 @@ import yaml
 from cli.records import runs
 from cli.records.runs import StepRecord, new_run, only_run
 from cli.setup.doctor import is_reachable
+from tests.support.models import brightness, picture, record, write_model, write_words
 from tests.support.processes import listen_to_ctrl_c
 from tests.support.prometheus import expand, get
-from tests.toolchain.serve.conftest import (
-    brightness,
-    picture,
-    publish_versions,
-    record,
-    routing_of,
-    write_model,
-    write_words,
-)
+from tests.support.versions import publish_versions, routing_of
 from toolchain.artifacts.expected import Row, encode_image
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle import model_repository

@@ -6,28 +6,12 @@ from pathlib import Path
 import pytest
 
 from cli.compiled import cache_keys
-from cli.compiled.spec import Specification, Task
+from cli.compiled.spec import Task
 from cli.settings import Settings
 from components import images
+from tests.support.pipeline_specs import spec, task
 
 pytestmark = pytest.mark.machine
-
-
-def task(name: str, step: str = "data.one", **changes: object) -> Task:
-    blank = {
-        "component": f"comp-{name}",
-        "source": "code",
-        "image": "ghcr.io/toolchain/base:0.1.0-0123456789ab",
-        "ours": True,
-        "constants": {},
-        "parameters": {},
-        "inputs": {},
-    }
-    return Task(**{"name": name, "step": step, **blank, "after": (), "outputs": {}, "cached": True, **changes})
-
-
-def spec(*tasks: Task) -> Specification:
-    return Specification("p", {}, tasks, {})
 
 
 CHAIN = (

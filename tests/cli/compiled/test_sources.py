@@ -13,7 +13,7 @@ from cli.compiled.catalog import find
 from cli.compiled.sources import path_of
 from cli.compiled.spec import Specification, load
 from cli.settings import Settings
-from tests.cli.compiled.test_cache_keys import spec, task
+from tests.support.pipeline_specs import spec, task
 from toolchain.errors import ServiceError
 from toolchain.services import storage
 from toolchain.services.folders import fetch_folder, is_folder

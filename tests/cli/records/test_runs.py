@@ -50,9 +50,18 @@ def test_a_second_run_is_refused_while_one_is_under_way(tmp_path: Path):
 
 def test_the_next_run_may_start_when_one_has_ended(tmp_path: Path):
     with only_run(tmp_path):
-        pass
+        assert is_running(tmp_path)
+    assert not is_running(tmp_path)
     with only_run(tmp_path):
-        pass
+        assert is_running(tmp_path)
+
+
+def is_running(folder: Path) -> bool:
+    try:
+        with only_run(folder):
+            return False
+    except Busy:
+        return True
 
 
 def test_an_unknown_run_brings_the_nearest(tmp_path: Path):

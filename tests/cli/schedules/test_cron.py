@@ -125,9 +125,17 @@ def test_a_cron_that_is_none_is_refused(cron: str, said: str):
         check_cron(cron)
 
 
-@pytest.mark.parametrize("cron", ["0 2 * JUL WED", "*/15 8-18 * * mon-fri", "0 2 1,15 * *"])
-def test_names_lists_ranges_and_steps_are_taken(cron: str):
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("0 2 * JUL WED", datetime(2027, 7, 7, 2, tzinfo=UTC)),
+        ("*/15 8-18 * * mon-fri", datetime(2026, 11, 30, 8, tzinfo=UTC)),
+        ("0 2 1,15 * *", datetime(2026, 12, 1, 2, tzinfo=UTC)),
+    ],
+)
+def test_names_lists_ranges_and_steps_are_valid(cron: str, expected: datetime):
     check_cron(cron)
+    assert next_time(cron, "UTC", datetime(2026, 11, 29, tzinfo=UTC)) == expected
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berln", "", "/etc/passwd", "../x"])

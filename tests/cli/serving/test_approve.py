@@ -9,7 +9,7 @@ import pytest
 
 from cli.__main__ import main
 from cli.settings import read_settings
-from tests.toolchain.serve.conftest import record, word_counter, write_model
+from tests.support.models import record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle import ledger

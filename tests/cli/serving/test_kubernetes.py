@@ -10,31 +10,16 @@ import pytest
 from cli.serving import kubernetes as model_server
 from cli.serving.kubernetes.resources import ModelServer, documents, name_of
 from components import images
+from tests.support.model_server_resources import ENTRY, OLD, REPOSITORY, ROUTING, SERVER, VERDICT
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle import server_client
-from toolchain.lifecycle.ledger import PROMOTED, Entry
 from toolchain.lifecycle.routing import RoutingConfig, Target
 from toolchain.serve.__main__ import parser as server_parser
 from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import applying
 
 SUPPORTED = ("1.31", "1.32", "1.33", "1.34")
-OLD = Target(version="3", digest="3" * 64, variant="fp32")
 NEW = Target(version="4", digest="4" * 64, variant="int8-dynamic")
-REPOSITORY = "s3://toolchain/served/film_reviews"
-VERDICT = "winner on avx2 (accuracy 0.8300, speedup 1.9)"
-ENTRY = Entry(action=PROMOTED, version="3", digest=OLD.digest, variant="fp32", verdict=VERDICT)
-ROUTING = RoutingConfig(model="film_reviews", stable=OLD, entry=ENTRY.sha256)
-SERVER = ModelServer(
-    namespace="toolchain",
-    routing=ROUTING,
-    model_repository=REPOSITORY,
-    verdict=VERDICT,
-    forced=False,
-    image="ghcr.io/toolchain/serve:0.1.0",
-    size="medium",
-    gpus=0,
-)
 
 
 def of_kind(server: ModelServer, kind: str) -> dict[str, Any]:

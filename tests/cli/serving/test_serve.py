@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cli.__main__ import main
 from cli.serving.serve import choose, follow, repository_path
 from cli.settings import read_settings
-from tests.toolchain.serve.conftest import RECORDED, record, word_counter, write_model
+from tests.support.models import RECORDED, record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ConfigError, ServiceError

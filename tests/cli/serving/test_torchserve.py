@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.__main__ import main
-from tests.toolchain.serve.conftest import one_box, word_counter, write_model
+from tests.support.models import one_box, word_counter, write_model
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import open_model
 from toolchain.services.mlflow import Tracker

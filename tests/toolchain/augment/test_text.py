@@ -180,7 +180,8 @@ def test_settings_without_effect_keep_rows_and_load_no_model(source: Path, tmp_p
         f"    run(Path({str(source)!r}), Path({str(tmp_path)!r}) / str(number), Config(**setting))\n"
         "assert not {'spacy', 'nltk', 'lemminflect'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     for number in range(len(idle)):
         rows = open_dataset(tmp_path / str(number)).table("train")
         assert rows.column("text").to_pylist() == TEXTS[:40]
@@ -233,4 +234,5 @@ def test_config_imports_no_nlp_library():
         "import sys; from toolchain.augment.text import Config; Config()\n"
         "assert not {'spacy', 'nltk', 'torch', 'lemminflect', 'sklearn'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

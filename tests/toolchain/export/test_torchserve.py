@@ -17,15 +17,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from tests.toolchain.serve.conftest import (
-    DAMAGED,
-    LABELS,
-    brightness,
-    picture,
-    write_model,
-    write_repaired,
-    write_words,
-)
+from tests.support.models import DAMAGED, LABELS, brightness, picture, write_model, write_repaired, write_words
 from toolchain.artifacts.expected import read_expected
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import Signature, new_model, open_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain.serve.conftest import word_counter, write_model
+from tests.support.models import word_counter, write_model
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError
 from toolchain.lifecycle import ledger, model_repository

@@ -6,7 +6,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.toolchain.serve.conftest import record, word_counter, write_model
+from tests.support.models import record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.errors import ServiceError
 from toolchain.lifecycle import trial_server

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain.serve.conftest import record, word_counter, write_model
+from tests.support.models import record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.model import open_model

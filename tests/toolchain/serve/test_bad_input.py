@@ -22,17 +22,8 @@ import pytest
 from PIL import Image
 
 from tests.support.model_server import ROOT, Running, begin, command, ready, refused
-from tests.toolchain.serve.conftest import (
-    LABELS,
-    brightness,
-    picture,
-    record,
-    routing_of,
-    slow_counter,
-    target_of,
-    word_counter,
-    write_model,
-)
+from tests.support.models import LABELS, brightness, picture, record, slow_counter, word_counter, write_model
+from tests.support.versions import routing_of, target_of
 from toolchain.artifacts.expected import Row, encode_image
 from toolchain.lifecycle.routing import FILE, as_bytes
 from toolchain.services.storage import s3

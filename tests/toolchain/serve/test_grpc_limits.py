@@ -21,7 +21,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from tests.toolchain.serve.conftest import word_counter, write_model
+from tests.support.models import word_counter, write_model
 from toolchain.serve.grpc.flow_control import Reading
 from toolchain.serve.problems import Problem
 

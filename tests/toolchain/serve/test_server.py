@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.model_server import ROOT, Running, command, ready, refused
-from tests.toolchain.serve.conftest import picture, record, write_model
+from tests.support.models import picture, record, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.hardware.cpu import usable_cores
 from toolchain.serve.settings import Settings
@@ -129,7 +129,7 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Callable[..., Running]
 
 
 def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Callable[..., Running], tmp_path: Path):
-    from tests.toolchain.serve.conftest import slow_counter
+    from tests.support.models import slow_counter
 
     folder = write_model(tmp_path / "slow", "text-classification", slow_counter)
     running = start(folder, "--drain-seconds", "0")

@@ -15,7 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.toolchain.serve.conftest import publish_versions, routing_of, slow_counter, write_model
+from tests.support.models import slow_counter, write_model
+from tests.support.versions import publish_versions, routing_of
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle.routing import RoutingConfig, Target
 

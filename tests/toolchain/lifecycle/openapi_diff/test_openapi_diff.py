@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from tests.toolchain.lifecycle.openapi_diff.conftest import Document, changed, original
+from tests.support.openapi import Document, changed, original
 from toolchain.lifecycle.openapi_diff import breaking_changes
 
 OASDIFF = shutil.which("oasdiff", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.toolchain.lifecycle.openapi_diff.conftest import changed, original
+from tests.support.openapi import changed, original
 from toolchain.release.promote.api import MAX_CHANGE_CHARACTERS, Api, compare
 
 POST = ("paths", "/predict", "post")

@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from tests.toolchain.serve.conftest import word_counter, write_model
+from tests.support.models import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.lifecycle import ledger, model_repository

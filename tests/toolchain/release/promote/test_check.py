@@ -7,15 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain.serve.conftest import (
-    RECORDED,
-    brightness,
-    one_box,
-    picture,
-    record,
-    word_counter,
-    write_model,
-)
+from tests.support.models import RECORDED, brightness, one_box, picture, record, word_counter, write_model
 from toolchain.artifacts.expected import Row, encode_image
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle import trial_server

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.toolchain.serve.conftest import word_counter, write_model
+from tests.support.models import word_counter, write_model
 from toolchain.artifacts.model import Model, open_model
 from toolchain.errors import ServiceError
 from toolchain.release.promote.server_metrics import ServerMetrics, VersionCounts

@@ -25,15 +25,7 @@ import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from tests.toolchain.serve.conftest import (
-    DAMAGED,
-    brightness,
-    one_box,
-    slow_counter,
-    word_counter,
-    write_model,
-    write_repaired,
-)
+from tests.support.models import DAMAGED, brightness, one_box, slow_counter, word_counter, write_model, write_repaired
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import RECORDED, picture, problem
+from tests.support.models import RECORDED, picture
+from tests.support.responses import problem
 
 Serving = Callable[..., TestClient]
 
@@ -217,7 +218,7 @@ def test_a_token_is_needed_where_one_is_set(serving: Serving, words: Path):
 def test_a_failure_inside_shows_and_logs_nothing_of_the_request(
     serving: Serving, words: Path, capfd: pytest.CaptureFixture[str]
 ):
-    from tests.toolchain.serve.conftest import served_by
+    from tests.support.responses import served_by
 
     client = serving(words)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.model_server import Running, begin, command, ready
-from tests.toolchain.serve.conftest import LABELS, word_counter, write_model
+from tests.support.models import LABELS, word_counter, write_model
 
 SECONDS = 20.0  # for an answer on a busy machine
 HOST = b"Host: 127.0.0.1\r\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import problem
+from tests.support.responses import problem
 
 Serving = Callable[..., TestClient]
 INFER = "/v2/models/reviews/infer"

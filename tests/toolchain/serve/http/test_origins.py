@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import picture, problem
+from tests.support.models import picture
+from tests.support.responses import problem
 from toolchain.serve.http.content_encoding import MAX_MEMBERS
 from toolchain.serve.http.origins import Hosts, host_name
 from toolchain.serve.problems import Problem

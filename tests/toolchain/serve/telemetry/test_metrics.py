@@ -13,7 +13,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import picture, record, served_by, word_counter, write_model
+from tests.support.models import picture, record, word_counter, write_model
+from tests.support.responses import served_by
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.serve.http.application import build

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import DAMAGED, picture, write_repaired
+from tests.support.models import DAMAGED, picture, write_repaired
 from toolchain.artifacts.model import open_model
 from toolchain.artifacts.profile import FILE, Profile, write_profile
 from toolchain.errors import ConfigError, ServiceError

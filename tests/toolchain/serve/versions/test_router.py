@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import WEIGHTS, problem, routing_of
+from tests.support.responses import problem
+from tests.support.versions import WEIGHTS, routing_of
 from toolchain.lifecycle.routing import RoutingConfig
 from toolchain.serve.http.application import build
 from toolchain.serve.problems import Problem

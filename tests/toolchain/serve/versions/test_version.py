@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from tests.toolchain.serve.conftest import LABELS, picture, problem, record, save, served_by, word_counter, write_model
+from tests.support.models import LABELS, picture, record, save, word_counter, write_model
+from tests.support.responses import problem, served_by
 from toolchain.artifacts.expected import Expected, Row, read_expected, write_expected
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError, ConfigError
@@ -82,7 +83,7 @@ def test_a_folder_of_its_own_may_hold_the_recorded_answers(words: Path, tmp_path
 
 
 def test_boxes_that_moved_are_seen(detector: Path):
-    from tests.toolchain.serve.conftest import predictor_of
+    from tests.support.responses import predictor_of
 
     known = read_expected(detector)
     assert known is not None
@@ -277,7 +278,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path):
 def test_a_model_that_answers_no_number_is_refused(tmp_path: Path):
     from onnx import TensorProto, helper
 
-    from tests.toolchain.serve.conftest import constant, value
+    from tests.support.models import constant, value
 
     def nothing(path: Path) -> None:
         nodes = [

@@ -13,15 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.toolchain.serve.conftest import (
-    LABELS,
-    publish_versions,
-    record,
-    routing_of,
-    target_of,
-    word_counter,
-    write_model,
-)
+from tests.support.models import LABELS, record, word_counter, write_model
+from tests.support.versions import publish_versions, routing_of, target_of
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ConfigError, ServiceError, StorageFullError

@@ -1,0 +1,20 @@
+"""Pipeline specifications, written by hand."""
+
+from cli.compiled.spec import Specification, Task
+
+
+def task(name: str, step: str = "data.one", **changes: object) -> Task:
+    blank = {
+        "component": f"comp-{name}",
+        "source": "code",
+        "image": "ghcr.io/toolchain/base:0.1.0-0123456789ab",
+        "ours": True,
+        "constants": {},
+        "parameters": {},
+        "inputs": {},
+    }
+    return Task(**{"name": name, "step": step, **blank, "after": (), "outputs": {}, "cached": True, **changes})
+
+
+def spec(*tasks: Task) -> Specification:
+    return Specification("p", {}, tasks, {})

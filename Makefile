@@ -54,7 +54,7 @@ schedule: $(READY)  ## Apply manifests/schedules/ to the cluster, after showing 
 compile: $(READY)  ## Compile every pipeline to Kubeflow's YAML, into build/pipelines/
 	@$(PY) -m cli compile all -o build/pipelines
 
-components: $(READY)  ## Update the components, and docs/parameters.md, with the settings of the steps' Config
+components: $(READY)  ## Update the components, and docs/start/parameters.md, with the settings of the steps' Config
 	@$(PY) -m cli.setup.components
 	@$(PY) -m cli.setup.parameter_reference
 

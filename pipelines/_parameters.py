@@ -9,7 +9,7 @@ exposes the settings of the components that it runs:
         raw = ingest(**arguments.of(ingest))
         split(dataset=raw.outputs["dataset"], **arguments.of(split))
 
-docs/parameters.md lists the parameters of every pipeline.
+docs/start/parameters.md lists the parameters of every pipeline.
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""Write docs/parameters.md, the reference of all parameters: ``python -m cli.setup.parameter_reference``.
+"""Write docs/start/parameters.md, the reference of all parameters: ``python -m cli.setup.parameter_reference``.
 
 The settings of a step come from its Config, the parameters of a pipeline from the compiled pipeline.
 """
@@ -16,7 +16,7 @@ from cli.compiled.spec import Parameter, Specification, Task, compile_pipeline, 
 from cli.settings import ROOT
 from cli.setup.components import Setting, path_of, settings_of, steps
 
-PAGE = ROOT / "docs" / "parameters.md"
+PAGE = ROOT / "docs" / "start" / "parameters.md"
 STAGES = {  # in the order of a pipeline
     "data": "Data",
     "augment": "Augmentation",
@@ -36,10 +36,12 @@ INTRODUCTION = """\
 
 Every pipeline takes parameters, on the command line or in a YAML file:
 
-    toolchain submit bert_finetune -p epochs=3 -p 'columns=["stars"]'
-    toolchain submit bert_finetune --params my.yaml
+```bash
+toolchain submit bert_finetune -p epochs=3 -p 'columns=["stars"]'
+toolchain submit bert_finetune --params FILE.yaml
+```
 
-A parameter of a pipeline is a setting of one or more of its steps. It has the default of the step, unless another one
+A parameter of a pipeline is a setting of one or more of its steps. Its default is that of the step, unless another one
 suits the pipeline better (marked with \\*). Write text, numbers, `true` and `false` as they are, lists and objects
 as JSON. A setting that a pipeline does not list keeps its default.
 """

@@ -1,4 +1,4 @@
-"""Where runs are kept and what a user's environment says: the one place on this side that reads it."""
+"""Read the settings of the command line from environment variables; no other module of cli/ reads them."""
 
 import getpass
 import os
@@ -13,28 +13,28 @@ from toolchain.errors import ConfigError
 if TYPE_CHECKING:
     from toolchain.services.mlflow import Tracker
 
-ROOT = Path(__file__).resolve().parents[1]  # the folder that holds pipelines/, components/ and toolchain/
-MANIFESTS = (ROOT if (ROOT / "manifests").is_dir() else Path.cwd()) / "manifests"  # a wheel brings none: a user's own
+ROOT = Path(__file__).resolve().parents[1]  # the folder with pipelines/, components/ and toolchain/
+MANIFESTS = (ROOT if (ROOT / "manifests").is_dir() else Path.cwd()) / "manifests"  # a wheel has none: the user's own
 DATABASE = "mlflow.db"
 STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "TOOLCHAIN_BUCKET")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment decides."""
+    """Settings of the environment."""
 
-    runs: Path  # TOOLCHAIN_RUNS, else runs/ in the working directory: everything that a local run leaves
-    endpoint: str  # KFP_ENDPOINT: the URL of a Kubeflow Pipelines server; "" when there is none
-    namespace: str  # KFP_NAMESPACE: where Kubeflow Pipelines runs steps, or the profile to run in; "" for toolchain
-    token: str = field(repr=False)  # KFP_TOKEN: a bearer token for the endpoint; "" for none. Never shown
-    tracking_uri: str = field(repr=False)  # MLFLOW_TRACKING_URI, which may hold a password, else SQLite beside the runs
-    owner: str = ""  # TOOLCHAIN_OWNER, else the name that this user has here: whose runs these are, on a cluster
-    resources: str = ""  # TOOLCHAIN_RESOURCES: the size of steps on a cluster; "" for the usual one
-    registry: str = ""  # the cluster whose registry ``tracking_uri`` leads to; "" for the one that the user named
+    runs: Path  # TOOLCHAIN_RUNS, else runs/ in the working directory: records, artifacts and cache of local runs
+    endpoint: str  # KFP_ENDPOINT: URL of a Kubeflow Pipelines server; "": none
+    namespace: str  # KFP_NAMESPACE: namespace of Kubeflow Pipelines, or the profile to run in; "": toolchain
+    token: str = field(repr=False)  # KFP_TOKEN: bearer token for the endpoint, never printed; "": none
+    tracking_uri: str = field(repr=False)  # MLFLOW_TRACKING_URI, which may contain a password, else SQLite in ``runs``
+    owner: str = ""  # TOOLCHAIN_OWNER, else the user's login name: owner of runs on a cluster
+    resources: str = ""  # TOOLCHAIN_RESOURCES: resource size of steps on a cluster; "": medium
+    registry: str = ""  # cluster of the registry at ``tracking_uri``; "": the environment's registry
 
     @property
     def engine(self) -> str:
-        """Where work is done unless a person says otherwise: "cluster" or "local"."""
+        """The default engine: "cluster" if an endpoint is set, else "local"."""
         return "cluster" if self.endpoint else "local"
 
     @property
@@ -47,8 +47,8 @@ class Settings:
 
     @property
     def has_registry(self) -> bool:
-        """Whether a model can be registered: a registry that nobody named is a file that the first of them makes."""
-        return self.tracking_uri != _beside(self.runs) or self.mlflow_database.is_file()
+        """Whether the registry exists: the default one is a file that is created with the first model."""
+        return self.tracking_uri != _default_registry(self.runs) or self.mlflow_database.is_file()
 
 
 def read_settings() -> Settings:
@@ -59,35 +59,37 @@ def read_settings() -> Settings:
         endpoint=os.environ.get("KFP_ENDPOINT", ""),
         namespace=os.environ.get("KFP_NAMESPACE", ""),
         token=os.environ.get("KFP_TOKEN", ""),
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or _beside(runs),
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or _default_registry(runs),
         owner=os.environ.get("TOOLCHAIN_OWNER") or _user(),
         resources=os.environ.get("TOOLCHAIN_RESOURCES", ""),
     )
 
 
-def _beside(runs: Path) -> str:
+def _default_registry(runs: Path) -> str:
     return f"sqlite:///{runs / DATABASE}"
 
 
 def open_registry(settings: Settings, model: str = "") -> "Tracker":
-    """Return the registry of ``settings``; ConfigError when it cannot hold ``model`` ("": any model) yet."""
+    """Return the registry of ``settings``; ConfigError if it does not exist, so that ``model`` cannot be in it."""
     from toolchain.services.mlflow import Tracker
 
     if not settings.has_registry:
-        what = f"no model {model!r}" if model else "no model"
-        raise ConfigError(f"{what} is registered yet; register one by a pipeline first")
+        name = f"no model {model!r}" if model else "no model"
+        raise ConfigError(f"{name} is registered yet; a pipeline registers one, such as toolchain submit bert_finetune")
     return Tracker(settings.tracking_uri)
 
 
 def storage_variables() -> dict[str, str]:
-    """Return the variables of S3 that the environment sets: AWS_* and TOOLCHAIN_BUCKET."""
+    """Return the S3 variables that are set: AWS_* and TOOLCHAIN_BUCKET."""
     return {name: os.environ[name] for name in STORAGE if os.environ.get(name)}
 
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the block: boto3's and MLflow's credentials, which these libraries take from nowhere else, and
-    the addresses for a step that runs in this process as it would in a pod."""
+    """Set environment variables during the block.
+
+    They are credentials that boto3 and MLflow read only there, and addresses for a step that runs in this process.
+    """
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -103,18 +105,18 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # a container's user may have no login name
         return ""
 
 
 def step_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment that a local run's processes get."""
+    """Return the environment variables of the processes of a local run."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {
         **os.environ,
         "PYTHONPATH": path,
-        "PYTHONUNBUFFERED": "1",  # a step's progress is read line by line as it comes
+        "PYTHONUNBUFFERED": "1",  # progress lines are read as they are printed
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
         "TOOLCHAIN_SCRATCH": os.environ.get("TOOLCHAIN_SCRATCH", str(settings.runs / "scratch")),
-        "TOKENIZERS_PARALLELISM": "false",  # it warns about each fork otherwise
+        "TOKENIZERS_PARALLELISM": "false",  # otherwise it warns on each fork
     }

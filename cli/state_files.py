@@ -1,4 +1,4 @@
-"""Files that the engine keeps between commands: written whole or not at all, and not trusted when they are read."""
+"""Read the files that the command line keeps between commands; a damaged file is treated as missing."""
 
 import json
 import sys
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def read_record(path: Path, consequence: str) -> dict[str, Any] | None:
-    """Return the JSON object in the file at ``path``, None where there is no such file.
+    """Return the JSON object in the file at ``path``, or None if the file is missing or damaged.
 
-    A damaged file counts as absent; one line on standard error then says so, with the ``consequence``.
+    For a damaged file, one line on standard error names the file and the ``consequence``.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -26,5 +26,5 @@ def read_record(path: Path, consequence: str) -> dict[str, Any] | None:
 
 @cache
 def warn_damaged(path: Path, consequence: str) -> None:
-    """Say once that the file at ``path`` is damaged, and what follows."""
+    """Print once that the file at ``path`` is damaged, and the ``consequence``."""
     print(f"{path} is damaged: {consequence}", file=sys.stderr, flush=True)

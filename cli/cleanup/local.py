@@ -1,4 +1,4 @@
-"""What local runs leave on this machine: runs with their artifacts, cached results, checkpoints."""
+"""List and remove the results of local runs: runs with their artifacts, cached results, checkpoints."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -6,20 +6,21 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cli.cleanup.retention import DESCRIPTIONS, LONG_AGO, Item, digests_of, last_ones
-from cli.compiled.plan import artifacts_in
+from cli.cleanup.retention import LONG_AGO, Item, digests_of, latest_runs
+from cli.compiled.plan import cached_artifacts
 from cli.records import runs
+from cli.records.artifacts import DESCRIPTIONS
 from cli.records.runs import Run
 from cli.settings import Settings, step_environment
 
-TRASH = ".trash"  # holds what is being removed
-# Folders that serve all runs: "mlartifacts" is MLflow's, "monitoring" Prometheus' and Grafana's; "served" holds models
-# that were served here, "samples" what they were asked.
-SERVING = {"cache", "compiled", "mlartifacts", "monitoring", "samples", "scratch", "served"}
+TRASH = ".trash"  # folder of items that are being removed
+# Folders that all runs share: "mlartifacts" of MLflow, "monitoring" of Prometheus; "served" are the models that were
+# served on this machine, "samples" their sampled requests.
+SHARED = {"cache", "compiled", "mlartifacts", "monitoring", "samples", "scratch", "served"}
 
 
-class Leftovers:
-    """What lies in the runs folder of ``settings``; ``needed`` are the digests of registered models' lineages."""
+class LocalArtifacts:
+    """The items in the runs folder of ``settings``; ``needed`` are the digests in registered models' lineages."""
 
     def __init__(self, settings: Settings, needed: Mapping[str, str]) -> None:
         self.settings, self.needed = settings, needed
@@ -27,51 +28,49 @@ class Leftovers:
         self.checkpoints = Path(step_environment(settings)["TOOLCHAIN_SCRATCH"]) / "checkpoints"
 
     def items(self) -> list[Item]:
-        """Return all of it."""
+        """Return all items."""
         return [*self._runs(), *self._checkpoints(), *self._others()]
 
     def remove(self, item: Item) -> None:
-        """Remove ``item``: it is moved away before it is deleted, so who is cut off here leaves nothing half."""
-        place = self.checkpoints if "checkpoint" in item.kind else self.folder
-        trash = place / TRASH
+        """Remove ``item``: it is moved to the trash first, so that an interruption leaves no incomplete item."""
+        folder = self.checkpoints if "checkpoint" in item.type else self.folder
+        trash = folder / TRASH
         if not item.name.startswith(TRASH):
-            self._forget_results_in(place / item.name)
+            self._remove_cache_entries(folder / item.name)
             trash.mkdir(exist_ok=True)
-            (place / item.name).rename(trash / item.name)
+            (folder / item.name).rename(trash / item.name)
         shutil.rmtree(trash / item.name.removeprefix(f"{TRASH}/"))
         if not any(trash.iterdir()):
             trash.rmdir()
 
     def _runs(self) -> list[Item]:
         known = runs.all_runs(self.folder) if self.folder.is_dir() else []
-        last = last_ones((run.id, run.pipeline, run.state == runs.SUCCEEDED) for run in known)
-        holders = self._holders(known)
+        last = latest_runs((run.id, run.pipeline, run.state == runs.SUCCEEDED) for run in known)
+        sources = self._sources_of_models(known)
         return [
             Item(
                 run.id,
                 "run",
                 _size(run.folder),
                 datetime.fromisoformat(run.started),
-                "under way" if run.state == runs.RUNNING else last.get(run.id) or holders.get(run.id, ""),
+                "in progress" if run.state == runs.RUNNING else last.get(run.id) or sources.get(run.id, ""),
                 frozenset(self._used(run)),
             )
             for run in known
         ]
 
-    def _holders(self, known: list[Run]) -> dict[str, str]:
-        """Return why a run is kept for a registered model's sake; of several that made the same, the newest is."""
-        held: dict[str, str] = {}
+    def _sources_of_models(self, known: list[Run]) -> dict[str, str]:
+        """Return the reason to keep each run with an ancestor of a registered model; the newest of several is kept."""
+        reasons: dict[str, str] = {}
         missing = dict(self.needed)
         for run in known:
-            for digest in {
-                digest for path in _descriptions(run.folder) for digest in digests_of(path.read_bytes())[:1]
-            }:
-                if digest in missing:
-                    held[run.id] = f"{missing.pop(digest)} was made from it"
-        return held
+            paths = _descriptions(run.folder)
+            for digest in {digest for path in paths for digest in digests_of(path.read_bytes())[:1]} & missing.keys():
+                reasons[run.id] = f"{missing.pop(digest)} was made from it"
+        return reasons
 
     def _used(self, run: Run) -> Iterator[str]:
-        """Yield the runs whose results ``run`` took from the cache."""
+        """Yield the runs whose cached results ``run`` used."""
         for step in run.steps:
             for path in map(Path, step.outputs.values()):
                 if path.is_relative_to(self.folder) and (owner := path.relative_to(self.folder).parts[0]) != run.id:
@@ -81,39 +80,39 @@ class Leftovers:
         return [Item(path.name, "checkpoint", _size(path), _written(path)) for path in _folders(self.checkpoints)]
 
     def _others(self) -> list[Item]:
-        """Return what a cleaning that was cut off left, and what nothing says the use of."""
-        places = {"rest of a run": self.folder, "rest of a checkpoint": self.checkpoints}
-        rests = [(kind, path) for kind, place in places.items() for path in _folders(place / TRASH)]
+        """Return the rest of an interrupted removal, and unknown folders."""
+        folders = {"rest of a run": self.folder, "rest of a checkpoint": self.checkpoints}
+        rests = [(item_type, path) for item_type, folder in folders.items() for path in _folders(folder / TRASH)]
         unknown = [
-            path for path in _folders(self.folder) if path.name not in SERVING and not runs.read_run(path / runs.RECORD)
+            path for path in _folders(self.folder) if path.name not in SHARED and not runs.read_run(path / runs.RECORD)
         ]
-        why = f"no {runs.RECORD} says what it is; remove it yourself if you know"
+        reason = f"unknown: it has no {runs.RECORD}; remove it by hand if it is not needed"
         return [
-            *(Item(f"{TRASH}/{path.name}", kind, _size(path), LONG_AGO) for kind, path in rests),
-            *(Item(path.name, "unknown", _size(path), _written(path), why) for path in unknown),
+            *(Item(f"{TRASH}/{path.name}", item_type, _size(path), LONG_AGO) for item_type, path in rests),
+            *(Item(path.name, "unknown", _size(path), _written(path), reason) for path in unknown),
         ]
 
-    def _forget_results_in(self, folder: Path) -> None:
-        """Remove the cache's entries for what lies in ``folder``."""
+    def _remove_cache_entries(self, folder: Path) -> None:
+        """Remove the cache entries of the artifacts in ``folder``."""
         for entry in self.settings.cache.glob("*.json"):
-            artifacts = artifacts_in(entry) or {}
+            artifacts = cached_artifacts(entry) or {}
             if any(Path(uri).is_relative_to(folder) for uri, _ in artifacts.values()):
                 entry.unlink()
 
 
 @contextmanager
-def leftovers(settings: Settings, needed: Mapping[str, str], dry_run: bool) -> Iterator[Leftovers]:
-    """Yield what lies on this machine, while no run can begin unless it is a ``dry_run``.
+def local_artifacts(settings: Settings, needed: Mapping[str, str], dry_run: bool) -> Iterator[LocalArtifacts]:
+    """Yield the items on this machine; no run can start during the block, unless it is a ``dry_run``.
 
     Raises:
-        Busy: a run is under way.
+        RunInProgressError: a run is in progress.
     """
-    with nullcontext() if dry_run else runs.only_run(settings.runs):
-        yield Leftovers(settings, needed)
+    with nullcontext() if dry_run else runs.run_lock(settings.runs):
+        yield LocalArtifacts(settings, needed)
 
 
-def _folders(place: Path) -> list[Path]:
-    found = place.iterdir() if place.is_dir() else []
+def _folders(parent: Path) -> list[Path]:
+    found = parent.iterdir() if parent.is_dir() else []
     return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
 
 

@@ -1,4 +1,4 @@
-"""What is kept: the law by which cleaning decides, for what lies on this machine and for what lies in S3."""
+"""Decide what ``toolchain clean`` keeps, of the results on this machine and of those in S3."""
 
 import json
 import re
@@ -10,60 +10,61 @@ from toolchain.errors import ConfigError
 
 PERIOD = re.compile(r"(\d+)([dh])")
 HOURS = {"d": 24, "h": 1}
-MOST_HOURS = 100 * 366 * 24  # a century: more is a slip of the finger
-LONG_AGO = datetime.min.replace(tzinfo=UTC)  # of what is to go whenever it was made
-ARTIFACTS = "v2/artifacts/"  # in a bucket: where Kubeflow Pipelines keeps what runs made
-DESCRIPTIONS = ("dataset.json", "model.json", "variants.json", "measurement.json")  # what an artifact says of itself
+MAX_AGE_HOURS = 100 * 366 * 24  # a century: more is a typing error
+LONG_AGO = datetime.min.replace(tzinfo=UTC)  # time of items that are removed at any age
+ARTIFACTS = "v2/artifacts/"  # prefix of the artifacts of Kubeflow Pipelines in a bucket
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something that a run left."""
+    """A result of a run that is kept or removed as a whole."""
 
     name: str
-    kind: str  # "run", "source", "checkpoint", ...
+    type: str  # "run", "source", "checkpoint", ...
     size_bytes: int
-    made: datetime  # when it was last written, or its run started, UTC
-    held: str = ""  # why it is kept however old it is; "" for no reason of its own
-    needs: frozenset[str] = frozenset()  # names of the items that it cannot do without
+    changed: datetime  # when it was last written, or its run started, UTC
+    keep_reason: str = ""  # why it is kept at any age; "" if only its age or another item decides
+    dependencies: frozenset[str] = frozenset()  # names of the items that it needs
 
 
-def period(text: str) -> timedelta:
-    """Return the period that ``text`` names: "30d" are days, "12h" hours.
+def parse_age(text: str) -> timedelta:
+    """Return the age ``text``, which is in days ("30d") or hours ("12h").
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: it is neither.
     """
     match = PERIOD.fullmatch(text)
-    hours = int(match[1]) * HOURS[match[2]] if match and len(match[1]) < 10 else MOST_HOURS + 1
-    if hours > MOST_HOURS:
-        raise ConfigError(f"--older-than must be days or hours, as in 30d or 12h, got {text!r}")
+    hours = int(match[1]) * HOURS[match[2]] if match and len(match[1]) < 10 else MAX_AGE_HOURS + 1
+    if hours > MAX_AGE_HOURS:
+        raise ConfigError(f"--older-than is {text!r}; expected days or hours, such as 30d or 12h")
     return timedelta(hours=hours)
 
 
-def decide(items: Iterable[Item], oldest: datetime, age: str) -> dict[str, str]:
-    """Return the reason of each item that is kept, by its name: it is held, or made after ``oldest``, or needed by one
-    that is kept. ``age`` says in the reason how old is old.
+def reasons_to_keep(items: Iterable[Item], oldest: datetime, age: str) -> dict[str, str]:
+    """Return the reason of each item that is kept, by name.
+
+    An item is kept for its own ``keep_reason``, if it changed after ``oldest``, or if a kept item depends on it.
+    The reasons show ``oldest`` as ``age``.
     """
     known = {item.name: item for item in items}
-    reasons = {item.name: item.held for item in known.values() if item.held}
+    reasons = {item.name: item.keep_reason for item in known.values() if item.keep_reason}
     for item in known.values():
-        if item.made > oldest:
+        if item.changed > oldest:
             reasons.setdefault(item.name, f"younger than {age}")
-    waiting = list(reasons)
-    while waiting:
-        needing = waiting.pop()
-        for name in known[needing].needs & known.keys() - reasons.keys():
-            reasons[name] = f"{needing} needs it"
-            waiting.append(name)
+    pending = list(reasons)
+    while pending:
+        dependent = pending.pop()
+        for name in known[dependent].dependencies & known.keys() - reasons.keys():
+            reasons[name] = f"{dependent} needs it"
+            pending.append(name)
     return reasons
 
 
-def last_ones(newest_first: Iterable[tuple[str, str, bool]]) -> dict[str, str]:
-    """Return the reasons by name of the last run, and of the last that succeeded, of each pipeline.
+def latest_runs(newest_first: Iterable[tuple[str, str, bool]]) -> dict[str, str]:
+    """Return the reasons to keep the last run, and the last successful run, of each pipeline, by name.
 
     Args:
-        newest_first: The name, the pipeline and the success of each run.
+        newest_first: The name and the pipeline of each run, and whether it succeeded.
     """
     reasons: dict[str, str] = {}
     seen: set[tuple[str, bool]] = set()
@@ -71,14 +72,15 @@ def last_ones(newest_first: Iterable[tuple[str, str, bool]]) -> dict[str, str]:
         if not {(pipeline, True), (pipeline, False)} & seen:
             reasons[name] = f"the last run of {pipeline}"
         elif succeeded and (pipeline, True) not in seen:
-            reasons[name] = f"the last of {pipeline} that succeeded"
+            reasons[name] = f"the last successful run of {pipeline}"
         seen.add((pipeline, succeeded))
     return reasons
 
 
 def digests_of(description: bytes) -> list[str]:
-    """Return the digest of the artifact that ``description``, its JSON, describes, then those of all it was made from;
-    none when it describes no artifact of ours.
+    """Return the digest of the artifact with this JSON ``description``, then those of its ancestors.
+
+    The list is empty if ``description`` is not one of the toolchain's.
     """
     try:
         lineage = json.loads(description)["lineage"]

@@ -1,4 +1,4 @@
-"""The Kubeflow Pipelines server, by KFP's own client: runs started, looked at and stopped."""
+"""Start, poll, schedule and stop runs on a Kubeflow Pipelines server, by KFP's own client."""
 
 import logging
 import tempfile
@@ -16,43 +16,43 @@ from cli.settings import Settings
 from toolchain.errors import ServiceError
 from toolchain.services import http, kubernetes
 
-Answer = TypeVar("Answer")
-REQUEST_TIMEOUT_S = 30  # a health check that takes longer has failed
-NAMESPACE = "toolchain"  # the chart's
-SERVICE, PORT = "ml-pipeline", 8888  # KFP's API, under the name that its own parts expect
-RUNS_OF_A_PAGE = 100  # KFP gives no more than 200
+Response = TypeVar("Response")
+REQUEST_TIMEOUT_S = 30  # of a health check
+NAMESPACE = "toolchain"  # of the chart
+SERVICE, PORT = "ml-pipeline", 8888  # of KFP's API; its other components expect this name
+PAGE_SIZE = 100  # KFP's maximum is 200
 HEALTH = "apis/v2beta1/healthz"
-ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")  # states of a run that stay
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")  # final states of a run
 
 
 @dataclass(frozen=True)
-class Task:
-    """A task of a run as the server knows it, some seconds late."""
+class TaskStatus:
+    """The status of a task on the server, which is some seconds late."""
 
-    state: str  # KFP's word: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED
-    seconds: float  # wall clock from its start to its end; 0 before
+    state: str  # of KFP: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED
+    seconds: float  # wall clock from its start to its end; 0 before its end
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the server says of a run."""
+class RunStatus:
+    """The status of a run on the server."""
 
-    state: str  # KFP's word
+    state: str  # of KFP
     error: str
-    tasks: Mapping[str, Task]  # by KFP's name of the task
-    stopped: bool = False  # whether somebody asked for its end
+    tasks: Mapping[str, TaskStatus]  # by the name of the task in KFP
+    stopped: bool = False  # whether a user stopped it
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
 
 
-class Away(ServiceError):
-    """The server does not answer; it may be back in a minute."""
+class UnavailableError(ServiceError):
+    """The server does not respond; the request may be retried."""
 
 
 class Server:
-    """The server that ``settings`` name, else the one of the cluster that the kubeconfig names."""
+    """The server at the endpoint of ``settings``, or else the one in the kubeconfig's cluster."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -63,84 +63,84 @@ class Server:
         return self.settings.endpoint or f"service {SERVICE} of namespace {self.namespace}"
 
     def check(self) -> None:
-        """Ask the server how it is, once; KFP's client would ask five times, for half a minute, printing tracebacks.
+        """Check that the server responds. KFP's client would retry for half a minute and print tracebacks.
 
         Raises:
-            ServiceError: there is none, or it refuses.
+            ServiceError: no server is known, or it does not respond, or it denies access.
         """
         if self.settings.endpoint:
-            self._asked(self._ask_health)
+            self._call(self._check_health)
         elif not kubernetes.is_configured():
             raise ServiceError(
-                f"no Kubeflow Pipelines server is known: set KFP_ENDPOINT, or KUBECONFIG to its cluster, {HERE}"
+                f"no Kubeflow Pipelines server is known: set KFP_ENDPOINT, or KUBECONFIG to its cluster, {LOCAL_HINT}"
             )
         elif not kubernetes.has_service(self.namespace, SERVICE):
             raise ServiceError(
                 f"namespace {self.namespace} has no Kubeflow Pipelines (service {SERVICE}): make deploy, or set "
-                f"KFP_NAMESPACE to where it is, {HERE}"
+                f"KFP_NAMESPACE to its namespace, {LOCAL_HINT}"
             )
         else:
             kubernetes.service_response(self.namespace, f"{SERVICE}:{PORT}", HEALTH)
 
     def start(self, pipeline: str, name: str, compiled: str, values: Mapping[str, Any], cached: bool) -> str:
-        """Start ``compiled`` under ``name``, in the experiment ``pipeline``, and return the run's id.
+        """Start ``compiled`` under ``name``, in the experiment ``pipeline``, and return the run's ID.
 
         Raises:
-            ServiceError: the server is not there, or refuses.
+            ServiceError: the server does not respond, or denies access.
         """
-        return self._asked(lambda: self._start(pipeline, name, compiled, values, cached))
+        return self._call(lambda: self._start(pipeline, name, compiled, values, cached))
 
-    def look(self, run: str) -> Look:
-        """Return how ``run`` is.
+    def status(self, run: str) -> RunStatus:
+        """Return the status of ``run``.
 
         Raises:
-            Away: the server does not answer.
-            ServiceError: it refuses, or knows no such run.
+            UnavailableError: the server does not respond.
+            ServiceError: it denies access, or has no such run.
         """
-        found = self._asked(lambda: self._client.get_run(run))
+        found = self._call(lambda: self._client.get_run(run))
         details = (found.run_details and found.run_details.task_details) or []
-        tasks = {detail.display_name: Task(detail.state or "", _seconds(detail)) for detail in details}
+        tasks = {detail.display_name: TaskStatus(detail.state or "", _seconds(detail)) for detail in details}
         stopped = any(status.state == "CANCELING" for status in found.state_history or [])
-        return Look(found.state or "", (found.error and found.error.message) or "", tasks, stopped)
+        return RunStatus(found.state or "", (found.error and found.error.message) or "", tasks, stopped)
 
     def stop(self, run: str) -> None:
-        """Ask the server to end ``run``; its pods go within seconds."""
-        self._asked(lambda: self._client.terminate_run(run))
+        """Stop ``run``; its pods end within seconds."""
+        self._call(lambda: self._client.terminate_run(run))
 
     def runs(self) -> list[Any]:
-        """Return all runs as KFP's client describes them, newest first."""
-        return self._all("runs", lambda **page: self._client.list_runs(sort_by="created_at desc", **page))
+        """Return all runs as objects of KFP's client, newest first."""
+        return self._list("runs", lambda **page: self._client.list_runs(sort_by="created_at desc", **page))
 
     def schedules(self) -> list[Any]:
-        """Return all recurring runs as KFP's client describes them."""
-        return self._all("recurring_runs", lambda **page: self._client.list_recurring_runs(**page))
+        """Return all recurring runs as objects of KFP's client."""
+        return self._list("recurring_runs", lambda **page: self._client.list_recurring_runs(**page))
 
-    def schedule(self, name: str, experiment: str, compiled: str, asked: Mapping[str, Any]) -> str:
-        """Create the recurring run ``name`` of ``compiled`` and return its id.
+    def schedule(self, name: str, experiment: str, compiled: str, options: Mapping[str, Any]) -> str:
+        """Create the recurring run ``name`` of ``compiled`` and return its ID.
 
-        ``asked`` has what KFP's client takes besides: cron_expression, params, max_concurrency, description, enabled.
+        ``options`` of KFP's client: cron_expression, params, max_concurrency, description, enabled.
         """
-        return self._asked(lambda: self._schedule(name, experiment, compiled, asked))
+        return self._call(lambda: self._schedule(name, experiment, compiled, options))
 
-    def enable(self, schedule: str, on: bool) -> None:
-        """Let the recurring run ``schedule`` start runs, or no more."""
+    def enable(self, schedule: str, enabled: bool) -> None:
+        """Enable or disable the recurring run ``schedule``."""
         client = self._client
-        self._asked(lambda: (client.enable_recurring_run if on else client.disable_recurring_run)(schedule))
+        self._call(lambda: (client.enable_recurring_run if enabled else client.disable_recurring_run)(schedule))
 
     def delete(self, run: str) -> None:
-        """Let the server forget ``run`` and its cached results."""
-        self._asked(lambda: self._client.delete_run(run))
+        """Delete ``run`` and its cached results from the server."""
+        self._call(lambda: self._client.delete_run(run))
 
     def address(self, run: str) -> str:
-        """Return where ``run`` can be seen, or "" where only the cluster's inside reaches it."""
+        """Return the URL of ``run`` in the UI, or "" if it is only reachable inside the cluster."""
         return f"{self.settings.endpoint.rstrip('/')}/#/runs/details/{run}" if self.settings.endpoint else ""
 
     @cached_property
     def _client(self) -> Any:
         import kfp
 
-        warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")  # it says that it needs KFP 2
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # that the server is away is told once, by us
+        warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")  # a warning about KFP 1
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # ``follow`` logs once that the server does not respond
         return kfp.Client(
             host=self.settings.endpoint or None,
             existing_token=self.settings.token or None,
@@ -150,7 +150,7 @@ class Server:
     def _start(self, pipeline: str, name: str, compiled: str, values: Mapping[str, Any], cached: bool) -> str:
         client = self._client
         profile = self.settings.namespace if client.get_kfp_healthz().multi_user else ""
-        with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # it prints where in its UI to look
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # it prints a link to its UI
             package = Path(folder) / f"{pipeline}.yaml"
             package.write_text(compiled, encoding="utf-8")
             run = client.create_run_from_pipeline_package(
@@ -163,69 +163,72 @@ class Server:
             )
         return str(run.run_id)
 
-    def _schedule(self, name: str, experiment: str, compiled: str, asked: Mapping[str, Any]) -> str:
+    def _schedule(self, name: str, experiment: str, compiled: str, options: Mapping[str, Any]) -> str:
         client = self._client
         profile = self.settings.namespace if client.get_kfp_healthz().multi_user else ""
         with redirect_stdout(StringIO()):  # it prints a link
-            place = client.create_experiment(experiment, namespace=profile or None)
+            created = client.create_experiment(experiment, namespace=profile or None)
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder) / "pipeline.yaml"
             package.write_text(compiled, encoding="utf-8")
             made = client.create_recurring_run(
-                place.experiment_id,
+                created.experiment_id,
                 name,
                 pipeline_package_path=str(package),
                 no_catchup=True,
-                enable_caching=False,  # KFP's cache knows the address of a source, not that it has new rows by now
-                **asked,
+                enable_caching=False,  # KFP's cache key covers the address of a source, not its content
+                **options,
             )
         return str(made.recurring_run_id)
 
-    def _all(self, name: str, ask: Callable[..., Any]) -> list[Any]:
+    def _list(self, name: str, request: Callable[..., Any]) -> list[Any]:
+        """Return the items ``name`` of all pages of ``request``."""
         found: list[Any] = []
-        page = {"page_size": RUNS_OF_A_PAGE, "page_token": ""}
+        page = {"page_size": PAGE_SIZE, "page_token": ""}
         while True:
-            answer = self._asked(lambda: ask(namespace=self.settings.namespace or None, **page))
-            found += getattr(answer, name) or []
-            page["page_token"] = answer.next_page_token or ""
+            response = self._call(lambda: request(namespace=self.settings.namespace or None, **page))
+            found += getattr(response, name) or []
+            page["page_token"] = response.next_page_token or ""
             if not page["page_token"]:
                 return found
 
-    def _ask_health(self) -> None:
+    def _check_health(self) -> None:
         headers = {"Authorization": f"Bearer {self.settings.token}"} if self.settings.token else {}
         url = f"{self.settings.endpoint.rstrip('/')}/{HEALTH}"
         response = http.request(url, headers=headers, timeout_s=REQUEST_TIMEOUT_S)
         if response.is_error:
-            raise self._refusal(response.status_code, response.reason_phrase)
+            raise self._error(response.status_code, response.reason_phrase)
 
-    def _asked(self, call: Callable[[], Answer]) -> Answer:
-        """Return what ``call`` answers; what KFP's client raises becomes one line that says what to do."""
+    def _call(self, request: Callable[[], Response]) -> Response:
+        """Return the response of ``request``; turn the exceptions of KFP's client into a ServiceError."""
         import urllib3
         from kfp_server_api.exceptions import ApiException
 
         try:
-            return call()
+            return request()
         except ApiException as error:
-            raise self._refusal(error.status, error.reason) from error
+            raise self._error(error.status, error.reason) from error
         except (http.UnreachableError, urllib3.exceptions.HTTPError, OSError, ValueError, RuntimeError) as error:
-            advice = f"set KFP_ENDPOINT to its URL, {HERE}"
-            raise Away(f"no Kubeflow Pipelines server answers at {self.name} ({_reason(error)}); {advice}") from error
+            hint = f"set KFP_ENDPOINT to its URL, {LOCAL_HINT}"
+            raise UnavailableError(
+                f"no Kubeflow Pipelines server responds at {self.name} ({_reason(error)}); {hint}"
+            ) from error
 
-    def _refusal(self, status: int | None, reason: str) -> ServiceError:
-        if status in (500, 502, 503, 504):  # its database restarts, or a proxy before it answers
-            return Away(f"{self.name} is away: {status} {reason}; try again in a minute, or see its log")
+    def _error(self, status: int | None, reason: str) -> ServiceError:
+        if status in (500, 502, 503, 504):  # its database or a proxy is restarting
+            return UnavailableError(f"{self.name} responded {status} {reason}; try again in a minute, or see its log")
         denied = "set KFP_TOKEN to a token that may create runs, and KFP_NAMESPACE to your profile"
-        advice = denied if status in (401, 403) else "see its log"
-        return ServiceError(f"{self.name} refuses: {status} {reason}; {advice}")
+        hint = denied if status in (401, 403) else "see its log"
+        return ServiceError(f"{self.name} responded {status} {reason}; {hint}")
 
 
-HERE = "or submit with --engine local"
+LOCAL_HINT = "or submit with --engine local"
 
 
 def _reason(error: Exception) -> str:
-    """Return the innermost words of what urllib3 raises, which tells them at the end of a long line."""
-    words = (str(error).partition("\n")[0] or type(error).__name__).rstrip(")'\"")
-    return words.rpartition("] ")[2] if "] " in words else words
+    """Return the innermost message of an error of urllib3, which is the end of its first line."""
+    line = (str(error).partition("\n")[0] or type(error).__name__).rstrip(")'\"")
+    return line.rpartition("] ")[2]
 
 
 def _seconds(detail: Any) -> float:

@@ -18,6 +18,6 @@ def run(run_id: str) -> int:
 
     settings = read_settings()
     found = find_cluster_run(run_id, settings)
-    Server(settings).stop(found.kfp)
+    Server(settings).stop(found.kfp_run_id)
     print(f"stopping {found.id}; the results of finished steps are kept")
     return SUCCESS

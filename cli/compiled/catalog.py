@@ -1,4 +1,4 @@
-"""Which pipelines there are: every module of pipelines/ is one, under its file's name."""
+"""List the pipelines: every module of pipelines/ is one, named after its file."""
 
 import ast
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ FOLDER = ROOT / "pipelines"
 
 @dataclass(frozen=True)
 class Entry:
-    name: str  # what a person types
+    name: str  # as in `toolchain submit NAME`
     summary: str  # the first line of the module
     file: Path
 
 
 def entries(folder: Path = FOLDER) -> list[Entry]:
-    """Return the pipelines in ``folder``, by name; no module is imported for that."""
+    """Return the pipelines in ``folder``, by name, without importing them."""
     files = sorted(path for path in folder.glob("[!_]*.py"))
     return [Entry(path.stem, _summary(path), path) for path in files]
 
@@ -28,20 +28,20 @@ def find(name: str, folder: Path = FOLDER) -> Entry:
     """Return the pipeline called ``name``.
 
     Raises:
-        ConfigError: there is none; the message suggests the nearest.
+        ConfigError: there is none; the message suggests a similar name.
     """
     known = {entry.name: entry for entry in entries(folder)}
     if name not in known:
         raise ConfigError(
-            f"there is no pipeline {name!r}{suggestion(name, list(known))} (there are {', '.join(known)})"
+            f"there is no pipeline {name!r}{suggestion(name, list(known))} (available: {', '.join(known)})"
         )
     return known[name]
 
 
-def suggestion(word: str, words: list[str]) -> str:
-    """Return ", did you mean 'x'?" for the word nearest to ``word``, or nothing where none is near."""
-    near = get_close_matches(word, words, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
+def suggestion(name: str, known: list[str]) -> str:
+    """Return ", did you mean 'x'?" for the ``known`` name most similar to ``name``; "" if none is similar."""
+    similar = get_close_matches(name, known, n=1)
+    return f", did you mean {similar[0]!r}?" if similar else ""
 
 
 def _summary(path: Path) -> str:

@@ -91,20 +91,20 @@ def _known(name: str, known: Mapping[str, Parameter]) -> Parameter:
 
 def _parsed(parameter: Parameter, text: str) -> Any:
     try:
-        if parameter.kind is bool:
+        if parameter.value_type is bool:
             return TRUTHS[text.lower()]
-        if parameter.kind in (list, dict):
+        if parameter.value_type in (list, dict):
             return _typed(parameter, loads(text))
-        return parameter.kind(text)
+        return parameter.value_type(text)
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"{parameter.name} takes {WORDS[parameter.kind]}, got {text!r}{_hint(parameter, text)}"
+            f"{parameter.name} takes {WORDS[parameter.value_type]}, got {text!r}{_hint(parameter, text)}"
         ) from error
 
 
 def _hint(parameter: Parameter, text: str) -> str:
     """Return how to quote JSON whose quotation marks a shell, or make's PARAMS, has taken; "" for other faults."""
-    if parameter.kind not in (list, dict) or '"' in text or not re.search("[A-Za-z]", text):
+    if parameter.value_type not in (list, dict) or '"' in text or not re.search("[A-Za-z]", text):
         return ""
     pair = f"{parameter.name}=..."
     return f"; its quotation marks are lost: write -p '{pair}', or a line of a file for --params FILE.yaml"
@@ -112,8 +112,8 @@ def _hint(parameter: Parameter, text: str) -> str:
 
 def _typed(parameter: Parameter, value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if parameter.kind is float and whole:
+    if parameter.value_type is float and whole:
         return float(value)
-    if not isinstance(value, parameter.kind) or (parameter.kind is int and not whole):
-        raise ConfigError(f"{parameter.name} takes {WORDS[parameter.kind]}, got {value!r}")
+    if not isinstance(value, parameter.value_type) or (parameter.value_type is int and not whole):
+        raise ConfigError(f"{parameter.name} takes {WORDS[parameter.value_type]}, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""What a submission will do, known before it starts: which steps are cached, which must run."""
+"""Plan a run before it starts: which steps are cached, and which must run."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,22 +9,22 @@ from typing import Any
 from cli.compiled.spec import Specification, Task
 from cli.state_files import read_record, warn_damaged
 
-UNREADABLE = "its step runs again"
-IN_METADATA = ("system.Metrics", "system.ClassificationMetrics")  # artifacts that live in metadata and have no file
+CONSEQUENCE = "its step runs again"  # of a damaged cache entry
+METADATA_ONLY = ("system.Metrics", "system.ClassificationMetrics")  # types of artifacts without a file
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The keys of a pipeline's tasks and the results that are there already."""
+    """The cache keys of a pipeline's tasks, and the results that exist already."""
 
     spec: Specification
-    values: Mapping[str, Any]  # the pipeline's parameters
+    values: Mapping[str, Any]  # of the pipeline's parameters
     keys: Mapping[str, str]  # cache key by task
-    results: Mapping[str, dict[str, str]]  # output paths by task, of the cached ones
+    results: Mapping[str, dict[str, str]]  # output paths by task, for cached tasks only
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to run."""
+        """Whether every task is cached."""
         return len(self.results) == len(self.spec.tasks)
 
     @property
@@ -35,55 +35,55 @@ class Plan:
 
 
 def make_plan(spec: Specification, values: Mapping[str, Any], keys: Mapping[str, str], cache: Path) -> Plan:
-    """Return the plan for ``spec`` with what ``cache`` holds."""
+    """Return the plan for ``spec``, with the results that ``cache`` holds."""
     found = {task.name: cached_outputs(task, keys[task.name], cache) for task in spec.tasks}
     return Plan(spec, values, keys, {name: outputs for name, outputs in found.items() if outputs is not None})
 
 
 def cached_outputs(task: Task, key: str, cache: Path) -> dict[str, str] | None:
-    """Return the paths of the outputs that ``key`` stands for, or None where they are not (all) there.
+    """Return the output paths that are cached under ``key``, or None if any of them is missing.
 
-    KFP takes a cached task for lost when the file of an ``Output[Metrics]`` is absent, though no step writes one: their
-    numbers are metadata. So that file is made here, empty.
+    KFP runs a cached task again when the file of an ``Output[Metrics]`` is missing, although no step writes one:
+    metrics are stored as metadata. This function therefore creates that file, empty.
     """
-    artifacts = artifacts_in(entry_file(task, key, cache))
+    artifacts = cached_artifacts(entry_file(task, key, cache))
     if artifacts is None:
         return None
-    for uri, kind in artifacts.values():
+    for uri, schema_title in artifacts.values():
         file = Path(uri)
-        if kind in IN_METADATA and file.parent.is_dir() and not file.exists():
+        if schema_title in METADATA_ONLY and file.parent.is_dir() and not file.exists():
             file.touch()
     paths = {name: uri for name, (uri, _) in artifacts.items()}
     return paths if all(Path(path).exists() for path in paths.values()) else None
 
 
-def artifacts_in(entry: Path) -> dict[str, tuple[str, str]] | None:
-    """Return path and type of each artifact that the cache's ``entry`` names, None where there is no such entry.
+def cached_artifacts(entry: Path) -> dict[str, tuple[str, str]] | None:
+    """Return the path and the type of each artifact in the cache's ``entry``, or None if there is no such entry.
 
-    A damaged one is removed: KFP would stumble over it.
+    A damaged entry is removed, because KFP would fail on it.
     """
     if not entry.is_file():
         return None
-    outputs = read_record(entry, UNREADABLE)
+    outputs = read_record(entry, CONSEQUENCE)
     try:
         found = {name: value for name, value in (outputs or {}).items() if isinstance(value, dict) and "uri" in value}
         artifacts = {name: (str(value["uri"]), str(value["schema_title"])) for name, value in found.items()}
     except KeyError:
         outputs = None
-        warn_damaged(entry, UNREADABLE)
+        warn_damaged(entry, CONSEQUENCE)
     if outputs is None:
         entry.unlink()
         return None
     return artifacts
 
 
-def forget(plan: Plan, cache: Path) -> Plan:
-    """Remove the cache entries of ``plan``, so that all of it runs again; the results of earlier runs stay."""
+def without_cache(plan: Plan, cache: Path) -> Plan:
+    """Remove the cache entries of ``plan``, so that every step runs again; the results of earlier runs stay."""
     for task in plan.spec.tasks:
         entry_file(task, plan.keys[task.name], cache).unlink(missing_ok=True)
     return Plan(plan.spec, plan.values, plan.keys, {})
 
 
 def entry_file(task: Task, key: str, cache: Path) -> Path:
-    """Return where KFP keeps a task's outputs under a key that we chose (kfp/local/cache.py, ``compute_key``)."""
+    """Return the file in which KFP caches a task's outputs under our ``key`` (kfp/local/cache.py, ``compute_key``)."""
     return cache / f"{hashlib.sha256(task.component.encode() + bytes(1) + key.encode()).hexdigest()}.json"

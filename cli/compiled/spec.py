@@ -1,4 +1,4 @@
-"""A compiled pipeline, read: its parameters and its tasks. Compiling needs kfp (2 s), so what was compiled is kept."""
+"""Read a compiled pipeline: its parameters and its tasks. Importing kfp takes 2 s, so compiled pipelines are cached."""
 
 import hashlib
 import importlib
@@ -18,14 +18,14 @@ from pipelines._pods import DEFAULT_SIZE, STEP_IMPORT, pod_size
 from toolchain.artifacts.folder import write_file
 from toolchain.errors import ConfigError, ToolchainError
 
-KINDS = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
+TYPES = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 
 
 @dataclass(frozen=True)
 class Parameter:
     name: str
-    kind: type  # str, int, float, bool, list or dict
-    default: Any  # None when it must be given
+    value_type: type  # str, int, float, bool, list or dict
+    default: Any  # None if it is required
     required: bool
 
 
@@ -33,31 +33,31 @@ class Parameter:
 class Task:
     """One node of the pipeline's graph."""
 
-    name: str  # KFP's name of the task
-    step: str  # "stage.step", or the task's name where the component is not one of ours
-    ours: bool  # whether the component calls a step of the toolchain
-    component: str  # KFP's name of the component, "comp-..."
-    source: str  # the component's code
-    image: str  # that its pod runs
-    constants: dict[str, Any]  # arguments fixed by the pipeline, component defaults included
-    parameters: dict[str, str]  # arguments that are pipeline parameters, by the component's name
-    inputs: dict[str, tuple[str, str]]  # artifacts and values from other tasks: (task, output)
-    after: tuple[str, ...]  # every task that must be done before
-    outputs: dict[str, str]  # artifact type by output name: "system.Metrics"
-    cached: bool  # whether the pipeline lets it be cached
+    name: str  # in KFP
+    step: str  # "stage.step"; the task's name if the component runs no step of the toolchain
+    is_step: bool  # whether the component runs a step of the toolchain
+    component: str  # name in KFP, "comp-..."
+    code: str  # of the component
+    image: str
+    constants: dict[str, Any]  # arguments fixed by the pipeline, including the component's defaults
+    parameters: dict[str, str]  # pipeline parameter by argument
+    inputs: dict[str, tuple[str, str]]  # (task, output) by argument, for artifacts and values from other tasks
+    after: tuple[str, ...]  # tasks that must end before it starts
+    outputs: dict[str, str]  # artifact type by output, such as "system.Metrics"
+    cacheable: bool
     environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Specification:
-    name: str  # as KFP has it: "bert-finetune"
+    name: str  # in KFP: "bert-finetune"
     parameters: dict[str, Parameter]
-    tasks: tuple[Task, ...]  # in an order in which they can run
-    content: dict[str, Any]  # the compiled pipeline itself
+    tasks: tuple[Task, ...]  # in topological order
+    content: dict[str, Any]  # the compiled pipeline
 
 
 def compile_pipeline(entry: Entry, size: str = DEFAULT_SIZE) -> str:
-    """Return the YAML that a cluster runs, its steps placed by ``size`` (``pipelines/_pods.py``). Imports kfp."""
+    """Return the pipeline as YAML, with pods of ``size`` (``pipelines/_pods.py``). Imports kfp."""
     from kfp import compiler
 
     sys.modules.pop(f"pipelines.{entry.name}", None)  # a pipeline is built when its module is imported
@@ -68,49 +68,48 @@ def compile_pipeline(entry: Entry, size: str = DEFAULT_SIZE) -> str:
         return target.read_text(encoding="utf-8")
 
 
-def load(entry: Entry, kept: Path) -> Specification:
-    """Return the pipeline's specification, compiled anew only when its code or a component's changed since.
-
-    ``kept`` is the folder where compiled pipelines stay.
-    """
-    file = kept / f"{entry.name}-{_code_digest(entry)[:16]}.yaml"
-    text = _kept_text(file)
+def load(entry: Entry, cache: Path) -> Specification:
+    """Return the pipeline's specification from the folder ``cache``; compile it if its code or a component changed."""
+    file = cache / f"{entry.name}-{_code_digest(entry)[:16]}.yaml"
+    text = _cached_text(file)
     if text is None:
         text = compile_pipeline(entry)
-        _keep(file, text)
+        _store(file, text)
     return read(text)
 
 
-def _kept_text(file: Path) -> str | None:
-    """Return the compiled pipeline in ``file``, None where there is none, or it is not as it was written."""
+def _cached_text(file: Path) -> str | None:
+    """Return the compiled pipeline in ``file``, or None if the file is missing or was changed."""
     if not file.is_file():
         return None
     head, _, text = file.read_bytes().partition(b"\n")
-    if head != _mark(text):
+    if head != _header(text):
         warn_damaged(file, "the pipeline is compiled again")
         return None
     return text.decode()
 
 
-def _keep(file: Path, text: str) -> None:
+def _store(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(file, _mark(text.encode()) + b"\n" + text.encode())
-    except (OSError, ToolchainError):  # it is kept to save two seconds; where that cannot be, it is compiled each time
+        write_file(file, _header(text.encode()) + b"\n" + text.encode())
+    except (OSError, ToolchainError):  # the cache only saves time: without it, the pipeline is compiled each time
         return
 
 
-def _mark(text: bytes) -> bytes:
-    return f"# SHA-256 of what follows: {hashlib.sha256(text).hexdigest()}".encode()
+def _header(text: bytes) -> bytes:
+    return f"# SHA-256 of the following lines: {hashlib.sha256(text).hexdigest()}".encode()
 
 
 def read(text: str) -> Specification:
-    """Return what the compiled pipeline ``text`` says; of several documents the first is the pipeline."""
+    """Return the specification of the compiled pipeline ``text``, which is its first YAML document."""
     content = next(documents(text))
     graph = content["root"]["dag"]["tasks"]
     unsupported = [name for name, task in graph.items() if "iterator" in task or "condition" in str(task)]
     if unsupported:
-        raise ConfigError(f"loops and conditions run on a cluster only: {', '.join(unsupported)}")
+        raise ConfigError(
+            f"loops and conditions are not supported: {', '.join(unsupported)}; remove them from the pipeline"
+        )
     tasks = {name: _task(name, task, content) for name, task in graph.items()}
     definitions = content["root"].get("inputDefinitions", {}).get("parameters", {})
     parameters = {name: _parameter(name, definition) for name, definition in definitions.items()}
@@ -118,7 +117,7 @@ def read(text: str) -> Specification:
 
 
 def documents(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the documents of the compiled pipeline ``text``: the pipeline, then what it asks of its platform."""
+    """Yield the YAML documents of the compiled pipeline ``text``: the pipeline, then its Kubernetes settings."""
     yield from yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
@@ -131,32 +130,32 @@ def _code_digest(entry: Entry) -> str:
 
 
 def _parameter(name: str, definition: dict[str, Any]) -> Parameter:
-    kind = KINDS[definition["parameterType"]]
+    value_type = TYPES[definition["parameterType"]]
     default = definition.get("defaultValue")
-    if kind is int and default is not None:
+    if value_type is int and default is not None:
         default = int(default)
-    return Parameter(name, kind, default, required=default is None and not definition.get("isOptional", False))
+    return Parameter(name, value_type, default, required=default is None and not definition.get("isOptional", False))
 
 
 def _task(name: str, task: dict[str, Any], content: dict[str, Any]) -> Task:
     component = content["components"][task["componentRef"]["name"]]
     container = content["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
-    source = "\n".join([*container.get("command", []), *container.get("args", [])])
-    found = STEP_IMPORT.search(source)
+    code = "\n".join([*container.get("command", []), *container.get("args", [])])
+    found = STEP_IMPORT.search(code)
     inputs = _inputs(task)
     return Task(
         name=name,
         step=found.group(1) if found else name,
-        ours=found is not None,
+        is_step=found is not None,
         component=task["componentRef"]["name"],
-        source=source,
+        code=code,
         image=container["image"],
-        constants={**_defaults(component), **_of(component, _constants(task))},
-        parameters=_of(component, _pipeline_parameters(task)),
+        constants={**_defaults(component), **_declared(component, _constants(task))},
+        parameters=_declared(component, _pipeline_parameters(task)),
         inputs=inputs,
         after=tuple(sorted({producer for producer, _ in inputs.values()} | set(task.get("dependentTasks", [])))),
         outputs=_outputs(component),
-        cached=task.get("cachingOptions", {}).get("enableCache", False),
+        cacheable=task.get("cachingOptions", {}).get("enableCache", False),
         environment={variable["name"]: variable.get("value", "") for variable in container.get("env", [])},
     )
 
@@ -164,20 +163,20 @@ def _task(name: str, task: dict[str, Any], content: dict[str, Any]) -> Task:
 def _defaults(component: dict[str, Any]) -> dict[str, Any]:
     parameters = component.get("inputDefinitions", {}).get("parameters", {})
     return {
-        name: _as_kind(definition["defaultValue"], definition["parameterType"])
+        name: _converted(definition["defaultValue"], definition["parameterType"])
         for name, definition in parameters.items()
         if "defaultValue" in definition
     }
 
 
-def _of(component: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return what of ``given`` the component takes; the rest asks for GPUs, which is the cluster's affair."""
+def _declared(component: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that the component declares; KFP adds others, such as the number of GPUs."""
     known = component.get("inputDefinitions", {}).get("parameters", {})
     return {name: value for name, value in given.items() if name in known}
 
 
-def _as_kind(value: Any, kind: str) -> Any:
-    return int(value) if kind == "NUMBER_INTEGER" else value
+def _converted(value: Any, parameter_type: str) -> Any:
+    return int(value) if parameter_type == "NUMBER_INTEGER" else value
 
 
 def _constants(task: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""JSON for programs: the fields are an interface, described in docs/start/command-line.md."""
+"""Print JSON for programs; docs/start/command-line.md describes the fields."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def run_fields(run: Run) -> dict[str, Any]:
         "started": run.started,
         "seconds": run.seconds,
         "verdict": run.verdict,
-        "kfp_run_id": run.kfp,
+        "kfp_run_id": run.kfp_run_id,
     }
 
 
@@ -31,7 +31,7 @@ def run_details(run: Run, prices: Prices) -> dict[str, Any]:
         **run_fields(run),
         "parameters": run.parameters,
         "folder": str(run.folder),
-        "cost": cost_of(run).fields(prices),
+        "cost": cost_of(run).to_json(prices),
         "steps": [_step_fields(step, run, prices) for step in run.steps],
     }
 
@@ -45,5 +45,5 @@ def _step_fields(step: StepRecord, run: Run, prices: Prices) -> dict[str, Any]:
         "seconds": step.seconds,
         "outputs": step.outputs,
         "error": step.error,
-        "cost": step_cost(step, run).fields(prices),
+        "cost": step_cost(step, run).to_json(prices),
     }

@@ -1,4 +1,4 @@
-"""What a person sees while a pipeline runs: a live table in a terminal, plain lines elsewhere."""
+"""Show the progress of a run: a live table in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ MARKS = {
     runs.FAILED: ("✗", "red"),
     runs.INTERRUPTED: ("◼", "yellow"),
 }
-PROGRESS = "progress: "  # begins a line of toolchain.progress in a step's output
-WARNING = "warning: "  # begins a line of toolchain.progress that a person should see
+PROGRESS = "progress: "  # prefix of a progress line of toolchain.progress in a step's output
+WARNING = "warning: "  # prefix of a warning of toolchain.progress
 REDRAWS_PER_SECOND = 4
 
 
 class PlainLines:
-    """Prints a line whenever a step changes or tells its progress."""
+    """Prints a line for each state, progress line and warning of a step."""
 
     def __init__(self, run: Run) -> None:
         self.width = max(len(step.step) for step in run.steps)
@@ -33,24 +33,24 @@ class PlainLines:
     def changed(self, step: StepRecord) -> None:
         print(f"{step.step:<{self.width}}  {describe(step)}", flush=True)
 
-    def said(self, step: StepRecord, line: str) -> None:
+    def printed(self, step: StepRecord, line: str) -> None:
         if line.startswith((PROGRESS, WARNING)):
             print(f"{step.step:<{self.width}}  {line.removeprefix(PROGRESS)}", flush=True)
 
 
 class LiveTable:
-    """Redraws a table of all steps, the one at work with its elapsed time and progress."""
+    """Redraws a table of all steps, with the elapsed time and progress of running ones."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._last: dict[str, str] = {}  # progress by task: on a cluster several are at work
+        self._last: dict[str, str] = {}  # progress by task: on a cluster, several run at once
         self._began: dict[str, float] = {}
         self._warnings: list[str] = []
 
     def changed(self, step: StepRecord) -> None:
         self._last[step.task], self._began[step.task] = "", time.monotonic()
 
-    def said(self, step: StepRecord, line: str) -> None:
+    def printed(self, step: StepRecord, line: str) -> None:
         if line.startswith(PROGRESS):
             self._last[step.task] = line.removeprefix(PROGRESS)
         elif line.startswith(WARNING):
@@ -63,21 +63,21 @@ class LiveTable:
         table = Table.grid(padding=(0, 2))
         for step in self.run.steps:
             mark, colour = MARKS[step.state]
-            at_work = step.state == runs.RUNNING
-            table.add_row(Text(mark, colour), Text(step.step), Text(self._told(step), "" if at_work else "dim"))
+            style = "" if step.state == runs.RUNNING else "dim"
+            table.add_row(Text(mark, colour), Text(step.step), Text(self._status(step), style))
         return table
 
-    def _told(self, step: StepRecord) -> str:
+    def _status(self, step: StepRecord) -> str:
         last = self._last.get(step.task, "")
         if step.state == runs.RUNNING:
-            began = self._began.setdefault(step.task, time.monotonic())  # at work before anybody looked: from then on
+            began = self._began.setdefault(step.task, time.monotonic())  # if it was running already, from now on
             return f"{time.monotonic() - began:.0f} s  {last}"
         return last if last and step.state == runs.WAITING else describe(step)
 
 
 @contextmanager
 def watching(run: Run) -> Iterator[PlainLines | LiveTable]:
-    """Yield what shows ``run`` to whoever looks at standard output."""
+    """Yield a watcher that shows ``run`` on standard output."""
     console = Console()
     if not console.is_terminal:
         yield PlainLines(run)
@@ -88,7 +88,7 @@ def watching(run: Run) -> Iterator[PlainLines | LiveTable]:
 
 
 def describe(step: StepRecord) -> str:
-    """Return how ``step`` went, in a few words."""
+    """Return the state of ``step`` in a few words."""
     if step.cached:
         return "cached"
     if step.state == runs.SUCCEEDED:

@@ -1,4 +1,4 @@
-"""What is printed of a run when it has ended: its summary, its failure, the list of all runs."""
+"""Print the summary or the failure of a run, and tables of runs and steps."""
 
 from pathlib import Path
 from typing import Any
@@ -10,44 +10,45 @@ from rich.table import Table
 from cli.cluster.kfp_client import NAMESPACE
 from cli.output.progress import MARKS, describe
 from cli.records import runs
+from cli.records.artifacts import DATA_REPORT, REGISTRATION, REPORT, REPORTS, find_artifact
 from cli.records.cost import Prices, cost_of, step_cost
 from cli.records.runs import Run
 from cli.settings import Settings
 from cli.state_files import read_record
 from toolchain.services.mlflow_retry import without_credentials
 
-REGISTERING = "release.register"
-REPORT, DATA_REPORT = "release.report", "data.report"  # steps that write report.html and report.json
-LEAST_WIDTH = 110  # columns for a table where there is no terminal to ask
+MIN_WIDTH = 110  # columns of a table if the output is not a terminal
 
 
 def console() -> Console:
-    """Return a console that does not fold tables when its output is a file."""
+    """Return a console that does not fold tables if its output is a file."""
     plain = Console()
-    return plain if plain.is_terminal else Console(width=max(LEAST_WIDTH, plain.width))
+    return plain if plain.is_terminal else Console(width=max(MIN_WIDTH, plain.width))
 
 
-def report_of(run: Run) -> dict[str, Any] | None:
-    """Return the run's report.json, or None when the pipeline makes none, or has not yet."""
-    return _read_report(run, REPORT)
-
-
-def _read_report(run: Run, step: str) -> dict[str, Any] | None:
-    folder = run.output(step, "report")
-    file = folder / "report.json" if folder else None
-    return read_record(file, "the report is not shown") if file else None
+def read_report(run: Run, kind: str = REPORT) -> dict[str, Any] | None:
+    """Return report.json of the run's report of ``kind``, or None if the run has none (yet)."""
+    artifact = find_artifact(run, kind)
+    return read_record(artifact.folder / "report.json", "the report is not shown") if artifact else None
 
 
 def summary(run: Run, settings: Settings) -> None:
-    """Print how a run that succeeded went: variants, verdict, and where to look."""
+    """Print the summary of a successful run: data, variants, verdict, and the paths of its results."""
     cached = sum(step.cached for step in run.steps)
     print(f"\n{run.id}: succeeded in {run.seconds:.1f} s, {len(run.steps)} steps, {cached} of them cached")
-    if prepared := _read_report(run, DATA_REPORT):
-        print_data(prepared)
-        print(f"Report:  {report_file(run)}")
-    report = report_of(run)
-    if report is None:
-        return
+    if data := read_report(run, DATA_REPORT):
+        print_data(data)
+    if report := read_report(run):
+        _print_verdict(report)
+    if file := report_file(run):
+        print(f"Report:  {file}")
+    if find_artifact(run, REGISTRATION):
+        print(f"MLflow:  {_registry(run, settings)}")
+        if run.parameters.get("require_approval"):
+            print(f"Approval required: toolchain approve {run.id}, or toolchain reject {run.id} --reason REASON")
+
+
+def _print_verdict(report: dict[str, Any]) -> None:
     console().print(_variants(report))
     verdict = report["verdict"]
     print(
@@ -55,11 +56,6 @@ def summary(run: Run, settings: Settings) -> None:
         if verdict["promotable"]
         else f"Verdict: {verdict['reason']}"
     )
-    print(f"Report:  {report_file(run)}")
-    if any(step.step == REGISTERING and step.state == runs.SUCCEEDED for step in run.steps):
-        print(f"MLflow:  {_registry(run, settings)}")
-        if run.parameters.get("require_approval"):
-            print(f"Waits for a person: toolchain approve {run.id}, or reject {run.id} --reason REASON")
 
 
 def _registry(run: Run, settings: Settings) -> str:
@@ -71,13 +67,13 @@ def _registry(run: Run, settings: Settings) -> str:
 
 
 def report_file(run: Run) -> Path | None:
-    """Return the path of the run's report.html, or None when it has none."""
-    folder = run.output(REPORT, "report") or run.output(DATA_REPORT, "report")
-    return folder / "report.html" if folder else None
+    """Return the path of the run's report.html, or None if it has no report."""
+    artifact = find_artifact(run, *REPORTS)
+    return artifact.folder / "report.html" if artifact else None
 
 
 def print_data(report: dict[str, Any]) -> None:
-    """Print the rows of each split, by class, and the rows that each rule dropped."""
+    """Print the number of rows by class and split, and the number of rows that each rule dropped."""
     rows, counts = report["rows"], report["class_counts"]
     table = Table("class", *(f"{split} rows" for split in rows), box=None, pad_edge=False)
     for label in report["labels"]:
@@ -88,11 +84,11 @@ def print_data(report: dict[str, Any]) -> None:
     for entry in report["dropped"]:
         if entry["rows"]:
             dropped.add_row(f"{entry['rows']:,}", escape(entry["rule"]), entry["step"])
-    console().print(dropped if dropped.row_count else "no row was dropped")
+    console().print(dropped if dropped.row_count else "no rows were dropped")
 
 
 def failure(run: Run) -> None:
-    """Print which step failed, its own words, and where its log is."""
+    """Print the step that failed, its error, and the path of its log."""
     for step in run.steps:
         if step.state == runs.FAILED:
             print(f"\n{step.step} failed: {step.error}")
@@ -111,7 +107,7 @@ def print_run(run: Run, prices: Prices) -> None:
 
 
 def table_of_runs(known: list[Run]) -> Table:
-    """Return all runs, a row each."""
+    """Return a table with a row for each run."""
     table = Table("run", "pipeline", "state", "duration", "verdict", box=None, pad_edge=False)
     for run in known:
         table.add_row(run.id, run.pipeline, run.state, f"{run.seconds:.1f} s", run.verdict)
@@ -119,8 +115,8 @@ def table_of_runs(known: list[Run]) -> Table:
 
 
 def table_of_steps(run: Run, prices: Prices) -> Table:
-    """Return the steps of ``run``, a row each."""
-    table = Table("", "step", "state", "how", "core-hours", "cost", box=None, pad_edge=False)
+    """Return a table with a row for each step of ``run``."""
+    table = Table("", "step", "state", "result", "core-hours", "cost", box=None, pad_edge=False)
     for step in run.steps:
         cost = step_cost(step, run)
         money = cost.money(prices)

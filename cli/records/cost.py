@@ -1,7 +1,7 @@
-"""What a run cost: what its steps held of cores, memory and GPUs, for how long, and the money by the table of prices.
+"""Compute the cost of a run: core-hours, memory, GPU-hours, and money by the prices of manifests/prices.yaml.
 
-On a cluster that is what pods asked for, from the start of their work to its end, each attempt counted. On one machine
-it is all its cores for as long as a step was at work; memory costs nothing there, since nobody shares it.
+On a cluster these are the resources that pods request, from their start to their end, including failed attempts. On one
+machine they are all its cores while a step runs; memory is free there, since it is not shared.
 """
 
 import math
@@ -10,33 +10,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from cli.compiled.catalog import suggestion
 from cli.records import runs
+from cli.records.artifacts import REGISTRATION, find_artifact
 from cli.records.runs import Run, StepRecord
 from cli.settings import MANIFESTS, Settings
 from pipelines._pods import GIB, GPU
 from toolchain.errors import ConfigError, ToolchainError
 from toolchain.progress import log_info
 
-if TYPE_CHECKING:
-    from toolchain.services.mlflow import Tracker
-
-TABLE = MANIFESTS / "prices.yaml"
+PRICES_FILE = MANIFESTS / "prices.yaml"
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Money for an hour of each thing; 0 where no price is known."""
+    """Prices per hour; 0: unknown."""
 
     currency: str = "USD"
     cpu_hour: float = 0.0  # of one core
     memory_gib_hour: float = 0.0
-    gpu_hour: Mapping[str, float] = field(default_factory=dict)  # of one GPU, by Kubernetes' name of it
+    gpu_hour: Mapping[str, float] = field(default_factory=dict)  # of one GPU, by its resource name in Kubernetes
 
     @property
     def known(self) -> bool:
@@ -45,11 +43,11 @@ class Prices:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step or a run held, and the money for it."""
+    """The resources that a step or a run used."""
 
     cpu_hours: float = 0.0
     memory_gib_hours: float = 0.0
-    gpu_hours: Mapping[str, float] = field(default_factory=dict)  # by Kubernetes' name of the GPU
+    gpu_hours: Mapping[str, float] = field(default_factory=dict)  # by the GPU's resource name in Kubernetes
 
     def __add__(self, other: "Cost") -> "Cost":
         gpus = {name: self.gpu_hours.get(name, 0.0) + hours for name, hours in other.gpu_hours.items()}
@@ -60,15 +58,14 @@ class Cost:
         )
 
     def money(self, prices: Prices) -> float | None:
-        """Return the money, None when a price is missing for something that was held."""
+        """Return the price of the resources, or None if one of the prices is unknown."""
         unpriced = [name for name, hours in self.gpu_hours.items() if hours and not prices.gpu_hour.get(name)]
         if not prices.known or unpriced:
             return None
         gpus = sum(hours * prices.gpu_hour.get(name, 0.0) for name, hours in self.gpu_hours.items())
         return self.cpu_hours * prices.cpu_hour + self.memory_gib_hours * prices.memory_gib_hour + gpus
 
-    def fields(self, prices: Prices) -> dict[str, Any]:
-        """Return it as JSON: ``money`` is None when a price is not known."""
+    def to_json(self, prices: Prices) -> dict[str, Any]:
         return {
             "cpu_hours": self.cpu_hours,
             "memory_gib_hours": self.memory_gib_hours,
@@ -78,20 +75,20 @@ class Cost:
         }
 
     def text(self, prices: Prices) -> str:
-        """Return it as text: "0.52 core-hours, 1.20 GiB-hours: 0.0312 USD"."""
-        held = [f"{self.cpu_hours:.4f} core-hours"]
-        held += [f"{self.memory_gib_hours:.4f} GiB-hours"] if self.memory_gib_hours else []
-        held += [f"{hours:.4f} hours of {name}" for name, hours in self.gpu_hours.items() if hours]
+        """Return a line such as "0.52 core-hours, 1.20 GiB-hours: 0.0312 USD"."""
+        used = [f"{self.cpu_hours:.4f} core-hours"]
+        used += [f"{self.memory_gib_hours:.4f} GiB-hours"] if self.memory_gib_hours else []
+        used += [f"{hours:.4f} hours of {name}" for name, hours in self.gpu_hours.items() if hours]
         money = self.money(prices)
-        priced = "no price known; see manifests/prices.yaml" if money is None else f"{money:.4f} {prices.currency}"
-        return f"{', '.join(held)}: {priced}"
+        priced = "no prices; set them in manifests/prices.yaml" if money is None else f"{money:.4f} {prices.currency}"
+        return f"{', '.join(used)}: {priced}"
 
 
-def read_prices(path: Path = TABLE) -> Prices:
-    """Return the table of prices in ``path``; no prices where there is no such file.
+def read_prices(path: Path = PRICES_FILE) -> Prices:
+    """Return the prices in ``path``; none if there is no such file.
 
     Raises:
-        ConfigError: it is not YAML, has an unknown key, or a price that cannot be.
+        ConfigError: the file is not YAML, has an unknown key, or a price is not valid.
     """
     if not path.is_file():
         return Prices()
@@ -100,37 +97,40 @@ def read_prices(path: Path = TABLE) -> Prices:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from error
     known = [entry.name for entry in fields(Prices)]
-    for name in content if isinstance(content, dict) else ["its form"]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is {content!r}; expected one price per line, such as cpu_hour: 0.04")
+    for name in content:
         if name not in known:
             raise ConfigError(
-                f"{path}: there is no {name!r}{suggestion(str(name), known)} (there are {', '.join(known)})"
+                f"{path}: there is no key {name!r}{suggestion(str(name), known)} (available: {', '.join(known)})"
             )
-    given = dict(content)
-    gpus = given.get("gpu_hour") or {}
-    if not isinstance(gpus, dict) or not isinstance(given.get("currency", ""), str):
-        raise ConfigError(f"{path}: gpu_hour takes a price by name, as in {{nvidia.com/gpu: 1.5}}, and currency a word")
-    prices = {name: given.get(name, 0) for name in ("cpu_hour", "memory_gib_hour")} | gpus
+    gpus = content.get("gpu_hour") or {}
+    if not isinstance(gpus, dict) or not isinstance(content.get("currency", ""), str):
+        raise ConfigError(
+            f"{path}: expected gpu_hour as prices by name, such as {{nvidia.com/gpu: 1.5}}, and currency as text"
+        )
+    prices = {name: content.get(name, 0) for name in ("cpu_hour", "memory_gib_hour")} | gpus
     for name, price in prices.items():
         if isinstance(price, bool) or not isinstance(price, int | float) or not math.isfinite(price) or price < 0:
-            raise ConfigError(f"{path}: {name} takes a price of 0 or more, got {price!r}")
-    return Prices(**{**given, "gpu_hour": gpus})
+            raise ConfigError(f"{path}: {name} is {price!r}; expected a price of 0 or more")
+    return Prices(**{**content, "gpu_hour": gpus})
 
 
-def for_the_report(values: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
-    """Return the parameters ``values`` with the table's prices in those that the report takes, where none was given."""
-    taken = ("price_per_cpu_hour", "price_per_gpu_hour")
-    if not prices.known or any(values.get(name) != 0 for name in taken):
+def with_prices(values: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
+    """Return the parameters ``values``, with ``prices`` as the report's prices unless ``values`` sets its own."""
+    names = ("price_per_cpu_hour", "price_per_gpu_hour")
+    if not prices.known or any(values.get(name) != 0 for name in names):
         return dict(values)
     gpu = prices.gpu_hour.get(str(values.get("gpu_type", GPU)), 0.0)
     return {
         **values,
-        **dict(zip(taken, (float(prices.cpu_hour), float(gpu)), strict=True)),
+        **dict(zip(names, (float(prices.cpu_hour), float(gpu)), strict=True)),
         "currency": prices.currency,
     }
 
 
 def cost_of(run: Run) -> Cost:
-    """Return what all steps of ``run`` held so far."""
+    """Return the resources that all steps of ``run`` have used so far."""
     total = Cost()
     for step in run.steps:
         total += step_cost(step, run)
@@ -138,7 +138,7 @@ def cost_of(run: Run) -> Cost:
 
 
 def step_cost(step: StepRecord, run: Run) -> Cost:
-    """Return what ``step`` held; nothing when it was cached."""
+    """Return the resources that ``step`` used; none if it was cached."""
     if run.engine == runs.LOCAL:
         return Cost(0.0 if step.cached else (os.cpu_count() or 1) * step.seconds / HOUR)
     total = Cost()
@@ -150,32 +150,23 @@ def step_cost(step: StepRecord, run: Run) -> Cost:
 
 
 def log_cost(run: Run, prices: Prices, settings: Settings) -> None:
-    """Log what ``run`` cost to its run in MLflow, where it has one and this machine reaches it."""
-    own = [step for step in run.steps if step.step == "release.register" and step.state == runs.SUCCEEDED]
-    if not own or own[0].cached:  # a cached registration is of another run, whose cost stands
+    """Log the cost of ``run`` to its run in MLflow, if it has one that is reachable from this machine."""
+    registration = find_artifact(run, REGISTRATION)
+    if registration is None or registration.step.cached:  # a cached registration belongs to another run
         return
     from cli.cluster.tracking import registry_of
     from toolchain.services.mlflow import Tracker
 
     try:
         with registry_of(run.engine, settings) as found:
-            tracker = Tracker(found.tracking_uri)
-            for one in _in_mlflow(run, tracker):
-                tracker.log(one, metrics=_figures(cost_of(run), prices), tags={"toolchain.currency": prices.currency})
+            run_id = str(registration.description["data"]["run_id"])
+            tags = {"toolchain.currency": prices.currency}
+            Tracker(found.tracking_uri).log(run_id, metrics=_metrics(cost_of(run), prices), tags=tags)
     except ToolchainError as error:
-        log_info(f"what the run cost is not in MLflow: {error}")
+        log_info(f"the cost of the run was not logged to MLflow: {error}")
 
 
-def _in_mlflow(run: Run, tracker: "Tracker") -> list[str]:
-    folder = run.output("release.register", "registration")
-    if folder is None:  # it stayed in S3
-        return [found.id for found in tracker.runs({"toolchain.run": run.id})][:1]
-    from toolchain.artifacts.measurement import open_measurement
-
-    return [str(open_measurement(folder, "registration").data["run_id"])]
-
-
-def _figures(cost: Cost, prices: Prices) -> dict[str, float]:
+def _metrics(cost: Cost, prices: Prices) -> dict[str, float]:
     money = cost.money(prices)
     return {
         "cost.core_hours": cost.cpu_hours,
@@ -186,7 +177,7 @@ def _figures(cost: Cost, prices: Prices) -> dict[str, float]:
 
 
 def _seconds(pod: Mapping[str, Any], run: Run) -> float:
-    """Return how long ``pod`` was at work: to now, or the run's end, where its end was not seen."""
+    """Return how long ``pod`` ran; up to now, or up to the end of the run, if its own end is unknown."""
     if not pod["started"]:
         return 0.0
     began = datetime.fromisoformat(pod["started"])

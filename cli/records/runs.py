@@ -1,4 +1,4 @@
-"""Records of runs: what was run, how each step went, where its results are."""
+"""Store the records of runs: pipeline, parameters, the state of each step, and the paths of its outputs."""
 
 import fcntl
 import os
@@ -20,31 +20,33 @@ from toolchain.redaction import redacted
 
 RECORD = "run.json"
 LOCK = ".lock"
-ATTEMPTS, SECONDS_OF_A_LOOK = 4, 0.02  # ``is_locked`` holds a lock for an instant, which must refuse nobody
-UNREADABLE = "that run is not listed; its artifacts and logs are beside it"
-LOCAL, CLUSTER = "local", "cluster"  # where a run is at work
+LOCK_ATTEMPTS, LOCK_RETRY_S = 4, 0.02  # ``is_locked`` holds a lock for an instant, which must not fail a run
+CONSEQUENCE = "that run is not listed; its artifacts and logs are in the same folder"  # of a damaged record
+LOCAL, CLUSTER = "local", "cluster"  # engines
 WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "waiting", "running", "succeeded", "failed", "interrupted"
-NOT_PROMOTABLE = "not promotable"  # the verdict where no variant is better than a baseline that has learned nothing
+NOT_PROMOTABLE = "not promotable"  # the verdict if no variant is better than a trivial baseline
 
 
 @dataclass
 class StepRecord:
-    """How one step of a run went."""
+    """The state and the outputs of one step of a run."""
 
-    task: str  # KFP's name of it
+    task: str  # name in KFP
     step: str  # "stage.step"
-    key: str  # its cache key
+    key: str  # cache key
     state: str = WAITING
     cached: bool = False
-    seconds: float = 0.0  # wall clock; of this run, so about 0 when cached
-    outputs: dict[str, str] = field(default_factory=dict)  # path by output name
+    seconds: float = 0.0  # wall clock, in this run: 0 if cached
+    outputs: dict[str, str] = field(default_factory=dict)  # path or S3 URI by output name
     error: str = ""
-    pods: list[dict[str, Any]] = field(default_factory=list)  # on a cluster: each attempt's name, node, needs and times
+    pods: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # on a cluster: name, node, resources and times of each attempt
 
 
 @dataclass
 class Run:
-    """One run of a pipeline, on this machine or sent from it."""
+    """One run of a pipeline, on this machine or submitted from it."""
 
     id: str
     pipeline: str
@@ -54,24 +56,19 @@ class Run:
     state: str = WAITING
     started: str = ""  # UTC, ISO 8601
     seconds: float = 0.0
-    verdict: str = ""  # the winning variant, once known, or NOT_PROMOTABLE
+    verdict: str = ""  # the selected variant, once known, or NOT_PROMOTABLE
     engine: str = LOCAL
-    kfp: str = ""  # on a cluster: its id there
+    kfp_run_id: str = ""  # on a cluster: the ID in Kubeflow Pipelines
 
     def step(self, task: str) -> StepRecord:
         return next(step for step in self.steps if step.task == task)
 
-    def output(self, step: str, name: str) -> Path | None:
-        """Return the path of the output ``name`` of "stage.step", or None where the run has none (yet)."""
-        paths = [record.outputs[name] for record in self.steps if record.step == step and name in record.outputs]
-        return Path(paths[0]) if paths and Path(paths[0]).exists() else None
-
     def age(self) -> float:
-        """Return the seconds since it started."""
+        """Return the seconds since the run started."""
         return round((datetime.now(UTC) - datetime.fromisoformat(self.started)).total_seconds(), 1)
 
-    def forget(self) -> None:
-        """Remove its record: nothing of it has run."""
+    def delete(self) -> None:
+        """Remove the folder of a run that never started."""
         shutil.rmtree(self.folder)
 
     def save(self) -> None:
@@ -79,12 +76,12 @@ class Run:
         write_json(self.folder / RECORD, content)
 
 
-class Busy(ToolchainError):
-    """Another run is under way in the same folder."""
+class RunInProgressError(ToolchainError):
+    """Another run is in progress in the same folder."""
 
 
 def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[StepRecord]) -> Run:
-    """Return a new run with a folder of its own."""
+    """Return a new run, with a new folder."""
     now = datetime.now(UTC)
     name = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = runs / name
@@ -99,27 +96,27 @@ def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[S
     return run
 
 
-def fresh_salt() -> str:
-    """Return a word that was never used before, for keys that must match nothing."""
+def new_salt() -> str:
+    """Return a unique text, for cache keys that must not match an earlier one."""
     return secrets.token_hex(16)
 
 
 def all_runs(runs: Path) -> list[Run]:
-    """Return every run kept in ``runs``, newest first."""
+    """Return every run in the folder ``runs``, newest first."""
     found = [run for path in runs.glob(f"*/{RECORD}") if (run := read_run(path))]
-    under_way = is_locked(runs / LOCK)
+    in_progress = is_locked(runs / LOCK)
     newest_first = sorted(found, key=lambda run: (run.started, run.id), reverse=True)
     for position, run in enumerate(run for run in newest_first if run.engine == LOCAL):
-        if run.state == RUNNING and not (under_way and position == 0):
+        if run.state == RUNNING and not (in_progress and position == 0):
             _mark_interrupted(run)
     return newest_first
 
 
 def find_run(runs: Path, name: str | None = None) -> Run:
-    """Return the run called ``name``, or the newest.
+    """Return the run ``name``, by default the newest.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such run.
     """
     known = all_runs(runs)
     if not known:
@@ -128,28 +125,30 @@ def find_run(runs: Path, name: str | None = None) -> Run:
         return known[0]
     matching = [run for run in known if run.id == name]
     if not matching:
-        raise ConfigError(f"there is no run {name!r}{suggestion(name, [run.id for run in known])}; see: toolchain runs")
+        raise ConfigError(
+            f"there is no run {name!r}{suggestion(name, [run.id for run in known])}; toolchain runs lists all runs"
+        )
     return matching[0]
 
 
 @contextmanager
-def only_run(runs: Path) -> Iterator[int]:
-    """Hold the lock of ``runs`` for the block, and yield its file descriptor, which a child process may hold on to.
+def run_lock(runs: Path) -> Iterator[int]:
+    """Lock the folder ``runs`` during the block, and yield the file descriptor, which child processes may inherit.
 
     Raises:
-        Busy: another run holds it.
+        RunInProgressError: another run holds the lock.
     """
     with write_reported(runs):
         runs.mkdir(parents=True, exist_ok=True)
         lock = (runs / LOCK).open("a+")
     with lock as file:
         try:
-            hold(file)
+            acquire(file)
         except BlockingIOError as error:
             file.seek(0)
-            raise Busy(
-                f"{file.read().strip() or 'another run'} is under way in {runs}: wait for it, or set TOOLCHAIN_RUNS "
-                "to another folder"
+            raise RunInProgressError(
+                f"a run is in progress in {runs} ({file.read().strip() or 'process unknown'}): wait until it ends, or "
+                "set TOOLCHAIN_RUNS to another folder"
             ) from error
         with write_reported(runs):
             file.truncate(0)
@@ -164,20 +163,20 @@ def _mark_interrupted(run: Run) -> None:
         step.state = INTERRUPTED if step.state == RUNNING else step.state
 
 
-def hold(file: IO[Any]) -> None:
-    """Take the lock of ``file`` until it is closed here and in every process that it was handed to.
+def acquire(file: IO[Any]) -> None:
+    """Lock ``file`` until it is closed in this process and in every process that inherits it.
 
     Raises:
         BlockingIOError: another process holds it.
     """
-    for attempt in range(ATTEMPTS):
+    for attempt in range(LOCK_ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if attempt == ATTEMPTS - 1:
+            if attempt == LOCK_ATTEMPTS - 1:
                 raise
-        time.sleep(SECONDS_OF_A_LOOK)
+        time.sleep(LOCK_RETRY_S)
 
 
 def is_locked(lock: Path) -> bool:
@@ -193,8 +192,8 @@ def is_locked(lock: Path) -> bool:
 
 
 def read_run(path: Path) -> Run | None:
-    """Return the run whose record is at ``path``, None where that is damaged, which is said in one line."""
-    content = read_record(path, UNREADABLE)
+    """Return the run whose record is at ``path``; None, with a warning, if the record is damaged."""
+    content = read_record(path, CONSEQUENCE)
     if content is None:
         return None
     try:
@@ -204,5 +203,5 @@ def read_run(path: Path) -> Run | None:
         run.age()
         return run
     except (KeyError, TypeError, ValueError):
-        warn_damaged(path, UNREADABLE)
+        warn_damaged(path, CONSEQUENCE)
         return None

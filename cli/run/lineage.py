@@ -1,8 +1,7 @@
-"""A model's way back: variant, export, training, dataset, source rows, each with its digest."""
+"""Find and print the lineage of a model: variant, export, training, dataset, source rows, each with its digest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.tree import Tree
@@ -10,15 +9,15 @@ from rich.tree import Tree
 from cli.cluster.tracking import registry_of
 from cli.output.summary import console
 from cli.records import runs
+from cli.records.artifacts import VARIANTS, find_artifact
 from cli.records.runs import Run
 from cli.settings import Settings, open_registry
 from toolchain.artifacts.digest import short_digest
-from toolchain.artifacts.folder import read_json
 from toolchain.artifacts.provenance import Provenance, lineage_from_json
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 
 REQUEST_TIMEOUT_S = 10.0  # the readiness of a model server is immediate
-
+MAX_METRICS = 4  # shown of a step
 
 Lineage = tuple[Provenance, ...]  # of an artifact, oldest first, itself last
 
@@ -32,14 +31,17 @@ class Lineages:
 
 
 def find_lineages(target: str | None, engine: str | None, settings: Settings) -> Lineages:
-    """Return the lineages of ``target``: a run, a registered model, or the URL of a model server; None: the latest run.
+    """Return the lineages of ``target``: a run, a registered model, or the URL of a model server.
 
-    ``engine`` chooses the registry, "cluster" or "local"; None for that of the ``settings``.
+    Args:
+        target: None for the latest run.
+        engine: Of the registry, "cluster" or "local"; None for that of ``settings``.
+        settings: Of the environment.
 
     Raises:
         ConfigError: there is no such run or registered model, or the served model is not registered.
-        ServiceError: the server at the URL, or MLflow, does not answer.
-        ToolchainError: the run made no model.
+        ServiceError: the server at the URL, or MLflow, does not respond.
+        ToolchainError: the run has no model.
     """
     known = {run.id: run for run in runs.all_runs(settings.runs)}
     if target is None or target in known:
@@ -50,10 +52,10 @@ def find_lineages(target: str | None, engine: str | None, settings: Settings) ->
 
 
 def print_tree(lineages: Lineages) -> None:
-    """Print each variant with its ancestors below it."""
+    """Print a tree of each variant and its ancestors."""
     tree = Tree(lineages.title)
     for variant, lineage in lineages.variants.items():
-        _grow(tree.add(variant), lineage, lineage[-1].digest)
+        _add_ancestors(tree.add(variant), lineage, lineage[-1].digest)
     console().print(tree)
 
 
@@ -66,24 +68,23 @@ def to_json(lineages: Lineages) -> dict[str, Any]:
 def _of_run(run: Run) -> Lineages:
     from toolchain.artifacts.variants import open_variants
 
-    folder = run.output("optimize.quantize", "quantized")
-    if folder is None:
-        raise ToolchainError(f"{run.id} has made no variants: it {run.state} before that, or its pipeline makes none")
+    artifact = find_artifact(run, VARIANTS)
+    if artifact is None:
+        raise ToolchainError(
+            f"{run.id} has no variants of a model: it {run.state} before they were made, or its pipeline makes none"
+        )
     if run.engine == runs.CLUSTER:
-        return Lineages(run.id, _described(folder, run.verdict))
-    variants = open_variants(folder)
+        return Lineages(run.id, _described(artifact.description, run.verdict))
+    variants = open_variants(artifact.folder)
     shown = [run.verdict] if run.verdict in variants.models else list(variants.models)
     return Lineages(run.id, {name: variants.models[name].lineage for name in shown})
 
 
-def _described(folder: Path, verdict: str) -> Mapping[str, Lineage]:
-    """Return the lineage of each variant from the description alone: the files of a cluster's run stay there."""
-    from toolchain.artifacts.variants import DESCRIPTION, FORMAT
-
-    description = read_json(folder / DESCRIPTION, FORMAT)
+def _described(description: Mapping[str, Any], verdict: str) -> Mapping[str, Lineage]:
+    """Return the lineage of each variant from the description alone: the models of a run on a cluster stay in S3."""
     lineage = lineage_from_json(description["lineage"])
-    made = {entry.digest: entry for entry in lineage}
-    variants = {name: made[digest] for name, digest in description["variants"].items() if digest in made}
+    by_digest = {entry.digest: entry for entry in lineage}
+    variants = {name: by_digest[one] for name, one in description["variants"].items() if one in by_digest}
     shown = [verdict] if verdict in variants else list(variants)
     return {name: (*(entry for entry in lineage if entry is not variants[name]), variants[name]) for name in shown}
 
@@ -105,20 +106,20 @@ def _of_endpoint(url: str, settings: Settings) -> Lineages:
     from toolchain.lifecycle.registry import find_digest
     from toolchain.services.mlflow_retry import without_credentials
 
-    digest, model = _answering(url)
+    digest, model = _served_model(url)
     found = find_digest(open_registry(settings), digest, model)
     if found is None:
         raise ConfigError(
-            f"{url} answers with digest {short_digest(digest)}, which is not in the registry at "
-            f"{without_credentials(settings.tracking_uri)}; set "
-            "MLFLOW_TRACKING_URI to its MLflow server, or give --engine cluster"
+            f"{url} serves digest {short_digest(digest)}, which is not in the registry at "
+            f"{without_credentials(settings.tracking_uri)}; set MLFLOW_TRACKING_URI to its MLflow server, or use "
+            "--engine cluster"
         )
     version, lineage = found
-    title = f"{url} answers with version {version.number} of {version.model}, digest {short_digest(digest)}"
+    title = f"{url} serves version {version.number} of {version.model}, digest {short_digest(digest)}"
     return Lineages(title, {version.tags.get("variant", ""): lineage})
 
 
-def _answering(url: str) -> tuple[str, str]:
+def _served_model(url: str) -> tuple[str, str]:
     """Return the digest and the name of the model that the server at ``url`` serves."""
     from toolchain.services import http
 
@@ -136,32 +137,32 @@ def _answering(url: str) -> tuple[str, str]:
         raise ServiceError(f"{url} is not a model server of the toolchain: its /readyz has no digest") from error
 
 
-def _grow(node: Tree, lineage: Lineage, digest: str) -> None:
-    made = {entry.digest: entry for entry in lineage}
+def _add_ancestors(node: Tree, lineage: Lineage, digest: str) -> None:
+    by_digest = {entry.digest: entry for entry in lineage}
     shown: set[str] = set()
 
-    def grow(node: Tree, digest: str) -> None:
-        entry = made.get(digest)
+    def add(node: Tree, digest: str) -> None:
+        entry = by_digest.get(digest)
         if entry is None:
-            node.add(f"{short_digest(digest)} (made elsewhere)")
+            node.add(f"{short_digest(digest)} (not in this lineage)")
             return
         branch = node.add(_line(entry) + (" (see above)" if digest in shown else ""))
         if digest not in shown:
             shown.add(digest)
             _add_source(branch, entry)
             for parent in entry.parents.values():
-                grow(branch, parent)
+                add(branch, parent)
 
-    grow(node, digest)
+    add(node, digest)
 
 
 def _line(entry: Provenance) -> str:
-    counts = ", ".join(f"{name} {value:g}" for name, value in list(entry.metrics.items())[:4])
-    return f"{entry.step} → {entry.kind} {short_digest(entry.digest)}" + (f" ({counts})" if counts else "")
+    metrics = ", ".join(f"{name} {value:g}" for name, value in list(entry.metrics.items())[:MAX_METRICS])
+    return f"{entry.step} → {entry.kind} {short_digest(entry.digest)}" + (f" ({metrics})" if metrics else "")
 
 
 def _add_source(node: Tree, entry: Provenance) -> None:
     if not entry.source:
         return
-    told = ", ".join(f"{name} {value}" for name, value in entry.source.items())
-    node.add(f"source: {told}")
+    fields = ", ".join(f"{name} {value}" for name, value in entry.source.items())
+    node.add(f"source: {fields}")

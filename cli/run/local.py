@@ -1,8 +1,7 @@
-"""Runs a pipeline on this machine: KFP's local runner in a worker process, its steps watched, timed and recorded."""
+"""Run a pipeline on this machine, by KFP's local runner in a worker process, and record its steps."""
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,29 +18,31 @@ from cli.compiled.parameters import name_parameters
 from cli.compiled.plan import Plan, cached_outputs
 from cli.records import runs
 from cli.records.runs import Run, StepRecord
-from cli.run.failures import reason_of
+from cli.run.failures import failure_reason
 from cli.run.local_worker import EVENT
 from cli.settings import Settings, step_environment
 from toolchain.artifacts.folder import write_file, write_reported
 from toolchain.errors import ConfigError, ToolchainError
 from toolchain.redaction import redact
 
-PLACEHOLDERS = ("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}")  # KFP's words for the run's own name
-# Runs a step's command, then says how it ended: Kubeflow Pipelines' runner tells only whether it failed.
-REPORTED = 'status=0; "$@" || status=$?; printf \'\\036["exited", "%d"]\\n\' "$status"; exit "$status"'
-SECONDS_TO_CLEAR_UP = 5.0  # what an interrupted step gets before it is killed
+PLACEHOLDERS = ("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}")  # KFP's placeholders for the name of the run
+# Runs a step's command and prints its exit status: KFP's runner reports only whether it failed.
+REPORT_STATUS = 'status=0; "$@" || status=$?; printf \'\\036["exited", "%d"]\\n\' "$status"; exit "$status"'
+SHUTDOWN_TIMEOUT_S = 5.0  # for an interrupted step, before it is killed
 
 
 class Watcher(Protocol):
-    """What is told while a run goes on."""
+    """Receives the events of a run."""
 
-    def changed(self, step: StepRecord) -> None: ...
+    def changed(self, step: StepRecord) -> None:
+        """Receive a new state of ``step``."""
 
-    def said(self, step: StepRecord, line: str) -> None: ...
+    def printed(self, step: StepRecord, line: str) -> None:
+        """Receive a line that ``step`` printed."""
 
 
 def begin(plan: Plan, pipeline: str, settings: Settings) -> Run:
-    """Return a new run whose steps are those of ``plan``, the cached ones done already when nothing is left to run."""
+    """Return a new run of ``plan``, which has succeeded already if every step is cached."""
     steps = [StepRecord(task.name, task.step, plan.keys[task.name]) for task in plan.spec.tasks]
     run = runs.new_run(pipeline, settings.runs, dict(plan.values), steps)
     if plan.complete:
@@ -53,11 +54,11 @@ def begin(plan: Plan, pipeline: str, settings: Settings) -> Run:
 
 
 def execute(plan: Plan, run: Run, settings: Settings, watcher: Watcher, lock: int) -> None:
-    """Run what is left of ``plan``; ``run`` says at the end how it went.
+    """Run the steps of ``plan`` that are not cached, and record the result in ``run``.
 
     Raises:
-        ConfigError: a step refuses its settings; nothing has run.
-        KeyboardInterrupt: a person stopped it; all its processes have ended.
+        ConfigError: a setting of a step is not valid; no step has run.
+        KeyboardInterrupt: the user interrupted it; all its processes have ended.
     """
     began = time.monotonic()
     job = _write_job(plan, run, settings)
@@ -66,93 +67,93 @@ def execute(plan: Plan, run: Run, settings: Settings, watcher: Watcher, lock: in
         assert worker.stdout
         try:
             for line in worker.stdout:
-                observer.hear(line.rstrip("\n"))
+                observer.handle_line(line.rstrip("\n"))
             code = worker.wait()
         finally:
             run.seconds = round(time.monotonic() - began, 1)
-            observer.stopped()
-    if observer.refused:
-        shutil.rmtree(run.folder)  # nothing has run, so there is nothing to keep a record of
-        raise ConfigError(observer.refused)
+            observer.record_stop()
+    if observer.config_error:
+        run.delete()
+        raise ConfigError(observer.config_error)
     run.state = runs.SUCCEEDED if code == 0 else runs.FAILED
     run.save()
     if code != 0:
-        observer.failed(code)
+        observer.record_failure(code)
         run.save()
 
 
 class Observer:
-    """Follows the worker line by line and keeps the run's record and logs."""
+    """Updates the run's record and logs from the lines that the worker prints."""
 
     def __init__(self, plan: Plan, run: Run, settings: Settings, watcher: Watcher) -> None:
         self.plan, self.run, self.settings, self.watcher = plan, run, settings, watcher
-        self.refused = ""
-        self.broke = ""  # what kept the worker itself from going on
+        self.config_error = ""  # the setting that is not valid
+        self.disk_fault = ""  # of the worker itself
         self._current: StepRecord | None = None
-        self._status: int | None = None  # the exit status of the step that ended last
+        self._status: int | None = None  # exit status of the last step
         self._began = 0.0
         self._tasks = {task.name: task for task in plan.spec.tasks}
         self._by_component = {task.component.removeprefix("comp-"): task.name for task in plan.spec.tasks}
 
-    def hear(self, line: str) -> None:
-        """Take one line of the worker's output."""
+    def handle_line(self, line: str) -> None:
+        """Handle a line of the worker: an event, or output of the current step."""
         before, is_event, event = line.partition(EVENT)
-        if is_event and not self._event(event):
+        if is_event and not self._handle_event(event):
             before = line
-        text = before.removeprefix("    ")  # KFP indents what a step prints
+        text = before.removeprefix("    ")  # KFP indents the output of a step
         if text.strip() and self._current and self._current.state == runs.RUNNING:
             self._log(text)
 
-    def stopped(self) -> None:
-        """Record that the worker is gone; a step still at work was interrupted."""
+    def record_stop(self) -> None:
+        """Record that the worker has ended; a step that is still running was interrupted."""
         if self._current and self._current.state == runs.RUNNING:
             self._current.seconds = round(time.monotonic() - self._began, 2)
             self._current.state = runs.INTERRUPTED
         self.run.state = runs.INTERRUPTED
         self.run.save()
 
-    def failed(self, code: int) -> None:
-        """Record why the run failed: the step that was last at work, or the worker, which ended with ``code``."""
+    def record_failure(self, code: int) -> None:
+        """Record why the run failed, by its last step, or by the worker's exit status ``code``."""
         step = self._current
-        if self.broke:
-            raise ToolchainError(f"the run cannot go on: {self.broke}")
+        if self.disk_fault:
+            raise ToolchainError(f"the run cannot continue: {self.disk_fault}")
         if step is None or step.state == runs.SUCCEEDED:
             log = self.run.folder / "logs" / "kfp.log"
-            reason = reason_of(log.read_text(encoding="utf-8", errors="replace"), code)
+            reason = failure_reason(log.read_text(encoding="utf-8", errors="replace"), code)
             raise ToolchainError(f"Kubeflow Pipelines' local runner failed: {reason}; see {log}")
         log = self.log_file(step)
         step.state = runs.FAILED
         status = code if self._status is None else self._status
-        reason = reason_of(log.read_text(encoding="utf-8", errors="replace"), status)
+        reason = failure_reason(log.read_text(encoding="utf-8", errors="replace"), status)
         step.error = name_parameters(reason, self._tasks[step.task].parameters)
         self.watcher.changed(step)
 
     def log_file(self, step: StepRecord) -> Path:
         return self.run.folder / "logs" / f"{step.step}.log"
 
-    def _event(self, text: str) -> bool:
-        """Take an event of the worker; return whether ``text`` is one, and not what a step happened to print."""
+    def _handle_event(self, text: str) -> bool:
+        """Handle an event of the worker; return False if ``text`` is no event, but output of a step."""
         try:
-            kind, *details = json.loads(text)
+            event, *details = json.loads(text)
         except ValueError:
             return False
-        self._happened(kind, *details)
+        self._dispatch(event, *details)
         return True
 
-    def _happened(self, kind: str, *details: str) -> None:
-        if kind == "refused":
-            self.refused = details[0]
-        elif kind == "broke":
-            self.broke = details[0]
-        elif kind == "cached":
+    def _dispatch(self, event: str, *details: str) -> None:
+        if event == "config_error":
+            self.config_error = details[0]
+        elif event == "disk_fault":
+            self.disk_fault = details[0]
+        elif event == "cached":
             step = self.run.step(details[0])
             _finish(step, runs.SUCCEEDED, self.plan.results.get(step.task, {}), cached=True)
             self.watcher.changed(step)
-        elif kind == "started":
+        elif event == "started":
             self._start(self.run.step(self._by_component[details[0]]))
-        elif kind == "exited":
+        elif event == "exited":
             self._status = int(details[0])
-        elif kind == "ended" and self._current:
+        elif event == "ended" and self._current:
             self._end(self._current, details[1] == "SUCCESS")
 
     def _start(self, step: StepRecord) -> None:
@@ -173,11 +174,11 @@ class Observer:
         assert self._current
         with self.log_file(self._current).open("a", encoding="utf-8") as log:
             log.write(redact(text) + "\n")
-        self.watcher.said(self._current, text)
+        self.watcher.printed(self._current, text)
 
 
 def record_outputs(plan: Plan, run: Run, settings: Settings) -> None:
-    """Write down in ``run`` where the results of its finished steps are."""
+    """Record the output paths of the successful steps of ``run``."""
     tasks = {task.name: task for task in plan.spec.tasks}
     for step in run.steps:
         if step.state == runs.SUCCEEDED:
@@ -199,7 +200,7 @@ def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
         "configs": [
             (t.step, arguments(t, plan.values), t.parameters)
             for t in plan.spec.tasks
-            if t.ours and t.name not in plan.results
+            if t.is_step and t.name not in plan.results
         ],
         "root": str(run.folder / "artifacts"),
         "cache": str(settings.cache),
@@ -210,24 +211,26 @@ def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
 
 
 def _with_keys(plan: Plan) -> dict[str, Any]:
-    """Return the compiled pipeline with our cache keys in it, for KFP's cache to use, and without a cluster's needs."""
+    """Return the compiled pipeline with our cache keys, and without resources and retries, which need a cluster."""
     content: dict[str, Any] = json.loads(json.dumps(plan.spec.content))
     for executor in content["deploymentSpec"]["executors"].values():
         executor["container"].pop("resources", None)
-        executor["container"]["command"] = ["sh", "-c", REPORTED, "sh", *executor["container"]["command"]]
-    taken = {task.name: {**task.constants, **task.parameters, **task.inputs} for task in plan.spec.tasks}
+        executor["container"]["command"] = ["sh", "-c", REPORT_STATUS, "sh", *executor["container"]["command"]]
+    declared = {task.name: {**task.constants, **task.parameters, **task.inputs} for task in plan.spec.tasks}
     for name, task in content["root"]["dag"]["tasks"].items():
         task["cachingOptions"] = {"enableCache": True, "cacheKey": plan.keys[name]}
-        task.pop("retryPolicy", None)  # for lost pods; here a step's own error would be tried for minutes
+        task.pop(
+            "retryPolicy", None
+        )  # they are for lost pods; an error of the step itself would be retried for minutes
         given = task.get("inputs", {}).get("parameters", {})
-        for parameter in given.keys() - taken[name].keys():
+        for parameter in given.keys() - declared[name].keys():
             del given[parameter]
     return content
 
 
 @contextmanager
 def _worker(job: Path, settings: Settings, lock: int) -> Iterator[subprocess.Popen[str]]:
-    """Start the worker in a process group of its own; when the block ends, however it does, the whole group is gone."""
+    """Start the worker in a new process group, which is ended with all its processes when the block ends."""
     command = [sys.executable, "-m", "cli.run.local_worker", str(job)]
     with write_reported(settings.mlflow_database):
         settings.mlflow_database.touch()
@@ -250,14 +253,11 @@ def _worker(job: Path, settings: Settings, lock: int) -> Iterator[subprocess.Pop
 
 
 def _end_group(worker: subprocess.Popen[str]) -> None:
-    for signal_number in (
-        signal.SIGINT,
-        signal.SIGKILL,
-    ):  # first so that a step can clear away what it has half written
+    for signal_number in (signal.SIGINT, signal.SIGKILL):  # the first lets a step remove incomplete files
         try:
             os.killpg(worker.pid, signal_number)
-            worker.wait(SECONDS_TO_CLEAR_UP)
+            worker.wait(SHUTDOWN_TIMEOUT_S)
         except ProcessLookupError:
-            return  # it and all its children have ended
+            return  # all processes have ended
         except subprocess.TimeoutExpired:
             continue

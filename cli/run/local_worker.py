@@ -1,6 +1,6 @@
-"""The process in which KFP's local runner runs a pipeline: it checks every setting first, then tells what happens.
+"""Run a pipeline by KFP's local runner, after a check of every setting, and print events for the parent process.
 
-It is a process of its own so that the one a person watches stays free, and can end it with all its children.
+This module runs as a separate process, so that the parent can show progress and end it with all its children.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from cli.compiled.parameters import name_parameters
 from toolchain.artifacts.folder import disk_fault
 from toolchain.errors import ConfigError
 
-EVENT = "\x1e"  # begins a line that is an event (ASCII record separator); all other lines are a step's own
+EVENT = "\x1e"  # prefix of an event (ASCII record separator); other lines are output of a step
 COLOUR = re.compile(r"\x1b\[\d+m")
 STARTED = re.compile(r"Executing task '(.+)'")
 ENDED = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
@@ -29,25 +29,25 @@ CACHED = re.compile(r"Task (\S+) cache hit")
 def main(job_file: Path) -> int:
     """Run the job described in ``job_file``: {"spec", "arguments", "configs", "root", "cache"}."""
     job = json.loads(job_file.read_text(encoding="utf-8"))
-    job_file.unlink()  # its arguments may hold the secrets of URLs, which no file of a run keeps
+    job_file.unlink()  # its arguments may contain secrets in URLs, which are not stored with a run
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for step, values, parameters in job["configs"]:
-            check(step, values, parameters)
+            check_config(step, values, parameters)
     except ConfigError as error:
-        _tell("refused", str(error))
+        _emit("config_error", str(error))
         return 2
     try:
         return _run(job)
     except OSError as error:
-        if (told := disk_fault(error)) is None:
+        if (message := disk_fault(error)) is None:
             raise
-        _tell("broke", told)
+        _emit("disk_fault", message)
         return 1
 
 
-def check(step: str, values: dict[str, Any], parameters: dict[str, str]) -> None:
-    """Raise ConfigError, which names the pipeline's ``parameters``, when ``values`` of ``step`` are out of range."""
+def check_config(step: str, values: dict[str, Any], parameters: dict[str, str]) -> None:
+    """Raise ConfigError, with the names of the pipeline's ``parameters``, if ``values`` of ``step`` are not valid."""
     config = importlib.import_module(f"toolchain.{step}").Config
     known = config.__dataclass_fields__
     try:
@@ -60,9 +60,9 @@ def _run(job: dict[str, Any]) -> int:
     from kfp import local
     from kfp.components import load_component_from_text
 
-    warnings.filterwarnings("ignore", module=r"kfp\.local")  # resources and names of tasks mean nothing on one machine
-    logging.getLogger().setLevel(logging.INFO)  # KFP tells of cache hits at this level
-    logging.getLogger().addFilter(_tell_of_tasks)
+    warnings.filterwarnings("ignore", module=r"kfp\.local")  # it ignores resources and display names
+    logging.getLogger().setLevel(logging.INFO)  # KFP logs cache hits at this level
+    logging.getLogger().addFilter(_emit_task_events)
     local.init(
         local.SubprocessRunner(use_venv=False),
         pipeline_root=job["root"],
@@ -79,22 +79,22 @@ def _run(job: dict[str, Any]) -> int:
     return 0
 
 
-def _tell_of_tasks(record: logging.LogRecord) -> bool:
-    """Turn what KFP logs of its tasks into events; nothing of it is printed itself."""
+def _emit_task_events(record: logging.LogRecord) -> bool:
+    """Print events for KFP's log records about tasks, and suppress the records."""
     message = COLOUR.sub("", record.getMessage())
     for event, pattern in (("cached", CACHED), ("started", STARTED), ("ended", ENDED)):
         if match := pattern.search(message):
-            _tell(event, *match.groups())
+            _emit(event, *match.groups())
     return False
 
 
-def _tell(event: str, *details: str) -> None:
+def _emit(event: str, *details: str) -> None:
     sys.stdout.write(EVENT + json.dumps([event, *details]) + "\n")
     sys.stdout.flush()
 
 
 def _end_with_parent() -> None:
-    """End this process and its children when the one that started it is gone: its end of our standard input closes."""
+    """Kill this process and its children when the parent has ended, which closes standard input."""
     while os.read(sys.stdin.fileno(), 1):
         continue
     os.killpg(os.getpgid(0), signal.SIGKILL)

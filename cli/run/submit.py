@@ -20,7 +20,7 @@ NOT_OPTIMIZED = ("", "fp32", runs.NOT_PROMOTABLE)  # verdicts that select no opt
 
 @dataclass(frozen=True)
 class Submission:
-    """A pipeline to run, as it was given on the command line."""
+    """A pipeline to run, with its options."""
 
     pipeline: str
     parameters: tuple[str, ...] = ()  # "KEY=VALUE"
@@ -35,7 +35,7 @@ def submit_local(submission: Submission, settings: Settings) -> int:
     from cli.run import local
 
     plan = _plan(submission, settings)
-    with runs.only_run(settings.runs) as lock:
+    with runs.run_lock(settings.runs) as lock:
         run = local.begin(plan, submission.pipeline, settings)
         with watching(run) as watcher:
             if plan.complete:
@@ -53,23 +53,23 @@ def submit_to_cluster(submission: Submission, settings: Settings, resources: str
     from cli.compiled.spec import compile_pipeline, read
     from cli.records import cost
     from cli.run import cluster
-    from cli.run.follow import how_to_follow
+    from cli.run.follow import follow_hint
 
     entry = catalog.find(submission.pipeline)
     text = compile_pipeline(entry, cluster.size(resources or settings.resources))
     spec = read(text)
     values = parameters.gather(submission.parameters, submission.parameter_file, spec.parameters)
-    values = cost.for_the_report(values, cost.read_prices())
+    values = cost.with_prices(values, cost.read_prices())
     run = cluster.submit(entry.name, text, spec, values, settings, cached=submission.cached)
-    print(f"submitted: {run.id} (in Kubeflow Pipelines {run.kfp})", flush=True)
+    print(f"submitted: {run.id} (ID in Kubeflow Pipelines: {run.kfp_run_id})", flush=True)
     if detach:
-        print(how_to_follow(run))
+        print(follow_hint(run))
         return SUCCESS
     return _follow(run, submission.require_promotion, settings)
 
 
 def follow(run_id: str | None, require_promotion: bool, settings: Settings) -> int:
-    """Follow a run on the cluster, by default the latest, and return the exit status; one that has ended is shown."""
+    """Follow a run on the cluster, by default the latest, or show it if it has ended; return the exit status."""
     from cli.output.summary import print_run
     from cli.records.cost import read_prices
 
@@ -84,7 +84,7 @@ def find_cluster_run(run_id: str | None, settings: Settings) -> runs.Run:
     """Return the run ``run_id``, by default the latest.
 
     Raises:
-        ConfigError: there is none, or it runs on this machine.
+        ConfigError: there is no such run, or it is a local run.
     """
     found = runs.find_run(settings.runs, run_id)
     if found.engine != runs.CLUSTER:
@@ -103,7 +103,7 @@ def _follow(run: runs.Run, require_promotion: bool, settings: Settings) -> int:
         with watching(run) as watcher:
             following.follow(run, spec, Server(settings), watcher)
     except KeyboardInterrupt:
-        print(f"\n{run.id} continues on the cluster: {following.how_to_follow(run)}", file=sys.stderr)
+        print(f"\n{run.id} continues on the cluster: {following.follow_hint(run)}", file=sys.stderr)
         return INTERRUPTED
     return _finish(run, require_promotion, settings)
 
@@ -132,19 +132,19 @@ def _plan(submission: Submission, settings: Settings) -> "Plan":
     entry = catalog.find(submission.pipeline)
     spec = specification.load(entry, settings.runs / "compiled")
     values = parameters.gather(submission.parameters, submission.parameter_file, spec.parameters)
-    values = cost.for_the_report(values, cost.read_prices())
-    salt = runs.fresh_salt()
-    made = plan.make_plan(spec, values, cache_keys.task_keys(spec, values, settings, salt), settings.cache)
+    values = cost.with_prices(values, cost.read_prices())
+    salt = runs.new_salt()
+    made = plan.make_plan(spec, values, cache_keys.local_keys(spec, values, settings, salt), settings.cache)
     if not submission.cached:
-        made = plan.forget(made, settings.cache)
+        made = plan.without_cache(made, settings.cache)
     if not made.complete:
         check_installed(entry.name, made.extras)
     return made
 
 
 def _record_verdict(run: runs.Run) -> None:
-    from cli.output.summary import report_of
+    from cli.output.summary import read_report
 
-    if found := report_of(run):
+    if found := read_report(run):
         run.verdict = found["verdict"]["winner"] if found["verdict"]["promotable"] else runs.NOT_PROMOTABLE
         run.save()

@@ -154,7 +154,7 @@ def _run_on_cluster(one: Schedule, settings: Settings) -> int:
     spec = read(text)
     values = values_of(one, spec)
     run = cluster.submit(one.pipeline, text, spec, values, settings, cached=True, owner=one.owner, schedule=one.name)
-    print(f"submitted: {run.id} (in Kubeflow Pipelines {run.kfp})")
+    print(f"submitted: {run.id} (in Kubeflow Pipelines {run.kfp_run_id})")
     return SUCCESS
 
 

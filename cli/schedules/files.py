@@ -10,7 +10,7 @@ from cli.compiled import catalog, parameters
 from cli.compiled.catalog import suggestion
 from cli.compiled.spec import Specification, load
 from cli.compiled.transform import label
-from cli.records.cost import for_the_report, read_prices
+from cli.records.cost import read_prices, with_prices
 from cli.run.cluster import size
 from cli.schedules.cron import check_cron, zone_of
 from cli.settings import MANIFESTS
@@ -90,7 +90,7 @@ def read_schedules(folder: Path, kept: Path) -> list[Schedule]:
 
 def values_of(schedule: Schedule, spec: Specification) -> dict[str, Any]:
     """Return the value of every parameter of a run; ConfigError when one is unknown, missing or of another kind."""
-    return for_the_report(parameters.complete(schedule.parameters, spec.parameters), read_prices())
+    return with_prices(parameters.complete(schedule.parameters, spec.parameters), read_prices())
 
 
 def _documents(path: Path, faults: list[str]) -> list[Any]:

@@ -133,9 +133,9 @@ def submit(schedule: Schedule, settings: Settings, locks: Sequence[int] = ()) ->
     file = settings.runs / f"schedule-{schedule.name}.log"
     with file.open("ab") as log, _lock(schedule.name, settings).open("a") as lock:
         try:
-            runs.hold(lock)
+            runs.acquire(lock)
         except BlockingIOError as error:
-            raise runs.Busy(f"a run of {schedule.name} is under way; its log is {file}") from error
+            raise runs.RunInProgressError(f"a run of {schedule.name} is under way; its log is {file}") from error
         return subprocess.Popen(
             [sys.executable, "-m", "cli", "submit", schedule.pipeline, "--engine", "local", *parameters],
             stdin=subprocess.DEVNULL,

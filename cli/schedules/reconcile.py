@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from cli.cluster.bucket import arrivals, bring, local_files, reached
+from cli.cluster.bucket import cluster_bucket, local_files, remote_values, upload_sources
 from cli.cluster.kfp_client import Server
 from cli.compiled import catalog
 from cli.compiled.spec import compile_pipeline, read
-from cli.compiled.transform import labels_of, outgoing
+from cli.compiled.transform import labels_of, transform
 from cli.run import cluster
 from cli.schedules.cron import utc_cron
 from cli.schedules.files import Schedule, values_of
@@ -82,7 +82,7 @@ def wanted_of(schedule: Schedule, now: datetime | None = None) -> Wanted:
     spec = read(text)
     labels = labels_of(schedule.name, schedule.owner, schedule.name)
     cron = utc_cron(schedule.cron, schedule.zone, now or datetime.now(UTC))
-    return Wanted(schedule, outgoing(text, labels), arrivals(spec, values_of(schedule, spec)), cron)
+    return Wanted(schedule, transform(text, labels), remote_values(spec, values_of(schedule, spec)), cron)
 
 
 def compare(wanted: Iterable[Wanted], kept: Iterable[Kept]) -> list[Change]:
@@ -136,8 +136,8 @@ def _create(wanted: Wanted, server: Server) -> None:
     own, spec = wanted.schedule, read(wanted.compiled)
     values = values_of(own, spec)
     if local_files(spec, values):
-        with reached(server.settings, server.namespace) as bucket:
-            values = bring(spec, values, bucket)
+        with cluster_bucket(server.settings, server.namespace) as bucket:
+            values = upload_sources(spec, values, bucket)
     asked = {
         "cron_expression": wanted.cron,
         "params": values,

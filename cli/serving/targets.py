@@ -132,15 +132,15 @@ def promotion_target(
 def _cluster(model: str, pods: PodOptions | None, settings: Settings) -> Iterator[Cluster]:
     from cli.cluster import bucket
     from cli.cluster.kfp_client import NAMESPACE
-    from cli.cluster.tracking import registry_reached
+    from cli.cluster.tracking import cluster_registry
     from cli.serving import kubernetes
 
     namespace = settings.namespace or NAMESPACE
     with ExitStack() as stack:
-        name = stack.enter_context(bucket.reached(settings, namespace, bucket.PROMOTER))
+        name = stack.enter_context(bucket.cluster_bucket(settings, namespace, bucket.PROMOTER_SECRET))
         stack.enter_context(environment({"TOOLCHAIN_BUCKET": name}))
-        found = stack.enter_context(registry_reached(settings, namespace, bucket.PROMOTER))
-        secret = bucket.settings_in_cluster(namespace, bucket.PROMOTER).get("TOOLCHAIN_SERVING_SECRET", "")
+        found = stack.enter_context(cluster_registry(settings, namespace, bucket.PROMOTER_SECRET))
+        secret = bucket.cluster_settings(namespace, bucket.PROMOTER_SECRET).get("TOOLCHAIN_SERVING_SECRET", "")
         yield Cluster(found, kubernetes.repository_uri(name, model), namespace, secret, pods)
 
 

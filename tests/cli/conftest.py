@@ -1,4 +1,4 @@
-"""A server that speaks just enough of KFP's API (v2beta1) for its real client: a real one needs a cluster."""
+"""A fake server with as much of KFP's API (v2beta1) as its real client uses: a real one needs a cluster."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,17 +8,17 @@ import pytest
 
 from tests.support.json_server import JsonHandler
 
-Look = tuple[str, dict[str, str]]  # the run's state, and the state of each task
+Poll = tuple[str, dict[str, str]]  # the run's state, and the state of each task
 
 
 class Server(ThreadingHTTPServer):
-    def __init__(self, status: int = 200, looks: list[Look] | None = None) -> None:
+    def __init__(self, status: int = 200, polls: list[Poll] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.status = status
-        self.looks = looks or []  # what is answered in turn; the last one stays
-        self.failures = 0  # how many of the next questions for a run are answered by an error
-        self.failure = 503  # a proxy's, before the server answers; 500 is KFP's own while its database restarts
-        self.history: list[str] = []  # states that the run went through
+        self.polls = polls or []  # the responses in turn; the last one is repeated
+        self.failures = 0  # number of the next requests for a run that fail
+        self.failure = 503  # of a proxy, before the server responds; 500: KFP's database restarts
+        self.history: list[str] = []  # earlier states of the run
         self.posted: dict[str, dict] = {}
         self.tokens: set[str | None] = set()
 
@@ -45,15 +45,15 @@ class Handler(JsonHandler):
         self._answer({"experiment_id": "e1", "run_id": "r1", "display_name": "tidy"})
 
     def _run(self) -> dict:
-        state, tasks = self.server.looks.pop(0) if len(self.server.looks) > 1 else self.server.looks[0]
+        state, tasks = self.server.polls.pop(0) if len(self.server.polls) > 1 else self.server.polls[0]
         details = [
             {
                 "display_name": name,
-                "state": word,
+                "state": task_state,
                 "start_time": "2026-11-25T10:00:00Z",
-                "end_time": "2026-11-25T10:00:07Z" if word in ("SUCCEEDED", "FAILED") else "0001-01-01T00:00:00Z",
+                "end_time": "2026-11-25T10:00:07Z" if task_state in ("SUCCEEDED", "FAILED") else "0001-01-01T00:00:00Z",
             }
-            for name, word in tasks.items()
+            for name, task_state in tasks.items()
         ]
         history = [{"state": state} for state in self.server.history]
         return {"run_id": "r1", "state": state, "state_history": history, "run_details": {"task_details": details}}
@@ -65,11 +65,11 @@ class Handler(JsonHandler):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Return a function that starts such a server; all end with the test."""
+    """Return a function that starts a fake server; all stop after the test."""
     made: list[Server] = []
 
-    def start(status: int = 200, looks: list[Look] | None = None) -> Server:
-        made.append(Server(status, looks))
+    def start(status: int = 200, polls: list[Poll] | None = None) -> Server:
+        made.append(Server(status, polls))
         threading.Thread(target=made[-1].serve_forever, daemon=True).start()
         return made[-1]
 

@@ -8,7 +8,7 @@ import yaml
 
 from cli.compiled import catalog
 from cli.compiled.spec import compile_pipeline
-from cli.compiled.transform import labels_of, outgoing
+from cli.compiled.transform import labels_of, transform
 from cli.schedules.files import Schedule
 from cli.schedules.reconcile import wanted_of
 
@@ -25,7 +25,7 @@ def labels_in(compiled: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def submitted() -> list[dict[str, str]]:
-    return labels_in(outgoing(compile_pipeline(catalog.find("prepare")), labels_of("prepare-1", "ada")))
+    return labels_in(transform(compile_pipeline(catalog.find("prepare")), labels_of("prepare-1", "ada")))
 
 
 @pytest.fixture(scope="module")
@@ -58,5 +58,5 @@ def test_every_selector_of_the_guide_finds_the_pods_of_every_run(
 
 def test_a_step_that_no_pipeline_placed_is_labelled_too():
     compiled = next(yaml.safe_load_all(compile_pipeline(catalog.find("prepare"))))
-    for found in labels_in(outgoing(yaml.safe_dump(compiled), labels_of("r", "ada"))):
+    for found in labels_in(transform(yaml.safe_dump(compiled), labels_of("r", "ada"))):
         assert found == {"toolchain/run": "r", "toolchain/owner": "ada", "toolchain/schedule": ""}

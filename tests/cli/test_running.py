@@ -39,6 +39,10 @@ def wait_for_step(place: Path, step: str) -> None:
     raise AssertionError(f"{step} did not start within {SECONDS_TO_START} s")
 
 
+def splits(place: Path) -> Path:
+    return Path(all_runs(place / "runs")[0].step("split").outputs["splits"])
+
+
 def steps(place: Path) -> dict[str, tuple[str, bool]]:
     return {record.step: (record.state, record.cached) for record in all_runs(place / "runs")[0].steps}
 
@@ -85,9 +89,9 @@ def test_a_changed_source_reruns_everything(place: Path):
 
 def test_no_cache_runs_all_and_leaves_the_earlier_result(place: Path):
     submit(place)
-    first = all_runs(place / "runs")[0].output("data.split", "splits")
+    first = splits(place)
     assert submit(place, "--no-cache").returncode == 0
-    second = all_runs(place / "runs")[0].output("data.split", "splits")
+    second = splits(place)
     assert not any(cached for _, cached in steps(place).values())
     assert first != second
     assert open_dataset(first).digest == open_dataset(second).digest
@@ -155,7 +159,7 @@ def test_two_submits_at_once_are_one_run_and_one_clear_line(place: Path):
     wait_for_step(place, "data.ingest")
     second = submit(place)
     assert second.returncode == 1
-    assert "is under way in" in second.stderr
+    assert "a run is in progress in" in second.stderr
     assert second.stderr.count("\n") == 1
     assert first.wait() == 0
 
@@ -172,6 +176,6 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_result(place: Path, number
     resumed = submit(place)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert steps(place)["data.ingest"] == (runs.SUCCEEDED, True)
-    digest = open_dataset(all_runs(place / "runs")[0].output("data.split", "splits")).digest
+    digest = open_dataset(splits(place)).digest
     assert submit(place, "--no-cache").returncode == 0
-    assert open_dataset(all_runs(place / "runs")[0].output("data.split", "splits")).digest == digest
+    assert open_dataset(splits(place)).digest == digest

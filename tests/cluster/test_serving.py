@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from cli.cluster import bucket
-from cli.cluster.tracking import registry_reached
+from cli.cluster.tracking import cluster_registry
 from cli.serving.kubernetes.resources import documents
 from cli.settings import read_settings
 from cli.setup import deploy
@@ -98,7 +98,7 @@ def release(cluster: Callable[[str], Cluster], tmp_path_factory: pytest.TempPath
 @contextmanager
 def registry(release: Cluster) -> Iterator[Tracker]:
     settings = read_settings()
-    with bucket.reached(settings, release.namespace), registry_reached(settings, release.namespace) as found:
+    with bucket.cluster_bucket(settings, release.namespace), cluster_registry(settings, release.namespace) as found:
         yield Tracker(found.tracking_uri)
 
 

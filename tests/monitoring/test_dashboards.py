@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from cli.records import runs
-from cli.records.runs import StepRecord, new_run, only_run
+from cli.records.runs import StepRecord, new_run, run_lock
 from cli.setup.doctor import is_reachable
 from tests.support.models import brightness, picture, record, write_model, write_words
 from tests.support.processes import listen_to_ctrl_c
@@ -186,7 +186,7 @@ def training(folder: Path) -> Iterator[None]:
         StepRecord("ingest", "data.ingest", "key", runs.SUCCEEDED, seconds=3.0),
         StepRecord("transformers", "train.torch_text", "key", runs.RUNNING),
     ]
-    with only_run(folder):
+    with run_lock(folder):
         log = new_run("films", folder, {}, steps).folder / "logs" / "train.torch_text.log"
         with (
             log.open("w") as output,

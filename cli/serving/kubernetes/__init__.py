@@ -48,7 +48,7 @@ def apply(
 ) -> None:
     """Let ``namespace`` serve the model whose repository is at ``place``, as ``routing`` says, which is there already.
 
-    S3 must be reached (``bucket.reached``), since the models' descriptions say what runs them.
+    S3 must be reached (``bucket.cluster_bucket``), since the models' descriptions say what runs them.
 
     Args:
         namespace: Where the servers run; it holds the ConfigMap and the Secret `toolchain-steps`.
@@ -184,5 +184,9 @@ def _unlike(told: Mapping[str, Any], routing: RoutingConfig) -> str:
 
 def _troubles(namespace: str, model: str) -> list[str]:
     """Return what keeps pods from running, but for mere time."""
-    waiting = [pod for pod in kubernetes.pods(namespace, selector(model)) if pod.waits not in ("", "ContainerCreating")]
-    return sorted({f"{pod.waits} ({pod.told[:TOLD_CHARACTERS]})" for pod in waiting})
+    waiting = [
+        pod
+        for pod in kubernetes.pods(namespace, selector(model))
+        if pod.waiting_reason not in ("", "ContainerCreating")
+    ]
+    return sorted({f"{pod.waiting_reason} ({pod.message[:TOLD_CHARACTERS]})" for pod in waiting})

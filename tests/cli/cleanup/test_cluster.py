@@ -61,7 +61,7 @@ def kfp() -> Iterator[Kfp]:
 def bucket(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TOOLCHAIN_BUCKET", s3_bucket)
     monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.setattr(cluster.Bucket, "_item", aged(cluster.Bucket._item))
+    monkeypatch.setattr(cluster.ClusterArtifacts, "_item", aged(cluster.ClusterArtifacts._item))
     return f"s3://{s3_bucket}"
 
 
@@ -71,10 +71,10 @@ AGES: dict[str, float] = {}  # days, by a word of an item's name: a server dates
 def aged(make: Callable[..., Any]) -> Callable[..., Any]:
     import dataclasses
 
-    def made(self: cluster.Bucket, name: str, *more: Any) -> Any:
+    def made(self: cluster.ClusterArtifacts, name: str, *more: Any) -> Any:
         item = make(self, name, *more)
         days = next((days for word, days in AGES.items() if word in name), 0.0)
-        return dataclasses.replace(item, made=NOW - timedelta(days=days))
+        return dataclasses.replace(item, changed=NOW - timedelta(days=days))
 
     return made
 
@@ -168,7 +168,7 @@ def test_whoever_may_have_made_what_a_kept_run_took_from_the_cache_stays(
     assert in_s3(bucket) == {"one", "two"}
 
 
-def test_a_run_under_way_and_sources_that_are_named_stay(kfp: Kfp, bucket: str, leave, tmp_path: Path, monkeypatch):
+def test_a_run_in_progress_and_sources_that_are_named_stay(kfp: Kfp, bucket: str, leave, tmp_path: Path, monkeypatch):
     other, third = f"sources/{'b' * 64}", f"sources/{'c' * 64}"
     for source in (SOURCE, other, third):
         s3.write(b"rows", f"{bucket}/{source}/rows.csv")
@@ -194,7 +194,7 @@ def test_old_checkpoints_and_logs_go_and_what_nothing_is_known_of_stays(
     s3.write(b"x", f"{bucket}/mlflow/1/model.onnx")
     cleaned(kfp, tmp_path, monkeypatch)
     assert in_s3(bucket) == {"checkpoints/new", "stranger", "mlflow/1", "tidy-new"}
-    assert "Kubeflow Pipelines knows no such run" in capsys.readouterr().out
+    assert "unknown to Kubeflow Pipelines" in capsys.readouterr().out
 
 
 def test_what_an_interrupted_cleaning_left_goes_with_the_next(kfp: Kfp, bucket: str, leave, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Cleaning on this machine: what goes, what stays, and what is said of it."""
+"""Cleaning on this machine: what is removed, what is kept, and what is printed."""
 
 import json
 import os
@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, strategies
 
 from cli.cleanup.command import clean
-from cli.cleanup.local import TRASH, Leftovers
-from cli.cleanup.retention import Item, decide, last_ones, period
+from cli.cleanup.local import TRASH, LocalArtifacts
+from cli.cleanup.retention import Item, latest_runs, parse_age, reasons_to_keep
 from cli.records import runs
-from cli.records.runs import Busy, Run, StepRecord
+from cli.records.runs import Run, RunInProgressError, StepRecord
 from cli.serving import serve
 from cli.settings import Settings, read_settings
 from toolchain.artifacts.dataset import open_dataset
@@ -132,7 +132,7 @@ def test_what_nothing_is_known_of_stays_and_is_told(
     (settings.runs / "my notes" / "a.txt").write_text("mine")
     cleaned(settings, "0h")
     assert (settings.runs / "my notes" / "a.txt").is_file()
-    assert "no run.json says what it is" in capsys.readouterr().out
+    assert "it has no run.json" in capsys.readouterr().out
 
 
 def test_models_that_were_served_here_samples_and_figures_are_no_leftovers(
@@ -148,7 +148,7 @@ def test_models_that_were_served_here_samples_and_figures_are_no_leftovers(
         folder.mkdir(parents=True)
     cleaned(settings, "0h")
     assert all(folder.is_dir() for folder in others)
-    assert "no run.json says what it is" not in capsys.readouterr().out
+    assert "it has no run.json" not in capsys.readouterr().out
 
 
 def test_a_dry_run_tells_and_changes_nothing(
@@ -161,8 +161,8 @@ def test_a_dry_run_tells_and_changes_nothing(
     said = capsys.readouterr().out
     lines = {line.split()[0]: line.rstrip() for line in said.splitlines() if line.startswith("prepare-")}
     size = sum(path.stat().st_size for path in old.folder.rglob("*") if path.is_file())
-    assert f"1 of 2 would be removed: {size / 1e6:.1f} MB to be freed" in said
-    assert lines[old.id].endswith("old, and nothing needs it")
+    assert f"1 of 2 would be removed ({size / 1e6:.1f} MB)" in said
+    assert lines[old.id].endswith("old, and not needed")
     assert lines[new.id].endswith("the last run of prepare")
 
 
@@ -184,31 +184,31 @@ def interrupt(path: Path) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_run_under_way_is_waited_for(settings: Settings, left: Callable[..., Run]):
+def test_a_run_in_progress_prevents_cleaning(settings: Settings, left: Callable[..., Run]):
     left(40)
     going = left(35, state=runs.RUNNING)
-    with runs.only_run(settings.runs):
-        with pytest.raises(Busy, match="is under way in"):
+    with runs.run_lock(settings.runs):
+        with pytest.raises(RunInProgressError, match="in progress"):
             cleaned(settings)
-        (item,) = [item for item in Leftovers(settings, {}).items() if item.name == going.id]
-    assert item.held == "under way"
+        (item,) = [item for item in LocalArtifacts(settings, {}).items() if item.name == going.id]
+    assert item.keep_reason == "in progress"
     assert len(kept(settings)) == 2
 
 
-# --- the law ---
+# --- the rules ---
 
 
 @pytest.mark.parametrize(("text", "hours"), [("30d", 720), ("12h", 12), ("0d", 0), ("365d", 8760)])
-def test_a_period_is_days_or_hours(text: str, hours: int):
-    assert period(text) == timedelta(hours=hours)
+def test_an_age_is_in_days_or_hours(text: str, hours: int):
+    assert parse_age(text) == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize(
     "text", ["", "30", "-1d", "1.5d", "d", "30 days", "3m", "1d2h", "99999999999d", "900000h", "nan"]
 )
-def test_any_other_period_is_refused(text: str):
-    with pytest.raises(ConfigError, match="--older-than must be days or hours, as in 30d or 12h, got"):
-        period(text)
+def test_any_other_age_is_not_valid(text: str):
+    with pytest.raises(ConfigError, match=r"--older-than is .*30d or 12h"):
+        parse_age(text)
 
 
 @strategies.composite
@@ -220,7 +220,7 @@ def item_sets(draw: strategies.DrawFn) -> list[Item]:
             "run",
             1,
             NOW - timedelta(days=draw(strategies.integers(0, 60))),
-            draw(strategies.sampled_from(["", "", "under way"])),
+            draw(strategies.sampled_from(["", "", "in progress"])),
             frozenset(draw(strategies.sets(strategies.sampled_from([*names, "unknown"])))),
         )
         for name in names
@@ -230,24 +230,24 @@ def item_sets(draw: strategies.DrawFn) -> list[Item]:
 @given(item_sets())
 def test_nothing_that_is_kept_lacks_what_it_needs_and_nothing_else_is_kept(items: list[Item]):
     oldest = NOW - timedelta(days=30)
-    reasons = decide(items, oldest, "30d")
+    reasons = reasons_to_keep(items, oldest, "30d")
     known = {item.name: item for item in items}
     for item in items:
         reason = reasons.get(item.name)
-        if item.held or item.made > oldest:
-            assert reason == (item.held or "younger than 30d")
+        if item.keep_reason or item.changed > oldest:
+            assert reason == (item.keep_reason or "younger than 30d")
         elif reason:
             needing = reason.removesuffix(" needs it")
             assert needing in reasons
-            assert item.name in known[needing].needs
-        assert reason is None or item.needs & known.keys() <= reasons.keys()
+            assert item.name in known[needing].dependencies
+        assert reason is None or item.dependencies & known.keys() <= reasons.keys()
 
 
 def test_the_last_one_is_named_once():
     newest_first = [("d", "p", False), ("c", "p", True), ("b", "q", True), ("a", "p", True)]
-    assert last_ones(newest_first) == {
+    assert latest_runs(newest_first) == {
         "d": "the last run of p",
-        "c": "the last of p that succeeded",
+        "c": "the last successful run of p",
         "b": "the last run of q",
     }
 

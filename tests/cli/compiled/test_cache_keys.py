@@ -37,7 +37,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made(
     tmp_path: Path, tasks: tuple[Task, ...] = CHAIN, salt: str = "", uri: str = "sqlite:///a", **values: object
 ) -> dict[str, str]:
-    return cache_keys.task_keys(spec(*tasks), {"n": 1, "m": 1, **values}, Settings(tmp_path, "", "", "", uri), salt)
+    return cache_keys.local_keys(spec(*tasks), {"n": 1, "m": 1, **values}, Settings(tmp_path, "", "", "", uri), salt)
 
 
 def test_nothing_changed_nothing_reruns(root: Path):

@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def key(value: str, argument: str = "source") -> str:
     tasks = (task("one", "data.ingest", parameters={argument: "p"}),)
-    return cache_keys.task_keys(spec(*tasks), {"p": value}, Settings(Path("runs"), "", "", "", ""), "")["one"]
+    return cache_keys.local_keys(spec(*tasks), {"p": value}, Settings(Path("runs"), "", "", "", ""), "")["one"]
 
 
 NAMES = ["a b.csv", "./a b.csv", "~/a b.csv", "{here}/a b.csv", "file://{here}/a b.csv", "file://{here}/a%20b.csv"]

@@ -7,7 +7,7 @@ import yaml
 
 from cli.compiled import catalog
 from cli.compiled.spec import compile_pipeline
-from cli.compiled.transform import label, outgoing
+from cli.compiled.transform import label, transform
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def sources(text: str) -> dict[str, str]:
 
 
 def test_every_step_pod_is_labelled_with_its_run_and_owner(compiled: str):
-    sent = documents(outgoing(compiled, {"toolchain/run": "r-1", "toolchain/owner": "ada@x"}))
+    sent = documents(transform(compiled, {"toolchain/run": "r-1", "toolchain/owner": "ada@x"}))
     executors = sent[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert {"exec-ingest", "exec-clean", "exec-split", "exec-validate", "exec-report"} == executors.keys()
     for executor in executors.values():
@@ -40,7 +40,7 @@ def test_a_label_holds_what_kubernetes_takes(text: str, expected: str):
 
 
 def test_tasks_get_the_keys_that_are_given(compiled: str):
-    tasks = documents(outgoing(compiled, {}, {"ingest": "k1", "clean": "k2"}))[0]["root"]["dag"]["tasks"]
+    tasks = documents(transform(compiled, {}, {"ingest": "k1", "clean": "k2"}))[0]["root"]["dag"]["tasks"]
     assert [tasks[name]["cachingOptions"].get("cacheKey") for name in ("ingest", "clean", "split")] == [
         "k1",
         "k2",
@@ -51,7 +51,7 @@ def test_tasks_get_the_keys_that_are_given(compiled: str):
 @pytest.mark.parametrize("name", [entry.name for entry in catalog.entries()])
 def test_code_differs_from_what_was_compiled_in_its_docstring_alone(name: str):
     compiled = compile_pipeline(catalog.find(name))
-    before, after = sources(compiled), sources(outgoing(compiled, {}))
+    before, after = sources(compiled), sources(transform(compiled, {}))
     for executor, code in before.items():
         tree = ast.parse(code)
         function = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
@@ -60,7 +60,7 @@ def test_code_differs_from_what_was_compiled_in_its_docstring_alone(name: str):
 
 
 def test_a_component_tells_its_types_and_defaults_still(compiled: str):
-    before, after = (documents(text)[0] for text in (compiled, outgoing(compiled, {})))
+    before, after = (documents(text)[0] for text in (compiled, transform(compiled, {})))
     for name, component in before["components"].items():
         for parameter, definition in component["inputDefinitions"]["parameters"].items():
             told = {key: value for key, value in definition.items() if key != "description"}

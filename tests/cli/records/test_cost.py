@@ -1,13 +1,16 @@
 """What a run cost, against sums done by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.records import runs
-from cli.records.cost import Cost, Prices, cost_of, for_the_report, log_cost, read_prices, step_cost
+from cli.records.cost import Cost, Prices, cost_of, log_cost, read_prices, step_cost, with_prices
 from cli.records.runs import Run, StepRecord
 from cli.settings import Settings
+from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.provenance import Work
 from toolchain.errors import ConfigError
 
 pytestmark = pytest.mark.machine
@@ -29,6 +32,14 @@ def cluster_run(*pods: dict, state: str = runs.SUCCEEDED) -> Run:
     step = StepRecord("train", "train.torch_text", "", pods=list(pods))
     began = "2026-11-25T10:00:00+00:00"
     return Run("r", "p", Path("/"), {}, [step], state, began, seconds=7200, engine=runs.CLUSTER)
+
+
+def registering(folder: Path, run_id: str, **state: Any) -> StepRecord:
+    """Return a step, under any name, whose output is a registration in the MLflow run ``run_id``."""
+    with new_measurement(folder / "registered", "registration", Work("publish", None)) as writer:
+        writer.data = {"run_id": run_id}
+    outputs = {"published": str(folder / "registered")}
+    return StepRecord("publish", "release.publish", "", state=runs.SUCCEEDED, outputs=outputs, **state)
 
 
 def test_a_pod_costs_what_it_asked_for_as_long_as_it_was_at_work():
@@ -62,7 +73,7 @@ def test_no_money_is_named_where_a_price_is_missing():
     cost = Cost(1.0, 1.0, {"amd.com/gpu": 1.0})
     assert cost.money(PRICES) is None
     assert Cost(1.0).money(Prices()) is None
-    assert "no price known" in cost.text(PRICES)
+    assert "manifests/prices.yaml" in cost.text(PRICES)
 
 
 def test_the_projects_own_table_knows_no_price():
@@ -73,12 +84,12 @@ def test_the_projects_own_table_knows_no_price():
     ("text", "said"),
     [
         ("cpu_hours: 1", "did you mean 'cpu_hour'"),
-        ("cpu_hour: -1", "0 or more, got -1"),
+        ("cpu_hour: -1", "cpu_hour is -1"),
         ("cpu_hour: .nan", "0 or more"),
-        ("gpu_hour: {nvidia.com/gpu: x}", "nvidia.com/gpu takes a price"),
+        ("gpu_hour: {nvidia.com/gpu: x}", "nvidia.com/gpu is 'x'"),
         ("gpu_hour: 2", "by name"),
         ("currency: 3", "currency"),
-        ("- 1", "its form"),
+        ("- 1", "one price per line"),
         ("a: [", "not a readable"),
     ],
 )
@@ -98,15 +109,15 @@ def test_a_table_is_read_as_it_is_written(tmp_path: Path):
 
 def test_the_report_takes_the_tables_prices_unless_a_person_gave_some():
     values = {"price_per_cpu_hour": 0.0, "price_per_gpu_hour": 0.0, "currency": "USD", "rows": 3}
-    assert for_the_report(values, PRICES) == {
+    assert with_prices(values, PRICES) == {
         "price_per_cpu_hour": 0.04,
         "price_per_gpu_hour": 2.5,
         "currency": "EUR",
         "rows": 3,
     }
     given = values | {"price_per_cpu_hour": 1.0}
-    assert for_the_report(given, PRICES) == given
-    assert for_the_report({"rows": 3}, PRICES) == {"rows": 3}
+    assert with_prices(given, PRICES) == given
+    assert with_prices({"rows": 3}, PRICES) == {"rows": 3}
 
 
 def test_the_cost_is_logged_to_the_runs_own_run_in_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -118,7 +129,7 @@ def test_the_cost_is_logged_to_the_runs_own_run_in_mlflow(tmp_path: Path, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     run = cluster_run(pod("10:00:00", "10:30:00", gpus=1))
     run.engine = runs.LOCAL
-    run.steps = [StepRecord("register", "release.register", "", state=runs.SUCCEEDED, seconds=3600.0)]
+    run.steps = [registering(tmp_path, own, seconds=3600.0)]
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     log_cost(run, PRICES, Settings(tmp_path, "", "", "", uri))
     data = client.get_run(own).data
@@ -130,6 +141,6 @@ def test_the_cost_is_logged_to_the_runs_own_run_in_mlflow(tmp_path: Path, monkey
 def test_a_run_whose_registration_was_cached_leaves_the_other_runs_cost_alone(tmp_path: Path):
     run = cluster_run()
     run.engine = runs.LOCAL
-    run.steps = [StepRecord("register", "release.register", "", state=runs.SUCCEEDED, cached=True)]
+    run.steps = [registering(tmp_path, "other", cached=True)]
     log_cost(run, PRICES, Settings(tmp_path, "", "", "", f"sqlite:///{tmp_path / 'mlflow.db'}"))
     assert not (tmp_path / "mlflow.db").exists()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cli.records import runs
-from cli.records.runs import Busy, StepRecord, all_runs, find_run, new_run, only_run
+from cli.records.runs import RunInProgressError, StepRecord, all_runs, find_run, new_run, run_lock
 from toolchain.errors import ConfigError
 
 pytestmark = pytest.mark.machine
@@ -34,33 +34,33 @@ def test_a_run_that_nobody_runs_any_more_was_interrupted(tmp_path: Path):
 
 
 def test_a_run_under_way_is_running(tmp_path: Path):
-    with only_run(tmp_path):
+    with run_lock(tmp_path):
         started(tmp_path)
         assert all_runs(tmp_path)[0].state == runs.RUNNING
 
 
 def test_a_second_run_is_refused_while_one_is_under_way(tmp_path: Path):
     with (
-        only_run(tmp_path),
-        pytest.raises(Busy, match=r"process \d+ is under way in .*; wait|: wait for it"),
-        only_run(tmp_path),
+        run_lock(tmp_path),
+        pytest.raises(RunInProgressError, match=r"\(process \d+\)"),
+        run_lock(tmp_path),
     ):
         pass
 
 
 def test_the_next_run_may_start_when_one_has_ended(tmp_path: Path):
-    with only_run(tmp_path):
+    with run_lock(tmp_path):
         assert is_running(tmp_path)
     assert not is_running(tmp_path)
-    with only_run(tmp_path):
+    with run_lock(tmp_path):
         assert is_running(tmp_path)
 
 
 def is_running(folder: Path) -> bool:
     try:
-        with only_run(folder):
+        with run_lock(folder):
             return False
-    except Busy:
+    except RunInProgressError:
         return True
 
 

@@ -32,7 +32,7 @@ def test_a_run_is_started_with_the_pipeline_and_its_parameters(tmp_path: Path, s
     server = serve()
     run = submit(tmp_path, server.endpoint, {"epochs": 3}, "secret")
     posted = server.posted["runs"]
-    assert run.kfp == "r1"
+    assert run.kfp_run_id == "r1"
     assert posted["display_name"] == run.id
     assert posted["pipeline_spec"]["pipelineInfo"]["name"] == "tidy"
     assert posted["runtime_config"]["parameters"] == {"epochs": 3}
@@ -42,7 +42,7 @@ def test_a_run_is_started_with_the_pipeline_and_its_parameters(tmp_path: Path, s
 def test_a_run_is_kept_among_the_runs_of_this_machine_as_one_of_the_cluster(tmp_path: Path, serve):
     run = submit(tmp_path, serve().endpoint, {"epochs": 3})
     kept = runs.find_run(tmp_path, run.id)
-    assert (kept.engine, kept.kfp, kept.state) == (runs.CLUSTER, "r1", runs.RUNNING)
+    assert (kept.engine, kept.kfp_run_id, kept.state) == (runs.CLUSTER, "r1", runs.RUNNING)
 
 
 def test_a_refusal_says_what_to_set_and_leaves_no_record(tmp_path: Path, serve):

@@ -1,4 +1,4 @@
-"""A run on a cluster, followed: KFP's real client against the stand-in of conftest.py, its pods made up."""
+"""Following a run on a cluster: KFP's real client against the fake server of conftest.py, with fake pods."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import pytest
 from cli.cluster.kfp_client import Server
 from cli.records import runs
 from cli.records.runs import Run, StepRecord
-from cli.run import follow
+from cli.run import follow, waiting_pods
 from cli.settings import Settings
 from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
@@ -25,9 +25,9 @@ POD = Pod(
     node="node0",
     image="ghcr.io/toolchain/base:1",
     command=(),
-    waits="",
-    ended="",
-    told="",
+    waiting_reason="",
+    termination_reason="",
+    message="",
     created=NOW,
     started=NOW,
     finished=None,
@@ -37,8 +37,8 @@ POD = Pod(
 )
 
 
-class Heard:
-    """Keeps what a watcher is told."""
+class Recorder:
+    """A watcher that records its events."""
 
     def __init__(self) -> None:
         self.states: list[tuple[str, str]] = []
@@ -47,19 +47,19 @@ class Heard:
     def changed(self, step: StepRecord) -> None:
         self.states.append((step.task, step.state))
 
-    def said(self, step: StepRecord, line: str) -> None:
+    def printed(self, step: StepRecord, line: str) -> None:
         self.lines.append(line)
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(follow, "POLL_INTERVAL_S", 0)
     monkeypatch.setattr(kubernetes, "is_configured", lambda: False)
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
+def recorder() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def run(tmp_path: Path) -> Run:
     made = runs.new_run(
         "tidy", tmp_path, {}, [StepRecord("ingest", "data.ingest", ""), StepRecord("clean", "data.clean", "")]
     )
-    made.engine, made.kfp = runs.CLUSTER, "r1"
+    made.engine, made.kfp_run_id = runs.CLUSTER, "r1"
     made.save()
     return made
 
@@ -84,14 +84,14 @@ def see(monkeypatch: pytest.MonkeyPatch, pods: list[Pod], log: tuple[tuple[str, 
     monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: {})
 
 
-def test_steps_are_told_as_they_start_and_end(run: Run, heard: Heard, serve):
-    looks = [
+def test_steps_are_reported_as_they_start_and_end(run: Run, recorder: Recorder, serve):
+    polls = [
         ("RUNNING", {"ingest": "RUNNING"}),
         ("RUNNING", {"ingest": "SUCCEEDED", "clean": "RUNNING"}),
         ("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"}),
     ]
-    follow.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
-    assert heard.states == [
+    follow.follow(run, None, server_at(serve(polls=polls).endpoint, run.folder), recorder)
+    assert recorder.states == [
         ("ingest", runs.RUNNING),
         ("ingest", runs.SUCCEEDED),
         ("clean", runs.RUNNING),
@@ -102,25 +102,27 @@ def test_steps_are_told_as_they_start_and_end(run: Run, heard: Heard, serve):
 
 
 @pytest.mark.parametrize("failure", [503, 500], ids=["itself", "its database"])
-def test_a_server_that_restarts_is_waited_for_and_that_is_said_once(run: Run, heard: Heard, serve, capsys, failure):
-    server = serve(looks=[("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})])
+def test_a_restart_of_the_server_is_logged_once_and_retried(run: Run, recorder: Recorder, serve, capsys, failure):
+    server = serve(polls=[("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})])
     server.failures, server.failure = 3, failure
-    follow.follow(run, None, server_at(server.endpoint, run.folder), heard)
-    said = capsys.readouterr().out
+    follow.follow(run, None, server_at(server.endpoint, run.folder), recorder)
+    messages = capsys.readouterr().out
     assert run.state == runs.SUCCEEDED
-    assert said.count("does not answer") == 1
-    assert "it answers again" in said
+    assert messages.count("does not respond") == 1
+    assert "responds again" in messages
 
 
-def test_a_server_that_stays_away_ends_the_watch_and_not_the_run(run: Run, heard: Heard, monkeypatch):
-    monkeypatch.setattr(follow, "PATIENCE_SECONDS", -1)
+def test_a_server_that_stays_down_does_not_end_the_run(run: Run, recorder: Recorder, monkeypatch):
+    monkeypatch.setattr(follow, "SERVER_TIMEOUT_S", -1)
     with pytest.raises(ServiceError, match=f"follow {run.id}"):
-        follow.follow(run, None, server_at("http://127.0.0.1:9", run.folder), heard)
+        follow.follow(run, None, server_at("http://127.0.0.1:9", run.folder), recorder)
     assert runs.find_run(run.folder.parent).state == runs.RUNNING
 
 
-def test_a_failed_step_speaks_its_own_words(run: Run, heard: Heard, serve, monkeypatch):
-    ended = replace(POD, phase="Failed", ended="Error", told="exit code 1", finished=NOW + timedelta(seconds=3))
+def test_a_failed_step_has_the_message_of_its_own_error(run: Run, recorder: Recorder, serve, monkeypatch):
+    ended = replace(
+        POD, phase="Failed", termination_reason="Error", message="exit code 1", finished=NOW + timedelta(seconds=3)
+    )
     log = (
         ("2026-11-25T10:00:01.1Z", "I1125 10:00:01.000000 12 launcher_v2.go:123] starting"),
         ("2026-11-25T10:00:01.2Z", "Traceback (most recent call last):"),
@@ -130,23 +132,23 @@ def test_a_failed_step_speaks_its_own_words(run: Run, heard: Heard, serve, monke
         ("2026-11-25T10:00:01.6Z", "Error: exit status 1"),
     )
     see(monkeypatch, [ended], log)
-    follow.follow(run, None, server_at(serve(looks=[("FAILED", {"ingest": "FAILED"})]).endpoint, run.folder), heard)
+    follow.follow(run, None, server_at(serve(polls=[("FAILED", {"ingest": "FAILED"})]).endpoint, run.folder), recorder)
     assert run.state == runs.FAILED
     assert run.step("ingest").error == "there is no column 'text'; there are 'a', 'b'"
     assert run.step("clean").state == runs.WAITING
 
 
-def test_lines_of_a_log_are_kept_and_told_once(run: Run, heard: Heard, serve, monkeypatch):
+def test_each_line_of_a_log_is_stored_and_printed_once(run: Run, recorder: Recorder, serve, monkeypatch):
     log = (("2026-11-25T10:00:01.1Z", "progress: ingest 1/2"), ("2026-11-25T10:00:02.1Z", "progress: ingest 2/2"))
     see(monkeypatch, [POD], log)
-    looks = [("RUNNING", {"ingest": "RUNNING"})] * 3 + [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
-    follow.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
-    assert heard.lines == ["progress: ingest 1/2", "progress: ingest 2/2"]
+    polls = [("RUNNING", {"ingest": "RUNNING"})] * 3 + [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    follow.follow(run, None, server_at(serve(polls=polls).endpoint, run.folder), recorder)
+    assert recorder.lines == ["progress: ingest 1/2", "progress: ingest 2/2"]
     assert (run.folder / "logs" / "data.ingest.log").read_text() == "progress: ingest 1/2\nprogress: ingest 2/2\n"
 
 
-def test_a_step_without_a_pod_was_cached_and_its_output_is_where_the_next_step_took_it_from(
-    run: Run, heard: Heard, serve, monkeypatch
+def test_the_output_of_a_cached_step_without_a_pod_is_the_input_of_the_next_step(
+    run: Run, recorder: Recorder, serve, monkeypatch
 ):
     from cli.compiled.catalog import find
     from cli.compiled.spec import load
@@ -154,47 +156,55 @@ def test_a_step_without_a_pod_was_cached_and_its_output_is_where_the_next_step_t
     taken = '{"inputs": {"artifacts": {"raw": {"artifacts": [{"uri": "s3://b/v2/raw"}]}}}}'
     labels = {"app.kubernetes.io/component": "data.clean"}
     see(monkeypatch, [replace(POD, labels=labels, command=("launch", "--executor_input", taken), finished=NOW)])
-    looks = [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    polls = [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
     spec = load(find("prepare"), run.folder)
     run.steps.append(StepRecord("split", "data.split", ""))
-    follow.follow(run, spec, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    follow.follow(run, spec, server_at(serve(polls=polls).endpoint, run.folder), recorder)
     assert run.step("ingest").cached
     assert not run.step("clean").cached
     assert run.step("ingest").outputs["dataset"] == "s3://b/v2/raw"
 
 
-def test_an_image_that_is_not_there_ends_the_run_and_is_named(run: Run, heard: Heard, serve, monkeypatch):
-    monkeypatch.setattr(follow, "trouble_of", lambda pod, nodes: replace(trouble_of(pod, nodes), patience=0))
+def test_a_missing_image_stops_the_run_and_is_named(run: Run, recorder: Recorder, serve, monkeypatch):
+    monkeypatch.setattr(waiting_pods, "find_problem", lambda pod, nodes: replace(find_problem(pod, nodes), timeout_s=0))
     pod = replace(
-        POD, phase="Pending", started=None, waits="ErrImageNeverPull", told='Container image "x/base:9" is not'
+        POD,
+        phase="Pending",
+        started=None,
+        waiting_reason="ErrImageNeverPull",
+        message='Container image "x/base:9" is not',
     )
     see(monkeypatch, [pod])
-    server = serve(looks=[("RUNNING", {"ingest": "RUNNING"})])
-    follow.follow(run, None, server_at(server.endpoint, run.folder), heard)
+    server = serve(polls=[("RUNNING", {"ingest": "RUNNING"})])
+    follow.follow(run, None, server_at(server.endpoint, run.folder), recorder)
     assert "r1:terminate" in server.posted
     assert run.state == runs.FAILED
     assert "x/base:9" in run.step("ingest").error
     assert "make images" in run.step("ingest").error
 
 
-def test_a_trouble_that_comes_back_is_waited_for_anew(run: Run, heard: Heard, serve, monkeypatch):
+def test_the_timeout_of_a_problem_that_comes_back_starts_anew(run: Run, recorder: Recorder, serve, monkeypatch):
     monkeypatch.setattr(
-        follow, "trouble_of", lambda pod, nodes: pod.waits and replace(trouble_of(pod, []), patience=1e-9)
+        waiting_pods,
+        "find_problem",
+        lambda pod, nodes: pod.waiting_reason and replace(find_problem(pod, []), timeout_s=1e-9),
     )
-    pending = replace(POD, phase="Pending", started=None, waits="ImagePullBackOff", told='image "x/base:9"')
+    pending = replace(POD, phase="Pending", started=None, waiting_reason="ImagePullBackOff", message='image "x/base:9"')
     see(monkeypatch, [])
     seen = iter([[pending], [POD], [pending], [POD]])
     monkeypatch.setattr(kubernetes, "pods", lambda namespace, selector: next(seen))
-    looks = [("RUNNING", {"ingest": "RUNNING"})] * 3 + [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
-    follow.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    polls = [("RUNNING", {"ingest": "RUNNING"})] * 3 + [("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    follow.follow(run, None, server_at(serve(polls=polls).endpoint, run.folder), recorder)
     assert run.state == runs.SUCCEEDED
 
 
-def test_a_step_that_could_not_be_prepared_is_the_one_that_failed(run: Run, heard: Heard, serve, monkeypatch):
+def test_a_step_that_could_not_be_prepared_has_failed(run: Run, recorder: Recorder, serve, monkeypatch):
     see(monkeypatch, [replace(POD, phase="Succeeded", finished=NOW)])
-    said = {"tidy(0).root(0).clean-driver(0)": "wait: Error (exit code 64): failed to put file"}
-    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: said)
-    follow.follow(run, None, server_at(serve(looks=[("FAILED", {"ingest": "SUCCEEDED"})]).endpoint, run.folder), heard)
+    messages = {"tidy(0).root(0).clean-driver(0)": "wait: Error (exit code 64): failed to put file"}
+    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: messages)
+    follow.follow(
+        run, None, server_at(serve(polls=[("FAILED", {"ingest": "SUCCEEDED"})]).endpoint, run.folder), recorder
+    )
     assert (run.step("ingest").state, run.step("clean").state) == (runs.SUCCEEDED, runs.FAILED)
     assert "failed to put file" in run.step("clean").error
 
@@ -204,64 +214,72 @@ DENIED = (
 )
 
 
-def test_a_right_that_is_missing_ends_the_run_and_stands_in_its_record(run: Run, heard: Heard, serve, monkeypatch):
-    monkeypatch.setattr("cli.run.pod_diagnostics.SECONDS_FOR_AN_IMAGE", 0.0)
+def test_a_missing_permission_stops_the_run_and_is_recorded(run: Run, recorder: Recorder, serve, monkeypatch):
+    monkeypatch.setattr("cli.run.pod_diagnostics.IMAGE_TIMEOUT_S", 0.0)
     see(monkeypatch, [])
-    said = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
-    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: said)
-    server = serve(looks=[("RUNNING", {})] * 3)
-    follow.follow(run, None, server_at(server.endpoint, run.folder), heard)
-    assert "progress: waits: steps is not allowed to create persistentvolumeclaims" in heard.lines[0]
+    messages = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
+    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: messages)
+    server = serve(polls=[("RUNNING", {})] * 3)
+    follow.follow(run, None, server_at(server.endpoint, run.folder), recorder)
+    assert "progress: waiting: steps is not allowed to create persistentvolumeclaims" in recorder.lines[0]
     kept = runs.find_run(run.folder.parent)
     assert kept.state == runs.FAILED
     assert "steps is not allowed to create persistentvolumeclaims" in kept.step("clean").error
 
 
-def test_a_step_that_failed_before_it_had_a_pod_is_told_with_its_drivers_error(
-    run: Run, heard: Heard, serve, monkeypatch
-):
+def test_a_step_that_failed_without_a_pod_has_the_error_of_its_driver(run: Run, recorder: Recorder, serve, monkeypatch):
     see(monkeypatch, [])
-    said = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
-    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: said)
-    looks = [("FAILED", {"ingest": "SUCCEEDED", "clean": "FAILED"})]
-    follow.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    messages = {"tidy(0).root(0).clean-driver(0)": f"main: Error (exit code 1): failed to create pvc: {DENIED}"}
+    monkeypatch.setattr(kubernetes, "argo_messages", lambda namespace, run: messages)
+    polls = [("FAILED", {"ingest": "SUCCEEDED", "clean": "FAILED"})]
+    follow.follow(run, None, server_at(serve(polls=polls).endpoint, run.folder), recorder)
     assert "is not allowed to create persistentvolumeclaims" in run.step("clean").error
 
 
-def test_a_step_that_the_server_has_lost_sight_of_is_told_by_its_pods(run: Run, heard: Heard, serve, monkeypatch):
-    """As in a run whose record Argo packs: the server goes on to call its later steps nothing at all."""
+def test_pods_determine_the_state_of_a_step_that_the_server_does_not_report(
+    run: Run, recorder: Recorder, serve, monkeypatch
+):
+    """As in a run whose record Argo compresses: the server reports no state for later steps."""
     done = replace(POD, phase="Succeeded", finished=NOW + timedelta(seconds=4))
     labels = {"app.kubernetes.io/component": "data.clean"}
-    failed = replace(POD, name="tidy-2", labels=labels, phase="Failed", ended="Error", finished=NOW)
+    failed = replace(POD, name="tidy-2", labels=labels, phase="Failed", termination_reason="Error", finished=NOW)
     see(monkeypatch, [done, failed], (("2026-11-25T10:00:01.1Z", "toolchain.errors.DataError: no rows"),))
-    looks = [("RUNNING", {}), ("FAILED", {"root": "RUNNING"})]
-    follow.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
+    polls = [("RUNNING", {}), ("FAILED", {"root": "RUNNING"})]
+    follow.follow(run, None, server_at(serve(polls=polls).endpoint, run.folder), recorder)
     assert (run.step("ingest").state, run.step("ingest").seconds) == (runs.SUCCEEDED, 4.0)
     assert (run.step("clean").state, run.step("clean").error) == (runs.FAILED, "no rows")
 
 
-def test_a_cached_step_that_the_server_has_lost_sight_of_is_told_at_the_end(run: Run, heard: Heard, serve, monkeypatch):
+def test_a_cached_step_that_the_server_does_not_report_has_succeeded_at_the_end(
+    run: Run, recorder: Recorder, serve, monkeypatch
+):
     see(monkeypatch, [replace(POD, phase="Succeeded", finished=NOW)])
-    follow.follow(run, None, server_at(serve(looks=[("SUCCEEDED", {})]).endpoint, run.folder), heard)
+    follow.follow(run, None, server_at(serve(polls=[("SUCCEEDED", {})]).endpoint, run.folder), recorder)
     assert (run.step("clean").state, run.step("clean").cached) == (runs.SUCCEEDED, True)
 
 
-def test_a_driver_that_waits_is_told_at_the_step_that_it_prepares(run: Run, heard: Heard, serve, monkeypatch):
+def test_a_waiting_driver_is_reported_for_the_step_that_it_prepares(run: Run, recorder: Recorder, serve, monkeypatch):
     node = {"workflows.argoproj.io/node-name": "tidy-x(0).root(0).clean-driver(0)"}
     pod = replace(
-        POD, labels={}, annotations=node, phase="Pending", started=None, waits="Unschedulable", told="0/1 nodes"
+        POD,
+        labels={},
+        annotations=node,
+        phase="Pending",
+        started=None,
+        waiting_reason="Unschedulable",
+        message="0/1 nodes",
     )
     see(monkeypatch, [pod])
     monkeypatch.setattr(kubernetes, "nodes", lambda: [Node("node0", {}, 2.0, 8 << 30, {})])
-    looks = [("RUNNING", {}), ("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
-    follow.follow(run, None, server_at(serve(looks=looks).endpoint, run.folder), heard)
-    assert heard.lines == ["progress: waits: 0/1 nodes"]
+    polls = [("RUNNING", {}), ("SUCCEEDED", {"ingest": "SUCCEEDED", "clean": "SUCCEEDED"})]
+    follow.follow(run, None, server_at(serve(polls=polls).endpoint, run.folder), recorder)
+    assert recorder.lines == ["progress: waiting: 0/1 nodes"]
 
 
-def test_a_run_that_somebody_stopped_blames_no_step(run: Run, heard: Heard, serve):
-    server = serve(looks=[("FAILED", {"ingest": "FAILED"})])
+def test_no_step_fails_in_a_run_that_a_user_stopped(run: Run, recorder: Recorder, serve):
+    server = serve(polls=[("FAILED", {"ingest": "FAILED"})])
     server.history = ["RUNNING", "CANCELING", "FAILED"]
-    follow.follow(run, None, server_at(server.endpoint, run.folder), heard)
+    follow.follow(run, None, server_at(server.endpoint, run.folder), recorder)
     assert (run.state, run.step("ingest").state, run.step("clean").state) == (
         runs.INTERRUPTED,
         runs.INTERRUPTED,
@@ -278,38 +296,44 @@ def test_a_run_that_somebody_stopped_blames_no_step(run: Run, heard: Heard, serv
         ("tidy-x1.root-driver", ""),
     ],
 )
-def test_argos_name_of_a_node_holds_the_task(node: str, task: str):
-    assert follow._task_in(node) == task
+def test_the_task_is_found_in_the_name_of_an_argo_node(node: str, task: str):
+    assert waiting_pods.task_of(node) == task
 
 
-def trouble_of(pod: Pod, nodes: list[Node]):
+def find_problem(pod: Pod, nodes: list[Node]):
     from cli.run import pod_diagnostics
 
-    return pod_diagnostics.trouble_of(pod, nodes)
+    return pod_diagnostics.find_problem(pod, nodes)
 
 
 LAUNCHED = "F1125 17:39:21.505951      16 main.go:60] failed to execute component: {}"
 
 
 @pytest.mark.parametrize(
-    ("pod", "log", "told"),
+    ("pod", "log", "message"),
     [
-        ({"exit_code": 137}, "progress: train 3/10", "killed by the system (SIGKILL)"),
-        ({"exit_code": 137}, "", "killed by the system (SIGKILL)"),
+        ({"exit_code": 137}, "progress: train 3/10", "killed by SIGKILL"),
+        ({"exit_code": 137}, "", "killed by SIGKILL"),
         ({"exit_code": 139}, "progress: train 3/10", "ended by SIGSEGV"),
-        ({"exit_code": 1}, LAUNCHED.format("signal: killed"), "killed by the system (SIGKILL)"),
-        ({"exit_code": 1}, LAUNCHED.format("exit status 137"), "killed by the system (SIGKILL)"),
+        ({"exit_code": 1}, LAUNCHED.format("signal: killed"), "killed by SIGKILL"),
+        ({"exit_code": 1}, LAUNCHED.format("exit status 137"), "killed by SIGKILL"),
         ({"exit_code": 1}, LAUNCHED.format("signal: segmentation fault (core dumped)"), "ended by SIGSEGV"),
         ({"exit_code": 3}, LAUNCHED.format("exit status 3"), "exit code 3"),
-        ({"exit_code": 1}, LAUNCHED.format("failed to upload output artifact"), "could not be fetched or kept"),
-        ({"exit_code": 137, "ended": "OOMKilled"}, "", "it took more than its 1.0 GiB of memory"),
+        (
+            {"exit_code": 1},
+            LAUNCHED.format("failed to upload output artifact"),
+            "artifacts could not be downloaded or uploaded",
+        ),
+        ({"exit_code": 137, "termination_reason": "OOMKilled"}, "", "out of memory (limit 1.0 GiB)"),
     ],
 )
-def test_how_a_pod_ended_is_told_by_its_status_and_its_log(
-    run: Run, heard: Heard, serve, monkeypatch, pod: dict, log: str, told: str
+def test_a_failure_is_explained_by_the_status_and_the_log_of_the_pod(
+    run: Run, recorder: Recorder, serve, monkeypatch, pod: dict, log: str, message: str
 ):
-    failed = replace(POD, **{"phase": "Failed", "ended": "Error", "told": "exit code 3", "finished": NOW, **pod})
+    failed = replace(
+        POD, **{"phase": "Failed", "termination_reason": "Error", "message": "exit code 3", "finished": NOW, **pod}
+    )
     see(monkeypatch, [failed], (("2026-11-25T10:00:01.1Z", log),) if log else ())
-    server = serve(looks=[("FAILED", {"ingest": "FAILED"})])
-    follow.follow(run, None, server_at(server.endpoint, run.folder), heard)
-    assert told in run.step("ingest").error
+    server = serve(polls=[("FAILED", {"ingest": "FAILED"})])
+    follow.follow(run, None, server_at(server.endpoint, run.folder), recorder)
+    assert message in run.step("ingest").error

@@ -1,4 +1,4 @@
-"""The worker and a step as real processes, in a pipeline of one component that does what it is given."""
+"""The worker and a step as real processes, in a pipeline of one component that executes the given code."""
 
 from pathlib import Path
 
@@ -31,10 +31,10 @@ def odd_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Specification:
     return read(file.read_text(encoding="utf-8"))
 
 
-class Unwatched:
+class NullWatcher:
     def changed(self, step: StepRecord) -> None: ...
 
-    def said(self, step: StepRecord, line: str) -> None: ...
+    def printed(self, step: StepRecord, line: str) -> None: ...
 
 
 @pytest.fixture
@@ -43,25 +43,25 @@ def ended(odd_pipeline: Specification, tmp_path: Path):
 
     def run_it(code: str) -> Run:
         settings = Settings(tmp_path, "", "", "", f"sqlite:///{tmp_path}/mlflow.db")
-        plan: Plan = make_plan(odd_pipeline, {"code": code}, {"odd": runs.fresh_salt()}, settings.cache)
-        with runs.only_run(tmp_path) as lock:
+        plan: Plan = make_plan(odd_pipeline, {"code": code}, {"odd": runs.new_salt()}, settings.cache)
+        with runs.run_lock(tmp_path) as lock:
             made = local.begin(plan, "odd", settings)
-            local.execute(plan, made, settings, Unwatched(), lock)
+            local.execute(plan, made, settings, NullWatcher(), lock)
         return runs.find_run(tmp_path, made.id)
 
     return run_it
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("import pyarrow as pa; pa.array(['x']).cast(pa.int64())", "ArrowInvalid: Failed to parse string: 'x' as a"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "it was killed by the system (SIGKILL)"),
-        ("print('\\x1enot ours'); raise SystemExit(4)", "it ended with exit status 4 without a traceback"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
+        ("print('\\x1enot ours'); raise SystemExit(4)", "exited with status 4 without a traceback"),
     ],
 )
-def test_a_step_that_ends_in_any_way_fails_with_the_reason_and_a_log(ended, code: str, told: str):
+def test_a_step_that_ends_in_any_way_fails_with_the_reason_and_a_log(ended, code: str, message: str):
     run = ended(code)
     assert run.state == runs.FAILED
-    assert run.steps[0].error.startswith(told)
+    assert run.steps[0].error.startswith(message)
     assert (run.folder / "logs" / f"{run.steps[0].step}.log").is_file()

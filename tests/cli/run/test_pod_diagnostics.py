@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli.run.pod_diagnostics import around, cause_of, ending_of, forbidden, trouble_of
+from cli.run.pod_diagnostics import artifact_failure, find_denial, find_problem, first_cause, termination_message
 from toolchain.services.kubernetes import Node, Pod
 
 GIB = 1024**3
@@ -13,47 +13,47 @@ POD = Pod(
 NODE = Node("node0", {}, 2.0, 8 * GIB, {})
 
 
-def test_a_pod_that_is_only_being_started_has_no_trouble():
-    assert trouble_of(replace(POD, waits="ContainerCreating"), []) is None
+def test_a_starting_pod_has_no_problem():
+    assert find_problem(replace(POD, waiting_reason="ContainerCreating"), []) is None
 
 
 @pytest.mark.parametrize("word", ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"])
-def test_a_missing_image_is_named_and_soon_given_up(word: str):
-    trouble = trouble_of(replace(POD, waits=word, told='Back-off pulling image "r/train:2"'), [])
-    assert trouble
-    assert "r/train:2" in trouble.told
-    assert trouble.patience
-    assert trouble.patience < 60
+def test_a_missing_image_is_named_and_has_a_short_timeout(word: str):
+    problem = find_problem(replace(POD, waiting_reason=word, message='Back-off pulling image "r/train:2"'), [])
+    assert problem
+    assert "r/train:2" in problem.message
+    assert problem.timeout_s
+    assert problem.timeout_s < 60
 
 
-def test_a_gpu_that_no_node_has_is_said_plainly():
-    trouble = trouble_of(replace(POD, gpus={"nvidia.com/gpu": 1}), [NODE])
-    assert trouble
-    assert trouble.told == "no node of the cluster has 1 nvidia.com/gpu"
-    assert "num_gpus=0" in trouble.advice
+def test_a_gpu_that_no_node_has_is_named():
+    problem = find_problem(replace(POD, gpus={"nvidia.com/gpu": 1}), [NODE])
+    assert problem
+    assert problem.message == "no node of the cluster has 1 nvidia.com/gpu"
+    assert "num_gpus=0" in problem.hint
 
 
-def test_a_gpu_that_is_only_busy_is_waited_for():
+def test_a_busy_gpu_has_no_timeout():
     busy = replace(NODE, gpus={"nvidia.com/gpu": 1})
-    pod = replace(POD, gpus={"nvidia.com/gpu": 1}, told="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
-    trouble = trouble_of(pod, [busy])
-    assert trouble
-    assert trouble.patience is None
-    assert "Insufficient nvidia.com/gpu" in trouble.told
+    pod = replace(POD, gpus={"nvidia.com/gpu": 1}, message="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    problem = find_problem(pod, [busy])
+    assert problem
+    assert problem.timeout_s is None
+    assert "Insufficient nvidia.com/gpu" in problem.message
 
 
-def test_a_step_larger_than_any_node_is_told_to_be_smaller():
-    trouble = trouble_of(replace(POD, cpu=4.0), [NODE])
-    assert trouble
-    assert "4 cores" in trouble.told
-    assert "--resources small" in trouble.advice
+def test_a_step_that_fits_on_no_node_gets_the_hint_to_be_smaller():
+    problem = find_problem(replace(POD, cpu=4.0), [NODE])
+    assert problem
+    assert "4 cores" in problem.message
+    assert "--resources small" in problem.hint
 
 
-def test_a_full_quota_is_told():
-    trouble = forbidden('pods "x" is forbidden: exceeded quota: q, requested: cpu=1, used: cpu=2, limited: cpu=2')
-    assert trouble
-    assert trouble.kind == "quota"
-    assert "limited: cpu=2" in trouble.told
+def test_an_exceeded_quota_is_reported():
+    problem = find_denial('pods "x" is forbidden: exceeded quota: q, requested: cpu=1, used: cpu=2, limited: cpu=2')
+    assert problem
+    assert problem.type == "quota"
+    assert "limited: cpu=2" in problem.message
 
 
 DRIVER = (  # what KFP 2.17's driver logged on a cluster whose steps had no right to claims, as Argo keeps it
@@ -66,71 +66,73 @@ DRIVER = (  # what KFP 2.17's driver logged on a cluster whose steps had no righ
 )
 
 
-def test_a_right_that_steps_do_not_have_is_named_with_who_lacks_it_and_what_grants_it():
-    trouble = forbidden(DRIVER)
-    assert trouble
-    assert trouble.kind == "rights"
+def test_a_missing_permission_is_named_with_its_user_and_what_grants_it():
+    problem = find_denial(DRIVER)
+    assert problem
+    assert problem.type == "permission"
     assert (
-        trouble.told
+        problem.message
         == "system:serviceaccount:toolchain:toolchain-steps is not allowed to create persistentvolumeclaims"
     )
-    assert "steps.permissions" in trouble.advice
-    assert cause_of({"pvc(0).root(0).createpvc-driver(0)": DRIVER})[1] == f"{trouble.told}; {trouble.advice}"
+    assert "steps.permissions" in problem.hint
+    assert first_cause({"pvc(0).root(0).createpvc-driver(0)": DRIVER})[1] == f"{problem.message}; {problem.hint}"
 
 
-def test_a_resource_of_an_api_group_is_named_with_it():
-    trouble = forbidden(
+def test_a_resource_of_an_api_group_is_named_with_the_group():
+    problem = find_denial(
         'jobs.batch is forbidden: User "u" cannot list resource "jobs" in API group "batch" in the namespace "n"'
     )
-    assert trouble
-    assert trouble.told == "u is not allowed to list jobs.batch"
+    assert problem
+    assert problem.message == "u is not allowed to list jobs.batch"
 
 
-def test_what_an_admission_rule_forbids_is_told_in_its_words():
-    trouble = forbidden('pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged\nsecond line')
-    assert trouble
-    assert trouble.kind == "forbidden"
-    assert trouble.told == 'pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged'
+def test_a_denial_by_an_admission_rule_has_its_message():
+    problem = find_denial('pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged\nsecond line')
+    assert problem
+    assert problem.type == "forbidden"
+    assert problem.message == 'pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged'
 
 
-def test_other_words_of_argo_are_no_trouble():
-    assert forbidden("Max duration limit exceeded") is None
+def test_other_messages_of_argo_are_no_denial():
+    assert find_denial("Max duration limit exceeded") is None
 
 
-def test_the_end_of_a_pod_from_outside_is_told_and_its_own_is_not():
-    assert "1.0 GiB" in ending_of(replace(POD, ended="OOMKilled"))
-    assert "low on resource: memory" in ending_of(replace(POD, ended="Evicted", told="low on resource: memory"))
-    assert ending_of(replace(POD, ended="Error")) == ""
+def test_only_a_termination_by_kubernetes_has_a_message():
+    assert "1.0 GiB" in termination_message(replace(POD, termination_reason="OOMKilled"))
+    assert "low on resource: memory" in termination_message(
+        replace(POD, termination_reason="Evicted", message="low on resource: memory")
+    )
+    assert termination_message(replace(POD, termination_reason="Error")) == ""
 
 
-def test_the_cause_is_what_the_first_attempt_said_and_not_what_follows_from_it():
-    said = {
+def test_the_cause_is_the_error_of_the_first_attempt():
+    messages = {
         "tidy(0)": "child 'tidy-1' failed",
         "tidy(0).root(0).clean-driver": "No more retries left",
         "tidy(0).root(0).clean-driver(1)": "main: Error (exit code 1): two tasks have the same task name",
         "tidy(0).root(0).clean-driver(0)": "wait: Error (exit code 64): failed to put file: no such host",
         "tidy(0).root(0).clean": "omitted: depends condition not met",
     }
-    assert cause_of(said) == (
+    assert first_cause(messages) == (
         "tidy(0).root(0).clean-driver(0)",
         "wait: Error (exit code 64): failed to put file: no such host",
     )
-    assert cause_of({"tidy(0)": "child 'tidy-1' failed"}) == ("", "")
+    assert first_cause({"tidy(0)": "child 'tidy-1' failed"}) == ("", "")
 
 
-def test_of_a_drivers_log_its_last_words_are_told():
+def test_the_cause_in_a_drivers_log_is_its_fatal_error():
     log = (
         'main: Error (exit code 1): fields:{key:"validation"}\nI1125 17:39:21.494487      16 resolve.go:138] parent\n'
         "F1125 17:39:21.505951      16 main.go:127] KFP driver: failed to resolve inputs: no such bucket\n"
         'time=2026-11-25T17:39:22.418Z level=INFO msg="sub-process exited"'
     )
-    assert cause_of({"tidy(0)": log})[1] == "failed to resolve inputs: no such bucket"
-    assert len(cause_of({"tidy(0)": "word " * 200})[1]) < 500
+    assert first_cause({"tidy(0)": log})[1] == "failed to resolve inputs: no such bucket"
+    assert len(first_cause({"tidy(0)": "word " * 200})[1]) < 500
 
 
-def test_artifacts_that_could_not_be_kept_are_told_and_the_end_of_the_step_is_not():
+def test_an_artifact_failure_is_reported_and_the_exit_of_the_step_is_not():
     start = "F1125 17:45:56.589993      16 main.go:130] failed to execute component: "
-    assert "SignatureDoesNotMatch" in around(
+    assert "SignatureDoesNotMatch" in artifact_failure(
         f"rows 7\n{start}failed to upload: SignatureDoesNotMatch\nError: exit status 1"
     )
-    assert around(f"toolchain.errors.DataError: no rows\n{start}exit status 1") == ""
+    assert artifact_failure(f"toolchain.errors.DataError: no rows\n{start}exit status 1") == ""

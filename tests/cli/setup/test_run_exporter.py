@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.records import runs
 from cli.records.cost import Prices
-from cli.records.runs import Run, StepRecord, new_run, only_run
+from cli.records.runs import Run, StepRecord, new_run, run_lock
 from cli.setup import run_exporter
 
 pytestmark = pytest.mark.machine
@@ -90,7 +90,7 @@ def test_durations_of_steps_exclude_cached_ones(tmp_path: Path, read: Read):
 
 
 def test_progress_and_loss_of_a_running_step(tmp_path: Path, read: Read):
-    with only_run(tmp_path):  # without the lock the run counts as interrupted
+    with run_lock(tmp_path):  # without the lock the run counts as interrupted
         run = recorded(tmp_path, runs.RUNNING, step("data.ingest", seconds=1), step("train.torch_text", runs.RUNNING))
         assert read("toolchain_run_step_progress") == {}
         log = run.folder / "logs" / "train.torch_text.log"

@@ -40,9 +40,9 @@ class Pod:
     node: str  # "" before it has one
     image: str  # of its main container
     command: tuple[str, ...]  # of its main container
-    waits: str  # Kubernetes' reason why it does not run yet: "Unschedulable", "ImagePullBackOff"; "" when it runs
-    ended: str  # Kubernetes' reason for its end: "OOMKilled", "Evicted", "Error"; "" before
-    told: str  # Kubernetes' message for either
+    waiting_reason: str  # why it does not run yet: "Unschedulable", "ImagePullBackOff"; "" once it runs
+    termination_reason: str  # "OOMKilled", "Evicted", "Error"; "" before it ends
+    message: str  # of Kubernetes, for either reason
     created: datetime
     started: datetime | None  # of its main container
     finished: datetime | None
@@ -209,7 +209,9 @@ def quantity(text: str | int | float) -> float:
     if match and match[2][1:].lstrip("+-").isdecimal():
         return float(match[0])
     if match is None or match[2] not in SUFFIXES:
-        raise ServiceError(f"Kubernetes' quantity {text!r} is not understood")
+        raise ServiceError(
+            f"Kubernetes' quantity {text!r} is not valid; expected a number with a unit, such as 500m or 2Gi"
+        )
     return float(match[1]) * SUFFIXES[match[2]]
 
 
@@ -218,11 +220,11 @@ def _pod(item: Any) -> Pod:
     statuses = [*(item.status.init_container_statuses or []), *(item.status.container_statuses or [])]
     own = next((status for status in item.status.container_statuses or [] if status.name == main.name), None)
     state = own.state if own else None
-    waits, reason = _waiting(item, statuses)
-    ended, how = _ending(item, statuses)
+    waiting_reason, waiting_message = _waiting(item, statuses)
+    termination_reason, termination_message = _termination(item, statuses)
     requests = (main.resources and main.resources.requests) or {}
     limits = (main.resources and main.resources.limits) or {}
-    running, over = (state.running, state.terminated) if state else (None, None)
+    running, terminated = (state.running, state.terminated) if state else (None, None)
     return Pod(
         name=item.metadata.name,
         labels=item.metadata.labels or {},
@@ -231,16 +233,16 @@ def _pod(item: Any) -> Pod:
         node=item.spec.node_name or "",
         image=main.image,
         command=tuple(main.command or ()),
-        waits=waits,
-        ended=ended,
-        told=reason or how,
+        waiting_reason=waiting_reason,
+        termination_reason=termination_reason,
+        message=waiting_message or termination_message,
         created=item.metadata.creation_timestamp,
-        started=running.started_at if running else over.started_at if over else None,
-        finished=over.finished_at if over else None,
+        started=running.started_at if running else terminated.started_at if terminated else None,
+        finished=terminated.finished_at if terminated else None,
         cpu=quantity(requests.get("cpu", 0)),
         memory_bytes=int(quantity(requests.get("memory", 0))),
         gpus=_gpus(limits),
-        exit_code=over.exit_code if over else None,
+        exit_code=terminated.exit_code if terminated else None,
     )
 
 
@@ -257,15 +259,15 @@ def _waiting(item: Any, statuses: list[Any]) -> tuple[str, str]:
     return "ContainerCreating", ""
 
 
-def _ending(item: Any, statuses: list[Any]) -> tuple[str, str]:
+def _termination(item: Any, statuses: list[Any]) -> tuple[str, str]:
     if item.status.phase not in ("Failed", "Succeeded"):
         return "", ""
     if item.status.reason:  # of the whole pod: Evicted, DeadlineExceeded, NodeLost
         return item.status.reason, item.status.message or ""
     for status in statuses:
-        over = status.state and status.state.terminated
-        if over and over.exit_code:
-            return over.reason or "Error", over.message or f"exit code {over.exit_code}"
+        terminated = status.state and status.state.terminated
+        if terminated and terminated.exit_code:
+            return terminated.reason or "Error", terminated.message or f"exit code {terminated.exit_code}"
     return "Completed", ""
 
 

@@ -30,7 +30,7 @@ class Plan:
     @property
     def extras(self) -> set[str]:
         """The extras that the steps left to run need: an image has the name of the extra that it contains."""
-        left = (task for task in self.spec.tasks if task.ours and task.name not in self.results)
+        left = (task for task in self.spec.tasks if task.is_step and task.name not in self.results)
         return {task.image.rpartition("/")[2].partition(":")[0] for task in left}
 
 

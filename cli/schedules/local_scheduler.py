@@ -125,7 +125,7 @@ def submit(schedule: Schedule, settings: Settings, locks: Sequence[int] = ()) ->
         locks: File descriptors that the process keeps open.
 
     Raises:
-        Busy: a run of the schedule is under way.
+        RunInProgressError: a run of the schedule is in progress.
     """
     values = {name: _text(value) for name, value in schedule.parameters.items()}
     parameters = [text for name, value in values.items() for text in ("-p", f"{name}={value}")]
@@ -135,7 +135,7 @@ def submit(schedule: Schedule, settings: Settings, locks: Sequence[int] = ()) ->
         try:
             runs.acquire(lock)
         except BlockingIOError as error:
-            raise runs.RunInProgressError(f"a run of {schedule.name} is under way; its log is {file}") from error
+            raise runs.RunInProgressError(f"a run of {schedule.name} is in progress; its log is {file}") from error
         return subprocess.Popen(
             [sys.executable, "-m", "cli", "submit", schedule.pipeline, "--engine", "local", *parameters],
             stdin=subprocess.DEVNULL,
@@ -158,7 +158,7 @@ def _only_check(settings: Settings) -> Iterator[int | None]:
     settings.runs.mkdir(parents=True, exist_ok=True)
     with (settings.runs / LOCK).open("a") as lock:
         try:
-            runs.hold(lock)
+            runs.acquire(lock)
         except BlockingIOError:
             yield None
         else:
@@ -191,7 +191,7 @@ def _run(memory: Memory, schedule: Schedule, due: datetime, start: Callable[[Sch
     memory.change(schedule.name, due=due.isoformat(), result=RUNNING)
     try:
         result = f"exit status {start(schedule)}"
-    except runs.Busy:
+    except runs.RunInProgressError:
         result = "missed, its last run was not over"
     log_info(f"{schedule.name}: {result}")
     memory.change(schedule.name, result=result)

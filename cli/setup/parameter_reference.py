@@ -126,7 +126,7 @@ def _rows(specification: Specification) -> Iterator[Row]:
         yield Row(
             parameter,
             definitions[name]["description"],
-            settings[0].annotation if settings else parameter.kind.__name__,
+            settings[0].annotation if settings else parameter.value_type.__name__,
             tasks,
             any(_value(one) != parameter.default for one in settings),
         )

@@ -29,7 +29,7 @@ def defaults_of(step: str) -> dict[str, Any]:
 
 def fed(pipeline: str) -> list[tuple[str, str, str]]:
     """Return step, setting and parameter of each setting that is a parameter of ``pipeline``."""
-    tasks = [task for task in specification(pipeline).tasks if task.ours]
+    tasks = [task for task in specification(pipeline).tasks if task.is_step]
     return [(task.step, setting, parameter) for task in tasks for setting, parameter in task.parameters.items()]
 
 

@@ -31,7 +31,7 @@ ADVICE = r"(?:\b(?:set|lower|raise|smaller|larger|longer|another|without|loosen|
 
 @cache
 def steps_of(pipeline: str) -> tuple[Task, ...]:
-    return tuple(task for task in read(compile_pipeline(find(pipeline))).tasks if task.ours)
+    return tuple(task for task in read(compile_pipeline(find(pipeline))).tasks if task.is_step)
 
 
 def settings_of(step: str) -> list[str]:

@@ -63,7 +63,7 @@ def test_a_policys_file_goes_as_its_text(tmp_path: Path, s3_bucket: str):
 
 
 def test_a_file_that_no_step_can_take_is_refused(finetune: Specification, reviews: Path, s3_bucket: str):
-    with pytest.raises(ConfigError, match=r"query is .*a step on a cluster cannot see"):
+    with pytest.raises(ConfigError, match=r"query is .*a step on a cluster cannot read"):
         bucket.upload_sources(finetune, {"query": str(reviews)}, s3_bucket)
 
 

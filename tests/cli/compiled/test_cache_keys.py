@@ -94,7 +94,7 @@ def test_a_changed_folder_behind_a_path_reruns_its_task(root: Path):
 
 
 def test_a_task_that_must_not_be_cached_never_is(root: Path):
-    never = (task("one", cached=False), CHAIN[1])
+    never = (task("one", cacheable=False), CHAIN[1])
     assert made(root, never, salt="a") != made(root, never, salt="b")
 
 
@@ -152,7 +152,7 @@ def test_on_a_cluster_no_result_outlives_the_artifacts_of_its_run():
 
 def test_what_is_never_cached_may_name_a_folder_in_s3(root: Path):
     """Asking what is at an address takes a file there, and a prefix is none."""
-    watch = (task("one", parameters={"samples": "samples"}, cached=False),)
+    watch = (task("one", parameters={"samples": "samples"}, cacheable=False),)
     known = made(root, watch, salt="a", samples="s3://bucket/samples")
     assert known != made(root, watch, salt="a", samples="s3://bucket/others")
     assert known != made(root, watch, salt="b", samples="s3://bucket/samples")

@@ -20,8 +20,8 @@ def test_a_warning_of_a_step_is_shown_below_the_table_and_as_a_plain_line(tmp_pa
     run = runs.new_run("prepare", tmp_path, {}, [runs.StepRecord("check", "data.validate", "key", state=runs.RUNNING)])
     table, screen = LiveTable(run), StringIO()
     for watcher in (table, PlainLines(run)):
-        watcher.said(run.steps[0], "warning: the test split has 20 rows")
-        watcher.said(run.steps[0], "a line for the log alone")
+        watcher.printed(run.steps[0], "warning: the test split has 20 rows")
+        watcher.printed(run.steps[0], "a line for the log alone")
     Console(file=screen, width=80).print(table)
     assert screen.getvalue().splitlines()[-1].rstrip() == "data.validate: warning: the test split has 20 rows"
     assert capsys.readouterr().out == "data.validate  warning: the test split has 20 rows\n"

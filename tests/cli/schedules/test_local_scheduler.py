@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.records.runs import Busy
+from cli.records.runs import RunInProgressError
 from cli.schedules.files import Schedule
 from cli.schedules.local_scheduler import Memory, is_under_way, run_due, start_due, submit
 from cli.settings import Settings
@@ -119,7 +119,7 @@ def test_a_run_that_is_due_during_its_own_schedules_run_is_skipped_unless_concur
 
 def test_a_run_that_was_started_by_hand_is_not_started_a_second_time(machine: Machine):
     def start(schedule: Schedule) -> int:
-        raise Busy("a run of nightly is under way")
+        raise RunInProgressError("a run of nightly is in progress")
 
     machine.now += timedelta(minutes=1)
     start_due([NIGHTLY], machine.memory, start, lambda: machine.now)
@@ -189,7 +189,7 @@ def test_a_real_run_holds_its_lock_and_keeps_a_log(tmp_path: Path):
     schedule = Schedule("now", "prepare", "0 0 * * *", "UTC", {"source": str(source)})
     run = submit(schedule, settings)
     assert is_under_way("now", settings), "also for another process: the run itself holds the lock"
-    with pytest.raises(Busy, match="a run of now is under way"):
+    with pytest.raises(RunInProgressError, match="a run of now is in progress"):
         submit(schedule, settings)
     assert run.wait(120) == 0
     assert not is_under_way("now", settings)

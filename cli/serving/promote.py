@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cli.output.machine import print_json
+from cli.serving.kubernetes.model_server import PodOptions
 from cli.serving.models import aliases_of, check_name, open_model_registry
-from cli.serving.targets import PodOptions, Target, promotion_target
+from cli.serving.targets import Target, promotion_target
 from cli.settings import Settings, environment
 from toolchain.errors import ConfigError, ServiceError, ToolchainError
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cli.serving.kubernetes.model_server import SERVING, PodOptions
 from cli.settings import Settings, environment
 from toolchain.artifacts.digest import short_digest
 from toolchain.errors import ConfigError, ServiceError
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
 SERVER = "http://127.0.0.1:8080"  # the default of `toolchain serve`
 UPDATE_TIMEOUT_S = 60.0  # of a local server: it polls every 2 s, and a model loads in some seconds
 POLL_INTERVAL_S = 0.25
-
-
-@dataclass(frozen=True)
-class PodOptions:
-    """How the pods of a cluster serve; None, or "" for the size, leaves what is there."""
-
-    size: str = ""  # one of small, medium, large
-    gpus: int | None = None  # per pod
-    sample_percent: float | None = None  # of requests, 0 to 100
-    require_tokens: bool | None = None  # whether pods start only with bearer tokens
 
 
 @dataclass(frozen=True)
@@ -83,21 +74,8 @@ class Cluster:
 
     def _apply(self, config: "routing.RoutingConfig", serving: "Entry") -> None:
         from cli.serving import kubernetes
-        from cli.serving.kubernetes.resources import SERVING
 
-        pods = self.pods or PodOptions()
-        kubernetes.apply(
-            self.namespace,
-            self.repository,
-            config,
-            serving,
-            size=pods.size,
-            gpus=pods.gpus,
-            sample_percent=pods.sample_percent,
-            require_tokens=pods.require_tokens,
-            renewed=self.pods is not None,
-            secret=self.secret or SERVING,
-        )
+        kubernetes.apply(self.namespace, self.repository, config, serving, self.pods, self.secret or SERVING)
 
 
 Target = Local | Cluster

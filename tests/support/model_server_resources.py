@@ -1,6 +1,6 @@
 """The Kubernetes resources of a model server with one version."""
 
-from cli.serving.kubernetes.resources import ModelServer
+from cli.serving.kubernetes.model_server import ModelServer
 from toolchain.lifecycle.ledger import PROMOTED, Entry
 from toolchain.lifecycle.routing import RoutingConfig, Target
 

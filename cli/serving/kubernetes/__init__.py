@@ -1,7 +1,8 @@
-"""The model servers of a cluster: made, changed, waited for and asked, for `promote` and `rollback` there.
+"""Deploy a model on a cluster, update it, and wait for its pods: for ``promote`` and ``rollback``.
 
-The pods poll the model's repository in S3, so publishing changes what serves. Here the cluster is told of it: the first
-time all resources are made, later the Deployment's labels change, and its pods only where their image or size does.
+The pods poll the model repository in S3, so a published promotion changes what they serve. This package creates the
+resources at the first promotion, and later updates the labels of the Deployment, and its pods if their image or size
+changes.
 """
 
 import json
@@ -9,7 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cli.serving.kubernetes.resources import SERVING, ModelServer, documents, name_of
+from cli.serving.kubernetes.model_server import SERVING, ModelServer, PodOptions, name_of
+from cli.serving.kubernetes.resources import documents
 from components import images
 from pipelines._pods import DEFAULT_SIZE
 from toolchain.artifacts.model import DESCRIPTION
@@ -22,97 +24,87 @@ from toolchain.services import kubernetes, storage
 from toolchain.services.kubernetes import applying
 
 DEPLOYMENT = ("apps/v1", "Deployment")
-OPENVINO = "openvino"  # the back end that the plain image has not
-SECONDS_TO_SERVE = 300.0  # for a pod to get its image and its model; a version that is followed is there in 5 s
-POLL_SECONDS = 0.5
-TOLD_CHARACTERS = 120  # of what Kubernetes says of a pod: its sentence begins with what matters
+OPENVINO = "openvino"  # a back end that the default image does not have
+READY_TIMEOUT_S = 300.0  # for a pod to get its image and its model; a running pod loads a version within 5 s
+POLL_INTERVAL_S = 0.5
+MAX_MESSAGE_CHARACTERS = 120  # of a message of Kubernetes about a pod, which begins with the cause
 
 
 def repository_uri(bucket: str, model: str) -> str:
-    """Return the repository of ``model``, which servers on the cluster follow."""
+    """Return the URI of the model repository of ``model``, which servers on the cluster follow."""
     return f"s3://{bucket}/served/{model}"
 
 
 def apply(
     namespace: str,
-    place: str,
+    repository: str,
     routing: RoutingConfig,
     entry: Entry,
-    *,
-    size: str = "",
-    gpus: int | None = None,
-    sample_percent: float | None = None,
-    require_tokens: bool | None = None,
-    renewed: bool = True,
+    options: PodOptions | None = None,
     secret: str = SERVING,
 ) -> None:
-    """Let ``namespace`` serve the model whose repository is at ``place``, as ``routing`` says, which is there already.
+    """Create or update the resources of the model that ``routing`` names.
 
-    S3 must be reached (``bucket.cluster_bucket``), since the models' descriptions say what runs them.
+    S3 must be reachable (``cluster_bucket``), because the back ends are read from the models' descriptions.
 
     Args:
-        namespace: Where the servers run; it holds the ConfigMap and the Secret `toolchain-steps`.
-        place: s3://BUCKET/served/MODEL.
-        routing: What was published.
-        entry: The ledger's, behind the stable version.
-        size: One of SIZES; "": as it is, "medium" for a new one.
-        gpus: Of each pod; None: as it is, none for a new one.
-        sample_percent: Of requests, 0 to 100, whose figures are put aside; None: as it is, none for a new one.
-        require_tokens: Whether pods must not start without bearer tokens; None: as it is, not for a new one.
-        secret: That with the pods' keys of S3.
-        renewed: Whether the pods get the image of this checkout; without, theirs stays where it runs what it must.
+        namespace: Namespace of the model servers, with the ConfigMap and the Secret `toolchain-steps`.
+        repository: The model repository, s3://BUCKET/served/MODEL, to which ``routing`` was published.
+        routing: The routing config.
+        entry: The ledger's entry of the stable version.
+        options: Options of the pods; None keeps theirs, and their image if it can run the models.
+        secret: The Secret with the S3 keys of the pods.
 
     Raises:
-        ConfigError: the model's name makes none for Kubernetes, or another model has it there.
-        ServiceError: the cluster or S3 is down, or refuses.
+        ConfigError: the model's name is not valid for a Service, or another model uses it.
+        ServiceError: the cluster or S3 is down, or denies access.
     """
     model = routing.model
     present = applying.found(*DEPLOYMENT, namespace, name_of(model)) or {}
     _check_owner(present, model, namespace)
-    before = present.get("metadata", {}).get("annotations", {})
-    gpus = int(before.get("toolchain/gpus", 0)) if gpus is None else gpus
-    sampled = float(before.get("toolchain/sample-percent", 0)) if sample_percent is None else sample_percent
-    required = before.get("toolchain/require-tokens") == "true" if require_tokens is None else require_tokens
+    pods = _merged(options or PodOptions(), present.get("metadata", {}).get("annotations", {}))
+    gpus, backends = pods.gpus or 0, set(_backends(repository, routing))
     server = ModelServer(
         namespace=namespace,
         routing=routing,
-        model_repository=place.rstrip("/"),
+        model_repository=repository.rstrip("/"),
         verdict=entry.verdict,
         forced=bool(entry.overridden),
-        image=_image(_image_of(present), set(_backends(place, routing)), gpus, renewed),
-        size=size or before.get("toolchain/resources", DEFAULT_SIZE),
+        image=_image(_image_of(present), backends, gpus, update=options is not None),
+        size=pods.size,
         gpus=gpus,
         secret=secret,
-        sample_percent=sampled,
-        require_tokens=required,
+        sample_percent=pods.sample_percent or 0.0,
+        require_tokens=bool(pods.require_tokens),
     )
     applying.apply(documents(server))
 
 
-def wait(namespace: str, routing: RoutingConfig, seconds: float = SECONDS_TO_SERVE) -> None:
-    """Return once every pod answers as ``routing`` says and the Deployment's pods are all there; tell what it takes.
+def wait(namespace: str, routing: RoutingConfig, timeout_s: float = READY_TIMEOUT_S) -> None:
+    """Return once all pods of the Deployment serve what ``routing`` says; log what is pending.
 
     Raises:
-        ServiceError: that is not so after ``seconds``; with what keeps it.
+        ServiceError: they do not after ``timeout_s``; the message says what is pending.
     """
-    began, told = time.monotonic(), {""}
-    while lacking := _lacking(namespace, routing):
+    began, logged = time.monotonic(), {""}
+    while pending := _pending(namespace, routing):
         passed = time.monotonic() - began
-        if passed > seconds:
+        if passed > timeout_s:
             raise ServiceError(
-                f"{name_of(routing.model)} does not serve version {routing.stable.version} everywhere after "
-                f"{seconds:.0f} s: {lacking}"
+                f"{name_of(routing.model)} does not serve version {routing.stable.version} in every pod after "
+                f"{timeout_s:.0f} s: {pending}"
             )
-        if lacking not in told:
-            log_info(f"{passed:4.0f} s  {lacking}")
-            told.add(lacking)
-        time.sleep(POLL_SECONDS)
-    pods = len(_ready(namespace, routing.model))
-    log_info(f"{name_of(routing.model)}: {pods} pods answer so after {time.monotonic() - began:.1f} s")
+        if pending not in logged:
+            log_info(f"{passed:4.0f} s  {pending}")
+            logged.add(pending)
+        time.sleep(POLL_INTERVAL_S)
+    pods = len(_readiness(namespace, routing.model))
+    version = routing.stable.version
+    log_info(f"{name_of(routing.model)}: {pods} pods serve version {version} after {time.monotonic() - began:.1f} s")
 
 
 def _check_owner(present: Mapping[str, Any], model: str, namespace: str) -> None:
-    """Refuse a name that another model's servers have: "my-model" and "my_model" make the same."""
+    """Raise ConfigError if another model uses the name: "my-model" and "my_model" have the same."""
     owner = present.get("metadata", {}).get("labels", {}).get("toolchain/model", model)
     if owner != model:
         raise ConfigError(
@@ -121,72 +113,82 @@ def _check_owner(present: Mapping[str, Any], model: str, namespace: str) -> None
         )
 
 
+def _merged(options: PodOptions, before: Mapping[str, str]) -> PodOptions:
+    """Return ``options``, with those that are not set from the Deployment's annotations ``before``."""
+    sampled, required = options.sample_percent, options.require_tokens
+    return PodOptions(
+        size=options.size or before.get("toolchain/resources", DEFAULT_SIZE),
+        gpus=int(before.get("toolchain/gpus", 0)) if options.gpus is None else options.gpus,
+        sample_percent=float(before.get("toolchain/sample-percent", 0)) if sampled is None else sampled,
+        require_tokens=before.get("toolchain/require-tokens") == "true" if required is None else required,
+    )
+
+
 def _image_of(present: Mapping[str, Any]) -> str:
-    """Return the image of the pods that are there, "" when there are none."""
+    """Return the image of the existing pods, or "" if there are none."""
     return str(present["spec"]["template"]["spec"]["containers"][0]["image"]) if present else ""
 
 
-def _image(present: str, backends: set[str], gpus: int, renewed: bool) -> str:
-    """Return the image that serves models of ``backends``.
+def _image(present: str, backends: set[str], gpus: int, update: bool) -> str:
+    """Return the image that serves models of ``backends``; the ``present`` one, if it can and there is no ``update``.
 
-    Pods that had OpenVINO keep it, since it runs what the plain image does, and a rollback to it then starts no pod.
+    Pods with OpenVINO keep it: it runs all models of the default image, and a rollback then restarts no pod.
     """
     openvino = OPENVINO in backends
     if gpus and openvino:
-        raise ConfigError("the model runs on OpenVINO, here for CPUs only: leave GPUs out, or promote an ONNX variant")
-    kept = present.startswith(_without_tag(images.SERVE_OPENVINO))
-    wanted = images.SERVE_GPU if gpus else images.SERVE_OPENVINO if openvino or kept else images.SERVE
-    same = _without_tag(present) == _without_tag(wanted)
-    return present if same and not renewed else wanted
+        raise ConfigError(
+            "the model requires OpenVINO, which runs on CPUs only: use --gpus 0, or promote an ONNX variant"
+        )
+    has_openvino = present.startswith(_without_tag(images.SERVE_OPENVINO))
+    image = images.SERVE_GPU if gpus else images.SERVE_OPENVINO if openvino or has_openvino else images.SERVE
+    matches = _without_tag(present) == _without_tag(image)
+    return present if matches and not update else image
 
 
 def _without_tag(image: str) -> str:
     return image.rpartition(":")[0]
 
 
-def _backends(place: str, routing: RoutingConfig) -> Iterator[str]:
-    """Yield what runs each of the models that ``routing`` names, as they say themselves."""
+def _backends(repository: str, routing: RoutingConfig) -> Iterator[str]:
+    """Yield the back end of each model in ``routing``, from its description."""
     for target in routing.targets.values():
-        description = storage.content(f"{place.rstrip('/')}/{target.digest}/{DESCRIPTION}")
+        description = storage.content(f"{repository.rstrip('/')}/{target.digest}/{DESCRIPTION}")
         yield str(json.loads(description)["backend"])
 
 
-def _lacking(namespace: str, routing: RoutingConfig) -> str:
-    """Return what is not yet as ``routing`` says, "" when all is."""
+def _pending(namespace: str, routing: RoutingConfig) -> str:
+    """Return what differs from ``routing``, or "" if all pods serve it."""
     present = applying.found(*DEPLOYMENT, namespace, name_of(routing.model)) or {}
-    status, wanted = present.get("status", {}), present.get("spec", {}).get("replicas", 1)
+    status, replicas = present.get("status", {}), present.get("spec", {}).get("replicas", 1)
     current = present and status.get("observedGeneration", 0) >= present["metadata"]["generation"]
-    there = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) if current else 0
-    if there < wanted or status.get("replicas", 0) > wanted:
-        return "; ".join([f"{there} of {wanted} pods are there", *_troubles(namespace, routing.model)])
+    ready = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) if current else 0
+    if ready < replicas or status.get("replicas", 0) > replicas:
+        return "; ".join([f"{ready} of {replicas} pods are ready", *_pod_problems(namespace, routing.model)])
     try:
-        answers = _ready(namespace, routing.model).values()
-    except ServiceError as silence:
-        return str(silence)
-    if len(answers) > wanted:  # with another image, they may refuse what comes next
-        return f"{len(answers) - wanted} pods that were replaced are about to end"
-    return "; ".join(sorted({_unlike(json.loads(answer), routing) for answer in answers} - {""}))
+        responses = _readiness(namespace, routing.model).values()
+    except ServiceError as error:
+        return str(error)
+    if len(responses) > replicas:  # with another image, which may reject the next version
+        return f"{len(responses) - replicas} replaced pods are ending"
+    return "; ".join(sorted({_difference(json.loads(response), routing) for response in responses} - {""}))
 
 
-def _ready(namespace: str, model: str) -> dict[str, str]:
+def _readiness(namespace: str, model: str) -> dict[str, str]:
     return kubernetes.pod_responses(namespace, selector(model), HTTP_PORT, "readyz")
 
 
-def _unlike(told: Mapping[str, Any], routing: RoutingConfig) -> str:
-    """Return in what a pod that told so is not as ``routing`` says, "" when it is."""
-    loaded = {role: version["digest"] for role, version in told["versions"].items()}
+def _difference(ready: Mapping[str, Any], routing: RoutingConfig) -> str:
+    """Return the first version of ``routing`` that a pod has not loaded, by its readiness; "" if it has all."""
+    loaded = {role: version["digest"] for role, version in ready["versions"].items()}
     for role, target in routing.targets.items():
         if loaded.get(role) != target.digest:
-            why = "".join(f" ({what} is refused: {reason})" for what, reason in told["rejected"].items())
-            return f"version {target.version} is not loaded yet{why}"
+            reasons = "".join(f" ({version} is rejected: {reason})" for version, reason in ready["rejected"].items())
+            return f"version {target.version} is not loaded yet{reasons}"
     return ""
 
 
-def _troubles(namespace: str, model: str) -> list[str]:
-    """Return what keeps pods from running, but for mere time."""
-    waiting = [
-        pod
-        for pod in kubernetes.pods(namespace, selector(model))
-        if pod.waiting_reason not in ("", "ContainerCreating")
-    ]
-    return sorted({f"{pod.waiting_reason} ({pod.message[:TOLD_CHARACTERS]})" for pod in waiting})
+def _pod_problems(namespace: str, model: str) -> list[str]:
+    """Return why pods do not start, except for those that only need time."""
+    pods = kubernetes.pods(namespace, selector(model))
+    waiting = [pod for pod in pods if pod.waiting_reason not in ("", "ContainerCreating")]
+    return sorted({f"{pod.waiting_reason} ({pod.message[:MAX_MESSAGE_CHARACTERS]})" for pod in waiting})

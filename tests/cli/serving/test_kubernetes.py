@@ -8,7 +8,8 @@ import kubernetes_validate
 import pytest
 
 from cli.serving import kubernetes as model_server
-from cli.serving.kubernetes.resources import ModelServer, documents, name_of
+from cli.serving.kubernetes.model_server import ModelServer, PodOptions, name_of
+from cli.serving.kubernetes.resources import documents
 from components import images
 from tests.support.model_server_resources import ENTRY, OLD, REPOSITORY, ROUTING, SERVER, VERDICT
 from toolchain.errors import ConfigError, ServiceError
@@ -96,8 +97,8 @@ def test_a_change_of_version_changes_labels_and_starts_no_pod():
 
 def test_labels_tell_version_digest_and_verdict_and_annotations_tell_them_whole():
     metadata = of_kind(SERVER, "Deployment")["metadata"]
-    told = {name: metadata["labels"][f"toolchain/{name}"] for name in ("version", "digest", "verdict")}
-    assert told == {"version": "3", "digest": "333333333333", "verdict": "winner"}
+    labels = {name: metadata["labels"][f"toolchain/{name}"] for name in ("version", "digest", "verdict")}
+    assert labels == {"version": "3", "digest": "333333333333", "verdict": "winner"}
     assert metadata["annotations"]["toolchain/digest"] == OLD.digest
     assert metadata["annotations"]["toolchain/verdict"] == VERDICT
     assert metadata["annotations"]["toolchain/entry"] == ENTRY.sha256
@@ -116,7 +117,7 @@ def test_the_verdict_is_one_word_in_a_label(verdict: str, forced: bool, word: st
     assert labels(replace(SERVER, verdict=verdict, forced=forced))["toolchain/verdict"] == word
 
 
-def test_a_canary_is_told_while_there_is_one():
+def test_a_canary_is_shown_while_it_runs():
     during = replace(SERVER, routing=replace(ROUTING, canary=NEW, percent=12.5))
     assert labels(during)["toolchain/canary"] == "4"
     assert of_kind(during, "Deployment")["metadata"]["annotations"]["toolchain/canary-percent"] == "12.5"
@@ -168,7 +169,7 @@ def test_a_size_says_how_much_a_pod_gets_and_how_many_there_are(
     assert "replicas" not in of_kind(server, "Deployment")["spec"], "two would say how many pods there are"
 
 
-def test_a_gpu_is_asked_for_and_its_taint_borne_where_it_is_wanted():
+def test_pods_with_gpus_request_them_and_tolerate_their_taint():
     wanted = pod(replace(SERVER, gpus=2))
     assert wanted["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert wanted["tolerations"][0]["key"] == "nvidia.com/gpu"
@@ -178,18 +179,18 @@ def test_a_gpu_is_asked_for_and_its_taint_borne_where_it_is_wanted():
 @pytest.mark.parametrize(
     ("model", "name"), [("film_reviews", "serve-film-reviews"), ("Digits", "serve-digits"), ("a", "serve-a")]
 )
-def test_a_model_gives_its_resources_their_name(model: str, name: str):
+def test_resources_are_named_after_the_model(model: str, name: str):
     assert name_of(model) == name
 
 
 @pytest.mark.parametrize("model", ["film reviews", "-x", "x_", "model.v2", "x" * 58, "größe", ""])
-def test_a_model_whose_name_kubernetes_cannot_take_is_refused(model: str):
-    with pytest.raises(ConfigError, match="register it with letters"):
+def test_a_name_that_is_not_valid_in_kubernetes_is_an_error(model: str):
+    with pytest.raises(ConfigError, match="57 letters"):
         name_of(model)
 
 
 class Cluster:
-    """What the API server was told, and what it says is there."""
+    """A fake API server: what was applied, and what it has."""
 
     def __init__(self) -> None:
         self.applied: dict[str, dict[str, Any]] = {}
@@ -200,13 +201,13 @@ class Cluster:
     def image(self) -> str:
         return str(self.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"])
 
-    def take(self, told: list[dict[str, Any]]) -> None:
-        self.applied = {document["kind"]: document for document in told}
+    def take(self, documents: list[dict[str, Any]]) -> None:
+        self.applied = {document["kind"]: document for document in documents}
         self.present = self.applied["Deployment"]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
     monkeypatch.setattr(applying, "apply", cluster.take)
     monkeypatch.setattr(applying, "found", lambda *place: cluster.present)
@@ -214,42 +215,42 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return cluster
 
 
-def promote(**how: Any) -> None:
-    model_server.apply("toolchain", REPOSITORY, ROUTING, ENTRY, **how)
+def promote(secret: str = "toolchain-serving", **options: Any) -> None:
+    model_server.apply("toolchain", REPOSITORY, ROUTING, ENTRY, PodOptions(**options), secret)
 
 
-def test_a_model_is_served_by_the_image_that_has_its_back_end(told: Cluster):
+def test_a_model_is_served_by_the_image_that_has_its_back_end(cluster: Cluster):
     promote()
-    assert told.image == images.SERVE
-    told.backend = "openvino"
+    assert cluster.image == images.SERVE
+    cluster.backend = "openvino"
     promote()
-    assert told.image == images.SERVE_OPENVINO
-    told.backend = "onnxruntime"
+    assert cluster.image == images.SERVE_OPENVINO
+    cluster.backend = "onnxruntime"
     promote()
-    assert told.image == images.SERVE_OPENVINO, "a rollback to the version before would start all pods anew"
+    assert cluster.image == images.SERVE_OPENVINO, "a rollback to the version before would start all pods anew"
 
 
-def test_openvino_on_a_gpu_is_refused(told: Cluster):
-    told.backend = "openvino"
-    with pytest.raises(ConfigError, match="OpenVINO, here for CPUs only"):
+def test_openvino_on_a_gpu_is_refused(cluster: Cluster):
+    cluster.backend = "openvino"
+    with pytest.raises(ConfigError, match="OpenVINO, which runs on CPUs only"):
         promote(gpus=1)
 
 
-def test_size_and_gpus_stay_until_others_are_asked_for(told: Cluster):
+def test_size_and_gpus_stay_until_others_are_asked_for(cluster: Cluster):
     promote()
-    assert told.applied["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2, "medium"
+    assert cluster.applied["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2, "medium"
     promote(size="small", gpus=1)
     promote()
-    resources = told.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["resources"]
+    resources = cluster.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert (resources["requests"]["cpu"], resources["limits"]["nvidia.com/gpu"]) == ("250m", "1")
-    assert told.image == images.SERVE_GPU
+    assert cluster.image == images.SERVE_GPU
     promote(gpus=0)
-    assert told.image == images.SERVE
+    assert cluster.image == images.SERVE
 
 
-def test_samples_are_kept_in_the_bucket_once_asked_for_until_they_are_not(told: Cluster):
+def test_samples_are_kept_in_the_bucket_once_asked_for_until_they_are_not(cluster: Cluster):
     def words() -> list[str]:
-        return list(told.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"])
+        return list(cluster.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"])
 
     promote()
     assert "--samples" not in words(), "nothing of a request is kept unless somebody asks for it"
@@ -262,9 +263,9 @@ def test_samples_are_kept_in_the_bucket_once_asked_for_until_they_are_not(told: 
     assert "--samples" not in words()
 
 
-def test_tokens_are_mounted_with_all_keys_and_may_be_required_until_they_are_not(told: Cluster):
+def test_tokens_are_mounted_with_all_keys_and_may_be_required_until_they_are_not(cluster: Cluster):
     def pod_spec() -> tuple[bool, bool]:
-        spec = told.applied["Deployment"]["spec"]["template"]["spec"]
+        spec = cluster.applied["Deployment"]["spec"]["template"]["spec"]
         (container,) = spec["containers"]
         volume = next(volume["secret"] for volume in spec["volumes"] if volume["name"] == "tokens")
         mount = next(mount for mount in container["volumeMounts"] if mount["name"] == "tokens")
@@ -283,9 +284,9 @@ def test_tokens_are_mounted_with_all_keys_and_may_be_required_until_they_are_not
     assert pod_spec() == (False, True)
 
 
-def test_pods_have_the_keys_that_may_only_read_what_is_served_or_those_that_are_named(told: Cluster):
+def test_pods_have_the_keys_that_may_only_read_what_is_served_or_those_that_are_named(cluster: Cluster):
     def secrets() -> set[str]:
-        env = told.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        env = cluster.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
         return {one["valueFrom"]["secretKeyRef"]["name"] for one in env if "secretKeyRef" in one["valueFrom"]}
 
     promote()
@@ -294,18 +295,18 @@ def test_pods_have_the_keys_that_may_only_read_what_is_served_or_those_that_are_
     assert secrets() == {"toolchain-steps"}
 
 
-def test_a_rollback_leaves_the_image_as_it_is(told: Cluster, monkeypatch: pytest.MonkeyPatch):
+def test_a_rollback_leaves_the_image_as_it_is(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
     promote()
-    before = told.image
+    before = cluster.image
     monkeypatch.setattr(images, "SERVE", before.replace(images.VERSION, "9.9.9"))
-    promote(renewed=False)
-    assert told.image == before
+    model_server.apply("toolchain", REPOSITORY, ROUTING, ENTRY)
+    assert cluster.image == before
     promote()
-    assert told.image == images.SERVE
+    assert cluster.image == images.SERVE
 
 
-def test_the_name_of_another_models_servers_is_refused(told: Cluster):
-    told.present = {"metadata": {"labels": {"toolchain/model": "film-reviews"}}}
+def test_the_name_of_another_models_servers_is_refused(cluster: Cluster):
+    cluster.present = {"metadata": {"labels": {"toolchain/model": "film-reviews"}}}
     with pytest.raises(ConfigError, match="serve-film-reviews in namespace toolchain serves film-reviews"):
         promote()
 
@@ -322,39 +323,41 @@ def ready(digest: str, **refused: str) -> str:
 
 
 def test_a_change_is_waited_for_until_every_pod_answers_so(
-    told: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    looks = iter([{"a": ready(NEW.digest)}, {"a": ready(OLD.digest), "b": ready(NEW.digest)}])
+    responses = iter([{"a": ready(NEW.digest)}, {"a": ready(OLD.digest), "b": ready(NEW.digest)}])
     all_have = {"a": ready(OLD.digest), "b": ready(OLD.digest)}
-    monkeypatch.setattr(kubernetes, "pod_responses", lambda *place: next(looks, all_have))
-    told.present = READY
+    monkeypatch.setattr(kubernetes, "pod_responses", lambda *place: next(responses, all_have))
+    cluster.present = READY
     model_server.wait("toolchain", ROUTING)
-    said = capsys.readouterr().out
-    assert said.count("version 3 is not loaded yet") == 1, "a line for each change, not for each look"
-    assert "2 pods answer so" in said
+    printed = capsys.readouterr().out
+    assert printed.count("version 3 is not loaded yet") == 1, "a line for each change, not for each poll"
+    assert "2 pods serve version" in printed
 
 
-def test_pods_that_were_replaced_are_waited_for_until_they_are_gone(told: Cluster, monkeypatch: pytest.MonkeyPatch):
+def test_pods_that_were_replaced_are_waited_for_until_they_are_gone(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
     answers = {name: ready(OLD.digest) for name in ("a", "b", "replaced")}
     monkeypatch.setattr(kubernetes, "pod_responses", lambda *place: answers)
-    told.present = READY
-    with pytest.raises(ServiceError, match="1 pods that were replaced are about to end"):
-        model_server.wait("toolchain", ROUTING, seconds=0)
+    cluster.present = READY
+    with pytest.raises(ServiceError, match="1 replaced pods are ending"):
+        model_server.wait("toolchain", ROUTING, timeout_s=0)
 
 
-def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(told: Cluster, monkeypatch: pytest.MonkeyPatch):
+def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
     answers = {"a": ready(NEW.digest, **{"3": "it answers otherwise than recorded"})}
     monkeypatch.setattr(kubernetes, "pod_responses", lambda *place: answers)
-    told.present = READY
-    with pytest.raises(ServiceError, match=r"version 3 is not loaded yet \(3 is refused: it answers otherwise"):
-        model_server.wait("toolchain", ROUTING, seconds=0)
+    cluster.present = READY
+    with pytest.raises(ServiceError, match=r"version 3 is not loaded yet \(3 is rejected: it answers otherwise"):
+        model_server.wait("toolchain", ROUTING, timeout_s=0)
 
 
-def test_silence_is_no_agreement(told: Cluster, monkeypatch: pytest.MonkeyPatch):
+def test_silence_is_no_agreement(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
     def silent(*place: object) -> dict[str, str]:
         raise ServiceError("no pod answers")
 
     monkeypatch.setattr(kubernetes, "pod_responses", silent)
-    told.present = READY
-    with pytest.raises(ServiceError, match="everywhere after 0 s: no pod answers"):
-        model_server.wait("toolchain", ROUTING, seconds=0)
+    cluster.present = READY
+    with pytest.raises(ServiceError, match="in every pod after 0 s: no pod answers"):
+        model_server.wait("toolchain", ROUTING, timeout_s=0)

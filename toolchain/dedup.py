@@ -1,4 +1,4 @@
-"""Sameness: when two texts or pictures are the same, and how such rows are found without holding them in memory."""
+"""Find equal texts and images among many rows without holding them in memory."""
 
 import re
 import unicodedata
@@ -36,7 +36,7 @@ class _Plain(dict[int, str]):
         character = chr(code)
         kind = unicodedata.category(character)
         plain = _QUOTES.get(character) or _DASHES.get(character) or character
-        if kind in ("Cc", "Cf") and not 0xE0020 <= code <= 0xE007F:  # those tell Scotland's flag from England's
+        if kind in ("Cc", "Cf") and not 0xE0020 <= code <= 0xE007F:  # they distinguish Scotland's flag from England's
             plain = " " if character.isspace() else ""
         elif plain == character and kind != "No":
             plain = unicodedata.normalize("NFKC", character)
@@ -48,7 +48,7 @@ _PLAIN = _Plain()
 
 
 def comparable(text: str) -> str:
-    """Return what ``text`` says, without what readers overlook.
+    """Return ``text`` in a canonical form, without differences that readers overlook.
 
     That is case, runs of spaces, commas, semicolons and full stops after a word, quotation marks around it, and several
     ways to write one character. "A film." and "a  FILM" are the same. Whatever may change the meaning stays: "ok :)"
@@ -58,7 +58,7 @@ def comparable(text: str) -> str:
 
 
 def spelling(text: str) -> str:
-    """Return what ``text`` says as ``comparable`` does, but with words in capitals told from others: US is not us."""
+    """Return ``text`` as ``comparable`` does, but with words in capitals unchanged: US differs from us."""
     plain = _without_marks(text)
     return _SHOUTED.sub(lambda word: word[0] if word[0].isupper() else word[0].lower(), plain) or text.strip()
 
@@ -82,18 +82,18 @@ def keys_of(values: Iterable[object]) -> Keys:
 
 
 def keys_of_texts(texts: Iterable[str | None]) -> Keys:
-    """Return a key for each of ``texts``, equal where they say the same (see ``comparable``); None counts as ""."""
+    """Return a key for each of ``texts``, equal for comparable texts (see ``comparable``); None counts as ""."""
     return keys_of([comparable(text or "") for text in texts])
 
 
 def keys_of_spellings(texts: Iterable[str | None]) -> Keys:
-    """Return a key for each of ``texts``, equal where they are spelled alike (see ``spelling``); None counts as ""."""
+    """Return a key for each of ``texts``, equal for equal spellings (see ``spelling``); None counts as ""."""
     return keys_of([spelling(text or "") for text in texts])
 
 
-def keys_of_pictures(pictures: "pa.StructArray") -> Keys:
-    """Return a key for each of ``pictures``, an image column, equal where bytes are (BLAKE2b, cut to 64 bits)."""
-    files = (file.as_buffer() for file in pictures.field("bytes"))
+def keys_of_images(images: "pa.StructArray") -> Keys:
+    """Return a key for each of ``images``, an image column, equal for equal bytes (BLAKE2b, cut to 64 bits)."""
+    files = (file.as_buffer() for file in images.field("bytes"))
     return np.array([int.from_bytes(blake2b(file, digest_size=8).digest()) for file in files], np.uint64)
 
 
@@ -118,7 +118,7 @@ class KeyFiles:
         spellings: npt.ArrayLike | None = None,
     ) -> None:
         """Append rows: the key that may repeat, the row's position, its group (a class, a split) as a number, an exact
-        key that tells true repeats from those that only look alike, and a key of how they are spelled."""
+        key that distinguishes true repeats from similar texts, and a key of the spelling."""
         entries = np.empty(len(keys), ENTRY)
         entries["key"], entries["position"], entries["group"] = keys, positions, groups
         entries["exact"] = keys if exact is None else exact

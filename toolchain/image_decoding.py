@@ -20,7 +20,7 @@ MAX_PIXELS = 100_000_000  # 10,000 x 10,000: decoded 300 MB; larger ones are til
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what is opened; Pillow knows 40 more, seldom and risky
 ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
 TURNED = (5, 6, 7, 8)  # its values that swap width and height
-UPRIGHT = {  # its values, and Pillow's name of what turns such a picture upright
+UPRIGHT = {  # its values, and Pillow's name of the transposition to upright
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
     4: "FLIP_TOP_BOTTOM",
@@ -29,12 +29,12 @@ UPRIGHT = {  # its values, and Pillow's name of what turns such a picture uprigh
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-JPEG_QUALITY = 95  # of pictures that are written: differences from the original that no model notices
+JPEG_QUALITY = 95  # of written images: the loss does not matter to a model
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of itself, read without decoding its pixels."""
+    """An image file's header, read without decoding its pixels."""
 
     kind: str  # one of KINDS
     width: int  # pixels, as stored
@@ -45,10 +45,10 @@ class Facts:
 
 
 def inspect(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Facts:
-    """Return what the file ``data``, called ``name`` in errors, says of itself.
+    """Return the header of the file ``data``, called ``name`` in errors.
 
     Raises:
-        DataError: it is no picture of a known kind, or has more than ``max_pixels``.
+        DataError: it is not an image of a supported format, or has more than ``max_pixels``.
     """
     with _opened(data, name, max_pixels) as image:
         stereo = image.format == "MPO"  # a JPEG with further views of the same scene behind it, as phones save
@@ -61,20 +61,20 @@ def cost_in_pixels(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> int:
     """Return how many pixels of a common file cost as much to decode as all of ``data``; nothing is decoded for that.
 
     Raises:
-        DataError: it is no picture of a known kind, has more than ``max_pixels``, or is built to cost far more than
-            its size.
+        DataError: it is not an image of a supported format, has more than ``max_pixels``, or costs far more to decode
+            than its size suggests.
     """
     with _opened(data, name, max_pixels) as image:
         return round(image.width * image.height * decoding_cost(data, name))
 
 
 def upright_size(data: bytes, name: str) -> tuple[int, int]:
-    """Return width and height of the file ``data`` in pixels once it is turned as EXIF asks.
+    """Return width and height of the file ``data`` in pixels after the rotation in its EXIF data.
 
     ``inspect`` counts an animation's frames too, which can take seconds.
 
     Raises:
-        DataError: it is no picture of a known kind, or has too many pixels.
+        DataError: it is not an image of a supported format, or has too many pixels.
     """
     with _opened(data, name, MAX_PIXELS) as image:
         turned = _orientation(image) in TURNED
@@ -85,10 +85,10 @@ def decode(data: bytes, name: str, channels: int = 3, upright: bool = True, max_
     """Return the pixels of the file ``data``, called ``name`` in errors: uint8 of shape (height, width, channels).
 
     Grayscale is repeated for 3 ``channels`` and made of colours for 1; what is transparent lies on white; 16 bits are
-    cut to their upper 8; CMYK becomes RGB; an animation is its first frame. ``upright`` turns it as EXIF asks.
+    cut to their upper 8; CMYK becomes RGB; an animation is its first frame. ``upright`` applies its EXIF rotation.
 
     Raises:
-        DataError: it is no picture, is cut off or damaged, or has more than ``max_pixels``.
+        DataError: it is not an image, is cut off or damaged, or has more than ``max_pixels``.
     """
     from PIL.Image import Transpose
 
@@ -121,7 +121,7 @@ def encode(pixels: Pixels, kind: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-def squeeze(pixels: Pixels, height: int, width: int) -> Pixels:
+def resize(pixels: Pixels, height: int, width: int) -> Pixels:
     """Return ``pixels`` at ``height`` x ``width``, stretched where the proportions differ, smoothed when it shrinks."""
     from PIL import Image
 
@@ -150,7 +150,7 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Iterator["Image"]:
     try:
         image = Image.open(io.BytesIO(data), formats=KINDS)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} is {_instead(data, error)}; a picture is one of {', '.join(KINDS)}") from error
+        raise DataError(f"{name} is {_instead(data, error)}; supported formats: {', '.join(KINDS)}") from error
     with image:
         if image.width * image.height > max_pixels:
             size = f"{image.width:,} x {image.height:,}"
@@ -162,8 +162,8 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Iterator["Image"]:
 
 
 def _orientation(image: "Image") -> int:
-    """Return how the camera was held, by EXIF's numbers: 1 upright, and where nothing or nonsense is said."""
-    if image.format == "TIFF":  # Pillow turns these by itself, and gives the size that they then have
+    """Return the EXIF orientation: 1 for upright, and when it is missing or not valid."""
+    if image.format == "TIFF":  # Pillow rotates these when it opens them
         return 1
     found = image.getexif().get(ORIENTATION, 1)
     return found if found in UPRIGHT else 1
@@ -172,7 +172,7 @@ def _orientation(image: "Image") -> int:
 def _instead(data: bytes, error: Exception) -> str:
     if not data:
         return "empty"
-    return f"too large ({first_line(error)})" if "decompression bomb" in str(error) else "not a picture"
+    return f"too large ({first_line(error)})" if "decompression bomb" in str(error) else "not an image"
 
 
 def _in_mode(image: "Image", mode: str, name: str) -> "Image":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from toolchain.errors import DataError
-from toolchain.image_decoding import crop_middle, decode, encode, inspect, squeeze
+from toolchain.image_decoding import crop_middle, decode, encode, inspect, resize
 
 RED = (200, 30, 40)
 
@@ -77,9 +77,9 @@ def test_a_truncated_jpeg_is_told():
         decode(data[: len(data) // 2], "a.jpg")
 
 
-@pytest.mark.parametrize(("data", "told"), [(b"", "is empty"), (b"hello", "is not a picture"), (b"\x89PNG\r\n", "is")])
+@pytest.mark.parametrize(("data", "told"), [(b"", "is empty"), (b"hello", "is not an image"), (b"\x89PNG\r\n", "is")])
 def test_what_is_no_picture_is_told(data: bytes, told: str):
-    with pytest.raises(DataError, match=rf"a.png {told}.*one of JPEG, PNG"):
+    with pytest.raises(DataError, match=rf"a.png {told}.*formats: JPEG, PNG"):
         decode(data, "a.png")
 
 
@@ -117,9 +117,9 @@ def test_the_middle_has_the_target_s_proportions(height: int, width: int, target
     rows, columns = found.shape[:2]
     assert rows == height or columns == width, "as large as can be"
     assert abs(rows * target_width - columns * target_height) <= max(target_height, target_width)
-    assert squeeze(found, target_height, target_width).shape == (target_height, target_width, 3)
+    assert resize(found, target_height, target_width).shape == (target_height, target_width, 3)
 
 
 def test_shrinking_smooths_instead_of_skipping_pixels():
     stripes = np.tile(np.array([0, 255], np.uint8), (8, 32))[:, :, None]
-    assert np.abs(squeeze(stripes, 4, 8).astype(int) - 128).max() < 40
+    assert np.abs(resize(stripes, 4, 8).astype(int) - 128).max() < 40

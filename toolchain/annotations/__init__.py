@@ -171,7 +171,7 @@ def convert(
         images: The location of the images, like ``source``, if they are not with the annotations.
         origin: Coordinates of VOC.
         task: Task of YOLO's lines, of the source and the target.
-        fix: Fix what looks wrong as the step data.annotations does by default, rather than keep it.
+        fix: Fix annotations that are not valid, as the step data.annotations does by default, rather than keep them.
         invalid_shape: What to do with an object whose shape cannot be read: "fix", "drop" or "fail".
     """
     import tempfile

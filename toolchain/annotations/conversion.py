@@ -42,7 +42,7 @@ def convert_collection(
 ) -> Conversion:
     """Write ``collection`` to ``target`` in ``format_``, and a report to TARGET.conversion.json.
 
-    Images are linked where the disk allows, else copied. Annotations that look wrong are reported and kept, or fixed
+    Images are linked where the disk allows, else copied. Annotations that are not valid are reported and kept, or fixed
     with ``fix``. Objects whose class has no name, and images of unknown size where the target needs it, are reported
     and left out.
 

@@ -31,7 +31,7 @@ SPLIT_PRIORITY = (
     VALIDATION,
     TRAIN,
 )  # an image in two splits goes to the first, so that no test image is trained on
-LINES_CHECKED = 5  # of a text file, to tell lists of images from YOLO's annotations
+LINES_CHECKED = 5  # of a text file, to distinguish lists of images from YOLO's annotations
 
 
 def split_rank(subset: str | None) -> int:

@@ -90,7 +90,7 @@ class Conversion:
     images: int
     objects: int
     unsupported: tuple[Finding, ...]  # what the target format cannot represent
-    findings: tuple[Finding, ...]  # what looked wrong, or was left out
+    findings: tuple[Finding, ...]  # annotations that are not valid, or were left out
 
 
 def summarize(findings: tuple[Finding, ...]) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from toolchain.artifacts.dataset import IMAGE, LABEL, ROW, TEXT, UNSPLIT, Dataset, new_dataset, open_dataset
 from toolchain.artifacts.provenance import Work
-from toolchain.dedup import Keys, keys_of, keys_of_pictures, keys_of_texts
+from toolchain.dedup import Keys, keys_of, keys_of_images, keys_of_texts
 from toolchain.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
@@ -148,7 +148,7 @@ def _content_keys(batch: pa.RecordBatch) -> Keys:
     if TEXT in batch.schema.names:
         return keys_of_texts(batch.column(TEXT).to_pylist())
     if IMAGE in batch.schema.names:
-        return keys_of_pictures(batch.column(IMAGE))
+        return keys_of_images(batch.column(IMAGE))
     return keys_of([str(row) for row in batch.column(ROW).to_pylist()])
 
 

@@ -1,4 +1,4 @@
-"""The door to an arm64 Python: this machine's own where its processor is one, elsewhere one that QEMU runs.
+"""Run an arm64 Python: this machine's own on an arm64 processor, otherwise one under QEMU.
 
 QEMU's folder is created by ``make arm64``: ``qemu`` holds the emulator, ``root`` Debian's Python for
 arm64, ``site`` the packages that inference needs, and environment.json lists their versions.

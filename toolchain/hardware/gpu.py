@@ -1,4 +1,4 @@
-"""The door to NVIDIA's driver: which GPUs it lets this process use, or the exact reason why there is none."""
+"""Query NVIDIA's driver for the GPUs that this process may use, or for the reason that there is none."""
 
 import ctypes
 import os

@@ -14,7 +14,7 @@ from toolchain.artifacts.columns import IMAGE
 from toolchain.artifacts.expected import encode_image
 from toolchain.artifacts.model import Model
 from toolchain.errors import ArtifactError, DataError
-from toolchain.image_decoding import Pixels, crop_middle, decode, squeeze
+from toolchain.image_decoding import Pixels, crop_middle, decode, resize
 from toolchain.inference.features import Numbers, Vocabulary, describe_image
 from toolchain.inference.prepared import Prepared
 from toolchain.inference.requests import Limits, RequestError, check_rows
@@ -148,7 +148,7 @@ class ImageInput:
 
     def _fit(self, pixels: Pixels) -> Pixels:
         seen = crop_middle(pixels, self.height, self.width) if self._crop else pixels
-        return squeeze(seen, self.height, self.width)
+        return resize(seen, self.height, self.width)
 
 
 def image_shape(model: Model) -> tuple[int, int, int]:

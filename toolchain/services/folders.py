@@ -76,7 +76,7 @@ def fetch_folder(uri: str, scratch: Path) -> Folder:
 def is_folder(uri: str) -> bool:
     """Return whether ``uri`` names many files: a folder on this machine, an archive by its name, or an S3 prefix.
 
-    S3 is asked about a name with neither a last slash nor an ending.
+    A name without a trailing slash or a suffix needs a request to S3.
     """
     if uri.startswith("s3://") and not _is_archive(uri):
         return uri.endswith("/") or (not PurePosixPath(uri).suffix and storage.is_s3_prefix(uri))
@@ -101,8 +101,8 @@ def unpack(archive: Path, target: Path, uri: str) -> None:
         DataError: it is no archive, is damaged, would write outside ``target``, or is far larger than any true one.
         StorageFullError: the disk is full.
     """
-    kinds = {zipfile.is_zipfile: _members_of_zip, tarfile.is_tarfile: _members_of_tar}
-    members = next((read for tells, read in kinds.items() if tells(archive)), None)
+    readers = {zipfile.is_zipfile: _members_of_zip, tarfile.is_tarfile: _members_of_tar}
+    members = next((read for matches, read in readers.items() if matches(archive)), None)
     if members is None:
         raise DataError(f"{uri} is neither a folder nor a ZIP or tar archive; give one of these")
     room = max(SMALL_BYTES, MAX_UNPACK_RATIO * archive.stat().st_size)
@@ -145,7 +145,7 @@ def _members_of_zip(archive: Path) -> Iterator[tuple[str, "IO[bytes] | Link"]]:
 def _name_in_zip(entry: zipfile.ZipInfo) -> str:
     """Return the name with "/" between folders, which programs of Windows write as a backslash, as unzip does."""
     name = entry.filename
-    if not entry.flag_bits & UTF8_FLAG:  # zipfile reads code page 437 then; many programs write UTF-8 and do not say so
+    if not entry.flag_bits & UTF8_FLAG:  # zipfile reads code page 437 then; many programs write UTF-8 without the flag
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     return name.replace("\\", "/")

@@ -1,4 +1,4 @@
-"""HTTP: the one door to web servers and to the HTTP APIs of services."""
+"""Send HTTP requests to web servers and to the APIs of services. No other module does."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

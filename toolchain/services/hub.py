@@ -1,4 +1,4 @@
-"""The one door to the Hugging Face Hub: data sets, which it keeps as Parquet files too, and models.
+"""Read data sets, in their Parquet form, and models from the Hugging Face Hub.
 
 Environment: HF_ENDPOINT (a mirror), and HF_TOKEN or a saved login, which the Hub's client finds.
 """

@@ -1,4 +1,4 @@
-"""The one door to MLflow: runs of steps and pipelines, and the model registry.
+"""Record runs of steps and pipelines in MLflow, and use its model registry.
 
 ``MLFLOW_TRACKING_URI`` names the server (SQLite on one machine, any server by URI). Requests are retried for two
 minutes, with a log line each, before a ServiceError. MLflow is imported when needed: that takes seconds of CPU time.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 DEFAULT_EXPERIMENT = "toolchain"  # without MLFLOW_EXPERIMENT_NAME
-SECONDS_TO_END = 120.0  # how long finished work waits for its last figures; making a new database takes half of it
+FLUSH_TIMEOUT_S = 120.0  # how long finished work waits for its last metrics; creating a database takes half of it
 PAGE_SIZE = 1000  # models or versions; the most that MLflow returns at once
 MAX_VALUE_CHARACTERS = 500  # of a parameter; the most that every server since MLflow 1.28 accepts
 TAG_STEP, TAG_LIVE, TAG_CONFIG = "toolchain.step", "toolchain.live", "toolchain.config"

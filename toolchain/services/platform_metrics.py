@@ -50,7 +50,7 @@ class Page:
 
 
 def samples(environment: Mapping[str, str], now: float) -> Iterable[Sample]:
-    """Yield what the checks that ``environment`` asks for find.
+    """Yield the results of the checks that ``environment`` configures.
 
     Args:
         environment: The variables above.
@@ -117,7 +117,7 @@ def backup_times(name: str) -> list[float]:
     """Return when each complete backup in bucket ``name`` was begun, in seconds since 1970.
 
     Raises:
-        ServiceError: S3 is down, or refuses; it is not tried again.
+        ServiceError: S3 is down, or rejects the request, which is not retried.
     """
     with s3_errors.reported(f"s3://{name}/{backups.PREFIX}"):
         pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=f"{backups.PREFIX}/")
@@ -183,7 +183,7 @@ def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *values: object) -> None:
-            """Log nothing: Prometheus asks every few seconds."""
+            """Log nothing: Prometheus scrapes every few seconds."""
 
     return Handler
 

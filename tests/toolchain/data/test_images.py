@@ -144,7 +144,7 @@ def test_duplicate_images_are_dropped_and_reported(tmp_path: Path):
     ("name", "data", "message"),
     [
         ("dog/broken.jpg", encode_image(9, "JPEG", (640, 640))[:-300], "cut off or damaged"),
-        ("dog/text.png", b"hello", "not a picture"),
+        ("dog/text.png", b"hello", "not an image"),
         ("dog/empty.png", b"", "is empty"),
     ],
 )

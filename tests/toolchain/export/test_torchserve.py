@@ -164,7 +164,7 @@ def test_pictures_are_answered_and_what_is_none_is_refused(tmp_path: Path):
     )
     assert [answer["label"] for answer in found["predictions"][0]["predictions"]] == ["dark", "bright"]
     assert found["codes"] == {"1": 400, "2": 400, "3": 400}
-    assert "is not a picture" in found["predictions"][2]["message"]
+    assert "is not an image" in found["predictions"][2]["message"]
 
 
 def test_a_model_that_was_changed_in_the_archive_is_not_loaded(unpacked: Path):

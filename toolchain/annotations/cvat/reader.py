@@ -98,7 +98,7 @@ def _image(element: "Element", meta: Meta, folders: Sequence[Path], lookup: Imag
     given, subset, task = element.get("name", ""), element.get("subset"), element.get("task_id")
     if not given:
         raise DataError(f"{meta.path}: an <image> has no name")
-    is_repeated = (subset or "", given) in meta.repeated  # two tasks have it: each has a folder of its own
+    is_repeated = (subset or "", given) in meta.repeated  # two tasks have it: each has a separate folder
     file = _find_image(element, meta, folders, None if is_repeated else lookup)
     name = safe_name(given)
     name = f"{name.rpartition('/')[0]}/{file.name}".lstrip("/") if file else name

@@ -68,7 +68,7 @@ class Tracks:
             yield from _images(task, self.tracks.get(id_, []), task_folders, self._name_prefix(task), self.videos)
 
     def _name_prefix(self, task: Task) -> str:
-        """Return the folder in image names that tells tasks apart, "" if there is only one task."""
+        """Return the folder in image names that distinguishes tasks, "" for a single task."""
         if len(self.meta.tasks) < 2 and len(self.tracks) < 2:
             return ""
         names = [other.name for other in self.meta.tasks]
@@ -166,7 +166,7 @@ def _keypoints_between(first: tuple[float, ...], second: tuple[float, ...], shar
 
 
 def _copy(annotation: Annotation) -> Annotation:
-    """Return ``annotation`` for a frame without a shape of its own."""
+    """Return ``annotation`` for a frame that has no shape."""
     fields = format_fields(annotation.attributes, CVAT)
     kept = {key: value for key, value in fields.items() if key not in ("keyframe", "element")}
     return replace(annotation, attributes={**annotation.attributes, CVAT: {**kept, "keyframe": "0"}})

@@ -26,7 +26,7 @@ class KeypointLayout:
 
     @classmethod
     def of(cls, collection: Collection) -> "KeypointLayout":
-        """Return a layout for all keypoints of ``collection``: that of its own data.yaml if it is enough."""
+        """Return a layout for all keypoints of ``collection``: that of its data.yaml if it is sufficient."""
         shape = format_fields(collection.metadata, YOLO).get("kpt_shape")
         count = max(_count(shape), *(len(names) for names in _names(collection).values()), 0)
         lengths, visibilities = set[int](), set[float]()

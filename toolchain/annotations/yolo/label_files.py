@@ -14,7 +14,7 @@ from toolchain.split_names import split_of
 IMAGES, LABELS = "images", "labels"
 CLASS_LISTS = ("classes.txt", "obj.names", "predefined_classes.txt", "_darknet.labels", "labels.txt")
 MIN_LINE_VALUES = 5  # of a line: a class and a box
-LINES_CHECKED = 5  # of a text file, to tell YOLO's from others
+LINES_CHECKED = 5  # of a text file, to distinguish YOLO's from others
 
 
 @dataclass

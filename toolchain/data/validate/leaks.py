@@ -7,7 +7,7 @@ import pyarrow as pa
 from toolchain.artifacts.dataset import IMAGE, ROW, TEXT, Dataset
 from toolchain.data.validate.rules import Rule
 from toolchain.data.validate.splits import required_splits
-from toolchain.dedup import KeyFiles, Keys, first_of_each, keys_of_pictures, keys_of_texts
+from toolchain.dedup import KeyFiles, Keys, first_of_each, keys_of_images, keys_of_texts
 
 RULES = {
     TEXT: "no text is in two splits (ignoring case, commas, full stops, quotation marks and spaces)",
@@ -40,4 +40,4 @@ def check_leaks(dataset: Dataset, folder: Path) -> Rule:
 def _keys(batch: pa.RecordBatch, column: str) -> Keys:
     if column == TEXT:
         return keys_of_texts(batch.column(TEXT).to_pylist())
-    return keys_of_pictures(batch.column(IMAGE))
+    return keys_of_images(batch.column(IMAGE))

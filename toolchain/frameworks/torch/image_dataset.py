@@ -161,7 +161,7 @@ class _InFile:
 
 def _fit(name: str, data: bytes, shape: Shape) -> image_decoding.Pixels:
     pixels = image_decoding.decode(data, name, shape.channels)
-    return image_decoding.squeeze(
+    return image_decoding.resize(
         image_decoding.crop_middle(pixels, shape.height, shape.width), shape.height, shape.width
     )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 STEPS_BETWEEN_LOGS = 10  # reading the loss makes a GPU wait; a NaN is not missed: it stays in the sum
-SECONDS_BETWEEN_LOGS = 2.0  # at most, where steps are slow; several processes must log after the same steps
+LOG_INTERVAL_S = 2.0  # at most, where steps are slow; several processes must log after the same steps
 
 Report = Callable[[TrainingState, Mapping[str, float]], None]  # gets the progress of a training, and its metrics
 
@@ -88,7 +88,7 @@ class TrainingLoop:
         self.scaler = torch.amp.GradScaler(device.device.type, enabled=device.dtype == torch.float16)
         self.loss = torch.zeros((), dtype=torch.float64, device=device.device)  # of this process, as state.loss
         self.best: dict[str, Tensor] = {}
-        self.throttle = ReportThrottle(STEPS_BETWEEN_LOGS, SECONDS_BETWEEN_LOGS if device.world_size == 1 else math.inf)
+        self.throttle = ReportThrottle(STEPS_BETWEEN_LOGS, LOG_INTERVAL_S if device.world_size == 1 else math.inf)
 
     def run(self, report: Report, checkpoint: Checkpoint | None = None) -> TrainingState:
         """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's weights in the model.

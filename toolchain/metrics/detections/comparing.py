@@ -35,11 +35,11 @@ def compare(
     and largest difference are of the scores of boxes that meet, with ``origin``. At most ``flips`` images are listed.
     """
     repeated = match_boxes(variant, origin, len(names), threshold)
-    alike = repeated if origin is reference else match_boxes(variant, reference, len(names), threshold)
+    matches = repeated if origin is reference else match_boxes(variant, reference, len(names), threshold)
     strict = match_boxes(variant, origin, len(names), threshold, slack=0.0)
-    apart = alike.mismatched()
+    apart = matches.mismatched()
     return {
-        "agreement": alike.share(bootstrap),
+        "agreement": matches.share(bootstrap),
         "origin_agreement": repeated.share(bootstrap),
         "strict_agreement": strict.share(bootstrap),
         **drops(variant, reference, images, names, bootstrap),

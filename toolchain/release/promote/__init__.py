@@ -138,7 +138,7 @@ def _request(found: registry.Named, known: ledger.Ledger, config: Config) -> Pro
         verdict=verdict_of(version.tags, _won(version.number, found.aliases), describe().kind),
         older=_is_older(version, known.serving, found.versions),
         serving=known.serving,
-        force=config.force or _is_canary(known, version),  # what it overrode is in the ledger already
+        force=config.force or _is_canary(known, version),  # its objections are in the ledger already
         percent=config.canary,
         shadow=config.shadow,
         canary=known.canary,

@@ -166,11 +166,11 @@ class Trial:
         self.unreachable_since = None
         self._check_processes()
         for server, state in self.metrics.states.items():
-            if permanent := [kind for kind in state.refused if kind in PERMANENT]:
+            if permanent := [kind for kind in state.rejections if kind in PERMANENT]:
                 raise CanaryRejected(f"{server} rejects it: {', '.join(permanent)}; see its log and /readyz")
         states = self.metrics.states.items()
         others = {server: state for server, state in states if abs(state.percent - percent) > 1e-9}
-        return "; ".join(f"{name} routes {one.percent:g} %{_refused(one.refused)}" for name, one in others.items())
+        return "; ".join(f"{name} routes {one.percent:g} %{_refused(one.rejections)}" for name, one in others.items())
 
     def _check_processes(self) -> None:
         """Raise CanaryRejected when a server restarted or is missing, unless its pod was replaced."""

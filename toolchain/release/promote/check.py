@@ -41,7 +41,7 @@ def check_with_server(model: Model, name: str, number: str) -> Check:
 
 
 def _predict(address: str, row: Row) -> Any:
-    """Return the server's prediction for ``row``, sent as a request of its own."""
+    """Return the server's prediction for ``row``, sent as a separate request."""
     body = {"texts": [row.text]} if row.text else {"images": [row.image]}
     return trial_server.request_json(f"{address}/predict", body)["predictions"][0]
 

@@ -42,7 +42,7 @@ class PromotionRequest:
 class Decision:
     action: str  # PROMOTE, START_CANARY, SHADOW, KEEP (it is serving already) or REJECT
     reason: str  # a clause
-    overridden: str = ""  # the objections that force overrode
+    overridden: str = ""  # the objections that were overridden by force
 
 
 def decide(request: PromotionRequest) -> Decision:

@@ -17,7 +17,7 @@ from toolchain.errors import ServiceError
 PREFIX = "toolchain_serving_"
 REQUESTS, SECONDS = f"{PREFIX}requests_total", f"{PREFIX}request_duration_seconds_bucket"
 COMPARED, PERCENT = f"{PREFIX}compared_rows_total", f"{PREFIX}traffic_percent"
-REFUSED, STARTED = f"{PREFIX}rejected_versions", "process_start_time_seconds"
+REJECTED_LOADS, STARTED = f"{PREFIX}rejected_versions", "process_start_time_seconds"
 COUNTERS = (REQUESTS, SECONDS, COMPARED)
 PREDICTING = ("/predict", "/infer", "ModelInfer")  # endings of the routes that run the model
 TOO_MANY_REQUESTS = 429  # counts as the server's fault, like 5xx; other client errors do not depend on the version
@@ -72,7 +72,7 @@ class ServerState:
     """The routing of a server."""
 
     percent: float  # of requests to the canary
-    refused: tuple[str, ...]  # kinds of reasons why it does not load a routed version
+    rejections: tuple[str, ...]  # why it does not load a routed version
 
 
 class ServerMetrics:
@@ -159,14 +159,14 @@ def _counts(sums: Mapping[Series, float], version: str) -> VersionCounts:
 
 
 def _state(values: Mapping[Series, float], canary: str) -> ServerState:
-    percent, refused = 0.0, []
+    percent, rejections = 0.0, []
     for (name, pairs), value in values.items():
         labels = dict(pairs)
         if name == PERCENT and labels["role"] == "canary" and labels["model_version"] == canary:
             percent = value
-        if name == REFUSED and value > 0:
-            refused.append(labels["reason"])
-    return ServerState(percent, tuple(sorted(refused)))
+        if name == REJECTED_LOADS and value > 0:
+            rejections.append(labels["reason"])
+    return ServerState(percent, tuple(sorted(rejections)))
 
 
 def _is_prediction(labels: Mapping[str, str]) -> bool:

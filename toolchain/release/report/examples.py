@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Data = Mapping[str, Any]
 PREDICTIONS = "predictions.parquet"  # beside the measurement of accuracy
 MAX_TEXTS = 6  # in each list
-MAX_IMAGES = 12  # in each list; images take less time to look at than texts
+MAX_IMAGES = 12  # in each list; images are quicker to review than texts
 MAX_OVERLAYS = 6  # images with boxes
 
 

@@ -1,4 +1,4 @@
-"""Kubernetes: pods and what they say, nodes, settings, and the way to services; ``applying`` makes things there."""
+"""Read pods, their logs and events, nodes and settings from Kubernetes, and reach its services; ``applying`` writes."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ SUFFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3} | {
 
 @dataclass(frozen=True)
 class Pod:
-    """What is worth knowing of a pod that runs a step."""
+    """The state of a pod that runs a step."""
 
     name: str
     labels: Mapping[str, str]
@@ -74,7 +74,7 @@ def pods(namespace: str, selector: str) -> list[Pod]:
 
 
 def living_pods(namespace: str, selector: str) -> set[str]:
-    """Return the names of pods whose labels match ``selector`` and that nobody is ending: not deleted, not evicted."""
+    """Return the names of pods whose labels match ``selector`` and that are not being deleted, evicted or finished."""
     response = call_core_api(lambda core: core.list_namespaced_pod(namespace, label_selector=selector, **timeout()))
     ended = ("Failed", "Succeeded")
     return {
@@ -110,7 +110,7 @@ def nodes() -> list[Node]:
 
 
 def settings_of(namespace: str, name: str) -> dict[str, str]:
-    """Return what the ConfigMap and the Secret ``name`` hold together; nothing where one is missing or not for us."""
+    """Return the values of the ConfigMap and the Secret ``name``, without those that are missing or not permitted."""
     config = permitted(lambda core: core.read_namespaced_config_map(name, namespace, **timeout()))
     secret = permitted(lambda core: core.read_namespaced_secret(name, namespace, **timeout()))
     hidden = {key: _decoded(value) for key, value in ((secret and secret.data) or {}).items()}
@@ -129,24 +129,24 @@ def service_response(namespace: str, service: str, path: str) -> str:
 
 
 def pod_responses(namespace: str, selector: str, port: int, path: str) -> dict[str, str]:
-    """Return what each running pod whose labels match ``selector`` answers at ``path`` of ``port``, by the pod's name.
+    """Return the response of each running pod that matches ``selector`` at ``path`` of ``port``, by the pod's name.
 
     Requests go through the API server, which needs the permission for pods/proxy. A pod that does not respond (it is
     starting, or about to end) is skipped.
 
     Raises:
-        ServiceError: none answers, or the API server does not.
+        ServiceError: no pod responds, or the API server does not.
     """
     running = [pod.name for pod in pods(namespace, selector) if pod.phase == "Running"]
     each = {name: _pod_response(namespace, f"{name}:{port}", path) for name in running}
     responses = {name: response for name, response in each.items() if response is not None}
     if not responses:
-        raise ServiceError(f"no pod of namespace {namespace} with {selector} answers; kubectl get pods says why")
+        raise ServiceError(f"no pod of namespace {namespace} with {selector} responds; see kubectl get pods")
     return responses
 
 
 def _pod_response(namespace: str, pod: str, path: str) -> str | None:
-    """Return what ``pod``, written NAME:PORT, answers at ``path``, None when it does not or is not there."""
+    """Return the response of ``pod``, written NAME:PORT, at ``path``; None when it does not respond or is missing."""
     get = {"_preload_content": False, **timeout()}  # as it comes: the client would read JSON and write Python
     response = permitted(
         lambda core: core.connect_get_namespaced_pod_proxy_with_path(pod, namespace, path, **get), but=(404, 500, 503)
@@ -155,9 +155,9 @@ def _pod_response(namespace: str, pod: str, path: str) -> str | None:
 
 
 def argo_messages(namespace: str, run: str) -> dict[str, str]:
-    """Return what Argo says of the nodes of KFP's ``run`` that it cannot start or that failed, by the node's name.
+    """Return Argo's messages on the nodes of KFP's ``run`` that cannot start or that failed, by the node's name.
 
-    A pod that a quota or an admission rule forbids never exists: Argo's record is the only one that tells of it.
+    A pod that a quota or an admission rule forbids never exists: only Argo records it.
     """
     api = client_of("CustomObjectsApi")
     response = call_api(

@@ -1,4 +1,4 @@
-"""The API server: the one door to it, by the kubeconfig (KUBECONFIG, ~/.kube/config) or from inside a pod."""
+"""Call the Kubernetes API server, with the kubeconfig (KUBECONFIG, ~/.kube/config) or from inside a pod."""
 
 import os
 import re
@@ -15,7 +15,7 @@ IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
 def timeout() -> dict[str, float]:
-    """Return the arguments of a call that shall not wait for an API server that is down."""
+    """Return the arguments that limit the time of a call."""
     return {"_request_timeout": REQUEST_TIMEOUT_S}
 
 
@@ -38,13 +38,13 @@ def client_of(kind: str) -> Any:
 
 
 def call_core_api(call: Callable[[Any], Response]) -> Response:
-    """Return what ``call`` answers, given the client of pods, services and the like; raises as ``call_api``."""
+    """Return the result of ``call`` with the client of pods, services and other core resources; see ``call_api``."""
     core = client_of("CoreV1Api")
     return call_api(lambda: call(core))
 
 
 def permitted(call: Callable[[Any], Response], but: tuple[int, ...] = (403, 404)) -> Response | None:
-    """Return what ``call`` answers, None for the HTTP statuses ``but``: not for us to read, or not there."""
+    """Return the result of ``call``, None for the HTTP statuses ``but``: not permitted, or not found."""
     from kubernetes.client.exceptions import ApiException
 
     try:
@@ -56,10 +56,10 @@ def permitted(call: Callable[[Any], Response], but: tuple[int, ...] = (403, 404)
 
 
 def call_api(call: Callable[[], Response]) -> Response:
-    """Return what ``call`` answers.
+    """Return the result of ``call``.
 
     Raises:
-        ServiceError: in one line, what to do when it does not.
+        ServiceError: the request failed; the message explains what to do.
     """
     import urllib3
     from kubernetes.client.exceptions import ApiException
@@ -70,7 +70,7 @@ def call_api(call: Callable[[], Response]) -> Response:
         hint = {
             401: "log in again: the kubeconfig's credentials are too old",
             403: "request the permission",
-            503: "its pods are being started, or cannot be: try again in a minute, or look at them",
+            503: "its pods are starting, or failed to start: retry in a minute, or check them",
         }
         message = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(error.body or ""))
         reason = message[1].replace('\\"', '"') if message else error.reason

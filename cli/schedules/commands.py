@@ -50,7 +50,7 @@ def manage(action: str, folder: Path | None, name: str, engine: str | None, as_j
 def _diff(known: list[Schedule], server: Server, as_json: bool) -> int:
     changes = _changes(known, server)
     if as_json:
-        print_json([{"name": one.name, "change": one.kind, "details": list(one.told)} for one in changes])
+        print_json([{"name": one.name, "change": one.action, "details": list(one.details)} for one in changes])
     else:
         _print_changes(changes)
     return DIFFERENT if reconcile.differs(changes) else SUCCESS
@@ -60,21 +60,21 @@ def _apply(known: list[Schedule], server: Server) -> int:
     changes = _changes(known, server)
     _print_changes(changes)
     for change in changes:
-        if change.kind not in (reconcile.SAME, reconcile.ORPHAN):
-            reconcile.carry_out(change, server)
-            print(f"{change.name}: done", flush=True)
+        if change.action not in (reconcile.SAME, reconcile.ORPHAN):
+            reconcile.apply_change(change, server)
+            print(f"{change.name}: applied", flush=True)
     return SUCCESS
 
 
 def _changes(known: list[Schedule], server: Server) -> list[reconcile.Change]:
     server.check()
-    return reconcile.compare([reconcile.wanted_of(one) for one in known], reconcile.kept_on(server))
+    return reconcile.compare([reconcile.desired_state(one) for one in known], reconcile.recurring_runs(server))
 
 
 def _print_changes(changes: list[reconcile.Change]) -> None:
     for change in changes:
-        print(f"{SIGNS[change.kind]} {change.name}: {change.kind}")
-        for line in change.told:
+        print(f"{SIGNS[change.action]} {change.name}: {change.action}")
+        for line in change.details:
             print(f"    {line}")
     if not reconcile.differs(changes):
         print("nothing to change")
@@ -83,21 +83,21 @@ def _print_changes(changes: list[reconcile.Change]) -> None:
 def _cluster_rows(known: list[Schedule], settings: Settings) -> list[Row]:
     server = Server(settings)
     server.check()
-    runs = server.runs()
+    server_runs = server.runs()
     rows: list[Row] = []
-    kept = reconcile.kept_on(server)
+    recurring = reconcile.recurring_runs(server)
     for one in known:
-        own = [have for have in kept if have.schedule == one.name]
-        newest = reconcile.current(one.name, own) if own else None
+        own = [run for run in recurring if run.schedule == one.name]
+        newest = reconcile.newest(one.name, own) if own else None
         state = "not applied" if newest is None else "enabled" if newest.enabled else "disabled"
-        ids = {have.id for have in own}
-        last = next((run for run in runs if run.recurring_run_id in ids), None)
+        ids = {run.id for run in own}
+        last = next((run for run in server_runs if run.recurring_run_id in ids), None)
         upcoming = _next(one) if newest and newest.enabled else ""
         rows.append(_row(one, state, upcoming, last.display_name if last else "", last.state if last else ""))
-    for have in kept:
-        if not have.schedule:
-            state = f"not managed, {'enabled' if have.enabled else 'disabled'}"
-            rows.append({"name": have.name, "pipeline": "", "state": state, "next": "", "last": "", "result": ""})
+    for run in recurring:
+        if not run.schedule:
+            state = f"not managed, {'enabled' if run.enabled else 'disabled'}"
+            rows.append({"name": run.name, "pipeline": "", "state": state, "next": "", "last": "", "result": ""})
     return rows
 
 
@@ -137,7 +137,7 @@ def _named(name: str, known: list[Schedule]) -> Schedule:
     names = {one.name: one for one in known}
     if name not in names:
         raise ConfigError(
-            f"there is no schedule {name!r}{suggestion(name, list(names))} (there are {', '.join(names)})"
+            f"there is no schedule {name!r}{suggestion(name, list(names))} (available: {', '.join(names)})"
         )
     return names[name]
 
@@ -145,7 +145,7 @@ def _named(name: str, known: list[Schedule]) -> Schedule:
 def _enable_on_cluster(one: Schedule, settings: Settings, enabled: bool) -> None:
     server = Server(settings)
     server.check()
-    server.enable(reconcile.current(one.name, reconcile.kept_on(server)).id, enabled)
+    server.enable(reconcile.newest(one.name, reconcile.recurring_runs(server)).id, enabled)
     print(f"{one.name} is {'enabled' if enabled else 'paused'} on the cluster until the next schedule apply")
 
 
@@ -154,7 +154,7 @@ def _run_on_cluster(one: Schedule, settings: Settings) -> int:
     spec = read(text)
     values = values_of(one, spec)
     run = cluster.submit(one.pipeline, text, spec, values, settings, cached=True, owner=one.owner, schedule=one.name)
-    print(f"submitted: {run.id} (in Kubeflow Pipelines {run.kfp_run_id})")
+    print(f"submitted: {run.id} (ID in Kubeflow Pipelines: {run.kfp_run_id})")
     return SUCCESS
 
 

@@ -1,7 +1,7 @@
-"""Schedules on a cluster: the files compared with KFP's recurring runs, and the recurring runs made what the files say.
+"""Compare schedules with the recurring runs of Kubeflow Pipelines, and update the recurring runs.
 
-A recurring run cannot be changed. One whose schedule changed is disabled, with its runs still listed, and a new one
-takes its name; which are ours, and of which content, stands in their descriptions.
+A recurring run cannot be changed. When its schedule changes, it is disabled, with its runs still listed, and a new one
+with the same name is created. The description of a recurring run names its schedule and a digest of its content.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ ADD, REPLACE, PAUSE, RESUME, REMOVE, ORPHAN, SAME = "add", "replace", "pause", "
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a schedule's recurring run must be."""
+class Desired:
+    """The desired state of a schedule's recurring run."""
 
     schedule: Schedule
-    compiled: str  # the pipeline's YAML, with today's images
-    values: Mapping[str, Any]  # of parameters; a file of this machine by its key in the bucket
-    cron: str  # KFP's: six fields, in UTC
+    compiled: str  # the pipeline's YAML, with the current images
+    values: Mapping[str, Any]  # of parameters; a local file by its key in the bucket
+    cron: str  # of KFP: six fields, in UTC
 
     @property
     def digest(self) -> str:
-        """Return 12 hexadecimal digits of all that a recurring run keeps; whether it is enabled is apart."""
+        """12 hexadecimal digits of the content of the recurring run, which excludes whether it is enabled."""
         content = [self.compiled, self.values, self.cron, self.schedule.concurrency, self.schedule.pipeline]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -50,12 +50,12 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A recurring run of the server."""
+class RecurringRun:
+    """A recurring run on the server."""
 
     id: str
     name: str
-    schedule: str  # the schedule that it was made for; "" when it is not ours
+    schedule: str  # that it belongs to; "" if it was not created by the toolchain
     digest: str
     enabled: bool
     created: str
@@ -67,130 +67,132 @@ class Kept:
 
 @dataclass(frozen=True)
 class Change:
-    """What sets one recurring run apart from its file."""
+    """The difference between a schedule and its recurring runs."""
 
-    kind: str  # ADD, REPLACE, PAUSE, RESUME, REMOVE, ORPHAN, SAME
+    action: str  # ADD, REPLACE, PAUSE, RESUME, REMOVE, ORPHAN, SAME
     name: str
-    told: tuple[str, ...]  # what differs, a line each
-    wanted: Wanted | None
-    kept: tuple[Kept, ...]  # those that are to be disabled, or enabled
+    details: tuple[str, ...]  # one line per difference
+    desired: Desired | None
+    current: tuple[RecurringRun, ...]  # that the action disables or enables
 
 
-def wanted_of(schedule: Schedule, now: datetime | None = None) -> Wanted:
-    """Return what the recurring run of ``schedule`` must be now; compiles its pipeline."""
+def desired_state(schedule: Schedule, now: datetime | None = None) -> Desired:
+    """Compile the pipeline of ``schedule`` and return the desired state of its recurring run."""
     text = compile_pipeline(catalog.find(schedule.pipeline), cluster.size(schedule.resources))
     spec = read(text)
     labels = labels_of(schedule.name, schedule.owner, schedule.name)
     cron = utc_cron(schedule.cron, schedule.zone, now or datetime.now(UTC))
-    return Wanted(schedule, transform(text, labels), remote_values(spec, values_of(schedule, spec)), cron)
+    return Desired(schedule, transform(text, labels), remote_values(spec, values_of(schedule, spec)), cron)
 
 
-def compare(wanted: Iterable[Wanted], kept: Iterable[Kept]) -> list[Change]:
-    """Return what must be done, by name; SAME for what needs nothing, ORPHAN for what is not ours."""
-    known = sorted(kept, key=lambda one: one.created, reverse=True)
-    changes = [_change(one, [have for have in known if have.schedule == one.schedule.name]) for one in wanted]
+def compare(desired: Iterable[Desired], current: Iterable[RecurringRun]) -> list[Change]:
+    """Return the changes by name; SAME if nothing differs, ORPHAN for a recurring run without a schedule."""
+    newest_first = sorted(current, key=lambda one: one.created, reverse=True)
+    changes = [_change(one, [run for run in newest_first if run.schedule == one.schedule.name]) for one in desired]
     names = {change.name for change in changes}
-    for have in known:
-        if have.schedule and have.schedule not in names and have.enabled:
-            changes.append(Change(REMOVE, have.schedule, ("it has no file any more",), None, (have,)))
-        if not have.schedule:
-            state = "enabled" if have.enabled else "disabled"
-            changes.append(Change(ORPHAN, have.name, (f"{have.id}, {state}, made by others",), None, (have,)))
-    return sorted(changes, key=lambda change: (change.kind == ORPHAN, change.name))
+    for run in newest_first:
+        if run.schedule and run.schedule not in names and run.enabled:
+            changes.append(Change(REMOVE, run.schedule, ("it has no file",), None, (run,)))
+        if not run.schedule:
+            state = "enabled" if run.enabled else "disabled"
+            changes.append(
+                Change(ORPHAN, run.name, (f"{run.id}, {state}, not created by the toolchain",), None, (run,))
+            )
+    return sorted(changes, key=lambda change: (change.action == ORPHAN, change.name))
 
 
 def differs(changes: Iterable[Change]) -> bool:
-    """Return whether anything must be done."""
-    return any(change.kind not in (SAME, ORPHAN) for change in changes)
+    """Return whether ``changes`` change anything."""
+    return any(change.action not in (SAME, ORPHAN) for change in changes)
 
 
-def kept_on(server: Server) -> list[Kept]:
-    """Return all recurring runs of ``server``."""
-    return [_kept(one) for one in server.schedules()]
+def recurring_runs(server: Server) -> list[RecurringRun]:
+    """Return all recurring runs on ``server``."""
+    return [_recurring_run(one) for one in server.schedules()]
 
 
-def carry_out(change: Change, server: Server) -> None:
-    """Make the recurring runs of one schedule what its file says: the new one first, then the old ones off."""
-    if change.kind in (ADD, REPLACE) and change.wanted:
-        _create(change.wanted, server)
-    for have in change.kept:
-        if change.kind in (REPLACE, PAUSE, REMOVE) and have.enabled:
-            server.enable(have.id, False)
-        if change.kind == RESUME:
-            server.enable(have.id, True)
+def apply_change(change: Change, server: Server) -> None:
+    """Update the recurring runs of a schedule: create the new one first, then disable the old ones."""
+    if change.action in (ADD, REPLACE) and change.desired:
+        _create(change.desired, server)
+    for run in change.current:
+        if change.action in (REPLACE, PAUSE, REMOVE) and run.enabled:
+            server.enable(run.id, False)
+        if change.action == RESUME:
+            server.enable(run.id, True)
 
 
-def current(name: str, kept: Iterable[Kept]) -> Kept:
+def newest(name: str, runs: Iterable[RecurringRun]) -> RecurringRun:
     """Return the newest recurring run of the schedule ``name``.
 
     Raises:
         ServiceError: it was never applied.
     """
-    own = sorted((one for one in kept if one.schedule == name), key=lambda one: one.created)
+    own = sorted((one for one in runs if one.schedule == name), key=lambda one: one.created)
     if not own:
-        raise ServiceError(f"schedule {name} is not on the cluster yet: toolchain schedule apply")
+        raise ServiceError(f"schedule {name} is not on the cluster yet: run toolchain schedule apply")
     return own[-1]
 
 
-def _create(wanted: Wanted, server: Server) -> None:
-    own, spec = wanted.schedule, read(wanted.compiled)
+def _create(desired: Desired, server: Server) -> None:
+    own, spec = desired.schedule, read(desired.compiled)
     values = values_of(own, spec)
     if local_files(spec, values):
         with cluster_bucket(server.settings, server.namespace) as bucket:
             values = upload_sources(spec, values, bucket)
-    asked = {
-        "cron_expression": wanted.cron,
+    options = {
+        "cron_expression": desired.cron,
         "params": values,
         "max_concurrency": own.concurrency,
-        "description": wanted.description,
+        "description": desired.description,
         "enabled": own.enabled,
     }
-    server.schedule(own.name, own.pipeline, wanted.compiled, asked)
+    server.schedule(own.name, own.pipeline, desired.compiled, options)
 
 
-def _change(wanted: Wanted, own: list[Kept]) -> Change:
-    """Return what sets ``wanted`` apart from its recurring runs, newest first."""
-    name, on = wanted.schedule.name, wanted.schedule.enabled
-    if not own:
-        state = "enabled" if on else "disabled"
-        return Change(ADD, name, (f"{wanted.schedule.cron} in {wanted.schedule.zone}, {state}",), wanted, ())
-    newest, stale = own[0], tuple(one for one in own[1:] if one.enabled)
-    if newest.digest != wanted.digest:
-        return Change(REPLACE, name, tuple(_differences(wanted, newest)), wanted, tuple(own))
+def _change(desired: Desired, runs: list[RecurringRun]) -> Change:
+    """Return the difference between ``desired`` and the recurring ``runs`` of the schedule, newest first."""
+    schedule, enabled = desired.schedule, desired.schedule.enabled
+    if not runs:
+        state = "enabled" if enabled else "disabled"
+        return Change(ADD, schedule.name, (f"{schedule.cron} in {schedule.zone}, {state}",), desired, ())
+    latest, stale = runs[0], tuple(one for one in runs[1:] if one.enabled)
+    if latest.digest != desired.digest:
+        return Change(REPLACE, schedule.name, tuple(_differences(desired, latest)), desired, tuple(runs))
     if stale:
-        return Change(REMOVE, name, (f"{len(stale)} older still enabled",), wanted, stale)
-    if newest.enabled and not on:
-        return Change(PAUSE, name, ("enabled: true -> false",), wanted, (newest,))
-    if on and not newest.enabled:
-        return Change(RESUME, name, ("enabled: false -> true",), wanted, (newest,))
-    return Change(SAME, name, (), wanted, (newest,))
+        return Change(REMOVE, schedule.name, (f"{len(stale)} older ones are still enabled",), desired, stale)
+    if latest.enabled and not enabled:
+        return Change(PAUSE, schedule.name, ("enabled: true -> false",), desired, (latest,))
+    if enabled and not latest.enabled:
+        return Change(RESUME, schedule.name, ("enabled: false -> true",), desired, (latest,))
+    return Change(SAME, schedule.name, (), desired, (latest,))
 
 
-def _differences(wanted: Wanted, have: Kept) -> list[str]:
-    told = []
-    if have.cron != wanted.cron:
-        told.append(f"cron in UTC: {have.cron} -> {wanted.cron} ({wanted.schedule.cron} in {wanted.schedule.zone})")
-    if have.concurrency != str(wanted.schedule.concurrency):
-        told.append(f"concurrency: {have.concurrency} -> {wanted.schedule.concurrency}")
-    for name in sorted({*wanted.values, *have.values}):
-        before, after = have.values.get(name), wanted.values.get(name)
-        if before != after and not _arrived(before, after):
-            told.append(f"{name}: {before!r} -> {after!r}")
-    images = _images(next(iter(yaml.safe_load_all(wanted.compiled))))
-    told += [f"image: -{image}" for image in sorted(have.images - images)]
-    told += [f"image: +{image}" for image in sorted(images - have.images)]
-    return told or ["pipeline: its compiled form changed"]
+def _differences(desired: Desired, run: RecurringRun) -> list[str]:
+    lines, schedule = [], desired.schedule
+    if run.cron != desired.cron:
+        lines.append(f"cron in UTC: {run.cron} -> {desired.cron} ({schedule.cron} in {schedule.zone})")
+    if run.concurrency != str(schedule.concurrency):
+        lines.append(f"concurrency: {run.concurrency} -> {schedule.concurrency}")
+    for name in sorted({*desired.values, *run.values}):
+        before, after = run.values.get(name), desired.values.get(name)
+        if before != after and not _is_uploaded(before, after):
+            lines.append(f"{name}: {before!r} -> {after!r}")
+    images = _images(next(iter(yaml.safe_load_all(desired.compiled))))
+    lines += [f"image: -{image}" for image in sorted(run.images - images)]
+    lines += [f"image: +{image}" for image in sorted(images - run.images)]
+    return lines or ["pipeline: its compiled YAML changed"]
 
 
-def _arrived(before: Any, after: Any) -> bool:
-    """Return whether ``before`` is the URI of the file whose key is ``after``."""
+def _is_uploaded(before: Any, after: Any) -> bool:
+    """Return whether ``before`` is the URI of the file with the key ``after``."""
     return isinstance(before, str) and isinstance(after, str) and bool(after) and before.endswith(f"/{after}")
 
 
-def _kept(one: Any) -> Kept:
+def _recurring_run(one: Any) -> RecurringRun:
     mark = MARK.match(one.description or "")
     trigger = one.trigger and one.trigger.cron_schedule
-    return Kept(
+    return RecurringRun(
         id=one.recurring_run_id,
         name=one.display_name,
         schedule=mark[1] if mark else "",

@@ -10,7 +10,7 @@ from cli.compiled import catalog
 from cli.compiled.spec import compile_pipeline
 from cli.compiled.transform import labels_of, transform
 from cli.schedules.files import Schedule
-from cli.schedules.reconcile import wanted_of
+from cli.schedules.reconcile import desired_state
 
 GUIDE = Path(__file__).parents[2] / "docs" / "operate" / "kubectl.md"
 BY_KUBEFLOW = "pipeline/runid"  # Kubeflow Pipelines' own label, on every pod of a run
@@ -30,7 +30,7 @@ def submitted() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def scheduled() -> list[dict[str, str]]:
-    return labels_in(wanted_of(Schedule("nightly", "prepare", "30 2 * * *", "UTC")).compiled)
+    return labels_in(desired_state(Schedule("nightly", "prepare", "30 2 * * *", "UTC")).compiled)
 
 
 def test_the_pods_of_a_scheduled_run_have_the_labels_of_a_submitted_one(

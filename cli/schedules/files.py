@@ -76,7 +76,7 @@ def read_schedules(folder: Path, cache: Path) -> list[Schedule]:
     """
     if not folder.is_dir():
         raise ConfigError(
-            f"folder {folder} does not exist: write a schedule there (manifests/README.md), or set another with --folder"
+            f"folder {folder} does not exist: write a schedule there (manifests/README.md), or set --folder"
         )
     found: dict[str, Schedule] = {}
     errors: list[str] = []

@@ -1,6 +1,6 @@
 """Draw pipeline.svg, the diagram of the README: `python docs/diagram.py` writes it beside this file.
 
-Text outside of boxes has a gray that is legible on white and on black, since the page around the picture may be either.
+Text outside of boxes has a gray that is legible on white and on black, since the page around the diagram may be either.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from components.optimize.quantize import quantize
 from pipelines._parameters import Arguments, expose
 from pipelines._pods import configure_measurement_pod, configure_pod
 
-# Pruning has settings of its own for an architecture, and details that rarely need a change.
+# Pruning has settings for each architecture, and details that rarely need a change.
 PRUNING_DETAILS = ("sparsity", "importance_batches", "distillation_weight", "temperature", "feature_loss_weight")
 PRUNING_NAMES = {
     "method": "prune_method",

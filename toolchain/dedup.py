@@ -145,7 +145,7 @@ def first_of_each(entries: Entries) -> npt.NDArray[np.int64]:
     return first
 
 
-def first_alike(entries: Entries, *names: str) -> npt.NDArray[np.int64]:
+def first_equal(entries: Entries, *names: str) -> npt.NDArray[np.int64]:
     """Return, for each of ``entries`` (sorted by key), the index of the first one with the same key and ``names``."""
     first = first_of_each(entries).astype(np.uint64)
     for name in names:

@@ -1,4 +1,4 @@
-"""Pictures: files of any common kind as arrays of 8-bit red, green and blue, with limits against hostile ones."""
+"""Decode image files of common formats to arrays of 8-bit RGB, with limits against hostile files."""
 
 import io
 from collections.abc import Iterator

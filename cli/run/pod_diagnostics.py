@@ -100,7 +100,7 @@ def exit_status(log: str) -> int | None:
 
 
 def termination_message(pod: Pod, memory_hint: str = "submit with --resources large") -> str:
-    """Return why Kubernetes ended ``pod``, or "" if it ended by itself."""
+    """Return why Kubernetes ended ``pod``, or "" if its process ended."""
     if pod.termination_reason == "OOMKilled":
         return f"out of memory (limit {pod.memory_bytes / GIB:.1f} GiB): {memory_hint}"
     if pod.termination_reason == "DeadlineExceeded":

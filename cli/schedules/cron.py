@@ -14,7 +14,7 @@ NEVER = "no day has that date"
 
 
 def check_cron(cron: str) -> None:
-    """Refuse what is not five fields of cron, or what one scheduler would read in another way than the next.
+    """Raise ConfigError unless ``cron`` has five fields that every scheduler reads the same way.
 
     Raises:
         ConfigError: with the field that is wrong.
@@ -76,8 +76,8 @@ def utc_cron(cron: str, zone: str, now: datetime) -> str:
     whole = {h * 60 + m for h, m in itertools.product(hours, minutes)} == {m for _, m in moved}
     if not whole or (by_days and len(shifts) > 1) or (dated and shifts != {0}):
         raise ConfigError(
-            f"cron {cron!r} in zone {zone} cannot be told in UTC, the only clock of Kubeflow Pipelines: choose hours "
-            "that are on the same day there, or zone UTC"
+            f"cron {cron!r} in zone {zone} cannot be expressed in UTC, which Kubeflow Pipelines needs: choose "
+            "hours that are on the same day there, or zone UTC"
         )
     if _restricted(weekdays, 7):
         weekdays = {(day + min(shifts)) % 7 for day in weekdays}

@@ -119,7 +119,7 @@ def run_due(schedules: Sequence[Schedule], settings: Settings) -> None:
 
 
 def submit(schedule: Schedule, settings: Settings, locks: Sequence[int] = ()) -> "subprocess.Popen[bytes]":
-    """Start a run of ``schedule`` on this machine in a process of its own, with a log beside the runs.
+    """Start a run of ``schedule`` on this machine in a separate process, with a log beside the runs.
 
     Args:
         locks: File descriptors that the process keeps open.

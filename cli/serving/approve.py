@@ -29,7 +29,7 @@ def approve(run_id: str, reason: str, engine: str | None, settings: Settings) ->
     Raises:
         ConfigError: no registered version waits for that run.
         ConflictError: the ledger was changed at the same time.
-        ServiceError: MLflow does not answer, or denies access.
+        ServiceError: MLflow does not respond, or denies access.
     """
     done = _record(run_id, reason, engine, settings, rejected=False)
     print(f"approved {run_id}; to promote it: toolchain promote {done.model}{done.version_option}")
@@ -41,7 +41,7 @@ def reject(run_id: str, reason: str, engine: str | None, settings: Settings) -> 
     Raises:
         ConfigError: no registered version waits for that run, or there is no reason.
         ConflictError: the ledger was changed at the same time.
-        ServiceError: MLflow does not answer, or denies access.
+        ServiceError: MLflow does not respond, or denies access.
     """
     if not reason.strip():
         raise ConfigError("reject requires a reason, which is recorded in the ledger: add --reason TEXT")

@@ -23,7 +23,7 @@ def print_ledger(model: str, settings: Settings, as_json: bool) -> None:
     Raises:
         ArtifactError: an entry is damaged; all that is readable was printed.
         ConfigError: there is no such model.
-        ServiceError: MLflow does not answer, or denies access.
+        ServiceError: MLflow does not respond, or denies access.
     """
     from toolchain.lifecycle import ledger
 

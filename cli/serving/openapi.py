@@ -21,7 +21,7 @@ def print_openapi(model: str, version: str, settings: Settings) -> None:
     Raises:
         ArtifactError: the document, or the model, was changed in MLflow.
         ConfigError: there is no such model or version.
-        ServiceError: MLflow does not answer, or the server does not start.
+        ServiceError: MLflow does not respond, or the server does not start.
     """
     from toolchain.lifecycle.openapi_store import as_text
 

@@ -78,7 +78,7 @@ def promote(
     Raises:
         ConfigError: there is no such model, version or alias; or force without a reason.
         ConflictError: another promotion or rollback happened at the same time.
-        ServiceError: MLflow does not answer, or denies access.
+        ServiceError: MLflow does not respond, or denies access.
     """
     from toolchain.artifacts.measurement import open_measurement
     from toolchain.lifecycle import ledger
@@ -104,7 +104,7 @@ def rollback(model: str, reason: str, engine: str | None, servers: Sequence[str]
     Raises:
         ConfigError: no version was served before, or there is no such model.
         ConflictError: another promotion or rollback happened at the same time.
-        ServiceError: MLflow does not answer, or denies access.
+        ServiceError: MLflow does not respond, or denies access.
     """
     from toolchain.lifecycle import ledger, model_repository
 

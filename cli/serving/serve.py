@@ -1,7 +1,7 @@
 """Serve a registered model on this machine, from a local model repository, by the server of the serving images.
 
 A model's name alone follows promotions: the server polls the model repository. An alias or a version is fixed. When the
-registry does not answer, the version that was served before is served again, with a warning.
+registry does not respond, the version that was served before is served again, with a warning.
 """
 
 import os
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = "toolchain.served"
 CHOSEN = (
-    "chosen.json"  # in a model repository: the versions that aliases and numbers meant when the registry last answered
+    "chosen.json"  # in a model repository: the versions of aliases and numbers when the registry was last reachable
 )
 
 
@@ -73,7 +73,7 @@ def serve(model: str, alias: str, options: ServerOptions, engine: str | None, se
     Raises:
         ArtifactError: the registry's files are not those that were registered.
         ConfigError: there is no such model, alias or version.
-        ServiceError: the registry does not answer, and the model was not served here before.
+        ServiceError: the registry does not respond, and the model was not served here before.
     """
     name, selector = _split(model, alias)
     with registry_of(engine, settings) as found:
@@ -171,7 +171,7 @@ def _published_before(name: str, settings: Settings, error: ServiceError) -> Rou
 
 
 def _reachable(settings: Settings) -> bool:
-    """Return whether the registry answers; MLflow's client would retry for two minutes."""
+    """Return whether the registry is reachable; MLflow's client would retry for two minutes."""
     uri = settings.tracking_uri
     return not uri.startswith("http") or is_reachable(f"{uri.rstrip('/')}/health")
 
@@ -183,9 +183,9 @@ def _shown(settings: Settings) -> str:
 
 
 def _registry(name: str, settings: Settings) -> "Tracker":
-    """Return the registry, which answers and may hold the model ``name``."""
+    """Return the registry, which is reachable and may have the model ``name``."""
     if not _reachable(settings):
-        raise ServiceError(f"the registry at {_shown(settings)} does not answer")
+        raise ServiceError(f"the registry at {_shown(settings)} does not respond")
     return open_registry(settings, name)
 
 
@@ -225,7 +225,7 @@ def _is_whole(folder: Path, digest: str) -> bool:
 
 
 def _remember(chosen: Chosen, wanted: str, settings: Settings) -> None:
-    """Store what ``wanted`` meant, for when the registry does not answer."""
+    """Store what ``wanted`` meant, for when the registry does not respond."""
     file = repository_path(chosen.name, settings) / CHOSEN
     known = _chosen_before(file)
     write_json(file, {"format": FORMAT, "version": 1, "chosen": {**known, wanted: asdict(chosen)}})
@@ -239,7 +239,7 @@ def _chosen_before(file: Path) -> dict[str, Any]:
 
 
 def _remembered(name: str, wanted: str, settings: Settings, error: ServiceError) -> Chosen:
-    """Return what ``wanted`` meant when the registry last answered, if its files are local and whole."""
+    """Return the version of ``wanted`` when the registry was last reachable, if its local files are complete."""
     known = _chosen_before(repository_path(name, settings) / CHOSEN)
     if wanted not in known:
         raise ServiceError(f"{error}; and {name} was never served on this machine") from error

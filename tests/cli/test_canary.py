@@ -228,5 +228,5 @@ def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_answers(
 
 def test_without_a_server_there_is_no_trial(model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]):
     assert main(["promote", model, "--canary", "--server", "http://127.0.0.1:9"]) == 1
-    assert "http://127.0.0.1:9/metrics does not answer" in capsys.readouterr().err
+    assert "http://127.0.0.1:9/metrics does not respond" in capsys.readouterr().err
     assert [action for action, _, _ in actions(tracker, model)] == ["promoted"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain import dedup
-from toolchain.dedup import KeyFiles, comparable, first_alike, first_of_each, keys_of, keys_of_texts, spelling
+from toolchain.dedup import KeyFiles, comparable, first_equal, first_of_each, keys_of, keys_of_texts, spelling
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_entries_carry_group_and_exact_key(tmp_path: Path):
     assert entries["exact"].tolist() == [7, 8]
 
 
-def test_the_first_alike_agrees_on_key_and_group(tmp_path: Path):
+def test_the_first_equal_agrees_on_key_and_group(tmp_path: Path):
     files = KeyFiles(tmp_path / "new", 5)
     files.add(np.array([5, 5, 5, 9, 9], np.uint64), range(5), [1, 2, 1, 1, 1])
     (entries,) = files.repeated()
-    assert first_alike(entries).tolist() == [0, 0, 0, 3, 3]
-    assert first_alike(entries, "group").tolist() == [0, 1, 0, 3, 3]
+    assert first_equal(entries).tolist() == [0, 0, 0, 3, 3]
+    assert first_equal(entries, "group").tolist() == [0, 1, 0, 3, 3]

@@ -58,7 +58,7 @@ def _check_incomplete_coco(files: list[Path]) -> None:
         data = path.read_bytes()
         missing = [key for key in COCO_KEYS if f'"{key}"'.encode() not in data]
         if len(missing) == 1:
-            raise DataError(f"{path} looks like COCO JSON but has no list of {missing[0]}; export all parts")
+            raise DataError(f"{path} appears to be COCO JSON but has no list of {missing[0]}; export all parts")
 
 
 def _in_file(path: Path) -> dict[str, Path]:

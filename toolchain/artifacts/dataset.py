@@ -28,7 +28,7 @@ from toolchain.redaction import redacted
 
 FORMAT = "toolchain.dataset"
 ROWS_PER_BATCH = 10_000  # about 2 MB of review text: large enough to be fast, small enough to forget
-PICTURES_PER_BATCH = 64  # of 5 MB each: 320 MB
+IMAGES_PER_BATCH = 64  # of 5 MB each: 320 MB
 ROWS_PER_SHARD = 500_000  # about 50 MB of review text compressed: a few shards for each worker of a large read
 BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: images reach it long before the limit of rows
 EXAMPLES_PER_RULE = 5  # dropped rows that are shown to a person for each rule
@@ -81,7 +81,7 @@ class Dataset:
         self, split: str, columns: list[str] | None = None, rows: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of ``split`` in order, at most ``rows`` at a time (few for images, many otherwise)."""
-        usual = PICTURES_PER_BATCH if IMAGE in (columns or self.schema.names) else ROWS_PER_BATCH
+        usual = IMAGES_PER_BATCH if IMAGE in (columns or self.schema.names) else ROWS_PER_BATCH
         for shard in self._shards(split):
             with pq.ParquetFile(self.path / shard.file) as file:
                 yield from file.iter_batches(batch_size=rows or usual, columns=columns)

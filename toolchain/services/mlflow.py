@@ -68,7 +68,7 @@ class Tracker:
 
     Raises:
         ConfigError: MLFLOW_TRACKING_URI is not set.
-        ServiceError: from every method: the server does not answer, or rejects the request.
+        ServiceError: from every method: the server does not respond, or rejects the request.
     """
 
     def __init__(self, uri: str = "") -> None:

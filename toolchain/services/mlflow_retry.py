@@ -28,7 +28,7 @@ def call_with_retries(call: Callable[[], Result], uri: str) -> Result:
 
     def log(state: RetryCallState) -> None:
         log_info(
-            f"MLflow at {without_credentials(uri)} does not answer, retrying ({state.attempt_number}/{attempts - 1})"
+            f"MLflow at {without_credentials(uri)} does not respond, retrying ({state.attempt_number}/{attempts - 1})"
         )
 
     retrying = Retrying(
@@ -63,6 +63,6 @@ def _explained(error: Exception, uri: str) -> ServiceError:
         return ServiceError(f"{without_credentials(uri)} needs the full mlflow package: {error.name} is not installed")
     if isinstance(error, OSError) or "API request to" in first_line:
         return ServiceError(
-            f"MLflow at {without_credentials(uri)} does not answer; start it, then submit again ({first_line})"
+            f"MLflow at {without_credentials(uri)} does not respond; start it, then submit again ({first_line})"
         )
     return ServiceError(f"MLflow at {without_credentials(uri)} rejected the request: {first_line}")

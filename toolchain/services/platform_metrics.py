@@ -101,7 +101,7 @@ def certificate_expiry(host: str) -> float:
     """Return when the certificate of ``host``, HOST:PORT, expires, in seconds since 1970.
 
     Raises:
-        OSError: it does not answer, or its certificate is not trusted, which an expired one is not.
+        OSError: it does not respond, or its certificate is not trusted, which an expired one is not.
     """
     name, _, port = host.rpartition(":")
     context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)

@@ -10,7 +10,7 @@ STORAGE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 STORAGE_ADDRESS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 # Before SIGTERM, while nodes remove the pod from the Service; if it is the only pod, requests still reach it.
 PRE_STOP_S = 15
-DRAIN_S = 5  # after SIGTERM, while clients are asked to close their connections
+DRAIN_S = 5  # after SIGTERM, while clients close their connections
 GRACE_PERIOD_S = PRE_STOP_S + DRAIN_S + 10 + 5 + 5  # and requests in progress, the last responses, the exit
 
 

@@ -319,4 +319,4 @@ def test_an_address_where_nothing_answers_is_told_in_one_line(tracker: Tracker, 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         assert main(["lineage", f"http://127.0.0.1:{free.getsockname()[1]}"]) == 1
-    assert "does not answer" in capsys.readouterr().err
+    assert "does not respond" in capsys.readouterr().err

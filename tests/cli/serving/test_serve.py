@@ -131,7 +131,7 @@ def test_a_version_is_served_by_its_number_and_again_without_the_registry(
     began = time.monotonic()
     port, lines = start("words:1", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert time.monotonic() - began < mlflow_retry.MAX_RETRY_S / 2, "a registry that is away is not waited for"
-    assert "does not answer; serving version 1 from the local model repository" in lines[0]
+    assert "does not respond; serving version 1 from the local model repository" in lines[0]
     assert label(port, "good") == "good"
 
 
@@ -149,7 +149,7 @@ def test_a_server_by_the_name_alone_follows_what_is_promoted_and_starts_again_wi
         time.sleep(0.2)
     assert label(port, "good") == "good"
     port, lines = start("words", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert "does not answer; serving version 1 from the local model repository" in lines[0]
+    assert "does not respond; serving version 1 from the local model repository" in lines[0]
     assert label(port, "good") == "good"
 
 

@@ -247,7 +247,7 @@ def test_a_server_that_is_down_leaves_nothing_half_written(
     artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(ServiceError, match=r"MLflow at http://127.0.0.1:9 does not answer; start it"):
+    with pytest.raises(ServiceError, match=r"MLflow at http://127.0.0.1:9 does not respond; start it"):
         registered(artifacts, tmp_path / "registration")
     assert not list(tmp_path.iterdir())
 

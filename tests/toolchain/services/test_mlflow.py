@@ -82,18 +82,18 @@ def test_a_live_run_that_is_interrupted_is_marked_as_killed(uri: str, monkeypatc
 def test_work_goes_on_when_its_live_run_cannot_be_shown(nowhere: str, capsys: pytest.CaptureFixture[str]):
     with mlflow_live.live_run("train.torch_text", {"epochs": 2}) as live:
         live.log(1, loss=0.5)
-    assert f"this run is not shown live in MLflow: MLflow at {nowhere} does not answer" in capsys.readouterr().out
+    assert f"this run is not shown live in MLflow: MLflow at {nowhere} does not respond" in capsys.readouterr().out
 
 
 def test_a_server_that_is_down_is_asked_again_and_again_and_then_named(
     nowhere: str, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(
-        ServiceError, match=f"MLflow at {nowhere} does not answer; start it, then submit again"
+        ServiceError, match=f"MLflow at {nowhere} does not respond; start it, then submit again"
     ) as caught:
         door.Tracker().experiment("any")
     assert "\n" not in str(caught.value)
-    assert capsys.readouterr().out.count("does not answer, retrying") == mlflow_retry.SERVER_ATTEMPTS - 1
+    assert capsys.readouterr().out.count("does not respond, retrying") == mlflow_retry.SERVER_ATTEMPTS - 1
 
 
 def test_no_server_at_all_is_a_matter_of_configuration(monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ from toolchain.dedup import (
     Entries,
     KeyFiles,
     Keys,
-    first_alike,
+    first_equal,
     keys_of,
     keys_of_spellings,
     keys_of_texts,
@@ -100,7 +100,7 @@ class Duplicates:
                 kept = entries[outcomes[entries["position"]] == KEPT]
                 if not len(kept):
                     continue
-                position, first = kept["position"], kept["position"][first_alike(kept, "group")]
+                position, first = kept["position"], kept["position"][first_equal(kept, "group")]
                 shared = (stored[position] == stored[first]).mean(axis=1)
                 outcomes[position[(position != first) & (shared >= self.similarity)]] = NEAR_DUPLICATE
 
@@ -130,14 +130,14 @@ def _outcomes_of(entries: Entries, drop_conflicts: bool) -> Outcomes:
     outcomes = np.zeros(len(entries), np.uint8)
     if not len(entries):
         return outcomes
-    same_spelling = first_alike(entries, "spelling")
+    same_spelling = first_equal(entries, "spelling")
     differs = entries["group"] != entries["group"][same_spelling]
     conflicts = np.isin(same_spelling, same_spelling[differs])
     if drop_conflicts:
         outcomes[conflicts] = CONFLICT
     for names in (("spelling",), ("group",)):
         kept = np.flatnonzero(outcomes == KEPT)
-        _mark_duplicates(entries[kept], first_alike(entries[kept], *names) if len(kept) else kept, outcomes, kept)
+        _mark_duplicates(entries[kept], first_equal(entries[kept], *names) if len(kept) else kept, outcomes, kept)
     return outcomes
 
 

@@ -24,7 +24,7 @@ from toolchain.services.compression import damage_reported, open_uncompressed
 from toolchain.split_names import TEST, split_in
 
 IDX_IMAGES, IDX_CLASSES = 0x803, 0x801  # magic numbers: unsigned bytes in three dimensions, and in one
-PARQUET_BATCH_ROWS = 64  # few, because images may be large
+PARQUET_BATCH_SIZE = 64  # few, because images may be large
 COLUMNS = ("image", "label")  # of Parquet, as most datasets on the Hugging Face hub name them
 
 
@@ -188,7 +188,7 @@ def _parquet_rows(
         with opened:
             _check_columns(opened.schema_arrow, uri, image_column, label_column)
             names = _class_names(opened.schema_arrow, label_column)
-            for batch in opened.iter_batches(PARQUET_BATCH_ROWS, columns=[image_column, label_column]):
+            for batch in opened.iter_batches(PARQUET_BATCH_SIZE, columns=[image_column, label_column]):
                 labels = _labels(batch.column(1), names, f"{uri}: column {label_column!r}", number)
                 for value, label in zip(batch.column(0).to_pylist(), labels, strict=True):
                     yield _from_row(value, label, number, split)

@@ -108,16 +108,16 @@ def _columns(header: Row, config: Config) -> tuple[str, ...]:
         )
     if configured and configured == found:
         raise DataError(f"{config.source} has these names in its first row; leave column_names empty")
-    if not configured and not set(config.wanted) <= set(found) and _looks_like_data(found):
+    if not configured and not set(config.wanted) <= set(found) and _is_probably_data(found):
         missing = next(name for name in config.wanted if name not in found)
         raise DataError(
-            f"{config.source} has no column {missing!r}, and its first row looks like data ({_excerpt(found)}); set "
+            f"{config.source} has no column {missing!r}, and its first row appears to be data ({_excerpt(found)}); set "
             f"column_names to the names of its {len(found)} columns"
         )
     return tuple(configured or found)
 
 
-def _looks_like_data(header: Row) -> bool:
+def _is_probably_data(header: Row) -> bool:
     """Return whether a first row is not a header: it has numbers, sentences or long texts."""
     return len(header) > 1 and any(
         len(name) > MAX_NAME_CHARACTERS or len(name.split()) > MAX_NAME_WORDS or _is_number(name) for name in header

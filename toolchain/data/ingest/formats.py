@@ -69,7 +69,7 @@ def check_content(file: Path, expected: str, source: str, encoding: str) -> None
         )
     found = _detect(head, encoding)
     if found and found != expected:
-        raise DataError(f"{source} looks like {found}, expected {expected}; rename it, or set format")
+        raise DataError(f"{source} appears to be {found}, expected {expected}; rename it, or set format")
     if expected == "parquet" and found != "parquet":
         raise DataError(f"{source} is not Parquet (it does not begin with PAR1); set format, or create the file again")
 

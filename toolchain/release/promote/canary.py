@@ -170,7 +170,9 @@ class Trial:
                 raise CanaryRejected(f"{server} rejects it: {', '.join(permanent)}; see its log and /readyz")
         states = self.metrics.states.items()
         others = {server: state for server, state in states if abs(state.percent - percent) > 1e-9}
-        return "; ".join(f"{name} routes {one.percent:g} %{_refused(one.rejections)}" for name, one in others.items())
+        return "; ".join(
+            f"{name} routes {one.percent:g} %{_rejections(one.rejections)}" for name, one in others.items()
+        )
 
     def _check_processes(self) -> None:
         """Raise CanaryRejected when a server restarted or is missing, unless its pod was replaced."""
@@ -285,5 +287,5 @@ def shares(first: float, more: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({float(percent) for percent in (first, *more) if first <= percent < 100}))
 
 
-def _refused(kinds: Sequence[str]) -> str:
+def _rejections(kinds: Sequence[str]) -> str:
     return f" and rejects the version ({', '.join(kinds)})" if kinds else ""

@@ -1,4 +1,4 @@
-"""Draw Matplotlib figures as SVG that takes its colours and font from the page around it.
+"""Draw Matplotlib charts as SVG that takes its colours and font from the page around it.
 
 Each colour here is replaced by a variable of the page's style sheet, so that one plot serves light and dark mode.
 """

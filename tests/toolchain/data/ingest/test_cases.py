@@ -151,7 +151,7 @@ def test_classes_are_defined_by_labels_or_numbers(name: str, labels: dict[str, A
         ("label-as-list.jsonl", r"line 1: column 'label' holds list \[\"neg\"\].*set label_column"),
         ("text-as-list.jsonl", r"line 1: column 'text' holds dict .*set text_column"),
         ("windows-1252.csv", r"byte 0x92 in line 2; set encoding=cp1252 .*it’s 5€ – “really” faulty"),
-        ("no-header.csv", r"first row looks like data.*set column_names to the names of its 6 columns"),
+        ("no-header.csv", r"first row appears to be data.*set column_names to the names of its 6 columns"),
     ],
 )
 def test_errors_name_the_row_and_the_setting(name: str, message: str, tmp_path: Path):

@@ -241,7 +241,7 @@ def test_a_permanent_refusal_by_a_server_ends_the_canary(start: Start):
 
 
 def silent() -> dict[str, str]:
-    raise ServiceError("http://a does not answer")
+    raise ServiceError("http://a does not respond")
 
 
 def test_unreachable_servers_end_the_canary_after_a_timeout(start: Start, monkeypatch: pytest.MonkeyPatch):
@@ -253,14 +253,14 @@ def test_unreachable_servers_end_the_canary_after_a_timeout(start: Start, monkey
     trial, server = start()
     texts, polls = trial.scrape, count()
     trial.scrape = lambda: silent() if next(polls) > 3 else texts()
-    assert trial.run().reason == "servers were unreachable for 0.05 s: http://a does not answer"
+    assert trial.run().reason == "servers were unreachable for 0.05 s: http://a does not respond"
     assert in_repository(server) == ("1", 0)
 
 
 def test_a_canary_does_not_start_without_a_server(start: Start):
     trial, _ = start()
     trial.scrape = silent
-    with pytest.raises(ServiceError, match="does not answer"):
+    with pytest.raises(ServiceError, match="does not respond"):
         trial.run()
     assert actions(trial) == [("promoted", 0)]
 

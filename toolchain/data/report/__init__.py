@@ -21,7 +21,7 @@ HISTOGRAM_BINS = 24  # of text lengths: bars that are still distinct on a phone
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    examples: int = 3  # Example texts shown per class.
+    examples: int = 3  # Number of example texts to show per class.
 
     def __post_init__(self) -> None:
         if self.examples < 0:

@@ -22,7 +22,7 @@ def report(
         report: report.html and report.json.
         page: The HTML report, for the Kubeflow UI.
         metrics: rows, dropped and rules.
-        examples: Example texts shown per class.
+        examples: Number of example texts to show per class.
     """
     from pathlib import Path
 

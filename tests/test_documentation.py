@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 BLOCK = re.compile(r"^ *```(?:bash|console)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^ *((?:make|toolchain)(?: .*)?)$", re.MULTILINE)
 REPOSITORY = "https://github.com/toolchain/toolchain/blob/main/"  # how a page of the site links to a file beside docs/
+EXAMPLES = "\n## Add a step\n"  # the sections of CONTRIBUTING.md that test_contributing.py runs
 QUICK = {"list", "compile", "runs", "doctor"}  # commands that are run for real, not only read
 PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
 
@@ -26,7 +27,8 @@ PLACEHOLDERS = ("NAME", "RUN", "MODEL", "KEY=VALUE")
 def commands() -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for page in PAGES:
-        for block in BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " ")):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for block in BLOCK.findall(text.partition(EXAMPLES)[0]):
             found += [(page.name, command.partition("  #")[0].strip()) for command in COMMAND.findall(block)]
     return sorted(set(found))
 

@@ -47,7 +47,7 @@ def test_a_default_differs_from_a_steps_only_where_the_pipeline_lists_it(pipelin
 def test_a_parameter_has_the_type_of_every_setting_that_it_feeds(pipeline: str):
     parameters = specification(pipeline).parameters
     assert fed(pipeline)
-    assert all(type(defaults_of(step)[setting]) is parameters[name].kind for step, setting, name in fed(pipeline))
+    assert all(type(defaults_of(step)[setting]) is parameters[name].value_type for step, setting, name in fed(pipeline))
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

@@ -19,6 +19,8 @@ from toolchain.artifacts.model import Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.hardware.cpu import describe
 from toolchain.image_decoding import encode
+from toolchain.inference.tasks import TASKS
+from toolchain.inference.text_input import TextInput
 from toolchain.text_repair import VERSION
 
 GOOD, BAD = ("good", "great", "fine"), ("bad", "poor", "dull")
@@ -108,7 +110,7 @@ def write_model(
     vocabulary: dict[str, int] = WORDS,
     text_repair: str = "",
 ) -> Path:
-    texts = task == "text-classification"
+    texts = TASKS[task].input_type is TextInput
     tensor = (
         Tensor("input_ids", "int64", ("batch", "tokens")) if texts else Tensor("image", "uint8", ("batch", 8, 8, 3))
     )

@@ -32,6 +32,11 @@ class Row:
     labels: tuple[int, ...] = ()  # positions in the class names, by box
 
     @property
+    def json_value(self) -> str:
+        """The row as a request has it."""
+        return self.text or self.image
+
+    @property
     def value(self) -> Any:
         """The row as a dataset's column holds it."""
         return self.text or {"bytes": base64.b64decode(self.image), "path": "a recorded image"}

@@ -152,7 +152,8 @@ def require(model: Model, task: str, framework: str) -> None:
         raise ArtifactError(f"{model.path} is a model for {found.task}, this step needs one for {task}")
     if found.framework != framework:
         raise ArtifactError(f"{model.path} is in {found.framework} format, this step needs {framework}")
-    if task == "text-classification" and not (model.path / "tokenizer.json").is_file():
+    reads_tokens = any(tensor.name == "input_ids" for tensor in found.inputs)
+    if reads_tokens and not (model.path / "tokenizer.json").is_file():
         raise ArtifactError(f"{model.path} has no tokenizer.json; save the tokenizer beside the weights")
 
 

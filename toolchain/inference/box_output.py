@@ -1,6 +1,6 @@
 """Boxes as the output of a model: of a detector, any number of boxes for each image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +28,10 @@ class BoxOutput:
         height, width, _ = image_shape(model)
         self._size = width, height
 
+    def run(self, session: Session, feeds: Feeds, rows: Sequence[Prepared]) -> list[Any]:
+        """Return the boxes of the one row of ``rows``, in pixels of its image."""
+        return list(self.predict(session, feeds, rows))
+
     def predict(self, session: Session, feeds: Feeds, rows: Sequence[Prepared]) -> list[Detections]:
         """Return the boxes of the one row of ``rows``, in pixels of its image."""
         (row,) = rows
@@ -42,11 +46,6 @@ class BoxOutput:
         """Return the predicted classes and the confidence, for metrics."""
         labels = [self._labels[index] for index in prediction.labels]
         return labels, float(prediction.scores[0]) if len(prediction) else None
-
-    def top(self, prediction: Detections) -> tuple[str, float]:
-        """Return the class of the best box and its score, "" and 0 where there is none."""
-        labels, score = self.counted(prediction)
-        return (labels[0], score) if score is not None else ("", 0.0)
 
     def labels(self, prediction: Detections, threshold: float) -> list[str]:
         """Return the sorted classes of the boxes from the score ``threshold`` on."""
@@ -63,6 +62,12 @@ class BoxOutput:
         ]
         width, height = row.size or (0, 0)
         return {"width": width, "height": height, "boxes": boxes}
+
+    def parse_response(self, response: Mapping[str, Any]) -> Detections:
+        """Return the prediction in ``response``, the JSON of a server."""
+        boxes = response["boxes"]
+        labels = [self._labels.index(box["label"]) for box in boxes]
+        return detections_of([box["box"] for box in boxes], [box["score"] for box in boxes], labels)
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schemas of the fields of ``response``."""
@@ -105,6 +110,27 @@ class BoxOutput:
     def matches(self, prediction: Detections, recorded: Detections, threshold: float) -> bool:
         """Return whether each box clearly above ``threshold`` in one prediction has a match in the other."""
         return _covers(prediction, recorded, threshold) and _covers(recorded, prediction, threshold)
+
+    @staticmethod
+    def mistakes(table: Any, names: Sequence[str], count: int) -> list[dict[str, Any]]:
+        """Return []: the mistakes of a detector are drawn on its images."""
+        return []
+
+    @staticmethod
+    def overlays(table: Any, threshold: float, count: int) -> list[dict[str, Any]]:
+        """Return the rows of ``table``, stored predictions, whose numbers of boxes and of objects differ most.
+
+        Args:
+            table: Stored predictions of one variant (toolchain.metrics.detections.table).
+            threshold: Minimum score of the boxes.
+            count: Maximum number of rows to return.
+        """
+
+        def mistakes(row: Mapping[str, Any]) -> int:
+            found = sum(1 for score in row["scores"] if score >= threshold)
+            return abs(found - len(row["expected_labels"]))
+
+        return sorted(table.to_pylist(), key=mistakes, reverse=True)[:count]
 
 
 def _covers(found: Detections, expected: Detections, threshold: float) -> bool:

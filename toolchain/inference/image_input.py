@@ -34,6 +34,7 @@ class ImageInput:
     column: ClassVar[str] = IMAGE  # of a dataset
     field: ClassVar[str] = "images"  # of a request's JSON body
     unit: ClassVar[str] = "pixels"  # that metrics count
+    has_tokens: ClassVar[bool] = False
     file_type: ClassVar[str] = "image/*"  # media types of files that are values
     tensor_is_prepared: ClassVar[bool] = True  # whether ``parse_tensor`` returns rows as the model takes them
     invalid_value: ClassVar[str] = "an image must be a file in base64"  # an example, for the API's documentation
@@ -59,9 +60,9 @@ class ImageInput:
         """Return 1: all images have one size."""
         return 1
 
-    def size(self, value: Mapping[str, Any]) -> tuple[int, int]:
-        """Return width and height in pixels, after the rotation in the file's EXIF data."""
-        return image_decoding.upright_size(value["bytes"], value["path"])
+    def size(self, value: Mapping[str, Any]) -> tuple[int, int] | None:
+        """Return width and height in pixels, to which boxes are scaled; None where the image is cropped."""
+        return None if self._crop else _upright_size(value)
 
     def units(self, row: Prepared) -> int:
         """Return the number of pixels that the model reads of ``row``."""
@@ -144,7 +145,7 @@ class ImageInput:
 
     def features(self, value: Mapping[str, Any] | None, row: Prepared, vocabulary: Vocabulary | None) -> Numbers:
         """Return numbers that describe the image, for monitoring; ``value`` is None where only pixels were sent."""
-        return describe_image(row.data, self.size(value) if value else None)
+        return describe_image(row.data, _upright_size(value) if value else None)
 
     def _fit(self, pixels: Pixels) -> Pixels:
         seen = crop_middle(pixels, self.height, self.width) if self._crop else pixels
@@ -183,6 +184,11 @@ def _checked(content: bytes, name: str, limits: Limits, pointer: str) -> tuple[i
         message = f"{name} takes as long to decode as {cost:,} pixels; save it as a baseline JPEG"
         raise RequestError(message, pointer)
     return cost, {"bytes": content, "path": name}
+
+
+def _upright_size(value: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height in pixels, after the rotation in the file's EXIF data."""
+    return image_decoding.upright_size(value["bytes"], value["path"])
 
 
 def _flat(data: Any, count: int, pointer: str) -> Any:

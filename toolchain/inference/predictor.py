@@ -39,6 +39,11 @@ class Predictor:
             for value, data in zip(values, read.prepare(values), strict=True)
         ]
 
+    def run(self, rows: Sequence[Prepared]) -> list[Any]:
+        """Return the model's output for each of ``rows``, unchecked: of a classifier logits, of a detector boxes."""
+        feeds = self.task.input.stack([row.data for row in rows])
+        return self.task.output.run(self._session, feeds, rows)
+
     def predict(self, rows: Sequence[Prepared]) -> list[Any]:
         """Return the prediction for each of ``rows``, which run as one batch and should have one length.
 

@@ -36,6 +36,7 @@ class MetricNames:
     rows: str  # that the model is measured on
     compared: str  # between two variants
     slices: str  # title of the accuracy by length or size
+    latency: str = "Latency by batch"  # title
 
 
 class TextClassification:
@@ -45,8 +46,11 @@ class TextClassification:
     column: ClassVar[str] = TEXT  # of a dataset, with the input
     input_type = TextInput
     output_type = ClassOutput
-    metrics: ClassVar[MetricNames] = MetricNames("accuracy", "recall", "rows", "rows", "Accuracy by length in tokens")
+    metrics: ClassVar[MetricNames] = MetricNames(
+        "accuracy", "recall", "rows", "rows", "Accuracy by length in tokens", "Latency by batch and length"
+    )
     max_batch_size: ClassVar[int | None] = None
+    has_saliency: ClassVar[bool] = False  # whether evaluation explains mistakes by the parts of the image
 
     def __init__(self, model: Model) -> None:
         self.input = TextInput(model)
@@ -67,6 +71,7 @@ class ImageClassification:
     output_type = ClassOutput
     metrics: ClassVar[MetricNames] = MetricNames("accuracy", "recall", "rows", "rows", "")
     max_batch_size: ClassVar[int | None] = None
+    has_saliency: ClassVar[bool] = True
     scenarios: ClassVar[Mapping[str, Scenario]] = {"batch1": Scenario(1), "batch8": Scenario(8)}
 
     def __init__(self, model: Model) -> None:
@@ -83,6 +88,7 @@ class ObjectDetection:
     output_type = BoxOutput
     metrics: ClassVar[MetricNames] = MetricNames("mAP50", "AP50", "images", "boxes", "mAP50 by size of objects")
     max_batch_size: ClassVar[int | None] = 1  # the number of boxes differs from image to image
+    has_saliency: ClassVar[bool] = False
     scenarios: ClassVar[Mapping[str, Scenario]] = {"batch1": Scenario(1)}
 
     def __init__(self, model: Model) -> None:
@@ -90,6 +96,8 @@ class ObjectDetection:
         self.output = BoxOutput(model)
 
 
+Input = TextInput | ImageInput
+Output = ClassOutput | BoxOutput
 Task = TextClassification | ImageClassification | ObjectDetection
 TASKS: dict[str, type[Task]] = {task.name: task for task in (TextClassification, ImageClassification, ObjectDetection)}
 

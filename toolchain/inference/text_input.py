@@ -21,6 +21,9 @@ class TextInput:
     column: ClassVar[str] = TEXT  # of a dataset
     field: ClassVar[str] = "texts"  # of a request's JSON body
     unit: ClassVar[str] = "tokens"  # that metrics count
+    has_tokens: ClassVar[bool] = (
+        True  # whether rows are token ids: of different lengths, some more frequent than others
+    )
     file_type: ClassVar[str] = ""  # media types of files that are values; "": values are no files
     tensor_is_prepared: ClassVar[bool] = False  # whether ``parse_tensor`` returns rows as the model takes them
     invalid_value: ClassVar[str] = "a text must not be blank"  # an example of an error, for the API's documentation

@@ -16,10 +16,9 @@ from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate.accuracy import Config, run
-from toolchain.evaluate.accuracy.classifiers import Rows, measure
-from toolchain.evaluate.accuracy.scores import calibration, confuse, intervals, roc
-from toolchain.inference.class_output import softmax
 from toolchain.metrics.bootstrap import Bootstrap
+from toolchain.metrics.classification import Rows, calibration, confuse, intervals, measure, roc
+from toolchain.metrics.probabilities import softmax
 
 
 def answers(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +253,7 @@ def test_refuses_a_variant_that_answers_with_no_number(new_toys, dataset: Path, 
         toys.add("fp32", width=8)
         toys.log_odds[1] = 1e38  # of unknown words: overflows in the layers behind
         toys.add("broken", width=8)
-    with pytest.raises(ArtifactError, match=r"broken predicts NaN or Inf for .* of 400 rows"):
+    with pytest.raises(ArtifactError, match=r"broken: it predicts NaN or Inf for .* of 400 rows"):
         run(tmp_path / "variants", dataset, tmp_path / "out", Config(threads=1))
 
 

@@ -12,7 +12,9 @@ from toolchain.artifacts.measurement import new_measurement, open_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.evaluate import accuracy
-from toolchain.evaluate.parity import Config, Predictions, compare, run
+from toolchain.evaluate.parity import Config, run
+from toolchain.metrics.bootstrap import Bootstrap
+from toolchain.metrics.classification.comparing import Predictions, compare
 
 NAMES = ["no", "yes"]
 
@@ -22,9 +24,11 @@ def answers(predicted: list[int], labels: list[int]) -> Predictions:
     return Predictions(np.arange(len(said)) + 70, np.array(labels, np.int64), said, np.eye(2)[said] * 3.0)
 
 
-def compared(variant: list[int], reference: list[int], labels: list[int], **settings: object) -> dict:
+def compared(
+    variant: list[int], reference: list[int], labels: list[int], resamples: int = 1000, flips: int = 100
+) -> dict:
     sides = answers(variant, labels), answers(reference, labels)
-    return compare(*sides, sides[1], NAMES, Config(**settings))
+    return compare(*sides, sides[1], NAMES, Bootstrap(resamples=resamples), flips)
 
 
 def noisy_pair(rows: int, flips: int, seed: int = 0) -> tuple[list[int], list[int], list[int]]:
@@ -95,7 +99,7 @@ def test_logits_of_half_the_size_point_the_same_way():
     labels = [0, 1, 1]
     whole = answers(labels, labels)
     half = Predictions(whole.rows, whole.labels, whole.predicted, whole.logits / 2)
-    found = compare(half, whole, whole, NAMES, Config())
+    found = compare(half, whole, whole, NAMES, Bootstrap())
     assert found["cosine"] == pytest.approx(1)
     assert found["max_difference"] == 1.5
 

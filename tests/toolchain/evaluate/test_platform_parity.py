@@ -8,6 +8,7 @@ import pytest
 
 from toolchain.artifacts.expected import Expected, Row, read_expected, write_expected
 from toolchain.artifacts.measurement import new_measurement, open_measurement
+from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
@@ -16,7 +17,7 @@ from toolchain.evaluate.platform_parity import Config, run
 from toolchain.evaluate.platform_parity.comparison import compare
 from toolchain.evaluate.platform_parity.predicting import as_json, from_json, predict
 from toolchain.hardware import emulator
-from toolchain.metrics.detections import Detections
+from toolchain.inference.tasks import ImageClassification, ObjectDetection
 
 EMULATED = Path(__file__).parents[3] / ".venv-arm64" / "environment.json"
 NOWHERE = "nowhere/environment.json"
@@ -64,29 +65,44 @@ def row(*scores: float) -> Row:
     return Row(text="a film", scores=scores)
 
 
-def classes(*scores: float) -> Detections:
-    return Detections(np.empty((0, 4)), np.array(scores), np.empty(0, np.int64))
+def described(task: type[ImageClassification] | type[ObjectDetection], tmp_path: Path) -> Model:
+    """Return a model with two classes, of which only the description is there."""
+    inputs = (Tensor("image", "uint8", (1, 90, 90, 3)),)
+    signature = Signature(
+        task=task.name,
+        framework="onnx",
+        variant="fp32",
+        backend="onnxruntime",
+        weights="model.onnx",
+        labels=("a", "b"),
+        inputs=inputs,
+    )
+    with new_model(tmp_path / "model", signature, Work("export.onnx", None)) as writer:
+        (writer.folder / "model.onnx").write_bytes(b"graph")
+    return open_model(tmp_path / "model")
 
 
 def expected(*rows: Row) -> Expected:
     return Expected("digest", "avx2", rows)
 
 
-def test_labels_and_scores_are_held_against_each_recorded_row():
+def test_labels_and_scores_are_held_against_each_recorded_row(tmp_path: Path):
     recorded = expected(row(0.9, 0.1), row(0.51, 0.49), row(0.7, 0.3))
-    found = compare(recorded, [classes(0.89, 0.11), classes(0.495, 0.505), classes(0.6, 0.4)], 2)
+    predicted = [row(0.89, 0.11), row(0.495, 0.505), row(0.6, 0.4)]
+    found = compare(recorded, predicted, described(ImageClassification, tmp_path))
     assert (found["rows"], found["matching_labels"]) == (3, 2)
     assert found["matching_scores"] == 1, "the second has another label, the third is .1 apart"
     assert found["max_difference"] == pytest.approx(0.1)
 
 
-def test_boxes_meet_by_label_and_place_and_their_scores_are_compared():
+def test_boxes_meet_by_label_and_place_and_their_scores_are_compared(tmp_path: Path):
+    detector = described(ObjectDetection, tmp_path)
     box, other = (10.0, 10.0, 30.0, 30.0), (60.0, 60.0, 90.0, 90.0)
     recorded = expected(Row(image="x", scores=(0.8, 0.2), boxes=(box, other), labels=(1, 0)))
 
     def compared(boxes: list[tuple[float, ...]], scores: list[float], labels: list[int]) -> tuple[int, int, float]:
-        answer = Detections(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(labels, np.int64))
-        found = compare(recorded, [answer], 2)
+        answer = Row(image="x", scores=tuple(scores), boxes=tuple(boxes), labels=tuple(labels))
+        found = compare(recorded, [answer], detector)
         return found["matching_labels"], found["matching_scores"], found["max_difference"]
 
     assert compared([(11, 10, 30, 30)], [0.79], [1]) == (1, 1, pytest.approx(0.01)), "the unsure box counts for nothing"

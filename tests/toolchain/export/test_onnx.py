@@ -18,8 +18,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError
 from toolchain.export import onnx as step
-from toolchain.export.onnx import Config, run
-from toolchain.export.onnx.forms import form_of
+from toolchain.export.onnx import Config, form_of, run
 from toolchain.frameworks.length_batches import pad
 from toolchain.frameworks.torch.text_classifier import load_classifier
 from toolchain.inference.batch_prediction import predict

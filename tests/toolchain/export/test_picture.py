@@ -11,8 +11,7 @@ from toolchain.artifacts.model import Signature, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ConfigError
-from toolchain.export.onnx import Config, run
-from toolchain.export.onnx.forms import form_of
+from toolchain.export.onnx import Config, form_of, run
 from toolchain.export.onnx.picture import _detection_gap
 from toolchain.frameworks.torch.detector import Architecture, build_detector, save_detector
 from toolchain.frameworks.torch.image_classifier import load_network
@@ -58,7 +57,7 @@ def test_normalisation_is_fused_and_no_batch_normalisation_is_left(exported: Var
 
 
 def test_attention_cannot_be_fused_in_a_picture_classifier(digit_network: Path, digits: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match="fuse_attention is for text classifiers"):
+    with pytest.raises(ConfigError, match="fuse_attention needs"):
         run([digit_network], digits, tmp_path / "variants", Config(fuse_attention=True))
 
 

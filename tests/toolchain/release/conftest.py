@@ -23,9 +23,12 @@ from toolchain.artifacts.model import Model, Signature, Tensor, new_model, open_
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import new_variants, open_variants
 from toolchain.evaluate import gate, parity, platform_parity
-from toolchain.evaluate.accuracy import classifiers
+from toolchain.evaluate.accuracy.measuring import PREDICTIONS
 from toolchain.hardware import emulator
 from toolchain.metrics.bootstrap import Bootstrap
+from toolchain.metrics.classification import Rows, measure
+from toolchain.metrics.classification.table import SCHEMA as PREDICTION_SCHEMA
+from toolchain.metrics.classification.table import table_of
 from toolchain.release import report
 from toolchain.services import mlflow_retry
 from toolchain.services.mlflow import Tracker
@@ -211,21 +214,18 @@ def make_accuracy(places: Finished, names: tuple[str, ...], separation: float) -
     table = data.table("test")
     labels = table.column("label").to_numpy()
     tokens = np.array([1 + len(text.split()) for text in table.column("text").to_pylist()], np.int64)
-    rows = classifiers.Rows(table.column("row").to_numpy(), labels, list(data.labels))
+    rows = Rows(table.column("row").to_numpy(), labels, list(data.labels))
     work = Work("evaluate.accuracy", None, variants=variants, dataset=data)
     answers = draw_answers(labels, len(data.labels), separation)
     bootstrap = Bootstrap(resamples=200)
     with new_measurement(places.accuracy, "accuracy", work) as writer:
         found: dict[str, Any] = {}
-        with pq.ParquetWriter(writer.folder / classifiers.PREDICTIONS, classifiers.SCHEMA) as file:
+        with pq.ParquetWriter(writer.folder / PREDICTIONS, PREDICTION_SCHEMA) as file:
             for name in names:
                 logits = answers[name]
-                columns = [rows.numbers, [name] * len(labels), labels, logits.argmax(1), tokens, list(logits)]
-                file.write_table(
-                    pa.table(dict(zip(classifiers.SCHEMA.names, columns, strict=True)), classifiers.SCHEMA)
-                )
+                file.write_table(table_of(name, rows, logits, tokens))
                 origin = {"backend": VARIANTS[name][0], "origin": VARIANTS[name][1]}
-                found[name] = {**origin, **classifiers.measure(logits, tokens, rows, bootstrap, 15, [16, 32, 64])}
+                found[name] = {**origin, **measure(logits, tokens, rows, bootstrap, 15, [16, 32, 64])}
         for name, model in variants.models.items():
             (writer.folder / "expected" / name).mkdir(parents=True)
             row = Row(text=table.column("text")[0].as_py(), scores=(0.25, 0.75))

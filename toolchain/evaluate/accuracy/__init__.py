@@ -10,16 +10,11 @@ from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, open_variants
 from toolchain.errors import ConfigError
-from toolchain.evaluate.accuracy import classifiers, detectors
+from toolchain.evaluate.accuracy.measuring import measure_variants
 from toolchain.evaluate.accuracy.profiling import record_profiles
 from toolchain.evaluate.accuracy.recording import record_expected
 from toolchain.hardware.cpu import usable_cores
-from toolchain.inference.box_output import BoxOutput
-from toolchain.inference.class_output import ClassOutput
-from toolchain.inference.tasks import task_type
 from toolchain.metrics.bootstrap import Bootstrap
-
-MEASURES = {ClassOutput: classifiers.measure_variants, BoxOutput: detectors.measure_variants}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +70,10 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
     """
     models, data = open_variants(variants), open_dataset(dataset)
     work = Work("evaluate.accuracy", config, variants=models, dataset=data)
-    measure = MEASURES[task_type(models.reference).output_type]
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
     with new_measurement(accuracy, "accuracy", work) as writer:
         with disk_space_reported(accuracy):
-            found = measure(
+            found = measure_variants(
                 models,
                 data,
                 writer.folder,
@@ -87,7 +81,7 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
                 threads=config.threads or usable_cores(),
                 bootstrap=bootstrap,
                 bins=config.bins,
-                lengths=[int(length) for length in config.lengths],
+                slices=[int(length) for length in config.lengths],
             )
             threshold = found.get("threshold", 0.5)
             record_expected(models, data, config.split, writer.folder, threshold)

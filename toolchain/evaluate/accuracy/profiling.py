@@ -5,22 +5,19 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from toolchain.artifacts.columns import TEXT
 from toolchain.artifacts.dataset import Dataset
 from toolchain.artifacts.model import Model
 from toolchain.artifacts.profile import Profile, write_profile
 from toolchain.artifacts.variants import Variants
-from toolchain.evaluate.accuracy.classifiers import PREDICTIONS
+from toolchain.evaluate.accuracy.measuring import PREDICTIONS
 from toolchain.evaluate.accuracy.recording import FOLDER
-from toolchain.inference.class_output import softmax
+from toolchain.inference.evaluation import evaluation_of
 from toolchain.inference.features import Described, Numbers, Vocabulary, columns, count_tokens
 from toolchain.inference.prepared import Prepared
 from toolchain.inference.tasks import Task, task_of, task_type
-from toolchain.metrics.detections.table import read_table
 
 MAX_ROWS = 4_000  # in a profile: more hardly improve a comparison with a window of some hundred rows
 TRAINING_SPLIT = "train"  # whose tokens are counted
@@ -54,7 +51,7 @@ def record_profiles(models: Variants, data: Dataset, split: str, folder: Path, t
 def _indices(data: Dataset, split: str, task: Task) -> list[int]:
     """Return the indices in ``split`` of the profiled rows."""
     rows = data.rows(split)
-    first = rows // 2 if task.column == TEXT and not _has_training_split(data, split) else 0
+    first = rows // 2 if task.input.has_tokens and not _has_training_split(data, split) else 0
     count = min(MAX_ROWS, rows - first)
     return [first + index * (rows - first) // count for index in range(count)]
 
@@ -64,10 +61,11 @@ def _has_training_split(data: Dataset, split: str) -> bool:
 
 
 def _counts(data: Dataset, split: str, task: Task) -> tuple[int, ...]:
-    if task.column != TEXT:
+    if not task.input.has_tokens:
         return ()
     training = _has_training_split(data, split)
-    parts = (batch.column(TEXT).to_pylist() for batch in data.batches(TRAINING_SPLIT if training else split, [TEXT]))
+    batches = data.batches(TRAINING_SPLIT if training else split, [task.column])
+    parts = (batch.column(task.column).to_pylist() for batch in batches)
     texts = islice(chain.from_iterable(parts), MAX_TRAINING_ROWS if training else data.rows(split) // 2)
     return tuple(count_tokens(task.input.prepare([text])[0] for text in texts).tolist())
 
@@ -88,9 +86,6 @@ def _described(value: Any, task: Task, vocabulary: Vocabulary | None) -> Numbers
 def _predictions(folder: Path, model: Model, indices: list[int], threshold: float) -> list[Described]:
     """Return the predictions of ``model`` for the rows at ``indices``, from the file of predictions in ``folder``."""
     table: pa.Table = pq.read_table(folder / PREDICTIONS, filters=[("variant", "=", model.variant)]).take(indices)
-    if "logits" in table.schema.names:
-        predictions: list[Any] = list(softmax(np.array(table.column("logits").to_pylist(), np.float32)))
-    else:
-        predictions = read_table(table)[1]
     output = task_type(model).output_type(model)
-    return [output.features(prediction, threshold) for prediction in predictions]
+    evaluation = evaluation_of(model.signature.task, model.signature.labels)
+    return [output.features(prediction, threshold) for prediction in evaluation.predictions(table)]

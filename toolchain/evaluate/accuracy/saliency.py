@@ -6,12 +6,12 @@ import numpy as np
 
 from toolchain.artifacts.dataset import IMAGE, ROW, Dataset
 from toolchain.artifacts.model import Model
-from toolchain.evaluate.accuracy.scores import Ints
 from toolchain.image_decoding import Pixels
-from toolchain.inference.class_output import softmax
-from toolchain.inference.runtime import Logits, open_session
+from toolchain.inference.runtime import open_session
 from toolchain.inference.tasks import task_of
 from toolchain.metrics.bootstrap import Floats
+from toolchain.metrics.classification import Ints
+from toolchain.metrics.probabilities import Logits, softmax
 
 MAX_IMAGES = 6  # explained: the wrong predictions with the highest confidence
 PARTS = 7  # along each side: 49 parts are covered in turn

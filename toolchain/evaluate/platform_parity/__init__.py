@@ -108,7 +108,7 @@ def _check_variant(
         result["recorded_on"] = expected.processor
         try:
             predictions = _predict(python, model, recorded, seconds)
-            result |= compare(expected, predictions.rows, len(model.signature.labels))
+            result |= compare(expected, predictions.rows, model)
         except ToolchainError as error:
             result["error"] = f"it does not run: {error}"
     return {**result, "seconds": round(time.monotonic() - began, 1), "summary": _summary(result)}, predictions

@@ -4,15 +4,13 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from toolchain.artifacts.expected import read_expected
+from toolchain.artifacts.expected import Row, read_expected
 from toolchain.artifacts.model import open_model
 from toolchain.errors import ArtifactError
 from toolchain.hardware.cpu import describe
 from toolchain.inference.predictor import Predictor
-from toolchain.metrics.detections import Detections
 
 RUNTIMES = ("onnxruntime", "openvino", "tokenizers", "ftfy", "numpy", "pillow")  # packages that affect predictions
 
@@ -24,7 +22,7 @@ class Predictions:
     processor: str  # its name
     kind: str  # of the processor
     versions: dict[str, str]  # of RUNTIMES
-    rows: list[Detections]  # of a classifier only the scores, by class
+    rows: list[Row]  # without their texts and images
 
 
 def predict(model: Path, expected: Path) -> Predictions:
@@ -37,15 +35,14 @@ def predict(model: Path, expected: Path) -> Predictions:
     if recorded is None:
         raise ArtifactError(f"{expected} contains no expected predictions; run evaluate.accuracy again")
     predictor = Predictor(open_model(model))
-    rows = [predictor.predict(predictor.prepare([row.value]))[0] for row in recorded.rows]
+    rows = [_predict(predictor, row.value) for row in recorded.rows]
     processor = describe()
-    return Predictions(processor.name, processor.kind, _versions(), [_boxes_or_scores(row) for row in rows])
+    return Predictions(processor.name, processor.kind, _versions(), rows)
 
 
 def as_json(predictions: Predictions) -> str:
     """Return ``predictions`` as one line of JSON."""
-    rows = [{name: value.tolist() for name, value in vars(row).items()} for row in predictions.rows]
-    return json.dumps({**asdict(predictions), "rows": rows})
+    return json.dumps(asdict(predictions))
 
 
 def from_json(line: str) -> Predictions:
@@ -56,23 +53,15 @@ def from_json(line: str) -> Predictions:
     """
     try:
         found = json.loads(line)
-        rows = [
-            Detections(
-                np.array(one["boxes"], np.float64).reshape(-1, 4),
-                np.array(one["scores"], np.float64),
-                np.array(one["labels"], np.int64),
-            )
-            for one in found["rows"]
-        ]
+        rows = [Row(**row) for row in found["rows"]]
         return Predictions(found["processor"], found["kind"], found["versions"], rows)
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError("the output is not valid: expected one line of JSON with predictions") from error
 
 
-def _boxes_or_scores(prediction: object) -> Detections:
-    if isinstance(prediction, Detections):
-        return prediction
-    return Detections(np.empty((0, 4)), np.asarray(prediction, np.float64), np.empty(0, np.int64))
+def _predict(predictor: Predictor, value: Any) -> Row:
+    (prediction,) = predictor.predict(predictor.prepare([value]))
+    return Row(**{name: numbers.tolist() for name, numbers in predictor.task.output.record(prediction).items()})
 
 
 def _versions() -> dict[str, str]:

@@ -19,13 +19,17 @@ import numpy as np
 
 from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.graph import load_graph, save_graph
-from toolchain.artifacts.model import Model, ModelWriter, Signature, open_model
+from toolchain.artifacts.model import Model, ModelWriter, Signature, open_model, require
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, new_variants
 from toolchain.errors import ArtifactError, ConfigError, DataError, first_line
-from toolchain.export.onnx.forms import WEIGHTS, Form, form_of
+from toolchain.export.onnx.forms import WEIGHTS, Form
+from toolchain.inference.box_output import BoxOutput
+from toolchain.inference.class_output import ClassOutput
+from toolchain.inference.image_input import ImageInput
 from toolchain.inference.runtime import OnnxRuntimeSession
-from toolchain.inference.tasks import Task, task_of
+from toolchain.inference.tasks import Task, task_of, task_type
+from toolchain.inference.text_input import TextInput
 from toolchain.progress import log_info
 
 PLAIN = "plain.onnx"
@@ -123,6 +127,27 @@ def real_values(dataset: Dataset, column: str, rows: int) -> list[Any]:
     raise DataError(f"{dataset.path} has no rows; export compares the graph's answers with PyTorch's on some")
 
 
+def form_of(model: Model) -> Form:
+    """Return ``model`` as it is traced.
+
+    Raises:
+        ArtifactError: its task is not known, or it is not in PyTorch or not whole.
+    """
+    from toolchain.export.onnx import picture, text
+
+    forms = {
+        (TextInput, ClassOutput): text.form,
+        (ImageInput, ClassOutput): picture.classifier_form,
+        (ImageInput, BoxOutput): picture.detector_form,
+    }
+    task = task_type(model)
+    form = forms.get((task.input_type, task.output_type))
+    if form is None:
+        raise ArtifactError(f"{model.path} is a model for {task.name}, which export does not support")
+    require(model, task.name, "pytorch")
+    return form(model)
+
+
 def _export_into(
     writer: ModelWriter, model: Model, form: Form, task: Task, prepared: Sequence[Any], config: Config
 ) -> float:
@@ -152,7 +177,7 @@ def _write_graphs(writer: ModelWriter, model: Model, form: Form, config: Config)
         export(form, Path(folder) / WEIGHTS, config.opset)
         save_graph(load_graph(Path(folder) / WEIGHTS), plain, _properties(model, writer.signature))
     if config.fuse_attention:
-        _fuse(model, plain, target)
+        _fuse(model, form, plain, target)
         save_graph(load_graph(target), target, _properties(model, writer.signature))
 
 
@@ -165,13 +190,11 @@ def max_difference(form: Form, graph: Path, task: Task, prepared: Sequence[Any])
     return float(np.max(found))
 
 
-def _fuse(model: Model, plain: Path, target: Path) -> None:
-    from toolchain.export.onnx import text
-
-    if model.signature.task != "text-classification":
-        raise ConfigError(f"fuse_attention is for text classifiers; {model.path} is for {model.signature.task}")
+def _fuse(model: Model, form: Form, plain: Path, target: Path) -> None:
+    if form.fuse is None:
+        raise ConfigError(f"fuse_attention needs a model with attention; {model.path} is for {model.signature.task}")
     with quiet():
-        text.fuse(model, plain, target)
+        form.fuse(plain, target)
 
 
 def _properties(model: Model, signature: Signature) -> dict[str, str]:

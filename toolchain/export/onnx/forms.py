@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.artifacts.model import Model, Tensor, require
-from toolchain.errors import ArtifactError
+from toolchain.artifacts.model import Tensor
 from toolchain.inference.runtime import Feeds
-from toolchain.inference.tasks import ImageClassification, ObjectDetection, TextClassification
 
 if TYPE_CHECKING:
     import torch
@@ -34,26 +33,7 @@ class Form:
     rows: int = 8  # compared at once: several, and padded, so that the mask and the free batch are tried too
     others: "tuple[torch.nn.Module, ...]" = ()  # traced in turn where the graph of ``module`` answers otherwise
     positions: int = 0  # tokens that the weights have positions for; 0: no limit
-
-
-def form_of(model: Model) -> Form:
-    """Return ``model`` as it is traced.
-
-    Raises:
-        ArtifactError: its task is not known, or it is not in PyTorch or not whole.
-    """
-    from toolchain.export.onnx import picture, text
-
-    known = {
-        TextClassification.name: text.form,
-        ImageClassification.name: picture.classifier_form,
-        ObjectDetection.name: picture.detector_form,
-    }
-    task = model.signature.task
-    if task not in known:
-        raise ArtifactError(f"{model.path} is a model for {task}; export knows {', '.join(known)}")
-    require(model, task, "pytorch")
-    return known[task](model)
+    fuse: Callable[[Path, Path], None] | None = None  # writes the second graph, with the attention of the first fused
 
 
 def largest_gap(ours: Answers, theirs: Answers) -> float:

@@ -17,7 +17,6 @@ from toolchain.artifacts.variants import DESCRIPTION as OF_VARIANTS
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ConfigError, DataError
 from toolchain.export.torchserve.archive import write_archive
-from toolchain.inference.class_output import ClassOutput
 from toolchain.inference.tasks import task_type
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what torch-model-archiver takes (check_model_name_regex_or_exit)
@@ -115,7 +114,7 @@ def _choose(path: Path, variant: str) -> Model:
 
 def _check(model: Model) -> None:
     found = model.signature
-    if task_type(model).output_type is not ClassOutput:
+    if task_type(model).output_type.has_threshold:  # requests cannot set it
         raise DataError(f"{model.path} is a model for {found.task}; the TorchServe handler serves classifiers")
     if found.backend not in RUNTIMES:
         raise DataError(f"{model.path} runs on {found.backend!r}; export it first: {' or '.join(RUNTIMES)} is served")

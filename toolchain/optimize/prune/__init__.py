@@ -5,7 +5,7 @@ classifier: fewer weights, and fewer multiplications on every machine. Unstructu
 fewer weights to store, but the same amount of computation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from toolchain.artifacts.dataset import Dataset, open_dataset
 from toolchain.artifacts.folder import link_or_copy, new_folder, read_json, write_json
 from toolchain.artifacts.model import DESCRIPTION, FORMAT, TOKENIZER_FILES, Model, new_model, open_model, require
 from toolchain.artifacts.provenance import Work
-from toolchain.errors import ConfigError, UnprunableError
+from toolchain.errors import ArtifactError, ConfigError, UnprunableError
 from toolchain.frameworks.torch.device import check_gpus, require_gpus
 from toolchain.frameworks.torch.image_classifier import load_network, read_architecture, save_network
 from toolchain.frameworks.torch.image_dataset import Shape, read_images
@@ -103,18 +103,13 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
         TrainingError: the loss of the distillation is NaN or Inf.
     """
     opened, rows = open_model(model), open_dataset(dataset)
-    if opened.signature.task == ImageClassification.name:
-        require(opened, ImageClassification.name, "pytorch")
-    else:
-        require(opened, TextClassification.name, "pytorch")
+    prune_model = _pruner(opened)
     if config.method == "none":
         return _pass_through(opened, pruned)
     work = Work(STEP, config, model=opened, dataset=rows)
     try:
         with _flush_denormals():
-            report = (_prune_images if opened.signature.task == ImageClassification.name else _prune_texts)(
-                opened, rows, pruned, config, work
-            )
+            report = prune_model(opened, rows, pruned, config, work)
     except UnprunableError as error:
         if config.unprunable == "fail":
             raise
@@ -128,6 +123,16 @@ def run(model: Path, dataset: Path, pruned: Path, config: Config) -> Result:
         report.accuracy_after,
         report.latency.speedup,
     )
+
+
+def _pruner(model: Model) -> Callable[[Model, Dataset, Path, Config, Work], Report]:
+    """Return what prunes ``model``, after checking that it is a PyTorch model of a task that has one."""
+    pruners = {TextClassification.name: _prune_texts, ImageClassification.name: _prune_images}
+    task = model.signature.task
+    if task not in pruners:
+        raise ArtifactError(f"{model.path} is a model for {task}, this step needs one for {' or '.join(pruners)}")
+    require(model, task, "pytorch")
+    return pruners[task]
 
 
 def _prune_texts(model: Model, rows: Dataset, target: Path, config: Config, work: Work) -> Report:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolchain.artifacts.columns import TEXT
 from toolchain.artifacts.dataset import open_dataset
 from toolchain.artifacts.model import TOKENIZER_FILES, Model, ModelWriter, Signature, require
 from toolchain.artifacts.provenance import Work
@@ -98,7 +97,7 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
 
 
 def _check_methods(model: Model, config: Config) -> None:
-    methods = METHODS if task_type(model).column == TEXT else IMAGE_METHODS
+    methods = METHODS if task_type(model).input_type.has_tokens else IMAGE_METHODS
     odd = [method for method in config.methods if method not in methods]
     if odd:
         raise ConfigError(
@@ -140,7 +139,7 @@ def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibra
     else:
         from toolchain.optimize.quantize import openvino_ir
 
-        attends = TASKS[model.signature.task].column == TEXT
+        attends = TASKS[model.signature.task].input_type.has_tokens
         openvino_ir.quantize(source, target, properties, feeds, bits, attends)
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolchain.artifacts.digest import short_digest
-from toolchain.artifacts.expected import TOLERANCE, Expected, Row, read_expected
+from toolchain.artifacts.expected import Expected, Row, read_expected
 from toolchain.artifacts.model import Model
 from toolchain.errors import ServiceError
+from toolchain.inference.tasks import task_type
 from toolchain.lifecycle import trial_server
 
 
@@ -31,7 +32,9 @@ def check_with_server(model: Model, name: str, number: str) -> Check:
                 return Check(
                     len(rows), 0, f"it serves digest {short_digest(digest)} instead of {short_digest(model.digest)}"
                 )
-            matching = [_matches(_predict(address, row), row, expected, model) for row in rows] if expected else []
+            matching = (
+                [_matches(_predict(address, row, model), row, expected, model) for row in rows] if expected else []
+            )
             document = trial_server.request_json(f"{address}/openapi.json")
     except ServiceError as failed:
         return Check(len(rows), 0, str(failed))
@@ -40,22 +43,15 @@ def check_with_server(model: Model, name: str, number: str) -> Check:
     return Check(len(rows), sum(matching), fault, document)
 
 
-def _predict(address: str, row: Row) -> Any:
+def _predict(address: str, row: Row, model: Model) -> Any:
     """Return the server's prediction for ``row``, sent as a separate request."""
-    body = {"texts": [row.text]} if row.text else {"images": [row.image]}
+    body = {task_type(model).input_type.field: [row.json_value]}
     return trial_server.request_json(f"{address}/predict", body)["predictions"][0]
 
 
-def _matches(prediction: Any, row: Row, expected: Expected, model: Model) -> bool:
-    """Return whether scores, or confident boxes, are as recorded. (The server compares box positions at startup.)"""
-    labels = model.signature.labels
-    if "scores" in prediction:
-        recorded = dict(zip(labels, row.scores, strict=True))
-        return all(abs(prediction["scores"][label] - score) <= TOLERANCE for label, score in recorded.items())
-    boxes = [(labels[index], score) for index, score in zip(row.labels, row.scores, strict=True)]
-    found = [(box["label"], box["score"]) for box in prediction["boxes"]]
-    return all(
-        any(label == other and abs(score - near) <= TOLERANCE for other, near in found)
-        for label, score in boxes
-        if score >= expected.threshold + TOLERANCE
-    )
+def _matches(response: Any, row: Row, expected: Expected, model: Model) -> bool:
+    """Return whether the prediction in ``response`` is as recorded."""
+    output = task_type(model).output_type(model)
+    prediction: Any = output.parse_response(response)
+    recorded: Any = output.recorded(row)
+    return output.matches(prediction, recorded, expected.threshold)

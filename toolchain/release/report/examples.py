@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from toolchain.artifacts.dataset import IMAGE, ROW, TEXT
-from toolchain.inference.box_output import BoxOutput
-from toolchain.inference.tasks import TASKS
+from toolchain.inference.tasks import TASKS, Output
 from toolchain.release.report import gallery
 
 if TYPE_CHECKING:
@@ -31,29 +29,10 @@ def flips(winner: str, found: "Findings") -> list[dict[str, Any]]:
 
 def worst(name: str, found: "Findings") -> list[dict[str, Any]]:
     """Return the wrong predictions of ``name`` with the highest confidence, with their texts or images."""
-    if detects(found):
-        return []
-    table = _predictions(found, name)
-    wrong = table.filter(pc.not_equal(table.column("label"), table.column("predicted")))
-    if not wrong.num_rows:
-        return []
-    logits = np.array(wrong.column("logits").to_pylist(), np.float64).reshape(len(wrong), -1)
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    confidence = (shares / shares.sum(axis=1, keepdims=True)).max(axis=1, initial=0.0)
-    order = np.argsort(-confidence, kind="stable")[: MAX_IMAGES if IMAGE in found.dataset.schema.names else MAX_TEXTS]
-    rows, labels, predicted = (wrong.column(column).to_pylist() for column in (ROW, "label", "predicted"))
-    shown, names = contents(found, {rows[index] for index in order}), found.accuracy.data["labels"]
-    return [
-        {
-            "row": rows[index],
-            "label": names[labels[index]],
-            "predicted": names[predicted[index]],
-            "confidence": float(confidence[index]),
-            **shown[rows[index]],
-        }
-        for index in order
-        if rows[index] in shown
-    ]
+    count = MAX_IMAGES if IMAGE in found.dataset.schema.names else MAX_TEXTS
+    mistakes = _output(found).mistakes(_predictions(found, name), found.accuracy.data["labels"], count)
+    shown = contents(found, {mistake["row"] for mistake in mistakes})
+    return [{**mistake, **shown[mistake["row"]]} for mistake in mistakes if mistake["row"] in shown]
 
 
 def saliency(found: "Findings") -> list[dict[str, Any]]:
@@ -73,10 +52,10 @@ def saliency(found: "Findings") -> list[dict[str, Any]]:
 
 def overlays(name: str, found: "Findings") -> list[dict[str, Any]]:
     """Return images with the true boxes and those of the detector ``name``, those with most mistakes first."""
-    if not detects(found):
+    threshold, names = found.accuracy.data.get("threshold", 0.5), found.accuracy.data["labels"]
+    predicted = _output(found).overlays(_predictions(found, name), threshold, MAX_OVERLAYS)
+    if not predicted:
         return []
-    threshold, names = found.accuracy.data["threshold"], found.accuracy.data["labels"]
-    predicted = sorted(_predictions(found, name).to_pylist(), key=lambda row: -_mistakes(row, threshold))[:MAX_OVERLAYS]
     rows = gallery.rows_of(found.dataset, found.accuracy.data["split"], {row[ROW] for row in predicted})
     shown = []
     for row in predicted:
@@ -85,10 +64,6 @@ def overlays(name: str, found: "Findings") -> list[dict[str, Any]]:
         image = gallery.thumbnail(rows[row[ROW]], gallery.LARGE, [*true_boxes, *found_boxes])
         shown.append({"row": row[ROW], "image": image, "objects": len(true_boxes), "boxes": len(found_boxes)})
     return shown
-
-
-def detects(found: "Findings") -> bool:
-    return TASKS[found.accuracy.data["task"]].output_type is BoxOutput
 
 
 def contents(found: "Findings", rows: set[int]) -> dict[int, dict[str, str]]:
@@ -115,7 +90,5 @@ def _predictions(found: "Findings", name: str) -> Any:
     return table.filter(pc.equal(table.column("variant"), name))
 
 
-def _mistakes(row: Data, threshold: float) -> int:
-    """Return the difference between the numbers of predicted boxes and objects: a rough order for display."""
-    found = sum(1 for score in row["scores"] if score >= threshold)
-    return abs(found - len(row["expected_labels"]))
+def _output(found: "Findings") -> type[Output]:
+    return TASKS[found.accuracy.data["task"]].output_type

@@ -212,7 +212,7 @@ def warm_up(predictor: Predictor, expected: Expected | None) -> float:
 def example_rows(served: Served) -> tuple[Row, ...]:
     """Return the shortest recorded rows, for examples; () when none were recorded."""
     rows = served.expected.rows if served.expected else ()
-    return tuple(sorted(rows, key=lambda row: len(row.text or row.image))[:2])
+    return tuple(sorted(rows, key=lambda row: len(row.json_value))[:2])
 
 
 def version_of(settings: Settings, model: Model) -> str:

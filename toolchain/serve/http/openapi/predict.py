@@ -29,7 +29,7 @@ def predict_body(served: Served) -> Schema:
 def _examples(served: Served) -> Schema:
     """Return example requests from the recorded rows, or with a neutral text if there are none."""
     read = served.task.input
-    values = [row.text or row.image for row in example_rows(served)]
+    values = [row.json_value for row in example_rows(served)]
     if not values:
         return {} if read.file_type else {"examples": {"one row": {"value": {read.field: [read.neutral()]}}}}
     examples = {"one row": {"value": {read.field: values[:1]}}}

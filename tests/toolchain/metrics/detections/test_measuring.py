@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from toolchain.errors import ArtifactError, DataError
-from toolchain.evaluate.accuracy.detection import measure
 from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.metrics.detections import AnnotatedImage, Detections, Objects, detections_of
+from toolchain.metrics.detections.measuring import measure
 
 NAMES = ["tree", "car"]
 

@@ -19,7 +19,6 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import VariantsWriter, new_variants
 from toolchain.errors import DataError
 from toolchain.evaluate import accuracy, gate, latency, parity
-from toolchain.evaluate.accuracy.detectors import confusion
 
 SIDE = 32  # of the detector's input; the pictures are twice as wide
 BOX = [8.0, 4.0, 24.0, 20.0]  # in the picture, 64 x 32; in the detector's input 4 to 12 across
@@ -147,9 +146,3 @@ def test_a_dataset_of_other_classes_is_told(measured: Path, tmp_path: Path, data
         rows.write("test", pa.table({"row": [0]}, other))
     with pytest.raises(DataError, match="has the classes bird; the model has cat, dog"):
         accuracy.run(tmp_path / "variants", tmp_path / "data", tmp_path / "accuracy", accuracy.Config())
-
-
-def test_the_matrix_counts_what_is_found_missed_and_made_up():
-    classes = [{"label": "cat", "rows": 10, "recall": 0.8, "precision": 0.5}]
-    assert confusion(classes) == [[8, 2], [8, 0]]
-    assert confusion([{"label": "cat", "rows": 3, "recall": 0.0, "precision": 0.0}]) == [[0, 3], [0, 0]]

@@ -1,5 +1,6 @@
 """Compute the metrics of a classifier by their usual definitions. Rates are 0..1."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -7,9 +8,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
+from toolchain.metrics.probabilities import Logits, softmax
 
 Ints = NDArray[np.int64]
 MAX_ROC_POINTS = 100  # more are indistinguishable in a plot
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The measured rows, in order, without their texts or images."""
+
+    numbers: Ints  # int64 (rows,): each row's number in its source
+    labels: Ints  # int64 (rows,): indices into ``names``
+    names: list[str]  # class names
+
+
+def measure(
+    logits: Logits, lengths: Ints, rows: Rows, bootstrap: Bootstrap, bins: int, slices: list[int]
+) -> dict[str, Any]:
+    """Return the metrics of one variant.
+
+    Args:
+        logits: float32 of shape (rows, labels).
+        lengths: int64 of shape (rows,): the tokens of each text, 1 for each image.
+        rows: The rows with their true labels.
+        bootstrap: Computes the intervals.
+        bins: Number of bins of the calibration error.
+        slices: Longest text of each slice but the last, in tokens.
+
+    Returns:
+        accuracy and f1 (macro) with intervals; the worst class by recall; the comparison with a baseline that always
+        predicts the most frequent class; precision, recall, f1 and rows per class; the confusion matrix (a row for each
+        true class); ROC; calibration; accuracy by length of texts. Rates are 0..1.
+    """
+    probabilities, predicted = softmax(logits), logits.argmax(axis=1)
+    confusion = confuse(predicted, rows.labels, len(rows.names))
+    classes = by_class(confusion, rows.names)
+    worst = min((entry for entry in classes if entry["rows"]), key=lambda entry: entry["recall"])
+    return {
+        **intervals(confusion, bootstrap),
+        "worst_class_accuracy": worst["recall"],
+        "worst_class": worst["label"],
+        "baseline": against_baseline(confusion, rows.names),
+        "per_class": classes,
+        "confusion": confusion.tolist(),
+        "roc": roc(probabilities, rows.labels),
+        "calibration": calibration(probabilities, rows.labels, bins),
+        "slices": by_length(lengths, predicted == rows.labels, slices) if lengths.max(initial=0) > 1 else [],
+    }
 
 
 def confuse(predicted: Ints, labels: Ints, classes: int) -> Counts:

@@ -104,7 +104,7 @@ def test_a_breaking_version_needs_force_and_the_ledger_records_it(
     refused = promote.run(tmp_path / "third", promote.Config(model=f"{model}:3"))
     assert refused == promote.Result(promoted=False, changed=False)
     data = open_measurement(tmp_path / "third", "promotion").data
-    lost = 'POST /predict answer 200 predictions[].label: "positive" is gone'
+    lost = 'POST /predict response 200 predictions[].label: "positive" removed'
     assert (data["compared_with"], lost in data["breaking"]) == ("2", True)
     assert f"it breaks callers of version 2: {lost}" in capfd.readouterr().out
     forced = promote.Config(model=f"{model}:3", force=True, reason="every caller was asked")

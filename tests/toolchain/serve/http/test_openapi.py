@@ -106,7 +106,7 @@ def test_a_token_is_asked_for_wherever_one_is_needed(serving: Serving, words: Pa
 def test_tighter_limits_are_a_breaking_change_and_wider_ones_none(serving: Serving, words: Path):
     usual = document(serving(words))
     tight = document(serving(words, max_request_rows=8, max_text_characters=100))
-    found = {change.told for change in breaking_changes(usual, tight)}
+    found = {change.message for change in breaking_changes(usual, tight)}
     assert "POST /predict request texts: maxItems is 8, was 64" in found
     assert "POST /predict request texts[]: maxLength is 100, was 20000" in found
     assert breaking_changes(tight, usual) == ()

@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import pytest
 from cli.__main__ import main, parser
 from cli.compiled import catalog, parameters
 from cli.compiled.spec import Specification, load
+from cli.output import summary
+from cli.records.artifacts import REPORT
+from cli.records.runs import Run, StepRecord
+from cli.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -110,3 +115,38 @@ def test_the_diagram_names_modules_that_exist(diagram: dict[str, Any]):
     for box in (box for row in diagram["ROWS"] for box in row.boxes):
         for module in box.modules:
             assert importlib.util.find_spec(f"toolchain.{module}"), box
+
+
+def variant_of(line: str) -> dict[str, Any]:
+    """Return the entry of report.json from which a line of a run's summary was printed."""
+    name, accuracy, agreement, p50, speedup, megabytes, gate = re.split(r" {2,}", line.strip())
+    ratio, low, high = re.findall(r"[\d.]+", speedup)
+    return {
+        "name": name.removesuffix(" ◀"),
+        "accuracy": float(accuracy),
+        "agreement": float(agreement),
+        "p50_ms": float(p50),
+        "speedup": float(ratio),
+        "speedup_low": float(low),
+        "speedup_high": float(high),
+        "size_bytes": float(megabytes) * 1e6,
+        "accurate": gate.startswith("accurate"),
+        "faster": not gate.endswith("not faster"),
+    }
+
+
+def test_the_readme_shows_what_a_run_prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    (shown,) = re.findall(r"```text\n(bert_finetune-.*?)\nReport:", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    first, _, *variants, verdict = shown.splitlines()
+    name, seconds, steps = re.fullmatch(
+        r"(\S+): succeeded in ([\d.]+) s, (\d+) steps, 0 of them cached", first
+    ).groups()  # type: ignore[union-attr]
+    winner, reason = re.fullmatch(r"Verdict: (\S+)\. (.*)", verdict).groups()  # type: ignore[union-attr]
+    report = {
+        "variants": [variant_of(line) for line in variants],
+        "verdict": {"winner": winner, "reason": reason, "promotable": True},
+    }
+    monkeypatch.setattr(summary, "read_report", lambda run, kind=REPORT: report if kind == REPORT else None)
+    run = Run(name, "bert_finetune", Path("runs"), {}, [StepRecord("data.ingest", "data.ingest", "")] * int(steps))
+    summary.summary(replace(run, seconds=float(seconds)), read_settings())
+    assert [line.rstrip() for line in capsys.readouterr().out.strip().splitlines()] == shown.splitlines()

@@ -71,6 +71,10 @@ def test_a_step_and_a_pipeline_are_added(tmp_path: Path):
     assert list((tmp_path / "checkout" / "runs").glob("prepare_masked-*/artifacts/*/mask/masked"))
 
 
+def test_a_task_is_added(tmp_path: Path):
+    follow(["Add a task"], tmp_path / "checkout")
+
+
 def test_a_back_end_is_added(tmp_path: Path):
     follow(["Add a back end"], tmp_path / "checkout")
 

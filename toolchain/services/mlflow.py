@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 DEFAULT_EXPERIMENT = "toolchain"  # without MLFLOW_EXPERIMENT_NAME
-FLUSH_TIMEOUT_S = 120.0  # how long finished work waits for its last metrics; creating a database takes half of it
 PAGE_SIZE = 1000  # models or versions; the most that MLflow returns at once
 MAX_VALUE_CHARACTERS = 500  # of a parameter; the most that every server since MLflow 1.28 accepts
 TAG_STEP, TAG_LIVE, TAG_CONFIG = "toolchain.step", "toolchain.live", "toolchain.config"

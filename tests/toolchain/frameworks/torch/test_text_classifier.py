@@ -8,7 +8,6 @@ import torch
 from toolchain.artifacts.model import Model, Signature, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError
-from toolchain.frameworks.torch.first_token import read_every_token, read_first_token_only
 from toolchain.frameworks.torch.text_classifier import layers, load_classifier, resize_linear, save_classifier
 
 IDS = torch.tensor([[2, 7, 30, 31, 3], [2, 9, 3, 1, 1]])
@@ -92,16 +91,3 @@ def test_refuses_the_parts_of_a_kind_that_it_does_not_know():
     module = FNetForSequenceClassification(FNetConfig(hidden_size=8, num_hidden_layers=1, intermediate_size=8))
     with pytest.raises(ArtifactError, match="type 'fnet' are not known here; known are those of bert"):
         layers(module)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_first_token_alone_gives_the_same_answer(kind: str, make_classifier: Callable[..., Path]):
-    module = load_classifier(open_model(make_classifier(kind)))
-    expected = logits(module)
-    cut(module)
-    expected_of_less = logits(module)
-    read_first_token_only(module)
-    assert torch.allclose(logits(module), expected_of_less, atol=1e-5)
-    assert not torch.allclose(logits(module), expected, atol=1e-3)
-    read_every_token(module)
-    assert torch.equal(logits(module), expected_of_less)

@@ -7,16 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.compiled.catalog import entries, find
-from cli.compiled.spec import Specification, compile_pipeline, read
 from cli.setup.components import settings_of
-
-PIPELINES = [entry.name for entry in entries()]
-
-
-@cache
-def specification(pipeline: str) -> Specification:
-    return read(compile_pipeline(find(pipeline)))
+from tests.support.compiled_pipelines import PIPELINES, specification
 
 
 @cache

@@ -5,27 +5,21 @@ from functools import cache
 import pytest
 import yaml
 
-from cli.compiled.catalog import entries, find
-from cli.compiled.spec import compile_pipeline, read
 from pipelines._pods import RESOURCES, SIZES
+from tests.support.compiled_pipelines import PIPELINES, compiled_text, specification, tasks
 from toolchain.services.kubernetes import quantity
 
 TRAINING = ("bert_finetune", "vision_classify", "vision_detect")
 
 
 @cache
-def text_of(name: str, size: str = "medium") -> str:
-    return compile_pipeline(find(name), size)
-
-
-@cache
 def compiled(name: str, size: str = "medium") -> tuple[dict, dict]:
-    pipeline, platform = yaml.load_all(text_of(name, size), Loader=yaml.CSafeLoader)
+    pipeline, platform = yaml.load_all(compiled_text(name, size), Loader=yaml.CSafeLoader)
     executors = {label: value["container"] for label, value in pipeline["deploymentSpec"]["executors"].items()}
     return executors, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in entries()])
+@pytest.mark.parametrize("name", PIPELINES)
 def test_every_pod_has_requests_limits_a_timeout_and_scratch_space(name: str):
     executors, platform = compiled(name)
     assert executors.keys() == platform.keys()
@@ -39,12 +33,12 @@ def test_every_pod_has_requests_limits_a_timeout_and_scratch_space(name: str):
         assert platform[label]["emptyDirMounts"][0]["mountPath"] == "/tmp"
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in entries()])
+@pytest.mark.parametrize("name", PIPELINES)
 def test_every_task_is_named_after_its_step_and_retried(name: str):
-    text = text_of(name)
+    text = compiled_text(name)
     content = next(iter(yaml.load_all(text, Loader=yaml.CSafeLoader)))
     tasks = content["root"]["dag"]["tasks"]
-    for task in read(text).tasks:
+    for task in specification(name).tasks:
         assert tasks[task.name]["taskInfo"]["name"] == task.step
         assert tasks[task.name]["retryPolicy"]["maxRetryCount"] > 0
         assert "backoffDuration" in tasks[task.name]["retryPolicy"]
@@ -90,12 +84,12 @@ def test_secrets_come_from_the_secret_of_the_chart():
 
 
 def test_settings_of_pods_are_no_arguments_of_a_step():
-    tasks = {task.step: task for task in read(text_of("bert_finetune")).tasks}
-    arguments = {**tasks["train.torch_text"].constants, **tasks["train.torch_text"].parameters}
+    training = tasks("bert_finetune")["train.torch_text"]
+    arguments = {**training.constants, **training.parameters}
     assert not [name for name in arguments if name.startswith(("pipelinechannel", "accelerator"))]
     assert arguments["num_gpus"] == "num_gpus"
 
 
 def test_resources_name_steps_of_pipelines():
-    steps = {task.step for entry in entries() for task in read(text_of(entry.name)).tasks}
+    steps = {step for name in PIPELINES for step in tasks(name)}
     assert RESOURCES.keys() <= steps

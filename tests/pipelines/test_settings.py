@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.compiled.catalog import entries, find
-from cli.compiled.spec import Task, compile_pipeline, read
 from cli.settings import ROOT
+from tests.support.compiled_pipelines import PIPELINES, tasks
 
-PIPELINES = [entry.name for entry in entries()]
 # Messages that these pipelines cannot print, by the pipeline ("": any) and the setting.
 UNREACHABLE = {
     ("", "export.onnx", "fuse_attention"),  # printed only if it is set, which a pipeline does not
@@ -22,11 +20,6 @@ UNREACHABLE = {
 }
 # Advice: "set X", "a lower X", "X=drop"; a message that a value is out of range names what was set already.
 ADVICE = r"(?:\b(?:set|lower|raise|smaller|larger|longer|another|without|loosen|or) {name}\b)|(?:\b{name}=[\w\[{{])"
-
-
-@cache
-def steps_of(pipeline: str) -> tuple[Task, ...]:
-    return tuple(task for task in read(compile_pipeline(find(pipeline))).tasks if task.is_step)
 
 
 def settings_of(step: str) -> list[str]:
@@ -63,7 +56,7 @@ def _messages(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_every_setting_of_a_step_that_reads_data_is_a_parameter(pipeline: str):
-    reading = [task for task in steps_of(pipeline) if task.step.startswith("data.")]
+    reading = [task for task in tasks(pipeline).values() if task.step.startswith("data.")]
     missing = [
         f"{task.step}: {name}" for task in reading for name in settings_of(task.step) if name not in task.parameters
     ]
@@ -74,7 +67,7 @@ def test_every_setting_of_a_step_that_reads_data_is_a_parameter(pipeline: str):
 def test_every_setting_that_a_message_names_is_a_parameter(pipeline: str):
     missing = [
         f"{task.step}: {name}, in {message!r}"
-        for task in steps_of(pipeline)
+        for task in tasks(pipeline).values()
         for name in settings_of(task.step)
         for message in messages_of(task.step)
         if re.search(ADVICE.format(name=name), message)
@@ -93,6 +86,8 @@ def test_messages_are_found():
 def test_every_setting_that_docs_name_with_a_value_is_a_parameter(page: Path):
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+)=[^`]*`", text)) | set(re.findall(r"-p '?([a-z_]+)=", text))
-    known = {name for pipeline in PIPELINES for task in steps_of(pipeline) for name in settings_of(task.step)}
-    parameters = {name for pipeline in PIPELINES for task in steps_of(pipeline) for name in task.parameters.values()}
+    known = {name for pipeline in PIPELINES for task in tasks(pipeline).values() for name in settings_of(task.step)}
+    parameters = {
+        name for pipeline in PIPELINES for task in tasks(pipeline).values() for name in task.parameters.values()
+    }
     assert not (named & known) - parameters

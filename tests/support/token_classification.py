@@ -26,6 +26,7 @@ from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.metrics.classification import Rows, measure
 from toolchain.metrics.classification.comparing import Predictions, compare
 from toolchain.metrics.probabilities import softmax
+from toolchain.metrics.settings import MetricSettings
 
 TAGS = "tags"  # column of a dataset: a class for each token
 SCORE = {"type": "number", "minimum": 0, "maximum": 1}
@@ -85,16 +86,13 @@ class TokenEvaluation:
         self,
         predictions: Sequence[Any],
         truth: pa.Table,
-        *,
         lengths: Sequence[int],
-        bootstrap: Bootstrap,
-        bins: int,
-        slices: Sequence[int],
+        settings: MetricSettings,
         threshold: float | None,
     ) -> dict[str, Any]:
         labels = np.concatenate(truth.column(TAGS).to_pylist()).astype(np.int64)
         tokens = Rows(np.arange(len(labels)), labels, self._names)
-        return measure(np.concatenate(predictions), np.ones_like(labels), tokens, bootstrap, bins, list(slices))
+        return measure(np.concatenate(predictions), np.ones_like(labels), tokens, settings)
 
     def predictions(self, table: pa.Table) -> list[Any]:
         return [tagged(np.array(logits, np.float32)) for logits in table.column("logits").to_pylist()]

@@ -1,7 +1,7 @@
-"""Descriptors: a row and its answer in a few numbers that tell where it comes from, and not what it says.
+"""Describe rows and predictions by a few numbers that do not reveal their content, for monitoring.
 
-Evaluation describes the rows that a model was measured on, the server those that it is asked, both by these functions:
-so their distributions can be compared.
+Evaluation describes the measured rows and the server its requests, both with these functions, so that drift compares
+like with like.
 """
 
 import string
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from toolchain.image_decoding import Pixels
 from toolchain.metrics.detections import Detections
 
-BUCKETS = 8192  # of tokens: 4 of a BERT's vocabulary share one; which word was meant cannot be told from it
-DIGITS = 5  # after the point: what is rounded on one side only would be a difference
-NOTHING = "nothing"  # what a detector answers to a picture in which it finds no box
+BUCKETS = 8192  # of tokens: about 4 of a BERT vocabulary share one, so it does not identify a word
+DIGITS = 5  # after the point, for both sides of a comparison
+NO_BOX = "no box"  # label of an image in which a detector finds none
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in brightness: ITU-R BT.601
 PUNCTUATION = frozenset(string.punctuation)
 
@@ -26,27 +26,27 @@ Numbers = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Described:
-    """A row and its answer."""
+    """The descriptors of a row or prediction."""
 
-    numbers: Numbers  # by descriptor; None where the row has none
-    label: str  # the class answered; of a detector that of its best box
+    numbers: Numbers  # by descriptor; None where it is not known
+    label: str  # the predicted class; of a detector that of its best box
 
 
 class Vocabulary:
-    """How often rows known before hold each token, by which the tokens of others are usual or not."""
+    """The frequencies of tokens in reference rows, which show how unusual other rows are."""
 
     def __init__(self, counts: Sequence[int]) -> None:
-        """Take ``counts`` of tokens in each bucket; a token belongs in the bucket of its id modulo their number."""
-        found = np.asarray(counts, np.float64) + 1  # Laplace's rule: what was never met is not impossible
+        """Store the ``counts`` of tokens per bucket; a token's bucket is its id modulo the number of buckets."""
+        found = np.asarray(counts, np.float64) + 1  # add-one smoothing: unseen tokens are not impossible
         self._bits = -np.log2(found / found.sum())
 
     def surprise(self, tokens: Sequence[int]) -> float:
-        """Return the mean of -log2 of the share that each of ``tokens`` has in the rows known: bits per token."""
+        """Return the mean of -log2 of the frequency of each of ``tokens`` in the reference rows: bits per token."""
         return float(self._bits[np.asarray(tokens) % len(self._bits)].mean()) if len(tokens) else 0.0
 
 
 def count_tokens(texts: Iterable[Sequence[int]]) -> NDArray[np.int64]:
-    """Return how often the tokens of each bucket occur in ``texts``, int64 (BUCKETS,)."""
+    """Return the number of tokens in ``texts`` by bucket, int64 (BUCKETS,)."""
     counts = np.zeros(BUCKETS, np.int64)
     for tokens in texts:
         counts += np.bincount(np.asarray(tokens, np.int64) % BUCKETS, minlength=BUCKETS)
@@ -54,26 +54,26 @@ def count_tokens(texts: Iterable[Sequence[int]]) -> NDArray[np.int64]:
 
 
 def describe_text(text: str, tokens: Sequence[int], vocabulary: Vocabulary | None = None) -> Numbers:
-    """Return what ``text``, of ``tokens`` as its model reads it, looks like.
+    """Return the descriptors of ``text``, whose ``tokens`` are those that the model reads.
 
     Returns:
-        characters; tokens, cut to the model's length; characters a token (low where words are unknown and fall into
-        pieces); shares of punctuation, digits and capitals in the characters, 0..1; surprise, in bits a token.
+        characters; tokens, truncated to the model's length; characters per token (low if unknown words are split);
+        shares of punctuation, digits and capitals in the characters, 0..1; surprise in bits per token.
     """
-    many = max(1, len(text))
+    count = max(1, len(text))
     return _rounded(
         characters=len(text),
         tokens=len(tokens),
-        characters_a_token=len(text) / max(1, len(tokens)),
-        punctuation=sum(letter in PUNCTUATION for letter in text) / many,
-        digits=sum(letter.isdigit() for letter in text) / many,
-        capitals=sum(letter.isupper() for letter in text) / many,
+        characters_per_token=len(text) / max(1, len(tokens)),
+        punctuation=sum(letter in PUNCTUATION for letter in text) / count,
+        digits=sum(letter.isdigit() for letter in text) / count,
+        capitals=sum(letter.isupper() for letter in text) / count,
         surprise=vocabulary.surprise(tokens) if vocabulary else None,
     )
 
 
 def describe_image(pixels: Pixels, size: tuple[int, int] | None) -> Numbers:
-    """Return what a picture looks like: ``pixels`` at its model's size, ``size`` its own (width, height) if known.
+    """Return the descriptors of an image: ``pixels`` at the model's size, ``size`` its (width, height) if known.
 
     Returns:
         brightness and contrast, mean and standard deviation of luminance, 0..1; sharpness, the variance of its
@@ -81,11 +81,11 @@ def describe_image(pixels: Pixels, size: tuple[int, int] | None) -> Numbers:
         0..1; megapixels; aspect, width over height.
     """
     shares = pixels.astype(np.float32) / 255
-    grey = shares @ LUMA if shares.shape[2] == 3 else shares[:, :, 0]
+    gray = shares @ LUMA if shares.shape[2] == 3 else shares[:, :, 0]
     return _rounded(
-        brightness=grey.mean(),
-        contrast=grey.std(),
-        sharpness=_laplacian(grey).var() if min(grey.shape) > 2 else 0.0,
+        brightness=gray.mean(),
+        contrast=gray.std(),
+        sharpness=_laplacian(gray).var() if min(gray.shape) > 2 else 0.0,
         saturation=np.ptp(shares, axis=2).mean(),
         megapixels=size[0] * size[1] / 1e6 if size else None,
         aspect=size[0] / max(1, size[1]) if size else None,
@@ -98,17 +98,17 @@ def describe_scores(scores: Any, names: Sequence[str]) -> Described:
     return Described(_rounded(confidence=float(scores[index])), names[index])
 
 
-def describe_boxes(answer: Detections, names: Sequence[str], threshold: float) -> Described:
+def describe_boxes(prediction: Detections, names: Sequence[str], threshold: float) -> Described:
     """Return the class of a detector's best box and its score, and the number of boxes from ``threshold`` on."""
-    found = answer.above(threshold)
-    best = float(answer.scores[0]) if len(answer) else None
-    label = names[int(found.labels[0])] if len(found) else NOTHING
+    found = prediction.above(threshold)
+    best = float(prediction.scores[0]) if len(prediction) else None
+    label = names[int(found.labels[0])] if len(found) else NO_BOX
     return Described(_rounded(confidence=best, boxes=len(found)), label)
 
 
-def _laplacian(grey: NDArray[Any]) -> NDArray[Any]:
-    middle = grey[1:-1, 1:-1]
-    around: NDArray[Any] = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+def _laplacian(gray: NDArray[Any]) -> NDArray[Any]:
+    middle = gray[1:-1, 1:-1]
+    around: NDArray[Any] = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:]
     return np.asarray(around - 4 * middle)
 
 

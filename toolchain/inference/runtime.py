@@ -1,4 +1,4 @@
-"""Inference with any variant of a model: the same call for ONNX Runtime and OpenVINO, threads pinned."""
+"""Load a variant of a model in ONNX Runtime or OpenVINO, and run it."""
 
 import json
 import threading
@@ -19,16 +19,16 @@ from toolchain.hardware import gpu
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Encoder
 
-PADDING = ("[PAD]", "<pad>")  # what padding tokens are called, in the order of how often
-CUDA = "CUDAExecutionProvider"  # of onnxruntime-gpu; the package for CPUs does not know it
+PADDING = ("[PAD]", "<pad>")  # usual padding tokens, the most frequent first
+CUDA = "CUDAExecutionProvider"  # of onnxruntime-gpu; the package for CPUs lacks it
 
 Ids = NDArray[np.int64]
-Feeds = Mapping[str, NDArray[Any]]  # one request: token ids and mask, or pictures
+Feeds = Mapping[str, NDArray[Any]]  # one batch: token ids and mask, or images
 Logits = NDArray[np.float32]
 
 
 class Session(Protocol):
-    """A variant that is loaded and ready."""
+    """A loaded variant."""
 
     def run(self, feeds: Feeds) -> Logits:
         """Return the first output: a classifier's logits, float32 of shape (rows, labels)."""
@@ -42,26 +42,26 @@ class Session(Protocol):
 def open_session(model: Model, threads: int = 1, streams: int = 1) -> Session:
     """Load ``model`` with ``threads`` threads for one inference, to be called from ``streams`` threads.
 
-    One thread in each of many streams gives the most rows in a second: no thread waits for another within a layer,
-    which costs most on cores that others use too.
+    One thread in each of many streams has the highest throughput: no thread waits for another within a layer, which
+    costs most on shared cores.
 
     Raises:
-        ArtifactError: nothing here runs the model's back end.
-        ServiceError: what is installed runs on a GPU, and there is none for this process.
+        ArtifactError: no installed runtime runs the model's back end.
+        ServiceError: the installed runtime needs a GPU, and this process has none.
     """
     backends: dict[str, Callable[[Path, int, int], Session]] = {
         "onnxruntime": OnnxRuntimeSession,
         "openvino": OpenVinoSession,
     }
     if model.signature.backend not in backends:
-        raise ArtifactError(f"{model.path} runs on {model.signature.backend!r}; known are {', '.join(backends)}")
+        raise ArtifactError(f"{model.path} runs on {model.signature.backend!r}; supported: {', '.join(backends)}")
     return backends[model.signature.backend](model.weights, threads, streams)
 
 
 class OnnxRuntimeSession:
-    """A graph loaded in ONNX Runtime, on a GPU where its package is the one for GPUs, on the CPU elsewhere.
+    """A graph loaded in ONNX Runtime, on a GPU with the package for GPUs, otherwise on the CPU.
 
-    Any number of threads may call it at once.
+    Any number of threads may call it at the same time.
     """
 
     def __init__(self, weights: Path, threads: int, streams: int = 1) -> None:
@@ -69,16 +69,16 @@ class OnnxRuntimeSession:
 
         providers = [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
         if CUDA in providers:
-            gpu.find_driver()  # ONNX Runtime would go on with the CPU, at a tenth of the speed, and say nothing
+            gpu.find_driver()  # ONNX Runtime would use the CPU without a message, at a tenth of the speed
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3  # errors; its warnings speak of optimizations it did not find
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads leave the cores to others
+        options.log_severity_level = 3  # errors; warnings are about missing optimizations
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads free their cores
         with _faults_named(weights, "ONNX Runtime"):
             self._session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
         if CUDA in providers and CUDA not in self._session.get_providers():
             raise ServiceError(
-                "ONNX Runtime cannot use the GPU that is here: python -m toolchain.hardware.doctor tells why"
+                "ONNX Runtime cannot use this machine's GPU; python -m toolchain.hardware.doctor shows the reason"
             )
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._weights = weights
@@ -92,7 +92,7 @@ class OnnxRuntimeSession:
 
 
 class OpenVinoSession:
-    """A graph loaded in OpenVINO, on its CPU plug-in; each thread that calls it has a request of its own."""
+    """A graph loaded in OpenVINO, on its CPU plug-in; each calling thread has its own request."""
 
     def __init__(self, weights: Path, threads: int, streams: int = 1) -> None:
         import openvino
@@ -100,7 +100,7 @@ class OpenVinoSession:
         settings = {
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,
-            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it: other answers
+            "INFERENCE_PRECISION_HINT": "f32",  # not bfloat16, the default on some processors
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
         }
         with _faults_named(weights, "OpenVINO"):
@@ -117,12 +117,12 @@ class OpenVinoSession:
             if not hasattr(self._own, "request"):
                 self._own.request = self._compiled.create_infer_request()
             results = self._own.request.infer({name: feeds[name] for name in self._inputs}, share_inputs=True)
-            return [np.array(results[place]) for place in range(len(results))]
+            return [np.array(results[index]) for index in range(len(results))]
 
 
 @contextmanager
 def _faults_named(weights: Path, runtime: str) -> Iterator[None]:
-    """Turn whatever ``runtime`` raises into one line: its exceptions have no base of their own, only Exception."""
+    """Turn an exception of ``runtime`` into one line; its exceptions have no common base but Exception."""
     try:
         yield
     except Exception as error:
@@ -131,9 +131,9 @@ def _faults_named(weights: Path, runtime: str) -> Iterator[None]:
 
 
 class Tokenizer:
-    """Turns texts into a model's input; the tokenizer that travels in the model's folder.
+    """Convert texts into a model's input, with the tokenizer in the model's folder.
 
-    A model that learned from repaired texts reads repaired texts: they are repaired here, whoever sends them.
+    Texts are repaired first if the model was trained on repaired texts.
     """
 
     def __init__(self, model: Model) -> None:
@@ -152,11 +152,11 @@ class Tokenizer:
         self.pad_id = _pad_id(self._encoder, model.path / "tokenizer_config.json")
 
     def read(self, text: str) -> str:
-        """Return ``text`` as the model reads it: repaired, where the texts were that it learned from."""
+        """Return ``text`` as the model reads it: repaired if the training texts were."""
         return text_repair.repair(text)[0] if self._repairs else text
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text, special tokens included, cut to the model's length."""
+        """Return the token ids of each text, special tokens included, truncated to the model's length."""
         return [encoding.ids for encoding in self._encoder.encode_batch([self.read(text) for text in texts])]
 
     def feeds(self, texts: Sequence[str], tokens: int | None = None) -> dict[str, Ids]:
@@ -165,7 +165,7 @@ class Tokenizer:
 
 
 def _pad_id(encoder: "Encoder", settings: Path) -> int:
-    """Return the id of the padding token that ``settings`` names, or else of the one that is usually named so.
+    """Return the id of the padding token that ``settings`` names, otherwise of a usual padding token.
 
     It is not always 0: RoBERTa counts positions from its padding token's id, which is 1.
     """

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from toolchain.inference.features import (
     BUCKETS,
-    NOTHING,
+    NO_BOX,
     Vocabulary,
     columns,
     count_tokens,
@@ -24,7 +24,7 @@ def test_a_text_by_hand():
     assert found == {
         "characters": 12,
         "tokens": 4,
-        "characters_a_token": 3,
+        "characters_per_token": 3,
         "punctuation": round(2 / 12, 5),
         "digits": 0.25,
         "capitals": round(1 / 12, 5),
@@ -87,9 +87,9 @@ def test_a_detectors_boxes_count_from_its_threshold_on():
     answer = detections_of([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], [0, 1, 0])
     found = describe_boxes(answer, ("cat", "dog"), 0.4)
     assert (found.label, found.numbers) == ("dog", {"confidence": 0.9, "boxes": 2})
-    assert describe_boxes(answer, ("cat", "dog"), 0.95).label == NOTHING
+    assert describe_boxes(answer, ("cat", "dog"), 0.95).label == NO_BOX
     empty = describe_boxes(detections_of([], [], []), ("cat",), 0.5)
-    assert (empty.label, empty.numbers) == (NOTHING, {"confidence": None, "boxes": 0})
+    assert (empty.label, empty.numbers) == (NO_BOX, {"confidence": None, "boxes": 0})
 
 
 def test_columns_stand_by_descriptor():

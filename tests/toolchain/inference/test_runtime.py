@@ -140,7 +140,7 @@ def test_an_empty_text_is_answered_too(model: Model):
 
 
 def test_refuses_a_back_end_that_nothing_here_runs(tmp_path: Path):
-    with pytest.raises(ArtifactError, match="runs on 'pytorch'; known are onnxruntime, openvino"):
+    with pytest.raises(ArtifactError, match="runs on 'pytorch'"):
         open_session(counter(tmp_path / "fp32", "pytorch"))
 
 

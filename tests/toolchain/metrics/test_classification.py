@@ -11,6 +11,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.metrics.classification import Rows, calibration, confuse, intervals, measure, roc
 from toolchain.metrics.probabilities import softmax
+from toolchain.metrics.settings import MetricSettings
 
 
 def answers(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -23,8 +24,7 @@ def answers(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple
 
 def measured(logits: np.ndarray, labels: np.ndarray, names: str = "abcdefgh", resamples: int = 1000) -> dict:
     rows = Rows(np.arange(len(labels)), labels, list(names[: logits.shape[1]]))
-    bootstrap = Bootstrap(resamples=resamples)
-    return measure(logits, np.full(len(labels), 9), rows, bootstrap, 15, [16, 32, 64])
+    return measure(logits, np.full(len(labels), 9), rows, MetricSettings(Bootstrap(resamples=resamples)))
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -135,7 +135,7 @@ def test_slices_hold_every_row_once_and_leave_empty_ones_out():
     logits, labels = answers(6, 2, skill=9.0)
     rows = Rows(np.arange(6), labels, ["a", "b"])
     tokens = np.array([3, 16, 17, 32, 65, 900])
-    found = measure(logits, tokens, rows, Bootstrap(), 15, [16, 32, 64])["slices"]
+    found = measure(logits, tokens, rows, MetricSettings(Bootstrap()))["slices"]
     assert [(entry["name"], entry["rows"]) for entry in found] == [
         ("1 to 16 tokens", 2),
         ("17 to 32 tokens", 2),

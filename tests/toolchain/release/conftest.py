@@ -29,6 +29,7 @@ from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.metrics.classification import Rows, measure
 from toolchain.metrics.classification.table import SCHEMA as PREDICTION_SCHEMA
 from toolchain.metrics.classification.table import table_of
+from toolchain.metrics.settings import MetricSettings
 from toolchain.release import report
 from toolchain.services import mlflow_retry
 from toolchain.services.mlflow import Tracker
@@ -217,7 +218,7 @@ def make_accuracy(places: Finished, names: tuple[str, ...], separation: float) -
     rows = Rows(table.column("row").to_numpy(), labels, list(data.labels))
     work = Work("evaluate.accuracy", None, variants=variants, dataset=data)
     answers = draw_answers(labels, len(data.labels), separation)
-    bootstrap = Bootstrap(resamples=200)
+    settings = MetricSettings(Bootstrap(resamples=200))
     with new_measurement(places.accuracy, "accuracy", work) as writer:
         found: dict[str, Any] = {}
         with pq.ParquetWriter(writer.folder / PREDICTIONS, PREDICTION_SCHEMA) as file:
@@ -225,7 +226,7 @@ def make_accuracy(places: Finished, names: tuple[str, ...], separation: float) -
                 logits = answers[name]
                 file.write_table(table_of(name, rows, logits, tokens))
                 origin = {"backend": VARIANTS[name][0], "origin": VARIANTS[name][1]}
-                found[name] = {**origin, **measure(logits, tokens, rows, bootstrap, 15, [16, 32, 64])}
+                found[name] = {**origin, **measure(logits, tokens, rows, settings)}
         for name, model in variants.models.items():
             (writer.folder / "expected" / name).mkdir(parents=True)
             row = Row(text=table.column("text")[0].as_py(), scores=(0.25, 0.75))

@@ -15,6 +15,7 @@ from toolchain.evaluate.accuracy.profiling import record_profiles
 from toolchain.evaluate.accuracy.recording import record_expected
 from toolchain.hardware.cpu import usable_cores
 from toolchain.metrics.bootstrap import Bootstrap
+from toolchain.metrics.settings import MetricSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +72,11 @@ def run(variants: Path, dataset: Path, accuracy: Path, config: Config) -> Result
     models, data = open_variants(variants), open_dataset(dataset)
     work = Work("evaluate.accuracy", config, variants=models, dataset=data)
     bootstrap = Bootstrap(resamples=config.resamples, confidence=config.confidence, seed=config.seed)
+    settings = MetricSettings(bootstrap, config.bins, [int(length) for length in config.lengths])
+    threads = config.threads or usable_cores()
     with new_measurement(accuracy, "accuracy", work) as writer:
         with disk_space_reported(accuracy):
-            found = measure_variants(
-                models,
-                data,
-                writer.folder,
-                split=config.split,
-                threads=config.threads or usable_cores(),
-                bootstrap=bootstrap,
-                bins=config.bins,
-                slices=[int(length) for length in config.lengths],
-            )
+            found = measure_variants(models, data, writer.folder, config.split, threads, settings)
             threshold = found.get("threshold", 0.5)
             record_expected(models, data, config.split, writer.folder, threshold)
             record_profiles(models, data, config.split, writer.folder, threshold)

@@ -1,5 +1,6 @@
 """Compute the metrics of a classifier by their usual definitions. Rates are 0..1."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from toolchain.metrics.bootstrap import Bootstrap, Counts, Floats
 from toolchain.metrics.probabilities import Logits, softmax
+from toolchain.metrics.settings import MetricSettings
 
 Ints = NDArray[np.int64]
 MAX_ROC_POINTS = 100  # more are indistinguishable in a plot
@@ -23,18 +25,14 @@ class Rows:
     names: list[str]  # class names
 
 
-def measure(
-    logits: Logits, lengths: Ints, rows: Rows, bootstrap: Bootstrap, bins: int, slices: list[int]
-) -> dict[str, Any]:
+def measure(logits: Logits, lengths: Ints, rows: Rows, settings: MetricSettings) -> dict[str, Any]:
     """Return the metrics of one variant.
 
     Args:
         logits: float32 of shape (rows, labels).
         lengths: int64 of shape (rows,): the tokens of each text, 1 for each image.
         rows: The rows with their true labels.
-        bootstrap: Computes the intervals.
-        bins: Number of bins of the calibration error.
-        slices: Longest text of each slice but the last, in tokens.
+        settings: How the metrics are computed.
 
     Returns:
         accuracy and f1 (macro) with intervals; the worst class by recall; the comparison with a baseline that always
@@ -46,15 +44,15 @@ def measure(
     classes = by_class(confusion, rows.names)
     worst = min((entry for entry in classes if entry["rows"]), key=lambda entry: entry["recall"])
     return {
-        **intervals(confusion, bootstrap),
+        **intervals(confusion, settings.bootstrap),
         "worst_class_accuracy": worst["recall"],
         "worst_class": worst["label"],
         "baseline": against_baseline(confusion, rows.names),
         "per_class": classes,
         "confusion": confusion.tolist(),
         "roc": roc(probabilities, rows.labels),
-        "calibration": calibration(probabilities, rows.labels, bins),
-        "slices": by_length(lengths, predicted == rows.labels, slices) if lengths.max(initial=0) > 1 else [],
+        "calibration": calibration(probabilities, rows.labels, settings.bins),
+        "slices": by_length(lengths, predicted == rows.labels, settings.slices) if lengths.max(initial=0) > 1 else [],
     }
 
 
@@ -160,7 +158,7 @@ def calibration(probabilities: Floats, labels: Ints, bins: int) -> dict[str, Any
     return {"expected_error": error, "bins": found}
 
 
-def by_length(tokens: Ints, right: NDArray[np.bool_], lengths: list[int]) -> list[dict[str, Any]]:
+def by_length(tokens: Ints, right: NDArray[np.bool_], lengths: Sequence[int]) -> list[dict[str, Any]]:
     """Return the accuracy by number of ``tokens``; ``lengths`` are the longest of each slice but the last."""
     found = []
     for low, high in pairwise([0, *lengths, np.inf]):

@@ -16,6 +16,7 @@ from toolchain.metrics.classification import Rows, measure
 from toolchain.metrics.classification.comparing import compare
 from toolchain.metrics.classification.table import SCHEMA, read_table, table_of
 from toolchain.metrics.probabilities import Logits, softmax
+from toolchain.metrics.settings import MetricSettings
 
 
 class ClassEvaluation:
@@ -58,11 +59,8 @@ class ClassEvaluation:
         self,
         predictions: Sequence[Logits],
         truth: Rows,
-        *,
         lengths: Sequence[int],
-        bootstrap: Bootstrap,
-        bins: int,
-        slices: Sequence[int],
+        settings: MetricSettings,
         threshold: float | None,
     ) -> dict[str, Any]:
         """Return the metrics of one variant; see toolchain.metrics.classification.measure.
@@ -78,7 +76,7 @@ class ClassEvaluation:
         if not np.isfinite(logits).all():
             broken = int((~np.isfinite(logits)).any(axis=1).sum())
             raise ArtifactError(f"it predicts NaN or Inf for {broken} of {len(logits)} rows; export it again")
-        return measure(logits, np.asarray(lengths, np.int64), truth, bootstrap, bins, list(slices))
+        return measure(logits, np.asarray(lengths, np.int64), truth, settings)
 
     def predictions(self, table: pa.Table) -> list[Any]:
         """Return the probabilities of the rows in ``table``, all of one variant, each float64 of shape (labels,)."""

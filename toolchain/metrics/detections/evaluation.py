@@ -14,6 +14,7 @@ from toolchain.metrics.detections import AnnotatedImage, Detections, read_truth
 from toolchain.metrics.detections.comparing import compare, match_boxes
 from toolchain.metrics.detections.measuring import measure
 from toolchain.metrics.detections.table import SCHEMA, read_table, table_of
+from toolchain.metrics.settings import MetricSettings
 
 BACKGROUND = "background"  # in the confusion matrix: no object, or not detected
 
@@ -55,11 +56,8 @@ class BoxEvaluation:
         self,
         predictions: Sequence[Detections],
         truth: Sequence[AnnotatedImage],
-        *,
         lengths: Sequence[int],
-        bootstrap: Bootstrap,
-        bins: int,
-        slices: Sequence[int],
+        settings: MetricSettings,
         threshold: float | None,
     ) -> dict[str, Any]:
         """Return the metrics of one variant; see toolchain.metrics.detections.measuring.measure.
@@ -68,7 +66,7 @@ class BoxEvaluation:
             ArtifactError: a prediction is NaN or Inf, or has a label without a name.
             DataError: there are no objects.
         """
-        metrics = measure(predictions, truth, self._names, bootstrap, threshold)
+        metrics = measure(predictions, truth, self._names, settings.bootstrap, threshold)
         return {**metrics, "confusion": confusion(metrics["per_class"])}
 
     def predictions(self, table: pa.Table) -> list[Any]:

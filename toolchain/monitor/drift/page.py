@@ -10,7 +10,7 @@ TEMPLATE = FOLDER / "page.html"
 STYLE_SHEET = FOLDER / "page.css"
 WIDTH, HEIGHT = 240, 48  # of a histogram, in SVG units
 DISPLAY_NAMES = {  # of descriptors whose name needs a unit or more words
-    "characters_a_token": "characters per token",
+    "characters_per_token": "characters per token",
     "punctuation": "share of punctuation",
     "digits": "share of digits",
     "capitals": "share of capitals",

@@ -5,6 +5,7 @@ from toolchain.errors import ArtifactError
 from toolchain.metrics.bootstrap import Bootstrap
 from toolchain.metrics.classification import Rows
 from toolchain.metrics.classification.evaluation import ClassEvaluation
+from toolchain.metrics.settings import MetricSettings
 
 NAMES = ["no", "yes"]
 ROWS = Rows(np.array([7, 8, 9, 10]), np.array([0, 0, 1, 1]), NAMES)
@@ -24,6 +25,4 @@ def test_stored_predictions_are_read_as_probabilities():
 )
 def test_outputs_that_are_missing_or_not_finite_are_not_measured(logits: list[np.ndarray], message: str):
     with pytest.raises(ArtifactError, match=message):
-        ClassEvaluation(NAMES).measure(
-            logits, ROWS, lengths=[1] * 4, bootstrap=Bootstrap(resamples=100), bins=5, slices=[16], threshold=None
-        )
+        ClassEvaluation(NAMES).measure(logits, ROWS, [1] * 4, MetricSettings(Bootstrap()), None)

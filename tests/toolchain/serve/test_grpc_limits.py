@@ -3,14 +3,13 @@
 What keeps a slow or hostile client of HTTP from keeping out others must hold over gRPC too.
 """
 
-import asyncio
 import os
 import socket
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.support.models import word_counter, write_model
-from toolchain.serve.grpc.flow_control import Reading
-from toolchain.serve.problems import Problem
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-of-tests-only"
@@ -216,67 +213,3 @@ def test_more_connections_than_allowed_are_closed_and_those_that_say_nothing_too
 
 
 # --- Reading ---
-
-
-async def never() -> None:
-    await asyncio.Event().wait()
-
-
-async def status_of(reading: Reading, receive: Callable[[], Awaitable[Any]]) -> int:
-    try:
-        await reading.read(receive)
-    except Problem as problem:
-        return problem.status
-    return 200
-
-
-def test_the_newest_is_read_first_and_the_oldest_gives_way():
-    async def main() -> list[int]:
-        reading = Reading(2, SECONDS)
-
-        async def whole() -> bytes:
-            return b"whole"
-
-        slow = [asyncio.create_task(status_of(reading, never)) for _ in range(4)]
-        await asyncio.sleep(0)
-        assert await asyncio.wait_for(status_of(reading, whole), SECONDS) == 200
-        done, pending = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
-        assert done <= set(slow[:2]), "those that were read longest"
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending)
-        assert await asyncio.wait_for(status_of(reading, whole), SECONDS) == 200, "every slot came back"
-        return [task.result() for task in done]
-
-    assert set(asyncio.run(main())) == {429}
-
-
-def test_what_is_read_alone_has_all_of_its_time():
-    async def main() -> tuple[int, int]:
-        reading = Reading(1, 0.2)
-        late = asyncio.create_task(status_of(reading, lambda: asyncio.sleep(0.1)))
-        return await late, await status_of(reading, never)
-
-    assert asyncio.run(main()) == (200, 408)
-
-
-def test_slots_come_back_whatever_happens():
-    async def main() -> None:
-        reading = Reading(2, 0.05)
-
-        async def fail() -> None:
-            raise RuntimeError("broken")
-
-        for _ in range(20):
-            tasks = [asyncio.create_task(status_of(reading, never)) for _ in range(5)]
-            await asyncio.sleep(0.005)
-            for task in tasks[::2]:
-                task.cancel()
-            await asyncio.wait(tasks)
-            with pytest.raises(RuntimeError):
-                await reading.read(fail)
-        assert reading._free == 2
-        assert not reading._read
-        assert not reading._waiting
-
-    asyncio.run(main())

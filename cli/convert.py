@@ -1,6 +1,8 @@
 """Convert annotations to another format, and print what the target format cannot represent."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -22,8 +24,8 @@ def convert(
     task: str,
     fix: bool,
     invalid_shape: str,
-) -> None:
-    """Convert ``source`` to ``target``, and print a summary.
+) -> Conversion:
+    """Convert ``source`` to ``target``, print a summary, and return the result.
 
     Raises:
         ConfigError: the source is not valid, or the target exists.
@@ -47,6 +49,22 @@ def convert(
     _print_summary(result)
     print(f"written: {target}")
     print(f"report:  {annotations.report_path(target)}")
+    return result
+
+
+def to_json(result: Conversion, target: Path) -> dict[str, Any]:
+    """Return the fields of ``--json``."""
+    return {
+        "source_format": result.source_format,
+        "target_format": result.target_format,
+        "task": result.task,
+        "images": result.images,
+        "objects": result.objects,
+        "problems": [asdict(finding) for finding in result.findings],
+        "unsupported": [asdict(finding) for finding in result.unsupported],
+        "target": str(target),
+        "report": str(annotations.report_path(target)),
+    }
 
 
 def _print_summary(result: Conversion) -> None:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cli.commands.options import add_json
 from cli.exit_status import SUCCESS
 
 SUMMARY = "Convert annotations of images to another format."
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["fix", "drop", "fail"],
         help="Unreadable polygon, mask or box: keep its valid parts, drop it, or fail. Default: %(default)s.",
     )
+    add_json(parser)
 
 
 def run(
@@ -61,18 +63,23 @@ def run(
     origin: str,
     fix: bool,
     invalid_shape: str,
+    as_json: bool,
 ) -> int:
-    from cli.convert import convert
+    from cli.convert import convert, to_json
+    from cli.output.machine import print_json, text_output
 
-    convert(
-        source,
-        target,
-        target_format,
-        source_format=source_format,
-        images=images,
-        origin=origin,
-        task=task,
-        fix=fix,
-        invalid_shape=invalid_shape,
-    )
+    with text_output(as_json):
+        result = convert(
+            source,
+            target,
+            target_format,
+            source_format=source_format,
+            images=images,
+            origin=origin,
+            task=task,
+            fix=fix,
+            invalid_shape=invalid_shape,
+        )
+    if as_json:
+        print_json(to_json(result, target))
     return SUCCESS

@@ -109,11 +109,16 @@ def run(
     servers: list[str],
     as_json: bool,
 ) -> int:
-    from cli.serving.promote import Promotion, promote, trial_settings
+    from cli.output.machine import print_json, text_output
+    from cli.serving.promote import Promotion, is_live, promote, trial_settings
     from cli.serving.targets import pod_options
     from cli.settings import read_settings
 
     settings = read_settings()
     promotion = Promotion(model, version, alias, force, reason, trial_settings(canary, shadow, steps, minutes, tests))
     pods = pod_options(resources or settings.resources, gpus, sample_percent, require_tokens)
-    return SUCCESS if promote(promotion, pods, engine, servers, settings, as_json) else REJECTED
+    with text_output(as_json):
+        fields = promote(promotion, pods, engine, servers, settings)
+    if as_json:
+        print_json(fields)
+    return SUCCESS if is_live(fields) else REJECTED

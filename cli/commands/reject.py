@@ -2,7 +2,7 @@
 
 import argparse
 
-from cli.commands.options import add_engine, add_reason
+from cli.commands.options import add_engine, add_json, add_reason
 from cli.exit_status import SUCCESS
 
 SUMMARY = "Reject the versions that a run registered; they are never promoted."
@@ -12,11 +12,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_id", metavar="RUN", help="ID of the run that requested approval.")
     add_reason(parser)
     add_engine(parser, registry=True)
+    add_json(parser)
 
 
-def run(run_id: str, reason: str, engine: str | None) -> int:
+def run(run_id: str, reason: str, engine: str | None, as_json: bool) -> int:
+    from cli.output.machine import print_json, text_output
     from cli.serving.approve import reject
     from cli.settings import read_settings
 
-    reject(run_id, reason, engine, read_settings())
+    with text_output(as_json):
+        fields = reject(run_id, reason, engine, read_settings())
+    if as_json:
+        print_json(fields)
     return SUCCESS

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cli.commands.options import add_engine, add_reason, add_servers
+from cli.commands.options import add_engine, add_json, add_reason, add_servers
 from cli.exit_status import SUCCESS
 
 SUMMARY = "Serve the previous version of a model again, or end its trial."
@@ -13,11 +13,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reason(parser)
     add_engine(parser, registry=True)
     add_servers(parser)
+    add_json(parser)
 
 
-def run(model: str, reason: str, engine: str | None, servers: list[str]) -> int:
+def run(model: str, reason: str, engine: str | None, servers: list[str], as_json: bool) -> int:
+    from cli.output.machine import print_json, text_output
     from cli.serving.promote import rollback
     from cli.settings import read_settings
 
-    rollback(model, reason, engine, servers, read_settings())
+    with text_output(as_json):
+        fields = rollback(model, reason, engine, servers, read_settings())
+    if as_json:
+        print_json(fields)
     return SUCCESS

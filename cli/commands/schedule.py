@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("name", metavar="NAME", help="Name of a schedule.")
         if name in (*OF_ONE, "list"):
             add_engine(action)
-        if name in ("diff", "list"):
+        if name in ("diff", "apply", "list"):
             add_json(action)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cli.commands.options import SIZES, add_engine, add_parameters, add_require_promotion
+from cli.commands.options import SIZES, add_engine, add_json, add_parameters, add_require_promotion
 
 SUMMARY = "Run a pipeline on this machine or on a cluster."
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detach", action="store_true", help="Cluster only: return as soon as the run has started.")
     add_require_promotion(parser)
+    add_json(parser)
 
 
 def run(
@@ -34,14 +35,21 @@ def run(
     resources: str,
     detach: bool,
     require_promotion: bool,
+    as_json: bool,
 ) -> int:
-    from cli.run.submit import Submission, submit_local, submit_to_cluster
+    from cli.output.machine import print_run_details, text_output
+    from cli.run.submit import Submission, exit_status, submit_local, submit_to_cluster
     from cli.settings import read_settings
 
     settings = read_settings()
     submission = Submission(
         pipeline, tuple(parameters), params, cached=not no_cache, require_promotion=require_promotion
     )
-    if (engine or settings.engine) == "cluster":
-        return submit_to_cluster(submission, settings, resources, detach)
-    return submit_local(submission, settings)
+    with text_output(as_json):
+        if (engine or settings.engine) == "cluster":
+            found = submit_to_cluster(submission, settings, resources, detach)
+        else:
+            found = submit_local(submission, settings)
+    if as_json:
+        print_run_details(found)
+    return exit_status(found, require_promotion, detach)

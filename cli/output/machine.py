@@ -1,10 +1,23 @@
 """Print JSON for programs; docs/start/command-line.md describes the fields."""
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from cli.records.cost import Prices, cost_of, step_cost
+from cli.records.cost import Prices, cost_of, read_prices, step_cost
 from cli.records.runs import Run, StepRecord
+
+
+@contextmanager
+def text_output(as_json: bool) -> Iterator[None]:
+    """Redirect standard output to standard error during the block if ``as_json``, which reserves it for a document."""
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def print_json(content: Any) -> None:
@@ -25,8 +38,12 @@ def run_fields(run: Run) -> dict[str, Any]:
     }
 
 
+def print_run_details(run: Run) -> None:
+    print_json(run_details(run, read_prices()))
+
+
 def run_details(run: Run, prices: Prices) -> dict[str, Any]:
-    """Return what ``toolchain show --json`` prints: a run, its steps and their costs."""
+    """Return what ``toolchain show --json`` and ``submit --json`` print: a run, its steps and their costs."""
     return {
         **run_fields(run),
         "parameters": run.parameters,

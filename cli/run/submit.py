@@ -29,8 +29,8 @@ class Submission:
     require_promotion: bool = False  # whether it is a failure that no optimized variant is selected
 
 
-def submit_local(submission: Submission, settings: Settings) -> int:
-    """Run the pipeline on this machine and return the exit status."""
+def submit_local(submission: Submission, settings: Settings) -> runs.Run:
+    """Run the pipeline on this machine, print its progress and summary, and return the run."""
     from cli.output.progress import watching
     from cli.run import local
 
@@ -44,11 +44,12 @@ def submit_local(submission: Submission, settings: Settings) -> int:
             else:
                 local.execute(plan, run, settings, watcher, lock)
         local.record_outputs(plan, run, settings)
-    return _finish(run, submission.require_promotion, settings)
+    _finish(run, settings)
+    return run
 
 
-def submit_to_cluster(submission: Submission, settings: Settings, resources: str, detach: bool) -> int:
-    """Start the pipeline on the cluster, follow it unless ``detach``, and return the exit status."""
+def submit_to_cluster(submission: Submission, settings: Settings, resources: str, detach: bool) -> runs.Run:
+    """Start the pipeline on the cluster, follow it unless ``detach``, and return the run."""
     from cli.compiled import parameters
     from cli.compiled.spec import compile_pipeline, read
     from cli.records import cost
@@ -64,20 +65,31 @@ def submit_to_cluster(submission: Submission, settings: Settings, resources: str
     print(f"submitted: {run.id} (ID in Kubeflow Pipelines: {run.kfp_run_id})", flush=True)
     if detach:
         print(follow_hint(run))
-        return SUCCESS
-    return _follow(run, submission.require_promotion, settings)
+    else:
+        _follow(run, settings)
+    return run
 
 
-def follow(run_id: str | None, require_promotion: bool, settings: Settings) -> int:
-    """Follow a run on the cluster, by default the latest, or show it if it has ended; return the exit status."""
+def follow(run_id: str | None, settings: Settings) -> runs.Run:
+    """Follow a run on the cluster, by default the latest, or print its steps if it has ended; return the run."""
     from cli.output.summary import print_run
     from cli.records.cost import read_prices
 
     run = find_cluster_run(run_id, settings)
     if run.state == runs.RUNNING:
-        return _follow(run, require_promotion, settings)
-    print_run(run, read_prices())
-    return SUCCESS
+        _follow(run, settings)
+    else:
+        print_run(run, read_prices())
+    return run
+
+
+def exit_status(run: runs.Run, require_promotion: bool, detached: bool = False) -> int:
+    """Return the exit status of a command that ran or followed ``run``, ``detached`` if it was only to be started."""
+    if run.state == runs.RUNNING:
+        return SUCCESS if detached else INTERRUPTED
+    if run.state != runs.SUCCEEDED:
+        return FAILURE
+    return REJECTED if require_promotion and run.verdict in NOT_OPTIMIZED else SUCCESS
 
 
 def find_cluster_run(run_id: str | None, settings: Settings) -> runs.Run:
@@ -92,7 +104,8 @@ def find_cluster_run(run_id: str | None, settings: Settings) -> runs.Run:
     return found
 
 
-def _follow(run: runs.Run, require_promotion: bool, settings: Settings) -> int:
+def _follow(run: runs.Run, settings: Settings) -> None:
+    """Follow ``run`` until it ends, or until Ctrl-C, after which it is still running."""
     from cli.cluster.kfp_client import Server
     from cli.compiled import spec as specification
     from cli.output.progress import watching
@@ -104,24 +117,23 @@ def _follow(run: runs.Run, require_promotion: bool, settings: Settings) -> int:
             following.follow(run, spec, Server(settings), watcher)
     except KeyboardInterrupt:
         print(f"\n{run.id} continues on the cluster: {following.follow_hint(run)}", file=sys.stderr)
-        return INTERRUPTED
-    return _finish(run, require_promotion, settings)
+        return
+    _finish(run, settings)
 
 
-def _finish(run: runs.Run, require_promotion: bool, settings: Settings) -> int:
-    """Record the verdict and the cost, print the summary, and return the exit status."""
+def _finish(run: runs.Run, settings: Settings) -> None:
+    """Record the verdict and the cost of ``run``, and print its summary or its failure."""
     from cli.output.summary import failure, summary
     from cli.records.cost import log_cost, read_prices
 
     _record_verdict(run)
     log_cost(run, read_prices(), settings)
-    if run.state != runs.SUCCEEDED:
-        if run.state == runs.INTERRUPTED:
-            print(f"\n{run.id} was stopped after {run.seconds:.1f} s; the results of finished steps are kept")
-        failure(run)
-        return FAILURE
-    summary(run, settings)
-    return REJECTED if require_promotion and run.verdict in NOT_OPTIMIZED else SUCCESS
+    if run.state == runs.SUCCEEDED:
+        summary(run, settings)
+        return
+    if run.state == runs.INTERRUPTED:
+        print(f"\n{run.id} was stopped after {run.seconds:.1f} s; the results of finished steps are kept")
+    failure(run)
 
 
 def _plan(submission: Submission, settings: Settings) -> "Plan":

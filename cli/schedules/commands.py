@@ -34,7 +34,7 @@ def manage(action: str, folder: Path | None, name: str, engine: str | None, as_j
     if action == "diff":
         return _diff(known, Server(settings), as_json)
     if action == "apply":
-        return _apply(known, Server(settings))
+        return _apply(known, Server(settings), as_json)
     on_cluster = (engine or settings.engine) == "cluster"
     if action == "list":
         rows = (_cluster_rows if on_cluster else _local_rows)(known, settings)
@@ -49,20 +49,18 @@ def manage(action: str, folder: Path | None, name: str, engine: str | None, as_j
 
 def _diff(known: list[Schedule], server: Server, as_json: bool) -> int:
     changes = _changes(known, server)
-    if as_json:
-        print_json([{"name": one.name, "change": one.action, "details": list(one.details)} for one in changes])
-    else:
-        _print_changes(changes)
+    _print_changes(changes, as_json)
     return DIFFERENT if reconcile.differs(changes) else SUCCESS
 
 
-def _apply(known: list[Schedule], server: Server) -> int:
+def _apply(known: list[Schedule], server: Server, as_json: bool) -> int:
     changes = _changes(known, server)
-    _print_changes(changes)
+    _print_changes(changes, as_json)
     for change in changes:
         if change.action not in (reconcile.SAME, reconcile.ORPHAN):
             reconcile.apply_change(change, server)
-            print(f"{change.name}: applied", flush=True)
+            if not as_json:
+                print(f"{change.name}: applied", flush=True)
     return SUCCESS
 
 
@@ -71,7 +69,10 @@ def _changes(known: list[Schedule], server: Server) -> list[reconcile.Change]:
     return reconcile.compare([reconcile.desired_state(one) for one in known], reconcile.recurring_runs(server))
 
 
-def _print_changes(changes: list[reconcile.Change]) -> None:
+def _print_changes(changes: list[reconcile.Change], as_json: bool) -> None:
+    if as_json:
+        print_json([{"name": one.name, "change": one.action, "details": list(one.details)} for one in changes])
+        return
     for change in changes:
         print(f"{SIGNS[change.action]} {change.name}: {change.action}")
         for line in change.details:

@@ -1,10 +1,10 @@
 """Approve or reject the versions that a run registered, in the model's ledger, where promotion checks it.
 
-No pod waits: the run has ended, and each of its versions is tagged with the run whose approval it needs.
+No pod waits for the approval: the run has ended, and its versions are tagged with the run that must be approved.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli.cluster.tracking import registry_of
 from cli.settings import Settings, open_registry
@@ -16,30 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recorded:
-    """An approval or a rejection, as the ledger has it."""
+    """An approval or a rejection in the ledger."""
 
     model: str
-    version_option: str  # what names the version to ``promote``: "" for the candidate, else " --version N"
+    version_option: str  # option of ``promote`` for the version: "" for the candidate, else " --version N"
     live: str  # the number of the live version if it is one of the run's, else ""
 
 
-def approve(run_id: str, reason: str, engine: str | None, settings: Settings) -> None:
-    """Record that the versions of ``run_id`` may be promoted, and print how.
+def approve(run_id: str, reason: str, engine: str | None, settings: Settings) -> dict[str, Any]:
+    """Record that the versions of ``run_id`` may be promoted, print how, and return the fields of ``--json``.
 
     Raises:
-        ConfigError: no registered version waits for that run.
+        ConfigError: no registered version requires an approval of that run.
         ConflictError: the ledger was changed at the same time.
         ServiceError: MLflow does not respond, or denies access.
     """
     done = _record(run_id, reason, engine, settings, rejected=False)
     print(f"approved {run_id}; to promote it: toolchain promote {done.model}{done.version_option}")
+    return _fields(run_id, done, approved=True)
 
 
-def reject(run_id: str, reason: str, engine: str | None, settings: Settings) -> None:
+def reject(run_id: str, reason: str, engine: str | None, settings: Settings) -> dict[str, Any]:
     """Record that the versions of ``run_id`` may not be promoted, and end a trial of one of them.
 
+    Returns the fields of ``--json``.
+
     Raises:
-        ConfigError: no registered version waits for that run, or there is no reason.
+        ConfigError: no registered version requires an approval of that run, or there is no reason.
         ConflictError: the ledger was changed at the same time.
         ServiceError: MLflow does not respond, or denies access.
     """
@@ -49,6 +52,11 @@ def reject(run_id: str, reason: str, engine: str | None, settings: Settings) -> 
     print(f"rejected {run_id}: none of its versions of {done.model} can be promoted")
     if done.live:
         print(f"version {done.live} of {done.model} is one of them and still live: toolchain rollback {done.model}")
+    return _fields(run_id, done, approved=False)
+
+
+def _fields(run_id: str, done: Recorded, approved: bool) -> dict[str, Any]:
+    return {"run": run_id, "model": done.model, "approved": approved, "live_version": done.live}
 
 
 def _record(run_id: str, reason: str, engine: str | None, settings: Settings, rejected: bool) -> Recorded:
@@ -83,7 +91,7 @@ def _update_servers(tracker: "Tracker", model: str, engine: str | None, settings
 
 
 def _versions_of(tracker: "Tracker", run_id: str) -> "list[Version]":
-    """Return the versions that wait for an approval of ``run_id``."""
+    """Return the versions that require an approval of ``run_id``."""
     from toolchain.lifecycle.ledger import SUFFIX
     from toolchain.lifecycle.registry import TAG_APPROVAL
 
@@ -92,6 +100,6 @@ def _versions_of(tracker: "Tracker", run_id: str) -> "list[Version]":
     found = [one for one in waiting if one.tags[TAG_APPROVAL] == run_id]
     if not found:
         runs = sorted({one.tags[TAG_APPROVAL] for one in waiting})
-        hint = f"these runs do: {', '.join(runs)}" if runs else "no run requested one (-p require_approval=true)"
-        raise ConfigError(f"run {run_id!r} waits for no approval; {hint}")
+        hint = f"runs that do: {', '.join(runs)}" if runs else "no run does (submit with -p require_approval=true)"
+        raise ConfigError(f"run {run_id!r} requires no approval; {hint}")
     return found

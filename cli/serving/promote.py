@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from cli.output.machine import print_json
 from cli.serving.kubernetes.model_server import PodOptions
 from cli.serving.models import aliases_of, check_name, open_model_registry
 from cli.serving.targets import Target, promotion_target
@@ -69,11 +68,10 @@ def promote(
     engine: str | None,
     servers: Sequence[str],
     settings: Settings,
-    as_json: bool = False,
-) -> bool:
-    """Promote the version and return whether it is live from now on; the step prints its decision.
+) -> dict[str, Any]:
+    """Promote the version and return what the step measured and decided; the step prints its decision.
 
-    A canary is waited for until it is decided. A shadow goes on in the background: True then means that it runs.
+    A canary ends before this function returns; a shadow runs on in the background.
 
     Raises:
         ConfigError: there is no such model, version or alias; or force without a reason.
@@ -93,13 +91,16 @@ def promote(
         data = open_measurement(measured, "promotion").data
         if data["action"] != REJECT:
             target.follow(ledger.read(tracker, promotion.model))
-        if as_json:
-            print_json(data)
-        return bool(data["promoted"]) or data["action"] == SHADOW
+        return data
 
 
-def rollback(model: str, reason: str, engine: str | None, servers: Sequence[str], settings: Settings) -> None:
-    """Serve the previous version of ``model`` again, or end its trial.
+def is_live(data: dict[str, Any]) -> bool:
+    """Return whether the step's ``data`` say that the version is live, or runs as a shadow."""
+    return bool(data["promoted"]) or data["action"] == SHADOW
+
+
+def rollback(model: str, reason: str, engine: str | None, servers: Sequence[str], settings: Settings) -> dict[str, Any]:
+    """Serve the previous version of ``model`` again, or end its trial; return the fields of ``--json``.
 
     Raises:
         ConfigError: no version was served before, or there is no such model.
@@ -128,6 +129,7 @@ def rollback(model: str, reason: str, engine: str | None, servers: Sequence[str]
                 f"the ledger is updated, but model servers may not be ({error}); to update them: "
                 f"toolchain promote {model} --version {live}"
             ) from error
+        return {"model": model, "action": done.action, "version": done.version, "live_version": live}
 
 
 def _prepare(tracker: "Tracker", promotion: Promotion, target: Target) -> None:

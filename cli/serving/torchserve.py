@@ -7,14 +7,16 @@ from cli.serving.serve import choose, repository_path
 from cli.settings import Settings
 
 
-def export(model: str, alias: str, output: Path, name: str, workers: int, settings: Settings) -> None:
-    """Write the archive of ``model`` and a server's settings into the new folder ``output``.
+def export(model: str, alias: str, output: Path, name: str, workers: int, settings: Settings) -> dict[str, str]:
+    """Write the archive of ``model`` and a server's configuration into the new folder ``output``.
+
+    Returns the fields of ``--json``.
 
     Raises:
-        ArtifactError: something is in the folder, or what the registry holds is not what was registered.
-        ConfigError: there is no such model, version or alias, or TorchServe takes no such name.
-        DataError: the model is no classifier.
-        ServiceError: the registry is away, and nothing of the model was served here before.
+        ArtifactError: the folder is not empty, or the registered files were changed.
+        ConfigError: there is no such model, version or alias, or the name is not valid in TorchServe.
+        DataError: the model is not a classifier.
+        ServiceError: the registry does not respond, and the model was not served on this machine before.
     """
     from kfp import dsl
 
@@ -31,5 +33,7 @@ def export(model: str, alias: str, output: Path, name: str, workers: int, settin
             version=chosen.number,
             workers=workers,
         )
-    print(f"version {chosen.number} of {chosen.name}: {output / 'model-store' / f'{name}-{chosen.number}.mar'}")
-    print(f"cd {output} && torchserve --start --model-store model-store --ts-config config.properties")
+    archive = output / "model-store" / f"{name}-{chosen.number}.mar"
+    print(f"version {chosen.number} of {chosen.name}: {archive}")
+    print(f"to serve it: cd {output} && torchserve --start --model-store model-store --ts-config config.properties")
+    return {"model": chosen.name, "version": chosen.number, "archive": str(archive)}

@@ -16,6 +16,7 @@ PROGRAMS = ("docker", "podman")  # in order of preference
 MULTI_PLATFORM = ("serve",)  # images whose wheels exist for amd64 and arm64
 PIP_CONFIGURATIONS = ("~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf")  # pip's own search order
 LABEL = "org.opencontainers.image"
+STDERR = 2  # file descriptor for the output of builds: standard output is for the list of images
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ def build(names: Iterable[str], by: Builder, push: bool) -> Iterator[tuple[str, 
         yield full, "exists" if exists else "built"
 
 
-def size(full: str, by: Builder) -> str:
-    """Return the unpacked size of image ``full``, as it takes space on a node; "" when it is not on this machine."""
-    size_bytes = _output([by.program, "image", "inspect", full, "--format", "{{.Size}}"])
-    return f"{int(size_bytes) / 1e6:,.0f} MB" if size_bytes.isdigit() else ""
+def size_bytes(full: str, by: Builder) -> int | None:
+    """Return the unpacked size of image ``full``, which it takes on a node; None if it is not on this machine."""
+    size = _output([by.program, "image", "inspect", full, "--format", "{{.Size}}"])
+    return int(size) if size.isdigit() else None
 
 
 def _build(name: str, full: str, by: Builder, labels: list[str], push: bool) -> None:
@@ -169,7 +170,7 @@ def _without_credentials(url: str) -> str:
 
 
 def _run(command: list[str], what: str) -> None:
-    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    status = subprocess.run(command, cwd=ROOT, stdout=STDERR, check=False).returncode
     if status:
         raise ToolchainError(f"cannot {what} (exit status {status}): see the output above")
 

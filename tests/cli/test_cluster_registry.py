@@ -11,7 +11,9 @@ import pytest
 
 from cli.__main__ import main
 from cli.cleanup import cluster
+from cli.records.runs import SUCCEEDED, Run
 from cli.run import submit
+from cli.settings import Settings
 from tests.support.models import RECORDED, record, word_counter, write_model
 from toolchain.artifacts.expected import Row
 from toolchain.artifacts.model import open_model
@@ -54,7 +56,7 @@ def _cluster(theirs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
     [
         (["ledger", "words"], "no version of words was promoted yet"),
         (["lineage", "words"], "{digest:.12}"),
-        (["lineage", "{url}"], "answers with version 1 of words, digest {digest:.12}"),
+        (["lineage", "{url}"], "serves version 1 of words, digest {digest:.12}"),
         (["openapi", "words"], '"openapi": "3.1'),
         (["export-torchserve", "words", "-o", "{folder}/mar"], "version 1 of words: {folder}/mar/model-store"),
     ],
@@ -98,14 +100,19 @@ def test_a_cleaning_of_the_clusters_bucket_keeps_what_the_clusters_models_need(m
         needed.append(found)
         return nullcontext(Nothing())
 
-    monkeypatch.setattr(cluster, "stored", kept)
+    monkeypatch.setattr(cluster, "cluster_artifacts", kept)
     assert main(["clean", "--older-than", "30d", "--dry-run"]) == 0
     assert "words" in str(needed[0])
 
 
 def test_a_model_is_measured_again_from_the_clusters_registry(theirs: tuple[str, str], monkeypatch: pytest.MonkeyPatch):
     seen: list[str] = []
-    monkeypatch.setattr(submit, "submit_local", lambda submission, settings: seen.append(settings.tracking_uri) or 0)
+
+    def measured(submission: submit.Submission, settings: Settings) -> Run:
+        seen.append(settings.tracking_uri)
+        return Run("measure-1", "measure", settings.runs, {}, [], state=SUCCEEDED)
+
+    monkeypatch.setattr(submit, "submit_local", measured)
     assert main(["measure", "words"]) == 0
     assert seen == [theirs[0]]
 

@@ -1,10 +1,15 @@
 """The JSON of commands: its fields are those that docs/start/command-line.md lists."""
 
+import argparse
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from cli.output.machine import run_details, run_fields
+import pytest
+
+from cli.__main__ import parser
+from cli.output.machine import print_json, run_details, run_fields, text_output
 from cli.records.cost import Prices
 from cli.records.runs import LOCAL, SUCCEEDED, Run, StepRecord
 
@@ -16,6 +21,30 @@ RUN = Run("tidy-1", "tidy", Path("runs/tidy-1"), {"rows": 3}, [STEP], SUCCEEDED,
 def documented(command: str) -> set[str]:
     row = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {command} |"))
     return set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", row.split("|")[3])))
+
+
+def commands_with_json() -> set[str]:
+    (subparsers,) = (one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
+    return {name for name, command in subparsers.choices.items() if "--json" in command._option_string_actions}
+
+
+def test_each_command_with_json_is_documented():
+    page = PAGE.read_text().partition("## JSON")[2]
+    first_cells = " ".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert {name for name in commands_with_json() if f"`{name}`" not in first_cells} == {"openapi"}
+    assert "`openapi --against`" in first_cells
+
+
+def test_text_does_not_mix_with_json(capsys: pytest.CaptureFixture[str]):
+    with text_output(as_json=True):
+        print("submitted")
+    print_json({"id": "tidy-1"})
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"id": "tidy-1"}
+    assert printed.err == "submitted\n"
+    with text_output(as_json=False):
+        print("submitted")
+    assert capsys.readouterr().out == "submitted\n"
 
 
 def test_a_runs_fields_are_documented():

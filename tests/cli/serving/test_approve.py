@@ -129,7 +129,7 @@ def test_a_canary_that_is_rejected_is_ended_and_servers_are_told(
 def test_a_run_that_asked_for_nothing_is_told_with_those_that_did(model: str, capsys: pytest.CaptureFixture[str]):
     assert main(["approve", "other-20261125-120000-abcd"]) == 2
     error = capsys.readouterr().err
-    assert "run 'other-20261125-120000-abcd' waits for no approval" in error
+    assert "run 'other-20261125-120000-abcd' requires no approval" in error
     assert f"{RUN}-{model}" in error
 
 

@@ -93,6 +93,20 @@ def entries(model: str, capsys: pytest.CaptureFixture[str]) -> list[dict]:
     return found
 
 
+def test_the_json_of_a_promotion_and_of_a_rollback_is_all_that_is_on_standard_output(
+    model: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["promote", model, "--version", "1", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["action"] == "promote"
+    assert "promoted version 1 of" in printed.err
+    assert main(["promote", model, "--json"]) == 0
+    capsys.readouterr()
+    assert main(["rollback", model, "--json"]) == 0
+    rolled_back = json.loads(capsys.readouterr().out)
+    assert rolled_back == {"model": model, "action": "rolled back", "version": "1", "live_version": "1"}
+
+
 def test_the_candidate_is_promoted_after_a_server_answered_with_it(
     model: str, tracker: Tracker, models: list[Path], capsys: pytest.CaptureFixture[str]
 ):
@@ -285,7 +299,7 @@ def test_what_answers_now_leads_back_to_the_source_rows(
         assert main(["lineage", address]) == 0
     told = capsys.readouterr().out
     digest = open_model(models[1]).digest[:12]
-    assert f"answers with version 2 of {model}, digest {digest}" in " ".join(told.split())
+    assert f"serves version 2 of {model}, digest {digest}" in " ".join(told.split())
     assert f"export.onnx → model {digest}" in told
     assert "data.ingest → dataset" in told
     assert SOURCE in told
@@ -294,9 +308,9 @@ def test_what_answers_now_leads_back_to_the_source_rows(
 @pytest.mark.parametrize(
     ("status", "content", "code", "reason"),
     [
-        (200, "hello", 1, "is no model server of ours"),
-        (200, "{}", 1, "is no model server of ours"),
-        (503, "{}", 1, "answered 503 Service Unavailable: no model is ready there"),
+        (200, "hello", 1, "is not a model server"),
+        (200, "{}", 1, "is not a model server"),
+        (503, "{}", 1, "returned 503 Service Unavailable: no model is ready there"),
         (
             200,
             json.dumps({"digest": "f" * 64, "name": "words"}),

@@ -58,7 +58,7 @@ def test_an_image_that_exists_under_its_tag_is_not_built_again(folder: Path):
     list(images.build(["serve"], builder(), push=False))
     assert list(images.build(["serve"], builder(), push=False)) == [(constants.SERVE, "exists")]
     assert len(calls(folder, "build")) == 1
-    assert images.size(constants.SERVE, builder()) == "393 MB"
+    assert images.size_bytes(constants.SERVE, builder()) == 393_000_000
 
 
 def test_labels_are_title_version_commit_and_base_digest(folder: Path):

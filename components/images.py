@@ -141,8 +141,8 @@ def libraries_digest(name: str) -> str:
 def modules(name: str) -> list[str]:
     """Return the toolchain modules that run in the image ``name``, those of its steps included."""
     constant = re.compile(rf"\bbase_image={name.upper().replace('-', '_')}\b")
-    wrappers = [path for path in _wrappers() if constant.search(_text(path))]
-    steps = [f"toolchain.{path.parent.name}.{path.stem}" for path in wrappers]
+    components = [path for path in _components() if constant.search(_text(path))]
+    steps = [f"toolchain.{path.parent.name}.{path.stem}" for path in components]
     return sorted({*steps, *IMAGES[name].modules})
 
 
@@ -170,7 +170,7 @@ def _project() -> dict[str, object]:
     return project
 
 
-def _wrappers() -> list[Path]:
+def _components() -> list[Path]:
     return sorted((ROOT / "components").glob("*/[!_]*.py"))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.__main__ import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 CODE = sorted(
     path for package in ("toolchain", "components", "pipelines", "cli") for path in (ROOT / package).rglob("*.py")
@@ -166,3 +168,56 @@ def test_every_test_asserts_something(path: Path):
     helpers = helpers_of(path)
     tests = {key: calls for key, calls in calls_of(path).items() if key.startswith("test")}
     assert [key for key, calls in tests.items() if not asserts(calls, helpers)] == []
+
+
+COVERED_TOGETHER = {  # folders whose modules one file tests in a table, with the reason
+    "cli/commands": ("tests/cli/test_commands.py", "each only declares options and calls one function"),
+    "components": ("tests/components/test_components.py", "each is generated from its step's Config"),
+    "pipelines": ("tests/pipelines/test_defaults.py", "each only connects components"),
+}
+
+
+def has_functions(path: Path) -> bool:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes)
+
+
+def possible_tests(module: Path) -> list[str]:
+    """Return the files that may test ``module``, a path below the root.
+
+    Of toolchain/a/b.py that is tests/toolchain/a/test_b.py, and of toolchain/a/b/c.py tests/toolchain/a/b/test_c.py, or
+    tests/toolchain/a/test_b.py for the package as a whole. A leading underscore is left out.
+    """
+    tests = [Path("tests") / module.parent / f"test_{module.stem.lstrip('_')}.py"]
+    if len(module.parts) > 3:
+        tests.append(Path("tests") / module.parent.parent / f"test_{module.parent.name}.py")
+    together = [file for folder, (file, _) in COVERED_TOGETHER.items() if module.is_relative_to(folder)]
+    return [*map(str, tests), *together]
+
+
+@pytest.mark.parametrize(
+    ("module", "test"),
+    [
+        ("toolchain/a/b.py", "tests/toolchain/a/test_b.py"),
+        ("toolchain/a/b/c.py", "tests/toolchain/a/b/test_c.py"),
+        ("toolchain/a/b/c.py", "tests/toolchain/a/test_b.py"),
+        ("pipelines/_pods.py", "tests/pipelines/test_pods.py"),
+    ],
+)
+def test_a_module_may_be_tested_at_its_path(module: str, test: str):
+    assert test in possible_tests(Path(module))
+    assert "tests/test_toolchain.py" not in possible_tests(Path(module))
+
+
+MODULES = [path for path in CODE if path.stem not in ("__init__", "__main__") and has_functions(path)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_every_module_is_tested_at_its_path(path: Path):
+    tests = possible_tests(path.relative_to(ROOT))
+    assert any((ROOT / file).is_file() for file in tests), f"{name(path)} has no test: write {tests[0]}"
+
+
+def test_every_command_is_tested_in_the_table_of_commands():
+    modules = {path.stem for path in (ROOT / "cli" / "commands").glob("[!_]*.py")} - {"options"}
+    assert modules == {command.replace("-", "_") for command in COMMANDS}

@@ -1,7 +1,7 @@
 """Following a run on a cluster: KFP's real client against the fake server of conftest.py, with fake pods."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,44 +11,12 @@ from cli.records import runs
 from cli.records.runs import Run, StepRecord
 from cli.run import follow, waiting_pods
 from cli.settings import Settings
+from tests.support.pods import NOW, POD, Recorder
 from toolchain.errors import ServiceError
 from toolchain.services import kubernetes
 from toolchain.services.kubernetes import Node, Pod
 
 pytestmark = pytest.mark.machine
-NOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
-POD = Pod(
-    name="tidy-1",
-    labels={"app.kubernetes.io/component": "data.ingest"},
-    annotations={},
-    phase="Running",
-    node="node0",
-    image="ghcr.io/toolchain/base:1",
-    command=(),
-    waiting_reason="",
-    termination_reason="",
-    message="",
-    created=NOW,
-    started=NOW,
-    finished=None,
-    cpu=0.25,
-    memory_bytes=1 << 30,
-    gpus={},
-)
-
-
-class Recorder:
-    """A watcher that records its events."""
-
-    def __init__(self) -> None:
-        self.states: list[tuple[str, str]] = []
-        self.lines: list[str] = []
-
-    def changed(self, step: StepRecord) -> None:
-        self.states.append((step.task, step.state))
-
-    def printed(self, step: StepRecord, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture(autouse=True)
@@ -285,19 +253,6 @@ def test_no_step_fails_in_a_run_that_a_user_stopped(run: Run, recorder: Recorder
         runs.INTERRUPTED,
         runs.WAITING,
     )
-
-
-@pytest.mark.parametrize(
-    ("node", "task"),
-    [
-        ("tidy-x1.root.train-transformers.executor", "train-transformers"),
-        ("tidy-x1(0).root(0).clean(0).executor(0)", "clean"),
-        ("tidy-x1(0).root(0).clean-driver(1)", "clean"),
-        ("tidy-x1.root-driver", ""),
-    ],
-)
-def test_the_task_is_found_in_the_name_of_an_argo_node(node: str, task: str):
-    assert waiting_pods.task_of(node) == task
 
 
 def find_problem(pod: Pod, nodes: list[Node]):

@@ -21,7 +21,7 @@ from components import images
 from components.requirements import data_packages, requirements
 from toolchain.import_closure import import_closure, runtime_files
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WRAPPERS = sorted((ROOT / "components").glob("*/[!_]*.py"))
 NAMES = sorted(images.IMAGES)
 DOCKERFILES = ("step", "server")

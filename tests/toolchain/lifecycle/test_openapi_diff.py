@@ -127,6 +127,11 @@ HARMLESS: dict[str, Document] = {
 }
 
 
+@pytest.fixture
+def old() -> Document:
+    return original()
+
+
 @pytest.mark.parametrize("name", BREAKING)
 def test_a_breaking_change_is_reported_with_its_path(name: str, old: Document):
     new, told, _ = BREAKING[name]

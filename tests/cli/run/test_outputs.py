@@ -11,7 +11,7 @@ from cli.records.artifacts import DATA_REPORT, VARIANTS, find_artifact
 from cli.records.runs import Run, StepRecord
 from cli.run import outputs
 from cli.settings import Settings
-from tests.cli.run.test_follow import POD
+from tests.support.pods import POD
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.services import kubernetes, storage

@@ -1,7 +1,7 @@
 """Models on a real cluster: promoted, called, tried as a canary, rolled back, and not one request lost by any of it.
 
 All tests use one release, and each can run alone: ``first_version`` returns to the text model's first version. Requests
-come from a pod, as those of a cluster's users do; they go to the Service, over kept connections and over a new one each.
+come from a pod, as those of a cluster's users do; they go to the Service, over kept connections and over new ones.
 """
 
 import base64

@@ -154,7 +154,7 @@ def require(model: Model, task: str, framework: str) -> None:
         raise ArtifactError(f"{model.path} is in {found.framework} format, this step needs {framework}")
     reads_tokens = any(tensor.name == "input_ids" for tensor in found.inputs)
     if reads_tokens and not (model.path / "tokenizer.json").is_file():
-        raise ArtifactError(f"{model.path} has no tokenizer.json; save the tokenizer beside the weights")
+        raise ArtifactError(f"{model.path} has no tokenizer.json; save the tokenizer with the weights")
 
 
 def _signature(description: dict[str, Any]) -> Signature:

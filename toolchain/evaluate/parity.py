@@ -16,7 +16,7 @@ from toolchain.errors import ConfigError, DataError
 from toolchain.inference.evaluation import evaluation_of
 from toolchain.metrics.bootstrap import Bootstrap
 
-PREDICTIONS = "predictions.parquet"  # beside the measurement of accuracy
+PREDICTIONS = "predictions.parquet"  # in the measurement of accuracy
 DEFAULT_THRESHOLD = 0.5  # of tasks whose predictions have none
 
 

@@ -19,7 +19,7 @@ SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 
 
 class BoxOutput:
-    """Boxes of a detector, which takes one image at a time. A prediction is an ``Detections``, the best box first."""
+    """Boxes of a detector, which takes one image at a time. A prediction is a ``Detections``, the best box first."""
 
     has_threshold: ClassVar[bool] = True  # whether a request may set the lowest score that is returned
 

@@ -28,7 +28,7 @@ class ImageInput:
     """Image files for a model whose one input is uint8 of shape (batch, height, width, channels).
 
     A value is ``{"bytes": file, "path": its name in errors}``. It is resized to the model's size, after a centre crop
-    to the model's aspect ratio where ``crop`` says so.
+    to the model's aspect ratio if ``crop`` is true.
     """
 
     column: ClassVar[str] = IMAGE  # of a dataset
@@ -134,7 +134,7 @@ class ImageInput:
         """Return the rows in a tensor's ``data``: flat, nested, or a flat array of integers from 0 on.
 
         Raises:
-            RequestError: the data is not made of bytes, or is not as long as ``shape`` says.
+            RequestError: the data is not made of bytes, or its length does not match ``shape``.
         """
         numbers = data if isinstance(data, np.ndarray) else _flat(data, prod(shape), pointer)
         if len(numbers) != prod(shape):

@@ -1,4 +1,4 @@
-"""Requests: the limits on a prediction request, and the error for one that a model cannot take."""
+"""Requests: the limits on a prediction request, and the error for a request that is not valid."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -12,7 +12,7 @@ from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import Variants, open_variants
 from toolchain.errors import ConfigError
 from toolchain.export.onnx import Config, form_of, run
-from toolchain.export.onnx.picture import _detection_gap
+from toolchain.export.onnx.image import _max_box_difference
 from toolchain.frameworks.torch.detector import Architecture, build_detector, save_detector
 from toolchain.frameworks.torch.image_classifier import load_network
 from toolchain.inference.runtime import open_session
@@ -89,18 +89,20 @@ def test_a_detector_answers_as_pytorch(digits: Path, tmp_path: Path):
     value = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()[:1]
     found = open_session(model).outputs(preprocessor.stack(preprocessor.prepare(value)))
     assert [part.ndim for part in found] == [2, 1, 1]
-    assert form_of(open_model(tmp_path / "detector")).answer.startswith("scores and boxes")
+    assert form_of(open_model(tmp_path / "detector")).compared.startswith("scores and boxes")
 
 
 def test_boxes_are_compared_whatever_their_order_and_by_what_they_are_sure_of():
     boxes, scores = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32), np.array([0.9, 0.9], np.float32)
     ours = [boxes, scores, np.zeros(2)]
-    assert _detection_gap(ours, [boxes[::-1], scores, np.zeros(2)], 100, 0.05) == 0
+    assert _max_box_difference(ours, [boxes[::-1], scores, np.zeros(2)], 100, 0.05) == 0
     moved = boxes + np.array([[0, 0, 5, 0], [0, 0, 0, 0]], np.float32)
-    assert _detection_gap(ours, [moved, scores, np.zeros(2)], 100, 0.05) == pytest.approx(0.05)
+    assert _max_box_difference(ours, [moved, scores, np.zeros(2)], 100, 0.05) == pytest.approx(0.05)
     extra = [np.vstack([boxes, [[50, 50, 60, 60]]]), np.append(scores, 0.052), np.zeros(3)]
     three = [np.vstack([boxes, [[70, 70, 80, 80]]]), np.append(scores, 0.051), np.zeros(3)]
-    assert _detection_gap(extra, three, 100, 0.05) == pytest.approx(0.002, abs=1e-6), (
+    assert _max_box_difference(extra, three, 100, 0.05) == pytest.approx(0.002, abs=1e-6), (
         "both are hardly above the lowest score"
     )
-    assert _detection_gap([boxes[:0], scores[:0], np.zeros(0)], [boxes[:0], scores[:0], np.zeros(0)], 100, 0.05) == 0
+    assert (
+        _max_box_difference([boxes[:0], scores[:0], np.zeros(0)], [boxes[:0], scores[:0], np.zeros(0)], 100, 0.05) == 0
+    )

@@ -206,8 +206,8 @@ def test_a_detector_and_a_model_that_was_not_exported_are_refused(tmp_path: Path
         ({"name": ""}, "TorchServe takes letters"),
         ({"name": "../evil"}, "TorchServe takes letters"),
         ({"version": "latest"}, "version is 'latest'"),
-        ({"workers": 0}, "workers is 0: give 1 at least"),
-        ({"max_batch_delay_ms": -1}, "max_batch_delay_ms is -1: give 0 at least"),
+        ({"workers": 0}, "workers is 0: give at least 1"),
+        ({"max_batch_delay_ms": -1}, "max_batch_delay_ms is -1: give at least 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any], told: str):

@@ -19,7 +19,7 @@ from toolchain.optimize.prune import Config, run
 from toolchain.optimize.prune.distillation import feature_loss, first_tokens, logit_loss
 from toolchain.optimize.prune.importance import measure_importance
 from toolchain.optimize.prune.size import Latency, describe_speed, measure_latency
-from toolchain.optimize.prune.structured import count_heads, count_neurons, most, remove
+from toolchain.optimize.prune.structured import count_heads, count_neurons, most_important, remove
 
 QUICK = {"importance_batches": 2, "epochs": 1, "batch_size": 16}
 
@@ -108,7 +108,7 @@ def test_a_setting_that_cannot_work_is_refused(setting: dict[str, Any], complain
 
 
 def test_the_most_important_are_kept_in_their_order():
-    assert most(torch.tensor([1.0, 5, 3, 5]), 2).tolist() == [1, 3]
+    assert most_important(torch.tensor([1.0, 5, 3, 5]), 2).tolist() == [1, 3]
 
 
 @given(st.integers(1, 5000), st.floats(0.01, 1))

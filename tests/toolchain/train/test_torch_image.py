@@ -24,7 +24,7 @@ from toolchain.frameworks.torch.image_classifier import (
 )
 from toolchain.frameworks.torch.image_dataset import Shape, read_images
 from toolchain.frameworks.torch.weights import LITE_WEIGHTS, PINNED
-from toolchain.image_decoding import crop_middle, squeeze
+from toolchain.image_decoding import crop_middle, resize
 from toolchain.train.torch_image import Config, run, train
 from toolchain.train.torch_image.base import find_weights, load_weights
 from toolchain.train.torch_image.loop import balanced
@@ -158,7 +158,7 @@ def test_efficientnet_lite0_knows_a_temple_and_a_daisy():
 
     network = build_network(Architecture(EFFICIENTNET_LITE0, 1000, 3, 224, 224, *normalisation(EFFICIENTNET_LITE0)))
     assert not load_weights(network, find_weights(EFFICIENTNET_LITE0, "pretrained"), 1000)
-    images = np.stack([squeeze(crop_middle(image, 224, 224), 224, 224) for image in load_sample_images().images])
+    images = np.stack([resize(crop_middle(image, 224, 224), 224, 224) for image in load_sample_images().images])
     with torch.inference_mode():
         ranked = network.eval()(torch.from_numpy(images)).topk(5).indices.tolist()
     names = [[ImageNetInfo().index_to_description(place) for place in row] for row in ranked]

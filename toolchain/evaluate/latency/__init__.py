@@ -67,8 +67,8 @@ def compare(times: Times, rows: int, bootstrap: Bootstrap) -> dict[str, dict[str
     In each round every variant runs the same request, one right after the other, so what slows the machine for longer
     than a round (heat, another process) slows both sides of the quotient and cancels. The speedup is the median over
     rounds of the reference's time / the variant's, which a spike on either side cannot move; its interval comes from
-    resampling whole rounds. The percentiles are of the variant's own times, disturbances included: that is what a
-    caller waits for.
+    resampling whole rounds. The percentiles are of the variant's own times, disturbances included: the time that
+    a caller waits.
     """
     reference = times[REFERENCE]
     return {

@@ -1,4 +1,4 @@
-"""Cold start: what a variant's first answer costs in a fresh process, as in a pod that has just been started."""
+"""Measure the cold start of a variant: its first prediction in a fresh process, as in a new pod."""
 
 import json
 import pickle
@@ -17,38 +17,38 @@ from toolchain.inference.runtime import open_session
 from toolchain.inference.tasks import task_of
 
 STATUS = Path("/proc/self/status")  # Linux
-OWN_ERROR = "toolchain.errors.ArtifactError: "  # how Python's traceback begins the line that says why
+OWN_ERROR = "toolchain.errors.ArtifactError: "  # how the last line of Python's traceback begins
 CHILD = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from toolchain.evaluate.latency.cold_start import answer
-answer()
+from toolchain.evaluate.latency.cold_start import predict_once
+predict_once()
 """
 
 
 @dataclass(frozen=True)
 class ColdStart:
-    milliseconds: float  # to load back end, weights and tokenizer and to answer one row; the disk's cache is warm
+    milliseconds: float  # to load back end, weights and tokenizer and to predict one row; the disk's cache is warm
     peak_memory_bytes: int  # resident, of the whole process, after the largest request too
 
 
 def cold_start(model: Model, value: Any, threads: int) -> ColdStart:
-    """Return what the first answer of ``model``, to ``value`` (of the column it reads), costs in a fresh process.
+    """Return the cost of the first prediction of ``model`` in a fresh process, for ``value`` of the column it reads.
 
     Raises:
-        ArtifactError: the process fails; its last line says why.
+        ArtifactError: the process fails; the message has its last line.
     """
     task = pickle.dumps({"folder": model.path.resolve(), "value": value, "threads": threads})
     command = [sys.executable, "-c", CHILD, json.dumps(sys.path)]
     done = subprocess.run(command, input=task, capture_output=True, check=False)
     if done.returncode:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise ArtifactError(f"{model.path} does not answer in a fresh process: {last.removeprefix(OWN_ERROR)}")
+        raise ArtifactError(f"{model.path} does not run in a fresh process: {last.removeprefix(OWN_ERROR)}")
     return ColdStart(**json.loads(done.stdout.decode().strip().splitlines()[-1]))
 
 
-def answer() -> None:
-    """Answer the task on standard input and print what it cost; this is what the fresh process does."""
+def predict_once() -> None:
+    """Run the task on standard input and print its cost; the program of the fresh process."""
     task = pickle.load(sys.stdin.buffer)
     model = open_model(task["folder"])  # its digest check is no part of the time
     began = time.perf_counter()
@@ -62,10 +62,10 @@ def answer() -> None:
 
 
 def peak_memory() -> int:
-    """Return the most memory, in bytes, that this process has held resident.
+    """Return the peak resident memory of this process in bytes.
 
-    Linux's ``getrusage`` would count what the parent held when it started this process (its high-water mark outlives
-    ``exec``), so the kernel's own mark of this program is read where there is one.
+    Linux's ``getrusage`` would include the parent's memory at the start of this process (its high-water mark outlives
+    ``exec``), so the kernel's mark of this program is read where there is one.
     """
     if STATUS.is_file():
         marks = [line.split() for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]

@@ -1,9 +1,9 @@
-"""Export: PyTorch models as ONNX graphs that answer the same, with what they are written into them.
+"""Export PyTorch models as ONNX graphs with equal outputs, and a description of the model in their metadata.
 
 The graph is plain ONNX with a free batch (and a free length of texts): ONNX Runtime fuses it when it loads it, and the
-converters to INT8 and OpenVINO, which know no operators of ONNX Runtime's own, read the same file. PyTorch's newer
-exporter (dynamo) gave 0.97 of the speed (MiniLM, AVX2, ONNX Runtime 1.32) and took many times longer. What is done to
-texts and pictures before the network, but for tokens and size, is in the graph: nobody can normalise otherwise.
+converters to INT8 and OpenVINO, which support standard operators only, read the same file. PyTorch's newer
+exporter (dynamo) gave 0.97 of the speed (MiniLM, AVX2, ONNX Runtime 1.32) and took many times longer. The
+graph includes preprocessing except tokenization and resizing, so that every client normalises in the same way.
 """
 
 import json
@@ -38,7 +38,7 @@ PLAIN = "plain.onnx"
 @dataclass(frozen=True, kw_only=True)
 class Config:
     opset: int = 17  # ONNX opset version, 17..20; 17 is the first with layer normalization as one operator.
-    fuse_attention: bool = False  # Fuse each attention into one ONNX Runtime operator; a plain graph is kept beside it.
+    fuse_attention: bool = False  # Fuse each attention into one ONNX Runtime operator; a plain graph is kept with it.
     parity_rows: int = 64  # Number of rows on which the ONNX graph is compared with PyTorch.
     # Maximum difference of logits, relative above 1; float32 rounds by 1e-6, an error gives 1e-1.
     tolerance: float = 1e-3
@@ -55,17 +55,17 @@ class Config:
 @dataclass(frozen=True)
 class Result:
     variants: tuple[str, ...]  # names, fp32 first
-    max_difference: float  # of an answer from PyTorch's, over all variants
+    max_difference: float  # between outputs of the graph and of PyTorch, over all variants
     rows: int  # compared for each variant
 
 
 def run(models: Sequence[Path], dataset: Path, variants: Path, config: Config) -> Result:
-    """Export each of ``models``, a repeated one once, and write them side by side to ``variants``.
+    """Export each of ``models``, a repeated one once, and write them to ``variants``.
 
     Raises:
-        ArtifactError: a model's task is not known, it lacks its tokenizer, or its graph answers unlike PyTorch.
+        ArtifactError: a model's task is not supported, its tokenizer is missing, or its graph differs from PyTorch.
         ConfigError: attention is to be fused where there is none.
-        DataError: ``dataset`` has no rows to compare answers on.
+        DataError: ``dataset`` has no rows to compare outputs on.
     """
     rows = open_dataset(dataset)
     opened = {model.digest: model for model in map(open_model, models)}
@@ -93,7 +93,7 @@ def export(form: Form, target: Path, opset: int) -> None:
     import torch
 
     axes = {
-        tensor.name: {place: size for place, size in enumerate(tensor.shape) if isinstance(size, str)}
+        tensor.name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
         for tensor in (*form.inputs, *form.outputs)
     }
     try:
@@ -124,7 +124,7 @@ def real_values(dataset: Dataset, column: str, rows: int) -> list[Any]:
         for batch in dataset.batches(split, [column], rows):
             if batch.num_rows:
                 return list(batch.column(column).to_pylist())
-    raise DataError(f"{dataset.path} has no rows; export compares the graph's answers with PyTorch's on some")
+    raise DataError(f"{dataset.path} has no rows; export needs some to compare the graph's outputs with PyTorch's")
 
 
 def form_of(model: Model) -> Form:
@@ -133,12 +133,12 @@ def form_of(model: Model) -> Form:
     Raises:
         ArtifactError: its task is not known, or it is not in PyTorch or not whole.
     """
-    from toolchain.export.onnx import picture, text
+    from toolchain.export.onnx import image, text
 
     forms = {
         (TextInput, ClassOutput): text.form,
-        (ImageInput, ClassOutput): picture.classifier_form,
-        (ImageInput, BoxOutput): picture.detector_form,
+        (ImageInput, ClassOutput): image.classifier_form,
+        (ImageInput, BoxOutput): image.detector_form,
     }
     task = task_type(model)
     form = forms.get((task.input_type, task.output_type))
@@ -151,7 +151,7 @@ def form_of(model: Model) -> Form:
 def _export_into(
     writer: ModelWriter, model: Model, form: Form, task: Task, prepared: Sequence[Any], config: Config
 ) -> float:
-    """Write the graph and what belongs to it; return the largest difference of an answer from PyTorch's."""
+    """Write the graph and its files; return the maximum difference of its outputs from PyTorch's."""
     for module in (form.module, *form.others):
         _write_graphs(writer, model, replace(form, module=module), config)
         difference = max_difference(form, writer.folder / WEIGHTS, task, prepared)
@@ -160,20 +160,20 @@ def _export_into(
     writer.keep(model, *form.files)
     if not difference <= config.tolerance:  # NaN too
         raise ArtifactError(
-            f"the ONNX graph of {model.path} answers unlike PyTorch: {form.answer} differ by up to {difference:.2g}, "
+            f"the ONNX graph of {model.path} differs from PyTorch: {form.compared} differ by up to {difference:.2g}, "
             f"{config.tolerance:g} is allowed; try another opset, or report the model"
         )
-    told = f"{form.answer} differ from PyTorch's by at most {difference:.1e} on {len(prepared)} real rows"
-    log_info(f"exported {model.variant}: {told}")
+    parity = f"{form.compared} differ from PyTorch's by at most {difference:.1e} on {len(prepared)} rows"
+    log_info(f"exported {model.variant}: {parity}")
     writer.note({"max_difference": difference, "rows": len(prepared), "opset": config.opset})
     return difference
 
 
 def _write_graphs(writer: ModelWriter, model: Model, form: Form, config: Config) -> None:
-    """Write the graph of ``form``, and the plain one beside it where attention is fused."""
+    """Write the graph of ``form``, and the plain one as well where attention is fused."""
     target = writer.folder / WEIGHTS
     plain = writer.folder / PLAIN if config.fuse_attention else target
-    with TemporaryDirectory(dir=writer.folder.parent, prefix=".export-") as folder:  # it may write a file a tensor
+    with TemporaryDirectory(dir=writer.folder.parent, prefix=".export-") as folder:  # may write one file per tensor
         export(form, Path(folder) / WEIGHTS, config.opset)
         save_graph(load_graph(Path(folder) / WEIGHTS), plain, _properties(model, writer.signature))
     if config.fuse_attention:
@@ -182,7 +182,7 @@ def _write_graphs(writer: ModelWriter, model: Model, form: Form, config: Config)
 
 
 def max_difference(form: Form, graph: Path, task: Task, prepared: Sequence[Any]) -> float:
-    """Return how far the answers of ``graph`` to ``prepared`` rows are from those of ``form`` in PyTorch, at most."""
+    """Return the maximum difference between the outputs of ``graph`` and of PyTorch for ``prepared`` rows."""
     session, found = OnnxRuntimeSession(graph, threads=1), [0.0]
     for start in range(0, len(prepared), form.rows):
         feeds = task.input.stack(prepared[start : start + form.rows])
@@ -198,7 +198,7 @@ def _fuse(model: Model, form: Form, plain: Path, target: Path) -> None:
 
 
 def _properties(model: Model, signature: Signature) -> dict[str, str]:
-    """Return what the model is, for the file itself: whoever meets it may not have its folder."""
+    """Return the metadata that describes the model in the file, which may be used without its folder."""
     return {
         "task": signature.task,
         "variant": signature.variant,
@@ -225,7 +225,7 @@ def _signature(model: Model, form: Form) -> Signature:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back what tracing warns of (fixed shapes, the older exporter): the comparison with PyTorch answers it."""
+    """Suppress the warnings of tracing (fixed shapes, the older exporter): the comparison with PyTorch covers them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

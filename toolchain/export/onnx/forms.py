@@ -1,4 +1,4 @@
-"""Forms: each kind of model in PyTorch as it is traced, and how its answers are compared."""
+"""How a PyTorch model is traced, and how its outputs are compared with those of the graph."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "model.onnx"
-Answers = list[NDArray[Any]]
+Outputs = list[NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Form:
     example: "tuple[torch.Tensor, ...]"  # to trace with; its values and free sizes are not kept
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    reference: Callable[[Feeds], Answers]  # what PyTorch answers
-    difference: Callable[[Answers, Answers], float]  # between the graph's answers and PyTorch's
-    answer: str  # what is compared, in words
-    files: tuple[str, ...]  # of the model's folder, kept beside the graph
-    rows: int = 8  # compared at once: several, and padded, so that the mask and the free batch are tried too
-    others: "tuple[torch.nn.Module, ...]" = ()  # traced in turn where the graph of ``module`` answers otherwise
+    reference: Callable[[Feeds], Outputs]  # the outputs of PyTorch
+    difference: Callable[[Outputs, Outputs], float]  # between the outputs of the graph and of PyTorch
+    compared: str  # what is compared, for messages: "logits"
+    files: tuple[str, ...]  # of the model's folder, kept with the graph
+    rows: int = 8  # per comparison: several, and padded, so that the mask and the free batch are tested too
+    others: "tuple[torch.nn.Module, ...]" = ()  # traced in turn where the graph of ``module`` has other outputs
     positions: int = 0  # tokens that the weights have positions for; 0: no limit
     fuse: Callable[[Path, Path], None] | None = None  # writes the second graph, with the attention of the first fused
 
 
-def largest_gap(ours: Answers, theirs: Answers) -> float:
-    """Return the largest difference of the first answers, logits say: of large ones as a share of the largest, since
+def relative_difference(ours: Outputs, theirs: Outputs) -> float:
+    """Return the maximum difference of the first output, such as logits; relative to the largest value above 1, since
     float32 rounds in proportion."""
     scale = max(1.0, float(np.max(np.abs(theirs[0]), initial=0.0)))
     return float(np.max(np.abs(ours[0] - theirs[0]), initial=0.0)) / scale

@@ -1,4 +1,4 @@
-"""Text classifiers as they are traced, and the fusion of their attention.
+"""Trace text classifiers, and fuse their attention.
 
 Fusing attention into the file (``fuse_attention``) was measured at 0.93 to 0.96 of the plain graph's speed in fp32 and
 in INT8 (MiniLM, AVX2, 1 x 128 tokens, ONNX Runtime 1.32), so the default leaves it out.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from toolchain.artifacts.graph import needs_two_files
 from toolchain.artifacts.model import TOKENIZER_FILES, Model, Tensor
 from toolchain.errors import ConfigError
-from toolchain.export.onnx.forms import Answers, Form, largest_gap
+from toolchain.export.onnx.forms import Form, Outputs, relative_difference
 from toolchain.frameworks.torch.text_classifier import layers, load_classifier, positions
 from toolchain.inference.runtime import Feeds
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import torch
 
 INPUTS = (Tensor("input_ids", "int64", ("batch", "tokens")), Tensor("attention_mask", "int64", ("batch", "tokens")))
-# Added to the attention scores of padding. exp(-60) = 9e-27 vanishes beside 1 in float32, and an INT8 scale that has to
-# reach the usual -3.4e38 is worth nothing (measured on AVX512-VNNI: dynamic INT8 1.69x with that, 2.29x with -60).
-SCORE_OF_PADDING = -60.0
+# Added to the attention scores of padding. exp(-60) = 9e-27 is lost when added to 1 in float32, and an INT8 scale that
+# reaches the usual -3.4e38 has no precision (measured on AVX512-VNNI: dynamic INT8 1.69x with that, 2.29x with -60).
+PADDING_SCORE = -60.0
 LOW_SCORE = -1e4  # where the scores themselves reach that far, as ELECTRA's can
-OWN_MASK = ("deberta", "deberta-v2", "modernbert")  # need to know which tokens are there besides adding to their scores
+OWN_MASK = ("deberta", "deberta-v2", "modernbert")  # use the mask for more than the attention scores
 
 
 def form(model: Model) -> Form:
@@ -33,21 +33,21 @@ def form(model: Model) -> Form:
     reference, traced = load_classifier(model), load_classifier(model, attention="eager")
     ids = torch.ones(2, 8, dtype=torch.int64)
 
-    def answer(feeds: Feeds) -> Answers:
+    def outputs(feeds: Feeds) -> Outputs:
         with torch.inference_mode():
             inputs = {tensor.name: torch.from_numpy(feeds[tensor.name]) for tensor in INPUTS}
             return [reference(**inputs).logits.numpy()]
 
     own = reference.config.model_type in OWN_MASK
-    modules = [_with_mask(traced, score) for score in ([None] if own else [SCORE_OF_PADDING, LOW_SCORE])]
+    modules = [_with_mask(traced, score) for score in ([None] if own else [PADDING_SCORE, LOW_SCORE])]
     return Form(
         module=modules[0],
         example=(ids, torch.ones_like(ids)),
         inputs=INPUTS,
         outputs=(Tensor("logits", "float32", ("batch", len(model.signature.labels))),),
-        reference=answer,
-        difference=largest_gap,
-        answer="logits",
+        reference=outputs,
+        difference=relative_difference,
+        compared="logits",
         files=(*TOKENIZER_FILES, "config.json"),
         others=tuple(modules[1:]),
         positions=positions(reference.config),
@@ -56,7 +56,7 @@ def form(model: Model) -> Form:
 
 
 def fuse(model: Model, plain: Path, target: Path) -> None:
-    """Write the graph ``plain`` to ``target`` with one operator of ONNX Runtime's own for each attention.
+    """Write the graph ``plain`` to ``target`` with one operator of ONNX Runtime for each attention.
 
     Raises:
         ConfigError: there is none to fuse, or layers have different numbers of heads.
@@ -75,9 +75,9 @@ def fuse(model: Model, plain: Path, target: Path) -> None:
 
 
 def _with_mask(classifier: "torch.nn.Module", score: float | None) -> "torch.nn.Module":
-    """Return ``classifier`` as a module of two tensors that makes its mask itself, in a form that fusions recognize.
+    """Return ``classifier`` as a module of two tensors that computes its mask in a form that fusions recognize.
 
-    ``score`` is added to the attention scores of padding; for None the classifier makes its mask its own way.
+    ``score`` is added to the attention scores of padding; with None the classifier computes its default mask.
     """
     import torch
 
@@ -92,7 +92,7 @@ def _with_mask(classifier: "torch.nn.Module", score: float | None) -> "torch.nn.
             return logits
 
     def scores(mask: torch.Tensor, score: float) -> torch.Tensor:
-        """Return what is added to the attention scores, float32 of shape (batch, 1, 1, tokens)."""
+        """Return the summand of the attention scores, float32 of shape (batch, 1, 1, tokens)."""
         absent = 1.0 - mask[:, None, None, :].expand(-1, 1, 1, -1).to(torch.float32)
         return absent.masked_fill(absent.to(torch.bool), score)
 

@@ -1,7 +1,7 @@
-"""TorchServe: a model as the archive (.mar) that TorchServe serves, with the settings of a server for it.
+"""Export a model as an archive (.mar) for TorchServe, with the configuration of a server.
 
-The archive holds the model's whole folder and those of our modules that answer with it, so it answers what our own
-server answers, and needs nothing of ours installed. TorchServe is archived upstream: prefer our server.
+The archive has the model's folder and the modules of this package that predict with it: its predictions equal those of
+our own server, and this package need not be installed. TorchServe is archived upstream: prefer our own server.
 """
 
 import re
@@ -13,19 +13,21 @@ from toolchain.artifacts.digest import sha256_of_file
 from toolchain.artifacts.measurement import new_measurement
 from toolchain.artifacts.model import Model, open_model
 from toolchain.artifacts.provenance import Work
-from toolchain.artifacts.variants import DESCRIPTION as OF_VARIANTS
+from toolchain.artifacts.variants import DESCRIPTION as VARIANTS_FILE
 from toolchain.artifacts.variants import open_variants
 from toolchain.errors import ConfigError, DataError
 from toolchain.export.torchserve.archive import write_archive
 from toolchain.inference.tasks import task_type
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what torch-model-archiver takes (check_model_name_regex_or_exit)
+NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+)  # names that torch-model-archiver accepts (check_model_name_regex_or_exit)
 VERSION = re.compile(r"\d+(\.\d+)*")
 RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}  # the package that runs a back end
 STORE = "model-store"
-MOST_REQUEST_BYTES = 8 * 1024**2  # of a request: a picture, or many texts
+MAX_REQUEST_BYTES = 8 * 1024**2  # an image, or many texts
 PROPERTIES = """\
-# Loopback only. Tokens are asked for, which TorchServe writes to key_file.json where it is started.
+# Loopback only. Requests need a token; TorchServe writes the tokens to key_file.json in its working directory.
 disable_token_authorization=false
 inference_address=http://127.0.0.1:8080
 management_address=http://127.0.0.1:8081
@@ -36,13 +38,13 @@ grpc_management_address=127.0.0.1
 grpc_management_port=7071
 model_store={store}
 load_models={file}
-# Archives come from the model store only: one that is named by a URL would run whatever code its sender likes.
+# Archives are loaded from the model store only: an archive from a URL could run any code.
 allowed_urls=none://.*
 use_env_allowed_urls=false
-# The packages in an archive's requirements.txt are installed beforehand, not by a server that answers.
+# The packages in an archive's requirements.txt are installed beforehand, not by a running server.
 install_py_dep_per_model=false
 number_of_gpu=0
-max_request_size={most}
+max_request_size={max_request_bytes}
 """
 
 
@@ -62,10 +64,10 @@ class Config:
             raise ConfigError(f"name is {self.name!r}: TorchServe takes letters, digits, dots, dashes and underscores")
         if not VERSION.fullmatch(self.version):
             raise ConfigError(f"version is {self.version!r}: give numbers with dots between them, as in 3 or 1.2")
-        least = {"workers": 1, "threads": 1, "batch_size": 1, "max_batch_delay_ms": 0, "response_timeout_s": 1}
-        for setting, value in least.items():
+        minimums = {"workers": 1, "threads": 1, "batch_size": 1, "max_batch_delay_ms": 0, "response_timeout_s": 1}
+        for setting, value in minimums.items():
             if getattr(self, setting) < value:
-                raise ConfigError(f"{setting} is {getattr(self, setting)}: give {value} at least")
+                raise ConfigError(f"{setting} is {getattr(self, setting)}: give at least {value}")
 
 
 @dataclass(frozen=True)
@@ -77,31 +79,31 @@ class Result:
 def run(model: Path, archive: Path, config: Config) -> Result:
     """Write the measurement ``archive``: config.properties, and model-store/ with the .mar of ``model``.
 
-    ``model`` is a model's folder, or one of variants of which ``config.variant`` names one.
+    ``model`` is the folder of a model, or of variants with the variant ``config.variant``.
 
     Raises:
         ArtifactError: the input is damaged.
-        ConfigError: there is no such variant, or it is not said which.
-        DataError: it is no classifier, or in no format that is served.
+        ConfigError: there is no such variant, or none is given.
+        DataError: it is not a classifier, or its format is not supported.
     """
     chosen = _choose(model, config.variant)
     _check(chosen)
     work = Work("export.torchserve", config, model=chosen)
     file = f"{config.name}-{config.version}.mar"
     with new_measurement(archive, "torchserve", work) as writer:
-        place = writer.folder / STORE / file
-        place.parent.mkdir()
-        write_archive(place, chosen, config.name, config.version, _configuration(config), _requirements(chosen))
-        text = PROPERTIES.format(store=STORE, file=file, most=MOST_REQUEST_BYTES)
+        target = writer.folder / STORE / file
+        target.parent.mkdir()
+        write_archive(target, chosen, config.name, config.version, _configuration(config), _requirements(chosen))
+        text = PROPERTIES.format(store=STORE, file=file, max_request_bytes=MAX_REQUEST_BYTES)
         (writer.folder / "config.properties").write_text(text, encoding="utf-8")
-        size = place.stat().st_size
-        writer.data = {"name": config.name, "version": config.version, "file": file, "sha256": sha256_of_file(place)}
+        size = target.stat().st_size
+        writer.data = {"name": config.name, "version": config.version, "file": file, "sha256": sha256_of_file(target)}
         work.metrics["size_bytes"] = size
     return Result(file, size)
 
 
 def _choose(path: Path, variant: str) -> Model:
-    if not (path / OF_VARIANTS).is_file():
+    if not (path / VARIANTS_FILE).is_file():
         model = open_model(path)
         if variant not in ("", model.variant):
             raise ConfigError(f"variant is {variant!r}, but {path} is the model {model.variant!r}: leave it out")
@@ -117,11 +119,13 @@ def _check(model: Model) -> None:
     if task_type(model).output_type.has_threshold:  # requests cannot set it
         raise DataError(f"{model.path} is a model for {found.task}; the TorchServe handler serves classifiers")
     if found.backend not in RUNTIMES:
-        raise DataError(f"{model.path} runs on {found.backend!r}; export it first: {' or '.join(RUNTIMES)} is served")
+        raise DataError(
+            f"{model.path} runs on {found.backend!r}; export it first: {' or '.join(RUNTIMES)} is supported"
+        )
 
 
 def _configuration(config: Config) -> str:
-    """Return how TorchServe runs the model, as its model-config.yaml."""
+    """Return TorchServe's configuration of the model, model-config.yaml."""
     return (
         f"minWorkers: {config.workers}\n"
         f"maxWorkers: {config.workers}\n"
@@ -133,7 +137,7 @@ def _configuration(config: Config) -> str:
 
 
 def _requirements(model: Model) -> str:
-    """Return what the workers' Python must have, pinned to what is installed here, one package a line."""
+    """Return the packages that the workers need, one per line, pinned to the installed versions."""
     repair = {"ftfy"} if model.signature.text_repair else set()
     names = sorted({"numpy", "pillow", "tokenizers", RUNTIMES[model.signature.backend], *repair})
     return "".join(f"{name}=={installed(name)}\n" for name in names)

@@ -1,4 +1,4 @@
-"""Archive: a .mar, which is a zip file with TorchServe's manifest, the handler, the model and our modules that answer.
+"""Write an archive (.mar): a zip file with TorchServe's manifest, the handler, the model and the modules it needs.
 
 The format is that of torch-model-archiver 0.12 (model_packaging_utils.py, manifest_components/), which is archived.
 """
@@ -17,20 +17,20 @@ ARCHIVER = "0.12.0"  # the version of torch-model-archiver whose format this is
 MANIFEST = "MAR-INF/MANIFEST.json"
 HANDLER = "handler.py"
 HANDLER_MODULE = (
-    "toolchain.export.torchserve.handler"  # by its full name, which the import closure of this module follows
+    "toolchain.export.torchserve.handler"  # the full name, so that the import closure of this module has it
 )
 CONFIGURATION = "model-config.yaml"
 REQUIREMENTS = "requirements.txt"
 MODEL = "model"  # the folder of the model within the archive
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, the earliest that zip knows: the same model makes the same archive
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, the earliest in a zip file: equal models give equal archives
 
 
 def write_archive(target: Path, model: Model, name: str, version: str, configuration: str, requirements: str) -> None:
-    """Write ``model`` as the archive ``target``, called ``name`` and ``version`` in TorchServe.
+    """Write ``model`` as the archive ``target`` with the name ``name`` and the version ``version``.
 
     Args:
-        configuration: How TorchServe runs it, as YAML.
-        requirements: The packages that the workers' Python must have, as pip reads them.
+        configuration: The content of model-config.yaml.
+        requirements: The content of requirements.txt: the packages that the workers need.
 
     Raises:
         StorageFullError: the disk is full.
@@ -42,9 +42,9 @@ def write_archive(target: Path, model: Model, name: str, version: str, configura
     }
     with disk_space_reported(target), zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
         for inner, path in _files(model):
-            with path.open("rb") as source, file.open(_entry(inner), "w", force_zip64=True) as place:
+            with path.open("rb") as source, file.open(_entry(inner), "w", force_zip64=True) as member:
                 while part := source.read(1024**2):
-                    place.write(part)
+                    member.write(part)
         for inner, text in texts.items():
             file.writestr(_entry(inner), text)
 

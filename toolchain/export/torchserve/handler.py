@@ -1,6 +1,6 @@
-"""Handler: code that TorchServe runs for each model archive. It is in the archive, beside the model's folder.
+"""Handler: the code that TorchServe runs for a model archive, in which it is stored next to the model's folder.
 
-The body of a request is JSON as our own server takes it ({"texts": [...]} or {"images": [base64, ...]}), or one text or
+The body of a request is JSON as for our own server ({"texts": [...]} or {"images": [base64, ...]}), or one text or
 image file.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # the modules in the archive come first, whatever else is installed
+sys.path.insert(0, str(HERE))  # the modules in the archive take precedence over installed ones
 
 from toolchain.artifacts.model import open_model  # noqa: E402
 from toolchain.errors import DataError  # noqa: E402
@@ -24,7 +24,7 @@ class Handler:
     """One worker: TorchServe calls ``initialize`` once, then ``handle`` with a batch of requests."""
 
     def initialize(self, context: Any) -> None:
-        """Load the model in the archive, after a check that its files are those that were exported."""
+        """Load the model in the archive, after verifying its digest."""
         threads = (context.model_yaml_config.get("handler") or {}).get("threads", 1)
         self._predictor = Predictor(open_model(HERE / "model"), int(threads))
         self._identity = {

@@ -53,7 +53,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """A image of a dataset, without its pixels."""
+    """An image of a dataset, without its pixels."""
 
     row: int  # number in its source
     width: int  # pixels, as stored

@@ -1,4 +1,4 @@
-"""Comparing: how far the boxes of one variant of a detector are from those of another, on the same images."""
+"""Compare the boxes of two variants of a detector on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from toolchain.metrics.bootstrap import Bootstrap, Counts
 from toolchain.metrics.detections import AnnotatedImage, Detections, Floats, Ints, Objects
 from toolchain.metrics.detections.matching import ALL, OVERLAPS, Matches, average_precision, match, mean
 
-# A box of score .47 beside one of .49 is the same prediction, even at a threshold of .48. INT8 moves scores of a small
+# Boxes with the scores .47 and .49 are equal predictions, even at a threshold of .48. INT8 moves scores of a small
 # FCOS by some hundredths: of the boxes of two such detectors 84 and 88 % matched without slack, 94 and 99 % with .1.
 SLACK = 0.1
 Variant = Sequence[Detections]  # the predictions of one variant for all images
@@ -28,11 +28,11 @@ def compare(
 ) -> dict[str, Any]:
     """Return how ``variant`` differs from ``reference``, and from ``origin`` whose predictions it must repeat.
 
-    Agreement is the share of boxes with a score of at least ``threshold``, of both sides, that meet a box of the other,
-    one to one, by class and half their union; the other's score may be SLACK lower. (strict_agreement is without that.)
-    Drops are of AP at an overlap of .5 (mAP50), by a
-    paired bootstrap: images are drawn once for both sides, so that what is hard for both does not widen it. Cosine
-    and largest difference are of the scores of boxes that meet, with ``origin``. At most ``flips`` images are listed.
+    Agreement is the share of boxes with a score of at least ``threshold``, of both sides, that match a box of the other
+    side, one to one, of the same class and with an overlap of at least .5; the other's score may be SLACK lower. (For
+    strict_agreement it may not.) Drops are of AP at an overlap of .5 (mAP50), by a paired bootstrap: images are drawn
+    once for both sides, so that images that are hard for both do not widen the interval. Cosine and maximum difference
+    are of the scores of boxes that match, with ``origin``. At most ``flips`` images are listed.
     """
     repeated = match_boxes(variant, origin, len(names), threshold)
     matches = repeated if origin is reference else match_boxes(variant, reference, len(names), threshold)
@@ -48,12 +48,12 @@ def compare(
         "flipped": len(apart),
         "flips": [
             {
-                "row": images[place].row,
-                "label": _counted(int((~images[place].objects.neutral).sum()), "object"),
-                "reference": _counted(len(reference[place].above(threshold)), "box"),
-                "variant": _counted(len(variant[place].above(threshold)), "box"),
+                "row": images[index].row,
+                "label": _counted(int((~images[index].objects.neutral).sum()), "object"),
+                "reference": _counted(len(reference[index].above(threshold)), "box"),
+                "variant": _counted(len(variant[index].above(threshold)), "box"),
             }
-            for place in apart[:flips]
+            for index in apart[:flips]
         ],
     }
 
@@ -84,38 +84,38 @@ def drops(
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """The boxes of two variants beside each other, those with a score of at least a threshold."""
+class MatchedBoxes:
+    """The matches between the boxes of two variants with a score of at least a threshold."""
 
-    met: Ints  # int64 (images,): boxes, of either side, that meet one of the other
+    matched: Ints  # int64 (images,): boxes, of either side, that match a box of the other
     boxes: Ints  # int64 (images,): of both sides
-    scores: Floats  # float64 (meetings,): of one side
-    other_scores: Floats  # float64 (meetings,): of the other
+    scores: Floats  # float64 (matches,): of one side
+    other_scores: Floats  # float64 (matches,): of the other
 
     def share(self, bootstrap: Bootstrap) -> dict[str, float]:
-        """Return the share of boxes that meet, with its interval; 1 where neither side has any."""
+        """Return the share of boxes that match, with its interval; 1 where neither side has any."""
 
         def share_of(drawn: Counts) -> Floats:
             boxes = drawn @ self.boxes
-            return np.where(boxes > 0, (drawn @ self.met) / np.maximum(boxes, 1), 1.0)
+            return np.where(boxes > 0, (drawn @ self.matched) / np.maximum(boxes, 1), 1.0)
 
-        return bootstrap.of_counts(np.ones(len(self.met), np.int64), share_of).to_json()
+        return bootstrap.of_counts(np.ones(len(self.matched), np.int64), share_of).to_json()
 
     def mismatched(self) -> list[int]:
-        """Return the positions of images in which a box of either side meets none of the other."""
-        return [int(place) for place in np.flatnonzero(self.met != self.boxes)]
+        """Return the indices of images in which a box of either side has no match."""
+        return [int(index) for index in np.flatnonzero(self.matched != self.boxes)]
 
 
-def match_boxes(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> Meeting:
+def match_boxes(variant: Variant, other: Variant, classes: int, threshold: float, slack: float = SLACK) -> MatchedBoxes:
     one, two = ([prediction.above(threshold) for prediction in side] for side in (variant, other))
     wider_one, wider_two = ([prediction.above(threshold - slack) for prediction in side] for side in (variant, other))
     found = _found(one, wider_two, classes)
-    met = [
+    matched = [
         np.bincount(side.image[side.right[0]], minlength=len(one)) for side in (found, _found(two, wider_one, classes))
     ]
     scores = np.concatenate([np.empty(0), *(prediction.scores for prediction in wider_two)])
-    return Meeting(
-        met=met[0] + met[1],
+    return MatchedBoxes(
+        matched=matched[0] + matched[1],
         boxes=np.array([len(mine) + len(theirs) for mine, theirs in zip(one, two, strict=True)], np.int64),
         scores=found.score[found.right[0]],
         other_scores=scores[found.partner[0][found.right[0]]],
@@ -123,7 +123,7 @@ def match_boxes(variant: Variant, other: Variant, classes: int, threshold: float
 
 
 def _found(variant: Variant, other: Variant, classes: int) -> Matches:
-    """Return the boxes of ``variant`` beside those of ``other`` as if these were the truth."""
+    """Return the matches of the boxes of ``variant``, with those of ``other`` as the truth."""
     return match(variant, [_as_objects(prediction) for prediction in other], classes, OVERLAPS[:1])[ALL]
 
 
@@ -143,5 +143,5 @@ def _cosine(one: Floats, other: Floats) -> float | None:
     return float(np.vdot(one, other) / norms) if norms else None
 
 
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}{'es' if word.endswith('x') else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('x') else 's'}"

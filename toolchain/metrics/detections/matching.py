@@ -31,13 +31,13 @@ Weights = NDArray[np.float64] | NDArray[np.int64]  # (draws, images): how often 
 
 @dataclass(frozen=True)
 class Matches:
-    """The predictions to some images beside the objects in them, for objects of one range of sizes."""
+    """The predictions for some images, matched to their objects of one range of sizes."""
 
-    image: Ints  # int64 (predictions,): position of the image that each prediction is to
+    image: Ints  # int64 (predictions,): index of the image of each prediction
     label: Ints  # int64 (predictions,)
     score: Floats  # float64 (predictions,)
-    partner: Ints  # int64 (overlaps, predictions): position among all objects of the one it met, -1 for none
-    counted: Flags  # bool (overlaps, predictions): a prediction that met a neutral object, or has another size, is not
+    partner: Ints  # int64 (overlaps, predictions): index of the matched one among all objects, -1 for none
+    counted: Flags  # bool (overlaps, predictions): false if it matches a neutral object, or has another size
     expected: Ints  # int64 (images, classes): objects that count
 
     @property
@@ -73,7 +73,7 @@ def average_precision(matches: Matches, weights: Weights, overlaps: int | None =
 
     Args:
         weights: (draws, images): how often each image was drawn; ones for the metric itself.
-        overlaps: of the first so many only; None for all.
+        overlaps: Number of overlaps, from the first; None: all.
     """
     count, classes = overlaps or len(matches.partner), matches.expected.shape[1]
     result = np.full((len(weights), count, classes), np.nan)
@@ -85,14 +85,14 @@ def average_precision(matches: Matches, weights: Weights, overlaps: int | None =
             part = np.asarray(weights[start : start + step], np.float64)
             total = part @ matches.expected[:, label]
             drawn = part[:, matches.image[chosen]]
-            for place in range(count):
-                right, wrong = matches.right[place, chosen], matches.wrong[place, chosen]
-                result[start : start + step, place, label] = _area(drawn * right, drawn * wrong, total)
+            for overlap in range(count):
+                right, wrong = matches.right[overlap, chosen], matches.wrong[overlap, chosen]
+                result[start : start + step, overlap, label] = _area(drawn * right, drawn * wrong, total)
     return result
 
 
 def mean(values: Floats) -> Floats:
-    """Return the mean over all axes but the first, what is NaN left out; NaN where there is nothing else."""
+    """Return the mean over all axes but the first, without NaN; NaN where all values are."""
     flat = values.reshape(len(values), -1)
     there = ~np.isnan(flat)
     sums, counts = np.where(there, flat, 0).sum(axis=1), there.sum(axis=1)
@@ -110,7 +110,7 @@ def counts_above(matches: Matches, threshold: float) -> tuple[Ints, Ints]:
 
 
 def f1(right: NDArray[Any], wrong: NDArray[Any], expected: NDArray[Any]) -> Floats:
-    """Return F1 from counts of right and wrong predictions and of objects expected; NaN where there is none of them."""
+    """Return F1 from counts of right and wrong predictions and of expected objects; NaN where all are 0."""
     total = np.asarray(right + wrong + expected, np.float64)
     return np.where(total > 0, 2 * right / np.maximum(total, 1), np.nan)
 
@@ -133,8 +133,8 @@ def _area(right: Floats, wrong: Floats, total: Floats) -> Floats:
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     envelope = np.concatenate([envelope, np.zeros((len(envelope), 1))], axis=1)  # recalls never reached
     recall = hits / np.maximum(total, 1)[:, None]
-    places = np.stack([np.searchsorted(row, RECALLS, side="left") for row in recall])
-    return np.where(total > 0, np.take_along_axis(envelope, places, axis=1).mean(axis=1), np.nan)
+    indices = np.stack([np.searchsorted(row, RECALLS, side="left") for row in recall])
+    return np.where(total > 0, np.take_along_axis(envelope, indices, axis=1).mean(axis=1), np.nan)
 
 
 def _evaluator(predictions: Sequence[Detections], truth: Sequence[Objects], classes: int, overlaps: Floats) -> Any:
@@ -184,8 +184,8 @@ def _predicted(predictions: Sequence[Detections]) -> list[dict[str, Any]]:
 def _entry(image: int, box: Floats, label: np.int64) -> dict[str, Any]:
     left, top, right, bottom = (float(value) for value in box)
     area = (right - left) * (bottom - top)
-    place = [left, top, right - left, bottom - top]
-    return {"image_id": image, "category_id": int(label), "bbox": place, "area": area}
+    bbox = [left, top, right - left, bottom - top]
+    return {"image_id": image, "category_id": int(label), "bbox": bbox, "area": area}
 
 
 def _gathered(found: NDArray[np.object_], overlaps: int) -> Matches:

@@ -9,7 +9,7 @@ from toolchain.artifacts.columns import HEIGHT, ROW, WIDTH
 from toolchain.errors import ArtifactError
 from toolchain.metrics.detections import AnnotatedImage, Detections, Objects, detections_of
 
-# Of a file of predictions: one row for each image and variant, with the expected objects beside the predicted
+# Of a file of predictions: one row for each image and variant, with the expected objects and the predicted
 # boxes, so that comparing variants needs no dataset.
 BOXES = pa.list_(pa.list_(pa.float32(), 4))
 SCHEMA = pa.schema(

@@ -1,4 +1,4 @@
-"""Distillation: train a pruned model to predict what the model that it was cut from predicts.
+"""Distillation: train a pruned model to predict what the original model predicts.
 
 The teacher reads each training row once, before the first epoch: its outputs do not change, so an epoch costs the
 student's time only. Besides the logits, the student learns the hidden state of the teacher's first token after each

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Importance:
-    """Of one layer's parts, in nats summed over rows, at least 0; on the CPU."""
+    """The importance of one layer's parts, in nats summed over rows, at least 0; on the CPU."""
 
     heads: "Tensor"  # float64 of shape (heads,)
     neurons: "Tensor"  # float64 of shape (neurons,)

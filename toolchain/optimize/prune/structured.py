@@ -24,11 +24,11 @@ def remove(classifier: Any, importance: Sequence[Importance], heads_to_keep: flo
     The shares are 0..1 of what a layer has; every layer keeps the same number, so that none becomes a bottleneck.
     """
     for layer, found in zip(layers(classifier), importance, strict=True):
-        head_inputs = _inputs_of(most(found.heads, count_heads(layer.heads, heads_to_keep)), layer.head_size)
+        head_inputs = _inputs_of(most_important(found.heads, count_heads(layer.heads, heads_to_keep)), layer.head_size)
         for projection in (layer.query, layer.key, layer.value):
             _keep_outputs(projection, head_inputs)
         _keep_inputs(layer.joined, head_inputs)
-        neurons = most(found.neurons, count_neurons(layer.neurons, neurons_to_keep))
+        neurons = most_important(found.neurons, count_neurons(layer.neurons, neurons_to_keep))
         _keep_outputs(layer.widening, neurons)
         _keep_inputs(layer.narrowing, neurons)
     _update_configuration(classifier)
@@ -45,7 +45,7 @@ def count_neurons(neurons: int, share: float) -> int:
     return min(neurons, blocks * NEURON_MULTIPLE) if blocks else max(1, round(neurons * share))
 
 
-def most(importance: "Tensor", count: int) -> "Tensor":
+def most_important(importance: "Tensor", count: int) -> "Tensor":
     """Return the positions of the ``count`` largest values, in order of position; of equal ones, the first count."""
     import torch
 

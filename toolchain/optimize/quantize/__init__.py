@@ -1,11 +1,11 @@
-"""Quantize: each float variant in INT8 arithmetic, by ONNX Runtime and by OpenVINO, beside the float ones.
+"""Quantize each float variant to INT8, with ONNX Runtime and with OpenVINO, and keep the float ones.
 
 Which of them is faster depends on the processor, so all are made and the gate chooses by measurement. The methods:
 
-- ``int8-dynamic``: ONNX Runtime; ranges of activations are found anew for every request. Needs no calibration.
-- ``int8-static``: ONNX Runtime; ranges are fixed by calibration, after SmoothQuant. These two are for texts.
-- ``int8-minmax``, ``int8-entropy``: ONNX Runtime; ranges are fixed by calibration of two kinds. For pictures.
-- ``openvino``: the float weights as they are, in OpenVINO.
+- ``int8-dynamic``: ONNX Runtime; ranges of activations are computed for every request. Needs no calibration.
+- ``int8-static``: ONNX Runtime; ranges are fixed by calibration, after SmoothQuant. Both are for texts.
+- ``int8-minmax``, ``int8-entropy``: ONNX Runtime; ranges are fixed by one of two calibration methods. For images.
+- ``openvino``: the float weights, in OpenVINO.
 - ``int8-openvino``: OpenVINO, calibrated by NNCF.
 """
 
@@ -23,8 +23,12 @@ from toolchain.inference.tasks import TASKS, task_of, task_type
 from toolchain.optimize.quantize.calibration import Calibration, draw
 from toolchain.progress import log_info
 
-KEPT = (*TOKENIZER_FILES, "architecture.json", "detector.json")  # what inference needs, or says what it is
-PLAIN = "plain.onnx"  # the graph in standard operators, where the one that is measured has others
+KEPT = (
+    *TOKENIZER_FILES,
+    "architecture.json",
+    "detector.json",
+)  # files that inference needs, and descriptions of the architecture
+PLAIN = "plain.onnx"  # the graph in standard operators, where the measured one has others
 CALIBRATED = {"int8-static", "int8-openvino", "int8-minmax", "int8-entropy"}
 OPENVINO = {"openvino", "int8-openvino"}
 METHODS = ("int8-dynamic", "int8-static", "openvino", "int8-openvino")  # of texts
@@ -48,7 +52,7 @@ class Config:
         if not set(self.methods) <= set(known) or len(set(self.methods)) != len(self.methods):
             raise ConfigError(f"methods is {self.methods}: name each at most once, out of {', '.join(known)}")
         if self.calibration_rows < 1:
-            raise ConfigError(f"calibration_rows is {self.calibration_rows}: calibration needs 1 row at least")
+            raise ConfigError(f"calibration_rows is {self.calibration_rows}: calibration needs at least 1 row")
         if self.weight_bits not in (7, 8):
             raise ConfigError(f"weight_bits is {self.weight_bits}: give 7 (safe without VNNI) or 8")
         if not 0 <= self.smoothquant_alpha <= 1:
@@ -65,7 +69,7 @@ class Result:
 
 
 def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Result:
-    """Write ``variants`` and what ``config.methods`` make of each float one to ``quantized``.
+    """Write ``variants``, and the conversions of each float variant by ``config.methods``, to ``quantized``.
 
     Calibration rows come from the training split only, never from augmented rows; their numbers are in the notes.
 
@@ -80,7 +84,7 @@ def run(variants: Path, dataset: Path, quantized: Path, config: Config) -> Resul
     for model in floats:
         require(model, models.reference.signature.task, "onnx")
     _check_methods(models.reference, config)
-    task_of(models.reference)  # a task that is not known is refused before anything is made
+    task_of(models.reference)  # an unsupported task is rejected before anything is written
     calibration = Calibration((), ())
     if CALIBRATED & set(config.methods):
         calibration = draw(rows, models.reference, config.calibration_rows, config.seed)
@@ -108,7 +112,7 @@ def _check_methods(model: Model, config: Config) -> None:
 def _make(
     method: str, origin: Model, writer: VariantsWriter, work: Work, calibration: Calibration, config: Config
 ) -> None:
-    """Add to ``writer`` what ``method`` makes of the float ``origin``."""
+    """Add to ``writer`` the conversion of the float variant ``origin`` by ``method``."""
     signature = _signature(method, origin)
     log_info(f"quantize: {signature.variant} from {origin.variant}")
     with writer.new(signature, work, parent=origin) as model:
@@ -144,7 +148,7 @@ def _convert(method: str, source: Path, model: ModelWriter, calibration: Calibra
 
 
 def _properties(signature: Signature) -> dict[str, str]:
-    """Return what is written into the file for whoever meets it without its folder."""
+    """Return the metadata that describes the model in the file, which may be used without its folder."""
     labels = json.dumps(signature.labels, ensure_ascii=False)
     return {"variant": signature.variant, "origin": signature.origin, "labels": labels}
 

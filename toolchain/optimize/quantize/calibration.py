@@ -1,4 +1,4 @@
-"""Calibration: which training rows set the ranges of activations, and what the model is fed of them."""
+"""Sample the training rows that set the ranges of activations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from toolchain.inference.runtime import Feeds
 from toolchain.inference.tasks import task_of
 
 TRAINING = "train"
-AUGMENTED = "augmented"  # true for a row that was made from another: its text or picture is nobody's
+AUGMENTED = "augmented"  # true for a row made by augmentation, which is not real data
 KEY = "key"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Rows that stand for all that the model will see."""
+    """Rows that represent the model's future inputs."""
 
     rows: tuple[int, ...]  # their numbers in the source, rising
-    feeds: tuple[Feeds, ...]  # a request for each; texts unpadded: a padding token's range means nothing
+    feeds: tuple[Feeds, ...]  # a request for each; texts unpadded, since the ranges of padding are irrelevant
 
 
 def draw(dataset: Dataset, model: Model, rows: int, seed: int) -> Calibration:

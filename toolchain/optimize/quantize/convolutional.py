@@ -1,9 +1,9 @@
 """Static INT8 of convolutional networks in ONNX Runtime: unsigned 8-bit activations, signed weights by channel.
 
-Quantized is what lies between the first and the last layer that has weights; the normalisation before them and the
-choice of boxes behind them stay in float, where they cost nothing and lose nothing. Which calibration is better differs
-from network to network, so both are offered and the gate chooses: ``minmax`` reaches every value that was seen,
-``entropy`` cuts rare large ones where that loses the least information (Migacz 2017, "8-bit Inference with TensorRT").
+The nodes from the first to the last layer with weights are quantized; the normalisation before them and the selection
+of boxes after them stay in float, where they are cheap and lose no accuracy. Which calibration is better depends on the
+network, so both are offered and the gate chooses: ``minmax`` covers every observed value, ``entropy`` clips rare large
+ones where that loses the least information (Migacz 2017, "8-bit Inference with TensorRT").
 """
 
 import io
@@ -20,7 +20,7 @@ from toolchain.inference.runtime import Feeds
 from toolchain.optimize.quantize.graph import name_constants_directly
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# Besides the weighted ones: those that ONNX Runtime computes on 8-bit integers, so that none breaks the chain. Concat
+# Operators without weights that ONNX Runtime computes on 8-bit integers, so that none breaks the chain. Concat
 # and Resize are left out: exported networks compute shapes with them.
 PASSING = ("Add", "AveragePool", "Clip", "GlobalAveragePool", "MaxPool", "Relu")
 
@@ -34,12 +34,12 @@ def quantize(
         source: A graph in standard operators.
         target: The file to write.
         properties: Added to the file's metadata.
-        feeds: Requests that stand for all that the model will see.
+        feeds: Requests that represent the model's future inputs.
         bits: Of weights: 7 keep the 16-bit sums of processors without VNNI from saturating.
         calibration: "minmax" or "entropy".
 
     Raises:
-        ArtifactError: no layer in it has constant weights, or ONNX Runtime cannot take the graph.
+        ArtifactError: no layer in it has constant weights, or ONNX Runtime does not support the graph.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -70,13 +70,13 @@ def quantize(
                     nodes_to_quantize=nodes,
                     op_types_to_quantize=[*WEIGHTED, *PASSING],
                 )
-        except Exception as error:  # ONNX Runtime's tools raise whatever their parts raise
+        except Exception as error:  # ONNX Runtime's tools raise exceptions of many types
             raise ArtifactError(f"ONNX Runtime cannot quantize {source}: {first_line(error)}") from error
         save_graph(load_graph(quantized), target, properties)
 
 
 class Requests:
-    """Calibration requests, one after the other, as ONNX Runtime's calibrators ask for them."""
+    """Calibration requests, one after the other, in the interface of ONNX Runtime's calibrators."""
 
     def __init__(self, feeds: Sequence[Feeds]) -> None:
         self._feeds: Iterator[Feeds] = iter(feeds)
@@ -88,50 +88,51 @@ class Requests:
 
 
 def between_weights(model: Any) -> list[str]:
-    """Return the names of the nodes from the first to the last layer with constant weights, giving names where none is.
+    """Return the names of the nodes from the first to the last layer with constant weights, naming nodes that
+    have no name.
 
-    A node without weights is among them when such a layer comes before it and another after it.
+    A node without weights is included when such a layer comes before it and another after it.
     """
     constant = {tensor.name for tensor in model.graph.initializer}
     weighted = {
-        place
-        for place, node in enumerate(model.graph.node)
+        index
+        for index, node in enumerate(model.graph.node)
         if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in constant
     }
     after, before = _reached(model.graph.node, weighted), _reaching(model.graph.node, weighted)
     chosen = []
-    for place, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{place}"
-        if place in weighted or (node.op_type in PASSING and place in after and place in before):
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+        if index in weighted or (node.op_type in PASSING and index in after and index in before):
             chosen.append(node.name)
     return chosen
 
 
 def _reached(nodes: Sequence[Any], starts: set[int]) -> set[int]:
-    """Return the places of nodes that take something which a node of ``starts`` had a part in."""
+    """Return the indices of the nodes whose inputs depend on a node of ``starts``."""
     touched: set[str] = set()
     found = set()
-    for place, node in enumerate(nodes):
+    for index, node in enumerate(nodes):
         if touched.intersection(node.input):
-            found.add(place)
-        if place in starts or place in found:
+            found.add(index)
+        if index in starts or index in found:
             touched.update(node.output)
     return found
 
 
 def _reaching(nodes: Sequence[Any], ends: set[int]) -> set[int]:
-    """Return the places of nodes whose output a node of ``ends`` depends on."""
+    """Return the indices of the nodes whose output a node of ``ends`` depends on."""
     needed: set[str] = set()
     found = set()
-    for place in reversed(range(len(nodes))):
-        node = nodes[place]
+    for index in reversed(range(len(nodes))):
+        node = nodes[index]
         if needed.intersection(node.output):
-            found.add(place)
-        if place in ends or place in found:
+            found.add(index)
+        if index in ends or index in found:
             needed.update(node.input)
     return found
 
 
 def _keep_quiet() -> None:
-    """Keep back the advice to pre-process: exported graphs have their shapes and fused normalisation already."""
+    """Suppress the advice to pre-process: exported graphs have their shapes and fused normalisation already."""
     logging.getLogger().addFilter(lambda record: "pre-processing before quantization" not in record.getMessage())

@@ -1,4 +1,4 @@
-"""Dynamic INT8 in ONNX Runtime: constant weights in 8 bits, the ranges of activations found anew for every request."""
+"""Dynamic INT8 in ONNX Runtime: constant weights in 8 bits, the ranges of activations computed for every request."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from toolchain.optimize.quantize.graph import keep_residuals_apart, linear_layer
 def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: int) -> None:
     """Write the ONNX graph ``source`` to ``target`` with weights of ``bits`` bits, a scale for each output.
 
-    Weights are signed and activations unsigned, which MLAS is fastest at: unsigned weights are slower than float on
-    AVX2. Products of two activations (attention's scores) stay float.
+    Weights are signed and activations unsigned, the fastest combination in MLAS: unsigned weights are slower than float
+    on AVX2. Products of two activations (attention's scores) stay float.
 
     Raises:
-        ArtifactError: no linear layer with constant weights is in the graph, or ONNX Runtime cannot load it.
+        ArtifactError: the graph has no linear layer with constant weights, or ONNX Runtime cannot load it.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -27,9 +27,7 @@ def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: in
     if not linear_layers(model):
         raise ArtifactError(f"{source} has no linear layer with constant weights, so INT8 has nothing to gain in it")
     keep_residuals_apart(model)
-    add_pre_process_metadata(
-        model
-    )  # it infers shapes on reading; without this mark it asks for steps that are not needed
+    add_pre_process_metadata(model)  # without it, quantize_dynamic logs advice to run steps that are not needed
     with TemporaryDirectory(dir=target.parent) as folder:
         quantize_dynamic(
             model,
@@ -41,4 +39,4 @@ def quantize(source: Path, target: Path, properties: Mapping[str, str], bits: in
             extra_options={"MatMulConstBOnly": True},
         )
         save_graph(load_graph(Path(folder) / "model.onnx"), target, properties)
-    OnnxRuntimeSession(target, threads=1)  # no calibration has run this graph: that it loads is not known yet
+    OnnxRuntimeSession(target, threads=1)  # no calibration has run this graph: check that it loads

@@ -1,5 +1,7 @@
-"""Embeddings: the table of word vectors in 8 bits, a scale for each word. It buys size, not speed: most of a small BERT
-is that table (47 of MiniLM's 91 MB), and a request reads a few rows of it."""
+"""Quantize the table of token embeddings to 8 bits, with a scale for each token.
+
+This saves size, not time: the table is most of a small BERT (47 of MiniLM's 91 MB), and a request reads few rows.
+"""
 
 from typing import Any
 
@@ -8,13 +10,13 @@ from numpy.typing import NDArray
 
 from toolchain.optimize.quantize.graph import constants, replace
 
-MIN_TABLE_ROWS = 1000  # rows; position and type tables are below: nothing to save there
+MIN_TABLE_ROWS = 1000  # rows; position and type tables are smaller
 LARGEST = 127
-SMALLEST = 1e-8  # a scale must be above zero, also for a word that was never trained
+SMALLEST = 1e-8  # a scale must be above zero, also for a token that was never trained
 
 
 def shrink_embeddings(model: Any) -> None:
-    """Let, in place, each Gather of a large float table read 8-bit rows and their scales instead."""
+    """Make each Gather of a large float table read 8-bit rows and their scales, in place."""
     from onnx import numpy_helper
 
     values = constants(model)

@@ -1,4 +1,4 @@
-"""Graph: what INT8 needs to know of an ONNX graph."""
+"""Read and change ONNX graphs for quantization."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
 @dataclass(frozen=True)
 class Linear:
-    """A product with constant weights, with the bias that is added to it where there is one."""
+    """A product with constant weights, and its bias if there is one."""
 
     name: str
     input: str  # the tensor that is multiplied, float32 (..., channels)
     weight: str  # an initializer, float32 (channels, outputs)
-    product: str  # what the MatMul makes
+    product: str  # the output of the MatMul
     output: str  # after the bias; the product itself where there is none
     bias: str = ""  # an initializer, float32 (outputs,)
 
@@ -22,7 +22,7 @@ class Linear:
 def linear_layers(model: Any) -> list[Linear]:
     """Return every MatMul with constant weights, in order.
 
-    A Gemm is none of them: in a classifier it is the head, which sees one token of each text and decides the answer.
+    A Gemm is not included: in a classifier it is the head, which reads one token of each text and decides the class.
     """
     sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     readers = Counter(name for node in model.graph.node for name in node.input)
@@ -42,8 +42,10 @@ def constants(model: Any) -> dict[str, Any]:
 
 
 def name_constants_directly(model: Any) -> None:
-    """Let nodes read constants themselves where they read copies, in place: PyTorch's exporter keeps equal ones once,
-    behind Identity, such as ALBERT's weights, which all its layers share; ONNX Runtime's tool does not look there.
+    """Make nodes read constants directly instead of through Identity, in place.
+
+    PyTorch's exporter stores equal constants once and copies them by Identity, such as ALBERT's weights, which all its
+    layers share; ONNX Runtime's tool does not follow Identity.
     """
     constant = {tensor.name for tensor in model.graph.initializer}
     copies = {
@@ -52,8 +54,8 @@ def name_constants_directly(model: Any) -> None:
         if node.op_type == "Identity" and node.input[0] in constant
     }
     for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = copies.get(name, name)
+        for index, name in enumerate(node.input):
+            node.input[index] = copies.get(name, name)
     results = {value.name for value in model.graph.output}
     replace(
         model.graph.node, [n for n in model.graph.node if n.output[0] not in copies or results.intersection(n.output)]
@@ -61,7 +63,7 @@ def name_constants_directly(model: Any) -> None:
 
 
 def keep_residuals_apart(model: Any) -> None:
-    """Write the sum before each LayerNormalization as Sum instead of Add, in place: the same numbers.
+    """Write the sum before each LayerNormalization as Sum instead of Add, in place; the outputs are equal.
 
     ONNX Runtime fuses Add and LayerNormalization into SkipLayerNormalization, whose kernel for CPUs is not vectorized:
     six of them take 1.83 ms of MiniLM's 26 ms (AVX2, one thread, 128 tokens), apart 0.5 ms. It does not fuse Sum.

@@ -1,4 +1,4 @@
-"""OpenVINO: an ONNX graph as OpenVINO's own files (model.xml and model.bin), in float or in INT8 by NNCF."""
+"""Convert an ONNX graph to OpenVINO's format (model.xml and model.bin), in float or in INT8 with NNCF."""
 
 import logging
 import re
@@ -10,11 +10,11 @@ from typing import Any
 from toolchain.errors import ArtifactError
 from toolchain.inference.runtime import Feeds
 
-INFORMATION = "model_info"  # where OpenVINO's tools keep what a model is, in the .xml
+INFORMATION = "model_info"  # the section of the .xml for a model's metadata
 
 
 def convert(source: Path, target: Path, properties: Mapping[str, str]) -> None:
-    """Write the ONNX graph ``source`` to ``target`` (.xml, its weights beside it), its numbers as they are.
+    """Write the ONNX graph ``source`` to ``target`` (.xml, with the weights in a .bin file), with equal weights.
 
     Raises:
         ArtifactError: OpenVINO does not know an operator of the graph.
@@ -37,7 +37,7 @@ def quantize(
     _keep_usage_private()
     import nncf
 
-    nncf.set_log_level(logging.ERROR)  # its progress of five passes says nothing that helps
+    nncf.set_log_level(logging.ERROR)  # its progress of five passes is not useful
     model = _read(source)
     names = [value.get_any_name() for value in model.inputs]
     overflow = nncf.OverflowFix.ENABLE if bits == 7 else nncf.OverflowFix.DISABLE
@@ -70,11 +70,11 @@ def _save(model: Any, target: Path, properties: Mapping[str, str]) -> None:
     for name, value in properties.items():
         model.set_rt_info(value, [INFORMATION, name])
     _name_by_position(model)
-    openvino.save_model(model, target, compress_to_fp16=False)  # half precision would change the answers
+    openvino.save_model(model, target, compress_to_fp16=False)  # half precision would change predictions
 
 
 def _name_by_position(model: Any) -> None:
-    """Rename what OpenVINO named by a count that runs through the process ("Constant_1673"): one graph, one file."""
+    """Rename operations that OpenVINO numbers per process ("Constant_1673"), so that equal graphs give equal files."""
     for position, operation in enumerate(model.get_ordered_ops()):
         kind = operation.get_type_name()
         if re.fullmatch(rf"{kind}_\d+", operation.get_friendly_name()):
@@ -82,11 +82,11 @@ def _name_by_position(model: Any) -> None:
 
 
 def _keep_usage_private() -> None:
-    """Keep OpenVINO and NNCF from reporting each use to Google Analytics, which they do unasked.
+    """Prevent OpenVINO and NNCF from reporting each use to Google Analytics, their default.
 
     None in sys.modules makes the import fail, and both do without (Python reference, "The module cache").
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is meant, the stubs forget it
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not in the stubs
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,8 +1,8 @@
-"""SmoothQuant (Xiao et al. 2022, arXiv 2211.10438): activations with a few huge channels made easy to quantize.
+"""SmoothQuant (Xiao et al. 2022, arXiv 2211.10438): reduce the few huge channels of activations.
 
 One channel of MiniLM's LayerNormalization reaches 28 where the median reaches 1.9; in one 8-bit scale most channels
 would be left with 17 of its 255 levels. Dividing each channel by a factor, and multiplying the weights that read it by
-the same, changes no answer and evens the channels out.
+the same factor, changes no prediction and evens the channels out.
 """
 
 from collections import Counter, defaultdict
@@ -16,9 +16,7 @@ from toolchain.optimize.quantize.graph import Linear, constants, linear_layers
 from toolchain.optimize.quantize.ranges import Extremes
 
 Floats = NDArray[np.float32]
-OUTLIER_RATIO = (
-    6.0  # largest channel over the median one; below it smoothing gains nothing and still costs a normalization
-)
+OUTLIER_RATIO = 6.0  # largest channel over the median one; below it smoothing only costs a normalization
 SMALLEST = 1e-5  # of a channel's range, so that a dead channel has a finite factor
 
 
@@ -57,7 +55,7 @@ def has_outliers(extremes: Extremes) -> bool:
 
 
 def factors(activation: Floats, weights: list[Floats], alpha: float) -> Floats:
-    """Return what each channel is divided by, float32 (channels,): activation^alpha / weight^(1 - alpha), equation 4.
+    """Return the divisor of each channel, float32 (channels,): activation^alpha / weight^(1 - alpha), equation 4.
 
     ``activation`` is the largest absolute value by channel, float32 (channels,); ``weights`` are float32 (channels,
     outputs). The geometric mean is 1, so that zero and the usual channel stay where they were.
@@ -70,7 +68,7 @@ def factors(activation: Floats, weights: list[Floats], alpha: float) -> Floats:
 def _give_own_normalization(
     model: Any, maker: Any, linears: list[Linear], factor: Floats, values: dict[str, Floats]
 ) -> str:
-    """Let ``linears`` read a smoothed twin of what ``maker`` makes, whose name is returned."""
+    """Make ``linears`` read a smoothed copy of the output of ``maker``; return its name."""
     from onnx import numpy_helper
 
     name = f"{maker.output[0]}_smoothed"

@@ -1,7 +1,7 @@
 """Static INT8 in ONNX Runtime: constant weights in 8 bits, the ranges of activations fixed by calibration.
 
 Only linear layers compute in INT8; attention's own products, LayerNormalization, Softmax and Gelu stay float. With all
-of them in INT8 a fine-tuned MiniLM answers like another model (cosine of the logits 0.29 against 0.998).
+of them in INT8 the predictions of a fine-tuned MiniLM change (cosine of the logits 0.29 instead of 0.998).
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def quantize(
     scale, after SmoothQuant with ``alpha`` where some channels are far larger than the others.
 
     Raises:
-        ArtifactError: no linear layer with constant weights is in the graph.
+        ArtifactError: the graph has no linear layer with constant weights.
     """
     model = load_graph(source)
     name_constants_directly(model)
@@ -55,7 +55,7 @@ def quantize(
 
 
 def replace_linear_layers(model: Any, extremes: Mapping[str, Extremes], bits: int) -> None:
-    """Put, in place, QuantizeLinear and MatMulIntegerToFloat (with the bias) where a linear layer was."""
+    """Replace each linear layer by QuantizeLinear and MatMulIntegerToFloat (with the bias), in place."""
     from onnx import helper, numpy_helper
 
     linears = {linear.product: linear for linear in linear_layers(model)}

@@ -43,8 +43,6 @@ def test_what_this_process_holds_is_not_counted_as_the_fresh_ones(tmp_path: Path
 
 def test_says_in_one_line_why_there_is_no_answer(tmp_path: Path):
     broken = echo(tmp_path / "fp32", b"no graph")
-    with pytest.raises(
-        ArtifactError, match=r"fp32 does not answer in a fresh process: /.*does not run in ONNX"
-    ) as caught:
+    with pytest.raises(ArtifactError, match=r"fp32 does not run in a fresh process: /.*does not run in ONNX") as caught:
         cold_start(broken, "text", threads=1)
     assert "\n" not in str(caught.value)

@@ -1,11 +1,11 @@
-"""Picture classifiers and detectors as they are traced: pixels in, normalisation inside."""
+"""Trace image classifiers and detectors: pixels in, normalisation inside."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toolchain.artifacts.model import Model, Tensor
-from toolchain.export.onnx.forms import Answers, Form, largest_gap
+from toolchain.export.onnx.forms import Form, Outputs, relative_difference
 from toolchain.frameworks.torch import detector, image_classifier
 from toolchain.inference.image_input import image_shape
 from toolchain.inference.runtime import Feeds
@@ -24,9 +24,9 @@ def classifier_form(model: Model) -> Form:
         example=(torch.zeros(2, *shape, dtype=torch.uint8),),
         inputs=(Tensor("image", "uint8", ("batch", *shape)),),
         outputs=(Tensor("logits", "float32", ("batch", len(model.signature.labels))),),
-        reference=lambda feeds: _answer(module, feeds),
-        difference=largest_gap,
-        answer="logits",
+        reference=lambda feeds: _outputs(module, feeds),
+        difference=relative_difference,
+        compared="logits",
         files=(image_classifier.DESCRIPTION,),
     )
 
@@ -41,17 +41,17 @@ def detector_form(model: Model) -> Form:
         example=(torch.zeros(1, architecture.image_size, architecture.image_size, 3, dtype=torch.uint8),),
         inputs=architecture.inputs(),
         outputs=architecture.outputs(),
-        reference=lambda feeds: _answer(module, feeds),
-        difference=lambda ours, theirs: _detection_gap(
+        reference=lambda feeds: _outputs(module, feeds),
+        difference=lambda ours, theirs: _max_box_difference(
             ours, theirs, architecture.image_size, architecture.score_threshold
         ),
-        answer="scores and boxes (as shares of the picture)",
+        compared="scores and boxes (as shares of the image)",
         files=(detector.DESCRIPTION,),
         rows=1,
     )
 
 
-def _answer(module: "torch.nn.Module", feeds: Feeds) -> Answers:
+def _outputs(module: "torch.nn.Module", feeds: Feeds) -> Outputs:
     import torch
 
     with torch.inference_mode():
@@ -59,13 +59,13 @@ def _answer(module: "torch.nn.Module", feeds: Feeds) -> Answers:
     return [part.numpy() for part in (found if isinstance(found, tuple) else (found,))]
 
 
-def _detection_gap(ours: Answers, theirs: Answers, size: int, lowest: float) -> float:
-    """Return how far, at most, a box of one side is from the nearest of the other: its sides as shares of ``size``, or
-    its score. Order is not compared: of two boxes that score alike, rounding decides which comes first.
+def _max_box_difference(ours: Outputs, theirs: Outputs, size: int, lowest: float) -> float:
+    """Return the maximum distance of a box from the nearest box of the other side: of its edges as shares of ``size``,
+    or of its score. Order is not compared: rounding decides the order of two boxes with equal scores.
 
-    A box that one side alone has counts by its score above ``lowest``: at the threshold, rounding decides too.
+    A box that only one side has counts by its score above ``lowest``, since rounding decides at the threshold.
     """
-    one, other = (np.column_stack([answers[0] / size, answers[1]]) for answers in (ours, theirs))
+    one, other = (np.column_stack([outputs[0] / size, outputs[1]]) for outputs in (ours, theirs))
     gaps = [0.0]
     for these, those in ((one, other), (other, one)):
         near = np.abs(these[:, None] - those[None]).max(axis=2).min(axis=1, initial=np.inf)

@@ -141,7 +141,7 @@ class Tokenizer:
 
         file = model.path / "tokenizer.json"
         if not file.is_file():
-            raise ArtifactError(f"{model.path} has no tokenizer.json; save the tokenizer beside the weights")
+            raise ArtifactError(f"{model.path} has no tokenizer.json; save the tokenizer with the weights")
         self._encoder = Encoder.from_file(str(file))
         self._encoder.enable_truncation(model.signature.max_tokens)
         self._encoder.no_padding()

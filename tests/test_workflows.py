@@ -15,7 +15,7 @@ PINNED = re.compile(r"[\w-]+/[\w./-]+@[0-9a-f]{40}")
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_an_action_is_pinned_by_its_commit_and_says_its_version(workflow: Path) -> None:
+def test_an_action_is_pinned_by_its_commit_and_shows_its_version(workflow: Path) -> None:
     uses = USES.findall(workflow.read_text(encoding="utf-8"))
     assert uses
     for action, comment in uses:

@@ -144,7 +144,7 @@ def test_a_healthy_canary_goes_to_a_hundred_percent_under_traffic_and_back_by_on
     assert {label for _, label in traffic} == {"positive"}
 
 
-def test_a_canary_that_answers_otherwise_goes_back_by_itself_and_the_exit_status_is_3(
+def test_a_canary_that_predicts_differently_goes_back_automatically_and_the_exit_status_is_3(
     model: str, tracker: Tracker, address: str, traffic: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "3", "--canary", "--server", address, "--minutes", "3"]) == 3
@@ -177,7 +177,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_whoever_is_interrupted_leaves_no_canary_behind(number: int, model: str, tracker: Tracker, address: str):
+def test_an_interrupted_process_leaves_no_canary_behind(number: int, model: str, tracker: Tracker, address: str):
     waiting = start_waiting(model, address)
     wait_for(lambda: ledger.read(tracker, model).canary is not None)
     waiting.send_signal(number)
@@ -209,7 +209,7 @@ def compared(address: str) -> dict[str, float]:
     return {one.labels["match"]: one.value for one in mine if one.labels["role"] == "shadow"}
 
 
-def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_answers(
+def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_predictions(
     model: str, tracker: Tracker, address: str, traffic: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "3", "--shadow", "--server", address]) == 0

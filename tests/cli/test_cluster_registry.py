@@ -117,7 +117,7 @@ def test_a_model_is_measured_again_from_the_clusters_registry(theirs: tuple[str,
     assert seen == [theirs[0]]
 
 
-def test_a_cluster_whose_registry_nobody_names_is_one_line(
+def test_a_cluster_without_a_named_registry_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(kubernetes, "settings_of", lambda namespace, name: {})

@@ -105,7 +105,7 @@ def test_compile_writes_what_a_cluster_runs(tmp_path: Path):
     assert "schemaVersion" in (tmp_path / "yaml" / "bert_finetune.yaml").read_text()
 
 
-def test_doctor_tells_of_engine_and_processor(capsys: pytest.CaptureFixture[str]):
+def test_doctor_shows_engine_and_processor(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert "engine" in told

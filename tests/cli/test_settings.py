@@ -18,7 +18,7 @@ def test_what_settings_show_of_themselves_holds_no_secret(monkeypatch: pytest.Mo
     assert "a-password" not in repr(settings)
 
 
-def test_only_the_registry_that_nobody_names_waits_for_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_the_registry_without_a_name_waits_for_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert not read_settings().has_registry

@@ -45,7 +45,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
 
-def test_a_run_whose_record_is_damaged_is_left_out_and_said_once(tmp_path: Path, damaged: bytes, capsys):
+def test_a_run_whose_record_is_damaged_is_left_out_and_reported_once(tmp_path: Path, damaged: bytes, capsys):
     good, bad = (new_run("tidy", tmp_path, {}, [StepRecord("one", "data.one", "k")]) for _ in range(2))
     (bad.folder / runs.RECORD).write_bytes(damaged)
     for _ in range(2):

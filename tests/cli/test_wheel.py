@@ -58,7 +58,7 @@ def test_a_model_is_trained_and_gated_in_an_empty_folder(toolchain: Path, tmp_pa
     assert "bert_finetune" in _run(tmp_path, toolchain, "runs").stdout
 
 
-def test_what_needs_a_checkout_is_refused_in_one_line(toolchain: Path, tmp_path: Path):
+def test_what_needs_a_checkout_is_rejected_in_one_line(toolchain: Path, tmp_path: Path):
     done = _run(tmp_path, toolchain, "images")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "clone the repository" in done.stderr

@@ -90,7 +90,7 @@ def test_every_pod_comes_up_where_only_restricted_ones_may(release: Cluster) -> 
         release.kubectl("exec", "deployment/toolchain-mlflow", "--", "touch", "/opt/venv/changed")
 
 
-def test_mlflow_lets_nobody_in_without_a_password(release: Cluster) -> None:
+def test_mlflow_admits_no_client_without_a_password(release: Cluster) -> None:
     with release.reached("service/toolchain-mlflow", 5000) as address:
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://{address}/api/2.0/mlflow/experiments/search?max_results=1", timeout=30)
@@ -99,7 +99,7 @@ def test_mlflow_lets_nobody_in_without_a_password(release: Cluster) -> None:
     assert refused.value.code == 401
 
 
-def test_mlflow_answers_to_its_own_names_only(release: Cluster) -> None:
+def test_mlflow_accepts_its_own_names_only(release: Cluster) -> None:
     with release.reached("service/toolchain-mlflow", 5000) as address:
         stranger = urllib.request.Request(f"http://{address}/", headers={"Host": "evil.example.com"})
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -183,7 +183,7 @@ def works(release: Cluster, passwords: dict[tuple[str, str], str], models: list[
         client.put_object(Bucket="toolchain", Key="v2/rotated", Body=b"x")
 
 
-def test_what_was_changed_by_hand_is_named_and_taken_back_when_told(release: Cluster) -> None:
+def test_what_was_changed_by_hand_is_named_and_taken_back_on_request(release: Cluster) -> None:
     """What ``kubectl scale`` set, as docs/operate/upgrade-and-restore.md stops what writes, comes back by itself."""
     kind = release.namespace.removeprefix("chart-")
     settings = [*OURS, f"storage.type={kind}"]
@@ -211,7 +211,7 @@ def test_helm_tests_what_it_installed(release: Cluster) -> None:
     assert "was written, read and deleted" in said
 
 
-def test_a_volume_of_another_size_is_refused_with_what_to_do(release: Cluster) -> None:
+def test_a_volume_of_another_size_is_rejected_with_what_to_do(release: Cluster) -> None:
     kind = release.namespace.removeprefix("chart-")
     settings = [*OURS, f"storage.type={kind}", "storage.persistence.size=2Gi"]
     with pytest.raises(

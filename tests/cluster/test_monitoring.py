@@ -88,7 +88,7 @@ def test_it_evaluates_the_rules_of_monitoring(release: Cluster) -> None:
     assert {rule["health"] for rule in loaded} <= {"ok", "unknown"}  # the latter before its first evaluation
 
 
-def test_it_asks_the_pods_that_say_so_and_no_others(release: Cluster) -> None:
+def test_it_queries_the_matching_pods_and_no_others(release: Cluster) -> None:
     release.kubectl("create", "--filename=-", given=pod("model", "model-server", scrape="true", port="9090"))
     release.kubectl("create", "--filename=-", given=pod("silent", "model-server", port="9090"))
     release.kubectl("create", "--filename=-", given=pod("other", "something", scrape="true", port="9090"))
@@ -113,7 +113,7 @@ def test_helm_tests_it(release: Cluster) -> None:
     assert "1 model servers are asked" in done.stdout
 
 
-def test_figures_outlive_its_pod(release: Cluster) -> None:
+def test_metrics_outlive_its_pod(release: Cluster) -> None:
     query = "query?query=min_over_time(timestamp(up{instance=%22model%22})[1h:1s])"
     with prometheus(release) as ask:
         (before,) = ask(query)["result"]

@@ -146,7 +146,7 @@ def test_a_promoter_reads_the_keys_that_publish(platform: Cluster) -> None:
     assert tried(platform, ANN, "get", "configmap", "toolchain-steps") == ""
 
 
-def test_a_promoter_may_ask_for_the_way_to_mlflow_s3_and_model_servers(platform: Cluster) -> None:
+def test_a_promoter_may_look_up_mlflow_s3_and_model_servers(platform: Cluster) -> None:
     """There are no such pods here: that they are not found is said after they were allowed."""
     for pod in ("toolchain-mlflow-5d5-abc", "toolchain-minio-0", "serve-reviews-1"):
         path = f"/api/v1/namespaces/{platform.namespace}/pods/{pod}/portforward"

@@ -27,7 +27,7 @@ from toolchain.dedup import KeyFiles, comparable, first_equal, first_of_each, ke
         ("a\u200bb\ufeff", "ab"),
     ],
 )
-def test_texts_that_say_the_same(one: str, other: str):
+def test_texts_that_mean_the_same(one: str, other: str):
     assert comparable(one) == comparable(other)
     assert keys_of_texts([one])[0] == keys_of_texts([other])[0]
 
@@ -83,7 +83,7 @@ def test_texts_that_do_not(one: str, other: str):
     assert keys_of_texts([one])[0] != keys_of_texts([other])[0]
 
 
-def test_capitals_are_told_from_small_letters_in_the_spelling_alone():
+def test_capitals_differ_from_small_letters_in_the_spelling_alone():
     assert comparable("made in the US") == comparable("Made in the us.")
     assert spelling("made in the US") != spelling("made in the us")
     assert spelling("Made in Spain") == spelling("made in spain")
@@ -93,7 +93,7 @@ WORDS = st.text(st.characters(categories=["Lu", "Ll", "Nd"]), min_size=1)
 
 
 @given(WORDS, st.text(' "\t', max_size=5), st.sampled_from(["", ",", ".", ";", ";,"]))
-def test_what_stands_around_a_sentence_says_nothing(text: str, before: str, after: str):
+def test_what_stands_around_a_sentence_means_nothing(text: str, before: str, after: str):
     assert comparable(f"{before}{text}a{after}{before}") == comparable(f"{text}a")
 
 

@@ -20,7 +20,7 @@ def file_of(image: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-def test_a_colour_picture_keeps_its_pixels():
+def test_a_colour_image_keeps_its_pixels():
     assert decode(file_of(Image.new("RGB", (3, 2), RED), "PNG"), "a.png").tolist() == [[list(RED)] * 3] * 2
 
 
@@ -56,7 +56,7 @@ def test_a_palette_with_transparency_is_understood():
     assert decode(file_of(image, "GIF", transparency=0), "a.gif").tolist() == [[[255, 255, 255], list(RED)]]
 
 
-def test_a_picture_is_turned_as_its_exif_asks():
+def test_an_image_is_turned_as_its_exif_specifies():
     image, exif = Image.new("RGB", (40, 20), "black"), Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate a quarter clockwise to show it
     data = file_of(image, "JPEG", exif=exif)
@@ -65,25 +65,25 @@ def test_a_picture_is_turned_as_its_exif_asks():
     assert decode(data, "a.jpg", upright=False).shape == (20, 40, 3)
 
 
-def test_an_animation_says_how_many_frames_it_has():
+def test_an_animation_shows_how_many_frames_it_has():
     frames = [Image.new("L", (4, 4), shade) for shade in (0, 100, 200)]
     data = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert inspect(data, "a.gif").frames == 3
 
 
-def test_a_truncated_jpeg_is_told():
+def test_a_truncated_jpeg_is_reported():
     data = file_of(Image.effect_noise((64, 64), 50), "JPEG")
     with pytest.raises(DataError, match=r"a.jpg is cut off or damaged"):
         decode(data[: len(data) // 2], "a.jpg")
 
 
 @pytest.mark.parametrize(("data", "told"), [(b"", "is empty"), (b"hello", "is not an image"), (b"\x89PNG\r\n", "is")])
-def test_what_is_no_picture_is_told(data: bytes, told: str):
+def test_what_is_no_image_is_reported(data: bytes, told: str):
     with pytest.raises(DataError, match=rf"a.png {told}.*formats: JPEG, PNG"):
         decode(data, "a.png")
 
 
-def test_a_picture_that_unpacks_to_gigabytes_is_refused_unopened():
+def test_an_image_that_unpacks_to_gigabytes_is_rejected_unopened():
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

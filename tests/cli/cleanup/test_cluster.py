@@ -157,9 +157,7 @@ def test_what_a_kept_run_or_a_registered_model_was_made_from_stays(kfp: Kfp, buc
     assert in_s3(bucket) == {"rows", "registered", "trained"}
 
 
-def test_whoever_may_have_made_what_a_kept_run_took_from_the_cache_stays(
-    kfp, bucket: str, leave, tmp_path, monkeypatch
-):
+def test_what_may_have_made_what_a_kept_run_took_from_the_cache_stays(kfp, bucket: str, leave, tmp_path, monkeypatch):
     leave("one", 90, {"split": ["d1"]})
     leave("two", 80, {"split": ["d2"]})
     leave("ingested", 75, {"ingest": ["d0"]})
@@ -213,7 +211,7 @@ def interrupt(uris: list[str]) -> None:
     raise KeyboardInterrupt
 
 
-def test_nothing_goes_while_the_server_does_not_answer(kfp: Kfp, bucket: str, leave, tmp_path: Path, monkeypatch):
+def test_nothing_goes_while_the_server_does_not_respond(kfp: Kfp, bucket: str, leave, tmp_path: Path, monkeypatch):
     leave("old", 60, {"split": ["d1"]})
     leave("new", 40, {"split": ["d2"]})
     monkeypatch.setattr(kfp, "server_port", 9)

@@ -121,7 +121,7 @@ def test_old_checkpoints_go(settings: Settings, left: Callable[..., Run]):
     assert [path.name for path in (settings.runs / "scratch" / "checkpoints").iterdir()] == ["new"]
 
 
-def test_what_nothing_is_known_of_stays_and_is_told(
+def test_what_nothing_is_known_of_stays_and_is_reported(
     settings: Settings, left: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ):
     left(1)
@@ -132,7 +132,7 @@ def test_what_nothing_is_known_of_stays_and_is_told(
     assert "it has no run.json" in capsys.readouterr().out
 
 
-def test_models_that_were_served_here_samples_and_figures_are_no_leftovers(
+def test_models_that_were_served_here_samples_and_metrics_are_no_local_artifacts(
     settings: Settings, left: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ):
     left(1)
@@ -148,7 +148,7 @@ def test_models_that_were_served_here_samples_and_figures_are_no_leftovers(
     assert "it has no run.json" not in capsys.readouterr().out
 
 
-def test_a_dry_run_tells_and_changes_nothing(
+def test_a_dry_run_shows_and_changes_nothing(
     settings: Settings, left: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ):
     old, new = left(40), left(1)

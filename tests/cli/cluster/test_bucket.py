@@ -28,7 +28,7 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_of_this_machine_goes_where_its_content_says(
+def test_a_file_of_this_machine_goes_where_its_content_states(
     finetune: Specification, reviews: Path, s3_bucket: str, tmp_path
 ):
     sent = bucket.upload_sources(finetune, {"source": str(reviews), "epochs": 2}, s3_bucket)
@@ -62,12 +62,12 @@ def test_a_policys_file_goes_as_its_text(tmp_path: Path, s3_bucket: str):
     assert bucket.upload_sources(spec, {"policy": str(policy)}, s3_bucket) == {"policy": policy.read_text()}
 
 
-def test_a_file_that_no_step_can_take_is_refused(finetune: Specification, reviews: Path, s3_bucket: str):
+def test_a_file_that_no_step_can_take_is_rejected(finetune: Specification, reviews: Path, s3_bucket: str):
     with pytest.raises(ConfigError, match=r"query is .*a step on a cluster cannot read"):
         bucket.upload_sources(finetune, {"query": str(reviews)}, s3_bucket)
 
 
-def test_the_environment_says_where_s3_is_before_the_cluster_does(s3_bucket: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_shows_where_s3_is_before_the_cluster_does(s3_bucket: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kubernetes, "is_configured", lambda: False)
     monkeypatch.setenv("TOOLCHAIN_BUCKET", s3_bucket)
     with bucket.cluster_bucket(NOWHERE, "toolchain") as name:
@@ -75,14 +75,14 @@ def test_the_environment_says_where_s3_is_before_the_cluster_does(s3_bucket: str
         assert storage.listing(f"s3://{name}/") == []
 
 
-def test_a_bucket_that_nobody_names_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_bucket_must_be_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kubernetes, "is_configured", lambda: False)
     monkeypatch.delenv("TOOLCHAIN_BUCKET", raising=False)
     with pytest.raises(ServiceError, match="set TOOLCHAIN_BUCKET"), bucket.cluster_bucket(NOWHERE, "toolchain"):
         pass
 
 
-def test_what_the_cluster_tells_its_steps_holds_for_the_block_only(monkeypatch: pytest.MonkeyPatch):
+def test_what_the_cluster_shows_its_steps_holds_for_the_block_only(monkeypatch: pytest.MonkeyPatch):
     import os
 
     told = {"TOOLCHAIN_BUCKET": "b", "AWS_ENDPOINT_URL": "https://s3.example.org", "AWS_ACCESS_KEY_ID": "theirs"}
@@ -95,7 +95,7 @@ def test_what_the_cluster_tells_its_steps_holds_for_the_block_only(monkeypatch: 
     assert "AWS_ACCESS_KEY_ID" not in os.environ
 
 
-def test_whoever_promotes_has_the_promoters_keys(monkeypatch: pytest.MonkeyPatch):
+def test_a_promoter_has_the_promoters_keys(monkeypatch: pytest.MonkeyPatch):
     import os
 
     told = {
@@ -129,5 +129,5 @@ def test_whoever_promotes_has_the_promoters_keys(monkeypatch: pytest.MonkeyPatch
         ("", None),
     ],
 )
-def test_an_address_inside_the_cluster_is_told_from_one_outside(address: str, place: tuple[str, str, int] | None):
+def test_an_address_inside_the_cluster_differs_from_one_outside(address: str, place: tuple[str, str, int] | None):
     assert bucket.service_address(address, "ours") == place

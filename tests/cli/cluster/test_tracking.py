@@ -37,7 +37,7 @@ def test_a_server_that_the_environment_names_comes_first():
         assert settings == named
 
 
-def test_what_the_cluster_tells_its_steps_holds_for_the_block_only():
+def test_what_the_cluster_shows_its_steps_holds_for_the_block_only():
     with cluster_registry(HERE, "toolchain") as settings:
         assert settings.tracking_uri == "https://mlflow.example.org"
         assert "MLFLOW_TRACKING_URI" not in os.environ
@@ -45,7 +45,7 @@ def test_what_the_cluster_tells_its_steps_holds_for_the_block_only():
     assert not TOLD.keys() & os.environ.keys()
 
 
-def test_a_server_that_nobody_names_is_asked_for(cluster: dict[str, str]):
+def test_a_missing_server_must_be_named(cluster: dict[str, str]):
     cluster.clear()
     with pytest.raises(ServiceError, match="set MLFLOW_TRACKING_URI"), cluster_registry(HERE, "toolchain"):
         pass

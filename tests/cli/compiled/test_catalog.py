@@ -22,5 +22,5 @@ def test_an_unknown_name_brings_the_nearest(folder: Path):
         find("bert_finetun", folder)
 
 
-def test_every_shipped_pipeline_says_what_it_does():
+def test_every_shipped_pipeline_shows_what_it_does():
     assert all(entry.summary for entry in entries())

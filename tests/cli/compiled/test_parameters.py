@@ -53,7 +53,7 @@ def test_command_line_goes_before_the_file(tmp_path: Path):
         ("epochs", "KEY=VALUE, got 'epochs'"),
     ],
 )
-def test_a_bad_parameter_is_refused_in_one_line(given: str, complaint: str):
+def test_a_bad_parameter_is_rejected_in_one_line(given: str, complaint: str):
     with pytest.raises(ConfigError, match=complaint) as refused:
         gather([given], None, KNOWN)
     assert "\n" not in str(refused.value)
@@ -65,7 +65,7 @@ def test_a_required_parameter_must_be_given():
 
 
 @pytest.mark.parametrize("content", ["epochs: [", "just words", "epochs: two"])
-def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str):
+def test_a_bad_file_is_rejected_in_one_line(tmp_path: Path, content: str):
     file = tmp_path / "params.yaml"
     file.write_text(content)
     with pytest.raises(ConfigError) as refused:
@@ -92,6 +92,6 @@ def test_a_setting_that_the_pipeline_calls_otherwise_is_named_as_its_parameter()
 
 
 @pytest.mark.parametrize("text", ["{negative:[1,2]}", "[positive]"])
-def test_json_whose_quotation_marks_a_shell_took_says_how_to_write_it(text: str):
+def test_json_whose_quotation_marks_a_shell_took_shows_how_to_write_it(text: str):
     with pytest.raises(ConfigError, match="quotation marks are lost: write -p 'labels="):
         gather([f"labels={text}"], None, {"labels": Parameter("labels", dict if text[0] == "{" else list, {}, False)})

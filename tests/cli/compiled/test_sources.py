@@ -131,7 +131,7 @@ def test_a_file_in_s3_without_an_ending_is_a_file(s3_bucket: str):
     assert not is_folder(f"s3://{s3_bucket}/rows")
 
 
-def test_a_prefix_that_s3_lacks_is_refused_before_a_run(s3_bucket: str):
+def test_a_prefix_that_s3_lacks_is_rejected_before_a_run(s3_bucket: str):
     with pytest.raises(ServiceError, match="nothing does not exist; check the bucket's and the file's name"):
         key(f"s3://{s3_bucket}/nothing")
 

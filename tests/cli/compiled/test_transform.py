@@ -59,7 +59,7 @@ def test_code_differs_from_what_was_compiled_in_its_docstring_alone(name: str):
         assert ast.dump(ast.parse(after[executor])) == ast.dump(tree)
 
 
-def test_a_component_tells_its_types_and_defaults_still(compiled: str):
+def test_a_component_shows_its_types_and_defaults_still(compiled: str):
     before, after = (documents(text)[0] for text in (compiled, transform(compiled, {})))
     for name, component in before["components"].items():
         for parameter, definition in component["inputDefinitions"]["parameters"].items():

@@ -9,7 +9,7 @@ from cli.output.progress import LiveTable, PlainLines
 from cli.records import runs
 
 
-def test_a_step_that_was_at_work_before_anybody_looked_is_shown(tmp_path: Path):
+def test_a_step_that_was_at_work_before_the_first_poll_is_shown(tmp_path: Path):
     run = runs.new_run("prepare", tmp_path, {}, [runs.StepRecord("split", "data.split", "key", state=runs.RUNNING)])
     screen = StringIO()
     Console(file=screen, width=80).print(LiveTable(run))

@@ -42,7 +42,7 @@ def registering(folder: Path, run_id: str, **state: Any) -> StepRecord:
     return StepRecord("publish", "release.publish", "", state=runs.SUCCEEDED, outputs=outputs, **state)
 
 
-def test_a_pod_costs_what_it_asked_for_as_long_as_it_was_at_work():
+def test_a_pod_costs_what_it_requested_as_long_as_it_was_at_work():
     cost = cost_of(cluster_run(pod("10:00:00", "10:30:00", gpus=1)))
     assert cost == Cost(1.0, 2.0, {"nvidia.com/gpu": 0.5})
     assert cost.money(PRICES) == pytest.approx(0.04 + 0.01 + 1.25)
@@ -54,7 +54,7 @@ def test_every_attempt_costs_and_one_that_never_started_does_not():
     assert cost.cpu_hours == pytest.approx(1.0)
 
 
-def test_a_pod_whose_end_nobody_saw_costs_until_the_end_of_its_run():
+def test_a_pod_whose_end_was_not_seen_costs_until_the_end_of_its_run():
     assert cost_of(cluster_run(pod("11:00:00", ""))).cpu_hours == pytest.approx(2.0)
 
 
@@ -93,7 +93,7 @@ def test_the_projects_own_table_knows_no_price():
         ("a: [", "not a readable"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(tmp_path: Path, text: str, said: str):
+def test_a_table_that_cannot_be_is_rejected(tmp_path: Path, text: str, said: str):
     (tmp_path / "prices.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
         read_prices(tmp_path / "prices.yaml")

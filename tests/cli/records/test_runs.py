@@ -28,7 +28,7 @@ def test_the_newest_run_comes_first(tmp_path: Path):
     assert [run.id for run in all_runs(tmp_path)] == [new.id, old.id]
 
 
-def test_a_run_that_nobody_runs_any_more_was_interrupted(tmp_path: Path):
+def test_a_run_that_no_process_runs_was_interrupted(tmp_path: Path):
     started(tmp_path)
     assert all_runs(tmp_path)[0].state == runs.INTERRUPTED
 
@@ -39,7 +39,7 @@ def test_a_run_under_way_is_running(tmp_path: Path):
         assert all_runs(tmp_path)[0].state == runs.RUNNING
 
 
-def test_a_second_run_is_refused_while_one_is_under_way(tmp_path: Path):
+def test_a_second_run_is_rejected_while_one_is_under_way(tmp_path: Path):
     with (
         run_lock(tmp_path),
         pytest.raises(RunInProgressError, match=r"\(process \d+\)"),
@@ -70,7 +70,7 @@ def test_an_unknown_run_brings_the_nearest(tmp_path: Path):
         find_run(tmp_path, run.id[:-1])
 
 
-def test_no_runs_yet_says_how_to_start_one(tmp_path: Path):
+def test_no_runs_yet_shows_how_to_start_one(tmp_path: Path):
     with pytest.raises(ConfigError, match="submit bert_finetune"):
         find_run(tmp_path)
 

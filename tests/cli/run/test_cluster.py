@@ -45,7 +45,7 @@ def test_a_run_is_kept_among_the_runs_of_this_machine_as_one_of_the_cluster(tmp_
     assert (kept.engine, kept.kfp_run_id, kept.state) == (runs.CLUSTER, "r1", runs.RUNNING)
 
 
-def test_a_refusal_says_what_to_set_and_leaves_no_record(tmp_path: Path, serve):
+def test_a_rejection_names_the_setting_and_leaves_no_record(tmp_path: Path, serve):
     with pytest.raises(ServiceError, match="KFP_TOKEN") as refused:
         submit(tmp_path, serve(403).endpoint, {})
     assert "\n" not in str(refused.value)
@@ -58,7 +58,7 @@ def test_a_server_that_is_not_there_is_named_in_one_line(tmp_path: Path):
     assert "\n" not in str(refused.value)
 
 
-def test_without_an_endpoint_and_a_kubeconfig_it_is_said_what_to_set(tmp_path: Path, monkeypatch):
+def test_without_an_endpoint_and_a_kubeconfig_it_is_shown_what_to_set(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
     with pytest.raises(ServiceError, match="KFP_ENDPOINT, or KUBECONFIG"):
         submit(tmp_path, "", {})
@@ -72,7 +72,7 @@ def test_settings_of_all_steps_are_checked_before_anything_is_sent(tmp_path: Pat
     assert server.posted == {}
 
 
-def test_an_unknown_size_is_refused_with_the_nearest():
+def test_an_unknown_size_is_rejected_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'small'"):
         cluster.size("smal")
     assert cluster.size("") == "medium"

@@ -146,7 +146,7 @@ def test_a_failing_step_gives_its_name_its_own_words_and_its_log(place: Path):
     assert log.read_text().count("Traceback") == 1, "it was tried more than once"
 
 
-def test_a_setting_out_of_range_is_refused_before_anything_runs(place: Path):
+def test_a_setting_out_of_range_is_rejected_before_anything_runs(place: Path):
     refused = submit(place, "-p", "test=2")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

@@ -86,7 +86,7 @@ def values_of(field: str, least: int, count: int) -> set[int]:
 
 
 @given(st.sampled_from(FIELDS), st.data())
-def test_a_field_of_cron_is_written_short_and_says_the_same(field_of: tuple[int, int], data: st.DataObject):
+def test_a_field_of_cron_is_written_short_and_means_the_same(field_of: tuple[int, int], data: st.DataObject):
     least, count = field_of
     steps = st.builds(
         lambda first, step: set(range(least + first % count, least + count, step)), st.integers(0), st.integers(1, 30)
@@ -102,7 +102,7 @@ def test_the_same_schedule_is_another_in_utc_when_the_clock_has_changed():
 
 
 @pytest.mark.parametrize("cron", ["30 0 1 * *", "0 0,12 * * 1", "0 0 * 6 *"])
-def test_days_that_cannot_be_moved_to_utc_are_refused(cron: str):
+def test_days_that_cannot_be_moved_to_utc_are_rejected(cron: str):
     with pytest.raises(ConfigError, match="zone UTC"):
         utc_cron(cron, BERLIN, datetime(2026, 11, 25, tzinfo=UTC))
 
@@ -120,7 +120,7 @@ def test_days_that_cannot_be_moved_to_utc_are_refused(cron: str):
         ("0 0 1 * 1", "two ways"),
     ],
 )
-def test_a_cron_that_is_none_is_refused(cron: str, said: str):
+def test_a_cron_that_is_none_is_rejected(cron: str, said: str):
     with pytest.raises(ConfigError, match=said):
         check_cron(cron)
 
@@ -139,6 +139,6 @@ def test_names_lists_ranges_and_steps_are_valid(cron: str, expected: datetime):
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berln", "", "/etc/passwd", "../x"])
-def test_a_zone_that_is_none_is_refused(zone: str):
+def test_a_zone_that_is_none_is_rejected(zone: str):
     with pytest.raises(ConfigError, match="IANA"):
         zone_of(zone)

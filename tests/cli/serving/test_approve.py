@@ -96,7 +96,7 @@ def test_a_rejected_run_is_never_promoted_until_someone_approves_it_after_all(
     assert promote() == 0
 
 
-def test_rejecting_what_serves_says_that_it_still_serves(
+def test_rejecting_what_serves_reports_that_it_still_serves(
     model: str, promote: Promote, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["approve", f"{RUN}-{model}"]) == 0
@@ -106,11 +106,11 @@ def test_rejecting_what_serves_says_that_it_still_serves(
     assert f"version 2 of {model} is one of them and still live: toolchain rollback" in capsys.readouterr().out
 
 
-def test_what_asked_for_no_approval_waits_for_none(promote: Promote):
+def test_what_requested_no_approval_waits_for_none(promote: Promote):
     assert promote("--version", "1") == 0
 
 
-def test_a_canary_that_is_rejected_is_ended_and_servers_are_told(
+def test_a_canary_that_is_rejected_is_ended_and_servers_are_updated(
     model: str, promote: Promote, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     assert promote("--version", "1") == 0
@@ -126,7 +126,7 @@ def test_a_canary_that_is_rejected_is_ended_and_servers_are_told(
     assert (routing.stable.version, routing.canary) == ("1", None)
 
 
-def test_a_run_that_asked_for_nothing_is_told_with_those_that_did(model: str, capsys: pytest.CaptureFixture[str]):
+def test_a_run_that_requested_nothing_is_reported_with_those_that_did(model: str, capsys: pytest.CaptureFixture[str]):
     assert main(["approve", "other-20261125-120000-abcd"]) == 2
     error = capsys.readouterr().err
     assert "run 'other-20261125-120000-abcd' requires no approval" in error

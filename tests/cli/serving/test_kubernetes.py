@@ -95,7 +95,7 @@ def test_a_change_of_version_changes_labels_and_starts_no_pod():
     assert before["metadata"] != after["metadata"]
 
 
-def test_labels_tell_version_digest_and_verdict_and_annotations_tell_them_whole():
+def test_labels_show_version_digest_and_verdict_and_annotations_show_them_whole():
     metadata = of_kind(SERVER, "Deployment")["metadata"]
     labels = {name: metadata["labels"][f"toolchain/{name}"] for name in ("version", "digest", "verdict")}
     assert labels == {"version": "3", "digest": "333333333333", "verdict": "winner"}
@@ -124,7 +124,7 @@ def test_a_canary_is_shown_while_it_runs():
     assert "toolchain/canary" not in labels(SERVER)
 
 
-def test_a_pod_ends_after_its_server_has_answered_all_that_it_began():
+def test_a_pod_ends_after_its_server_has_served_all_that_it_began():
     from toolchain.serve.server import FLUSH_TIMEOUT_S
     from toolchain.serve.settings import Settings
 
@@ -157,7 +157,7 @@ def test_the_server_takes_the_arguments_of_the_container():
         ("large", "4000m", "4000m", "4096Mi", (2, 24)),
     ],
 )
-def test_a_size_says_how_much_a_pod_gets_and_how_many_there_are(
+def test_a_size_shows_how_much_a_pod_gets_and_how_many_there_are(
     size: str, asked: str, most: str, memory: str, pods: tuple[int, int]
 ):
     server = replace(SERVER, size=size)
@@ -230,13 +230,13 @@ def test_a_model_is_served_by_the_image_that_has_its_back_end(cluster: Cluster):
     assert cluster.image == images.SERVE_OPENVINO, "a rollback to the version before would start all pods anew"
 
 
-def test_openvino_on_a_gpu_is_refused(cluster: Cluster):
+def test_openvino_on_a_gpu_is_rejected(cluster: Cluster):
     cluster.backend = "openvino"
     with pytest.raises(ConfigError, match="OpenVINO, which runs on CPUs only"):
         promote(gpus=1)
 
 
-def test_size_and_gpus_stay_until_others_are_asked_for(cluster: Cluster):
+def test_size_and_gpus_stay_until_others_are_requested(cluster: Cluster):
     promote()
     assert cluster.applied["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2, "medium"
     promote(size="small", gpus=1)
@@ -248,7 +248,7 @@ def test_size_and_gpus_stay_until_others_are_asked_for(cluster: Cluster):
     assert cluster.image == images.SERVE
 
 
-def test_samples_are_kept_in_the_bucket_once_asked_for_until_they_are_not(cluster: Cluster):
+def test_samples_are_kept_in_the_bucket_once_requested_until_they_are_not(cluster: Cluster):
     def words() -> list[str]:
         return list(cluster.applied["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"])
 
@@ -305,7 +305,7 @@ def test_a_rollback_leaves_the_image_as_it_is(cluster: Cluster, monkeypatch: pyt
     assert cluster.image == images.SERVE
 
 
-def test_the_name_of_another_models_servers_is_refused(cluster: Cluster):
+def test_the_name_of_another_models_servers_is_rejected(cluster: Cluster):
     cluster.present = {"metadata": {"labels": {"toolchain/model": "film-reviews"}}}
     with pytest.raises(ConfigError, match="serve-film-reviews in namespace toolchain serves film-reviews"):
         promote()
@@ -322,7 +322,7 @@ def ready(digest: str, **refused: str) -> str:
     return json.dumps({"versions": {"stable": {"digest": digest}}, "rejected": refused})
 
 
-def test_a_change_is_waited_for_until_every_pod_answers_so(
+def test_a_change_is_waited_for_until_every_pod_serves_it(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     responses = iter([{"a": ready(NEW.digest)}, {"a": ready(OLD.digest), "b": ready(NEW.digest)}])
@@ -343,7 +343,7 @@ def test_pods_that_were_replaced_are_waited_for_until_they_are_gone(cluster: Clu
         model_server.wait("toolchain", ROUTING, timeout_s=0)
 
 
-def test_a_version_that_the_pods_refuse_is_reported_with_their_reason(
+def test_a_version_that_the_pods_reject_is_reported_with_their_reason(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
     answers = {"a": ready(NEW.digest, **{"3": "it answers otherwise than recorded"})}

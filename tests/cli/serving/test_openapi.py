@@ -74,7 +74,7 @@ def test_the_document_that_was_kept_at_promotion_is_printed(
     assert printed(capsys, model)[1] == before, "the candidate's, then the same version's as the champion"
 
 
-def test_callers_are_told_apart_from_nothing_changed(model: str, capsys: pytest.CaptureFixture[str]):
+def test_a_change_for_callers_differs_from_no_change(model: str, capsys: pytest.CaptureFixture[str]):
     code, text, _ = printed(capsys, model, "--against", "1")
     assert (code, text) == (0, f"version 2 of {model} breaks no client of version 1\n")
     code, text, _ = printed(capsys, model, "--version", "3", "--against", "2")
@@ -91,13 +91,15 @@ def test_callers_are_told_apart_from_nothing_changed(model: str, capsys: pytest.
         (["--against", "champion"], "has no version champion; it has 1, 2, 3"),
     ],
 )
-def test_what_is_not_there_is_told(words: list[str], told: str, model: str, capsys: pytest.CaptureFixture[str]):
+def test_what_is_not_there_is_reported(words: list[str], told: str, model: str, capsys: pytest.CaptureFixture[str]):
     code, _, error = printed(capsys, *([model] if words[0].startswith("-") else []), *words)
     assert code == 2
     assert told in error
 
 
-def test_a_model_that_nothing_here_runs_is_told(tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_model_that_nothing_here_runs_is_reported(
+    tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     folder = write_model(tmp_path / "broken", "text-classification", lambda path: path.write_bytes(b"no") and None)
     run = tracker.create_run("any", "any", {})
     tracker.upload(run, folder, "variants/broken")

@@ -107,7 +107,7 @@ def test_the_json_of_a_promotion_and_of_a_rollback_is_all_that_is_on_standard_ou
     assert rolled_back == {"model": model, "action": "rolled back", "version": "1", "live_version": "1"}
 
 
-def test_the_candidate_is_promoted_after_a_server_answered_with_it(
+def test_the_candidate_is_promoted_after_a_server_predicted_with_it(
     model: str, tracker: Tracker, models: list[Path], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--reason", "the first"]) == 0
@@ -131,7 +131,7 @@ def test_the_candidate_is_promoted_after_a_server_answered_with_it(
     assert len(entries(model, capsys)) == 1
 
 
-def test_what_the_gate_refused_needs_force_and_a_reason(
+def test_what_the_gate_rejected_needs_force_and_a_reason(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "3"]) == 3
@@ -146,7 +146,7 @@ def test_what_the_gate_refused_needs_force_and_a_reason(
     assert champion(tracker, model) == "3"
 
 
-def test_a_version_that_a_server_does_not_answer_with_as_recorded_is_refused_with_force_too(
+def test_a_version_that_a_server_does_not_respond_with_as_recorded_is_rejected_with_force_too(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     for words in ([], ["--force", "--reason", "hurry"]):
@@ -155,7 +155,7 @@ def test_a_version_that_a_server_does_not_answer_with_as_recorded_is_refused_wit
     assert (champion(tracker, model), entries(model, capsys)) == ("", [])
 
 
-def test_an_older_version_is_refused_and_rolling_back_is_the_way(
+def test_an_older_version_is_rejected_and_rolling_back_is_the_way(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "1"]) == 0
@@ -173,7 +173,7 @@ def test_an_older_version_is_refused_and_rolling_back_is_the_way(
     assert f"{model} was serving before version 1" in capsys.readouterr().err
 
 
-def test_the_ledger_is_shown_as_a_table_and_tells_where_the_alias_differs(
+def test_the_ledger_is_shown_as_a_table_and_shows_where_the_alias_differs(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["ledger", model]) == 0
@@ -206,14 +206,14 @@ def test_a_ledger_with_versions_of_others_is_shown_without_their_terminal_codes(
     assert [line["action"] for line in json.loads(capsys.readouterr().out)] == ["promoted", "damaged"]
 
 
-def test_a_misspelt_model_is_answered_with_the_nearest_name(model: str, capsys: pytest.CaptureFixture[str]):
+def test_a_misspelt_model_gets_the_nearest_name(model: str, capsys: pytest.CaptureFixture[str]):
     misspelt = f"{model[1:]}"
     assert main(["ledger", misspelt]) == 2
     assert f"no model '{misspelt}' is registered in" in (said := capsys.readouterr().err)
     assert "did you mean 'words-" in said
 
 
-def test_a_version_that_something_else_registered_is_refused_in_one_line(
+def test_a_version_that_something_else_registered_is_rejected_in_one_line(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     known = tracker.versions(model)[0]
@@ -222,7 +222,7 @@ def test_a_version_that_something_else_registered_is_refused_in_one_line(
     assert f"version {strange.number} of {model} has no tag 'digest'" in capsys.readouterr().err
 
 
-def test_a_rollback_ends_a_shadow_only_and_says_so(model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]):
+def test_a_rollback_ends_a_shadow_only_and_logs_it(model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]):
     assert main(["promote", model, "--shadow", "--server", NOWHERE]) == 3
     assert "no version is serving" in capsys.readouterr().out
     assert main(["promote", model, "--version", "1", "--server", NOWHERE]) == 0
@@ -290,7 +290,7 @@ def serving(model: str) -> Iterator[str]:
         process.communicate(timeout=20)
 
 
-def test_what_answers_now_leads_back_to_the_source_rows(
+def test_what_serves_now_leads_back_to_the_source_rows(
     model: str, tracker: Tracker, models: list[Path], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model]) == 0
@@ -319,7 +319,7 @@ def test_what_answers_now_leads_back_to_the_source_rows(
         ),
     ],
 )
-def test_an_address_with_no_registered_model_is_told_in_one_line(
+def test_an_address_with_no_registered_model_is_reported_in_one_line(
     status: int, content: str, code: int, reason: str,
     tracker: Tracker, answering: Callable[..., str], capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
@@ -329,7 +329,9 @@ def test_an_address_with_no_registered_model_is_told_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_an_address_where_nothing_answers_is_told_in_one_line(tracker: Tracker, capsys: pytest.CaptureFixture[str]):
+def test_an_address_where_nothing_responds_is_reported_in_one_line(
+    tracker: Tracker, capsys: pytest.CaptureFixture[str]
+):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         assert main(["lineage", f"http://127.0.0.1:{free.getsockname()[1]}"]) == 1

@@ -89,7 +89,9 @@ def label(port: int, text: str) -> str:
         return str(json.loads(answer.read())["predictions"][0]["label"])
 
 
-def test_the_candidate_is_served_while_there_is_no_champion_and_it_is_said(start: Callable[..., tuple[int, list[str]]]):
+def test_the_candidate_is_served_while_there_is_no_champion_and_it_is_shown(
+    start: Callable[..., tuple[int, list[str]]],
+):
     port, lines = start("words")
     assert lines[0] == "words has no champion yet: serving its candidate\n"
     assert lines[1].startswith("serving words: version 2, digest ")
@@ -97,7 +99,7 @@ def test_the_candidate_is_served_while_there_is_no_champion_and_it_is_said(start
     assert label(port, "good") == "positive"
 
 
-def test_grpc_answers_where_a_port_is_given(start: Callable[..., tuple[int, list[str]]]):
+def test_grpc_responds_where_a_port_is_given(start: Callable[..., tuple[int, list[str]]]):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -108,7 +110,9 @@ def test_grpc_answers_where_a_port_is_given(start: Callable[..., tuple[int, list
     assert told.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_what_is_asked_is_sampled_where_a_place_is_given(start: Callable[..., tuple[int, list[str]]], tmp_path: Path):
+def test_what_is_requested_is_sampled_where_a_location_is_given(
+    start: Callable[..., tuple[int, list[str]]], tmp_path: Path
+):
     port, _ = start("words:1", "--samples", str(tmp_path / "samples"), "--sample-percent", "100")
     label(port, "good")
     end = time.monotonic() + 20
@@ -117,7 +121,7 @@ def test_what_is_asked_is_sampled_where_a_place_is_given(start: Callable[..., tu
         time.sleep(0.1)
 
 
-def test_as_many_answers_are_worked_at_as_are_asked_for(start: Callable[..., tuple[int, list[str]]]):
+def test_as_many_predictions_are_worked_at_as_are_requested(start: Callable[..., tuple[int, list[str]]]):
     port, _ = start("words:1", "--workers", "3")
     figures = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     assert re.search(r"toolchain_serving_workers{.*} 3\.0", figures)
@@ -190,7 +194,7 @@ def test_a_damaged_copy_is_fetched_again(runs: Path, monkeypatch: pytest.MonkeyP
         (["it's"], "expected a registered model"),
     ],
 )
-def test_what_is_not_registered_is_told_in_one_line(
+def test_what_is_not_registered_is_reported_in_one_line(
     words: list[str], reason: str, runs: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["serve", *words]) == 2
@@ -212,7 +216,7 @@ def test_an_empty_folder_of_runs_has_no_registry(tmp_path: Path, monkeypatch: py
         choose("words", "", read_settings())
 
 
-def test_what_the_ledger_says_is_served_before_a_candidate(runs: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_the_ledger_shows_is_served_before_a_candidate(runs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", read_settings().tracking_uri)
     tracker = Tracker()
     version = tracker.versions("words")[0]

@@ -49,7 +49,7 @@ def test_a_server_that_follows_is_waited_for(start: Start, capsys: pytest.Captur
         ({"detail": "the server is shutting down"}, "serves no version after 0.5 s: the server is shutting down"),
     ],
 )
-def test_one_that_does_not_is_told_with_its_reason(
+def test_one_that_does_not_is_reported_with_its_reason(
     told: dict, end: str, start: Start, capsys: pytest.CaptureFixture[str]
 ):
     assert end in said_by(start(told), capsys)
@@ -70,7 +70,7 @@ def test_a_server_of_another_model_is_not_waited_for(start: Start, capsys: pytes
     assert said_by(address, capsys) == f"{address} serves another model, others"
 
 
-def test_where_nothing_answers_it_is_said_how_to_start_one(capsys: pytest.CaptureFixture[str]):
+def test_where_nothing_responds_it_is_shown_how_to_start_one(capsys: pytest.CaptureFixture[str]):
     told = said_by("http://127.0.0.1:9", capsys)
     assert told == "no model server is running at http://127.0.0.1:9; to start one: toolchain serve words"
 

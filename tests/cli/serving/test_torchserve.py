@@ -68,7 +68,7 @@ def test_the_champion_is_exported_by_its_name_and_any_version_by_its_number(
         (["boxes"], 1, "is a model for object-detection"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_in_one_line(
+def test_what_cannot_be_exported_is_rejected_in_one_line(
     words: list[str], status: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["export-torchserve", *words, "-o", str(tmp_path / "refused")]) == status

@@ -39,7 +39,7 @@ def test_an_interval_that_is_not_valid(error_of: Errors):
     assert "--scrape-interval is 0" in error_of("--scrape-interval", "0")
 
 
-def test_without_prometheus_the_error_says_how_to_install_it(error_of: Errors, monkeypatch: pytest.MonkeyPatch):
+def test_without_prometheus_the_error_shows_how_to_install_it(error_of: Errors, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert "apt-get install prometheus" in error_of()
 

@@ -34,7 +34,7 @@ def test_what_was_written_comes_back(tmp_path: Path):
     assert dataset.schema == SCHEMA
 
 
-def test_reads_in_batches_and_only_the_columns_asked_for(tmp_path: Path):
+def test_reads_in_batches_and_only_the_columns_requested(tmp_path: Path):
     dataset = made(tmp_path / "a", *"abcde")
     batches = list(dataset.batches("train", ["text"], rows=2))
     assert [batch.num_rows for batch in batches] == [2, 2, 1]
@@ -123,12 +123,12 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refuses_a_dataset_without_any_split(tmp_path: Path):
+def test_rejects_a_dataset_without_any_split(tmp_path: Path):
     with pytest.raises(ArtifactError, match="no split"), new_dataset(tmp_path / "a", SCHEMA, Work("data.test", None)):
         pass
 
 
-def test_refuses_a_changed_shard(tmp_path: Path):
+def test_rejects_a_changed_shard(tmp_path: Path):
     made(tmp_path / "a", "x")
     file = tmp_path / "a/train/part-00000.parquet"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -136,14 +136,14 @@ def test_refuses_a_changed_shard(tmp_path: Path):
         open_dataset(tmp_path / "a")
 
 
-def test_refuses_a_missing_shard(tmp_path: Path):
+def test_rejects_a_missing_shard(tmp_path: Path):
     made(tmp_path / "a", "x")
     (tmp_path / "a/train/part-00000.parquet").unlink()
     with pytest.raises(ArtifactError, match="incomplete"):
         open_dataset(tmp_path / "a")
 
 
-def test_refuses_a_folder_that_is_no_dataset(tmp_path: Path):
+def test_rejects_a_folder_that_is_no_dataset(tmp_path: Path):
     with pytest.raises(ArtifactError, match=r"not a toolchain\.dataset"):
         open_dataset(tmp_path)
 

@@ -26,7 +26,7 @@ def test_files_are_listed_in_sorted_order(tmp_path: Path):
     assert list(digest_files(tmp_path, ["b", "a"])) == ["a", "b"]
 
 
-def test_what_is_said_of_the_files_is_part_of_the_digest():
+def test_what_is_reported_of_the_files_is_part_of_the_digest():
     files = {"a": "1"}
     assert digest_of_content(files, "one") != digest_of_content(files, "another")
     assert digest_of_content(files, "one") == digest_of_content(dict(files), "one")

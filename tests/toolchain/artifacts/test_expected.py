@@ -14,7 +14,7 @@ ROWS = (
 )
 
 
-def test_answers_are_read_as_they_were_written(tmp_path: Path):
+def test_predictions_are_read_as_they_were_written(tmp_path: Path):
     expected = Expected("ab" * 32, "avx2", ROWS, 0.35)
     write_expected(tmp_path, expected)
     assert read_expected(tmp_path) == expected
@@ -35,7 +35,7 @@ def test_a_folder_may_hold_none(tmp_path: Path):
         (lambda told: told.update(format="toolchain.model"), "not a toolchain.expected"),
     ],
 )
-def test_a_changed_file_is_refused(change: object, reason: str, tmp_path: Path):
+def test_a_changed_file_is_rejected(change: object, reason: str, tmp_path: Path):
     write_expected(tmp_path, Expected("ab" * 32, "avx2", ROWS))
     told = json.loads((tmp_path / FILE).read_text())
     change(told)  # type: ignore[operator]

@@ -28,7 +28,7 @@ def test_nothing_is_left_when_the_block_fails(tmp_path: Path, error: BaseExcepti
     assert list(tmp_path.iterdir()) == []
 
 
-def test_takes_the_place_of_an_empty_folder(tmp_path: Path):
+def test_replaces_an_empty_folder(tmp_path: Path):
     (tmp_path / "out").mkdir()
     with new_folder(tmp_path / "out") as folder:
         (folder / "file").write_text("x")
@@ -89,13 +89,13 @@ def test_json_comes_back(tmp_path: Path):
         (b"\xff", "is damaged"),
     ],
 )
-def test_refuses_json_that_is_not_what_it_should_be(tmp_path: Path, content: bytes, message: str):
+def test_rejects_json_that_is_not_what_it_should_be(tmp_path: Path, content: bytes, message: str):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ArtifactError, match=message):
         read_json(tmp_path / "a.json", "toolchain.x")
 
 
-def test_says_which_file_a_foreign_folder_lacks(tmp_path: Path):
+def test_shows_which_file_a_foreign_folder_lacks(tmp_path: Path):
     with pytest.raises(ArtifactError, match=r"has no a\.json"):
         read_json(tmp_path / "a.json", "toolchain.x")
 

@@ -22,7 +22,7 @@ def test_what_was_measured_comes_back_with_its_files(tmp_path: Path):
     assert found.lineage[-1].digest == found.digest
 
 
-def test_the_digest_is_that_of_figures_and_files(tmp_path: Path):
+def test_the_digest_is_that_of_metrics_and_files(tmp_path: Path):
     for name, change in {"a": {}, "b": {}, "c": {"value": 0.9}, "d": {"content": "other"}}.items():
         write(tmp_path / name, **change)
     a, b, c, d = (open_measurement(tmp_path / name, "accuracy").digest for name in "abcd")
@@ -30,13 +30,13 @@ def test_the_digest_is_that_of_figures_and_files(tmp_path: Path):
     assert len({a, c, d}) == 3
 
 
-def test_refuses_another_kind(tmp_path: Path):
+def test_rejects_another_kind(tmp_path: Path):
     write(tmp_path / "measured")
     with pytest.raises(ArtifactError, match="holds 'accuracy', this step needs 'latency'"):
         open_measurement(tmp_path / "measured", "latency")
 
 
-def test_refuses_a_changed_or_missing_file(tmp_path: Path):
+def test_rejects_a_changed_or_missing_file(tmp_path: Path):
     write(tmp_path / "measured")
     file = tmp_path / "measured" / "deeper" / "rows.csv"
     file.write_text("better")
@@ -47,7 +47,7 @@ def test_refuses_a_changed_or_missing_file(tmp_path: Path):
         open_measurement(tmp_path / "measured", "accuracy")
 
 
-def test_refuses_a_changed_figure(tmp_path: Path):
+def test_rejects_a_changed_metric(tmp_path: Path):
     write(tmp_path / "measured")
     file = tmp_path / "measured" / "measurement.json"
     file.write_text(file.read_text().replace("0.86", "0.99"))
@@ -62,7 +62,7 @@ def test_keys_that_are_numbers_come_back_as_json_has_them(tmp_path: Path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_nothing_is_left_of_figures_that_are_no_numbers(value: float, tmp_path: Path):
+def test_nothing_is_left_of_metrics_that_are_no_numbers(value: float, tmp_path: Path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write(tmp_path / "measured", value)
     assert list(tmp_path.iterdir()) == []

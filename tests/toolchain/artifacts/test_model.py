@@ -107,26 +107,26 @@ def test_nothing_is_left_of_a_model_without_weights(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refuses_a_model_whose_file_was_changed(tmp_path: Path):
+def test_rejects_a_model_whose_file_was_changed(tmp_path: Path):
     (write(tmp_path / "model").path / "model.onnx").write_bytes(b"swapped")
     with pytest.raises(ArtifactError, match=r"was changed after it was written: model\.onnx; make the model again"):
         open_model(tmp_path / "model")
 
 
-def test_refuses_a_description_that_was_changed(tmp_path: Path):
+def test_rejects_a_description_that_was_changed(tmp_path: Path):
     file = write(tmp_path / "model").path / "model.json"
     file.write_text(file.read_text().replace('"negative"', '"hostile"'))
     with pytest.raises(ArtifactError, match=r"model\.json was changed after it was written"):
         open_model(tmp_path / "model")
 
 
-def test_refuses_a_model_that_lacks_a_file(tmp_path: Path):
+def test_rejects_a_model_that_lacks_a_file(tmp_path: Path):
     (write(tmp_path / "model", tokenizer_json=b"{}").path / "tokenizer.json").unlink()
     with pytest.raises(ArtifactError, match=r"is incomplete: tokenizer\.json missing"):
         open_model(tmp_path / "model")
 
 
-def test_refuses_a_folder_of_something_else(tmp_path: Path):
+def test_rejects_a_folder_of_something_else(tmp_path: Path):
     (tmp_path / "model.json").write_text(json.dumps({"format": "toolchain.dataset"}))
     with pytest.raises(ArtifactError, match=r"describes 'toolchain\.dataset', not a toolchain\.model"):
         open_model(tmp_path)

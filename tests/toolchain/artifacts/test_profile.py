@@ -35,7 +35,7 @@ def test_a_model_made_before_there_were_profiles_has_none(tmp_path: Path):
         (lambda told: told.update(format="toolchain.model"), "not a toolchain.profile"),
     ],
 )
-def test_a_changed_file_is_refused(change: object, reason: str, tmp_path: Path):
+def test_a_changed_file_is_rejected(change: object, reason: str, tmp_path: Path):
     write_profile(tmp_path, PROFILE)
     told = json.loads((tmp_path / FILE).read_text())
     change(told)  # type: ignore[operator]
@@ -44,7 +44,7 @@ def test_a_changed_file_is_refused(change: object, reason: str, tmp_path: Path):
         read_profile(tmp_path)
 
 
-def test_columns_of_different_lengths_are_refused(tmp_path: Path):
+def test_columns_of_different_lengths_are_rejected(tmp_path: Path):
     write_profile(tmp_path, Profile(model="", split="test", numbers={"tokens": (1.0,)}, labels=("a", "b")))
     with pytest.raises(ArtifactError, match="different lengths"):
         read_profile(tmp_path)

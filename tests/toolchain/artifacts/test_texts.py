@@ -48,6 +48,6 @@ def test_values_of_any_type_are_their_text(values: pa.Array, expected: list[str 
     ],
     ids=["list", "struct", "map", "bytes that are no text"],
 )
-def test_what_is_no_single_text_is_refused_with_its_row(values: pa.Array):
+def test_what_is_no_single_text_is_rejected_with_its_row(values: pa.Array):
     with pytest.raises(DataError, match=r"^a column.*row 8.*do this"):
         as_text(values, "a column", first=7, advice="do this")

@@ -69,12 +69,12 @@ def test_nothing_is_left_without_the_reference(tmp_path: Path):
     assert not (tmp_path / "variants").exists()
 
 
-def test_refuses_two_variants_of_one_name(tmp_path: Path):
+def test_rejects_two_variants_of_one_name(tmp_path: Path):
     with pytest.raises(ArtifactError, match="there is a variant 'fp32' already"):
         gather(tmp_path / "variants", single(tmp_path / "a", "fp32"), single(tmp_path / "b", "fp32", b"other"))
 
 
-def test_refuses_whole_models_that_were_swapped(tmp_path: Path):
+def test_rejects_whole_models_that_were_swapped(tmp_path: Path):
     gather(tmp_path / "variants", single(tmp_path / "a", "fp32"), single(tmp_path / "b", "int8"))
     shutil.rmtree(tmp_path / "variants" / "int8")
     single(tmp_path / "variants" / "int8", "int8", b"of another model")  # a whole model, but not the one
@@ -82,7 +82,7 @@ def test_refuses_whole_models_that_were_swapped(tmp_path: Path):
         open_variants(tmp_path / "variants")
 
 
-def test_refuses_a_description_that_was_changed(tmp_path: Path):
+def test_rejects_a_description_that_was_changed(tmp_path: Path):
     gather(tmp_path / "variants", single(tmp_path / "a", "fp32"), single(tmp_path / "b", "int8"))
     file = tmp_path / "variants" / "variants.json"
     description = json.loads(file.read_text())
@@ -92,14 +92,14 @@ def test_refuses_a_description_that_was_changed(tmp_path: Path):
         open_variants(tmp_path / "variants")
 
 
-def test_refuses_a_variant_that_is_missing(tmp_path: Path):
+def test_rejects_a_variant_that_is_missing(tmp_path: Path):
     gather(tmp_path / "variants", single(tmp_path / "a", "fp32"), single(tmp_path / "b", "int8"))
     shutil.rmtree(tmp_path / "variants" / "int8")
     with pytest.raises(ArtifactError, match=r"is not a toolchain\.model folder"):
         open_variants(tmp_path / "variants")
 
 
-def test_refuses_a_folder_of_something_else(tmp_path: Path):
+def test_rejects_a_folder_of_something_else(tmp_path: Path):
     (tmp_path / "variants.json").write_text(json.dumps({"format": "else"}))
     with pytest.raises(ArtifactError, match=r"describes 'else', not a toolchain\.variants"):
         open_variants(tmp_path)

@@ -32,7 +32,7 @@ def test_measures_every_variant_on_every_test_row(outcome, reviews):
     assert measurement.data["variants"]["pruned-again"]["origin"] == "pruned"
 
 
-def test_keeps_every_answer(outcome, dataset: Path):
+def test_keeps_every_prediction(outcome, dataset: Path):
     result, measurement, _ = outcome
     table = pq.read_table(measurement.path / "predictions.parquet").to_pandas()
     own = table[table.variant == "fp32"]
@@ -43,7 +43,7 @@ def test_keeps_every_answer(outcome, dataset: Path):
     assert [len(logits) for logits in own.logits] == [2] * 400
 
 
-def test_records_what_each_variant_answers_to_a_row_alone(outcome, reviews):
+def test_records_what_each_variant_predicts_for_a_row_alone(outcome, reviews):
     _, measurement, folder = outcome
     table = pq.read_table(measurement.path / "predictions.parquet").to_pandas()
     for name, model in open_variants(folder / "variants").models.items():
@@ -69,24 +69,24 @@ def test_the_same_seed_gives_the_same_measurement(outcome, dataset: Path, tmp_pa
     assert open_measurement(tmp_path / "again", "accuracy").digest == measurement.digest
 
 
-def test_refuses_a_split_that_is_not_there(outcome, dataset: Path, tmp_path: Path):
+def test_rejects_a_split_that_is_not_there(outcome, dataset: Path, tmp_path: Path):
     with pytest.raises(DataError, match="no split 'validation'"):
         run(outcome[2] / "variants", dataset, tmp_path / "out", Config(split="validation"))
     assert not (tmp_path / "out").exists()
 
 
-def test_refuses_a_dataset_of_other_classes(outcome, write_dataset, tmp_path: Path):
+def test_rejects_a_dataset_of_other_classes(outcome, write_dataset, tmp_path: Path):
     other = write_dataset(tmp_path / "data", rows=5, labels=("no", "yes"))
     with pytest.raises(DataError, match="has the classes no, yes; the model has negative, positive"):
         run(outcome[2] / "variants", other, tmp_path / "out", Config())
 
 
-def test_refuses_an_empty_split(outcome, write_dataset, tmp_path: Path):
+def test_rejects_an_empty_split(outcome, write_dataset, tmp_path: Path):
     with pytest.raises(DataError, match=r"test split .* is empty"):
         run(outcome[2] / "variants", write_dataset(tmp_path / "data", rows=0), tmp_path / "out", Config())
 
 
-def test_refuses_weights_that_do_not_load_in_one_line(new_toys, dataset: Path, tmp_path: Path):
+def test_rejects_weights_that_do_not_load_in_one_line(new_toys, dataset: Path, tmp_path: Path):
     with new_toys(tmp_path / "variants") as toys:
         toys.add_made("fp32", lambda path: path.write_bytes(b"no graph"), "")
     with pytest.raises(ArtifactError, match=r"fp32/model\.onnx does not run in ONNX Runtime") as caught:
@@ -95,7 +95,7 @@ def test_refuses_weights_that_do_not_load_in_one_line(new_toys, dataset: Path, t
     assert not (tmp_path / "out").exists()
 
 
-def test_refuses_a_variant_that_answers_with_no_number(new_toys, dataset: Path, tmp_path: Path):
+def test_rejects_a_variant_that_predicts_no_number(new_toys, dataset: Path, tmp_path: Path):
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=8)
         toys.log_odds[1] = 1e38  # of unknown words: overflows in the layers behind
@@ -117,7 +117,7 @@ def test_refuses_a_variant_that_answers_with_no_number(new_toys, dataset: Path, 
         {"lengths": [0, 16]},
     ],
 )
-def test_refuses_settings_that_cannot_work(settings: dict[str, object]):
+def test_rejects_settings_that_cannot_work(settings: dict[str, object]):
     (name,) = settings
     with pytest.raises(ConfigError, match=name):
         Config(**settings)

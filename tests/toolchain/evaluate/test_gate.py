@@ -117,7 +117,7 @@ def test_the_reference_is_kept_when_none_is_faster():
     assert "is 0.79 times as fast as fp32" in found["reason"]
 
 
-def test_says_that_int8_gains_nothing_without_vnni():
+def test_reports_that_int8_gains_nothing_without_vnni():
     found = verdict(int8_openvino=Measured(speedup=0.79, backend="openvino"))
     assert reasons(found, "int8-openvino").endswith(
         "is 0.79 times as fast as fp32 (interval 0.77 to 0.81, batch1-fixed128): "
@@ -134,23 +134,23 @@ def test_does_not_blame_the_processor_when_int8_gains_beside_it():
     assert "VNNI" not in reasons(found, "int8-static")
 
 
-def test_says_that_operators_were_left_in_float():
+def test_reports_that_operators_were_left_in_float():
     found = verdict("avx512-vnni", int8_static=Measured(speedup=0.98, size_bytes=80_000_000))
     assert "its file is 88 % of fp32's, so most operators were left in fp32" in reasons(found, "int8-static")
 
 
-def test_says_that_zeros_save_no_work():
+def test_reports_that_zeros_save_no_work():
     zeros = Measured(origin="", agreement=0.95, speedup=1.0, size_bytes=91_000_000, sparsity=0.5)
     found = verdict(pruned_unstructured=zeros)
     assert "50 % of its weights are zeros" in reasons(found, "pruned-unstructured")
 
 
-def test_says_that_the_batch_is_too_small():
+def test_reports_that_the_batch_is_too_small():
     found = verdict("amx", int8_openvino=Measured(speedup=1.0, ratio8=1.9))
     assert "a batch of one row is too small for it (1.90 times at batch8-fixed128)" in reasons(found, "int8-openvino")
 
 
-def test_says_when_the_interval_does_not_clear_the_threshold():
+def test_shows_when_the_interval_does_not_clear_the_threshold():
     found = verdict(int8_dynamic=Measured(speedup=1.08, margin=0.05))
     assert not entry(found, "int8-dynamic")["faster"]
     assert "not reliably above the minimum of 1.05" in reasons(found, "int8-dynamic")
@@ -208,7 +208,7 @@ def test_a_gain_is_called_a_gain():
     assert "gains 0.4 points (interval -0.2 to 1.0) of accuracy against fp32" in reasons(found, "int8")
 
 
-def test_says_when_more_rows_are_needed():
+def test_shows_when_more_rows_are_needed():
     found = verdict(int8=Measured(drop=0.008))
     assert entry(found, "int8")["accurate"]
     assert "more rows are needed to confirm a loss below 1" in reasons(found, "int8")
@@ -337,13 +337,13 @@ def test_a_variant_that_gets_worse_is_never_selected_for_it(variants: dict[str, 
     assert before == name.replace("_", "-") or after != name.replace("_", "-")
 
 
-def test_refuses_a_scenario_that_was_not_measured():
+def test_rejects_a_scenario_that_was_not_measured():
     with pytest.raises(ConfigError, match="'batch64' was not measured; choose one of batch1-fixed128, batch8-fixed128"):
         verdict(int8=Measured(), config=Config(scenario="batch64"))
 
 
 @pytest.mark.parametrize("which", [1, 2])
-def test_refuses_measurements_of_different_variants(which: int):
+def test_rejects_measurements_of_different_variants(which: int):
     given = list(measurements(int8=Measured()))
     del given[which]["variants"]["int8"]
     with pytest.raises(DataError, match="were not measured on the same variants: int8"):
@@ -384,13 +384,13 @@ def test_run_writes_and_logs_the_verdict(tmp_path: Path, capsys: pytest.CaptureF
     assert "verdict: int8 is selected: it is 1.70 times as fast as fp32" in capsys.readouterr().out
 
 
-def test_refuses_a_latency_of_other_variants(tmp_path: Path):
+def test_rejects_a_latency_of_other_variants(tmp_path: Path):
     with pytest.raises(DataError, match="are of different variants; measure both again"):
         run(*written(tmp_path, timed_variants="two"), tmp_path / "verdict", Config())
     assert not (tmp_path / "verdict").exists()
 
 
-def test_refuses_a_parity_that_was_made_from_another_accuracy(tmp_path: Path):
+def test_rejects_a_parity_that_was_made_from_another_accuracy(tmp_path: Path):
     accuracy, _, latency = written(tmp_path)
     with new_measurement(tmp_path / "other", "parity", Work("evaluate.parity", None, accuracy=Made("old"))) as writer:
         writer.data = measurements(int8=Measured())[1]
@@ -398,7 +398,7 @@ def test_refuses_a_parity_that_was_made_from_another_accuracy(tmp_path: Path):
         run(accuracy, tmp_path / "other", latency, tmp_path / "verdict", Config())
 
 
-def test_refuses_measurements_in_the_wrong_place(tmp_path: Path):
+def test_rejects_measurements_in_the_wrong_place(tmp_path: Path):
     accuracy, parity, latency = written(tmp_path)
     with pytest.raises(ArtifactError, match="holds 'parity', this step needs 'accuracy'"):
         run(parity, accuracy, latency, tmp_path / "verdict", Config())
@@ -417,7 +417,7 @@ def test_refuses_measurements_in_the_wrong_place(tmp_path: Path):
         {"min_test_rows": 0},
     ],
 )
-def test_refuses_settings_that_cannot_work(settings: dict[str, Any]):
+def test_rejects_settings_that_cannot_work(settings: dict[str, Any]):
     (name,) = settings
     with pytest.raises(ConfigError, match=name):
         Config(**settings)

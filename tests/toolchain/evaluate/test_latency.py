@@ -33,7 +33,7 @@ def turns(lengths: list[int], seconds: float = 60.0, seed: int = 0):
     return times, calls
 
 
-def test_all_variants_answer_the_same_request_before_the_next_comes():
+def test_all_variants_predict_the_same_request_before_the_next_comes():
     _, calls = turns([3, 5, 5, 7])
     warm, timed = calls[:9], calls[9:]
     assert [length for _, length, _ in warm] == [3] * 3 + [5] * 3 + [7] * 3  # each shape once
@@ -137,7 +137,7 @@ def test_less_work_is_faster_and_more_is_slower(outcome):
     assert result.highest_speedup > 1
 
 
-def test_says_where_and_with_what_it_was_measured(outcome):
+def test_shows_where_and_with_what_it_was_measured(outcome):
     _, data, _ = outcome
     assert data["processor"].keys() == {"name", "kind", "instruction_sets", "cores"}
     assert data["versions"].keys() == {"python", "numpy", "onnxruntime"}
@@ -154,18 +154,18 @@ def test_knows_size_memory_and_cold_start_of_each(outcome):
     assert result.peak_memory_bytes == data["variants"]["fp32"]["peak_memory_bytes"]
 
 
-def test_refuses_more_threads_than_cores(outcome, dataset: Path, tmp_path: Path):
+def test_rejects_more_threads_than_cores(outcome, dataset: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="threads is 4096, but this process may use"):
         run(outcome[2] / "variants", dataset, tmp_path / "out", Config(threads=4096))
     assert not (tmp_path / "out").exists()
 
 
-def test_refuses_an_empty_split(outcome, write_dataset, tmp_path: Path):
+def test_rejects_an_empty_split(outcome, write_dataset, tmp_path: Path):
     with pytest.raises(DataError, match="the test split of"):
         run(outcome[2] / "variants", write_dataset(tmp_path / "data", rows=0), tmp_path / "out", QUICK)
 
 
-def test_refuses_a_variant_that_does_not_run_and_leaves_nothing(new_toys, dataset: Path, tmp_path: Path):
+def test_rejects_a_variant_that_does_not_run_and_leaves_nothing(new_toys, dataset: Path, tmp_path: Path):
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=8)
@@ -189,7 +189,7 @@ def test_refuses_a_variant_that_does_not_run_and_leaves_nothing(new_toys, datase
         {"seed": -1},
     ],
 )
-def test_refuses_settings_that_cannot_work(settings: dict[str, float]):
+def test_rejects_settings_that_cannot_work(settings: dict[str, float]):
     (name,) = settings
     with pytest.raises(ConfigError, match=name):
         Config(**settings)

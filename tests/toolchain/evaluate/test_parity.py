@@ -38,7 +38,7 @@ def test_compares_with_the_reference_and_with_the_origin(measured: Path, tmp_pat
     assert result.lowest_agreement == same["agreement"]["value"]
 
 
-def test_refuses_another_kind_of_measurement(tmp_path: Path):
+def test_rejects_another_kind_of_measurement(tmp_path: Path):
     with new_measurement(tmp_path / "latency", "latency", Work("evaluate.latency", None)):
         pass
     with pytest.raises(ArtifactError, match="holds 'latency', this step needs 'accuracy'"):
@@ -46,7 +46,7 @@ def test_refuses_another_kind_of_measurement(tmp_path: Path):
     assert not (tmp_path / "parity").exists()
 
 
-def test_refuses_an_origin_that_was_not_measured(new_toys, dataset: Path, tmp_path: Path):
+def test_rejects_an_origin_that_was_not_measured(new_toys, dataset: Path, tmp_path: Path):
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=8)
         toys.add("int8", width=8, origin="pruned")
@@ -56,7 +56,7 @@ def test_refuses_an_origin_that_was_not_measured(new_toys, dataset: Path, tmp_pa
 
 
 @pytest.mark.parametrize("settings", [{"resamples": 1}, {"confidence": 1.5}, {"seed": -1}, {"flips": -1}])
-def test_refuses_settings_that_cannot_work(settings: dict[str, float]):
+def test_rejects_settings_that_cannot_work(settings: dict[str, float]):
     (name,) = settings
     with pytest.raises(ConfigError, match=f"{name} is"):
         Config(**settings)

@@ -95,7 +95,7 @@ def test_labels_and_scores_are_held_against_each_recorded_row(tmp_path: Path):
     assert found["max_difference"] == pytest.approx(0.1)
 
 
-def test_boxes_meet_by_label_and_place_and_their_scores_are_compared(tmp_path: Path):
+def test_boxes_meet_by_label_and_position_and_their_scores_are_compared(tmp_path: Path):
     detector = described(ObjectDetection, tmp_path)
     box, other = (10.0, 10.0, 30.0, 30.0), (60.0, 60.0, 90.0, 90.0)
     recorded = expected(Row(image="x", scores=(0.8, 0.2), boxes=(box, other), labels=(1, 0)))
@@ -112,7 +112,7 @@ def test_boxes_meet_by_label_and_place_and_their_scores_are_compared(tmp_path: P
     assert compared([], [], [])[:2] == (0, 0), "nothing found"
 
 
-def test_answers_come_back_as_they_were_given(evaluated: Evaluated):
+def test_predictions_come_back_as_they_were_given(evaluated: Evaluated):
     model, recorded = evaluated.variants / "wide", evaluated.accuracy / "expected" / "wide"
     found = from_json(as_json(predict(model, recorded)))
     due = read_expected(recorded)
@@ -123,14 +123,14 @@ def test_answers_come_back_as_they_were_given(evaluated: Evaluated):
     assert found.versions["onnxruntime"]
 
 
-def test_what_is_no_answer_is_refused():
+def test_what_is_no_prediction_is_rejected():
     for line in ("", "Segmentation fault", "[]", '{"rows": []}'):
         with pytest.raises(ArtifactError, match="output is not valid"):
             from_json(line)
 
 
 @pytest.mark.usefixtures("arm64_machine")
-def test_on_arm64_itself_the_winner_and_fp32_are_asked_by_this_python(evaluated: Evaluated, tmp_path: Path):
+def test_on_arm64_itself_the_winner_and_fp32_run_in_this_python(evaluated: Evaluated, tmp_path: Path):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
     found = open_measurement(tmp_path / "found", "platform_parity").data
     assert list(found["variants"]) == ["wide", "fp32"]
@@ -142,12 +142,12 @@ def test_on_arm64_itself_the_winner_and_fp32_are_asked_by_this_python(evaluated:
 
 
 @pytest.mark.usefixtures("arm64_machine")
-def test_every_variant_is_tried_when_that_is_asked_for(evaluated: Evaluated, tmp_path: Path):
+def test_every_variant_is_tried_when_that_is_requested(evaluated: Evaluated, tmp_path: Path):
     assert run(*evaluated.inputs, tmp_path / "found", Config(all_variants=True)).variants == 3
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_where_there_is_no_arm64_python_the_measurement_says_so(
+def test_where_there_is_no_arm64_python_the_measurement_logs_it(
     evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=NOWHERE))
@@ -171,7 +171,7 @@ def test_nothing_is_tried_when_no_architecture_is_named(evaluated: Evaluated, tm
         ("print('hello')", "the output is not valid"),
     ],
 )
-def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
+def test_a_variant_that_does_not_run_there_is_reported_and_the_rest_goes_on(
     program: str, told: str, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     broken = emulator.Python("a broken emulator", (sys.executable, "-c", program))
@@ -184,14 +184,14 @@ def test_a_variant_that_does_not_run_there_is_told_of_and_the_rest_goes_on(
     assert told.replace("it ended with", "qemu: uncaught") in found["wide"]["summary"]
 
 
-def test_settings_that_cannot_work_are_refused():
+def test_settings_that_cannot_work_are_rejected():
     with pytest.raises(ConfigError, match="architecture is 'sparc': choose one of arm64"):
         Config(architecture="sparc")
     with pytest.raises(ConfigError, match="timeout_s is 0"):
         Config(timeout_s=0)
 
 
-def test_a_verdict_on_other_variants_is_refused(evaluated: Evaluated, tmp_path: Path):
+def test_a_verdict_on_other_variants_is_rejected(evaluated: Evaluated, tmp_path: Path):
     answered = open_measurement(evaluated.accuracy, "accuracy")
     with new_measurement(tmp_path / "verdict", "verdict", Work("evaluate.gate", None, accuracy=answered)) as writer:
         writer.data = {"winner": "small", "variants": [{"name": "small"}]}
@@ -199,7 +199,7 @@ def test_a_verdict_on_other_variants_is_refused(evaluated: Evaluated, tmp_path: 
         run(evaluated.variants, evaluated.accuracy, tmp_path / "verdict", tmp_path / "found", Config())
 
 
-def test_rows_recorded_from_no_variant_are_told_of(tmp_path: Path, evaluated: Evaluated):
+def test_rows_recorded_from_no_variant_are_reported(tmp_path: Path, evaluated: Evaluated):
     digest = open_variants(evaluated.variants).reference.digest
     write_expected(tmp_path, Expected(digest, "avx2", (row(0.5, 0.5),)))
     with pytest.raises(ArtifactError, match="no expected predictions"):
@@ -208,7 +208,7 @@ def test_rows_recorded_from_no_variant_are_told_of(tmp_path: Path, evaluated: Ev
 
 @pytest.mark.slow
 @pytest.mark.skipif(not EMULATED.is_file(), reason="make arm64 makes the Python that is asked")
-def test_the_emulated_arm64_answers_as_this_machine_does(evaluated: Evaluated, tmp_path: Path):
+def test_the_emulated_arm64_predicts_as_this_machine_does(evaluated: Evaluated, tmp_path: Path):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=str(EMULATED)))
     found = open_measurement(tmp_path / "found", "platform_parity").data
     assert (result.rows, result.matching_labels, result.matching_scores) == (32, 32, 32)

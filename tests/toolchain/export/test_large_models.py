@@ -62,7 +62,7 @@ def test_weights_stand_beside_the_graph_and_count(large: Variants, classifier: P
     assert model.notes["export.onnx"]["max_difference"] < 1e-4
 
 
-def test_two_files_answer_as_one(large: Variants, classifier: Path, reviews: Path, tmp_path: Path, monkeypatch):
+def test_two_files_predict_as_one(large: Variants, classifier: Path, reviews: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(graph, "MAX_FILE_BYTES", 2**30)
     run([classifier], reviews, tmp_path / "one", Config())
     one = open_variants(tmp_path / "one").reference
@@ -147,7 +147,7 @@ def test_constants_of_nodes_are_read_from_the_second_file_too(large: Variants, t
     np.testing.assert_array_equal(ours, expected)
 
 
-def test_weights_that_are_not_there_or_elsewhere_are_refused(large: Variants, tmp_path: Path):
+def test_weights_that_are_not_there_or_elsewhere_are_rejected(large: Variants, tmp_path: Path):
     lone = tmp_path / "model.onnx"
     lone.write_bytes(large.reference.weights.read_bytes())
     with pytest.raises(ArtifactError, match=r"the weights of .* cannot be read: .*No such file"):

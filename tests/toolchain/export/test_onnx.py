@@ -64,7 +64,7 @@ def test_the_reference_comes_first_and_each_keeps_its_name(exported: Variants):
 
 @settings(max_examples=15, deadline=None)
 @given(rows=st.lists(st.lists(st.integers(5, 200), min_size=1, max_size=30), min_size=1, max_size=5))
-def test_any_batch_of_any_length_is_answered_as_pytorch_does(exported: Variants, classifier: Path, rows):
+def test_any_batch_of_any_length_is_served_as_pytorch_does(exported: Variants, classifier: Path, rows):
     feeds = pad([[2, *row, 3] for row in rows], pad_id=1)
     found = OnnxRuntimeSession(exported.reference.weights, threads=1).run(feeds)
     np.testing.assert_allclose(found, in_pytorch(classifier, feeds), atol=1e-4)
@@ -77,7 +77,7 @@ def test_what_was_removed_stays_removed(exported: Variants, small: Path):
     assert exported.models["pruned"].size_bytes < exported.reference.size_bytes
 
 
-def test_padding_changes_no_answer(exported: Variants):
+def test_padding_changes_no_prediction(exported: Variants):
     session = OnnxRuntimeSession(exported.reference.weights, threads=1)
     row = [[2, 7, 8, 3]]
     np.testing.assert_allclose(session.run(pad(row, 1, tokens=40)), session.run(pad(row, 1)), atol=1e-5)
@@ -90,7 +90,7 @@ def test_other_kinds_are_exported_too(kind: str, make_classifier: Callable[..., 
     assert result.rows == 10
 
 
-def test_the_graph_is_plain_onnx_of_the_opset_asked_for(exported: Variants):
+def test_the_graph_is_plain_onnx_of_the_opset_requested(exported: Variants):
     assert {domain for domain, _ in operators(exported.reference)} == {""}
     assert [entry.version for entry in onnx.load(exported.reference.weights).opset_import if not entry.domain] == [17]
 
@@ -102,7 +102,7 @@ def test_no_number_is_too_large_for_int8_to_scale(exported: Variants):
     assert max(np.abs(value).max() for value in values if value.dtype == np.float32 and value.size) < 1000
 
 
-def test_the_file_says_what_it_is(exported: Variants, small: Path):
+def test_the_file_shows_what_it_is(exported: Variants, small: Path):
     model = onnx.load(exported.models["pruned"].weights)
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(about["labels"]) == ["negative", "positive"]
@@ -119,7 +119,9 @@ def test_the_folder_has_all_that_inference_needs(exported: Variants):
     assert answers.shape == (2, len(model.signature.labels))
 
 
-def test_fused_attention_answers_alike_and_a_plain_graph_lies_beside(classifier: Path, reviews: Path, tmp_path: Path):
+def test_fused_attention_predicts_equally_and_a_plain_graph_lies_beside(
+    classifier: Path, reviews: Path, tmp_path: Path
+):
     result = run([classifier], reviews, tmp_path / "out", Config(fuse_attention=True))
     model = open_variants(tmp_path / "out").reference
     assert ("com.microsoft", "Attention") in operators(model)
@@ -141,7 +143,7 @@ def test_lineage_leads_to_the_model_and_the_rows(exported: Variants, classifier:
     assert made.parents == {"dataset": open_dataset(reviews).digest, "model": open_model(classifier).digest}
 
 
-def test_a_graph_that_answers_otherwise_is_refused(
+def test_a_graph_that_predicts_differently_is_rejected(
     classifier: Path, make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path, monkeypatch
 ):
     other = open_model(
@@ -154,27 +156,27 @@ def test_a_graph_that_answers_otherwise_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refuses_variants_without_the_reference(small: Path, reviews: Path, tmp_path: Path):
+def test_rejects_variants_without_the_reference(small: Path, reviews: Path, tmp_path: Path):
     with pytest.raises(ArtifactError, match="no fp32 variant"):
         run([small], reviews, tmp_path / "out", Config())
 
 
-def test_refuses_two_models_of_one_name(classifier: Path, make_classifier, reviews: Path, tmp_path: Path):
+def test_rejects_two_models_of_one_name(classifier: Path, make_classifier, reviews: Path, tmp_path: Path):
     with pytest.raises(ArtifactError, match="there is a variant 'fp32' already"):
         run([classifier, make_classifier("distilbert")], reviews, tmp_path / "out", Config())
 
 
-def test_refuses_a_model_of_another_task(make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path):
+def test_rejects_a_model_of_another_task(make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path):
     with pytest.raises(ArtifactError, match="is a model for summarization"):
         run([make_classifier(task="summarization")], reviews, tmp_path / "out", Config())
 
 
-def test_refuses_a_model_that_is_onnx_already(exported: Variants, reviews: Path, tmp_path: Path):
+def test_rejects_a_model_that_is_onnx_already(exported: Variants, reviews: Path, tmp_path: Path):
     with pytest.raises(ArtifactError, match="is in onnx format, this step needs pytorch"):
         run([exported.reference.path], reviews, tmp_path / "out", Config())
 
 
-def test_refuses_a_dataset_without_rows(classifier: Path, tmp_path: Path):
+def test_rejects_a_dataset_without_rows(classifier: Path, tmp_path: Path):
     schema = pa.schema({"text": pa.string()})
     with new_dataset(tmp_path / "empty", schema, Work("data.split", None)) as writer:
         writer.write("train", pa.table({"text": []}, schema))
@@ -190,6 +192,6 @@ def test_refuses_a_dataset_without_rows(classifier: Path, tmp_path: Path):
         ({"tolerance": float("nan")}, "tolerance is nan; it must be above 0"),
     ],
 )
-def test_refuses_settings_that_cannot_work(setting: dict[str, Any], message: str):
+def test_rejects_settings_that_cannot_work(setting: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         Config(**setting)

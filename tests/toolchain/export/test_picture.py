@@ -26,7 +26,7 @@ def exported(digit_network: Path, digits: Path, tmp_path_factory: pytest.TempPat
     return open_variants(path)
 
 
-def test_the_graph_takes_raw_pixels_of_any_number_of_pictures_and_answers_as_pytorch(
+def test_the_graph_takes_raw_pixels_of_any_number_of_images_and_predicts_as_pytorch(
     exported: Variants, digit_network: Path, digits: Path
 ):
     import torch
@@ -43,7 +43,7 @@ def test_the_graph_takes_raw_pixels_of_any_number_of_pictures_and_answers_as_pyt
     assert np.abs(session.run(one) - expected[:1]).max() < 1e-4
 
 
-def test_the_file_says_what_it_is(exported: Variants):
+def test_the_file_shows_what_it_is(exported: Variants):
     about = {entry.key: entry.value for entry in onnx.load(exported.reference.weights).metadata_props}
     assert about["task"] == "image-classification"
     assert about["inputs"] == '{"image": ["uint8", "batch", 28, 28, 1]}'
@@ -56,13 +56,13 @@ def test_normalisation_is_fused_and_no_batch_normalisation_is_left(exported: Var
     assert "BatchNormalization" not in kinds
 
 
-def test_attention_cannot_be_fused_in_a_picture_classifier(digit_network: Path, digits: Path, tmp_path: Path):
+def test_attention_cannot_be_fused_in_an_image_classifier(digit_network: Path, digits: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="fuse_attention needs"):
         run([digit_network], digits, tmp_path / "variants", Config(fuse_attention=True))
 
 
 @pytest.mark.slow
-def test_a_detector_answers_as_pytorch(digits: Path, tmp_path: Path):
+def test_a_detector_predicts_as_pytorch(digits: Path, tmp_path: Path):
     import torch
 
     torch.manual_seed(0)

@@ -90,7 +90,7 @@ def unpacked(exported: dict[str, Path], tmp_path: Path) -> Path:
     return tmp_path / "unpacked"
 
 
-def test_the_archive_says_what_it_is(exported: dict[str, Path], unpacked: Path):
+def test_the_archive_shows_what_it_is(exported: dict[str, Path], unpacked: Path):
     manifest = json.loads((unpacked / "MAR-INF" / "MANIFEST.json").read_text())
     assert archive_in(exported["1"]).name == "reviews-1.mar"
     assert manifest["model"]["modelName"] == "reviews"
@@ -142,14 +142,14 @@ def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp
         (JSON, [1], "must be a JSON object"),
     ],
 )
-def test_a_bad_request_gets_400_and_the_one_beside_it_its_answer(kind: str, body: Any, told: str, unpacked: Path):
+def test_a_bad_request_gets_400_and_the_one_beside_it_its_prediction(kind: str, body: Any, told: str, unpacked: Path):
     found = asked(unpacked, (kind, body), (TEXT, "a good film"))
     assert found["codes"] == {"0": 400}
     assert told in found["predictions"][0]["message"]
     assert found["predictions"][1]["predictions"][0]["label"] == "positive"
 
 
-def test_pictures_are_answered_and_what_is_none_is_refused(tmp_path: Path):
+def test_images_are_served_and_what_is_none_is_rejected(tmp_path: Path):
     model = write_model(tmp_path / "model", "image-classification", brightness, ("dark", "bright"))
     run(model, tmp_path / "exported", Config(name="light"))
     with zipfile.ZipFile(archive_in(tmp_path / "exported")) as file:
@@ -186,7 +186,7 @@ def test_one_of_several_variants_is_named(reviews: dict[str, Path], tmp_path: Pa
         run(reviews["1"], tmp_path / "refused", Config(name="reviews", variant="int8"))
 
 
-def test_a_detector_and_a_model_that_was_not_exported_are_refused(tmp_path: Path):
+def test_a_detector_and_a_model_that_was_not_exported_are_rejected(tmp_path: Path):
     for task, backend, told in (
         ("object-detection", "onnxruntime", "a model for object-detection"),
         ("text-classification", "pytorch", "runs on 'pytorch'; export it first"),
@@ -210,7 +210,7 @@ def test_a_detector_and_a_model_that_was_not_exported_are_refused(tmp_path: Path
         ({"max_batch_delay_ms": -1}, "max_batch_delay_ms is -1: give at least 0"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any], told: str):
+def test_settings_that_cannot_work_are_rejected(wrong: dict[str, Any], told: str):
     with pytest.raises(ConfigError, match=told):
         Config(**{"name": "reviews", **wrong})
 
@@ -329,7 +329,7 @@ def wait(server: Server) -> Server:
 
 @pytest.mark.slow
 @needs_torchserve
-def test_torchserve_answers_what_evaluation_recorded(server: Server, reviews: dict[str, Path]):
+def test_torchserve_predicts_what_evaluation_recorded(server: Server, reviews: dict[str, Path]):
     due = read_expected(reviews["1"])
     assert due is not None
     status, found = server.ask("/predictions/reviews/1", {"texts": [row.text for row in due.rows]})
@@ -366,7 +366,7 @@ def test_a_second_version_is_registered_made_the_default_and_rolled_back(server:
         ("/predictions/nothing", {"texts": ["good"]}, JSON, 404),
     ],
 )
-def test_torchserve_refuses_what_is_no_request(path: str, body: Any, kind: str, code: int, server: Server):
+def test_torchserve_rejects_what_is_no_request(path: str, body: Any, kind: str, code: int, server: Server):
     assert server.ask(path, body, kind)[0] == code
     assert server.version("/predictions/reviews/1") == "1", "and goes on answering"
 
@@ -384,7 +384,7 @@ def test_torchserve_reads_no_more_of_a_request_than_the_limit(server: Server):
 
 @pytest.mark.slow
 @needs_torchserve
-def test_torchserve_asks_for_tokens_and_takes_no_archive_from_elsewhere(server: Server):
+def test_torchserve_requires_tokens_and_takes_no_archive_from_elsewhere(server: Server):
     assert server.ask("/predictions/reviews", {"texts": ["good"]}, token=False)[0] == 400
     assert server.ask("/models", token=False)[0] == 400
     for url in ("http://127.0.0.1:9/evil.mar", "file:///tmp/evil.mar", "../evil.mar"):

@@ -76,7 +76,7 @@ hw.optional.avx2_0: 1
         (OLD_PC, "Intel(R) Core(TM)2 Duo CPU E8400 @ 3.00GHz", "baseline", False),
     ],
 )
-def test_tells_the_kinds_of_linux_machines_apart(text: str, name: str, kind: str, dot_products: bool):
+def test_distinguishes_types_of_linux_machines(text: str, name: str, kind: str, dot_products: bool):
     found = from_flags(*parse_cpuinfo(text), cores=2)
     assert (found.name, found.kind, found.has_int8_dot_products) == (name, kind, dot_products)
 
@@ -85,7 +85,7 @@ def test_tells_the_kinds_of_linux_machines_apart(text: str, name: str, kind: str
     ("text", "name", "kind"),
     [(MAC_M2, "Apple M2", "neon-dotprod"), (MAC_INTEL, "Intel(R) Core(TM) i5-8259U CPU @ 2.30GHz", "avx2")],
 )
-def test_tells_macs_apart(text: str, name: str, kind: str):
+def test_distinguishes_macs(text: str, name: str, kind: str):
     found = from_flags(*parse_sysctl(text), cores=4)
     assert (found.name, found.kind) == (name, kind)
 
@@ -122,7 +122,7 @@ def test_describes_this_machine():
     assert here.kind in {*cpu.KINDS.values(), cpu.BASELINE}
 
 
-def test_a_system_that_tells_nothing_is_the_baseline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_system_that_reports_nothing_is_the_baseline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "none")
     monkeypatch.setattr(cpu.sys, "platform", "plan9")
     assert describe().kind == cpu.BASELINE

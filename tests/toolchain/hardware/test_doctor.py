@@ -25,7 +25,7 @@ def findings(driver: gpu.Driver | str, monkeypatch: pytest.MonkeyPatch) -> dict[
     return {finding.name: finding for finding in doctor.graphics()}
 
 
-def test_it_runs_by_itself_and_asks_nothing_of_kubeflow():
+def test_it_runs_automatically_and_requests_nothing_of_kubeflow():
     command = [sys.executable, "-X", "importtime", "-m", "toolchain.hardware.doctor"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "cores; verdicts here hold for" in answer.stdout
@@ -33,7 +33,7 @@ def test_it_runs_by_itself_and_asks_nothing_of_kubeflow():
     assert " kfp" not in answer.stderr
 
 
-def test_without_a_gpu_the_reason_is_said_and_asking_for_one_fails(monkeypatch, capsys):
+def test_without_a_gpu_the_reason_is_reported_and_asking_for_one_fails(monkeypatch, capsys):
     found = findings("no NVIDIA driver on this machine: use another", monkeypatch)
     assert not found["GPU"].there
     assert found["GPU"].detail == "no NVIDIA driver on this machine: use another"
@@ -43,13 +43,13 @@ def test_without_a_gpu_the_reason_is_said_and_asking_for_one_fails(monkeypatch, 
     assert "no NVIDIA driver on this machine" in capsys.readouterr().out
 
 
-def test_a_gpu_is_told_with_its_driver(monkeypatch):
+def test_a_gpu_is_reported_with_its_driver(monkeypatch):
     found = findings(H100, monkeypatch)
     assert str(found["GPU"]) == "✓ GPU            NVIDIA H100, 80 GiB"
     assert found["driver"].detail == "580.65.06, runs CUDA up to 13.2"
 
 
-def test_the_package_without_cuda_is_told_even_where_there_is_a_gpu(monkeypatch):
+def test_the_package_without_cuda_is_reported_even_where_there_is_a_gpu(monkeypatch):
     found = findings(H100, monkeypatch)["ONNX Runtime"]
     assert not found.there
     assert "the package without CUDA" in found.detail
@@ -63,7 +63,7 @@ def test_the_package_without_cuda_is_told_even_where_there_is_a_gpu(monkeypatch)
         (None, "since there is no GPU"),
     ],
 )
-def test_a_framework_that_does_not_use_the_gpu_says_why(driver: gpu.Driver | None, said: str):
+def test_a_framework_that_does_not_use_the_gpu_gives_the_reason(driver: gpu.Driver | None, said: str):
     assert said in doctor._use(False, "13.2", driver)
 
 
@@ -71,7 +71,7 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path):
     assert "libonnxruntime_providers_shared.so: cannot open shared object file" in doctor._library_missing(tmp_path)
 
 
-def test_pytorchs_libraries_are_told_as_their_makers_count():
+def test_pytorchs_libraries_are_reported_as_their_makers_count():
     assert (doctor._dotted(92600), doctor._dotted(91002), doctor._dotted(None)) == ("9.26.0", "9.10.2", "missing")
 
 

@@ -48,13 +48,13 @@ def test_elsewhere_qemu_runs_the_python_of_the_folder(folder: Path):
 
 
 @pytest.mark.parametrize("told", [{}, {"format": "other"}, {"format": emulator.FORMAT, "qemu": "7.2"}])
-def test_a_damaged_description_says_what_to_do(told: dict[str, str], folder: Path):
+def test_a_damaged_description_names_the_fix(told: dict[str, str], folder: Path):
     describe(folder, **told)
     with pytest.raises(ServiceError, match=r"is damaged: remove .* and run make arm64"):
         emulator.find(folder / emulator.DESCRIPTION)
 
 
-def test_a_program_that_is_gone_says_what_to_do(folder: Path):
+def test_a_program_that_is_gone_names_the_fix(folder: Path):
     found = emulator.emulated(folder / "gone", "usr/bin/python3.11", "7.2")
     with pytest.raises(ServiceError, match="does not start: No such file or directory; make arm64 makes it again"):
         found.run(["-c", "pass"], 5)

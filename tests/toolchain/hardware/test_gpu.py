@@ -42,7 +42,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return compile_
 
 
-def test_the_driver_tells_its_gpus_its_version_and_the_newest_cuda(library, tmp_path, monkeypatch):
+def test_the_driver_shows_its_gpus_its_version_and_the_newest_cuda(library, tmp_path, monkeypatch):
     (tmp_path / "version").write_text(KERNEL)
     monkeypatch.setattr(gpu, "KERNEL_MODULE", tmp_path / "version")
     library(0)
@@ -59,7 +59,7 @@ def test_the_driver_tells_its_gpus_its_version_and_the_newest_cuda(library, tmp_
         (712, None, "CUresult 712"),
     ],
 )
-def test_a_driver_that_does_not_start_is_told_by_its_reason(library, tmp_path, monkeypatch, code, visible, said):
+def test_a_driver_that_does_not_start_is_reported_by_its_reason(library, tmp_path, monkeypatch, code, visible, said):
     monkeypatch.setattr(gpu, "DEVICES", tmp_path)
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -79,7 +79,7 @@ def test_a_driver_that_does_not_start_is_told_by_its_reason(library, tmp_path, m
         ("580.65.06", "all", "its runtime is not NVIDIA's"),
     ],
 )
-def test_a_container_without_the_drivers_library_is_told_what_is_missing(version, visible, said):
+def test_a_container_without_the_drivers_library_has_it_named(version, visible, said):
     assert said in gpu.why_no_library(version, visible)
 
 

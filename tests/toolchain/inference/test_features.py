@@ -53,7 +53,7 @@ def test_every_text_has_numbers(text: str, tokens: list[int]):
     assert all(0 <= found[share] <= 1 for share in ("punctuation", "digits", "capitals"))  # type: ignore[operator]
 
 
-def test_a_picture_by_hand():
+def test_an_image_by_hand():
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[:, 2:] = 255  # the right half is white
     found = describe_image(pixels, (2000, 1000))
@@ -64,7 +64,7 @@ def test_a_picture_by_hand():
     assert describe_image(np.full((4, 4, 3), (255, 0, 0), np.uint8), None)["saturation"] == 1
 
 
-def test_a_blurred_picture_is_less_sharp_and_an_inverted_one_as_sharp():
+def test_a_blurred_image_is_less_sharp_and_an_inverted_one_as_sharp():
     picture = np.random.default_rng(0).integers(0, 256, (28, 28, 1)).astype(np.uint8)
     blurred = np.mean([np.roll(picture, shift, (0, 1)) for shift in range(-2, 3)], axis=0).astype(np.uint8)
     sharp, soft, inverted = (describe_image(p, None) for p in (picture, blurred, 255 - picture))
@@ -74,11 +74,11 @@ def test_a_blurred_picture_is_less_sharp_and_an_inverted_one_as_sharp():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (1, 9)])
-def test_a_picture_that_is_too_small_for_edges_has_none(size: tuple[int, int]):
+def test_an_image_that_is_too_small_for_edges_has_none(size: tuple[int, int]):
     assert describe_image(np.ones((*size, 3), np.uint8), None)["sharpness"] == 0
 
 
-def test_an_answer_is_a_label_and_how_sure_it_is():
+def test_a_prediction_is_a_label_and_how_sure_it_is():
     found = describe_scores(np.array([0.25, 0.75]), ("negative", "positive"))
     assert (found.label, found.numbers) == ("positive", {"confidence": 0.75})
 

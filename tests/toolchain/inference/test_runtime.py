@@ -63,14 +63,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_both_back_ends_answer_alike(backend: str, threads: int, tmp_path: Path):
+def test_both_back_ends_predict_equally(backend: str, threads: int, tmp_path: Path):
     made = counter(tmp_path / "fp32", backend)
     logits = open_session(made, threads).run(pad([[2, 3], [4]], 1))
     assert logits.dtype == np.float32
     assert logits.tolist() == [[2, 5], [1, 4]]
 
 
-def test_an_answer_is_not_overwritten_by_the_next(tmp_path: Path):
+def test_a_prediction_is_not_overwritten_by_the_next(tmp_path: Path):
     for backend in ("onnxruntime", "openvino"):
         session = open_session(counter(tmp_path / backend, backend))
         first = session.run(pad([[2, 3]], 1))
@@ -113,19 +113,19 @@ def test_texts_are_repaired_for_a_model_that_learned_from_repaired_ones(model: M
     assert Tokenizer(model).ids(damaged) != Tokenizer(model).ids(["good film"])
 
 
-def test_a_repair_of_another_release_is_refused(tmp_path: Path):
+def test_a_repair_of_another_release_is_rejected(tmp_path: Path):
     with pytest.raises(ArtifactError, match="needs text repair '0'"):
         Tokenizer(repairing(tmp_path, "0"))
 
 
 @given(st.lists(st.lists(st.sampled_from(WORDS[2:]), max_size=6), min_size=1, max_size=12), st.integers(1, 5))
-def test_answers_come_back_in_order_however_they_are_batched(model: Model, texts: list[list[str]], rows: int):
+def test_predictions_come_back_in_order_however_they_are_batched(model: Model, texts: list[list[str]], rows: int):
     logits = predict(open_session(model), TextInput(model), [" ".join(words) for words in texts], rows)
     assert logits.tolist() == [[len(words), sum(WORDS.index(word) for word in words)] for words in texts]
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_streams_answer_side_by_side_and_alike(backend: str, tmp_path: Path):
+def test_streams_predict_side_by_side_and_equally(backend: str, tmp_path: Path):
     made = counter(tmp_path / "fp32", backend)
     texts = ["good " * (position % 6 + 1) for position in range(200)]
     alone = predict(open_session(made), TextInput(made), texts, batch_size=3)
@@ -135,16 +135,16 @@ def test_streams_answer_side_by_side_and_alike(backend: str, tmp_path: Path):
     )
 
 
-def test_an_empty_text_is_answered_too(model: Model):
+def test_an_empty_text_is_served_too(model: Model):
     assert predict(open_session(model), TextInput(model), ["", "good"]).tolist() == [[0, 0], [1, 2]]
 
 
-def test_refuses_a_back_end_that_nothing_here_runs(tmp_path: Path):
+def test_rejects_a_back_end_that_nothing_here_runs(tmp_path: Path):
     with pytest.raises(ArtifactError, match="runs on 'pytorch'"):
         open_session(counter(tmp_path / "fp32", "pytorch"))
 
 
-def test_refuses_a_model_without_a_tokenizer(tmp_path: Path):
+def test_rejects_a_model_without_a_tokenizer(tmp_path: Path):
     with pytest.raises(ArtifactError, match=r"has no tokenizer\.json"):
         Tokenizer(counter(tmp_path / "fp32", tokenizer=False))
 
@@ -165,7 +165,7 @@ def test_weights_that_are_none_are_one_line(backend: str, tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_package_for_gpus_refuses_a_machine_without_one(model: Model, monkeypatch: pytest.MonkeyPatch):
+def test_the_package_for_gpus_rejects_a_machine_without_one(model: Model, monkeypatch: pytest.MonkeyPatch):
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
     monkeypatch.setattr("toolchain.hardware.gpu.ctypes.CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))

@@ -39,7 +39,7 @@ def test_a_request_that_is_not_valid_is_rejected_where_it_is(
     assert raised.value.pointer == pointer
 
 
-def test_a_tensor_has_as_many_texts_as_its_shape_says(texts: TextInput):
+def test_a_tensor_has_as_many_texts_as_its_shape_states(texts: TextInput):
     assert texts.parse_tensor(["good", "bad"], [2], Limits(), "/data") == ["good", "bad"]
     with pytest.raises(RequestError, match="the shape has 1 rows, the data 2"):
         texts.parse_tensor(["good", "bad"], [1], Limits(), "/data")

@@ -154,7 +154,7 @@ def test_a_rollback_skips_what_a_person_has_rejected(tracker: Tracker, model: st
         ledger.rollback(tracker, model, "", "")
 
 
-def test_a_rollback_is_refused_where_all_that_served_before_is_rejected(tracker: Tracker, model: str):
+def test_a_rollback_is_rejected_where_all_that_served_before_is_rejected(tracker: Tracker, model: str):
     promote(tracker, model, "1", "2")
     first = version(tracker, model, "1")
     tracker.tag_version(first, {"approval": "nightly-6"})
@@ -420,7 +420,7 @@ def test_a_promotion_or_a_canary_of_any_version_ends_the_shadow(tracker: Tracker
     assert (routing.stable.version, routing.canary, routing.shadow) == (number, None, None)
 
 
-def test_a_shadow_takes_the_place_of_another_and_of_a_canary(tracker: Tracker, model: str):
+def test_a_shadow_replaces_another_and_a_canary(tracker: Tracker, model: str):
     promote(tracker, model, "1")
     give(tracker, model, "3", 10)
     for number in ("2", "3"):
@@ -448,7 +448,7 @@ def test_of_two_canaries_at_once_the_first_counts(tracker: Tracker, model: str):
     assert ledger.read(tracker, model).canary.version == "2"  # type: ignore[union-attr]
 
 
-def test_a_word_on_what_a_run_registered_changes_nothing_of_who_answers(tracker: Tracker, model: str):
+def test_a_word_on_what_a_run_registered_changes_nothing_of_the_routing(tracker: Tracker, model: str):
     promote(tracker, model, "1")
     give(tracker, model, "2", 10)
     third = version(tracker, model, "3")

@@ -115,7 +115,7 @@ def test_what_was_changed_in_mlflow_is_not_put_there(tracker: Tracker, model: st
     assert on(place)[0].stable.version == "1", "servers go on with what is whole"
 
 
-def test_whoever_is_late_sets_right_what_it_undid(
+def test_the_later_publisher_sets_right_what_it_undid(
     tracker: Tracker, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     act(tracker, model, "1")
@@ -134,7 +134,7 @@ def test_whoever_is_late_sets_right_what_it_undid(
     assert on(str(tmp_path))[0] == done
 
 
-def test_what_nobody_needs_goes_after_an_hour_and_what_a_rollback_leads_to_stays(
+def test_what_is_unused_goes_after_an_hour_and_what_a_rollback_leads_to_stays(
     tracker: Tracker, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     place = str(tmp_path / "served")

@@ -34,7 +34,7 @@ def test_each_version_has_its_own_document(tracker: Tracker, versions: list[Vers
     assert [openapi_store.load(tracker, version) for version in tracker.versions("books")] == [FIRST, SECOND]
 
 
-def test_a_newer_document_takes_the_place_of_an_older_one(tracker: Tracker, versions: list[Version]):
+def test_a_newer_document_replaces_an_older_one(tracker: Tracker, versions: list[Version]):
     for document in (FIRST, SECOND, SECOND):
         openapi_store.save(tracker, tracker.versions("books")[0], document)
     assert openapi_store.load(tracker, tracker.versions("books")[0]) == SECOND
@@ -45,7 +45,7 @@ def test_there_is_none_before_one_was_kept(tracker: Tracker, versions: list[Vers
 
 
 @pytest.mark.parametrize("text", ['{"openapi": "3.1.0"}', "no JSON"])
-def test_one_that_was_changed_is_refused(text: str, tracker: Tracker, versions: list[Version], tmp_path: Path):
+def test_one_that_was_changed_is_rejected(text: str, tracker: Tracker, versions: list[Version], tmp_path: Path):
     openapi_store.save(tracker, versions[0], FIRST)
     (tmp_path / "changed").mkdir()
     (tmp_path / "changed" / "openapi.json").write_text(text)

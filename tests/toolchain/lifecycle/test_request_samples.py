@@ -49,7 +49,7 @@ def test_a_file_that_is_being_written_is_not_seen(tmp_path: Path):
     assert open_store(str(tmp_path)).files("reviews") == []
 
 
-def test_a_place_that_cannot_be_used_says_so(tmp_path: Path):
+def test_a_location_that_cannot_be_used_logs_it(tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(ServiceError, match="cannot be used"):
         open_store(str(tmp_path / "taken")).put("reviews/a.jsonl", b"")
@@ -61,12 +61,12 @@ def test_a_bucket_that_is_not_there_is_named(s3_bucket: str):
 
 
 @pytest.mark.parametrize("uri", ["", "s3://", "https://example.org/samples", "gs://bucket"])
-def test_what_names_no_place_is_refused(uri: str):
+def test_what_names_no_location_is_rejected(uri: str):
     with pytest.raises(ConfigError, match="samples is"):
         open_store(uri)
 
 
-def test_a_name_tells_when_it_was_written_and_is_never_used_twice():
+def test_a_name_shows_when_it_was_written_and_is_never_used_twice():
     names = {new_file_name(SUBJECT, NOON) for _ in range(50)}
     assert len(names) == 50
     assert all(name.startswith("reviews/abababababab/20261125T120000000000-") for name in names)
@@ -93,7 +93,7 @@ def test_rows_are_parsed_with_whose_they_are():
         header(SUBJECT).replace(b'"digest"', b'"other"'),
     ],
 )
-def test_a_damaged_file_is_refused(content: bytes):
+def test_a_damaged_file_is_rejected(content: bytes):
     with pytest.raises(DataError, match="a file is not a file of samples"):
         parse(content, "a file")
 

@@ -43,7 +43,7 @@ def test_a_percent_that_is_a_whole_number_makes_the_same_document():
         (lambda told: told.update(format="toolchain.model"), "not a toolchain.routing"),
     ],
 )
-def test_a_changed_document_is_refused(change: Any, reason: str):
+def test_a_changed_document_is_rejected(change: Any, reason: str):
     told = json.loads(as_bytes(ROUTING))
     change(told)
     with pytest.raises(ArtifactError, match=reason):
@@ -51,24 +51,24 @@ def test_a_changed_document_is_refused(change: Any, reason: str):
 
 
 @pytest.mark.parametrize("document", [b"", b"[]", b"\xff\xfe", as_bytes(ROUTING)[:-40], b"null"])
-def test_what_is_no_document_or_half_of_one_is_refused(document: bytes):
+def test_what_is_no_document_or_half_of_one_is_rejected(document: bytes):
     with pytest.raises(ArtifactError, match=FILE):
         parse(document, FILE)
 
 
 @pytest.mark.parametrize("percent", [-0.1, 100.1, float("nan"), float("inf")])
-def test_a_share_beyond_its_range_is_refused(percent: float):
+def test_a_share_beyond_its_range_is_rejected(percent: float):
     with pytest.raises(ConfigError, match="percent is"):
         replace(ROUTING, percent=percent)
 
 
 @pytest.mark.parametrize("digest", ["", "a" * 63, "A" * 64, "../" + "a" * 61])
-def test_what_is_no_digest_is_refused_before_it_becomes_a_path(digest: str):
+def test_what_is_no_digest_is_rejected_before_it_becomes_a_path(digest: str):
     with pytest.raises(ConfigError, match="64 hexadecimal digits"):
         replace(STABLE, digest=digest)
 
 
-def test_a_canary_that_is_the_stable_version_is_refused():
+def test_a_canary_that_is_the_stable_version_is_rejected():
     with pytest.raises(ConfigError, match="must differ"):
         replace(ROUTING, canary=replace(CANARY, digest=STABLE.digest))
 
@@ -91,7 +91,7 @@ def test_none_goes_to_a_canary_of_nothing_and_all_to_one_of_all(request_id: str)
     assert replace(ROUTING, percent=100.0).goes_to_canary(request_id)
 
 
-def test_the_share_is_as_large_as_it_says():
+def test_the_share_is_as_large_as_it_states():
     rows, share = 20_000, 0.125
     found = sum(ROUTING.goes_to_canary(f"request-{place}") for place in range(rows))
     assert abs(found - rows * share) < 5 * (rows * share * (1 - share)) ** 0.5  # five standard deviations

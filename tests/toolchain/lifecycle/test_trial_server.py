@@ -24,7 +24,7 @@ def words(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_a_server_answers_within_the_block_and_is_gone_after_it(words: Callable[..., Path]):
+def test_a_server_responds_within_the_block_and_is_gone_after_it(words: Callable[..., Path]):
     with trial_server.start_server(words(), "reviews", "7") as address:
         assert trial_server.request_json(f"{address}/readyz")["version"] == "7"
         assert (
@@ -35,7 +35,7 @@ def test_a_server_answers_within_the_block_and_is_gone_after_it(words: Callable[
         urlopen(f"{address}/readyz")
 
 
-def test_one_that_answers_otherwise_than_recorded_will_do_only_where_that_is_said(words: Callable[..., Path]):
+def test_one_that_predicts_differently_than_recorded_will_do_only_where_that_is_reported(words: Callable[..., Path]):
     folder = words(OTHERWISE)
     with pytest.raises(ServiceError, match="not ready: "), trial_server.start_server(folder, "reviews", "7"):
         pytest.fail("it is not ready")
@@ -45,7 +45,7 @@ def test_one_that_answers_otherwise_than_recorded_will_do_only_where_that_is_sai
             trial_server.request_json(f"{address}/predict", {"texts": ["good"]})
 
 
-def test_what_the_program_says_instead_of_starting_is_raised(tmp_path: Path):
+def test_what_the_program_shows_instead_of_starting_is_raised(tmp_path: Path):
     with (
         pytest.raises(ServiceError, match=r"^error: .*nowhere"),
         trial_server.start_server(tmp_path / "nowhere", "m", "1"),
@@ -53,6 +53,6 @@ def test_what_the_program_says_instead_of_starting_is_raised(tmp_path: Path):
         pytest.fail("there is no model")
 
 
-def test_silence_is_told():
+def test_silence_is_reported():
     with pytest.raises(ServiceError, match=r"GET /readyz got no response: .*refused"):
         trial_server.request_json("http://127.0.0.1:9/readyz")

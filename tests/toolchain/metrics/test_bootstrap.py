@@ -54,7 +54,7 @@ def test_another_seed_draws_otherwise():
 
 
 @given(st.lists(st.integers(0, 300), min_size=2, max_size=2).filter(sum))
-def test_the_figure_lies_in_its_interval(counts: list[int]):
+def test_the_metric_lies_in_its_interval(counts: list[int]):
     found = Bootstrap(resamples=200).of_counts(np.array(counts), share_of_second)
     assert 0 <= found.low <= found.value <= found.high <= 1
 
@@ -62,7 +62,7 @@ def test_the_figure_lies_in_its_interval(counts: list[int]):
 @pytest.mark.parametrize(
     "settings", [{"resamples": 99}, {"confidence": 1.0}, {"confidence": 0.4}, {"confidence": 95.0}, {"seed": -1}]
 )
-def test_refuses_settings_that_cannot_work(settings: dict[str, float]):
+def test_rejects_settings_that_cannot_work(settings: dict[str, float]):
     (name,) = settings
     with pytest.raises(ConfigError, match=f"{name} is"):
         Bootstrap(**settings)

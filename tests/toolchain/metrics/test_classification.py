@@ -28,7 +28,7 @@ def measured(logits: np.ndarray, labels: np.ndarray, names: str = "abcdefgh", re
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_figures_are_those_of_scikit_learn(classes: int):
+def test_metrics_are_those_of_scikit_learn(classes: int):
     logits, labels = answers(600, classes)
     predicted, found = logits.argmax(axis=1), measured(logits, labels)
     report = metrics.classification_report(labels, predicted, output_dict=True)
@@ -147,7 +147,7 @@ def test_slices_hold_every_row_once_and_leave_empty_ones_out():
     arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(2, 5)), elements=st.floats(-9, 9, width=32)),
     st.integers(0, 99),
 )
-def test_whatever_is_answered_figures_are_shares_and_json(logits: np.ndarray, seed: int):
+def test_whatever_is_served_metrics_are_shares_and_json(logits: np.ndarray, seed: int):
     labels = np.random.default_rng(seed).integers(0, logits.shape[1], len(logits))
     found = measured(logits, labels, resamples=100)
     assert 0 <= found["worst_class_accuracy"] <= found["accuracy"]["value"] <= 1

@@ -123,7 +123,7 @@ def test_curves_are_those_of_pycocotools(seed: int):
         np.testing.assert_allclose(own, expected[:, :, place], atol=1e-12, err_msg=name)
 
 
-def test_a_images_that_is_drawn_twice_counts_as_two_pictures():
+def test_an_image_that_is_drawn_twice_counts_as_two():
     predictions, truth = scene(7, images=6)
     weights = np.array([2, 0, 1, 3, 0, 1])
     places = np.repeat(np.arange(6), weights)
@@ -226,7 +226,7 @@ def test_agreement_counts_boxes_of_both_sides_that_meet():
     assert found["max_difference"] == 0.0
 
 
-def test_a_score_that_moves_a_little_over_the_threshold_is_no_other_answer():
+def test_a_score_that_moves_a_little_over_the_threshold_is_no_other_prediction():
     truth = [objects(entry([0, 0, 10, 10]))]
     (box,) = boxes_at((0, 0))
     found = compared([detections_of([box], [0.31], [0])], [detections_of([box], [0.29], [0])], truth)
@@ -261,7 +261,7 @@ def test_the_worst_class_of_a_variant_that_lost_one_is_named():
     assert found["value"] == pytest.approx(reference)
 
 
-def test_no_more_images_are_listed_than_asked_for():
+def test_no_more_images_are_listed_than_requested():
     (predictions, truth), (others, _) = scene(4), scene(5)
     found = compared(predictions, others, truth, flips=2)
     assert len(found["flips"]) == 2 < found["flipped"]
@@ -311,7 +311,7 @@ def test_the_truth_of_a_split_is_read_without_its_pixels(tmp_path: Path):
         read_truth(dataset, "train")
 
 
-def test_a_file_without_the_columns_is_refused():
+def test_a_file_without_the_columns_is_rejected():
     with pytest.raises(ArtifactError, match="the predictions lack boxes"):
         read_table(table_of("fp32", [], []).drop_columns(["boxes"]))
 
@@ -325,13 +325,13 @@ def test_what_reaches_beyond_the_images_is_cut():
 
 
 @pytest.mark.parametrize("box", [[10, 10, 10, 20], [30, 10, 20, 20], [1001, 5, 1010, 9]])
-def test_a_box_without_area_is_refused(box: list[float]):
+def test_a_box_without_area_is_rejected(box: list[float]):
     with pytest.raises(DataError, match=r"image 1 has a box without area in the image \("):
         objects(entry(box))
 
 
 @pytest.mark.parametrize("label", [-1, 3])
-def test_a_label_beyond_the_list_is_refused(label: int):
+def test_a_label_beyond_the_list_is_rejected(label: int):
     with pytest.raises(DataError, match=f"an object of label {label}, but there are 3 label names"):
         objects(entry([0, 0, 5, 5], label))
 

@@ -44,7 +44,7 @@ def test_heads_and_neurons_are_really_gone(smaller: Model, classifier: Path):
     assert smaller.size_bytes < open_model(classifier).size_bytes
 
 
-def test_the_pruned_model_says_what_it_is_and_where_it_came_from(smaller: Model, classifier: Path):
+def test_the_pruned_model_shows_what_it_is_and_where_it_came_from(smaller: Model, classifier: Path):
     assert (smaller.variant, smaller.signature.origin) == ("pruned", "")
     assert smaller.lineage[-1].parents["model"] == open_model(classifier).digest
     assert 0 < smaller.sparsity < 1
@@ -58,13 +58,13 @@ def test_the_same_seed_makes_the_same_model(smaller: Model, classifier: Path, re
     assert open_model(tmp_path / "again").digest == smaller.digest
 
 
-def test_keeping_everything_without_recovery_changes_no_answer(classifier: Path, reviews: Path, tmp_path: Path):
+def test_keeping_everything_without_recovery_changes_no_prediction(classifier: Path, reviews: Path, tmp_path: Path):
     keep_all = Config(heads_to_keep=1, neurons_to_keep=1, importance_batches=1, epochs=0)
     run(classifier, reviews, tmp_path / "kept", keep_all)
     np.testing.assert_allclose(answers(open_model(tmp_path / "kept")), answers(open_model(classifier)), atol=1e-5)
 
 
-def test_unstructured_pruning_zeroes_weights_and_says_that_it_buys_no_speed(
+def test_unstructured_pruning_zeroes_weights_and_reports_that_it_buys_no_speed(
     classifier: Path, reviews: Path, tmp_path: Path
 ):
     run(classifier, reviews, tmp_path / "sparse", Config(method="unstructured", sparsity=0.6, **QUICK))
@@ -82,7 +82,7 @@ def test_none_passes_the_model_through(classifier: Path, reviews: Path, tmp_path
     assert open_model(tmp_path / "same").digest == open_model(classifier).digest
 
 
-def test_a_model_of_another_task_is_refused(make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path):
+def test_a_model_of_another_task_is_rejected(make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path):
     other = make_classifier(task="object-detection")
     with pytest.raises(ArtifactError, match="object-detection"):
         run(other, reviews, tmp_path / "out", Config(**QUICK))
@@ -102,7 +102,7 @@ def test_a_model_of_another_task_is_refused(make_classifier: Callable[..., Path]
         ({"learning_rate": math.nan}, "learning_rate is nan"),
     ],
 )
-def test_a_setting_that_cannot_work_is_refused(setting: dict[str, Any], complaint: str):
+def test_a_setting_that_cannot_work_is_rejected(setting: dict[str, Any], complaint: str):
     with pytest.raises(ConfigError, match=complaint):
         Config(**setting)
 
@@ -121,7 +121,7 @@ def test_facts_of_the_default_cut_hold_for_minilm():
     assert (count_heads(12, Config().heads_to_keep), count_neurons(1536, Config().neurons_to_keep)) == (6, 512)
 
 
-def test_answer_loss_is_hintons():
+def test_prediction_loss_is_hintons():
     logits, taught, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]]), torch.tensor([0])
     student = [math.exp(1) / (math.exp(1) + 1), 1 / (math.exp(1) + 1)]  # softened at temperature 2
     divergence = sum(0.5 * math.log(0.5 / share) for share in student)
@@ -191,7 +191,7 @@ def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(classifier: P
     assert not list(tmp_path.iterdir())
 
 
-def test_a_kind_whose_parts_are_unknown_is_refused_before_work_starts(
+def test_a_kind_whose_parts_are_unknown_is_rejected_before_work_starts(
     make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path
 ):
     with pytest.raises(ArtifactError, match="type 'albert' are not known here"):
@@ -236,5 +236,5 @@ def test_latency_is_compared_in_turns():
         ("unstructured", 1.01, "62 % of the layers' weights are zero, without a speedup"),
     ],
 )
-def test_says_plainly_what_the_sparsity_bought(method: str, speedup: float, sentence: str):
+def test_shows_plainly_what_the_sparsity_bought(method: str, speedup: float, sentence: str):
     assert describe_speed(method, 0.62, Latency(10.0, 10.0 / speedup, speedup)).startswith(sentence)

@@ -74,7 +74,7 @@ def test_the_pruned_network_is_as_good_again(smaller: Model):
     assert note["history"][-1]["loss"] < note["history"][0]["loss"]
 
 
-def test_the_pruned_network_says_what_it_is_and_where_it_came_from(smaller: Model, trained: Path):
+def test_the_pruned_network_shows_what_it_is_and_where_it_came_from(smaller: Model, trained: Path):
     assert (smaller.variant, smaller.signature.origin) == ("pruned", "")
     assert smaller.signature.inputs == open_model(trained).signature.inputs
     assert smaller.lineage[-1].parents["model"] == open_model(trained).digest
@@ -102,7 +102,7 @@ def test_none_passes_the_model_through(trained: Path, digits: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "torchvision:mobilenet_v2", "efficientnet-lite0", "linear"])
-def test_networks_of_many_kinds_shrink_and_still_answer(name: str):
+def test_networks_of_many_kinds_shrink_and_still_predict(name: str):
     network, what = network_of(name), architecture(name)
     before = sum(weight.numel() for weight in network.parameters()), count_multiplications(network, what)
     remove(network, what, 0.5)
@@ -147,18 +147,18 @@ def test_normalisation_is_that_of_the_batches_that_were_seen():
 # --- what cannot be pruned ---
 
 
-def test_a_network_with_other_kinds_of_layers_is_refused():
+def test_a_network_with_other_kinds_of_layers_is_rejected():
     with pytest.raises(ArtifactError, match="only networks of convolutions, linear layers and batch normalization"):
         check_layers(network_of("timm:vit_tiny_patch16_224"))
 
 
-def test_a_network_whose_groups_have_no_end_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_network_whose_groups_have_no_end_is_rejected(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("toolchain.optimize.prune.channels.MAX_ANALYSIS_S", 0.5)
     with pytest.raises(UnprunableError, match=r"rexnet_100 cannot be pruned: .*not found within 0\.5 s; use"):
         remove(network_of("timm:rexnet_100"), architecture("timm:rexnet_100"), 0.5)
 
 
-def test_a_network_is_refused_before_pictures_are_read(digits: Path, tmp_path: Path):
+def test_a_network_is_rejected_before_images_are_read(digits: Path, tmp_path: Path):
     what = architecture("timm:vit_tiny_patch16_224")
     known = {"task": "image-classification", "framework": "pytorch", "variant": "fp32", "backend": "pytorch"}
     with new_model(tmp_path / "vit", Signature(**known, weights=WEIGHTS, labels=("0", "1")), Work("x", None)) as writer:
@@ -175,14 +175,14 @@ def test_a_network_is_refused_before_pictures_are_read(digits: Path, tmp_path: P
         ({"batch_size": 1}, "batch_size is 1"),
     ],
 )
-def test_a_setting_that_is_not_for_pictures_is_refused(
+def test_a_setting_that_is_not_for_images_is_rejected(
     setting: dict[str, Any], complaint: str, digit_network: Path, digits: Path, tmp_path: Path
 ):
     with pytest.raises(ConfigError, match=complaint):
         run(digit_network, digits, tmp_path / "out", Config(**setting))
 
 
-def test_an_empty_split_is_refused(digit_network: Path, make_pictures: Callable[..., Path], tmp_path: Path):
+def test_an_empty_split_is_rejected(digit_network: Path, make_pictures: Callable[..., Path], tmp_path: Path):
     rows = [(np.zeros((28, 28, 1), np.uint8), 0)]
     with pytest.raises(DataError, match="no rows in its validation split"):
         run(digit_network, make_pictures({"train": rows, "validation": []}), tmp_path / "out", Config(**QUICK))

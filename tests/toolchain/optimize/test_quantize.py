@@ -211,14 +211,14 @@ LEAST_AGREEMENT = {"int8-dynamic": 0.92, "int8-static": 0.98, "openvino": 1.0, "
 METHODS = list(LEAST_AGREEMENT)
 
 
-def test_the_float_model_tells_reviews_apart(quantized: Variants, reviews: Rows):
+def test_the_float_model_distinguishes_reviews(quantized: Variants, reviews: Rows):
     labels = np.array([label for _, label in reviews[TRAINING:]])
     assert np.mean(answers(quantized.reference, reviews).argmax(1) == labels) > 0.6
 
 
 @pytest.mark.parametrize("base", ["fp32", "pruned"])
 @pytest.mark.parametrize(("method", "least"), LEAST_AGREEMENT.items())
-def test_every_method_answers_as_its_float_variant_does(
+def test_every_method_predicts_as_its_float_variant_does(
     quantized: Variants, reviews: Rows, method: str, least: float, base: str
 ):
     model = quantized.models[method if base == "fp32" else f"{base}-{method}"]
@@ -269,7 +269,7 @@ def test_the_same_work_gives_the_same_digests(quantized: Variants, variants: Pat
     }
 
 
-def test_calibration_rows_are_recorded_and_are_training_rows_nobody_made_up(quantized: Variants, reviews: Rows):
+def test_calibration_rows_are_recorded_and_are_training_rows_not_generated(quantized: Variants, reviews: Rows):
     rows = quantized.models["int8-static"].notes["optimize.quantize"]["calibration_rows"]
     assert len(rows) == len(set(rows)) == 64
     assert all(400 <= row < TRAINING for row in rows)  # 0 to 399 are augmented, the test split begins at TRAINING
@@ -288,12 +288,12 @@ def test_another_seed_draws_other_rows_and_the_same_seed_the_same(dataset: Path,
     assert draw(opened, model, 50, seed=1).rows != draw(opened, model, 50, seed=2).rows
 
 
-def test_fewer_rows_than_asked_for_are_all_taken(tmp_path: Path, variants: Path, reviews: Rows):
+def test_fewer_rows_than_requested_are_all_taken(tmp_path: Path, variants: Path, reviews: Rows):
     few = write_dataset(tmp_path / "few", reviews[:10], reviews[TRAINING:], augmented=3)
     assert draw(open_dataset(few), open_variants(variants).reference, rows=64, seed=0).rows == tuple(range(3, 10))
 
 
-def test_refuses_to_calibrate_on_nothing(tmp_path: Path, variants: Path, reviews: Rows):
+def test_does_not_calibrate_on_nothing(tmp_path: Path, variants: Path, reviews: Rows):
     empty = write_dataset(tmp_path / "empty", reviews[:5], reviews[TRAINING:], augmented=5)
     with pytest.raises(DataError, match="no training rows to calibrate with"):
         run(variants, empty, tmp_path / "out", Config())
@@ -358,7 +358,7 @@ def feed(log_odds: dict[str, float]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
-def test_smoothing_changes_no_answer(log_odds: dict[str, float], feed: dict[str, Any], alpha: float):
+def test_smoothing_changes_no_prediction(log_odds: dict[str, float], feed: dict[str, Any], alpha: float):
     model = transformer(log_odds)
     expected = run_float(model, feed)
     extremes = measure(model, Path("model.onnx"), [feed])
@@ -472,12 +472,12 @@ def test_kept_lean_for_the_submitter():
         ({"smoothquant_alpha": 1.5}, "smoothquant_alpha is 1.5"),
     ],
 )
-def test_refuses_settings_that_cannot_work(settings: dict[str, Any], words: str):
+def test_rejects_settings_that_cannot_work(settings: dict[str, Any], words: str):
     with pytest.raises(ConfigError, match=words):
         Config(**settings)
 
 
-def test_refuses_a_model_without_a_tokenizer(tmp_path: Path, dataset: Path, log_odds: dict[str, float]):
+def test_rejects_a_model_without_a_tokenizer(tmp_path: Path, dataset: Path, log_odds: dict[str, float]):
     work = Work("export.onnx", None)
     with new_variants(tmp_path / "bare", work) as writer, writer.new(SIGNATURE, work) as model:
         onnx.save(transformer(log_odds), model.folder / "model.onnx")
@@ -485,7 +485,7 @@ def test_refuses_a_model_without_a_tokenizer(tmp_path: Path, dataset: Path, log_
         run(tmp_path / "bare", dataset, tmp_path / "out", Config())
 
 
-def test_refuses_another_task(tmp_path: Path, dataset: Path, write_variants: Write, log_odds: dict[str, float]):
+def test_rejects_another_task(tmp_path: Path, dataset: Path, write_variants: Write, log_odds: dict[str, float]):
     signature = replace(SIGNATURE, task="image-classification")
     other = write_variants(tmp_path / "other", transformer(log_odds), signature=signature)
     with pytest.raises(ConfigError, match="int8-dynamic is not for image-classification"):
@@ -512,7 +512,7 @@ def test_an_operator_that_a_method_does_not_know_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("method", ["int8-dynamic", "int8-static"])
-def test_a_graph_without_linear_layers_is_refused(
+def test_a_graph_without_linear_layers_is_rejected(
     method: str, tmp_path: Path, dataset: Path, write_variants: Write, log_odds: dict[str, float]
 ):
     model = transformer(log_odds)
@@ -526,7 +526,7 @@ def test_a_graph_without_linear_layers_is_refused(
         run(made, dataset, tmp_path / "out", Config(methods=[method]))
 
 
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, dataset: Path, log_odds: dict[str, float]):
+def test_a_file_that_is_no_graph_is_rejected(tmp_path: Path, dataset: Path, log_odds: dict[str, float]):
     work = Work("export.onnx", None)
     with new_variants(tmp_path / "broken", work) as writer, writer.new(SIGNATURE, work) as model:
         write_model(model.folder, transformer(log_odds), log_odds)

@@ -78,13 +78,13 @@ def test_what_was_fetched_registers_again_without_a_new_version(
     assert result.added == 0
 
 
-def test_says_that_there_is_no_such_model(registry_uri: str, tmp_path: Path):
+def test_reports_that_there_is_no_such_model(registry_uri: str, tmp_path: Path):
     with pytest.raises(DataError, match="no model 'nobody' is registered in sqlite"):
         fetched(tmp_path, "nobody")
     assert not list(tmp_path.iterdir())
 
 
-def test_refuses_files_that_were_changed_in_the_registry(model: str, tmp_path: Path, registry_uri: str):
+def test_rejects_files_that_were_changed_in_the_registry(model: str, tmp_path: Path, registry_uri: str):
     found = registry.find(Tracker(), model)
     assert found is not None
     files = Path(registry_uri.removeprefix("sqlite:///")).parent / "mlartifacts"
@@ -100,6 +100,6 @@ def test_refuses_files_that_were_changed_in_the_registry(model: str, tmp_path: P
 
 
 @pytest.mark.parametrize("model", ["", "@candidate", "a:b", "a:1@b", "it's"])
-def test_refuses_what_names_no_model(model: str):
+def test_rejects_what_names_no_model(model: str):
     with pytest.raises(ConfigError, match="model is"):
         fetch.Config(model=model)

@@ -80,7 +80,7 @@ def test_verdict_stands_on_each_version(once: dict[str, Any], registry_uri: str)
     assert float(tags["int8-dynamic"]["speedup"]) == pytest.approx(42.8 / 25.6, abs=1e-3)
 
 
-def test_what_another_architecture_answers_stands_on_the_versions_that_were_tried(
+def test_predictions_of_another_architecture_are_on_the_versions_that_were_tried(
     once: dict[str, Any], registry_uri: str
 ):
     tags = {
@@ -129,7 +129,7 @@ def test_the_pipeline_is_one_run_with_a_nested_run_for_each_step(once: dict[str,
     }  # fmt: skip
 
 
-def test_recorded_answers_are_kept_beside_the_files_of_their_version(
+def test_recorded_predictions_are_kept_beside_the_files_of_their_version(
     once: dict[str, Any], artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str
 ):
     version = next(one for one in Tracker().versions(once["model"]) if one.number == once["versions"]["int8-dynamic"])
@@ -220,7 +220,9 @@ def test_without_test_rows_none_are_kept(artifacts: tuple[Any, Path], tmp_path: 
         fetch.run(tmp_path / "variants", tmp_path / "dataset", fetch.Config(model="rowless"))
 
 
-def test_versions_of_a_run_that_must_be_approved_say_so(artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str):
+def test_versions_of_a_run_that_must_be_approved_show_it(
+    artifacts: tuple[Any, Path], tmp_path: Path, registry_uri: str
+):
     for run in ("first-1", "second-2"):
         registered(artifacts, tmp_path / run, model_name=tmp_path.name, run=run, require_approval=True)
     versions = Tracker().versions(tmp_path.name)
@@ -229,12 +231,12 @@ def test_versions_of_a_run_that_must_be_approved_say_so(artifacts: tuple[Any, Pa
     )
 
 
-def test_nobody_can_approve_a_run_without_a_name():
+def test_no_user_can_approve_a_run_without_a_name():
     with pytest.raises(ConfigError, match="approval is set, but run is empty"):
         register.Config(require_approval=True)
 
 
-def test_refuses_a_report_on_another_verdict(
+def test_rejects_a_report_on_another_verdict(
     artifacts: tuple[Any, Path], reported: Reported, tmp_path: Path, registry_uri: str
 ):
     other = reported(names=("fp32", "int8-dynamic", "int8-openvino", "openvino"))
@@ -253,7 +255,7 @@ def test_a_server_that_is_down_leaves_nothing_half_written(
 
 
 @pytest.mark.parametrize("name", ["a/b", ":1", "a'b", "-a"])
-def test_refuses_a_name_that_mlflow_cannot_hold(name: str):
+def test_rejects_a_name_that_mlflow_cannot_hold(name: str):
     with pytest.raises(ConfigError, match="model_name is"):
         register.Config(model_name=name)
 
@@ -263,7 +265,7 @@ def test_what_was_fetched_by_alias_or_version_is_registered_under_its_name(name:
     assert register._model_name(register.Config(model_name=name, pipeline="measure")) == "reviews"
 
 
-def test_the_lineage_of_each_registered_variant_can_be_asked_for(once: dict[str, Any], artifacts: tuple[Any, Path]):
+def test_the_lineage_of_each_registered_variant_can_be_requested(once: dict[str, Any], artifacts: tuple[Any, Path]):
     lineages = registry.registered_lineages(Tracker(), once["model"])
     models = open_variants(artifacts[0].variants).models
     assert {name: lineage[-1].digest for name, lineage in lineages.items()} == {

@@ -79,7 +79,7 @@ def test_a_model_without_a_wrong_prediction_has_a_report(finish: Callable[..., A
     assert "Wrong predictions" not in Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text
 
 
-def test_report_json_is_what_its_schema_says(content: dict[str, Any]):
+def test_report_json_is_what_its_schema_specifies(content: dict[str, Any]):
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(content, schema, jsonschema.Draft202012Validator)
@@ -125,7 +125,7 @@ def test_no_two_elements_of_the_page_have_one_id(html: str):
     assert set(targets) <= set(ids)
 
 
-def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: dict[str, Any]):
+def test_the_verdict_comes_first_and_every_variant_is_reported(html: str, content: dict[str, Any]):
     page = Page(html)
     assert [attrs["id"] for tag, attrs in page.found if tag == "section"] == ["verdict"]
     assert "pruned-int8-dynamic is accurate and 3.29× as fast" in page.text
@@ -152,11 +152,11 @@ def test_the_verdict_comes_first_and_every_variant_is_told(html: str, content: d
         "QEMU 7.2 as a neoverse-n1 (ARM Neoverse-N1, neon-dotprod)",
     ],
 )  # fmt: skip
-def test_the_page_tells(html: str, words: str):
+def test_the_page_is_complete(html: str, words: str):
     assert words in Page(html).text
 
 
-def test_where_no_other_architecture_was_tried_the_page_says_why(
+def test_where_no_other_architecture_was_tried_the_page_gives_the_reason(
     finish: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     places = dict(vars(finish(("fp32", "int8-dynamic"))))
@@ -176,13 +176,13 @@ def test_what_rows_hold_is_shown_and_never_run(html: str):
     assert "brave <1>" in Page(html).text
 
 
-def test_every_picture_says_in_words_what_it_shows(html: str):
+def test_every_image_has_a_description(html: str):
     figures = [attrs for tag, attrs in Page(html).found if tag == "figure"]
     assert len(figures) >= 7
     assert all(attrs["role"] == "img" and len(attrs["aria-label"] or "") > 10 for attrs in figures)
 
 
-def test_pictures_take_all_their_colours_from_the_page(html: str):
+def test_images_take_all_their_colours_from_the_page(html: str):
     drawn = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     assert not re.findall(r"(?:fill|stroke): #(?!ffffff)[0-9a-f]{3,6}", drawn)
     assert {"var(--ink)", "var(--accent)", "var(--warn)"} <= set(re.findall(r"var\(--\w+\)", drawn))
@@ -204,7 +204,7 @@ def test_class_names_may_hold_anything(finish: Callable[..., Any], tmp_path: Pat
     assert all(label in page.text for label in labels)
 
 
-def test_when_nothing_wins_fp32_stays_and_the_page_says_so(finish: Callable[..., Any], tmp_path: Path):
+def test_when_nothing_wins_fp32_stays_and_the_page_logs_it(finish: Callable[..., Any], tmp_path: Path):
     finished = finish(names=("fp32", "int8-openvino"))
     result = report.run(**vars(finished), report=tmp_path / "report", page=tmp_path / "page", config=report.Config())
     assert result.winner == "fp32"
@@ -222,7 +222,7 @@ def test_without_a_price_no_money_is_named(finish: Callable[..., Any], tmp_path:
     jsonschema.validate(content, json.loads(SCHEMA.read_text()), jsonschema.Draft202012Validator)
 
 
-def test_refuses_measurements_of_other_variants(finished: Any, finish: Callable[..., Any], tmp_path: Path):
+def test_rejects_measurements_of_other_variants(finished: Any, finish: Callable[..., Any], tmp_path: Path):
     other = finish(names=("fp32", "int8-dynamic"))
     for kind, says in (("variants", "does not judge these variants"), ("latency", "was not made from")):
         mixed = {**vars(finished), kind: getattr(other, kind)}
@@ -231,7 +231,7 @@ def test_refuses_measurements_of_other_variants(finished: Any, finish: Callable[
     assert not list(tmp_path.iterdir())
 
 
-def test_refuses_a_measurement_of_another_kind(finished: Any, tmp_path: Path):
+def test_rejects_a_measurement_of_another_kind(finished: Any, tmp_path: Path):
     swapped = {**vars(finished), "parity": finished.accuracy}
     with pytest.raises(ArtifactError, match="holds 'accuracy', this step needs 'parity'"):
         report.run(**swapped, report=tmp_path / "report", page=tmp_path / "page", config=report.Config())
@@ -241,7 +241,7 @@ def test_refuses_a_measurement_of_another_kind(finished: Any, tmp_path: Path):
     "wrong",
     [{"price_per_cpu_hour": -1.0}, {"price_per_gpu_hour": float("nan")}, {"currency": " "}],
 )
-def test_refuses_prices_that_cannot_be(wrong: dict[str, Any]):
+def test_rejects_prices_that_cannot_be(wrong: dict[str, Any]):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         report.Config(**wrong)
 

@@ -31,7 +31,7 @@ def test_tokens_come_from_the_environment_or_from_a_mounted_secret(monkeypatch: 
         serving_tokens(folder)
 
 
-def test_everyone_may_ask_where_nothing_names_tokens_and_nothing_requires_them(tmp_path: Path):
+def test_everyone_may_request_where_nothing_names_tokens_and_nothing_requires_them(tmp_path: Path):
     for folder in (None, tmp_path / "nowhere", mounted(tmp_path / "no-secret")):
         assert serving_tokens(folder) == ()
         with pytest.raises(ConfigError, match="tokens are required, but there are none"):
@@ -39,14 +39,14 @@ def test_everyone_may_ask_where_nothing_names_tokens_and_nothing_requires_them(t
 
 
 @pytest.mark.parametrize("key", ["TOOLCHAIN_SERVE_TOKEN", "tokens", "toolchain_serve_tokens", "TOKENS"])
-def test_a_secret_with_a_misspelt_key_is_refused_and_its_value_not_shown(key: str, tmp_path: Path):
+def test_a_secret_with_a_misspelt_key_is_rejected_and_its_value_not_shown(key: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=rf"has {key} but no {VARIABLE}") as refused:
         serving_tokens(mounted(tmp_path / "secret", **{key: ONE}))
     assert ONE not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["TOOLCHAIN_SERVE_TOKEN", "TOOLCHAIN_SERVER_TOKENS", "TOOLCHAIN_SERVING_TOKENS"])
-def test_a_variable_with_a_misspelt_name_is_refused(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_variable_with_a_misspelt_name_is_rejected(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(name, ONE)
     with pytest.raises(ConfigError, match=f"the variable {name} is not known"):
         serving_tokens()
@@ -66,7 +66,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("value", BAD)
-def test_a_value_without_usable_tokens_is_refused(value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_value_without_usable_tokens_is_rejected(value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     with pytest.raises(ConfigError, match=BAD[value]) as refused:
         serving_tokens(mounted(tmp_path / "secret", TOOLCHAIN_SERVE_TOKENS=value))
     assert ONE not in str(refused.value)

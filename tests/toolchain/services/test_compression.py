@@ -70,7 +70,7 @@ def test_a_file_that_is_cut_off_is_one_line(kind: str, tmp_path: Path):
         (("[Content_Types].xml", "xl/workbook.xml"), "an Office document, not a table; save it as CSV"),
     ],
 )
-def test_a_zip_of_other_than_one_file_is_refused(names: tuple[str, ...], message: str, tmp_path: Path):
+def test_a_zip_of_other_than_one_file_is_rejected(names: tuple[str, ...], message: str, tmp_path: Path):
     (tmp_path / "a.zip").write_bytes(zipped(CONTENT, *names))
     with pytest.raises(DataError, match=message):
         read(tmp_path / "a.zip")

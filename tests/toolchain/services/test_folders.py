@@ -124,20 +124,20 @@ def test_other_files_may_not(tmp_path: Path):
     assert names(fetch_folder(str(archive), tmp_path / "scratch").path) == ["classes.txt", "labels/1.txt"]
 
 
-def test_an_archive_that_would_write_elsewhere_is_refused(tmp_path: Path):
+def test_an_archive_that_would_write_elsewhere_is_rejected(tmp_path: Path):
     archive = zipped(tmp_path / "a.zip", {"../../evil.txt": b"a"})
     with pytest.raises(DataError, match=r"would write '../../evil.txt' outside its folder"):
         fetch_folder(str(archive), tmp_path / "scratch")
 
 
-def test_a_zip_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path):
+def test_a_zip_bomb_is_rejected_before_it_fills_the_disk(tmp_path: Path):
     archive = zipped(tmp_path / "a.zip", {f"{n}.bin": bytes(30_000_000) for n in range(5)})
     assert archive.stat().st_size < 200_000
     with pytest.raises(DataError, match="unpacks to over 100 times its size"):
         fetch_folder(str(archive), tmp_path / "scratch")
 
 
-def test_a_damaged_archive_is_told(tmp_path: Path):
+def test_a_damaged_archive_is_reported(tmp_path: Path):
     archive = zipped(tmp_path / "a.zip", {"1.bin": bytes(range(256)) * 100}, zipfile.ZIP_STORED)
     content = bytearray(archive.read_bytes())
     content[5_000] ^= 0xFF
@@ -146,7 +146,7 @@ def test_a_damaged_archive_is_told(tmp_path: Path):
         fetch_folder(str(archive), tmp_path / "scratch")
 
 
-def test_a_file_that_is_no_archive_is_told(tmp_path: Path):
+def test_a_file_that_is_no_archive_is_reported(tmp_path: Path):
     (tmp_path / "a.zip").write_text("hello")
     with pytest.raises(DataError, match="neither a folder nor a ZIP or tar archive"):
         fetch_folder(str(tmp_path / "a.zip"), tmp_path / "scratch")
@@ -162,5 +162,5 @@ def test_a_folder_in_a_package_is_found_without_importing_it(tmp_path: Path):
 @pytest.mark.parametrize(
     ("uri", "folder"), [("a.zip", True), ("s3://b/p/", True), ("s3://b/p.csv", False), ("none.csv.gz", False)]
 )
-def test_a_name_tells_a_folder_from_a_file(uri: str, folder: bool):
+def test_a_name_distinguishes_a_folder_from_a_file(uri: str, folder: bool):
     assert is_folder(uri) == folder

@@ -139,7 +139,7 @@ def test_what_another_set_is_ours_once_it_is_applied(namespace: str):
 
 @on_cluster
 @pytest.mark.cluster
-def test_a_document_that_the_cluster_refuses_is_named_with_the_reason(namespace: str):
+def test_a_document_that_the_cluster_rejects_is_named_with_the_reason(namespace: str):
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"policyTypes": ["Inwards"]}}
     with pytest.raises(ServiceError, match=r'"closed" is invalid.*Inwards'):
         applying.apply([{**policy, "metadata": {"name": "closed", "namespace": namespace}}])
@@ -147,7 +147,7 @@ def test_a_document_that_the_cluster_refuses_is_named_with_the_reason(namespace:
 
 @on_cluster
 @pytest.mark.cluster
-def test_pods_answer_through_the_api_server_and_it_is_an_error_when_none_does():
+def test_pods_respond_through_the_api_server_and_it_is_an_error_when_none_does():
     answers = kubernetes.pod_responses("kube-system", "k8s-app=kube-dns", 8181, "ready")
     assert set(answers.values()) == {"OK"}
     for selector, port in (("k8s-app=kube-dns", 1), ("k8s-app=nobody", 8181)):

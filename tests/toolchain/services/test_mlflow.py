@@ -13,7 +13,7 @@ def test_no_server_at_all_is_a_matter_of_configuration(monkeypatch: pytest.Monke
         door.Tracker()
 
 
-def test_a_place_that_is_no_database_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_location_that_is_no_database_is_rejected_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setattr(mlflow_retry, "RETRY_INTERVAL_S", 0.0)
@@ -33,7 +33,7 @@ def test_all_models_and_versions_are_found_however_many_pages_they_take(uri: str
     assert [version.number for version in tracker.versions(names[0])] == ["1", "2", "3"]
 
 
-def test_artifacts_that_are_there_are_asked_for_again_when_they_could_not_be_fetched(
+def test_artifacts_that_are_there_are_requested_again_when_they_could_not_be_fetched(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """MLflow hides why a download failed, and says that the path is wrong."""

@@ -39,7 +39,7 @@ def test_a_live_run_arrives_with_its_parameters_and_its_whole_curve(uri: str, mo
     ]
 
 
-def test_a_live_run_that_fails_says_so_and_lets_the_error_through(uri: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_live_run_that_fails_logs_it_and_lets_the_error_through(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "failing")
     with pytest.raises(ZeroDivisionError), mlflow_live.live_run("train.torch_text", {}) as live:
         live.log(0, loss=1 / 0)

@@ -54,7 +54,7 @@ def found(**environment: str) -> dict[tuple[str, ...], float]:
     return {(one.name, *one.labels.values()): one.value for one in read}
 
 
-def test_dependencies_that_answer_are_up(platform: str, answering: Callable[..., str]):
+def test_dependencies_that_respond_are_up(platform: str, answering: Callable[..., str]):
     with greeting(GREETING) as mysql:
         told = found(CHECK_MYSQL=mysql, CHECK_MLFLOW=answering(200, "OK"))
     assert {key[1]: value for key, value in told.items() if key[0] == "toolchain_dependency_up"} == {
@@ -64,19 +64,19 @@ def test_dependencies_that_answer_are_up(platform: str, answering: Callable[...,
     }
 
 
-def test_dependencies_that_do_not_answer_are_down(platform: str):
+def test_dependencies_that_do_not_respond_are_down(platform: str):
     told = found(CHECK_MYSQL=NOWHERE, CHECK_MLFLOW=f"http://{NOWHERE}", CHECK_TLS=f"{NOWHERE},localhost:9")
     downs = {key[1] for key, value in told.items() if key[0] == "toolchain_dependency_up" and value == 0}
     assert downs == {"mysql", "mlflow", f"tls {NOWHERE}", "tls localhost:9"}
 
 
 @pytest.mark.parametrize("first", [TOO_MANY, b"SSH-2.0-x", b""])
-def test_a_server_that_lets_nobody_in_is_no_mysql(first: bytes):
+def test_a_server_that_admits_no_client_is_no_mysql(first: bytes):
     with greeting(first) as address, pytest.raises(OSError, match="does not greet"):
         platform_metrics.check_mysql(address)
 
 
-def test_the_age_of_the_newest_complete_backup_is_told(platform: str, tmp_path: Path):
+def test_the_age_of_the_newest_complete_backup_is_reported(platform: str, tmp_path: Path):
     (tmp_path / "mlflow.sql.gz").write_bytes(b"dump")
     assert found(BACKUP_MAX_AGE_HOURS="30")["toolchain_backups",] == 0
     for days in (2, 1):
@@ -87,14 +87,14 @@ def test_the_age_of_the_newest_complete_backup_is_told(platform: str, tmp_path: 
     assert told["toolchain_backup_max_age_seconds",] == 108_000
 
 
-def test_without_s3_nothing_is_said_of_backups(platform: str, monkeypatch: pytest.MonkeyPatch):
+def test_without_s3_nothing_is_reported_of_backups(platform: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_BUCKET", "another-bucket")
     told = found(BACKUP_MAX_AGE_HOURS="30")
     assert told["toolchain_dependency_up", "s3"] == 0
     assert ("toolchain_backups",) not in told
 
 
-def test_minio_tells_how_full_its_volume_is(answering: Callable[..., str]):
+def test_minio_shows_how_full_its_volume_is(answering: Callable[..., str]):
     page = (
         "# TYPE minio_cluster_capacity_usable_free_bytes gauge\n"
         'minio_cluster_capacity_usable_free_bytes{server="127.0.0.1:9000"} 1.2e+10\n'
@@ -105,7 +105,7 @@ def test_minio_tells_how_full_its_volume_is(answering: Callable[..., str]):
     assert list(platform_metrics.storage_capacity(f"http://{NOWHERE}")) == []
 
 
-def test_a_certificate_tells_when_it_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_certificate_shows_when_it_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     expiry = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
     certificate = write_certificate(tmp_path, expiry)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))

@@ -45,12 +45,12 @@ def test_a_local_file_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.Mo
         assert fetched.sha256 == version(uri) == SHA256
 
 
-def test_an_unknown_scheme_is_told(tmp_path: Path):
+def test_an_unknown_scheme_is_reported(tmp_path: Path):
     with pytest.raises(DataError, match="ftp:// is not known; use a path, or one of s3://"):
         fetch("ftp://host/a.csv", tmp_path)
 
 
-def test_scratch_is_made_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_scratch_is_made_where_the_environment_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path / "new"))
     assert scratch() == tmp_path / "new"
     assert scratch().is_dir()
@@ -113,13 +113,13 @@ def test_the_web_is_copied_and_its_bytes_are_digested(site: Site, tmp_path: Path
     assert fetched.sha256 == SHA256
 
 
-def test_the_version_of_a_page_is_asked_for_without_its_body(site: Site):
+def test_the_version_of_a_page_is_requested_without_its_body(site: Site):
     assert version(site.uri) == f'"tag" {len(CONTENT)}'
     assert site.requests == ["HEAD"]
 
 
 @pytest.mark.parametrize("answer", [503, 429, 700], ids=["busy", "too many requests", "cut off"])
-def test_a_passing_fault_is_tried_again_and_told(
+def test_a_passing_fault_is_tried_again_and_reported(
     site: Site, tmp_path: Path, answer: int, capsys: pytest.CaptureFixture[str]
 ):
     site.answers = [200, answer]  # to HEAD, then to GET
@@ -130,14 +130,14 @@ def test_a_passing_fault_is_tried_again_and_told(
 @pytest.mark.parametrize(
     ("answer", "hint"), [(404, "check the address"), (403, "access is denied"), (401, "needs a login")]
 )
-def test_a_refusal_is_told_at_once(site: Site, tmp_path: Path, answer: int, hint: str):
+def test_a_rejection_is_reported_at_once(site: Site, tmp_path: Path, answer: int, hint: str):
     site.answers = [answer]
     with pytest.raises(ServiceError, match=f"returned {answer} .*: .*{hint}"):
         fetch(site.uri, tmp_path)
     assert len(site.requests) == 1
 
 
-def test_a_server_that_stays_down_is_told_after_some_tries(tmp_path: Path):
+def test_a_server_that_stays_down_is_reported_after_some_tries(tmp_path: Path):
     with Site() as gone:
         uri = gone.uri
     with pytest.raises(ServiceError, match="cannot be read after 4 tries"):
@@ -177,12 +177,12 @@ def test_the_version_in_s3_changes_with_the_file(bucket: str):
 
 
 @pytest.mark.parametrize("path", ["2026/none.csv", "2026/none/"])
-def test_a_file_that_s3_lacks_is_told(bucket: str, tmp_path: Path, path: str):
+def test_a_file_that_s3_lacks_is_reported(bucket: str, tmp_path: Path, path: str):
     with pytest.raises((ServiceError, DataError), match=r"does not exist|names no file"):
         fetch(f"{bucket}/{path}", tmp_path)
 
 
-def test_a_bucket_that_is_not_there_is_told(bucket: str, tmp_path: Path):
+def test_a_bucket_that_is_not_there_is_reported(bucket: str, tmp_path: Path):
     with pytest.raises(ServiceError, match="does not exist; check the bucket"):
         fetch("s3://nowhere/a.csv", tmp_path)
 
@@ -201,7 +201,7 @@ def test_missing_credentials_are_named(bucket: str, tmp_path: Path, monkeypatch:
         ("listed", r"the right to list the bucket \(s3:ListBucket\)"),
     ],
 )
-def test_a_refusal_names_the_right_that_the_deed_needs(done: str, hint: str):
+def test_a_rejection_names_the_right_that_the_operation_needs(done: str, hint: str):
     from botocore.exceptions import ClientError
 
     with pytest.raises(ServiceError, match=hint), s3_errors.reported("s3://a/b", done):
@@ -218,7 +218,7 @@ def test_a_refusal_names_the_right_that_the_deed_needs(done: str, hint: str):
         ("SlowDown", "SlowDown; try again later"),
     ],
 )
-def test_a_refusal_says_which_credential_to_mend(code: str, hint: str):
+def test_a_rejection_shows_which_credential_to_mend(code: str, hint: str):
     from botocore.exceptions import ClientError
 
     with pytest.raises(ServiceError, match=hint), s3_errors.reported("s3://a/b"):
@@ -340,7 +340,7 @@ def test_checkpoints_belong_in_s3(uri: str, monkeypatch: pytest.MonkeyPatch):
         checkpoints()
 
 
-def test_checkpoints_have_a_place_in_s3_when_it_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_checkpoints_have_a_location_in_s3_when_it_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TOOLCHAIN_CHECKPOINTS", raising=False)
     assert checkpoints() == ""
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "s3://bucket/checkpoints/")

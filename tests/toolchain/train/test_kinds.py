@@ -82,7 +82,7 @@ def change(file: Path, **values: object) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_served_graph_answers_texts_as_transformers_itself_does(
+def test_the_served_graph_predicts_texts_as_transformers_itself_does(
     kind: str, trained: Callable[[str], Path], variants: Callable[[str], Variants], dataset: Path
 ):
     import torch
@@ -128,7 +128,7 @@ def test_a_new_kind_in_openvino_decides_as_in_float(kind: str, variants: Callabl
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - set(PRUNABLE)))
-def test_what_cannot_be_pruned_is_refused_or_left_as_it_is_with_the_reason(
+def test_what_cannot_be_pruned_is_rejected_or_left_as_it_is_with_the_reason(
     kind: str, trained: Callable[[str], Path], dataset: Path, tmp_path: Path
 ):
     with pytest.raises(UnprunableError, match=f"'{kind}'.*take method none"):
@@ -193,14 +193,16 @@ def test_the_padding_token_is_the_one_that_the_tokenizer_names(
     assert Tokenizer(model).pad_id == expected
 
 
-def test_a_tokenizer_without_a_padding_token_is_refused_before_training(make_base: Callable[..., Path], tmp_path: Path):
+def test_a_tokenizer_without_a_padding_token_is_rejected_before_training(
+    make_base: Callable[..., Path], tmp_path: Path
+):
     base = copy_of(make_base("modernbert"), tmp_path / "base")
     (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     with pytest.raises(ArtifactError, match=r"has no padding token.*set pad_token in its tokenizer_config\.json"):
         load_tokenizer(find_base(str(base)), 24)
 
 
-def test_positions_counted_from_another_padding_token_are_refused(make_base: Callable[..., Path], tmp_path: Path):
+def test_positions_counted_from_another_padding_token_are_rejected(make_base: Callable[..., Path], tmp_path: Path):
     base = copy_of(make_base("roberta"), tmp_path / "base")
     change(base / "config.json", pad_token_id=3)
     with pytest.raises(ArtifactError, match=r"the padding token of .* is 1 in its tokenizer, but 3 in its"):
@@ -210,7 +212,7 @@ def test_positions_counted_from_another_padding_token_are_refused(make_base: Cal
 # --- the numbers of tokenizer and weights ---
 
 
-def test_more_tokens_than_embeddings_are_refused_before_training(make_base: Callable[..., Path], tmp_path: Path):
+def test_more_tokens_than_embeddings_are_rejected_before_training(make_base: Callable[..., Path], tmp_path: Path):
     base = copy_of(make_base("bert"), tmp_path / "base")
     words = json.loads((base / "tokenizer.json").read_text())
     size = json.loads((base / "config.json").read_text())["vocab_size"]
@@ -222,7 +224,7 @@ def test_more_tokens_than_embeddings_are_refused_before_training(make_base: Call
         load_tokenizer(find_base(str(base)), 24)
 
 
-def test_a_tokenizer_in_python_only_is_refused_before_training(make_base: Callable[..., Path], tmp_path: Path):
+def test_a_tokenizer_in_python_only_is_rejected_before_training(make_base: Callable[..., Path], tmp_path: Path):
     base = copy_of(make_base("roberta"), tmp_path / "base")  # as vinai/bertweet-base is published
     (base / "tokenizer.json").unlink()
     (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertweetTokenizer"}))
@@ -261,7 +263,7 @@ def test_as_many_tokens_as_there_are_positions_and_no_more(kind: str, make_base:
         load_tokenizer(base, 65)
 
 
-def test_weights_of_other_sizes_than_the_configuration_are_refused(make_base: Callable[..., Path], tmp_path: Path):
+def test_weights_of_other_sizes_than_the_configuration_are_rejected(make_base: Callable[..., Path], tmp_path: Path):
     base = copy_of(make_base("bert"), tmp_path / "base")
     change(base / "config.json", max_position_embeddings=512)
     with pytest.raises(ArtifactError, match=r"position_embeddings.weight has the shape \(64, 32\) .* \(512, 32\)"):
@@ -340,7 +342,7 @@ class Mischief:
         return Path.touch, (Path("harmed"),)  # type: ignore[return-value]
 
 
-def test_a_pickle_that_runs_code_is_refused_unrun(make_base: Callable[..., Path], tmp_path: Path, monkeypatch):
+def test_a_pickle_that_runs_code_is_rejected_unrun(make_base: Callable[..., Path], tmp_path: Path, monkeypatch):
     import pickle
 
     monkeypatch.chdir(tmp_path)

@@ -111,19 +111,19 @@ DETECTORS = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("ssd
 
 
 @pytest.mark.parametrize("base", DETECTORS)
-def test_every_detector_learns_from_five_pictures_in_batches_of_four(base: str, five_cats: Path, tmp_path: Path):
+def test_every_detector_learns_from_five_images_in_batches_of_four(base: str, five_cats: Path, tmp_path: Path):
     run(five_cats, tmp_path / "model", small(base_model=base, image_size=SIZES[base], batch_size=4))
     found = load_detector(open_model(tmp_path / "model"))
     assert found.architecture.base == base
 
 
-def test_a_batch_of_one_that_cannot_be_normalised_is_refused_in_one_line(five_cats: Path, tmp_path: Path):
+def test_a_batch_of_one_that_cannot_be_normalised_is_rejected_in_one_line(five_cats: Path, tmp_path: Path):
     config = small(base_model="ssdlite320_mobilenet_v3_large", batch_size=1)
     with pytest.raises(ConfigError, match=r"ssdlite320_mobilenet_v3_large has a layer .*set batch_size to 2"):
         run(five_cats, tmp_path / "model", config)
 
 
-def test_a_size_that_leaves_nothing_of_a_picture_is_refused_before_pictures_are_read(
+def test_a_size_that_leaves_nothing_of_an_image_is_rejected_before_images_are_read(
     five_cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("toolchain.train.torch_detector.read_images", lambda *words: pytest.fail("pictures were read"))
@@ -169,7 +169,7 @@ def test_learns_and_writes_a_model_that_the_next_steps_take(rectangles: Path, tm
     assert model.lineage[-1].metrics["validation_accuracy"] == result.validation_accuracy
 
 
-def test_the_written_model_answers_as_its_note_says(rectangles: Path, tmp_path: Path):
+def test_the_written_model_predicts_as_its_note_states(rectangles: Path, tmp_path: Path):
     result = run(rectangles, tmp_path / "model", small(epochs=2))
     detector = load_detector(open_model(tmp_path / "model"))
     scores = validate(detector, read_images(open_dataset(rectangles), "validation", SIDE), on_cpu())
@@ -288,7 +288,7 @@ def test_a_trained_detector_is_a_start_and_its_head_is_replaced_for_other_classe
     assert f"the weights are for other classes: {head} starts at random" in capsys.readouterr().out
 
 
-def test_weights_of_another_architecture_are_refused():
+def test_weights_of_another_architecture_are_rejected():
     import torch
 
     detector = build_detector(Architecture(base=LITE0, classes=2, image_size=SIDE))
@@ -306,7 +306,7 @@ def test_an_ssd_takes_whole_detectors_only():
         find_weights(LITE0, "pretrained")
 
 
-def test_a_server_that_is_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_is_out_of_reach_is_reported(monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object, **__: object) -> None:
         raise OSError("Name or service not known")
 
@@ -331,20 +331,20 @@ def test_published_weights_are_taken_where_they_can_be_fetched(monkeypatch: pyte
     assert ["resnet50" in fetched[0], "fcos" in fetched[1]] == [True, True]
 
 
-def test_a_file_with_another_digest_is_refused():
+def test_a_file_with_another_digest_is_rejected():
     with pytest.raises(ConfigError, match="have SHA-256 57934424"):
         find_weights(LITE0, LITE_WEIGHTS, "0" * 64)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04K\x01."])
-def test_a_file_that_holds_no_weights_is_refused(content: bytes, tmp_path: Path):
+def test_a_file_that_holds_no_weights_is_rejected(content: bytes, tmp_path: Path):
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"weights\.pth holds no"):
         fetch_weights(str(file))
 
 
-def test_more_frozen_stages_than_there_are_is_refused(rectangles: Path, tmp_path: Path):
+def test_more_frozen_stages_than_there_are_is_rejected(rectangles: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="freeze_stages is 8, but the backbone has 8 stages"):
         run(rectangles, tmp_path / "model", small(weights="backbone", freeze_stages=8))
 
@@ -360,7 +360,7 @@ def test_norms_of_frozen_stages_keep_their_statistics():
 # --- pictures ---
 
 
-def test_boxes_move_with_a_picture_that_is_stretched_and_mirrored(make: Callable[..., Path]):
+def test_boxes_move_with_an_image_that_is_stretched_and_mirrored(make: Callable[..., Path]):
     import torch
 
     wide = row(1, height=100, width=200, objects=2)
@@ -376,7 +376,7 @@ def test_boxes_move_with_a_picture_that_is_stretched_and_mirrored(make: Callable
     assert (images[0].flip(1) == images[1]).all()
 
 
-def test_pictures_without_objects_are_learned_from_and_crowds_are_left_out(make: Callable[..., Path], tmp_path: Path):
+def test_images_without_objects_are_learned_from_and_crowds_are_left_out(make: Callable[..., Path], tmp_path: Path):
     import torch
 
     crowded = row(2, objects=2)
@@ -408,7 +408,7 @@ def changed(**values: Any) -> dict[str, Any]:
         ([], "has no rows in its train split"),
     ],
 )
-def test_a_dataset_that_cannot_be_learned_is_refused(
+def test_a_dataset_that_cannot_be_learned_is_rejected(
     rows: list[dict], line: str, make: Callable[..., Path], tmp_path: Path
 ):
     with pytest.raises(DataError, match=line):
@@ -416,12 +416,12 @@ def test_a_dataset_that_cannot_be_learned_is_refused(
     assert not (tmp_path / "model").exists()
 
 
-def test_a_dataset_without_label_names_is_refused(make: Callable[..., Path], tmp_path: Path):
+def test_a_dataset_without_label_names_is_rejected(make: Callable[..., Path], tmp_path: Path):
     with pytest.raises(DataError, match="has no label names"):
         run(make([row(1)], [row(2)], ()), tmp_path / "model", small())
 
 
-def test_a_dataset_of_classes_is_refused(tmp_path: Path):
+def test_a_dataset_of_classes_is_rejected(tmp_path: Path):
     schema = pa.schema({"row": pa.int64(), "label": pa.int64()})
     with new_dataset(tmp_path / "dataset", schema, Work("data.split", None), LABELS) as writer:
         writer.write("train", pa.table({"row": [0], "label": [1]}, schema))
@@ -436,7 +436,7 @@ def test_a_loss_that_is_no_number_ends_training_in_one_line(rectangles: Path, tm
     assert not (tmp_path / "model").exists()
 
 
-def test_a_damaged_dataset_is_refused(rectangles: Path, tmp_path: Path):
+def test_a_damaged_dataset_is_rejected(rectangles: Path, tmp_path: Path):
     copy = Path(shutil.copytree(rectangles, tmp_path / "copy"))
     (copy / "train" / "part-00000.parquet").write_bytes(b"")
     with pytest.raises(ArtifactError, match="was changed"):
@@ -464,6 +464,6 @@ def test_a_damaged_dataset_is_refused(rectangles: Path, tmp_path: Path):
         ({"max_detections": 0}, "max_detections is 0"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], line: str):
+def test_settings_that_cannot_work_are_rejected(settings: dict[str, Any], line: str):
     with pytest.raises(ConfigError, match=line):
         Config(**settings)

@@ -56,7 +56,7 @@ def test_learns_and_writes_a_model_that_the_next_steps_take(digits: Path, tmp_pa
     assert model.lineage[-1].parents == {"dataset": open_dataset(digits).digest}
 
 
-def test_the_written_model_answers_as_its_note_says(digits: Path, digit_network: Path):
+def test_the_written_model_predicts_as_its_note_states(digits: Path, digit_network: Path):
     model = open_model(digit_network)
     rows = read_images(open_dataset(digits), "validation", Shape(28, 28, 1))
     with torch.inference_mode():
@@ -83,7 +83,7 @@ def test_few_batches_are_enough_to_be_normalised_by(digits: Path, tmp_path: Path
     torch.testing.assert_close(norm.running_mean, seen.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
 
 
-def test_normalises_by_the_training_pictures(digits: Path, digit_network: Path):
+def test_normalises_by_the_training_images(digits: Path, digit_network: Path):
     pixels = read_images(open_dataset(digits), "train", Shape(28, 28, 1)).images / 255
     found = open_model(digit_network).notes["train.torch_image"]["architecture"]
     assert found["mean"] == pytest.approx([pixels.mean()], abs=1e-3)
@@ -192,7 +192,7 @@ def test_efficientnet_lite0_learns_a_new_task_with_its_body_frozen(digits: Path,
         (lambda path: torch.save({}, path), "holds no tensors by name"),
     ],
 )
-def test_damaged_weights_are_refused(damage: Callable[[Path], Any], complaint: str, tmp_path: Path):
+def test_damaged_weights_are_rejected(damage: Callable[[Path], Any], complaint: str, tmp_path: Path):
     damage(tmp_path / "weights.pth")
     with pytest.raises(ArtifactError, match=complaint):
         find_weights("cnn", str(tmp_path / "weights.pth"))
@@ -209,24 +209,24 @@ def test_a_file_that_would_run_code_is_not_run(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_of_another_architecture_are_refused(other: Path):
+def test_weights_of_another_architecture_are_rejected(other: Path):
     with pytest.raises(ArtifactError, match=r"is of another architecture: \d+ tensors are missing"):
         load_weights(network_of("torchvision:resnet18"), find_weights("torchvision:resnet18", str(other)), 2)
 
 
-def test_weights_with_parts_that_the_network_lacks_are_refused(tmp_path: Path):
+def test_weights_with_parts_that_the_network_lacks_are_rejected(tmp_path: Path):
     state = {**network_of("linear").body.state_dict(), "9.weight": torch.zeros(3)}
     torch.save(state, tmp_path / "weights.pth")
     with pytest.raises(ArtifactError, match=r"1 are foreign \(body.9.weight\)"):
         load_weights(network_of("linear"), find_weights("linear", str(tmp_path / "weights.pth")), 2)
 
 
-def test_weights_with_another_digest_are_refused(other: Path):
+def test_weights_with_another_digest_are_rejected(other: Path):
     with pytest.raises(ConfigError, match=f"have SHA-256 [0-9a-f]{{64}}, expected {'0' * 64}"):
         find_weights("cnn", str(other), "0" * 64)
 
 
-def test_an_architecture_without_published_weights_says_so():
+def test_an_architecture_without_published_weights_logs_it():
     with pytest.raises(ConfigError, match="no pretrained weights for cnn"):
         find_weights("cnn", "pretrained")
 
@@ -241,7 +241,7 @@ def dark_and_light(rows: int, size: int = 8, channels: int = 1) -> list[tuple[np
     ]
 
 
-def test_pictures_of_different_sizes_and_colours_are_brought_to_one(make_pictures: Callable[..., Path], tmp_path: Path):
+def test_images_of_different_sizes_and_colours_are_brought_to_one(make_pictures: Callable[..., Path], tmp_path: Path):
     rows = dark_and_light(12) + dark_and_light(12, size=12, channels=3)
     dataset = make_pictures({"train": rows, "validation": rows})
     run(dataset, tmp_path / "model", Config(**QUICK, height=16, width=20))
@@ -258,7 +258,7 @@ def test_pictures_of_different_sizes_and_colours_are_brought_to_one(make_picture
         ({"train": dark_and_light(8), "validation": dark_and_light(8)}, (), "has 0 label names"),
     ],
 )
-def test_a_dataset_that_teaches_nothing_is_refused(
+def test_a_dataset_that_teaches_nothing_is_rejected(
     splits: dict[str, Any], labels: tuple[str, ...], complaint: str, make_pictures: Callable[..., Path], tmp_path: Path
 ):
     with pytest.raises(DataError, match=complaint):
@@ -266,7 +266,7 @@ def test_a_dataset_that_teaches_nothing_is_refused(
     assert not (tmp_path / "model").exists()
 
 
-def test_a_class_without_rows_is_said_and_noted(
+def test_a_class_without_rows_is_reported_and_noted(
     make_pictures: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     dataset = make_pictures({"train": dark_and_light(16), "validation": dark_and_light(8)}, ("a", "b", "c"))
@@ -275,7 +275,7 @@ def test_a_class_without_rows_is_said_and_noted(
     assert open_model(tmp_path / "model").notes["train.torch_image"]["classes_without_rows"] == ["c"]
 
 
-def test_pictures_too_small_for_the_architecture_are_refused(digits: Path, tmp_path: Path):
+def test_images_too_small_for_the_architecture_are_rejected(digits: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"torchvision:alexnet cannot take images of 28 x 28 pixels .*set height"):
         run(digits, tmp_path / "model", Config(base_model="torchvision:alexnet", **QUICK))
 
@@ -300,12 +300,12 @@ def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(digits: Path,
         ({"freeze_backbone_epochs": 1}, "freeze_backbone_epochs keeps weights that know something"),
     ],
 )
-def test_a_setting_that_cannot_work_is_refused(setting: dict[str, Any], complaint: str):
+def test_a_setting_that_cannot_work_is_rejected(setting: dict[str, Any], complaint: str):
     with pytest.raises(ConfigError, match=complaint):
         Config(**setting)
 
 
-def test_an_unknown_architecture_is_refused_before_anything_is_read(tmp_path: Path):
+def test_an_unknown_architecture_is_rejected_before_anything_is_read(tmp_path: Path):
     with pytest.raises(ConfigError, match="there is no architecture 'cnnn'; near are cnn"):
         run(tmp_path / "nothing", tmp_path / "model", Config(base_model="cnnn"))
 
@@ -324,14 +324,14 @@ def test_a_patch_lies_inside_and_covers_no_more_than_its_share(height: int, widt
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0)])
 @given(st.integers(0, 99))
-def test_mixed_pictures_have_as_much_of_a_class_as_is_said(mixup: float, cutmix: float, seed: int):
+def test_mixed_images_have_as_much_of_a_class_as_their_labels_state(mixup: float, cutmix: float, seed: int):
     images = torch.tensor([0, 250], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 20, 20, 1)
     mixed = mix(images, torch.tensor([0, 1]), mixup, cutmix, np.random.default_rng(seed))
     light = mixed.share * mixed.labels + (1 - mixed.share) * mixed.others
     torch.testing.assert_close(mixed.images.float().mean((1, 2, 3)), 250 * light, rtol=1e-4, atol=1e-2)
 
 
-def test_about_half_of_the_pictures_are_mirrored():
+def test_about_half_of_the_images_are_mirrored():
     images = torch.arange(6, dtype=torch.uint8).reshape(1, 1, 6, 1).expand(1000, 1, 6, 1)
     first = flip_half(images, np.random.default_rng(0))[:, 0, :, 0]
     turned = (first == torch.arange(5, -1, -1)).all(1)

@@ -55,7 +55,7 @@ def test_learns_and_writes_a_model_that_the_next_steps_take(dataset: Path, tiny:
     assert result.validation_accuracy == max(epoch["validation_accuracy"] for epoch in note["history"])
 
 
-def test_the_written_model_answers_as_its_note_says(dataset: Path, tiny: Path, tmp_path: Path):
+def test_the_written_model_predicts_as_its_note_states(dataset: Path, tiny: Path, tmp_path: Path):
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -90,7 +90,7 @@ def test_frozen_parts_stay_as_they_were(dataset: Path, tiny: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
-def test_the_last_layer_for_the_first_token_only_changes_no_answer_and_no_gradient(kind: str):
+def test_the_last_layer_for_the_first_token_only_changes_no_prediction_and_no_gradient(kind: str):
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -257,7 +257,7 @@ def test_a_loss_that_is_no_number_ends_training_in_one_line(dataset: Path, tiny:
     assert not (tmp_path / "model").exists()
 
 
-def test_one_class_only_is_refused(make_dataset: Callable[..., Path], tiny: Path, tmp_path: Path):
+def test_one_class_only_is_rejected(make_dataset: Callable[..., Path], tiny: Path, tmp_path: Path):
     rows = {"text": ["a fine film", "a dull film"], "label": [1, 1]}
     with pytest.raises(DataError, match="all training rows are 'positive'"):
         run(make_dataset(rows, rows), tmp_path / "model", small(tiny))
@@ -273,7 +273,7 @@ def test_one_class_only_is_refused(make_dataset: Callable[..., Path], tiny: Path
         ({"text": [], "label": []}, ("negative", "positive"), "has no rows in its train split"),
     ],
 )
-def test_rows_that_cannot_be_learned_from_are_refused(
+def test_rows_that_cannot_be_learned_from_are_rejected(
     rows: dict[str, list],
     labels: tuple[str, ...],
     line: str,
@@ -285,35 +285,35 @@ def test_rows_that_cannot_be_learned_from_are_refused(
         run(make_dataset(rows, rows, labels), tmp_path / "model", small(tiny))
 
 
-def test_a_model_without_tokenizer_is_refused(dataset: Path, tiny: Path, tmp_path: Path):
+def test_a_model_without_tokenizer_is_rejected(dataset: Path, tiny: Path, tmp_path: Path):
     base = copy_of(tiny, tmp_path / "base")
     (base / "tokenizer.json").unlink()
     with pytest.raises(ArtifactError, match="has no tokenizer; save its tokenizer"):
         run(dataset, tmp_path / "model", small(base))
 
 
-def test_a_damaged_tokenizer_is_refused(dataset: Path, tiny: Path, tmp_path: Path):
+def test_a_damaged_tokenizer_is_rejected(dataset: Path, tiny: Path, tmp_path: Path):
     base = copy_of(tiny, tmp_path / "base")
     (base / "tokenizer.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"the tokenizer of .* cannot be loaded"):
         run(dataset, tmp_path / "model", small(base))
 
 
-def test_a_model_of_another_kind_is_refused(tiny: Path, tmp_path: Path):
+def test_a_model_of_another_kind_is_rejected(tiny: Path, tmp_path: Path):
     base = copy_of(tiny, tmp_path / "base")
     (base / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     with pytest.raises(ArtifactError, match="is a model of type 'gpt2'; this step fine-tunes bert"):
         find_base(str(base))
 
 
-def test_damaged_weights_are_refused(tiny: Path, tmp_path: Path):
+def test_damaged_weights_are_rejected(tiny: Path, tmp_path: Path):
     base = copy_of(tiny, tmp_path / "base")
     (base / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(ArtifactError, match=r"the weights of .* cannot be loaded"):
         load_base(find_base(str(base)), ("a", "b"), 0.0)
 
 
-def test_weights_without_a_layer_are_refused(tiny: Path, tmp_path: Path):
+def test_weights_without_a_layer_are_rejected(tiny: Path, tmp_path: Path):
     base = copy_of(tiny, tmp_path / "base")
     weights = {k: v for k, v in load_file(tiny / "model.safetensors").items() if not k.startswith("encoder.layer.1.")}
     save_file(weights, base / "model.safetensors", {"format": "pt"})
@@ -321,7 +321,7 @@ def test_weights_without_a_layer_are_refused(tiny: Path, tmp_path: Path):
         load_base(find_base(str(base)), ("a", "b"), 0.0)
 
 
-def test_weights_with_another_digest_are_refused(tiny: Path):
+def test_weights_with_another_digest_are_rejected(tiny: Path):
     with pytest.raises(ConfigError, match=r"have SHA-256 [0-9a-f]{64}, expected 00"):
         find_base(str(tiny), "00")
 
@@ -341,12 +341,12 @@ def test_the_default_base_is_found_without_running_its_package_and_is_the_one_th
         ("not a name/of a model", "neither a folder nor a public model on the Hub"),
     ],
 )
-def test_a_base_that_is_nowhere_is_refused(name: str, line: str):
+def test_a_base_that_is_nowhere_is_rejected(name: str, line: str):
     with pytest.raises(ConfigError, match=line):
         find_base(name)
 
 
-def test_an_unreachable_hub_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_unreachable_hub_is_one_line_that_names_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -355,12 +355,12 @@ def test_an_unreachable_hub_is_one_line_that_says_what_to_do(monkeypatch: pytest
         find_base("bert-base-uncased")
 
 
-def test_more_frozen_layers_than_there_are_is_refused(dataset: Path, tiny: Path, tmp_path: Path):
+def test_more_frozen_layers_than_there_are_is_rejected(dataset: Path, tiny: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="freeze_layers is 2, but the model has 2 layers"):
         run(dataset, tmp_path / "model", small(tiny, freeze_layers=2))
 
 
-def test_more_tokens_than_the_model_has_positions_is_refused(dataset: Path, tiny: Path, tmp_path: Path):
+def test_more_tokens_than_the_model_has_positions_is_rejected(dataset: Path, tiny: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"max_tokens is 65, but .* has 64 positions"):
         run(dataset, tmp_path / "model", small(tiny, max_tokens=65))
 

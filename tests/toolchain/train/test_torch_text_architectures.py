@@ -80,7 +80,7 @@ def test_a_family_learns_and_is_pruned(name: str, size: int, five: Callable[[int
 
 
 @pytest.mark.parametrize(("name", "size"), REFUSED)
-def test_a_family_learns_and_is_refused_by_pruning_or_skipped(
+def test_a_family_learns_and_is_rejected_by_pruning_or_skipped(
     name: str, size: int, five: Callable[[int], Path], tmp_path: Path
 ):
     begin(name, five(size), tmp_path / "whole")
@@ -92,7 +92,7 @@ def test_a_family_learns_and_is_refused_by_pruning_or_skipped(
     assert open_model(tmp_path / "same").digest == open_model(tmp_path / "whole").digest
 
 
-def test_pooling_that_onnx_cannot_express_is_refused_before_training(five: Callable[[int], Path], tmp_path: Path):
+def test_pooling_that_onnx_cannot_express_is_rejected_before_training(five: Callable[[int], Path], tmp_path: Path):
     with pytest.raises(ConfigError, match=r"vgg11 cannot take images of 32 x 32 pixels \(it pools 1 x 1 .* 224"):
         run(five(32), tmp_path / "out", Config(base_model="torchvision:vgg11", epochs=1, batch_size=4))
 

@@ -105,7 +105,7 @@ def measured(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_boxes_are_measured_in_the_picture_not_in_the_detector_s_input(measured: Path):
+def test_boxes_are_measured_in_the_image_not_in_the_detector_s_input(measured: Path):
     data = open_measurement(measured / "accuracy", "accuracy").data
     entry = data["variants"]["fp32"]
     # Cats: found in all pictures, AP 1. Dogs: said in all 20 with one score, there in the first 5: COCO's precision
@@ -120,7 +120,7 @@ def test_boxes_are_measured_in_the_picture_not_in_the_detector_s_input(measured:
     assert recorded.rows[0].labels == (0, 1)
 
 
-def test_the_variant_that_finds_nothing_is_refused_and_the_one_that_finds_the_same_is_safe(
+def test_the_variant_that_finds_nothing_is_rejected_and_the_one_that_finds_the_same_is_safe(
     measured: Path, dataset: Path
 ):
     config = latency.Config(rounds=5, max_seconds=5.0, resamples=200)
@@ -138,7 +138,7 @@ def test_the_variant_that_finds_nothing_is_refused_and_the_one_that_finds_the_sa
     assert "mAP50" in judged["fp32"]["reasons"][0]
 
 
-def test_a_dataset_of_other_classes_is_told(measured: Path, tmp_path: Path, dataset: Path):
+def test_a_dataset_of_other_classes_is_reported(measured: Path, tmp_path: Path, dataset: Path):
     with new_variants(tmp_path / "variants", Work("optimize.quantize", None)) as writer:
         add(writer, "fp32", known_answers([INPUT_BOX], [0.9], [0]))
     other = pa.schema([("row", pa.int64())])

@@ -74,7 +74,7 @@ def test_of_many_rows_some_are_described_evenly(
     assert list(profile.numbers["characters"]) == [len(texts[place]) for place in (0, 133, 266)]
 
 
-def test_pictures_have_a_profile_without_tokens(digits: Path, digit_network: Path, tmp_path: Path):
+def test_images_have_a_profile_without_tokens(digits: Path, digit_network: Path, tmp_path: Path):
     from toolchain.export import onnx
 
     onnx.run([digit_network], digits, tmp_path / "exported", onnx.Config())

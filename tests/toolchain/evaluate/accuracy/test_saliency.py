@@ -59,7 +59,7 @@ def pictures(path: Path, brightness: list[int]) -> Dataset:
     return open_dataset(path)
 
 
-def test_the_answer_rests_on_the_part_that_makes_it(corner: Model, tmp_path: Path):
+def test_the_prediction_rests_on_the_part_that_makes_it(corner: Model, tmp_path: Path):
     data = pictures(tmp_path / "data", [255, 0, 200])
     logits = np.array([[0, 8], [0, 0], [0, 6.27]], np.float32)
     (surest, next_one) = explain_worst(corner, data, "test", logits, np.zeros(3, np.int64))
@@ -78,7 +78,7 @@ def test_nothing_is_explained_where_all_is_right(corner: Model, tmp_path: Path):
 
 
 @pytest.mark.parametrize("shape", [(14, 14, 1), (30, 17, 3), (3, 5, 1)])
-def test_the_parts_cover_the_whole_picture(shape: tuple[int, int, int]):
+def test_the_parts_cover_the_whole_image(shape: tuple[int, int, int]):
     pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     pixels[0, 0] = 0
     changed = np.any([copy != pixels for copy in cover(pixels)], axis=0)

@@ -27,7 +27,7 @@ def echo(folder: Path, weights: bytes | None = None) -> Model:
     return open_model(folder)
 
 
-def test_a_fresh_process_answers_and_tells_its_cost(tmp_path: Path):
+def test_a_fresh_process_predicts_and_shows_its_cost(tmp_path: Path):
     found = cold_start(echo(tmp_path / "fp32"), "any 'text' \n at all", threads=1)
     assert 1 < found.milliseconds < 60_000
     assert 20e6 < found.peak_memory_bytes < 400e6
@@ -41,7 +41,7 @@ def test_what_this_process_holds_is_not_counted_as_the_fresh_ones(tmp_path: Path
     assert cold_start(echo(tmp_path / "fp32"), "text", threads=1).peak_memory_bytes < 400e6
 
 
-def test_says_in_one_line_why_there_is_no_answer(tmp_path: Path):
+def test_shows_in_one_line_why_there_is_no_prediction(tmp_path: Path):
     broken = echo(tmp_path / "fp32", b"no graph")
     with pytest.raises(ArtifactError, match=r"fp32 does not run in a fresh process: /.*does not run in ONNX") as caught:
         cold_start(broken, "text", threads=1)

@@ -130,7 +130,7 @@ def test_a_training_does_not_begin_again_while_s3_is_down(place: str, monkeypatc
         find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU)
 
 
-def test_a_place_that_cannot_be_is_refused_before_training(place: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_location_that_cannot_be_is_rejected_before_training(place: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "/var/checkpoints")
     with pytest.raises(ConfigError, match="TOOLCHAIN_CHECKPOINTS"):
         find_checkpoint(MODULE, DEVICE, rows="digest")

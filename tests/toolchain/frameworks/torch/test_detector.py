@@ -117,7 +117,7 @@ def saved(detector: Any, folder: Path, labels: tuple[str, ...] = ("a", "b")) -> 
 
 
 @pytest.mark.parametrize("base", SMALL)
-def test_answers_boxes_in_the_pixels_of_its_input_best_first(base: str):
+def test_predicts_boxes_in_the_pixels_of_its_input_best_first(base: str):
     detector = lively(base, score_threshold=0.0, max_detections=50)
     boxes, scores, labels = answer(detector, noise(SMALL[base]))
     assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
@@ -129,7 +129,7 @@ def test_answers_boxes_in_the_pixels_of_its_input_best_first(base: str):
     assert set(labels) <= {0, 1}
 
 
-def test_answers_what_torchvisions_own_post_processing_answers():
+def test_predicts_what_torchvisions_post_processing_does():
     import torch
 
     detector = lively(score_threshold=0.2, nms_threshold=0.6, max_detections=100)
@@ -156,7 +156,7 @@ def test_boxes_of_one_class_share_no_more_than_the_overlap_and_those_of_two_clas
     assert shares[~same].max() > 0.3
 
 
-def test_a_picture_in_which_nothing_is_found_has_no_boxes():
+def test_an_image_in_which_nothing_is_found_has_no_boxes():
     boxes, scores, labels = answer(lively(score_threshold=0.999), noise(128))
     assert (boxes.shape, scores.shape, labels.shape) == ((0, 4), (0,), (0,))
 
@@ -165,7 +165,7 @@ def test_a_picture_in_which_nothing_is_found_has_no_boxes():
 
 
 @pytest.mark.parametrize("base", SMALL)
-def test_onnx_runtime_and_openvino_answer_as_pytorch_does(base: str, tmp_path: Path):
+def test_onnx_runtime_and_openvino_predict_as_pytorch_does(base: str, tmp_path: Path):
     import onnxruntime
     import openvino
 
@@ -184,7 +184,7 @@ def test_onnx_runtime_and_openvino_answer_as_pytorch_does(base: str, tmp_path: P
             assert_same(*(decided(one, detector.architecture.nms_threshold) for one in (found, expected)))
 
 
-def test_an_exported_detector_that_finds_nothing_answers_no_boxes(tmp_path: Path):
+def test_an_exported_detector_that_finds_nothing_returns_no_boxes(tmp_path: Path):
     import onnxruntime
     import openvino
 
@@ -231,7 +231,7 @@ def test_static_int8_of_the_convolutions_leaves_the_post_processing_as_it_is(tmp
 
 
 @pytest.mark.parametrize("base", SMALL)
-def test_a_loaded_detector_answers_as_the_saved_one(base: str, tmp_path: Path):
+def test_a_loaded_detector_predicts_as_the_saved_one(base: str, tmp_path: Path):
     detector = lively(base, score_threshold=0.0, max_detections=40, nms_threshold=0.4)
     loaded = load_detector(open_model(saved(detector, tmp_path / "model")))
     assert loaded.architecture == detector.architecture
@@ -239,19 +239,19 @@ def test_a_loaded_detector_answers_as_the_saved_one(base: str, tmp_path: Path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_signature_says_what_goes_in_and_comes_out(tmp_path: Path):
+def test_the_signature_shows_what_goes_in_and_comes_out(tmp_path: Path):
     model = open_model(saved(lively(), tmp_path / "model"))
     (image,) = model.signature.inputs
     assert (image.name, image.dtype, image.shape) == ("image", "uint8", (1, 128, 128, 3))
     assert [tensor.name for tensor in model.signature.outputs] == ["boxes", "scores", "labels"]
 
 
-def test_labels_that_are_not_the_detectors_are_refused(tmp_path: Path):
+def test_labels_that_are_not_the_detectors_are_rejected(tmp_path: Path):
     with pytest.raises(ArtifactError, match="names 3 labels but its detector has 2"):
         load_detector(open_model(saved(lively(), tmp_path / "model", ("a", "b", "c"))))
 
 
-def test_weights_of_another_architecture_are_refused_in_one_line(tmp_path: Path):
+def test_weights_of_another_architecture_are_rejected_in_one_line(tmp_path: Path):
     detector = lively()
     detector.architecture = replace(detector.architecture, base=SSDLITE)
     with pytest.raises(ArtifactError, match="holds no detector that PyTorch can load") as caught:
@@ -259,7 +259,7 @@ def test_weights_of_another_architecture_are_refused_in_one_line(tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_description_is_refused(tmp_path: Path):
+def test_a_damaged_description_is_rejected(tmp_path: Path):
     def damage(folder: Path) -> None:
         file = folder / "detector.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "image_size": 100}))
@@ -292,7 +292,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path):
         ({"max_detections": 0}, "max_detections is 0"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], line: str):
+def test_settings_that_cannot_work_are_rejected(settings: dict[str, Any], line: str):
     with pytest.raises(ConfigError, match=line):
         Architecture(**{"base": LITE0, "classes": 2, "image_size": 128, **settings})
 

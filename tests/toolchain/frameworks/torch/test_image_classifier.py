@@ -68,7 +68,7 @@ def write(tmp_path: Path) -> Callable[..., Model]:
         ("timm:mobilenetv3_small_050", 3, 64),
     ],
 )
-def test_a_network_answers_the_same_after_saving_and_loading(
+def test_a_network_predicts_the_same_after_saving_and_loading(
     name: str, channels: int, size: int, write: Callable[..., Model]
 ):
     what = architecture(name, channels, size)
@@ -88,7 +88,7 @@ def test_pixels_are_normalised_inside():
     torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_grey_picture_is_three_equal_channels_to_a_network_of_colours():
+def test_a_grey_image_is_three_equal_channels_to_a_network_of_colours():
     grey = architecture("torchvision:resnet18", 1, 64)
     network = build_network(grey).eval()
     with torch.inference_mode():
@@ -164,7 +164,7 @@ def test_published_weights_come_with_their_normalisation():
         ("", "cnn"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest(name: str, near: str):
+def test_an_unknown_name_is_rejected_with_the_nearest(name: str, near: str):
     with pytest.raises(ConfigError, match=f"there is no architecture '{name}'; near are .*{near}"):
         check_name(name)
 
@@ -179,7 +179,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, near: str):
         ({"deviation": (0.0,)}, "above 0"),
     ],
 )
-def test_an_architecture_that_cannot_be_is_refused(change: dict[str, Any], complaint: str):
+def test_an_architecture_that_cannot_be_is_rejected(change: dict[str, Any], complaint: str):
     with pytest.raises(ConfigError, match=complaint):
         Architecture(**{**vars(architecture()), **change})
 
@@ -209,7 +209,7 @@ def without_head(folder: Path) -> None:
         (edited("architecture.json", channels="one"), "architecture.json is damaged"),
     ],
 )
-def test_a_damaged_model_is_refused(change: Callable[[Path], Any], complaint: str, write: Callable[..., Model]):
+def test_a_damaged_model_is_rejected(change: Callable[[Path], Any], complaint: str, write: Callable[..., Model]):
     model = write(build_network(architecture()), architecture(), change)
     with pytest.raises(ArtifactError, match=complaint):
         load_network(model)

@@ -57,12 +57,12 @@ def test_is_what_transformers_loads(classifier: Path):
     assert torch.equal(logits(load_classifier(open_model(classifier))), logits(expected))
 
 
-def test_eager_and_fast_attention_answer_alike(classifier: Path):
+def test_eager_and_fast_attention_predict_equally(classifier: Path):
     model = open_model(classifier)
     assert torch.allclose(logits(load_classifier(model, "eager")), logits(load_classifier(model)), atol=1e-5)
 
 
-def test_refuses_weights_of_another_kind(make_classifier: Callable[..., Path], tmp_path: Path):
+def test_rejects_weights_of_another_kind(make_classifier: Callable[..., Path], tmp_path: Path):
     model = open_model(make_classifier("distilbert"))
     module = load_classifier(model)
     module.config = load_classifier(open_model(make_classifier())).config
@@ -71,7 +71,7 @@ def test_refuses_weights_of_another_kind(make_classifier: Callable[..., Path], t
     assert "\n" not in str(caught.value)
 
 
-def test_refuses_damaged_weights(classifier: Path, tmp_path: Path):
+def test_rejects_damaged_weights(classifier: Path, tmp_path: Path):
     model = open_model(classifier)
     with new_model(tmp_path / "bad", model.signature, Work("train.torch_text", None)) as writer:
         writer.keep(model, "config.json")
@@ -80,12 +80,12 @@ def test_refuses_damaged_weights(classifier: Path, tmp_path: Path):
         load_classifier(open_model(tmp_path / "bad"))
 
 
-def test_refuses_more_label_names_than_outputs(make_classifier: Callable[..., Path]):
+def test_rejects_more_label_names_than_outputs(make_classifier: Callable[..., Path]):
     with pytest.raises(ArtifactError, match="names 3 labels but its classifier has 2 outputs"):
         load_classifier(open_model(make_classifier(labels=("a", "b", "c"))))
 
 
-def test_refuses_the_parts_of_a_kind_that_it_does_not_know():
+def test_rejects_the_parts_of_a_kind_that_it_does_not_know():
     from transformers import FNetConfig, FNetForSequenceClassification
 
     module = FNetForSequenceClassification(FNetConfig(hidden_size=8, num_hidden_layers=1, intermediate_size=8))

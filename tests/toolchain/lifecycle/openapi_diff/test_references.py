@@ -6,7 +6,7 @@ from toolchain.errors import DataError
 from toolchain.lifecycle.openapi_diff.references import inlined
 
 
-def test_what_is_referred_to_stands_in_its_place():
+def test_what_is_referred_to_is_inlined():
     document = {"a": {"$ref": "#/b/c~1d/e~0f"}, "b": {"c/d": {"e~f": {"$ref": "#/g"}}}, "g": {"type": "string"}}
     assert inlined(document)["a"] == {"type": "string"}
 
@@ -23,7 +23,7 @@ def test_what_refers_to_itself_has_an_end():
 
 
 @pytest.mark.parametrize("reference", ["#/nowhere", "other.json#/a", "#/list/first", "#/word/a"])
-def test_a_reference_that_leads_nowhere_is_refused(reference: str):
+def test_a_reference_that_leads_nowhere_is_rejected(reference: str):
     document: dict[str, Any] = {"a": {"$ref": reference}, "list": [], "word": "w"}
     with pytest.raises(DataError, match="which is not in it"):
         inlined(document)

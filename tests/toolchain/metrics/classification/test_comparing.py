@@ -34,14 +34,14 @@ def noisy_pair(rows: int, flips: int, seed: int = 0) -> tuple[list[int], list[in
     return variant.tolist(), reference.tolist(), labels.tolist()
 
 
-def test_says_how_often_and_where_a_variant_answers_otherwise():
+def test_shows_how_often_and_where_a_variant_predicts_differently():
     found = compared([0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 0, 1])
     assert found["agreement"]["value"] == 0.75
     assert found["flipped"] == 1
     assert found["flips"] == [{"row": 72, "label": "no", "reference": "no", "variant": "yes"}]
 
 
-def test_lists_no_more_flips_than_asked():
+def test_lists_no_more_flips_than_requested():
     found = compared([1] * 9, [0] * 9, [0] * 9, flips=2)
     assert (found["flipped"], len(found["flips"])) == (9, 2)
 
@@ -73,7 +73,7 @@ def test_the_interval_of_a_drop_is_scipys_paired_one():
     assert found["high"] == pytest.approx(expected.high, abs=0.003)
 
 
-def test_a_pair_is_told_apart_more_surely_than_two_strangers():
+def test_a_pair_is_distinguished_more_surely_than_two_strangers():
     variant, reference, labels = noisy_pair(800, 16)
     found = compared(variant, reference, labels)["accuracy_drop"]
     assert found["high"] - found["low"] < 0.025  # unpaired, two accuracies of 85 % on 800 rows: about 0.07

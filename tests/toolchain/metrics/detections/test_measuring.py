@@ -31,7 +31,7 @@ ANSWERS = [
 ]
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     found = measured(ANSWERS, PICTURES, threshold=0.25)
     tree, car = found["per_class"]
     assert tree == {
@@ -50,25 +50,25 @@ def test_figures_by_hand():
     assert found["threshold"] == 0.25
 
 
-def test_without_a_threshold_the_best_of_the_answers_is_taken():
+def test_without_a_threshold_the_best_of_the_predictions_is_taken():
     assert measured(ANSWERS, PICTURES)["threshold"] == 0.8
 
 
-def test_objects_of_each_size_have_their_figures():
+def test_objects_of_each_size_have_their_metrics():
     slices = {entry["name"].split()[0]: entry for entry in measured(ANSWERS, PICTURES)["slices"]}
     assert {name: entry["rows"] for name, entry in slices.items()} == {"small": 1, "medium": 1, "large": 1}
     assert slices["large"]["accuracy"] == pytest.approx(1.0)
     assert slices["medium"]["accuracy"] == pytest.approx(1.0), "the wrong car is small"
 
 
-def test_the_curve_falls_from_the_surest_answer():
+def test_the_curve_falls_from_the_surest_prediction():
     curve = measured(ANSWERS, PICTURES)["curve"]
     assert [point["threshold"] for point in curve] == [0.9, 0.8, 0.6, 0.3, 0.2]
     assert [point["recall"] for point in curve] == pytest.approx([1 / 3, 2 / 3, 2 / 3, 2 / 3, 1])
     assert [point["precision"] for point in curve] == pytest.approx([1, 1, 2 / 3, 2 / 4, 3 / 5])
 
 
-def test_intervals_hold_the_figure_and_are_the_same_each_time():
+def test_intervals_hold_the_metric_and_are_the_same_each_time():
     one, other = measured(ANSWERS, PICTURES), measured(ANSWERS, PICTURES)
     assert one == other
     for name in ("accuracy", "map", "f1"):
@@ -88,16 +88,16 @@ def test_a_class_that_is_nowhere_is_not_the_worst():
 
 
 @pytest.mark.parametrize("pictures", [[picture(0, [], [])], [picture(0, [SMALL], [0], neutral=True)]])
-def test_pictures_without_an_object_that_counts_are_refused(pictures: list[AnnotatedImage]):
+def test_images_without_an_object_that_counts_are_rejected(pictures: list[AnnotatedImage]):
     with pytest.raises(DataError, match="no labelled objects"):
         measured(ANSWERS[:1], pictures)
 
 
-def test_an_answer_that_is_no_number_is_refused():
+def test_a_prediction_that_is_no_number_is_rejected():
     with pytest.raises(ArtifactError, match="the prediction for row 0 contains NaN or Inf"):
         measured([detections_of([SMALL], [np.nan], [0])], PICTURES[:1])
 
 
-def test_a_label_beyond_the_names_is_refused():
+def test_a_label_beyond_the_names_is_rejected():
     with pytest.raises(ArtifactError, match="row 0 has label 2"):
         measured([detections_of([SMALL], [0.9], [2])], PICTURES[:1])

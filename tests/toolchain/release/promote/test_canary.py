@@ -234,7 +234,7 @@ def test_servers_that_do_not_apply_the_routing_end_the_canary(start: Start, monk
     assert in_repository(server) == ("1", 0)
 
 
-def test_a_permanent_refusal_by_a_server_ends_the_canary(start: Start):
+def test_a_permanent_rejection_by_a_server_ends_the_canary(start: Start):
     trial, server = start(follows=False, refused="incompatible")
     assert trial.run().reason == "a rejects it: incompatible; see its log and /readyz"
     assert in_repository(server) == ("1", 0)

@@ -166,7 +166,7 @@ def test_the_latency_bound_is_the_lowest_shared_bound_of_the_quantile():
     assert VersionCounts().latency_bound(0.95, {0.1: 1}) == inf
 
 
-def test_a_servers_state_has_its_routing_and_refusals(words: Model):
+def test_a_servers_state_has_its_routing_and_rejections(words: Model):
     scraped, stable, canary = ServerMetrics("words"), metrics(words, "1"), metrics(words, "2")
     stable.role("stable", 75)
     canary.role("canary", 25)

@@ -85,7 +85,7 @@ def test_what_is_there_is_marked_by_its_class(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("place", "other"), [((0, 0), (-1, -1)), ((-1, -1), (0, 0))])
-def test_heat_is_red_where_the_answer_rests(tmp_path: Path, place: tuple[int, int], other: tuple[int, int]):
+def test_heat_is_red_where_the_prediction_rests(tmp_path: Path, place: tuple[int, int], other: tuple[int, int]):
     parts = np.zeros((7, 7))
     parts[place] = 0.8
     parts[3, 3] = -0.9  # speaks against it: not shown

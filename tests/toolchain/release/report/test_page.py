@@ -82,7 +82,7 @@ def test_the_verdict_is_seen_without_scrolling(opened: Chrome):
     assert verdict.rect["y"] < opened.execute_script("return innerHeight")
 
 
-def test_every_picture_is_drawn(opened: Chrome):
+def test_every_image_is_drawn(opened: Chrome):
     pictures = "return [...document.images].filter(i => !(i.complete && i.naturalWidth > 50)).map(i => i.alt)"
     assert opened.execute_script(pictures) == []
     assert opened.execute_script("return document.images.length + document.querySelectorAll('svg').length") > 0

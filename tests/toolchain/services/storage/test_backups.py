@@ -36,7 +36,7 @@ def test_what_was_stored_comes_back_the_newest_or_the_one_named(place: str, tmp_
         assert [path.name for path in target.iterdir()] == ["mlflow.sql.gz"]
 
 
-def test_backups_older_than_asked_go_and_the_others_stay(place: str, tmp_path: Path) -> None:
+def test_backups_older_than_requested_go_and_the_others_stay(place: str, tmp_path: Path) -> None:
     for days in (15, 14, 1, 0):
         backups.store(dumps(tmp_path / str(days), b"x"), place, NOW - timedelta(days=days), 14)
     assert names(place) == ["20260317T031700Z", "20260330T031700Z", "20260331T031700Z"]
@@ -55,6 +55,6 @@ def test_a_folder_without_dumps_is_no_backup(place: str, tmp_path: Path) -> None
         backups.store(tmp_path, place, NOW, 14)
 
 
-def test_where_there_is_no_backup_that_is_said(place: str, tmp_path: Path) -> None:
+def test_where_there_is_no_backup_that_is_reported(place: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no complete backup"):
         backups.fetch(tmp_path, place)

@@ -41,7 +41,7 @@ def test_the_rule_follows_the_days_and_goes_with_them_while_others_stay() -> Non
     assert expiring() == {"mine/": 3, "checkpoints/": 14}
 
 
-def test_without_a_name_nothing_is_asked_of_s3(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_name_nothing_is_requested_of_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOOLCHAIN_BUCKET")
     with pytest.raises(ConfigError, match="TOOLCHAIN_BUCKET is not set"):
         bucket.name()

@@ -107,7 +107,7 @@ def test_another_content_is_another_version(stored: str):
     assert version(stored) != before
 
 
-def test_a_wrong_secret_is_refused_in_one_line(stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_wrong_secret_is_rejected_in_one_line(stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(ServiceError, match="AWS_") as refused:
         fetch(stored, tmp_path)

@@ -35,7 +35,7 @@ def answers(model: Model, digits: Path) -> Logits:
 
 
 @pytest.mark.parametrize("method", IMAGE_METHODS)
-def test_every_method_keeps_the_answers(quantized: Variants, digits: Path, method: str):
+def test_every_method_keeps_the_predictions(quantized: Variants, digits: Path, method: str):
     expected, found = answers(quantized.reference, digits), answers(quantized.models[method], digits)
     cosine = np.vdot(expected, found) / np.linalg.norm(expected) / np.linalg.norm(found)
     assert cosine > 0.98  # of a network that saw 120 digits twice; a wrong scale gives less than 0.9
@@ -67,7 +67,7 @@ def test_the_file_keeps_what_it_was_and_what_inference_needs(quantized: Variants
     assert (model.path / "architecture.json").is_file()
 
 
-def test_a_method_for_texts_is_refused(digit_network: Path, digits: Path, tmp_path: Path):
+def test_a_method_for_texts_is_rejected(digit_network: Path, digits: Path, tmp_path: Path):
     export([digit_network], digits, tmp_path / "variants", ExportConfig())
     with pytest.raises(
         ConfigError, match="int8-dynamic is not for image-classification; set methods to some of int8-min"
@@ -115,7 +115,7 @@ def test_a_constant_behind_a_copy_is_read_directly():
     assert between_weights(model) == ["first"]
 
 
-def test_a_graph_without_weights_is_told(tmp_path: Path):
+def test_a_graph_without_weights_is_reported(tmp_path: Path):
     onnx.save(graph_of(helper.make_node("Relu", ["in"], ["out"], "relu")), tmp_path / "relu.onnx")
     with pytest.raises(ArtifactError, match="no layer with constant weights"):
         quantize(tmp_path / "relu.onnx", tmp_path / "int8.onnx", {}, [], 7, "minmax")

@@ -96,9 +96,13 @@ def read_prices(path: Path = PRICES_FILE) -> Prices:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from error
-    known = [entry.name for entry in fields(Prices)]
     if not isinstance(content, dict):
         raise ConfigError(f"{path} is {content!r}; expected one price per line, such as cpu_hour: 0.04")
+    return _checked(path, content)
+
+
+def _checked(path: Path, content: dict[str, Any]) -> Prices:
+    known = [entry.name for entry in fields(Prices)]
     for name in content:
         if name not in known:
             raise ConfigError(

@@ -38,20 +38,26 @@ def submit(
     """
     server = Server(settings)
     server.check()
-    for task in spec.tasks:
-        if task.is_step:
-            check_config(task.step, arguments(task, values), task.parameters)
+    for task in (task for task in spec.tasks if task.is_step):
+        check_config(task.step, arguments(task, values), task.parameters)
     sent = dict(values)
     if local_files(spec, values):
         with cluster_bucket(settings, server.namespace) as bucket:
             sent = upload_sources(spec, values, bucket)
     keys = cluster_keys(spec, sent, runs.new_salt(), datetime.now(UTC).date())
-    steps = [StepRecord(task.name, task.step, keys[task.name]) for task in spec.tasks]
-    run = runs.new_run(pipeline, settings.runs, sent, steps)
+    run = runs.new_run(
+        pipeline, settings.runs, sent, [StepRecord(one.name, one.step, keys[one.name]) for one in spec.tasks]
+    )
     run.engine = runs.CLUSTER
+    labels = labels_of(run.id, owner or settings.owner, schedule)
+    _start(run, server, transform(compiled, labels, keys), sent, cached)
+    return run
+
+
+def _start(run: Run, server: Server, package: str, values: Mapping[str, Any], cached: bool) -> None:
+    """Start ``run`` on ``server`` and record its ID; remove the record if it cannot be started."""
     try:
-        labels = labels_of(run.id, owner or settings.owner, schedule)
-        run.kfp_run_id = server.start(pipeline, run.id, transform(compiled, labels, keys), sent, cached)
+        run.kfp_run_id = server.start(run.pipeline, run.id, package, values, cached)
     except ToolchainError:
         run.delete()
         raise
@@ -61,7 +67,6 @@ def submit(
         raise ServiceError(
             f"{run.id} was started (ID in Kubeflow Pipelines: {run.kfp_run_id}), but cannot be recorded: {error}"
         ) from error
-    return run
 
 
 def size(name: str) -> str:

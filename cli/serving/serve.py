@@ -73,7 +73,7 @@ def serve(model: str, alias: str, options: ServerOptions, engine: str | None, se
     Raises:
         ArtifactError: the registry's files are not those that were registered.
         ConfigError: there is no such model, alias or version.
-        ServiceError: the registry does not respond, and the model was not served here before.
+        ServiceError: the registry does not respond, and the model was not served on this machine before.
     """
     name, selector = _split(model, alias)
     with registry_of(engine, settings) as found:

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         deploy(options.namespace, options.values, options.set, options.timeout_minutes, force=options.force_conflicts)
     except ToolchainError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

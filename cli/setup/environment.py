@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ("-c", "constraints.txt")
 UV = "uv"
 BUILD_TOOLS = ("pip", "setuptools", UV)
-INDEX_TIMEOUT_S = 3  # DNS included; an index that takes longer is not worth its smaller wheels
+INDEX_TIMEOUT_S = 3  # DNS included; a slower index is not worth its smaller wheels
 SETTINGS = {  # pip's settings, and the variables in which uv takes them
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -46,24 +46,24 @@ def uv_environment(pip_settings: str, environment: Mapping[str, str]) -> dict[st
     found = {SETTINGS[name]: value for name, value in SETTING.findall(pip_settings) if name in SETTINGS}
     joined = {name: value.replace("\\n", " ").strip() for name, value in found.items()}
     links = joined.get("UV_FIND_LINKS", "").split()
-    joined["UV_FIND_LINKS"] = ",".join(links)  # the only variable whose values commas separate
+    joined["UV_FIND_LINKS"] = ",".join(links)  # the only variable with commas between its values
     return {**{name: value for name, value in joined.items() if value}, **environment}
 
 
-def _install(*words: str) -> None:
+def _install(*arguments: str) -> None:
     """Install with uv, which shows its progress; with pip if that fails."""
     listing = [sys.executable, "-m", "pip", "config", "list"]
     settings = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     environment = uv_environment(settings, os.environ)
-    command = [sys.executable, "-m", UV, "pip", "install", "--python", sys.executable, *words]
+    command = [sys.executable, "-m", UV, "pip", "install", "--python", sys.executable, *arguments]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
         print("uv failed; installing with pip (a few minutes)", flush=True)
-        _pip("install", *words)
+        _pip("install", *arguments)
 
 
-def _pip(*words: str) -> None:
+def _pip(*arguments: str) -> None:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    subprocess.run([sys.executable, "-m", "pip", *words], cwd=ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "pip", *arguments], cwd=ROOT, env=environment, check=True)
 
 
 def _pins(*names: str) -> Sequence[str]:
@@ -79,7 +79,7 @@ def _responds(url: str) -> bool:
     """Return whether ``url`` responds in time; a thread bounds the time of name resolution too."""
     responded = threading.Event()
 
-    def ask() -> None:
+    def request() -> None:
         try:
             with urlopen(url, timeout=INDEX_TIMEOUT_S) as response:
                 if response.status == 200:
@@ -87,7 +87,7 @@ def _responds(url: str) -> bool:
         except OSError:
             return
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=request, daemon=True).start()
     return responded.wait(INDEX_TIMEOUT_S)
 
 

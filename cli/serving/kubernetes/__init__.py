@@ -63,21 +63,33 @@ def apply(
     present = applying.found(*DEPLOYMENT, namespace, name_of(model)) or {}
     _check_owner(present, model, namespace)
     pods = _merged(options or PodOptions(), present.get("metadata", {}).get("annotations", {}))
-    gpus, backends = pods.gpus or 0, set(_backends(repository, routing))
-    server = ModelServer(
+    backends = set(_backends(repository, routing))
+    image = _image(_image_of(present), backends, pods.gpus or 0, update=options is not None)
+    applying.apply(documents(_model_server(namespace, repository, routing, entry, pods, image, secret)))
+
+
+def _model_server(
+    namespace: str,
+    repository: str,
+    routing: RoutingConfig,
+    entry: Entry,
+    pods: PodOptions,
+    image: str,
+    secret: str,
+) -> ModelServer:
+    return ModelServer(
         namespace=namespace,
         routing=routing,
         model_repository=repository.rstrip("/"),
         verdict=entry.verdict,
         forced=bool(entry.overridden),
-        image=_image(_image_of(present), backends, gpus, update=options is not None),
+        image=image,
         size=pods.size,
-        gpus=gpus,
+        gpus=pods.gpus or 0,
         secret=secret,
         sample_percent=pods.sample_percent or 0.0,
         require_tokens=bool(pods.require_tokens),
     )
-    applying.apply(documents(server))
 
 
 def wait(namespace: str, routing: RoutingConfig, timeout_s: float = READY_TIMEOUT_S) -> None:

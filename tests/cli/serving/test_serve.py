@@ -146,7 +146,7 @@ def test_a_server_by_the_name_alone_follows_what_is_promoted_and_starts_again_wi
     assert label(port, "good") == "positive"
     first = choose("words:1", "", read_settings())
     routing = RoutingConfig(model="words", stable=Target(version="1", digest=first.digest, variant="fp32"))
-    Folder(repository_path("words", read_settings())).tell(as_bytes(routing))
+    Folder(repository_path("words", read_settings())).write_routing(as_bytes(routing))
     began = time.monotonic()
     while label(port, "good") == "positive":
         assert time.monotonic() - began < 60

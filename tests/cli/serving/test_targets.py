@@ -80,6 +80,16 @@ def test_options_that_are_not_given_leave_the_pods_as_they_are():
     assert targets.pod_options("large", 0, 5.0, True) == PodOptions("large", 0, 5.0, True)
 
 
+def recorded(given: list[PodOptions]) -> Callable[..., dict[str, object]]:
+    """Return a promotion that records the options of pods and does nothing else."""
+
+    def promote(promotion: object, pods: PodOptions, *rest: object) -> dict[str, object]:
+        given.append(pods)
+        return {"action": "promote", "promoted": True}
+
+    return promote
+
+
 @pytest.mark.parametrize(
     ("argv", "size"),
     [([], ""), (["--resources", "large"], "large"), (["--resources", "small", "--gpus", "0"], "small")],
@@ -87,7 +97,7 @@ def test_options_that_are_not_given_leave_the_pods_as_they_are():
 def test_the_command_passes_its_pod_options_on(argv: list[str], size: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TOOLCHAIN_RESOURCES", raising=False)
     given: list[PodOptions] = []
-    monkeypatch.setattr(promoting, "promote", lambda promotion, pods, *rest: not given.append(pods))
+    monkeypatch.setattr(promoting, "promote", recorded(given))
     assert main(["promote", "m", *argv]) == 0
     assert given == [PodOptions(size, 0 if "--gpus" in argv else None)]
 
@@ -95,7 +105,7 @@ def test_the_command_passes_its_pod_options_on(argv: list[str], size: str, monke
 def test_the_environment_gives_the_size_of_pods_and_the_option_overrides_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_RESOURCES", "small")
     given: list[PodOptions] = []
-    monkeypatch.setattr(promoting, "promote", lambda promotion, pods, *rest: not given.append(pods))
+    monkeypatch.setattr(promoting, "promote", recorded(given))
     main(["promote", "m"])
     main(["promote", "m", "--resources", "large"])
     assert [pods.size for pods in given] == ["small", "large"]

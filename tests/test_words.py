@@ -64,7 +64,7 @@ def replaced(text: str) -> Iterator[tuple[str, str]]:
     ("text", "words"),
     [
         ("Nothing was told.", ["told"]),
-        ("def test_what_it_gets(): ...", ["told"]),
+        ("def test_what_is_told_to_it(): ...", ["told"]),
         ("SECONDS_TO_START = 3", ["SECONDS_TO_START"]),
         ("_MOST_ROWS", ["MOST_ROWS"]),
         ("a task, a taskset, most_common, in seconds_per_row", []),

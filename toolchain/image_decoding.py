@@ -143,7 +143,7 @@ def crop_middle(pixels: Pixels, height: int, width: int) -> Pixels:
 
 @contextmanager
 def _opened(data: bytes, name: str, max_pixels: int) -> Iterator["Image"]:
-    """Yield the file as Pillow's image, its pixels not read yet; what Pillow raises in the block becomes one line."""
+    """Yield the file as Pillow's image, its pixels not read yet; errors of Pillow become a DataError."""
     from PIL import Image, UnidentifiedImageError
 
     decoding_cost(data, name)

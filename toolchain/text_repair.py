@@ -31,7 +31,7 @@ _PIECE = re.compile(r"\S{1,1000}[\u0300-\u036f\u1160-\u11ff\u3099\u309a]{0,30}")
 
 
 def repair(text: str) -> tuple[str, list[str]]:
-    """Return ``text`` repaired, and the kinds of damage that it had, as in STEPS.
+    """Return ``text`` repaired, and the types of damage found, as in STEPS.
 
     "It&#39;s cafÃ©  time\\n" becomes "It's café time". Lost characters (U+FFFD) cannot be restored and are kept.
     """
@@ -52,7 +52,7 @@ def repair(text: str) -> tuple[str, list[str]]:
 def normalize_label(name: str) -> str:
     """Return the class name ``name`` without invisible characters: control and zero-width characters, runs of spaces.
 
-    Accents are composed, so that names that look the same are equal.
+    Accents are composed, so that names that are displayed equally are equal.
     """
     return name if _is_plain(name) else _join_words(_compose(_drop_controls(name)))
 

@@ -1,4 +1,4 @@
-"""Columns: the names that datasets give to their standard columns; apart, since who serves needs no Parquet."""
+"""Names of the standard columns of datasets, apart from ``dataset`` because model servers have no Parquet library."""
 
 # In order: the text, the class, the row's number in its source (from 0), the image, its objects.
 TEXT, LABEL, ROW, IMAGE, OBJECTS = "text", "label", "row", "image", "objects"

@@ -55,7 +55,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset that is whole on disk."""
+    """A complete dataset on disk."""
 
     path: Path
     schema: pa.Schema  # of every shard, without metadata
@@ -104,7 +104,7 @@ class Dataset:
 
 
 def open_dataset(path: Path) -> Dataset:
-    """Return the dataset at ``path``, after a check that its files are those that were written.
+    """Return the dataset at ``path``, after verifying its files.
 
     Raises:
         ArtifactError: the folder is missing, is no dataset, or a shard is missing or was changed.

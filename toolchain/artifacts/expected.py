@@ -33,7 +33,7 @@ class Row:
 
     @property
     def json_value(self) -> str:
-        """The row as a request has it."""
+        """The value of the row in a request."""
         return self.text or self.image
 
     @property

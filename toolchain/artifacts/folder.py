@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all."""
+"""Write files and folders atomically."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}  # the disk, or the folder, ta
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target`` that becomes ``target`` when the block ends well, and is gone otherwise.
+    """Yield an empty folder that is renamed to ``target`` after the block, or removed if the block fails.
 
     Raises:
         ArtifactError: ``target`` exists: an artifact is never changed in place.
@@ -39,7 +39,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_space_reported(target: Path) -> Iterator[None]:
-    """Turn "no space left on device" inside the block into one line that names ``target``."""
+    """Raise StorageFullError, with the name of ``target``, when the disk is full inside the block."""
     try:
         yield
     except OSError as error:
@@ -49,7 +49,7 @@ def disk_space_reported(target: Path) -> Iterator[None]:
 
 
 def disk_fault(error: OSError) -> str | None:
-    """Return in one line what is wrong with the disk or the path that ``error`` is about, None for other errors."""
+    """Return a line about the fault of the disk or the path that caused ``error``, None for other errors."""
     if error.errno in FULL:
         where = f" to write {error.filename}" if error.filename else ""
         return f"no space is left{where}; free some, or use another disk"
@@ -60,7 +60,7 @@ def disk_fault(error: OSError) -> str | None:
 
 @contextmanager
 def write_reported(target: Path) -> Iterator[None]:
-    """Turn a full disk, and one that must not be written, into one line that names ``target``; nothing else is read.
+    """Raise the errors below, with the name of ``target``, when it cannot be written inside the block.
 
     Raises:
         ArtifactError: the disk is read-only, or this user has no right to write there.
@@ -78,7 +78,7 @@ def write_reported(target: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``, whose folder is there; what was there before stays until the new file is whole.
+    """Write ``content`` to ``path``, in an existing folder; an older file stays until the new one is complete.
 
     Raises:
         ArtifactError: the disk is read-only, or this user has no right to write there.

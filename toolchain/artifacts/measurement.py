@@ -1,4 +1,4 @@
-"""Measurement: what an evaluating step found out, as JSON with its provenance, with files beside it where needed."""
+"""Store the results of a step that evaluates, as JSON with provenance, and further files beside it."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ DESCRIPTION = "measurement.json"
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measurement that is whole on disk."""
+    """A complete measurement on disk."""
 
     path: Path
     kind: str  # "checks", "accuracy", "parity", "latency", "verdict", "registration", "promotion" or "report"
@@ -35,7 +35,7 @@ class MeasurementWriter:
         self.data: dict[str, Any] = {}
 
     def describe(self) -> None:
-        """Write ``measurement.json``, after which the folder is whole."""
+        """Write ``measurement.json``, which completes the folder."""
         names = [str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()]
         files, data = digest_files(self.folder, names), json.loads(json.dumps(self.data))  # as it will be read
         digest = digest_of_content(files, {"kind": self.kind, "data": data})
@@ -46,10 +46,10 @@ class MeasurementWriter:
 
 @contextmanager
 def new_measurement(target: Path, kind: str, work: Work) -> Iterator[MeasurementWriter]:
-    """Yield a writer of the measurement ``target``, which is there when the block ends well; otherwise nothing is.
+    """Yield a writer of the measurement ``target``, which exists after the block, or not at all if the block fails.
 
     Raises:
-        ArtifactError: something is at ``target`` already.
+        ArtifactError: ``target`` exists.
         StorageFullError: the disk is full.
     """
     with new_folder(target) as folder:
@@ -62,7 +62,7 @@ def open_measurement(path: Path, kind: str) -> Measurement:
     """Return the measurement at ``path``, which must be of ``kind``.
 
     Raises:
-        ArtifactError: the folder is missing, foreign, of another kind, or a file is missing or was changed.
+        ArtifactError: the folder is missing or not a measurement of ``kind``, or a file is missing or was changed.
     """
     description = read_json(path / DESCRIPTION, FORMAT)
     if description["kind"] != kind:

@@ -28,7 +28,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a model is and takes; everything that its digest depends on besides its files."""
+    """The task, back end and inputs of a model: all that its digest depends on besides its files."""
 
     task: str  # "text-classification"
     framework: str  # of the files: "pytorch", "onnx" or "openvino"
@@ -46,7 +46,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is whole on disk."""
+    """A complete model on disk."""
 
     path: Path
     signature: Signature
@@ -125,7 +125,7 @@ def new_model(target: Path, signature: Signature, work: Work, parent: Model | No
 
 
 def open_model(path: Path) -> Model:
-    """Return the model at ``path``, after a check that its files are those that were written.
+    """Return the model at ``path``, after verifying its files.
 
     Raises:
         ArtifactError: the folder is missing, is no model, or a file is missing or was changed.

@@ -1,4 +1,4 @@
-"""Provenance: which step made an artifact, from what, with which settings, at what cost."""
+"""Record the provenance of artifacts: the step, its inputs, its settings and its cost."""
 
 import resource
 import sys
@@ -35,7 +35,7 @@ class Provenance:
 
 
 class Artifact(Protocol):
-    """What every artifact has: a digest, and the provenance of all that it was made from, oldest first, itself last."""
+    """An artifact: a digest, and the provenance of all its ancestors, oldest first, itself last."""
 
     @property
     def digest(self) -> str: ...
@@ -45,7 +45,7 @@ class Artifact(Protocol):
 
 
 class Work:
-    """The record of a step at work, begun before it starts and finished when its artifact is whole."""
+    """The record of a running step, created before it starts and finished with its artifact."""
 
     def __init__(self, step: str, config: object, gpus: int = 0, **parents: Artifact) -> None:
         """Start: ``step`` is "stage.step", ``config`` its dataclass, ``parents`` the artifacts read, by input name."""

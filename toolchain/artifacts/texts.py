@@ -1,4 +1,4 @@
-"""Texts: labels and texts as their source has them, whatever type the source gives them."""
+"""Convert labels and texts of any column type to strings, as they are written in the source."""
 
 import math
 from typing import Any

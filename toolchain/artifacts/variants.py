@@ -1,4 +1,4 @@
-"""Variants: the alternatives of one model, side by side in one folder, each a whole model under its variant's name."""
+"""Store the variants of one model in one folder, each a complete model under its variant's name."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ REFERENCE = "fp32"  # the variant that all others are measured against
 
 @dataclass(frozen=True)
 class Variants:
-    """Variants that are whole on disk."""
+    """A complete set of variants on disk."""
 
     path: Path
     models: dict[str, Model]  # by variant, in the order they were added; always holds REFERENCE
@@ -50,7 +50,7 @@ class VariantsWriter:
             yield writer
 
     def describe(self) -> None:
-        """Write ``variants.json``, after which the folder is whole."""
+        """Write ``variants.json``, which completes the folder."""
         models = {name: open_model(self.folder / name) for name in self._names if (self.folder / name).is_dir()}
         if REFERENCE not in models:
             raise ArtifactError(

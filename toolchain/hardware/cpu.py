@@ -1,4 +1,4 @@
-"""Processor: what computes here, and how well it multiplies INT8, because a verdict holds for that kind only."""
+"""Describe this machine's processor and its INT8 instructions, on which the gate's verdict depends."""
 
 import math
 import os

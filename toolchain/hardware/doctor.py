@@ -62,13 +62,13 @@ def memory() -> Finding:
 
 
 def limit_of_container() -> int | None:
-    """Return the bytes that this container may use; None where nothing limits them."""
+    """Return the bytes that this container may use; None without a limit."""
     found = next((path.read_text().strip() for path in MEMORY_LIMITS if path.is_file()), "max")
     return int(found) if found.isdigit() else None
 
 
 def graphics() -> Iterator[Finding]:
-    """Yield the GPUs and their driver, then what each installed framework makes of them."""
+    """Yield the GPUs and their driver, then whether each installed framework can use them."""
     driver: nvidia.Driver | None = None
     try:
         driver = nvidia.find_driver()

@@ -38,14 +38,14 @@ CPU revision\t: 1
 
 @dataclass(frozen=True)
 class Python:
-    """An arm64 Python that has what inference needs."""
+    """An arm64 Python with the packages that inference needs."""
 
     by: str  # readable name of the emulator
     command: tuple[str, ...]
     environment: dict[str, str] | None = None  # variables; None for those of this process
 
     def run(self, argv: Sequence[str], seconds: float) -> str:
-        """Run it with ``argv`` for at most ``seconds`` and return what it printed.
+        """Run it with ``argv`` for at most ``seconds`` and return its output.
 
         Raises:
             ServiceError: it fails, crashes or takes longer; the message is its last line.

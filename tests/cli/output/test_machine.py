@@ -12,6 +12,7 @@ from cli.__main__ import parser
 from cli.output.machine import print_json, run_details, run_fields, text_output
 from cli.records.cost import Prices
 from cli.records.runs import LOCAL, SUCCEEDED, Run, StepRecord
+from toolchain.lifecycle.ledger_entries import Entry, Line
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "start" / "command-line.md"
 STEP = StepRecord("ingest", "data.ingest", "key", SUCCEEDED, seconds=3600.0)
@@ -19,7 +20,8 @@ RUN = Run("tidy-1", "tidy", Path("runs/tidy-1"), {"rows": 3}, [STEP], SUCCEEDED,
 
 
 def documented(command: str) -> set[str]:
-    row = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {command} |"))
+    table = PAGE.read_text().partition("## JSON")[2].splitlines()
+    row = next(line for line in table if line.startswith(f"| {command} |"))
     return set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", row.split("|")[3])))
 
 
@@ -62,3 +64,8 @@ def test_money_is_null_without_a_price_and_a_cached_step_costs_nothing():
     assert run_details(RUN, Prices())["cost"]["money"] is None
     cached = replace(RUN, steps=[replace(STEP, cached=True)], engine=LOCAL)
     assert run_details(cached, Prices(cpu_hour=1.0))["cost"]["money"] == 0.0
+
+
+def test_the_fields_of_a_ledgers_entry_are_documented():
+    entry = Entry(action="promoted", version="1", digest="1" * 64, variant="fp32", verdict="accurate")
+    assert Line(1, entry, valid=True).as_dict.keys() == documented("`ledger`")

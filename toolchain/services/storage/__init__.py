@@ -166,7 +166,7 @@ def _save(chunks: Iterator[bytes], copy: Path) -> str:
 
 
 def _with_retries(uri: str, attempt: Callable[[], str]) -> str:
-    """Return what ``attempt`` returns, after as many tries as a passing fault may need."""
+    """Return the result of ``attempt``, which is retried after transient faults."""
     from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
     def log(state: RetryCallState) -> None:

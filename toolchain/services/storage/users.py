@@ -137,7 +137,7 @@ def make_minio_users(name: str, keys: Mapping[str, Key]) -> None:
 
 
 def _replaced(before: Mapping[str, Any], keys: Mapping[str, Key]) -> list[str]:
-    """Return the users that are there ``before`` with a policy of ours and no longer have a key."""
+    """Return the existing users ``before`` that have one of the roles' policies and no longer have a key."""
     ours, current = {f"toolchain-{role}" for role in ROLES}, {key.identifier for key in keys.values()}
     found = [(name, str(user.get("policyName", "")), user.get("status")) for name, user in before.items()]
     return [name for name, held, status in found if held in ours and name not in current and status == "enabled"]

@@ -8,11 +8,11 @@ from starlette.testclient import TestClient
 
 from toolchain.artifacts.model import open_model
 from toolchain.inference.predictor import Predictor
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 
-def served_by(client: TestClient) -> Served:
-    found: Served = client.app_state["served"]
+def served_by(client: TestClient) -> LoadedVersion:
+    found: LoadedVersion = client.app_state["served"]
     return found
 
 

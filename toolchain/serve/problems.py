@@ -73,7 +73,7 @@ def problem_response(status: int, detail: str, pointer: str = "", headers: Mappi
 
 
 def add_exception_handlers(app: FastAPI) -> None:
-    """Make ``app`` problem_response to every error with a problem."""
+    """Make ``app`` respond to every error with a problem."""
     app.add_exception_handler(Problem, _of_problem)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(Exception, _of_failure)
@@ -89,7 +89,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
     detail = f"{TITLES.get(error.status_code, 'Error')}; see /docs for the available routes"
     headers = dict(error.headers or {})
     if headers.get("Allow") == "GET":
-        headers["Allow"] = "GET, HEAD"  # the middleware answers HEAD as GET
+        headers["Allow"] = "GET, HEAD"  # the middleware handles HEAD like GET
     return problem_response(error.status_code, detail, headers=headers)
 
 

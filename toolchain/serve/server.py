@@ -20,8 +20,8 @@ from toolchain.serve.http.application import build
 from toolchain.serve.http.connection import Connection
 from toolchain.serve.http.middleware import RequestMiddleware
 from toolchain.serve.settings import Settings
-from toolchain.serve.telemetry.sampling import Sampler, sampling_of
-from toolchain.serve.versions.batching import CLOSE_SECONDS
+from toolchain.serve.telemetry.sampling import Sampler, sampling_settings
+from toolchain.serve.versions.batching import CLOSE_TIMEOUT_S
 from toolchain.serve.versions.router import Router, static_router
 from toolchain.serve.versions.version import load
 from toolchain.serve.versions.watcher import VersionWatcher, describe
@@ -41,7 +41,7 @@ def serve(settings: Settings) -> None:
         ArtifactError: the model's folder is damaged, or no installed runtime runs it.
         ConfigError: a port is in use, or a TLS file is missing.
     """
-    tokens, sampling = serving_tokens(settings.tokens_dir, settings.require_tokens), sampling_of(settings)
+    tokens, sampling = serving_tokens(settings.tokens_dir, settings.require_tokens), sampling_settings(settings)
     _check_files(settings)
     settings = _within_open_files(settings)
     with _bound(settings.host, settings.port, "--port") as listener:
@@ -53,17 +53,17 @@ def serve(settings: Settings) -> None:
         router = watcher.router if watcher else static_router(load(settings))
         router.sampler = Sampler(sampling) if sampling else None
         middleware = build(router, tokens, watcher)
-        listener.listen(BACKLOG)  # requests sent after the ready line wait instead of being refused
+        listener.listen(BACKLOG)  # from the ready line on, connections wait instead of failing
         _print_ready(router, listener, middleware)
         DrainingServer(_config(middleware, settings), router, middleware).run(sockets=[listener])
-    print("shutdown complete: all requests were answered", flush=True)
+    print("shutdown complete: all requests were served", flush=True)
     if router.is_busy or (watcher and watcher.is_busy(WATCHER_STOP_TIMEOUT_S)):
         sys.stderr.flush()
         os._exit(0)  # a thread inside a library cannot be stopped otherwise
 
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that keeps answering after SIGTERM until load balancers have seen that it is not ready."""
+    """A uvicorn server that keeps serving after SIGTERM until load balancers have noticed that it is not ready."""
 
     def __init__(self, config: uvicorn.Config, router: Router, middleware: RequestMiddleware) -> None:
         super().__init__(config)
@@ -84,26 +84,26 @@ class DrainingServer(uvicorn.Server):
             print(f"metrics at {_reachable(self._router.settings.host)}:{port}", flush=True)
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
-        """Start as uvicorn does, with a shorter timeout for TLS handshakes, which is 60 s there."""
+        """Start as uvicorn does, with a shorter timeout for TLS handshakes than its 60 s."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(uvicorn.config.STARTUP_FAILURE)
         config, state = self.config, self.lifespan.state
 
         def connection() -> asyncio.Protocol:
-            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]  # it is a partial
+            protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]  # it is a partial
                 config=config, server_state=self.server_state, app_state=state
             )
-            return made
+            return protocol
 
         seconds = self._router.settings.body_timeout if config.ssl else None
         listen = partial(asyncio.get_running_loop().create_server, connection, ssl=config.ssl, backlog=config.backlog)
-        self.servers = [await listen(sock=one, ssl_handshake_timeout=seconds) for one in sockets]
+        self.servers = [await listen(sock=listener, ssl_handshake_timeout=seconds) for listener in sockets]
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         timer = threading.Timer(
-            _graceful_timeout_s(self._router.settings) + CLOSE_SECONDS + FLUSH_TIMEOUT_S, _exit_forcibly
+            _graceful_timeout_s(self._router.settings) + CLOSE_TIMEOUT_S + FLUSH_TIMEOUT_S, _exit_forcibly
         )
         timer.daemon = True
         timer.start()
@@ -114,7 +114,7 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._router.draining or sig == signal.SIGINT:  # told twice, or by a person who waits
+        if self._router.draining or sig == signal.SIGINT:  # a second signal, or Ctrl-C
             self.force_exit = self.should_exit and sig == signal.SIGINT
             self.should_exit = True
             return
@@ -187,7 +187,7 @@ def _graceful_timeout_s(settings: Settings) -> int:
 
 
 def _reachable(host: str) -> str:
-    """Return an address that clients can use for the one that is listened on."""
+    """Return the address for clients: a wildcard address is not one."""
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host
 
 
@@ -195,6 +195,7 @@ def _print_ready(router: Router, listener: socket.socket, middleware: RequestMid
     host, port = listener.getsockname()[:2]
     scheme = "https" if router.settings.certificate else "http"
     what = describe(router.routing, router.roles) if router.routing else router.name
-    state = f"{what}; {router.unready or router.stable.parity.summary}; authentication: {middleware.authentication}"
-    prefix, stream = ("not ready", sys.stderr) if router.unready else ("ready", sys.stdout)
+    reason = router.not_ready_reason
+    state = f"{what}; {reason or router.stable.parity.summary}; authentication: {middleware.authentication}"
+    prefix, stream = ("not ready", sys.stderr) if reason else ("ready", sys.stdout)
     print(f"{prefix}: {scheme}://{_reachable(host)}:{port}/docs  ({state})", file=stream, flush=True)

@@ -43,7 +43,7 @@ class Settings:
     max_text_body_bytes: int = MEBIBYTE  # per request with texts
     max_inflight_bytes: int = 256 * MEBIBYTE  # of all requests in flight
     body_timeout: float = 10.0  # seconds to receive a request's body
-    request_timeout: float = 10.0  # seconds to answer a request
+    request_timeout: float = 10.0  # seconds to respond to a request
     drain_seconds: float = 5.0  # between SIGTERM and the end, until load balancers see that /readyz fails
     max_connections: int = 1024  # open at once
     poll_interval: float = 2.0  # seconds between checks of the model repository
@@ -83,8 +83,8 @@ class Settings:
         for name, port in ports.items():
             if not 0 <= (port or 0) <= MAX_PORT:
                 raise ConfigError(f"{name} is {port}: set 1 to {MAX_PORT}, or 0 for any free port")
-        static_router = [port for port in ports.values() if port]
-        if len(set(static_router)) < len(static_router):
+        fixed = [port for port in ports.values() if port]
+        if len(set(fixed)) < len(fixed):
             shown = ", ".join(f"{name} {port}" for name, port in ports.items())
             raise ConfigError(f"{shown}: HTTP, gRPC and metrics need different ports")
 

@@ -480,7 +480,7 @@ def test_a_clock_that_jumps_is_not_looked_at(start: Callable[..., Running], word
 
 
 @pytest.fixture
-def unready() -> Iterator[Callable[..., tuple["subprocess.Popen[str]", int, str]]]:
+def start_not_ready() -> Iterator[Callable[..., tuple["subprocess.Popen[str]", int, str]]]:
     """Return a function that starts the program with a repository, and gives its port and its line, ready or not."""
     started: list[subprocess.Popen[str]] = []
 
@@ -506,10 +506,10 @@ def put_in_s3(bucket: str, versions: dict[str, Path]) -> str:
 
 
 def test_a_start_while_s3_is_away_says_so_lives_and_waits(
-    unready: Callable[..., Any], s3_bucket: str, versions: dict[str, Path], tmp_path: Path
+    start_not_ready: Callable[..., Any], s3_bucket: str, versions: dict[str, Path], tmp_path: Path
 ):
     uri = put_in_s3(s3_bucket, versions)
-    _, port, line = unready(uri, tmp_path / "cache", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    _, port, line = start_not_ready(uri, tmp_path / "cache", AWS_ENDPOINT_URL="http://127.0.0.1:9")
     assert "the model repository is unavailable" in line
     assert get(port, "/healthz").status == 200
     for answer in (get(port, "/readyz"), post(port, b'{"texts": ["good"]}'), get(port, "/openapi.json")):
@@ -519,7 +519,7 @@ def test_a_start_while_s3_is_away_says_so_lives_and_waits(
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_and_what_was_missing_is_taken_once_there_is_room(
-    unready: Callable[..., Any], s3_bucket: str, versions: dict[str, Path], tmp_path: Path
+    start_not_ready: Callable[..., Any], s3_bucket: str, versions: dict[str, Path], tmp_path: Path
 ):
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o700)
@@ -527,7 +527,7 @@ def test_a_full_disk_is_told_and_what_was_missing_is_taken_once_there_is_room(
     if mounted.returncode:
         pytest.skip("needs the right to mount a tmpfs")
     try:
-        _, port, line = unready(put_in_s3(s3_bucket, versions), cache)
+        _, port, line = start_not_ready(put_in_s3(s3_bucket, versions), cache)
         assert "no space left on device" in line
         assert "no space left" in get(port, "/readyz").problem["detail"]
         subprocess.run(["mount", "-o", "remount,size=10m", str(cache)], check=True)

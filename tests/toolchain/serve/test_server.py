@@ -124,7 +124,7 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Callable[..., Running]
     assert set(codes) == {200}
     assert len(codes) > 20
     assert running.process.returncode == 0
-    assert "shutdown complete: all requests were answered" in out
+    assert "shutdown complete: all requests were served" in out
     assert error == ""
 
 
@@ -154,7 +154,7 @@ def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str,
         "from toolchain.inference.image_input import ImageInput\n"
         "from toolchain.serve import __main__, server\n"
         "from toolchain.serve.versions import batching\n"
-        "batching.INSTANT_SECONDS = 0\n"
+        "batching.MAX_INLINE_S = 0\n"
         "load = server.load\n"
         "def loaded(settings):\n"
         "    found = load(settings)\n"

@@ -135,7 +135,7 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
     assert program.lost == []
     assert {status for _, status, _ in program.answers} == {200}
     assert out.count("updated: ") == 4
-    assert "shutdown complete: all requests were answered" in out
+    assert "shutdown complete: all requests were served" in out
 
 
 def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(

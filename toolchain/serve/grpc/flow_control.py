@@ -1,8 +1,8 @@
-"""Limit the gRPC messages that are read at a time, so that their bytes are bounded, and the time of each.
+"""Limit the number of gRPC messages that are read concurrently, which bounds their memory, and the duration of each.
 
-gRPC buffers a message until all of it came, unseen from here, so what it may hold is bounded by how many are read at
-once. Those who send half a message must not keep out those who send a whole one, which takes milliseconds: the newest
-request is read first, and while others wait, the one that has been read longest gives way.
+gRPC buffers a message until it is complete and does not report its size before, so memory is bounded by the number of
+concurrent reads. A complete message takes milliseconds to read. So that incomplete ones do not block others, the newest
+request is read first, and while requests wait, the oldest read is canceled.
 """
 
 import asyncio
@@ -11,35 +11,35 @@ from typing import Any
 
 from toolchain.serve.problems import Problem
 
-MAX_PATIENCE_S, MIN_PATIENCE_S = 0.25, 0.05  # for a message while others wait: few, and very many
-MAX_WAITING = 1024  # requests whose message is not read yet; each may have 64 KiB of it in gRPC's window
+MAX_READ_TIME_S, MIN_READ_TIME_S = 0.25, 0.05  # per message, while a few or very many others wait
+MAX_WAITING = 1024  # requests; each may have 64 KiB of its message in gRPC's flow control window
 Receive = Callable[[], Awaitable[Any]]
 
 
-class Reading:
-    """The messages that are being read. All of it belongs to the thread of the event loop.
+class MessageReader:
+    """Reads messages in the event loop's thread.
 
     Args:
-        slots: How many are read at once.
-        seconds: In which a message must have come.
+        slots: Number of concurrent reads.
+        seconds: Timeout for a message, including the wait for a slot.
     """
 
     def __init__(self, slots: int, seconds: float) -> None:
         self._free, self._slots, self._seconds = slots, slots, seconds
-        self._read: dict[asyncio.Timeout, float] = {}  # since when, the oldest first
+        self._read: dict[asyncio.Timeout, float] = {}  # start times, the oldest first
         self._waiting: dict[asyncio.Future[None], None] = {}  # the oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, receive: Receive) -> Any:
-        """Return what ``receive()`` does.
+        """Return the result of ``receive()``.
 
         Raises:
-            Problem: it takes too long, or gives way to others.
+            Problem: it timed out, or was canceled in favor of other requests.
         """
         end = asyncio.get_running_loop().time() + self._seconds
         try:
             async with asyncio.timeout_at(end):
-                await self._turn()
+                await self._acquire()
             return await self._receive(receive, end)
         except TimeoutError as error:
             if asyncio.get_running_loop().time() < end:
@@ -54,10 +54,10 @@ class Reading:
                 return await receive()
         finally:
             self._read.pop(limit, None)
-            self._leave()
+            self._release()
 
-    async def _turn(self) -> None:
-        """Return once a slot is this task's."""
+    async def _acquire(self) -> None:
+        """Wait for a slot."""
         if self._free:
             self._free -= 1
             return
@@ -67,42 +67,42 @@ class Reading:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
             oldest.set_exception(_overloaded())
-        self._make_room()
+        self._cancel_slow_reads()
         try:
             await turn
         except asyncio.CancelledError:
             self._waiting.pop(turn, None)
-            if not turn.cancelled():  # the slot came at the same moment
-                self._leave()
+            if not turn.cancelled():  # a slot was assigned at the same moment
+                self._release()
             raise
 
-    def _leave(self) -> None:
-        """Give a slot to the newest who waits."""
+    def _release(self) -> None:
+        """Give the slot to the newest request in the queue."""
         while self._waiting:
             turn, _ = self._waiting.popitem()
             if not turn.done():
                 turn.set_result(None)
-                self._make_room()
+                self._cancel_slow_reads()
                 return
         self._free += 1
 
     @property
-    def _patience(self) -> float:
-        """Seconds for which a message is read undisturbed now, so that all who wait have their turn soon."""
+    def _read_time_s(self) -> float:
+        """Time for one message before it may be canceled; shorter while more requests wait."""
         share = self._slots / max(self._slots, len(self._waiting))
-        return max(MIN_PATIENCE_S, MAX_PATIENCE_S * share)
+        return max(MIN_READ_TIME_S, MAX_READ_TIME_S * share)
 
-    def _make_room(self) -> None:
-        """End what has been read for too long, as far as others wait; look again when the next one will have been."""
+    def _cancel_slow_reads(self) -> None:
+        """Cancel one slow read per waiting request, and schedule the next check."""
         loop = asyncio.get_running_loop()
         if self._timer:
             self._timer.cancel()
         self._timer = None
-        for ended, (limit, since) in enumerate(list(self._read.items())):
-            if ended == len(self._waiting):
+        for canceled, (limit, since) in enumerate(list(self._read.items())):
+            if canceled == len(self._waiting):
                 return
-            if since + self._patience > loop.time():
-                self._timer = loop.call_at(since + self._patience, self._make_room)
+            if since + self._read_time_s > loop.time():
+                self._timer = loop.call_at(since + self._read_time_s, self._cancel_slow_reads)
                 return
             del self._read[limit]
             limit.reschedule(loop.time())

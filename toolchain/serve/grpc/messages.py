@@ -1,8 +1,7 @@
 """Convert gRPC messages of the Open Inference Protocol to the JSON bodies of its HTTP form, and back.
 
-Both forms share one implementation. Tensors come as lists (``contents``) or as bytes
-(``raw_input_contents``), and are returned in the same form: numbers little-endian, each text prefixed by its length in
-four bytes.
+Both forms share one implementation. Tensors are lists (``contents``) or bytes (``raw_input_contents``: little-endian
+numbers, and texts prefixed by their length in four bytes). The response has the form of the request.
 """
 
 import struct
@@ -26,11 +25,11 @@ def body_of(request: ModelInferRequest) -> dict[str, Any]:
     """Return the equivalent JSON body; texts as a list, pixels as an array.
 
     Raises:
-        Problem: the tensors come both ways, one of them is cut off, or a text is not UTF-8.
+        Problem: the tensors are given in both forms, one of them is truncated, or a text is not UTF-8.
     """
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
-        raise Problem(422, f"{len(raw)} raw_input_contents came for {len(request.inputs)} inputs; send one for each")
+        raise Problem(422, f"{len(request.inputs)} inputs have {len(raw)} raw_input_contents; send one for each input")
     if raw and any(tensor.HasField("contents") for tensor in request.inputs):
         raise Problem(422, "send tensors as contents or as raw_input_contents, not as both")
     inputs = [
@@ -38,9 +37,9 @@ def body_of(request: ModelInferRequest) -> dict[str, Any]:
             "name": tensor.name,
             "datatype": tensor.datatype,
             "shape": list(tensor.shape),
-            "data": _of_raw(tensor.datatype, raw[place]) if raw else _of_list(tensor.datatype, tensor.contents),
+            "data": _of_raw(tensor.datatype, raw[index]) if raw else _of_list(tensor.datatype, tensor.contents),
         }
-        for place, tensor in enumerate(request.inputs)
+        for index, tensor in enumerate(request.inputs)
     ]
     return {"inputs": inputs, "outputs": [{"name": output.name} for output in request.outputs]}
 
@@ -77,33 +76,33 @@ def metadata_of(described: dict[str, Any]) -> ModelMetadataResponse:
 
 def _of_list(datatype: str, contents: InferTensorContents) -> Any:
     if datatype == "BYTES":
-        return [_text(one, place) for place, one in enumerate(contents.bytes_contents)]
+        return [_text(text, index) for index, text in enumerate(contents.bytes_contents)]
     return np.array(contents.uint_contents, np.uint32)
 
 
 def _of_raw(datatype: str, content: bytes) -> Any:
     if datatype == "BYTES":
-        return [_text(one, place) for place, one in enumerate(_split(content))]
+        return [_text(text, index) for index, text in enumerate(_split(content))]
     return np.frombuffer(content, np.uint8)
 
 
 def _split(content: bytes) -> Iterator[bytes]:
     """Yield the elements of a raw BYTES tensor."""
-    place = 0
-    while place < len(content):
-        begin = place + LENGTH.size
-        end = begin + (LENGTH.unpack_from(content, place)[0] if begin <= len(content) else 0)
+    offset = 0
+    while offset < len(content):
+        begin = offset + LENGTH.size
+        end = begin + (LENGTH.unpack_from(content, offset)[0] if begin <= len(content) else 0)
         if end > len(content) or begin > len(content):
-            raise Problem(422, "raw_input_contents is cut off: each text is prefixed by its length in four bytes")
+            raise Problem(422, "raw_input_contents is truncated: each text is prefixed by its length in four bytes")
         yield content[begin:end]
-        place = end
+        offset = end
 
 
-def _text(content: bytes, place: int) -> str:
+def _text(content: bytes, index: int) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Problem(422, f"text {place} is not UTF-8", f"/inputs/0/data/{place}") from error
+        raise Problem(422, f"text {index} is not UTF-8", f"/inputs/0/data/{index}") from error
 
 
 def _listed(tensor: dict[str, Any]) -> InferTensorContents:

@@ -18,7 +18,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from open_inference.grpc import protocol
 
 from toolchain.errors import ConfigError
-from toolchain.serve.grpc.flow_control import Reading
+from toolchain.serve.grpc.flow_control import MessageReader
 from toolchain.serve.grpc.messages import body_of, metadata_of, response_of
 from toolchain.serve.http.inference_protocol import SERVER, describe, infer, named
 from toolchain.serve.http.middleware import RequestMiddleware, too_large
@@ -26,25 +26,20 @@ from toolchain.serve.problems import Problem, log_location
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.metrics import Stopwatch
 from toolchain.serve.versions.router import Router
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
-INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
+INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"  # names of services
 PUBLIC = ("ServerLive", "ServerReady", "Check")  # methods without authentication: they return no rows
-IDENTITY_ONLY = 1  # the bit of "not compressed": a small message that grows to gigabytes is not unpacked
-MAX_STREAMS = 100  # requests of one connection at a time; clients wait with more (RFC 9113 10.5)
-IDLE_SECONDS = 75.0  # for which a connection may have no request, as over HTTP
-PING_SECONDS, PONG_SECONDS = 60.0, 20.0  # between signs of life of a client, and for one to come
-MIN_MESSAGE_BYTES = 64 * 1024  # that gRPC takes in; what is larger than a body may be is refused with a word
-SLOTS = 16  # messages that are read at once at least
-PROBE_SLOTS, PROBE_SECONDS = (
-    4,
-    0.1,
-)  # messages of probes at once; without one, the whole server is meant
-CONNECTION_SECONDS = 300.0  # then a client connects anew, and meets the pods that have come meanwhile; no call is lost
-ON_THE_WAY_SECONDS = (
-    0.05  # a client's deadline ends before the server's count of it, which begins when the call arrives
-)
-CODES = {  # by the HTTP status that means the same
+IDENTITY_ONLY = 1  # bit set with "identity" only: a small compressed message could expand to gigabytes
+MAX_CONCURRENT_STREAMS = 100  # per connection; clients queue further requests (RFC 9113 10.5)
+IDLE_TIMEOUT_S = 75.0  # of a connection without requests, as over HTTP
+KEEPALIVE_INTERVAL_S, KEEPALIVE_TIMEOUT_S = 60.0, 20.0  # pings detect dead clients
+MIN_MESSAGE_BYTES = 64 * 1024  # accepted by gRPC, so that a body above its own limit gets an error message
+MIN_CONCURRENT_READS = 16  # messages read concurrently, whatever the limit of bytes
+MAX_PROBE_READS, PROBE_READ_TIMEOUT_S = 4, 0.1  # a probe without a message is about the whole server
+MAX_CONNECTION_AGE_S = 300.0  # clients then reconnect and reach new pods, too; no call is lost
+DEADLINE_TOLERANCE_S = 0.05  # the client's deadline expires first: the server measures it from the arrival of the call
+CODES = {  # by the equivalent HTTP status
     **dict.fromkeys((400, 415, 422), grpc.StatusCode.INVALID_ARGUMENT),
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
@@ -55,7 +50,7 @@ CODES = {  # by the HTTP status that means the same
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 Context = grpc.aio.ServicerContext[Any, Any]
-IDS = re.compile(r"[!-~]{1,128}")  # of requests: what may stand in metadata and in a log of the caller's
+IDS = re.compile(r"[!-~]{1,128}")  # request ids that are safe in metadata and logs
 
 
 async def listen(router: Router, middleware: RequestMiddleware) -> tuple[grpc.aio.Server, int]:
@@ -66,9 +61,9 @@ async def listen(router: Router, middleware: RequestMiddleware) -> tuple[grpc.ai
     """
     settings = router.settings
     max_bytes = max(MIN_MESSAGE_BYTES, middleware.max_body_bytes)
-    reading = Reading(max(SLOTS, settings.max_inflight_bytes // max_bytes), settings.body_timeout)
+    reader = MessageReader(max(MIN_CONCURRENT_READS, settings.max_inflight_bytes // max_bytes), settings.body_timeout)
     server = grpc.aio.server(
-        handlers=Protocol(router, middleware, reading).handlers(), options=_options(settings, max_bytes)
+        handlers=Protocol(router, middleware, reader).handlers(), options=_options(settings, max_bytes)
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
@@ -80,19 +75,19 @@ def _options(settings: Settings, max_bytes: int) -> list[tuple[str, int]]:
     """Return gRPC's options; a message may have up to ``max_bytes``."""
     seconds = {
         "grpc.server_handshake_timeout_ms": settings.body_timeout,
-        "grpc.max_connection_idle_ms": IDLE_SECONDS,
-        "grpc.max_connection_age_ms": CONNECTION_SECONDS,
+        "grpc.max_connection_idle_ms": IDLE_TIMEOUT_S,
+        "grpc.max_connection_age_ms": MAX_CONNECTION_AGE_S,
         "grpc.max_connection_age_grace_ms": settings.body_timeout + settings.request_timeout,
-        "grpc.keepalive_time_ms": PING_SECONDS,
-        "grpc.keepalive_timeout_ms": PONG_SECONDS,
+        "grpc.keepalive_time_ms": KEEPALIVE_INTERVAL_S,
+        "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_S,
     }
     return [
         *((name, int(1000 * value)) for name, value in seconds.items()),
         ("grpc.max_receive_message_length", max_bytes),
-        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
-        ("grpc.so_reuseport", 0),  # else two servers share a port, unnoticed
+        ("grpc.so_reuseport", 0),  # otherwise two servers can share a port by mistake
     ]
 
 
@@ -102,11 +97,11 @@ class Call:
 
     context: Context
     id: str
-    served: Served | None = None  # the version that serves it
+    served: LoadedVersion | None = None  # the version that serves it
     bytes: int = 0
     status: int = 499  # as an HTTP status; 499 until there is a response
 
-    def choose(self, router: Router, version: str) -> Served:
+    def choose(self, router: Router, version: str) -> LoadedVersion:
         """Return the version that serves the request, held until its end."""
         self.served = router.choose(self.id, version)
         self.served.users += 1
@@ -119,9 +114,9 @@ Method = Callable[[Any, Call], Awaitable[Message]]
 class Protocol:
     """The methods of the protocol, with the limits of ``middleware``."""
 
-    def __init__(self, router: Router, middleware: RequestMiddleware, reading: Reading) -> None:
-        self._router, self._middleware, self._reading = router, middleware, reading
-        self._probes = 0  # whose message is being read
+    def __init__(self, router: Router, middleware: RequestMiddleware, reader: MessageReader) -> None:
+        self._router, self._middleware, self._reader = router, middleware, reader
+        self._probes = 0  # whose messages are being read
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the handlers of a gRPC server."""
@@ -142,9 +137,10 @@ class Protocol:
         )
 
     def _handler(self, route: str, kind: type[Message], method: Method) -> "grpc.RpcMethodHandler[bytes, Message]":
-        """Return the handler of one method. It takes bytes, so that a message which is none is told as any problem.
+        """Return the handler of one method.
 
-        It is called before the message has come, as that of a stream of messages: a token is looked at first.
+        It receives bytes, so that an invalid message gets an error response like any other. It is a stream handler,
+        which runs before the message arrives, so that the token is checked first.
         """
 
         async def handle(messages: object, context: Context) -> Message:
@@ -169,16 +165,16 @@ class Protocol:
 
     def _check_token(self, route: str, call: Call) -> None:
         given = _metadata(call.context).get("authorization", "")
-        if not _is_open(route) and not self._middleware.admits(given.encode()):
+        if not _is_open(route) and not self._middleware.is_authorized(given.encode()):
             raise Problem(401, "missing or invalid token; send the metadata authorization: Bearer TOKEN")
 
     async def _content(self, route: str, kind: type[Message], call: Call) -> bytes:
-        """Return the message as it came."""
+        """Return the bytes of the message."""
         if not kind.DESCRIPTOR.fields:  # empty: respond at once
             return b""
         if _is_open(route):
             return await self._probe_content(call)
-        content = await self._reading.read(call.context.read)
+        content = await self._reader.read(call.context.read)
         if not isinstance(content, bytes):
             raise Problem(400, "the request has no message")
         if len(content) > self._middleware.max_body_bytes:
@@ -188,12 +184,12 @@ class Protocol:
         return content
 
     async def _probe_content(self, call: Call) -> bytes:
-        """Return the message of a probe, b"" where it does not come at once: no probe waits for others."""
-        if self._probes >= PROBE_SLOTS:
+        """Return the message of a probe, b"" unless it arrives at once: probes do not wait for each other."""
+        if self._probes >= MAX_PROBE_READS:
             return b""
         self._probes += 1
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(PROBE_READ_TIMEOUT_S):
                 content = await call.context.read()
             return content if isinstance(content, bytes) else b""
         except TimeoutError:
@@ -205,19 +201,19 @@ class Protocol:
         self._middleware.in_flight -= 1
         self._middleware.held -= call.bytes
         left = call.context.time_remaining()
-        if call.status == 499 and left is not None and left <= ON_THE_WAY_SECONDS:  # it waited as long as it wanted to
-            call.status = 504
+        if call.status == 499 and left is not None and left <= DEADLINE_TOLERANCE_S:
+            call.status = 504  # the client's deadline expired
         self._middleware.count(call.served, route, call.status, seconds)
 
     async def _server_live(self, request: Any, call: Call) -> Message:
         return protocol.ServerLiveResponse(live=True)
 
     async def _server_ready(self, request: Any, call: Call) -> Message:
-        return protocol.ServerReadyResponse(ready=not self._router.unready)
+        return protocol.ServerReadyResponse(ready=not self._router.not_ready_reason)
 
     async def _model_ready(self, request: Any, call: Call) -> Message:
         served = named(request.name, request.version, self._router)
-        return protocol.ModelReadyResponse(ready=not (served.unready or self._router.unready))
+        return protocol.ModelReadyResponse(ready=not (served.not_ready_reason or self._router.not_ready_reason))
 
     async def _server_metadata(self, request: Any, call: Call) -> Message:
         return protocol.ServerMetadataResponse(name=SERVER, version=self._router.stable.version)
@@ -240,12 +236,12 @@ class Protocol:
     async def _check(self, request: Any, call: Call) -> Message:
         if request.service not in ("", INFERENCE):
             raise Problem(404, f"service not found; this server has {INFERENCE}")
-        status = "NOT_SERVING" if self._router.unready else "SERVING"
+        status = "NOT_SERVING" if self._router.not_ready_reason else "SERVING"
         return HealthCheckResponse(status=status)
 
 
 async def _never() -> None:
-    """Never return: gRPC itself ends a call whose client has gone."""
+    """Never return: gRPC itself cancels a call whose client has disconnected."""
     await asyncio.Event().wait()
 
 
@@ -288,7 +284,7 @@ async def _reject(call: Call, problem: Problem) -> NoReturn:
     """Abort the call with ``problem``."""
     call.status = problem.status
     metadata = [("x-request-id", call.id)]
-    if problem.retry_after:  # as HTTP says it, and as gRPC's own clients read it (gRFC A6)
+    if problem.retry_after:  # the HTTP header, and the metadata that gRPC clients read (gRFC A6)
         metadata += [("retry-after", str(problem.retry_after))]
         metadata += [("grpc-retry-pushback-ms", str(1000 * problem.retry_after))]
     code = CODES.get(problem.status, grpc.StatusCode.INTERNAL)

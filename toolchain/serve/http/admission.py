@@ -1,7 +1,7 @@
-"""Admission: how many connections may be open, and what becomes of those that come when there are enough.
+"""Limit the number of open connections, and reserve some for probes.
 
-A connection beyond the limit is still accepted, because it may be a probe: it has a second to send one request, which
-is answered when it is a probe and refused otherwise. When too many of these are open, the oldest is closed.
+A connection beyond the limit is accepted, because it may be a probe. It has a second to send one request, which gets
+429 unless it is a probe. When the reserved connections are in use, the oldest is closed.
 """
 
 import resource
@@ -11,32 +11,32 @@ from toolchain.errors import ConfigError
 
 RESERVED_CONNECTIONS = 64  # beyond the limit, for probes
 RESERVED_FILES = 64  # for the model, its downloads, the event loop, the log
-EXTRA_SECONDS = 1.0  # in which a connection beyond the limit must send its request
+PROBE_TIMEOUT_S = 1.0  # for the request of a connection beyond the limit
 
 
 class Closable(Protocol):
-    """A connection as this module sees it."""
+    """The part of a connection that this module uses."""
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
+    def is_busy(self) -> bool:
+        """Whether a request is in progress."""
         ...
 
     def abort(self) -> None: ...
 
 
 class Admission:
-    """The connections that came when ``limit`` were open."""
+    """The connections beyond ``limit``."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._extra: dict[Closable, None] = {}  # in the order in which they came
+        self._extra: dict[Closable, None] = {}  # the oldest first
 
     def add(self, connection: Closable) -> None:
-        """Take in a connection beyond the limit, and close the oldest such where there are too many."""
+        """Add a connection beyond the limit; close the oldest one if there are too many."""
         self._extra[connection] = None
         if len(self._extra) > RESERVED_CONNECTIONS:
-            oldest = next((one for one in self._extra if not one.busy), connection)
+            oldest = next((one for one in self._extra if not one.is_busy), connection)
             self.remove(oldest)
             oldest.abort()
 
@@ -52,10 +52,10 @@ def raise_open_files_limit() -> int:
 
 
 def connections_within(open_files: int, wanted: int, listeners: int) -> int:
-    """Return how many of the ``wanted`` connections each of ``listeners`` may have, given the limit of open files.
+    """Return the connections per listener, at most ``wanted``, that the limit of ``open_files`` allows.
 
     Raises:
-        ConfigError: there is room for none.
+        ConfigError: it allows none.
     """
     room = (open_files - RESERVED_FILES) // listeners - RESERVED_CONNECTIONS
     if room < 1:

@@ -82,8 +82,8 @@ def _add_health(app: FastAPI, router: Router, middleware: RequestMiddleware) -> 
         return PlainTextResponse("alive")
 
     async def readyz() -> Response:
-        if router.unready:
-            return problem_response(503, router.unready)
+        if router.not_ready_reason:
+            return problem_response(503, router.not_ready_reason)
         return Response(orjson.dumps(_ready(router, middleware.authentication)), media_type=JSON)
 
     async def parity() -> Response:
@@ -136,8 +136,8 @@ async def _check_parity(router: Router) -> dict[str, Any]:
     return {
         "rows": rows,
         "matching": matching,
-        "ready": not router.unready,
-        "message": "; ".join(summaries) or router.unready,
+        "ready": not router.not_ready_reason,
+        "message": "; ".join(summaries) or router.not_ready_reason,
     }
 
 

@@ -1,4 +1,4 @@
-"""Flow: when a connection is read from."""
+"""Pause the reading from a connection while a request waits for the one before it."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class Flow(FlowControl):
-    """uvicorn's flow control, which does not read on while a later request waits."""
+    """uvicorn's flow control, with a hold on reading that its own resume does not end."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)

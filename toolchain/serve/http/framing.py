@@ -1,15 +1,15 @@
-"""Framing: where the head, the chunks and the trailers of an HTTP/1.1 request end (RFC 9112).
+"""Find where the head, the chunks and the trailers of an HTTP/1.1 request end (RFC 9112).
 
-The parser cannot be stopped between two requests. It is given one part of one request at a time instead, so that every
-byte is counted and the bytes of the next request stay unparsed. The parser checks the syntax; where it disagrees with
-these boundaries, the connection is refused.
+The parser does not stop between two requests. Therefore it receives one part of a request at a time: every byte is
+counted, and the next request stays unparsed. The parser checks the syntax; if it finds other boundaries than this
+module, the connection is closed.
 """
 
 import re
 from collections.abc import Callable
 
-HEAD_BYTES = 64 * 1024  # of a request line and headers; four times what common clients and balancers send at most
-LINE_BYTES = 8 * 1024  # of the line before a chunk with its extensions, or of a trailer
+MAX_HEAD_BYTES = 64 * 1024  # of a request line and headers; four times the limit of common clients and load balancers
+MAX_LINE_BYTES = 8 * 1024  # of a chunk's size with its extensions, or of a trailer
 HEAD_END = b"\r\n\r\n"
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
@@ -19,7 +19,7 @@ class FramingError(Exception):
 
 
 class HeadTooLargeError(Exception):
-    """The head, or what else surrounds the body, has more bytes than allowed."""
+    """The head, the chunk extensions or the trailers are larger than allowed."""
 
 
 class Framing:
@@ -30,16 +30,16 @@ class Framing:
 
     def begin(self) -> None:
         """Expect a new request."""
-        self.done = False  # whether the whole request was found
+        self.done = False  # the end of the request was found
         self.in_head = True
-        self.begun = False  # whether any byte of it came
+        self.begun = False  # any byte of it has arrived
         self._part: Callable[[bytes, int], int] = self._head_part
-        self._tail = b""  # the last bytes of an incomplete head, in which its end may begin
+        self._tail = b""  # the last bytes of an incomplete head, where HEAD_END may begin
         self._left = 0  # bytes of a body or a chunk
-        self._overhead, self._body = 0, 0  # bytes so far: of everything else, of the body
+        self._overhead, self._body = 0, 0  # bytes so far, without and in the body
 
     def part_end(self, data: bytes, begin: int) -> int:
-        """Return where the part of the request that starts at ``begin`` ends; ``begin`` when more must come first.
+        """Return the end of the part of the request that starts at ``begin``; ``begin`` if more data is needed.
 
         Raises:
             FramingError: a chunk's line is malformed.
@@ -49,7 +49,7 @@ class Framing:
         return self._part(data, begin)
 
     def expect_body(self, length: int | None) -> None:
-        """Expect a body of ``length`` bytes, or in chunks for None. Call it once the head was parsed."""
+        """Expect a body of ``length`` bytes; None for a chunked one. Call it when the head is parsed."""
         if length is None:
             self._part = self._chunk_part
         elif length:
@@ -73,7 +73,7 @@ class Framing:
         return end
 
     def _chunk_part(self, data: bytes, begin: int) -> int:
-        """Return the end of a chunk's line, and of as much of the chunk as came with it."""
+        """Return the end of a chunk's size line and of the data after it, as far as it has arrived."""
         line = self._line(data, begin)
         if not line:
             return begin
@@ -100,14 +100,14 @@ class Framing:
         return begin + len(line)
 
     def _line(self, data: bytes, begin: int) -> bytes:
-        """Return the line that starts at ``begin``, b"" while its end has not come."""
-        end = data.find(b"\n", begin, begin + LINE_BYTES) + 1
-        if not end and len(data) - begin >= LINE_BYTES:
+        """Return the line that starts at ``begin``, b"" while it is incomplete."""
+        end = data.find(b"\n", begin, begin + MAX_LINE_BYTES) + 1
+        if not end and len(data) - begin >= MAX_LINE_BYTES:
             raise HeadTooLargeError
         self._count(max(0, end - begin))
         return data[begin:end]
 
     def _count(self, size: int) -> None:
         self._overhead += size
-        if self._overhead > HEAD_BYTES + self._body:  # many small chunks may have as much around them as in them
+        if self._overhead > MAX_HEAD_BYTES + self._body:  # small chunks may have as much overhead as data
             raise HeadTooLargeError

@@ -18,7 +18,7 @@ from toolchain.serve.http import predict
 from toolchain.serve.http.middleware import REQUEST_ID, soon
 from toolchain.serve.problems import Problem
 from toolchain.serve.versions.router import Router
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 SERVER = "dl-toolchain"
 PLATFORM = "{backend}_onnx"
@@ -36,14 +36,14 @@ def add_routes(app: FastAPI, router: Router) -> None:
         return _json({"live": True})
 
     async def ready(request: Request) -> Response:
-        return _json({"ready": not router.unready}, 503 if router.unready else 200)
+        return _json({"ready": not router.not_ready_reason}, 503 if router.not_ready_reason else 200)
 
     async def metadata(request: Request) -> Response:
         return _json({**describe(_named(request, router)), "versions": router.versions})
 
     async def model_ready(request: Request) -> Response:
-        unready = _named(request, router).unready or router.unready
-        return _json({"name": router.name, "ready": not unready}, 503 if unready else 200)
+        not_ready_reason = _named(request, router).not_ready_reason or router.not_ready_reason
+        return _json({"name": router.name, "ready": not not_ready_reason}, 503 if not_ready_reason else 200)
 
     async def infer(request: Request) -> Response:
         return await respond(request, router)
@@ -64,7 +64,7 @@ def add_routes(app: FastAPI, router: Router) -> None:
         )
 
 
-def describe(served: Served) -> dict[str, Any]:
+def describe(served: LoadedVersion) -> dict[str, Any]:
     """Return the metadata of the model."""
     return {
         "name": served.name,
@@ -95,13 +95,13 @@ async def respond(request: Request, router: Router) -> Response:
 
 async def infer(
     body: dict[str, Any],
-    served: Served,
+    served: LoadedVersion,
     router: Router,
     request_id: str,
     disconnected: Callable[[], Awaitable[object]],
     seconds: float = inf,
 ) -> dict[str, Any]:
-    """Return the response of ``served`` to ``body``; ``disconnected`` and ``seconds``: see ``Served.predict``."""
+    """Return the response to ``body``; see ``LoadedVersion.predict`` for ``disconnected`` and ``seconds``."""
     tensor = _only_input(body, served)
     wanted = _wanted_outputs(body, served)
     rows = await _rows(tensor, served)
@@ -118,26 +118,26 @@ async def infer(
     return {"model_name": served.name, "model_version": served.version, "outputs": tensors}
 
 
-def named(name: str, version: str, router: Router) -> Served:
+def named(name: str, version: str, router: Router) -> LoadedVersion:
     """Return the named version, the stable one by default."""
     if name != router.name:
         raise Problem(404, f"model not found; this server has {router.name}")
     return router.choose("", version) if version else router.stable
 
 
-def _named(request: Request, router: Router) -> Served:
+def _named(request: Request, router: Router) -> LoadedVersion:
     return named(request.path_params["name"], request.path_params.get("version", ""), router)
 
 
-def _input(served: Served) -> dict[str, Any]:
+def _input(served: LoadedVersion) -> dict[str, Any]:
     return served.task.input.tensor(served.task.max_batch_size)
 
 
-def _outputs(served: Served) -> list[dict[str, Any]]:
+def _outputs(served: LoadedVersion) -> list[dict[str, Any]]:
     return served.task.output.tensors()
 
 
-def _only_input(body: dict[str, Any], served: Served) -> dict[str, Any]:
+def _only_input(body: dict[str, Any], served: LoadedVersion) -> dict[str, Any]:
     """Return the one tensor of the request, if its name, datatype and shape are the model's."""
     expected = _input(served)
     inputs = body.get("inputs")
@@ -160,7 +160,7 @@ def _only_input(body: dict[str, Any], served: Served) -> dict[str, Any]:
     return found
 
 
-def _wanted_outputs(body: dict[str, Any], served: Served) -> set[str]:
+def _wanted_outputs(body: dict[str, Any], served: LoadedVersion) -> set[str]:
     """Return the names of the requested tensors; empty for all."""
     wanted = body.get("outputs", [])
     known = [tensor["name"] for tensor in _outputs(served)]
@@ -169,7 +169,7 @@ def _wanted_outputs(body: dict[str, Any], served: Served) -> set[str]:
     return {str(one["name"]) for one in wanted}
 
 
-async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
+async def _rows(tensor: dict[str, Any], served: LoadedVersion) -> list[Prepared]:
     read = served.task.input
     with predict.request_checked():
         found = read.parse_tensor(tensor.get("data"), tensor["shape"], served.settings.limits, "/inputs/0/data")
@@ -178,12 +178,14 @@ async def _rows(tensor: dict[str, Any], served: Served) -> list[Prepared]:
     return await predict.prepare(served, found)
 
 
-def _values(tensor: dict[str, Any], served: Served) -> Any:
+def _values(tensor: dict[str, Any], served: LoadedVersion) -> Any:
     """Return the values in a request's tensor, None where it has prepared rows only."""
     return None if served.task.input.tensor_is_prepared else tensor["data"]
 
 
-async def _prepared_for(tensor: dict[str, Any], rows: list[Prepared], served: Served, other: Served) -> list[Prepared]:
+async def _prepared_for(
+    tensor: dict[str, Any], rows: list[Prepared], served: LoadedVersion, other: LoadedVersion
+) -> list[Prepared]:
     """Return the rows of a request to ``served``, prepared for ``other``."""
     if not served.task.input.tensor_is_prepared:
         return await predict.prepare(other, tensor["data"])
@@ -192,7 +194,7 @@ async def _prepared_for(tensor: dict[str, Any], rows: list[Prepared], served: Se
     return rows
 
 
-def _tensors(served: Served, predictions: Sequence[Any]) -> list[dict[str, Any]]:
+def _tensors(served: LoadedVersion, predictions: Sequence[Any]) -> list[dict[str, Any]]:
     values = served.task.output.tensor_values(predictions)
     return [
         {**tensor, "shape": shape, "data": data} for tensor, (shape, data) in zip(_outputs(served), values, strict=True)

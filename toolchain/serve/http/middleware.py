@@ -12,13 +12,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from toolchain.serve.http.connection import CONNECTION, Connection
-from toolchain.serve.http.content_encoding import GZIP, Gunzip, check_encoding
-from toolchain.serve.http.origins import Hosts, check_site
+from toolchain.serve.http.content_encoding import GZIP, GzipDecoder, check_encoding
+from toolchain.serve.http.origins import AllowedHosts, check_site
 from toolchain.serve.http.response_headers import security_headers
 from toolchain.serve.problems import Problem, log_location
 from toolchain.serve.telemetry.metrics import Stopwatch
 from toolchain.serve.versions.router import STABLE, Router
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 PUBLIC = (  # routes without authentication: they return no rows
     "/healthz",
@@ -37,7 +37,7 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp, router: Router, tokens: Sequence[str] = ()) -> None:
         self._app, self._router, self._tokens = app, router, [token.encode() for token in tokens]
-        self._hosts = Hosts(router.settings.host_names, router.settings.host)
+        self._hosts = AllowedHosts(router.settings.host_names, router.settings.host)
         self.in_flight, self.held = 0, 0  # requests, and bytes of their bodies
         self.authentication = "tokens" if tokens else "none"  # required of clients
         router.exposition.authentication(bool(tokens))
@@ -49,7 +49,7 @@ class RequestMiddleware:
             return
         headers = dict(scope["headers"])
         exchange = Exchange(self, scope, send, request_id(headers))
-        if scope["method"] == "HEAD":  # answered as GET, without the body
+        if scope["method"] == "HEAD":  # handled like GET, without the body in the response
             scope = {**scope, "method": "GET"}
         scope[REQUEST_ID], scope[SERVED] = exchange.id, None
         self.in_flight += 1
@@ -98,9 +98,9 @@ class RequestMiddleware:
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         self._hosts.check(headers)
         connection = _connection(scope)
-        if connection and connection.full and scope["path"] not in PUBLIC:
+        if connection and connection.is_extra and scope["path"] not in PUBLIC:
             raise Problem(429, "too many open connections; retry in 1 s", retry_after=1)
-        if scope["path"] not in PUBLIC and not self.admits(headers.get(b"authorization", b"")):
+        if scope["path"] not in PUBLIC and not self.is_authorized(headers.get(b"authorization", b"")):
             raise Problem(401, "missing or invalid token; send Authorization: Bearer TOKEN")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self.max_body_bytes:
@@ -108,13 +108,13 @@ class RequestMiddleware:
         check_site(scope["method"], headers)
         check_encoding(headers.get(b"content-encoding", b""))
 
-    def admits(self, authorization: bytes) -> bool:
+    def is_authorized(self, authorization: bytes) -> bool:
         """Return whether the value of an Authorization header is valid."""
-        kind, _, token = authorization.partition(b" ")
+        scheme, _, token = authorization.partition(b" ")
         found = [hmac.compare_digest(token.strip(), known) for known in self._tokens]  # compare all, in constant time
-        return not self._tokens or (kind.lower() == b"bearer" and any(found))
+        return not self._tokens or (scheme.lower() == b"bearer" and any(found))
 
-    def count(self, served: Served | None, route: str, status: int, seconds: float) -> None:
+    def count(self, served: LoadedVersion | None, route: str, status: int, seconds: float) -> None:
         """Release ``served`` and count the request as its own, or as the stable version's if none was chosen."""
         if served:
             served.users -= 1
@@ -135,7 +135,7 @@ class Exchange:
         """Return ``receive`` with limits on the body's size, chunked or not, and on its duration."""
         whole = False
         encoding = headers.get(b"content-encoding")
-        gunzip = Gunzip() if encoding and encoding.strip().lower() in GZIP else None
+        decoder = GzipDecoder() if encoding and encoding.strip().lower() in GZIP else None
 
         async def limited() -> Message:
             nonlocal whole
@@ -151,13 +151,13 @@ class Exchange:
             if message["type"] == "http.disconnect":
                 raise Problem(499, "the client closed the connection")
             whole = not message.get("more_body", False)
-            if gunzip:
-                message["body"] = gunzip.unpack(
+            if decoder:
+                message["body"] = decoder.decode(
                     message.get("body", b""), self._middleware.max_body_bytes - self.bytes + 1
                 )
             self._count(len(message.get("body", b"")))
-            if gunzip and whole:
-                gunzip.check_end()
+            if decoder and whole:
+                decoder.check_end()
             return message
 
         return limited
@@ -176,7 +176,7 @@ class Exchange:
     @property
     def _is_last(self) -> bool:
         """Whether to close the connection: it is reserved for probes, or the rest of a body would follow."""
-        return self._connection is not None and (self._connection.full or not self._connection.whole)
+        return self._connection is not None and (self._connection.is_extra or not self._connection.is_received)
 
     async def reject(self, scope: Scope, receive: Receive, problem: Problem) -> None:
         """Respond with ``problem``, unless a response has started."""

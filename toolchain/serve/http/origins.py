@@ -1,7 +1,7 @@
-"""Origins: by which names this server may be called, and from which web pages.
+"""Protect against requests from other websites: check the Host header and the origin.
 
-A page in a browser can send requests to any address that the browser reaches. It can read the answers only if the
-browser takes the address for the page's own, which DNS rebinding makes it do: then Host is the page's name, not ours.
+A web page can send requests to any address that the browser reaches. The browser lets it read the responses of its own
+site only, but DNS rebinding makes this server appear to be that site. The Host header is then the page's host name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,46 +11,46 @@ from toolchain.serve.problems import Problem
 
 ANY = "*"
 LOOPBACK = ("localhost", ".localhost")
-MAX_KNOWN = 100  # values of Host that are remembered
+MAX_KNOWN = 100  # accepted values of Host to remember
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 Headers = Mapping[bytes, bytes]
 
 
-class Hosts:
-    """The names in Host that are accepted.
+class AllowedHosts:
+    """The accepted host names.
 
     Args:
-        allowed: Names; one with a dot first stands for all below it, "*" for all. None: all, unless ``listening`` is
-            an address of this machine alone.
-        listening: The address that the server listens at.
+        allowed: Names; ".NAME" includes all subdomains, "*" all names. If empty, all names are accepted, or only
+            localhost if ``listening`` is a loopback address.
+        listening: The address that the server listens on.
     """
 
     def __init__(self, allowed: Sequence[str], listening: str) -> None:
         default = LOOPBACK if _is_loopback(listening) else (ANY,)
         self._names = tuple(name.lower() for name in allowed) or default
-        self._known: set[bytes] = set()  # values of Host that were accepted: callers send few different ones
+        self._known: set[bytes] = set()  # accepted values: clients use few different ones
 
     def check(self, headers: Headers) -> None:
-        """Raise Problem unless Host is an accepted name, or an IP address, which no other site can have for a name."""
+        """Raise Problem unless Host is an accepted name or an IP address, which is no website's host name."""
         host = headers.get(b"host", b"")
         if host in self._known:
             return
         name = host_name(host)
         if ANY not in self._names and not _is_address(name) and not any(_matches(name, one) for one in self._names):
-            raise Problem(421, "this server does not serve the host in the request; name it with --allowed-hosts")
+            raise Problem(421, "the Host header is not allowed; add the host name to --allowed-hosts")
         if len(self._known) < MAX_KNOWN:
             self._known.add(host)
 
 
 def check_site(method: str, headers: Headers) -> None:
-    """Raise Problem for a request without a body that a page of another site makes and that may change something.
+    """Raise Problem for a cross-site request without a body, unless its method is safe.
 
-    One with a body needs a Content-Type that browsers do not send to other sites unasked.
+    Requests with a body need a Content-Type that browsers send to other sites only after a preflight request.
     """
     if method in SAFE_METHODS or headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
         return
     if _is_cross_site(headers):
-        raise Problem(403, "pages of other sites may not call this server")
+        raise Problem(403, "cross-site requests are not allowed")
 
 
 def host_name(host: bytes) -> str:

@@ -15,7 +15,7 @@ from toolchain.inference.requests import RequestError
 from toolchain.serve.http.middleware import REQUEST_ID, SERVED, soon
 from toolchain.serve.problems import Problem
 from toolchain.serve.versions.router import Router
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -45,7 +45,7 @@ async def predict(request: Request, router: Router) -> Response:
     return Response(orjson.dumps({"model": served.identity, "predictions": responses}), media_type=JSON)
 
 
-def chosen(request: Request, router: Router, version: str = "") -> Served:
+def chosen(request: Request, router: Router, version: str = "") -> LoadedVersion:
     """Return the version that serves ``request``, held until the middleware releases it."""
     served = router.choose(request.scope[REQUEST_ID], version)
     request.scope[SERVED] = served
@@ -59,8 +59,8 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-async def prepare(served: Served, values: Sequence[Any]) -> list[Prepared]:
-    """Prepare ``values`` for the model; whatever takes longer than an instant runs in a thread."""
+async def prepare(served: LoadedVersion, values: Sequence[Any]) -> list[Prepared]:
+    """Prepare ``values`` for the model: small ones at once, others in a thread."""
     try:
         if served.task.input.is_small(values):
             return served.prepare_now(values)
@@ -89,7 +89,7 @@ def request_checked() -> Iterator[None]:
         raise Problem(422, str(error), error.pointer) from error
 
 
-def count(served: Served, row: Prepared, prediction: Any) -> None:
+def count(served: LoadedVersion, row: Prepared, prediction: Any) -> None:
     """Count one predicted row in the metrics."""
     labels, score = served.task.output.counted(prediction)
     served.metrics.predicted(served.task.input.units(row), labels, score)
@@ -103,8 +103,8 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _values(request: Request, served: Served, content: bytes) -> tuple[list[Any], float]:
-    """Return the values in the request, and the lowest score of the boxes that are returned."""
+def _values(request: Request, served: LoadedVersion, content: bytes) -> tuple[list[Any], float]:
+    """Return the values in the request, and the minimum score of the returned boxes."""
     media_type, read = content_type(request), served.task.input
     threshold = served.expected.threshold if served.expected else 0.5
     if read.file_type and (fnmatch(media_type, read.file_type) or media_type == BINARY):
@@ -116,7 +116,7 @@ def _values(request: Request, served: Served, content: bytes) -> tuple[list[Any]
     return _from_json(read_json(content), served, threshold)
 
 
-def _from_json(body: dict[str, Any], served: Served, threshold: float) -> tuple[list[Any], float]:
+def _from_json(body: dict[str, Any], served: LoadedVersion, threshold: float) -> tuple[list[Any], float]:
     read = served.task.input
     fields = [read.field, "threshold"] if served.task.output.has_threshold else [read.field]
     if body.keys() - set(fields):

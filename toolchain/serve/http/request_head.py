@@ -1,4 +1,4 @@
-"""Request head: what RFC 9112 demands of a request's line and headers beyond their syntax."""
+"""Check the request line and the headers by the rules of RFC 9112 that the parser does not check."""
 
 import re
 
@@ -9,20 +9,20 @@ from toolchain.serve.problems import Problem
 Headers = list[tuple[bytes, bytes]]
 HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 BAD_HOST = 400, "send exactly one Host header, with the name and the port of this server"
-BAD_TARGET = 400, "the request's target must be a path, or an http address with a host"
-BAD_LENGTH = 400, "give the length of the body once, by Content-Length or by Transfer-Encoding: chunked"
-NO_CODING = 501, "the body's Transfer-Encoding must be chunked and nothing else"
-NO_VERSION = 505, "this server speaks HTTP/1.1 and HTTP/1.0"
+BAD_TARGET = 400, "the request target must be a path, or an http URL with a host"
+BAD_LENGTH = 400, "send exactly one of Content-Length and Transfer-Encoding: chunked"
+UNSUPPORTED_CODING = 501, "the Transfer-Encoding must be chunked; others are not supported"
+UNSUPPORTED_VERSION = 505, "the supported versions are HTTP/1.1 and HTTP/1.0"
 
 
 def check_version(version: str) -> None:
-    """Raise Problem unless ``version`` is one that this server speaks."""
+    """Raise Problem unless ``version`` is supported."""
     if version not in ("1.0", "1.1"):
-        raise Problem(*NO_VERSION)
+        raise Problem(*UNSUPPORTED_VERSION)
 
 
 def origin_form(target: bytes, headers: Headers) -> bytes:
-    """Return ``target`` as a path and query; the host of an absolute one replaces that in ``headers``."""
+    """Return ``target`` as a path and query; the host of an absolute URL replaces the Host header."""
     if target.startswith(b"/") or target == b"*":
         return target
     try:
@@ -38,7 +38,11 @@ def origin_form(target: bytes, headers: Headers) -> bytes:
 
 
 def body_length(headers: Headers, version: str) -> int | None:
-    """Return the length of the body in bytes, None for one in chunks, where that and Host are told clearly."""
+    """Return the length of the body in bytes, None if chunked.
+
+    Raises:
+        Problem: the length or the Host header is ambiguous or missing.
+    """
     hosts, codings, lengths = [], [], []
     for name, value in headers:
         if name == b"host":
@@ -57,7 +61,7 @@ def _length(codings: list[bytes], lengths: list[bytes], version: str) -> int | N
         if lengths or version == "1.0":
             raise Problem(*BAD_LENGTH)
         if codings != [b"chunked"]:
-            raise Problem(*NO_CODING)
+            raise Problem(*UNSUPPORTED_CODING)
         return None
     if not lengths:
         return 0

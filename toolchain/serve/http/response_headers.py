@@ -1,4 +1,4 @@
-"""Response headers: what browsers must know of every response, and of the page at /docs."""
+"""Define the security headers of every response, and the page at /docs with its content security policy."""
 
 import base64
 import hashlib
@@ -11,16 +11,16 @@ RawHeaders = list[tuple[bytes, bytes]]
 DOCS_FILES = "/docs-files"
 INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 ALWAYS: RawHeaders = [(b"x-content-type-options", b"nosniff")]
-NOT_KEPT: RawHeaders = [*ALWAYS, (b"cache-control", b"no-store")]  # answers and test rows are for who asked
+NO_STORE: RawHeaders = [*ALWAYS, (b"cache-control", b"no-store")]  # predictions and test rows may be private
 
 
 def security_headers(path: str) -> RawHeaders:
-    """Return the headers that each response to ``path`` has."""
-    return ALWAYS if path.startswith(DOCS_FILES) else NOT_KEPT
+    """Return the headers of every response to ``path``."""
+    return ALWAYS if path.startswith(DOCS_FILES) else NO_STORE
 
 
 def docs_page(title: str) -> HTMLResponse:
-    """Return the page at /docs, which loads nothing from elsewhere and may run no script but its own."""
+    """Return the page at /docs; its policy allows resources of this server and its own inline scripts only."""
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title=title,

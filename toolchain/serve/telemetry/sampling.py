@@ -1,4 +1,4 @@
-"""Sampling: a share of the answered requests is described and put aside, by a thread that no request waits for.
+"""SamplingSettings: a share of the answered requests is described and put aside, by a thread that no request waits for.
 
 Off unless a place is named. What is put aside are numbers that describe rows, and answers; the texts and pictures
 themselves only where that is asked for too. Where the thread cannot keep up, or the place is away, rows are dropped and
@@ -33,24 +33,24 @@ from toolchain.lifecycle.request_samples import (
 )
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.sampling_metrics import KEPT, LOST, OVERRUN, UNDESCRIBED, Verdict, exposed, read_verdict
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 MEBIBYTE = 1024**2
-QUEUED_ROWS = 1_000  # that wait to be described, which takes some 0.1 ms each
-QUEUED_BYTES = 32 * MEBIBYTE  # of texts and pictures that wait
-FILE_ROWS = 1_000  # some 250 KB without texts: few requests to S3, and little is lost when a server is killed
-FILE_BYTES = 8 * MEBIBYTE
-FILE_SECONDS = 60.0  # a file is written then, however few rows it has
-TEND_SECONDS = 1.0  # between two looks at files that are due
-SWEEP_SECONDS = 600.0  # between two looks for what is too old or too much
-LOOK_SECONDS = 60.0  # between two looks for a verdict
-CLOSE_SECONDS = 5.0  # at the server's end, to write what is left
+MAX_QUEUED_ROWS = 1_000  # that wait to be described, which takes some 0.1 ms each
+MAX_QUEUED_BYTES = 32 * MEBIBYTE  # of texts and pictures that wait
+MAX_FILE_ROWS = 1_000  # some 250 KB without texts: few requests to S3, and little is lost when a server is killed
+MAX_FILE_BYTES = 8 * MEBIBYTE
+MAX_FILE_AGE_S = 60.0  # a file is written then, however few rows it has
+MAINTENANCE_INTERVAL_S = 1.0  # between two looks at files that are due
+RETENTION_INTERVAL_S = 600.0  # between two looks for what is too old or too much
+DRIFT_POLL_INTERVAL_S = 60.0  # between two looks for a verdict
+CLOSE_TIMEOUT_S = 5.0  # at the server's end, to write what is left
 SALT = b"sample\0"  # the routing's choice hashes the id too: without it, samples would all come from the canary
 HASH_BYTES, HASHES = 8, 2.0**64  # of the hash, what is compared, and how many values that has
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class SamplingSettings:
     """What is put aside."""
 
     place: str  # a folder, or s3://BUCKET/PREFIX
@@ -69,7 +69,7 @@ class Sampling:
         open_store(self.place)
 
 
-def sampling_of(settings: Settings) -> Sampling | None:
+def sampling_settings(settings: Settings) -> SamplingSettings | None:
     """Return what ``settings`` ask for, None for nothing.
 
     Raises:
@@ -77,7 +77,7 @@ def sampling_of(settings: Settings) -> Sampling | None:
     """
     if not settings.samples:
         return None
-    return Sampling(
+    return SamplingSettings(
         place=settings.samples,
         percent=settings.sample_percent,
         rows=settings.sample_rows,
@@ -87,10 +87,10 @@ def sampling_of(settings: Settings) -> Sampling | None:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingRow:
     """One answered row that is to be described."""
 
-    served: Served
+    served: LoadedVersion
     request: str  # of its request's id, the first digits of a hash
     at: float  # seconds since 1970
     value: Any  # a text; a picture {"bytes": file, "path": name}; None for pixels without a file
@@ -122,14 +122,14 @@ class Version:
 class Sampler:
     """Takes rows from any thread and never makes one wait; what it cannot take is counted."""
 
-    def __init__(self, settings: Sampling) -> None:
+    def __init__(self, settings: SamplingSettings) -> None:
         self.settings = settings
         self._place: SampleStore = open_store(settings.place)
-        self._queue: queue.Queue[Waiting] = queue.Queue(QUEUED_ROWS)
+        self._queue: queue.Queue[PendingRow] = queue.Queue(MAX_QUEUED_ROWS)
         self._held, self._lock = 0, threading.Lock()
         self._versions: dict[str, Version] = {}  # by digest
         self._overrun: dict[str, int] = {}  # rows that found no room, by digest
-        self._new: dict[str, Served] = {}  # loaded, and nothing is known of them yet; by digest
+        self._new: dict[str, LoadedVersion] = {}  # loaded, and nothing is known of them yet; by digest
         self._closed = threading.Event()
         self._ill: set[str] = set()  # what has been told to fail, and is not told again until it works
         self._swept = self._looked = float("-inf")
@@ -144,7 +144,7 @@ class Sampler:
 
     def offer(
         self,
-        served: Served,
+        served: LoadedVersion,
         request_id: str,
         values: Sequence[Any] | None,
         rows: Sequence[Prepared],
@@ -159,9 +159,9 @@ class Sampler:
         request = hashlib.sha256(request_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         now = time.time()
         for value, row, answer in zip(values or [None] * len(rows), rows, answers, strict=True):
-            self._put(Waiting(served, request, now, value, row, answer))
+            self._put(PendingRow(served, request, now, value, row, answer))
 
-    def text(self, loaded: Iterable[Served]) -> bytes:
+    def text(self, loaded: Iterable[LoadedVersion]) -> bytes:
         """Return the figures of the versions that are ``loaded``, in Prometheus' text format."""
         present = {served.model.digest: served for served in loaded}
         self._new |= {digest: present[digest] for digest in present.keys() - self._versions.keys()}
@@ -171,12 +171,12 @@ class Sampler:
     def close(self) -> None:
         """Write what is left, for as long as that may take at a server's end."""
         self._closed.set()
-        self._thread.join(CLOSE_SECONDS)
+        self._thread.join(CLOSE_TIMEOUT_S)
 
-    def _put(self, waiting: Waiting) -> None:
+    def _put(self, waiting: PendingRow) -> None:
         size = waiting.size_bytes
         with self._lock:
-            room = self._held + size <= QUEUED_BYTES and not self._queue.full()
+            room = self._held + size <= MAX_QUEUED_BYTES and not self._queue.full()
             if room:
                 self._held += size
                 self._queue.put_nowait(waiting)
@@ -192,12 +192,12 @@ class Sampler:
     def _work(self) -> None:
         while not (self._closed.is_set() and self._queue.empty()):
             with suppress(queue.Empty):
-                self._take(self._queue.get(timeout=TEND_SECONDS))
+                self._take(self._queue.get(timeout=MAINTENANCE_INTERVAL_S))
             self._tend()
         for version in self._versions.values():
             self._write(version)
 
-    def _take(self, waiting: Waiting) -> None:
+    def _take(self, waiting: PendingRow) -> None:
         """Describe a row and add it to its version's next file."""
         with self._lock:
             self._held -= waiting.size_bytes
@@ -212,16 +212,16 @@ class Sampler:
             version.began = time.monotonic()
         version.lines.append(line)
         version.bytes += len(line)
-        if len(version.lines) >= FILE_ROWS or version.bytes >= FILE_BYTES:
+        if len(version.lines) >= MAX_FILE_ROWS or version.bytes >= MAX_FILE_BYTES:
             self._write(version)
 
     def _tend(self) -> None:
         """Do what is due by now."""
         now = time.monotonic()
         for version in list(self._versions.values()):
-            if version.lines and now - version.began >= FILE_SECONDS:
+            if version.lines and now - version.began >= MAX_FILE_AGE_S:
                 self._write(version)
-        if now - self._looked >= LOOK_SECONDS or self._new:
+        if now - self._looked >= DRIFT_POLL_INTERVAL_S or self._new:
             self._looked = now
             self._look()
 
@@ -239,7 +239,7 @@ class Sampler:
             return
         version.counts[KEPT] += len(lines)
         self._ill.discard("write")
-        if time.monotonic() - self._swept >= SWEEP_SECONDS:
+        if time.monotonic() - self._swept >= RETENTION_INTERVAL_S:
             self._swept = time.monotonic()
             self._sweep(version.subject.model)
 
@@ -252,7 +252,7 @@ class Sampler:
             self._tell("sweep", f"old samples are not deleted: {error}")
 
     def _look(self) -> None:
-        """Read the last verdict on each version. A version that is replaced must end: no ``Served`` is kept."""
+        """Read the last verdict on each version. A version that is replaced must end: no ``LoadedVersion`` is kept."""
         while self._new:
             self._version(self._new.popitem()[1])
         for version in self._versions.values():
@@ -263,13 +263,13 @@ class Sampler:
             except ToolchainError as error:
                 self._tell("look", f"the last verdict on drift cannot be read: {error}")
 
-    def _version(self, served: Served) -> Version:
+    def _version(self, served: LoadedVersion) -> Version:
         digest = served.model.digest
         if digest not in self._versions:
             self._versions[digest] = self._new_version(served)
         return self._versions[digest]
 
-    def _new_version(self, served: Served) -> Version:
+    def _new_version(self, served: LoadedVersion) -> Version:
         try:
             profile: Profile | None = read_profile(served.model.path)
         except ArtifactError as error:
@@ -289,7 +289,7 @@ class Sampler:
             print(f"sampling: {sentence}", file=sys.stderr, flush=True)
 
 
-def _line(waiting: Waiting, version: Version, rows: bool) -> bytes:
+def _line(waiting: PendingRow, version: Version, rows: bool) -> bytes:
     """Return a row as a line of JSON."""
     value, task = waiting.value, waiting.served.task
     prediction = task.output.features(waiting.answer, version.threshold)

@@ -14,14 +14,14 @@ from typing import Any
 
 from toolchain.inference.prepared import Prepared
 
-SHARE_OF_NEWEST = 0.1  # in the running means of seconds: the last ten batches decide
-INSTANT_SECONDS = 0.005  # for which the event loop may stand still: a refusal under overload may take ten times that
+SMOOTHING = 0.1  # of the exponential moving averages: about the last ten batches
+MAX_INLINE_S = 0.005  # how long the event loop may block: a 429 under overload may take ten times that
 MAX_RETRY_AFTER_S = 60
-CLOSE_SECONDS = 5.0  # for batches that are under way when a version is closed; longer than a batch that is answered
+CLOSE_TIMEOUT_S = 5.0  # for the running batches of a version; longer than any batch
 
 
 class QueueFullError(Exception):
-    """No room is left for the rows; ``retry_after`` is the whole seconds in which those that wait will be done."""
+    """The queue has no room for the rows; it will be processed in about ``retry_after`` seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"retry in {retry_after} s")
@@ -29,7 +29,7 @@ class QueueFullError(Exception):
 
 
 class Ticket:
-    """The rows of one request on their way; ``future`` gets their answers, in order, in the caller's event loop."""
+    """A submitted request; ``future`` receives its predictions, in order, in the caller's event loop."""
 
     def __init__(self, rows: int, deadline: float) -> None:
         self.deadline = deadline  # of time.monotonic
@@ -63,7 +63,7 @@ class Ticket:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedRow:
     """One row in the queue."""
 
     row: Prepared
@@ -72,27 +72,27 @@ class Waiting:
     since: float  # of time.monotonic
 
 
-class Lanes:
-    """The rows that wait, in a lane for each length. Not for several threads at once."""
+class RowQueue:
+    """The queued rows, in a bucket for each length. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._lanes: dict[int, deque[Waiting]] = {}
+        self._buckets: dict[int, deque[QueuedRow]] = {}
         self.rows = 0
 
-    def push(self, waiting: Waiting) -> None:
-        self._lanes.setdefault(waiting.row.length, deque()).append(waiting)
+    def push(self, queued: QueuedRow) -> None:
+        self._buckets.setdefault(queued.row.length, deque()).append(queued)
         self.rows += 1
 
-    def oldest(self) -> deque[Waiting]:
-        """Return the lane whose first row has waited longest. There must be one."""
-        return min(self._lanes.values(), key=lambda lane: lane[0].since)
+    def oldest(self) -> deque[QueuedRow]:
+        """Return the bucket with the oldest row. There must be one."""
+        return min(self._buckets.values(), key=lambda bucket: bucket[0].since)
 
-    def pop(self, rows: int) -> list[Waiting]:
-        """Take up to ``rows`` rows of one length, the one that has waited longest first."""
-        lane = self.oldest()
-        taken = [lane.popleft() for _ in range(min(rows, len(lane)))]
-        if not lane:
-            del self._lanes[taken[0].row.length]
+    def pop(self, rows: int) -> list[QueuedRow]:
+        """Remove and return up to ``rows`` rows of the oldest row's length, the oldest first."""
+        bucket = self.oldest()
+        taken = [bucket.popleft() for _ in range(min(rows, len(bucket)))]
+        if not bucket:
+            del self._buckets[taken[0].row.length]
         self.rows -= len(taken)
         return taken
 
@@ -102,11 +102,11 @@ class Batcher:
 
     Args:
         predict: Returns the predictions for rows of one length.
-        workers: Threads that call it.
-        max_batch_size: Rows that run at once.
-        max_queue_rows: Rows that may wait.
-        wait_seconds: How long the oldest row waits for others of its length.
-        observe: Called for each batch with its rows, the seconds that each waited, and its duration in seconds.
+        workers: Number of threads that call it.
+        max_batch_size: Maximum rows per batch.
+        max_queue_rows: Maximum rows in the queue.
+        wait_seconds: How long the oldest row waits for its batch to fill.
+        observe: Called for each batch with its size, the seconds that each row waited, and its duration in seconds.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class Batcher:
     ) -> None:
         self._predict, self._observe = predict, observe
         self._max_batch_size, self._max_queue_rows, self._wait = max_batch_size, max_queue_rows, wait_seconds
-        self._workers, self._pace = workers, Pace()
-        self._lanes, self._changed, self._closed, self._running = Lanes(), threading.Condition(), False, 0
+        self._workers, self._estimate = workers, DurationEstimate()
+        self._queue, self._changed, self._closed, self._running = RowQueue(), threading.Condition(), False, 0
         self._threads = [
             threading.Thread(target=self._work, name=f"inference-{i}", daemon=True) for i in range(workers)
         ]
@@ -130,44 +130,44 @@ class Batcher:
             thread.start()
 
     @property
-    def waiting(self) -> int:
+    def queued_rows(self) -> int:
         """Rows in the queue."""
-        return self._lanes.rows
+        return self._queue.rows
 
     def submit(self, rows: Sequence[Prepared], deadline: float) -> Ticket:
-        """Return the ticket of ``rows``, to be answered before ``deadline`` (of time.monotonic).
+        """Queue ``rows``, to be predicted before ``deadline`` (of time.monotonic), and return their ticket.
 
         Raises:
-            QueueFullError: there is no room for all of them.
+            QueueFullError: the queue has no room for all of them.
         """
         ticket, now = Ticket(len(rows), deadline), time.monotonic()
         with self._changed:
-            self.check_room(len(rows))
+            self.check_capacity(len(rows))
             for position, row in enumerate(rows):
-                self._lanes.push(Waiting(row, ticket, position, now))
+                self._queue.push(QueuedRow(row, ticket, position, now))
             self._changed.notify(min(len(rows), self._workers))
         return ticket
 
     def run_inline(self, rows: Sequence[Prepared]) -> Sequence[Any] | None:
-        """Run ``rows`` in the event loop's thread, if nothing else runs and they take an instant only.
+        """Predict ``rows`` in the event loop's thread, if nothing else runs and they take a few milliseconds.
 
-        Otherwise return None, and they are to be submitted. To wake a thread and to be woken by it takes some 0.2 ms:
-        on two cores a tenth of what a short model takes.
+        Otherwise return None: submit them. Handing rows to a thread and back takes some 0.2 ms, on two cores a tenth of
+        the duration of a small model.
         """
         with self._changed:
-            if self._closed or self._wait or self._lanes.rows or self._running or not self._is_brief(rows):
+            if self._closed or self._wait or self._queue.rows or self._running or not self._is_brief(rows):
                 return None
             self._running += 1
-        answers, seconds = self._timed(rows)
-        asyncio.get_running_loop().call_soon(self._observe, len(rows), [0.0] * len(rows), seconds)  # answers go first
-        return answers
+        predictions, seconds = self._timed(rows)
+        asyncio.get_running_loop().call_soon(self._observe, len(rows), [0.0] * len(rows), seconds)  # after the response
+        return predictions
 
-    def check_room(self, rows: int) -> None:
-        """Raise QueueFullError when there is no room for ``rows`` more."""
-        if self._lanes.rows + rows > self._max_queue_rows:
+    def check_capacity(self, rows: int) -> None:
+        """Raise QueueFullError if the queue has no room for ``rows`` more."""
+        if self._queue.rows + rows > self._max_queue_rows:
             raise QueueFullError(self._retry_after())
 
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+    def close(self, seconds: float = CLOSE_TIMEOUT_S) -> None:
         """Run the queued rows, then stop the threads; wait at most ``seconds`` for that."""
         until = time.monotonic() + seconds
         with self._changed:
@@ -182,102 +182,102 @@ class Batcher:
         return self._closed and any(thread.is_alive() for thread in self._threads)
 
     def _retry_after(self) -> int:
-        seconds = self._lanes.rows * self._pace.seconds_a_row / self._workers
+        seconds = self._queue.rows * self._estimate.seconds_per_row / self._workers
         return min(MAX_RETRY_AFTER_S, max(1, math.ceil(seconds)))
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
-            wanted = [one for one in batch if _is_wanted(one)]
+            wanted = [queued for queued in batch if _is_wanted(queued)]
             if wanted:
                 self._run(wanted)
             else:
-                self._ran()
+                self._end_batch()
 
-    def _next(self) -> list[Waiting] | None:
-        """Return the next batch, waiting for one; None when all is done and closed."""
+    def _next(self) -> list[QueuedRow] | None:
+        """Wait for the next batch and return it; None once the batcher is closed and the queue is empty."""
         with self._changed:
             while True:
-                if not self._lanes.rows:
+                if not self._queue.rows:
                     if self._closed:
                         return None
                     self._changed.wait()
-                elif (patience := self._patience()) > 0:
-                    self._changed.wait(patience)
+                elif (seconds := self._remaining_wait()) > 0:
+                    self._changed.wait(seconds)
                 else:
                     self._running += 1
-                    return self._lanes.pop(self._most())
+                    return self._queue.pop(self._batch_size())
 
-    def _most(self) -> int:
-        """Return how many rows to take: of several workers each takes half of its share of the oldest's length.
+    def _batch_size(self) -> int:
+        """Return the number of rows to take: with several workers, half of a worker's share of the oldest bucket.
 
-        Who takes all leaves nothing to the others, and lets the rows of a large batch wait for each other: with 8
-        clients and 2 workers p99 was then 1.7 times p50 in a simulation, and so 1.1, at the same throughput.
+        A worker that took all rows would leave the others idle and delay the rows of its large batch: in a simulation
+        with 8 clients and 2 workers, p99 was 1.7 times p50, instead of 1.1, at the same throughput.
         """
-        if self._workers == 1 or self._wait:  # nobody else, or they have waited for each other
+        if self._workers == 1 or self._wait:  # there are no others, or the rows have waited to form a batch
             return self._max_batch_size
-        return min(self._max_batch_size, math.ceil(len(self._lanes.oldest()) / (2 * self._workers)))
+        return min(self._max_batch_size, math.ceil(len(self._queue.oldest()) / (2 * self._workers)))
 
-    def _patience(self) -> float:
-        """Return the seconds that the oldest lane may still wait to become a whole batch."""
-        lane = self._lanes.oldest()
-        if not self._wait or self._closed or len(lane) >= self._max_batch_size:
+    def _remaining_wait(self) -> float:
+        """Return how many seconds the oldest bucket may still wait for its batch to fill."""
+        bucket = self._queue.oldest()
+        if not self._wait or self._closed or len(bucket) >= self._max_batch_size:
             return 0.0
-        return lane[0].since + self._wait - time.monotonic()
+        return bucket[0].since + self._wait - time.monotonic()
 
     def _is_brief(self, rows: Sequence[Prepared]) -> bool:
-        """Return whether ``rows`` can run at once, and will have done so in an instant, as far as is known yet."""
-        alike = len({row.length for row in rows}) == 1 and len(rows) <= self._max_batch_size
-        return alike and 0 < self._pace.expected(rows) <= INSTANT_SECONDS
+        """Return whether ``rows`` form one batch that is known to take at most MAX_INLINE_S."""
+        one_batch = len({row.length for row in rows}) == 1 and len(rows) <= self._max_batch_size
+        return one_batch and 0 < self._estimate.seconds(rows) <= MAX_INLINE_S
 
-    def _run(self, batch: list[Waiting]) -> None:
+    def _run(self, batch: list[QueuedRow]) -> None:
         began = time.monotonic()
         try:
-            answers, seconds = self._timed([one.row for one in batch])
+            predictions, seconds = self._timed([queued.row for queued in batch])
         except Exception as error:  # report any error to the waiting requests and keep the thread alive
-            for one in batch:
-                one.ticket.fail(error)
+            for queued in batch:
+                queued.ticket.fail(error)
             return
-        for one, answer in zip(batch, answers, strict=True):
-            one.ticket.settle(one.position, answer)
-        self._observe(len(batch), [began - one.since for one in batch], seconds)
+        for queued, prediction in zip(batch, predictions, strict=True):
+            queued.ticket.settle(queued.position, prediction)
+        self._observe(len(batch), [began - queued.since for queued in batch], seconds)
 
     def _timed(self, rows: Sequence[Prepared]) -> tuple[Sequence[Any], float]:
         began = time.monotonic()
         try:
-            answers = self._predict(rows)
+            predictions = self._predict(rows)
         finally:
-            self._ran()
+            self._end_batch()
         seconds = time.monotonic() - began
-        self._pace.learn(rows, seconds)
-        return answers, seconds
+        self._estimate.update(rows, seconds)
+        return predictions, seconds
 
-    def _ran(self) -> None:
+    def _end_batch(self) -> None:
         with self._changed:
             self._running -= 1
 
 
-class Pace:
-    """How long rows take, as running means tell."""
+class DurationEstimate:
+    """Estimates the duration of rows from moving averages."""
 
     def __init__(self) -> None:
-        self.seconds_a_row, self._seconds_a_unit = 0.0, 0.0  # 0: not known yet; a unit is one of a row's length
+        self.seconds_per_row, self._seconds_per_unit = 0.0, 0.0  # 0: unknown; a row of length 3 has three units
 
-    def learn(self, rows: Sequence[Prepared], seconds: float) -> None:
-        """Take in that ``rows``, of one length, took ``seconds``."""
-        self.seconds_a_row = _nearer(self.seconds_a_row, seconds / len(rows))
-        self._seconds_a_unit = _nearer(self._seconds_a_unit, seconds / len(rows) / max(1, rows[0].length))
+    def update(self, rows: Sequence[Prepared], seconds: float) -> None:
+        """Include that ``rows``, of one length, took ``seconds``."""
+        self.seconds_per_row = _updated(self.seconds_per_row, seconds / len(rows))
+        self._seconds_per_unit = _updated(self._seconds_per_unit, seconds / len(rows) / max(1, rows[0].length))
 
-    def expected(self, rows: Sequence[Prepared]) -> float:
-        """Return the seconds that ``rows`` will take together; 0 while that is not known."""
-        return self._seconds_a_unit * sum(row.length for row in rows)
-
-
-def _nearer(mean: float, newest: float) -> float:
-    return mean + (newest - mean) * SHARE_OF_NEWEST if mean else newest
+    def seconds(self, rows: Sequence[Prepared]) -> float:
+        """Return the estimated duration of ``rows``, 0 while unknown."""
+        return self._seconds_per_unit * sum(row.length for row in rows)
 
 
-def _is_wanted(one: Waiting) -> bool:
+def _updated(mean: float, newest: float) -> float:
+    return mean + (newest - mean) * SMOOTHING if mean else newest
+
+
+def _is_wanted(queued: QueuedRow) -> bool:
     """Return whether the client still waits for the row; fail rows past their deadline."""
-    if one.ticket.deadline < time.monotonic():
-        one.ticket.fail(TimeoutError("the deadline has passed"))
-    return not one.ticket.abandoned
+    if queued.ticket.deadline < time.monotonic():
+        queued.ticket.fail(TimeoutError("the deadline has passed"))
+    return not queued.ticket.abandoned

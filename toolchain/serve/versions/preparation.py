@@ -1,7 +1,7 @@
-"""Preparation: texts are tokenized and images decoded in threads, a few at a time, until nobody waits any more.
+"""Tokenize texts and decode images in threads, and stop when the request has timed out.
 
-A deadline ends the wait for a thread, not the thread. So a job that nobody waits for stops at its next row, one that
-has not begun never begins, and its rows take room in the queue for as long as it really runs.
+A timeout ends the wait for a thread, not the thread. Therefore an abandoned job stops before its next rows, a queued
+one never starts, and the rows of a job count as queued until its thread ends.
 """
 
 import asyncio
@@ -15,23 +15,19 @@ Prepare = Callable[[Sequence[Any]], list[Any]]
 
 
 class Preparation:
-    """Threads that prepare rows; all but their work belongs to the thread of the event loop.
-
-    Args:
-        threads: How many jobs run at once.
-    """
+    """Prepares rows in ``threads`` threads; its methods run in the event loop's thread."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, "preparation")
-        self._jobs: dict[Future[list[Any]], int] = {}  # the rows of each that waits or runs
+        self._jobs: dict[Future[list[Any]], int] = {}  # the rows of each queued or running job
 
     @property
     def rows(self) -> int:
-        """Rows that wait for a thread or are in one, whether or not anybody waits for them."""
+        """Rows of the queued and running jobs, including abandoned ones."""
         return sum(self._jobs.values())
 
     async def run(self, prepare: Prepare, values: Sequence[Any], seconds: float, at_once: int) -> list[Any]:
-        """Return what ``prepare`` makes of ``values``, of which it is given ``at_once`` at a time.
+        """Return the rows that ``prepare`` makes from ``values``, called with ``at_once`` of them at a time.
 
         Raises:
             TimeoutError: it took longer than ``seconds``.
@@ -47,7 +43,7 @@ class Preparation:
             abandoned.set()
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start no further job."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -61,5 +57,5 @@ def _prepare_all(prepare: Prepare, values: Sequence[Any], at_once: int, abandone
 
 
 def _soon(loop: asyncio.AbstractEventLoop, change: Callable[[], object]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody asks how much there is to do any more
+    with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(change)

@@ -12,8 +12,8 @@ from toolchain.errors import ArtifactError, ConfigError, DataError, ServiceError
 from toolchain.lifecycle.routing import FILE, HEARTBEAT, RoutingConfig, Target
 from toolchain.serve.settings import Settings
 
-URI_DIGITS = 8  # of the SHA-256 of where a repository is
-PRIVATE = 0o700  # of the cache: what others could change is not served
+URI_DIGITS = 8  # of the SHA-256 of a repository's URI
+PRIVATE = 0o700  # mode of the cache: files that other users can change are not served
 
 
 class NotFoundError(ToolchainError):
@@ -69,51 +69,51 @@ class Folder:
 
 
 class Bucket:
-    """A repository in S3. Versions are cached by digest in a local folder, for a start while S3 is unavailable."""
+    """A repository in S3. Versions are cached by digest in a local folder, so that the server starts without S3."""
 
     def __init__(self, uri: str, cache: Path) -> None:
-        from toolchain.services import storage  # here: boto3 takes a third of a second, which a folder does not need
+        from toolchain.services import storage  # boto3 takes a third of a second to import, and a folder needs none
 
         self._uri, self.name, self.shown = uri, uri.rpartition("/")[2], f"{uri}/{FILE}"
-        self._storage, self._watched = storage, storage.PolledFile(self.shown)
-        self._beating = storage.PolledFile(f"{uri}/{HEARTBEAT}")
-        # two buckets may hold models of one name
+        self._storage, self._routing_file = storage, storage.PolledFile(self.shown)
+        self._heartbeat_file = storage.PolledFile(f"{uri}/{HEARTBEAT}")
+        # models in different buckets may have the same name
         self._cache = _private(cache / f"{self.name}-{sha256(uri.encode()).hexdigest()[:URI_DIGITS]}")
-        self._seen, self._told = False, False  # whether S3 ever answered, and whether it was told that it does not
-        self._named = set[str]()  # digests of the routing that is served
+        self._reached, self._warned = False, False  # S3 has been reached, and its absence has been logged
+        self._named = set[str]()  # digests in the current routing config
 
     def document(self) -> bytes:
         """Return the current routing.json, or the cached one if S3 has never been reached.
 
         Raises:
-            ServiceError: S3 is away, or there is no such file.
+            ServiceError: S3 is unavailable, or there is no such file.
         """
-        kept = self._cache / FILE
+        cached = self._cache / FILE
         try:
-            found = self._watched.content()
+            found = self._routing_file.content()
         except ServiceError as error:
-            if self._seen or not kept.is_file():
+            if self._reached or not cached.is_file():
                 raise
-            if not self._told:
+            if not self._warned:
                 print(f"{error}; serving the cached versions", file=sys.stderr, flush=True)
-            self._told = True
-            return kept.read_bytes()
-        self._seen = True
+            self._warned = True
+            return cached.read_bytes()
+        self._reached = True
         return found
 
     def heartbeat(self) -> bytes:
         """Return the last heartbeat of a canary's promotion; b"" if there is none."""
         try:
-            return self._beating.content()
+            return self._heartbeat_file.content()
         except ServiceError:
             return b""
 
     def folder(self, target: Target) -> Path:
-        """Return the folder of a version on this machine, fetched unless it is there and whole.
+        """Return the local folder of a version, downloaded unless the cache has it.
 
         Raises:
             NotFoundError: S3 has no such folder.
-            ServiceError: S3 is away, or refuses.
+            ServiceError: S3 is unavailable, or denies access.
             StorageFullError: the disk is full.
         """
         folder = self._cache / target.digest
@@ -127,7 +127,7 @@ class Bucket:
         return folder
 
     def applied(self, document: bytes, routing: RoutingConfig) -> None:
-        """Cache ``document``, which is served now, and remove versions that neither it nor the previous one names.
+        """Cache ``document``, the applied routing.json, and remove versions that neither it nor the last one names.
 
         Raises:
             StorageFullError: the disk is full.

@@ -15,7 +15,7 @@ from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry.exposition import REJECTION_REASONS, Exposition
 from toolchain.serve.telemetry.sampling import Sampler
 from toolchain.serve.versions.shadow import Comparison, Prepare, Trial, labels_of
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 CLOSE_POLL_INTERVAL_S = 0.05  # until the last request of a replaced version ends
 STABLE, CANARY, SHADOW = "stable", "canary", "shadow"
@@ -40,7 +40,7 @@ class Router:
 
     settings: Settings
     routing: RoutingConfig | None = None
-    roles: Mapping[str, Served] = field(default_factory=dict)  # by "stable", "canary", "shadow"
+    roles: Mapping[str, LoadedVersion] = field(default_factory=dict)  # by "stable", "canary", "shadow"
     rejected: Mapping[str, Rejection] = field(default_factory=dict)  # by version, or "routing.json"
     canary_monitored: bool = True  # by its promotion: otherwise the canary receives nothing
     draining: bool = False  # after SIGTERM: load balancers should stop sending requests
@@ -49,7 +49,7 @@ class Router:
     def __post_init__(self) -> None:
         self.exposition = Exposition(self.name)
         self.comparison = Comparison()
-        self._leaving: dict[Served, asyncio.Task[None]] = {}
+        self._leaving: dict[LoadedVersion, asyncio.Task[None]] = {}
         self._export_roles()
 
     @property
@@ -58,15 +58,15 @@ class Router:
         return self.routing.model if self.routing else self.settings.name
 
     @property
-    def stable(self) -> Served:
+    def stable(self) -> LoadedVersion:
         """The stable version; raises Problem while there is none."""
         if STABLE not in self.roles:
-            raise Problem(503, self.unready)
+            raise Problem(503, self.not_ready_reason)
         return self.roles[STABLE]
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest body of a request; files are larger, so they are assumed while no version is loaded."""
+        """Maximum size of a request's body; that of files while no version is loaded."""
         files = STABLE not in self.roles or self.roles[STABLE].task.input.file_type
         return self.settings.max_body_bytes if files else self.settings.max_text_body_bytes
 
@@ -76,18 +76,18 @@ class Router:
         return [served.version for served in self.roles.values()]
 
     @property
-    def unready(self) -> str:
+    def not_ready_reason(self) -> str:
         """Why the model is not ready; "" when it is."""
         if STABLE not in self.roles:
             rejected = "; ".join(f"{what}: {rejection.public_message}" for what, rejection in self.rejected.items())
             return f"no version is loaded yet{': ' if rejected else ''}{rejected}"
-        return self.roles[STABLE].unready or ("the server is shutting down" if self.draining else "")
+        return self.roles[STABLE].not_ready_reason or ("the server is shutting down" if self.draining else "")
 
-    def choose(self, request_id: str, version: str = "") -> Served:
+    def choose(self, request_id: str, version: str = "") -> LoadedVersion:
         """Return the named version, or the one that ``request_id`` is routed to.
 
         An id is routed to the same version on every server. Code that awaits before it is done with the version must
-        hold it with ``Served.held``, so that it is not closed meanwhile.
+        hold it with ``LoadedVersion.held``, so that it is not closed meanwhile.
 
         Raises:
             Problem: no such version is loaded, or none is.
@@ -99,13 +99,13 @@ class Router:
             canary
             and self.routing
             and self.canary_monitored
-            and not canary.unready
+            and not canary.not_ready_reason
             and self.routing.goes_to_canary(request_id)
         ):
             return canary
         return self.stable
 
-    def compare(self, served: Served, predictions: Sequence[Any], prepare: Prepare) -> None:
+    def compare(self, served: LoadedVersion, predictions: Sequence[Any], prepare: Prepare) -> None:
         """Compare ``predictions`` of ``served`` with those of another version, if a canary or shadow is loaded.
 
         Args:
@@ -119,7 +119,7 @@ class Router:
 
     def sample(
         self,
-        served: Served,
+        served: LoadedVersion,
         request_id: str,
         values: Sequence[Any] | None,
         rows: Sequence[Prepared],
@@ -129,7 +129,7 @@ class Router:
         if self.sampler:
             self.sampler.offer(served, request_id, values, rows, predictions)
 
-    def change(self, routing: RoutingConfig, roles: Mapping[str, Served]) -> None:
+    def change(self, routing: RoutingConfig, roles: Mapping[str, LoadedVersion]) -> None:
         """Route to ``roles`` from now on; versions without a role finish their requests and are closed."""
         leaving = [served for served in self.roles.values() if served not in roles.values()]
         if roles != self.roles:
@@ -156,7 +156,8 @@ class Router:
         others = sum(served.users for served in loaded if served is not stable)
         for served in loaded:
             own = in_flight - others if served is stable else served.users
-            served.metrics.update(max(0, own), served.batcher.waiting, not (served.unready or self.draining))
+            ready = not (served.not_ready_reason or self.draining)
+            served.metrics.update(max(0, own), served.batcher.queued_rows, ready)
         sampled = self.sampler.text(loaded) if self.sampler else b""
         return self.exposition.text(served.metrics for served in loaded) + sampled
 
@@ -174,7 +175,7 @@ class Router:
         """Whether threads of a version still run after ``close``."""
         return any(served.is_busy for served in {*self.roles.values(), *self._leaving})
 
-    def _named(self, version: str) -> Served:
+    def _named(self, version: str) -> LoadedVersion:
         for served in self.roles.values():
             if served.version == version:
                 return served
@@ -188,7 +189,7 @@ class Router:
         for role, served in self.roles.items():
             served.metrics.role(role, shares[role])
 
-    async def _leave(self, served: Served) -> None:
+    async def _leave(self, served: LoadedVersion) -> None:
         """Close ``served`` after its last request."""
         while served.users:
             await asyncio.sleep(CLOSE_POLL_INTERVAL_S)
@@ -196,7 +197,7 @@ class Router:
         del self._leaving[served]
 
 
-def static_router(served: Served) -> Router:
+def static_router(served: LoadedVersion) -> Router:
     """Return a router of a single version."""
     target = Target(version=served.version, digest=served.model.digest, variant=served.model.variant)
     return Router(served.settings, RoutingConfig(model=served.name, stable=target), {STABLE: served})

@@ -7,10 +7,10 @@ from typing import Any
 
 from toolchain.inference.prepared import Prepared
 from toolchain.serve.problems import Problem, log_location
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 MAX_COMPARISONS = 4  # at a time, so that requests do not wait for them
-Prepare = Callable[[Served], Awaitable[Sequence[Prepared]]]  # prepares a request's rows for another version
+Prepare = Callable[[LoadedVersion], Awaitable[Sequence[Prepared]]]  # prepares a request's rows for another version
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Trial:
     """A comparison of two versions."""
 
     role: str  # "canary" or "shadow"
-    candidate: Served  # in that role; its metrics count the result
-    other: Served  # the one of the two that has no predictions yet
+    candidate: LoadedVersion  # in that role; its metrics count the result
+    other: LoadedVersion  # the one of the two that has no predictions yet
 
 
 class Comparison:
@@ -31,8 +31,8 @@ class Comparison:
     def begin(self, trial: Trial, labels: Sequence[Any], prepare: Prepare) -> None:
         """Compare ``labels`` with those of the other version, unless that would delay requests."""
         other = trial.other
-        room = other.settings.max_batch_size  # rows that fit into one batch
-        if len(self._running) >= MAX_COMPARISONS or other.unready or other.batcher.waiting + len(labels) > room:
+        fits = other.batcher.queued_rows + len(labels) <= other.settings.max_batch_size  # into one batch
+        if len(self._running) >= MAX_COMPARISONS or other.not_ready_reason or not fits:
             return
         task = asyncio.create_task(_compare(trial, labels, prepare))
         self._running.add(task)
@@ -49,11 +49,11 @@ async def _compare(trial: Trial, labels: Sequence[Any], prepare: Prepare) -> Non
         except Exception as error:  # the response was sent; log where this failed
             log_location(error)
             return
-        matching = sum(one == due for one, due in zip(found, labels, strict=True))
+        matching = sum(one == expected for one, expected in zip(found, labels, strict=True))
         trial.candidate.metrics.compared(trial.role, matching, len(labels) - matching)
 
 
-def labels_of(served: Served, predictions: Sequence[Any]) -> list[list[str]]:
+def labels_of(served: LoadedVersion, predictions: Sequence[Any]) -> list[list[str]]:
     """Return the classes that ``served`` predicts for each row."""
     threshold = served.expected.threshold if served.expected else 0.5
     return [served.task.output.labels(prediction, threshold) for prediction in predictions]

@@ -27,7 +27,7 @@ WARM_UP = 5  # predictions: the first allocates memory, the median of the rest i
 
 
 @dataclass(eq=False)
-class Served:
+class LoadedVersion:
     """A loaded model and its queue. All methods but ``close`` run in the event loop's thread."""
 
     settings: Settings
@@ -63,7 +63,7 @@ class Served:
         return self.predictor.task
 
     @property
-    def unready(self) -> str:
+    def not_ready_reason(self) -> str:
         """Why the version is not ready; "" when it is."""
         return self.parity.reason
 
@@ -78,7 +78,7 @@ class Served:
 
     def prepare_now(self, values: Sequence[Any]) -> list[Prepared]:
         """Prepare ``values`` for the model in the event loop's thread."""
-        self._check_room(len(values))
+        self._check_capacity(len(values))
         return self.predictor.prepare(values)
 
     async def prepare(self, values: Sequence[Any]) -> list[Prepared]:
@@ -87,10 +87,10 @@ class Served:
         Their rows count as queued meanwhile: decoding an image can take longer than the model.
 
         Raises:
-            DataError: a file is no image, or is damaged.
-            Problem: the queue is full, or it took too long.
+            DataError: a file is not an image, or is damaged.
+            Problem: the queue is full, or the request timed out.
         """
-        self._check_room(len(values))
+        self._check_capacity(len(values))
         seconds = self.settings.request_timeout
         try:
             # Files are prepared one at a time, so that the work can be abandoned between two.
@@ -99,9 +99,9 @@ class Served:
         except TimeoutError as error:
             raise _timeout(seconds) from error
 
-    def _check_room(self, rows: int) -> None:
+    def _check_capacity(self, rows: int) -> None:
         try:
-            self.batcher.check_room(self.preparation.rows + rows)
+            self.batcher.check_capacity(self.preparation.rows + rows)
         except QueueFullError as full:
             raise _queue_full(full) from full
 
@@ -169,7 +169,7 @@ def _timeout(seconds: float) -> Problem:
     return Problem(504, f"no response within {seconds:g} s; send fewer rows, or retry later")
 
 
-def load(settings: Settings) -> Served:
+def load(settings: Settings) -> LoadedVersion:
     """Load the model of ``settings``: verify its digests, warm it up and check its parity.
 
     Raises:
@@ -192,7 +192,7 @@ def load(settings: Settings) -> Served:
         observe=metrics.batch,
     )
     preparation = Preparation(usable_cores())
-    served = Served(settings, model, predictor, expected, Parity(0, 0), metrics, batcher, preparation)
+    served = LoadedVersion(settings, model, predictor, expected, Parity(0, 0), metrics, batcher, preparation)
     served.check_parity()
     return served
 
@@ -209,7 +209,7 @@ def warm_up(predictor: Predictor, expected: Expected | None) -> float:
     return sorted(taken)[WARM_UP // 2]
 
 
-def example_rows(served: Served) -> tuple[Row, ...]:
+def example_rows(served: LoadedVersion) -> tuple[Row, ...]:
     """Return the shortest recorded rows, for examples; () when none were recorded."""
     rows = served.expected.rows if served.expected else ()
     return tuple(sorted(rows, key=lambda row: len(row.json_value))[:2])

@@ -18,7 +18,7 @@ from toolchain.serve.problems import log_location
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions.repository import NotFoundError, open_repository
 from toolchain.serve.versions.router import STABLE, Rejection, Router
-from toolchain.serve.versions.version import Served, load
+from toolchain.serve.versions.version import LoadedVersion, load
 
 RETRY_INTERVAL_S = 15.0  # of rejected versions: loading uses a core that requests need
 REASONS = {
@@ -38,19 +38,19 @@ class RejectedError(Exception):
 
 
 class VersionWatcher:
-    """Keeps ``router`` in step with the model repository of ``settings``.
+    """Updates ``router`` when the model repository of ``settings`` changes.
 
     Raises:
-        NotFoundError: the repository holds no routing.json.
+        NotFoundError: the repository has no routing.json.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._repository = settings, open_repository(settings)
         self._document, self._rejected_at = b"", 0.0  # the last routing.json, and the time of the last rejection
-        self._routing: RoutingConfig | None = None  # that is applied
-        self._roles: dict[str, Served] = {}
+        self._routing: RoutingConfig | None = None  # the applied one
+        self._roles: dict[str, LoadedVersion] = {}
         self._rejected: dict[str, Rejection] = {}
-        self._heartbeat, self._beaten_at, self._monitored = b"", 0.0, True  # of the promotion that monitors the canary
+        self._heartbeat, self._beaten_at, self._monitored = b"", 0.0, True  # by the canary's promotion
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="version-watcher", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,7 +97,7 @@ class VersionWatcher:
         except (NotFoundError, ServiceError) as error:
             if isinstance(error, NotFoundError) and self._loop is None:
                 raise
-            self._document = b""  # apply the next one, whatever it is
+            self._document = b""  # apply the next one even if it is unchanged
             self._reject({FILE: Rejection(REASONS[type(error)], str(error))})
             return
         self._apply(routing)
@@ -129,7 +129,7 @@ class VersionWatcher:
 
     def _apply(self, routing: RoutingConfig) -> None:
         """Load the versions of ``routing`` and apply it, unless its stable version is rejected."""
-        roles: dict[str, Served] = {}
+        roles: dict[str, LoadedVersion] = {}
         rejected: dict[str, Rejection] = {}
         for role, target in routing.targets.items():
             try:
@@ -146,14 +146,14 @@ class VersionWatcher:
             self._change(routing, roles)
         self._reject(rejected)
 
-    def _loaded(self, model: str, target: Target) -> Served | None:
+    def _loaded(self, model: str, target: Target) -> LoadedVersion | None:
         """Return ``target`` if it is loaded already under the same name."""
         for served in self._roles.values():
             if (served.name, served.version, served.model.digest) == (model, target.version, target.digest):
                 return served
         return None
 
-    def _load(self, model: str, target: Target, stable: Served | None) -> Served:
+    def _load(self, model: str, target: Target, stable: LoadedVersion | None) -> LoadedVersion:
         """Load ``target``; raises RejectedError if it must not serve."""
         try:
             folder = self._repository.folder(target)
@@ -171,7 +171,7 @@ class VersionWatcher:
             raise RejectedError(reason, message)
         return served
 
-    def _change(self, routing: RoutingConfig, roles: dict[str, Served]) -> None:
+    def _change(self, routing: RoutingConfig, roles: dict[str, LoadedVersion]) -> None:
         self._routing, self._roles = routing, roles
         self._beaten_at, self._monitored = time.monotonic(), True
         if self._loop:
@@ -192,14 +192,14 @@ class VersionWatcher:
         self._rejected, self._rejected_at = rejected, time.monotonic()
 
 
-def describe(routing: RoutingConfig, roles: Mapping[str, Served]) -> str:
+def describe(routing: RoutingConfig, roles: Mapping[str, LoadedVersion]) -> str:
     """Return the model and its versions by role, for the log."""
     shares = {"stable": "", "canary": f", canary of {routing.percent:g} %", "shadow": ", shadow"}
     versions = [f"{served.version}, {served.model.variant}{shares[role]}" for role, served in roles.items()]
     return f"{routing.model} " + "; ".join(versions)
 
 
-def _rejection(served: Served, target: Target, stable: Served | None) -> tuple[str, str]:
+def _rejection(served: LoadedVersion, target: Target, stable: LoadedVersion | None) -> tuple[str, str]:
     """Return why a loaded version must not serve, as a reason and a message; "" when it may."""
     what = f"version {target.version}, digest {short_digest(target.digest)}"
     if served.model.digest != target.digest:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolchain.serve.grpc.flow_control import Reading
+from toolchain.serve.grpc.flow_control import MessageReader
 from toolchain.serve.problems import Problem
 
 SECONDS = 20.0
@@ -16,7 +16,7 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-async def status_of(reading: Reading, receive: Callable[[], Awaitable[Any]]) -> int:
+async def status_of(reading: MessageReader, receive: Callable[[], Awaitable[Any]]) -> int:
     try:
         await reading.read(receive)
     except Problem as problem:
@@ -26,7 +26,7 @@ async def status_of(reading: Reading, receive: Callable[[], Awaitable[Any]]) -> 
 
 def test_the_newest_is_read_first_and_the_oldest_is_ended():
     async def main() -> list[int]:
-        reading = Reading(2, SECONDS)
+        reading = MessageReader(2, SECONDS)
 
         async def whole() -> bytes:
             return b"whole"
@@ -47,7 +47,7 @@ def test_the_newest_is_read_first_and_the_oldest_is_ended():
 
 def test_a_single_message_has_the_whole_time():
     async def main() -> tuple[int, int]:
-        reading = Reading(1, 0.2)
+        reading = MessageReader(1, 0.2)
         late = asyncio.create_task(status_of(reading, lambda: asyncio.sleep(0.1)))
         return await late, await status_of(reading, never)
 
@@ -56,7 +56,7 @@ def test_a_single_message_has_the_whole_time():
 
 def test_slots_are_released_after_every_outcome():
     async def main() -> None:
-        reading = Reading(2, 0.05)
+        reading = MessageReader(2, 0.05)
 
         async def fail() -> None:
             raise RuntimeError("broken")

@@ -7,8 +7,8 @@ from toolchain.serve.http.admission import RESERVED_CONNECTIONS, Admission, conn
 
 
 class Connection:
-    def __init__(self, busy: bool = False) -> None:
-        self.busy, self.aborted = busy, False
+    def __init__(self, is_busy: bool = False) -> None:
+        self.is_busy, self.aborted = is_busy, False
 
     def abort(self) -> None:
         self.aborted = True
@@ -16,7 +16,7 @@ class Connection:
 
 def test_beyond_the_reserve_the_oldest_idle_connection_is_closed():
     admission = Admission(1)
-    first, second = Connection(busy=True), Connection()
+    first, second = Connection(is_busy=True), Connection()
     others = [Connection() for _ in range(RESERVED_CONNECTIONS - 2)]
     for connection in (first, second, *others):
         admission.add(connection)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.serve.http.content_encoding import MAX_MEMBERS, Gunzip, check_encoding
+from toolchain.serve.http.content_encoding import MAX_MEMBERS, GzipDecoder, check_encoding
 from toolchain.serve.problems import Problem
 
 LIMIT = 1_000_000
@@ -12,14 +12,14 @@ LIMIT = 1_000_000
 
 @given(parts=st.lists(st.binary(max_size=200), min_size=1, max_size=4), cut=st.integers(1, 50))
 def test_a_body_is_unpacked_however_it_is_cut(parts: list[bytes], cut: int):
-    packed, gunzip = b"".join(map(gzip.compress, parts)), Gunzip()
+    packed, decoder = b"".join(map(gzip.compress, parts)), GzipDecoder()
     pieces = [packed[at : at + cut] for at in range(0, len(packed), cut)]
-    assert b"".join(gunzip.unpack(piece, LIMIT) for piece in pieces) == b"".join(parts)
-    gunzip.check_end()
+    assert b"".join(decoder.decode(piece, LIMIT) for piece in pieces) == b"".join(parts)
+    decoder.check_end()
 
 
 def test_unpacking_stops_at_the_limit():
-    assert Gunzip().unpack(gzip.compress(b" " * LIMIT), 1000) == b" " * 1000
+    assert GzipDecoder().decode(gzip.compress(b" " * LIMIT), 1000) == b" " * 1000
 
 
 @pytest.mark.parametrize(
@@ -27,15 +27,15 @@ def test_unpacking_stops_at_the_limit():
 )
 def test_a_body_that_is_not_gzip_or_has_too_many_members_is_not_valid(body: bytes):
     with pytest.raises(Problem) as caught:
-        Gunzip().unpack(body, LIMIT)
+        GzipDecoder().decode(body, LIMIT)
     assert caught.value.status == 400
 
 
 def test_a_body_that_is_cut_off_is_not_valid():
-    gunzip = Gunzip()
-    gunzip.unpack(gzip.compress(b"text")[:-4], LIMIT)
+    decoder = GzipDecoder()
+    decoder.decode(gzip.compress(b"text")[:-4], LIMIT)
     with pytest.raises(Problem):
-        gunzip.check_end()
+        decoder.check_end()
 
 
 @pytest.mark.parametrize(

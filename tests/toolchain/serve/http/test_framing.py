@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.serve.http.framing import HEAD_BYTES, LINE_BYTES, Framing, FramingError, HeadTooLargeError
+from toolchain.serve.http.framing import MAX_HEAD_BYTES, MAX_LINE_BYTES, Framing, FramingError, HeadTooLargeError
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"
 bodies = st.binary(max_size=60)
@@ -83,7 +83,7 @@ def fed(framing: Framing, piece: bytes, bytes_: int) -> None:
 @pytest.mark.parametrize("piece", [b"1;" + b"a" * 1000 + b"\r\n \r\n", b"1\r\n \r\n"])
 def test_chunks_may_not_have_more_around_them_than_in_them(piece: bytes):
     with pytest.raises(HeadTooLargeError):
-        fed(in_chunks(), piece, 4 * HEAD_BYTES)
+        fed(in_chunks(), piece, 4 * MAX_HEAD_BYTES)
 
 
 def test_the_size_of_a_body_in_large_chunks_is_not_limited_here():
@@ -96,9 +96,9 @@ def test_trailers_and_heads_without_end_are_refused():
     framing = in_chunks()
     framing.part_end(b"0\r\n", 0)
     with pytest.raises(HeadTooLargeError):
-        fed(framing, b"A: b\r\n", 2 * HEAD_BYTES)
+        fed(framing, b"A: b\r\n", 2 * MAX_HEAD_BYTES)
     with pytest.raises(HeadTooLargeError):
-        fed(Framing(), b"A: b\r\n", 2 * HEAD_BYTES)
+        fed(Framing(), b"A: b\r\n", 2 * MAX_HEAD_BYTES)
     for framing in (in_chunks(), in_chunks()):
         with pytest.raises(HeadTooLargeError):
-            framing.part_end(b"1;" + b"a" * LINE_BYTES, 0)
+            framing.part_end(b"1;" + b"a" * MAX_LINE_BYTES, 0)

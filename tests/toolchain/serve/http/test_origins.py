@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tests.support.models import picture
 from tests.support.responses import problem
 from toolchain.serve.http.content_encoding import MAX_MEMBERS
-from toolchain.serve.http.origins import Hosts, host_name
+from toolchain.serve.http.origins import AllowedHosts, host_name
 from toolchain.serve.problems import Problem
 
 BODY = b'{"texts": ["good film"]}'
@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 Serving = Callable[..., TestClient]
 
 
-def accepts(hosts: Hosts, host: str) -> bool:
+def accepts(hosts: AllowedHosts, host: str) -> bool:
     try:
         hosts.check({b"host": host.encode()})
     except Problem as refused:
@@ -44,7 +44,7 @@ def accepts(hosts: Hosts, host: str) -> bool:
 def test_the_names_that_a_server_has_depend_on_where_it_listens(
     listening: str, allowed: list[str], accepted: list[str], refused: list[str]
 ):
-    hosts = Hosts(allowed, listening)
+    hosts = AllowedHosts(allowed, listening)
     assert [host for host in (*accepted, *refused) if accepts(hosts, host)] == accepted
 
 

@@ -26,9 +26,9 @@ from toolchain.serve.http.application import build
 from toolchain.serve.server import serve
 from toolchain.serve.settings import Settings
 from toolchain.serve.telemetry import sampling
-from toolchain.serve.telemetry.sampling import Sampler, Sampling, sampling_of
+from toolchain.serve.telemetry.sampling import Sampler, SamplingSettings, sampling_settings
 from toolchain.serve.versions.router import static_router
-from toolchain.serve.versions.version import Served, load
+from toolchain.serve.versions.version import LoadedVersion, load
 
 TEXT = "a good film, 7 of 10"
 Start = Callable[..., Sampler]
@@ -51,7 +51,7 @@ class StuckPlace:
 
 
 @pytest.fixture
-def served(words: Path) -> Iterator[Served]:
+def served(words: Path) -> Iterator[LoadedVersion]:
     found = load(Settings(model=words, name="reviews", version="3"))
     yield found
     found.close()
@@ -60,11 +60,11 @@ def served(words: Path) -> Iterator[Served]:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Return a function that starts a sampler of all requests, and looks after its files often."""
-    monkeypatch.setattr(sampling, "TEND_SECONDS", 0.01)
+    monkeypatch.setattr(sampling, "MAINTENANCE_INTERVAL_S", 0.01)
     started: list[Sampler] = []
 
     def begin(**more: Any) -> Sampler:
-        started.append(Sampler(Sampling(**{"place": str(tmp_path / "samples"), "percent": 100.0} | more)))
+        started.append(Sampler(SamplingSettings(**{"place": str(tmp_path / "samples"), "percent": 100.0} | more)))
         return started[-1]
 
     yield begin
@@ -72,7 +72,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         sampler.close()
 
 
-def offer(sampler: Sampler, served: Served, texts: list[str], request: str = "r1") -> None:
+def offer(sampler: Sampler, served: LoadedVersion, texts: list[str], request: str = "r1") -> None:
     rows = served.predictor.prepare(texts)
     sampler.offer(served, request, texts, rows, served.predictor.predict(rows[:1]) * len(rows))
 
@@ -84,7 +84,7 @@ def kept(place: Path | str) -> list[dict[str, Any]]:
     return [row for content in contents for row in parse(content or b"", "a file")[1]]
 
 
-def figures(sampler: Sampler, served: Served) -> dict[tuple[str, str], float]:
+def figures(sampler: Sampler, served: LoadedVersion) -> dict[tuple[str, str], float]:
     """Return the figures by name and the label that not all have."""
     found = {}
     for family in text_string_to_metric_families(sampler.text([served]).decode()):
@@ -114,7 +114,7 @@ def test_a_text_is_described_as_its_model_reads_it(start: Start, tmp_path: Path)
     assert [row["text"] for row in rows] == list(DAMAGED)  # what came
 
 
-def test_by_default_numbers_and_answers_are_kept_and_no_text(served: Served, start: Start, tmp_path: Path):
+def test_by_default_numbers_and_answers_are_kept_and_no_text(served: LoadedVersion, start: Start, tmp_path: Path):
     sampler, before = start(), time.time()
     offer(sampler, served, [TEXT])
     sampler.close()
@@ -128,14 +128,14 @@ def test_by_default_numbers_and_answers_are_kept_and_no_text(served: Served, sta
     assert b'"r1"' not in raw  # the request's id is there as a hash
 
 
-def test_texts_are_kept_only_where_that_is_asked_for(served: Served, start: Start, tmp_path: Path):
+def test_texts_are_kept_only_where_that_is_asked_for(served: LoadedVersion, start: Start, tmp_path: Path):
     sampler = start(rows=True)
     offer(sampler, served, [TEXT, "poor"])
     sampler.close()
     assert [row["text"] for row in kept(tmp_path / "samples")] == [TEXT, "poor"]
 
 
-def test_a_file_says_whose_rows_it_holds(served: Served, start: Start, tmp_path: Path):
+def test_a_file_says_whose_rows_it_holds(served: LoadedVersion, start: Start, tmp_path: Path):
     sampler = start()
     offer(sampler, served, [TEXT])
     sampler.close()
@@ -226,9 +226,9 @@ def test_the_sample_is_drawn_from_the_canary_and_the_stable_version_alike(start:
 
 
 def test_a_file_is_written_when_it_is_full(
-    served: Served, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: LoadedVersion, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sampling, "FILE_ROWS", 3)
+    monkeypatch.setattr(sampling, "MAX_FILE_ROWS", 3)
     sampler = start()
     offer(sampler, served, [TEXT] * 7)
     until(lambda: len(kept(tmp_path / "samples")) == 6)
@@ -238,18 +238,18 @@ def test_a_file_is_written_when_it_is_full(
 
 
 def test_a_file_is_written_when_its_time_has_come(
-    served: Served, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: LoadedVersion, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sampling, "FILE_SECONDS", 0.05)
+    monkeypatch.setattr(sampling, "MAX_FILE_AGE_S", 0.05)
     offer(start(), served, [TEXT])
     assert until(lambda: kept(tmp_path / "samples"))
 
 
 def test_a_clock_that_is_set_back_loses_nothing(
-    served: Served, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: LoadedVersion, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sampling, "FILE_ROWS", 1)
-    monkeypatch.setattr(sampling, "SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(sampling, "MAX_FILE_ROWS", 1)
+    monkeypatch.setattr(sampling, "RETENTION_INTERVAL_S", 0.0)
     sampler = start()
     offer(sampler, served, [TEXT])
     until(lambda: len(kept(tmp_path / "samples")) == 1)
@@ -260,7 +260,7 @@ def test_a_clock_that_is_set_back_loses_nothing(
 
 
 def test_old_files_are_deleted_and_other_models_are_left_alone(
-    served: Served, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: LoadedVersion, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     old = tmp_path / "samples" / "reviews" / "0123456789ab" / "20200101T000000000000-01234567.jsonl"
     others = tmp_path / "samples" / "digits" / "0123456789ab" / old.name
@@ -275,9 +275,13 @@ def test_old_files_are_deleted_and_other_models_are_left_alone(
 
 
 def test_a_place_that_is_away_costs_rows_and_one_line(
-    served: Served, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    served: LoadedVersion,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.setattr(sampling, "FILE_ROWS", 1)
+    monkeypatch.setattr(sampling, "MAX_FILE_ROWS", 1)
     (tmp_path / "samples").write_text("in the way")
     sampler = start()
     offer(sampler, served, [TEXT] * 3)
@@ -288,7 +292,7 @@ def test_a_place_that_is_away_costs_rows_and_one_line(
     assert capsys.readouterr().err.count("samples are lost until this is mended") == 1
 
 
-def test_s3_holds_samples_too(served: Served, start: Start, s3_bucket: str):
+def test_s3_holds_samples_too(served: LoadedVersion, start: Start, s3_bucket: str):
     sampler = start(place=f"s3://{s3_bucket}/samples")
     offer(sampler, served, [TEXT])
     sampler.close()
@@ -296,7 +300,7 @@ def test_s3_holds_samples_too(served: Served, start: Start, s3_bucket: str):
 
 
 def test_a_row_that_cannot_be_described_is_counted_and_the_next_is_kept(
-    served: Served, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    served: LoadedVersion, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     sampler = start()
     rows = served.predictor.prepare([TEXT])
@@ -315,15 +319,19 @@ def test_a_row_that_cannot_be_described_is_counted_and_the_next_is_kept(
     st.integers(500, 3000),
 )
 def test_whatever_is_offered_memory_has_an_end_and_no_row_is_uncounted(
-    served: Served, monkeypatch: pytest.MonkeyPatch, requests: list[tuple[int, int]], most_rows: int, most_bytes: int
+    served: LoadedVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    requests: list[tuple[int, int]],
+    most_rows: int,
+    most_bytes: int,
 ):
     place = StuckPlace()
     monkeypatch.setattr(sampling, "open_store", lambda uri: place)
-    monkeypatch.setattr(sampling, "QUEUED_ROWS", most_rows)
-    monkeypatch.setattr(sampling, "QUEUED_BYTES", most_bytes)
-    monkeypatch.setattr(sampling, "FILE_ROWS", 2)
-    monkeypatch.setattr(sampling, "TEND_SECONDS", 0.01)
-    sampler = Sampler(Sampling(place="stuck", percent=100.0))
+    monkeypatch.setattr(sampling, "MAX_QUEUED_ROWS", most_rows)
+    monkeypatch.setattr(sampling, "MAX_QUEUED_BYTES", most_bytes)
+    monkeypatch.setattr(sampling, "MAX_FILE_ROWS", 2)
+    monkeypatch.setattr(sampling, "MAINTENANCE_INTERVAL_S", 0.01)
+    sampler = Sampler(SamplingSettings(place="stuck", percent=100.0))
     offered = 0
     for rows, characters in requests:
         began = time.monotonic()
@@ -341,14 +349,14 @@ def test_whatever_is_offered_memory_has_an_end_and_no_row_is_uncounted(
     assert sampler._held == 0
 
 
-def test_an_offer_after_the_end_is_passed_over(served: Served, start: Start, tmp_path: Path):
+def test_an_offer_after_the_end_is_passed_over(served: LoadedVersion, start: Start, tmp_path: Path):
     sampler = start()
     sampler.close()
     offer(sampler, served, [TEXT])
     assert not (tmp_path / "samples").exists()
 
 
-def drift(served: Served, **more: Any) -> bytes:
+def drift(served: LoadedVersion, **more: Any) -> bytes:
     columns = [{"name": "surprise", "distance": 0.4}, {"name": "label", "distance": 0.1}]
     told = {"format": "toolchain.drift", "digest": served.model.digest, "checked_at": 1.5e9, "window": {"rows": 500}}
     told |= {"has_verdict": True, "data_drift": True, "prediction_drift": False, "columns": columns}
@@ -365,7 +373,7 @@ def test_a_version_that_is_replaced_is_not_kept(words: Path, start: Start):
     until(lambda: gc.collect() is not None and gone() is None)  # else its model would stay in memory
 
 
-def test_the_last_verdict_is_shown_among_the_figures(served: Served, start: Start, tmp_path: Path):
+def test_the_last_verdict_is_shown_among_the_figures(served: LoadedVersion, start: Start, tmp_path: Path):
     place = open_store(str(tmp_path / "samples"))
     place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served))
     sampler = start()
@@ -378,7 +386,7 @@ def test_the_last_verdict_is_shown_among_the_figures(served: Served, start: Star
     assert sampler.text([]).decode().count("reviews") == 0  # a version that is gone takes its figures along
 
 
-def test_too_few_rows_are_no_verdict(served: Served, start: Start, tmp_path: Path):
+def test_too_few_rows_are_no_verdict(served: LoadedVersion, start: Start, tmp_path: Path):
     place = open_store(str(tmp_path / "samples"))
     place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served, has_verdict=False, columns=[]))
     sampler = start()
@@ -388,7 +396,7 @@ def test_too_few_rows_are_no_verdict(served: Served, start: Start, tmp_path: Pat
 
 @pytest.mark.parametrize("more", [{"digest": "cd" * 32}, {"columns": 7}, {"window": None}, {"format": "other"}])
 def test_a_damaged_verdict_is_told_and_not_shown(
-    more: dict[str, Any], served: Served, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: dict[str, Any], served: LoadedVersion, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     place = open_store(str(tmp_path / "samples"))
     place.put(f"reviews/{served.model.digest[:12]}/drift.json", drift(served, **more))
@@ -412,7 +420,7 @@ def test_a_damaged_verdict_is_told_and_not_shown(
 )
 def test_bad_settings_are_refused(given_: dict[str, Any], reason: str):
     with pytest.raises(ConfigError, match=reason):
-        Sampling(**{"place": "samples"} | given_)
+        SamplingSettings(**{"place": "samples"} | given_)
 
 
 def test_what_callers_ask_by_either_protocol_is_sampled(words: Path, start: Start, tmp_path: Path):
@@ -440,9 +448,9 @@ def test_without_a_place_nothing_is_put_aside(words: Path):
 
 def test_the_command_line_says_what_is_put_aside(tmp_path: Path):
     words = [str(tmp_path), "--samples", "s3://bucket/samples", "--sample-percent", "2.5", "--sample-rows"]
-    found = sampling_of(Settings(**vars(parser().parse_args(words))))
-    assert found == Sampling(place="s3://bucket/samples", percent=2.5, rows=True)
-    assert sampling_of(Settings(**vars(parser().parse_args([str(tmp_path)])))) is None
+    found = sampling_settings(Settings(**vars(parser().parse_args(words))))
+    assert found == SamplingSettings(place="s3://bucket/samples", percent=2.5, rows=True)
+    assert sampling_settings(Settings(**vars(parser().parse_args([str(tmp_path)])))) is None
 
 
 def test_a_bad_place_is_refused_before_anything_is_loaded(tmp_path: Path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from toolchain.errors import ArtifactError
 from toolchain.inference.predictor import Prepared
-from toolchain.serve.versions.batching import Batcher, Lanes, QueueFullError, Waiting
+from toolchain.serve.versions.batching import Batcher, QueuedRow, QueueFullError, RowQueue
 
 
 class Recorder:
@@ -45,7 +45,7 @@ async def until(true: Any) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.booleans())), st.integers(1, 4))
 def test_every_row_runs_once_in_batches_of_one_length_the_oldest_first(steps: list[tuple[int, bool]], rows: int):
-    lanes, waiting, popped = Lanes(), [], []
+    lanes, waiting, popped = RowQueue(), [], []
 
     def pop() -> None:
         batch = lanes.pop(rows)
@@ -57,7 +57,7 @@ def test_every_row_runs_once_in_batches_of_one_length_the_oldest_first(steps: li
             waiting.remove(one)
 
     for time_, (length, take) in enumerate(steps):
-        one = Waiting(Prepared(time_, length), None, 0, float(time_))  # type: ignore[arg-type]  # nobody waits here
+        one = QueuedRow(Prepared(time_, length), None, 0, float(time_))  # type: ignore[arg-type]  # nobody waits here
         lanes.push(one)
         waiting.append(one)
         if take:
@@ -89,7 +89,7 @@ def test_what_came_while_the_model_was_busy_runs_together():
         batcher = Batcher(model.predict, max_batch_size=3)
         model.free.clear()
         first = batcher.submit(rows_of(9), soon())
-        await until(lambda: not batcher.waiting)
+        await until(lambda: not batcher.queued_rows)
         others = [batcher.submit(rows_of(length), soon()) for length in (5, 7, 5, 5, 5)]
         model.free.set()
         await asyncio.gather(first.future, *(ticket.future for ticket in others))
@@ -105,7 +105,7 @@ def test_a_stream_leaves_rows_to_the_others():
         batcher = Batcher(model.predict, workers=2, max_batch_size=8)
         model.free.clear()
         busy = [batcher.submit(rows_of(length), soon()) for length in (8, 9)]
-        await until(lambda: not batcher.waiting)
+        await until(lambda: not batcher.queued_rows)
         others = [batcher.submit(rows_of(5), soon()) for _ in range(8)]
         model.free.set()
         await asyncio.gather(*(ticket.future for ticket in (*busy, *others)))
@@ -148,7 +148,7 @@ def test_rows_that_take_long_or_would_be_in_anyones_way_are_left_to_the_threads(
         assert batcher.run_inline(rows_of(100)) is None, "some 0.1 s, in which nobody else would be heard"
         model.free.clear()
         running = batcher.submit(rows_of(1), soon())
-        await until(lambda: not batcher.waiting)
+        await until(lambda: not batcher.queued_rows)
         assert batcher.run_inline(rows_of(1)) is None, "a thread is at work"
         model.free.set()
         await running.future
@@ -205,7 +205,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again():
         batcher = Batcher(model.predict, max_queue_rows=3)
         model.free.clear()
         busy = batcher.submit(rows_of(1), soon())
-        await until(lambda: not batcher.waiting)
+        await until(lambda: not batcher.queued_rows)
         waiting = batcher.submit(rows_of(1, 1, 1), soon())
         with pytest.raises(QueueFullError) as full:
             batcher.submit(rows_of(1), soon())
@@ -223,7 +223,7 @@ def test_what_nobody_waits_for_is_not_run():
         batcher = Batcher(model.predict)
         model.free.clear()
         busy = batcher.submit(rows_of(1), soon())
-        await until(lambda: not batcher.waiting)
+        await until(lambda: not batcher.queued_rows)
         left = batcher.submit(rows_of(2), soon())
         left.abandoned = True
         late = batcher.submit(rows_of(3), time.monotonic() - 1)

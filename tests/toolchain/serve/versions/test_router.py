@@ -22,7 +22,7 @@ from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
 from toolchain.serve.versions.parity import Parity
 from toolchain.serve.versions.router import Rejection, Router
-from toolchain.serve.versions.version import Served, load
+from toolchain.serve.versions.version import LoadedVersion, load
 
 IDS = [f"request-{place}" for place in range(300)]
 GOOD = {"texts": ["good"]}
@@ -37,7 +37,7 @@ class Crew:
 
     def __init__(self, versions: dict[str, Path]) -> None:
         self.versions = versions
-        self.loaded: dict[str, Served] = {}
+        self.loaded: dict[str, LoadedVersion] = {}
         self.router: Router
         self.client: TestClient
 
@@ -57,7 +57,7 @@ class Crew:
 
         self.client.portal.call(within)  # type: ignore[union-attr]
 
-    def roles(self, routing: RoutingConfig) -> dict[str, Served]:
+    def roles(self, routing: RoutingConfig) -> dict[str, LoadedVersion]:
         for target in routing.targets.values():
             if target.version not in self.loaded:
                 self.loaded[target.version] = load(settings_of(self.versions, target.version))
@@ -125,7 +125,7 @@ class StandIn:
     """As much of a version as choosing needs."""
 
     def __init__(self, version: str) -> None:
-        self.version, self.unready, self.metrics = version, "", self
+        self.version, self.not_ready_reason, self.metrics = version, "", self
 
     def role(self, role: str, percent: float) -> None:
         assert 0 <= percent <= 100

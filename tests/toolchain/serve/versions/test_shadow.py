@@ -12,9 +12,9 @@ from toolchain.serve.versions.shadow import MAX_COMPARISONS, Comparison, Trial
 
 
 class Version:
-    def __init__(self, *labels: str, waiting: int = 0, unready: str = "") -> None:
+    def __init__(self, *labels: str, waiting: int = 0, not_ready_reason: str = "") -> None:
         self.found = [[label] for label in labels]
-        self.unready, self.batcher = unready, SimpleNamespace(waiting=waiting)
+        self.not_ready_reason, self.batcher = not_ready_reason, SimpleNamespace(queued_rows=waiting)
         self.settings, self.expected = SimpleNamespace(max_batch_size=4), None
         self.task = SimpleNamespace(output=SimpleNamespace(labels=lambda prediction, threshold: prediction))
         self.metrics = SimpleNamespace(compared=lambda *counts: self.compared.append(counts))
@@ -51,7 +51,9 @@ def test_rows_with_equal_labels_match():
     assert compared(Version(), Version("good", "good")) == [("canary", 1, 1)]
 
 
-@pytest.mark.parametrize("other", [Version("good", "bad", waiting=3), Version("good", "bad", unready="loading")])
+@pytest.mark.parametrize(
+    "other", [Version("good", "bad", waiting=3), Version("good", "bad", not_ready_reason="loading")]
+)
 def test_a_version_with_other_rows_to_predict_is_not_compared(other: Version):
     assert compared(Version(), other) == []
 

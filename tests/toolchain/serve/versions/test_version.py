@@ -118,11 +118,11 @@ def test_a_full_queue_answers_429_with_retry_after(serving: Serving, words: Path
         threading.Thread(target=lambda: codes.append(client.post("/predict", json=body).status_code)) for _ in range(2)
     ]
     callers[0].start()
-    while not client.app.in_flight or served_by(client).batcher.waiting:  # type: ignore[attr-defined]
+    while not client.app.in_flight or served_by(client).batcher.queued_rows:  # type: ignore[attr-defined]
         time.sleep(0.01)
     time.sleep(0.1)  # the first request's rows are with the model now, or about to be
     callers[1].start()
-    while served_by(client).batcher.waiting < 4:
+    while served_by(client).batcher.queued_rows < 4:
         time.sleep(0.01)
     answer = client.post("/predict", json=body)  # at once: those before it are held up until ``free``
     assert answer.status_code == 429

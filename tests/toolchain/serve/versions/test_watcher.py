@@ -257,11 +257,11 @@ def test_a_model_repository_that_is_empty_at_the_start_is_an_error_and_a_damaged
     publish_versions(empty, routing_of(versions, "1"), versions)
     damage(empty / target_of(versions, "1").digest)
     harness = follow(empty)
-    assert "its files are damaged" in harness.router.unready
+    assert "its files are damaged" in harness.router.not_ready_reason
     publish_versions(empty, routing_of(versions, "2"), versions)
     harness.look()
     assert harness.answering == {"stable": "2"}
-    assert harness.router.unready == ""
+    assert harness.router.not_ready_reason == ""
 
 
 def test_what_nobody_thought_of_does_not_end_the_following(
@@ -325,7 +325,7 @@ def test_with_s3_away_and_nothing_fetched_the_server_waits(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     harness = follow(uri)
     assert harness.refused == {FILE: "unavailable"}
-    assert "the model repository is unavailable" in harness.router.unready
+    assert "the model repository is unavailable" in harness.router.not_ready_reason
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     harness.watcher._repository = open_repository(harness.watcher._settings)
     harness.look()

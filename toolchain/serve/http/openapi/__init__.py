@@ -24,7 +24,7 @@ from toolchain.serve.http.openapi.responses import (
     readiness,
     row_errors,
 )
-from toolchain.serve.versions.version import Served
+from toolchain.serve.versions.version import LoadedVersion
 
 MAX_LABELS = 20  # in the description
 DESCRIPTION = """{task} with the variant `{variant}` (digest `{digest}`), preprocessing included.
@@ -41,7 +41,7 @@ REQUEST_ID_DOC = "Optional. While a canary is on trial, requests with the same i
 REQUEST_ID = {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}, "description": REQUEST_ID_DOC}
 
 
-def document(routes: Sequence[BaseRoute], served: Served, secured: bool) -> Schema:
+def document(routes: Sequence[BaseRoute], served: LoadedVersion, secured: bool) -> Schema:
     """Return the document for ``routes`` of ``served``; ``secured`` if requests need a token."""
     made = get_openapi(
         title=served.name, version=served.version, description=_description(served), routes=routes, tags=TAGS
@@ -58,7 +58,7 @@ def document(routes: Sequence[BaseRoute], served: Served, secured: bool) -> Sche
     return made
 
 
-def _description(served: Served) -> str:
+def _description(served: LoadedVersion) -> str:
     labels = served.model.signature.labels
     settings = served.settings
     return DESCRIPTION.format(
@@ -72,7 +72,7 @@ def _description(served: Served) -> str:
     )
 
 
-def _operation(path: str, served: Served) -> Schema:
+def _operation(path: str, served: LoadedVersion) -> Schema:
     """Return the documentation of the operation at ``path``."""
     text = {"200": {"description": "Plain text", "content": {"text/plain": {"schema": STRING}}}}
     operations: dict[str, Schema] = {
@@ -97,7 +97,7 @@ def _operation(path: str, served: Served) -> Schema:
     return operations.get(path, {})
 
 
-def _of_model(action: str, name: str, served: Served) -> Schema:
+def _of_model(action: str, name: str, served: LoadedVersion) -> Schema:
     """Return the documentation of a protocol operation on the "model" or on a "version" of it."""
     shown = {"name": served.name, "version": served.version}
     given = ("name",) if name == "model" else ("name", "version")
@@ -134,7 +134,7 @@ def _server_response() -> Schema:
     return object_schema({"name": STRING, "version": STRING, "extensions": {"type": "array", "items": STRING}})
 
 
-def _ready_response(served: Served) -> Schema:
+def _ready_response(served: LoadedVersion) -> Schema:
     version = object_schema({**dict.fromkeys(served.identity, STRING), "parity": STRING})
     roles = {"type": "object", "additionalProperties": version, "description": "By role: stable, canary or shadow"}
     rejected = {"type": "object", "additionalProperties": STRING, "description": "Reasons, by version"}

@@ -2,10 +2,10 @@
 
 from toolchain.serve.http.inference_protocol import describe
 from toolchain.serve.http.openapi.responses import JSON, STRING, Schema, object_schema
-from toolchain.serve.versions.version import Served, example_rows
+from toolchain.serve.versions.version import LoadedVersion, example_rows
 
 
-def infer_body(served: Served) -> Schema:
+def infer_body(served: LoadedVersion) -> Schema:
     tensor = describe(served)["inputs"][0]
     sizes = [{"type": "integer", "minimum": 1, "maximum": served.settings.max_request_rows}]
     sizes[0] |= {"maximum": 1} if tensor["shape"][0] == 1 else {}
@@ -30,7 +30,7 @@ def infer_body(served: Served) -> Schema:
     return {"required": True, "content": {JSON: content}}
 
 
-def _infer_example(served: Served, tensor: Schema) -> Schema | None:
+def _infer_example(served: LoadedVersion, tensor: Schema) -> Schema | None:
     values = [row.value for row in example_rows(served)]
     example = served.task.input.tensor_example(values, tensor["shape"])
     return {"inputs": [{**tensor, "shape": example[0], "data": example[1]}]} if example else None

@@ -3,12 +3,12 @@
 from typing import Any
 
 from toolchain.serve.http.openapi.responses import JSON, PROBABILITY, STRING, Schema, object_schema, ok, row_errors
-from toolchain.serve.versions.version import Served, example_rows
+from toolchain.serve.versions.version import LoadedVersion, example_rows
 
 MAX_EXAMPLE_CHARACTERS = 100_000  # of an example with several rows: an image may have some 500,000 in base64
 
 
-def predict_body(served: Served) -> Schema:
+def predict_body(served: LoadedVersion) -> Schema:
     settings, read = served.settings, served.task.input
     rows = {
         "type": "array",
@@ -26,7 +26,7 @@ def predict_body(served: Served) -> Schema:
     return {"required": True, "content": content}
 
 
-def _examples(served: Served) -> Schema:
+def _examples(served: LoadedVersion) -> Schema:
     """Return example requests from the recorded rows, or with a neutral text if there are none."""
     read = served.task.input
     values = [row.json_value for row in example_rows(served)]
@@ -38,7 +38,7 @@ def _examples(served: Served) -> Schema:
     return {"examples": examples}
 
 
-def predict_responses(served: Served) -> Schema:
+def predict_responses(served: LoadedVersion) -> Schema:
     read = served.task.input
     prediction = object_schema(served.task.output.schema())
     model = object_schema(dict.fromkeys(served.identity, STRING))
@@ -46,7 +46,7 @@ def predict_responses(served: Served) -> Schema:
     return ok(schema, _predicted_example(served)) | row_errors(f"#/{read.field}/0", read.invalid_value)
 
 
-def _predicted_example(served: Served) -> Any:
+def _predicted_example(served: LoadedVersion) -> Any:
     """Return the recorded response to the first example request, None if there is none."""
     for row in example_rows(served)[:1]:
         assert served.expected is not None

@@ -18,9 +18,9 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.support.models import word_counter, write_model
+from tests.support.triton import service_pb2, service_pb2_grpc
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-of-tests-only"

@@ -1,7 +1,4 @@
-"""gRPC as its clients meet it: a server in a process of its own, asked by Triton's client, which is none of ours.
-
-The server's own messages must not be imported here: a process knows one definition of the protocol, here the client's.
-"""
+"""Test gRPC as clients use it: a server in a separate process, and Triton's client."""
 
 import json
 import os
@@ -21,11 +18,11 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.support.models import DAMAGED, brightness, one_box, slow_counter, word_counter, write_model, write_repaired
+from tests.support.triton import client as triton
+from tests.support.triton import service_pb2, service_pb2_grpc
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle.routing import FILE, RoutingConfig, Target, as_bytes
 

@@ -23,7 +23,9 @@ def test_unpacking_stops_at_the_limit():
 
 
 @pytest.mark.parametrize(
-    "body", [b"text", gzip.compress(b"text")[:10] + b"\xff" * 20, gzip.compress(b"") * (MAX_MEMBERS + 1)]
+    "body",
+    [b"text", gzip.compress(b"text")[:10] + b"\xff" * 20, gzip.compress(b"") * (MAX_MEMBERS + 1)],
+    ids=["text", "damaged", "many members"],  # compressed bytes contain the time
 )
 def test_a_body_that_is_not_gzip_or_has_too_many_members_is_not_valid(body: bytes):
     with pytest.raises(Problem) as caught:

@@ -117,7 +117,7 @@ def test_the_verdict_is_written_beside_the_samples(model: str, samples: str, tmp
     assert content is not None
     assert json.loads(content) == data
     verdict = read_verdict(content, SampledVersion(model=model, model_version="1", variant="int8", digest=DIGEST))
-    assert (verdict.drifted, verdict.judged, verdict.rows) == ({"data": True, "prediction": False}, True, 400)
+    assert (verdict.drifted, verdict.has_verdict, verdict.rows) == ({"data": True, "prediction": False}, True, 400)
     assert verdict.distances["surprise"] == data["columns"][0]["distance"]
 
 

@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from toolchain.errors import DataError
 from toolchain.lifecycle.request_samples import DRIFT_FORMAT, SampledVersion
-from toolchain.serve.telemetry.sampling_metrics import exposed, read_verdict
+from toolchain.serve.telemetry.sampling_metrics import read_verdict, sampling_text
 
 VERSION = SampledVersion(model="reviews", model_version="3", variant="int8", digest="ab" * 32)
 DRIFT = {
@@ -30,7 +30,7 @@ def values(content: bytes) -> dict[tuple[str, str], float]:
 
 def test_a_verdict_is_exported_with_its_distances():
     verdict = read_verdict(json.dumps(DRIFT).encode(), VERSION)
-    found = values(exposed([(VERSION, {"written": 7}, verdict)]))
+    found = values(sampling_text([(VERSION, {"written": 7}, verdict)]))
     assert found["toolchain_sampling_rows_total", "written"] == 7
     assert found["toolchain_drift_detected", "data"] == 1
     assert found["toolchain_drift_detected", "prediction"] == 0
@@ -39,7 +39,9 @@ def test_a_verdict_is_exported_with_its_distances():
 
 
 def test_without_a_verdict_only_rows_are_exported():
-    assert {name for name, _ in values(exposed([(VERSION, {"written": 7}, None)]))} == {"toolchain_sampling_rows_total"}
+    assert {name for name, _ in values(sampling_text([(VERSION, {"written": 7}, None)]))} == {
+        "toolchain_sampling_rows_total"
+    }
 
 
 @pytest.mark.parametrize("change", [{"digest": "cd" * 32}, {"format": "other"}, {"window": {}}, {"columns": [{}]}])

@@ -19,6 +19,7 @@ from tests.support.models import slow_counter, write_model
 from tests.support.versions import publish_versions, routing_of
 from toolchain.artifacts.model import open_model
 from toolchain.lifecycle.routing import RoutingConfig, Target
+from toolchain.serve.telemetry.exposition import REJECTION_REASONS
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = 3
@@ -149,7 +150,7 @@ def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
     folder.mkdir()
     publish_versions(repository, routing_of(versions, "3"), versions)
     program.see(lambda told: bool(told["rejected"]))
-    assert program.ready()["rejected"] == {"3": "its files are damaged, or cannot be loaded here"}
+    assert program.ready()["rejected"] == {"3": REJECTION_REASONS["damaged"]}
     assert {version for _, _, version in program.answered(20)} == {"2"}
     assert any('"damaged"' in line and line.endswith(" 1.0") for line in program.figures("rejected_versions"))
     assert program.lost == []

@@ -35,7 +35,7 @@ MAX_CONCURRENT_STREAMS = 100  # per connection; clients queue further requests (
 IDLE_TIMEOUT_S = 75.0  # of a connection without requests, as over HTTP
 KEEPALIVE_INTERVAL_S, KEEPALIVE_TIMEOUT_S = 60.0, 20.0  # pings detect dead clients
 MIN_MESSAGE_BYTES = 64 * 1024  # accepted by gRPC, so that a body above its own limit gets an error message
-MIN_CONCURRENT_READS = 16  # messages read concurrently, whatever the limit of bytes
+MIN_CONCURRENT_READS = 16  # messages, even if the limit of bytes allows fewer
 MAX_PROBE_READS, PROBE_READ_TIMEOUT_S = 4, 0.1  # a probe without a message is about the whole server
 MAX_CONNECTION_AGE_S = 300.0  # clients then reconnect and reach new pods, too; no call is lost
 DEADLINE_TOLERANCE_S = 0.05  # the client's deadline expires first: the server measures it from the arrival of the call
@@ -235,7 +235,7 @@ class Protocol:
 
     async def _check(self, request: Any, call: Call) -> Message:
         if request.service not in ("", INFERENCE):
-            raise Problem(404, f"service not found; this server has {INFERENCE}")
+            raise Problem(404, f"service not found; this server serves {INFERENCE}")
         status = "NOT_SERVING" if self._router.not_ready_reason else "SERVING"
         return HealthCheckResponse(status=status)
 

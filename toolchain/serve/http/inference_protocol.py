@@ -121,7 +121,7 @@ async def infer(
 def named(name: str, version: str, router: Router) -> LoadedVersion:
     """Return the named version, the stable one by default."""
     if name != router.name:
-        raise Problem(404, f"model not found; this server has {router.name}")
+        raise Problem(404, f"model not found; this server serves {router.name}")
     return router.choose("", version) if version else router.stable
 
 
@@ -190,7 +190,7 @@ async def _prepared_for(
     if not served.task.input.tensor_is_prepared:
         return await predict.prepare(other, tensor["data"])
     if _input(other) != _input(served):
-        raise Problem(422, "the other version has another input shape")
+        raise Problem(422, "the input shapes of the versions differ")
     return rows
 
 

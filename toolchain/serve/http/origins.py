@@ -1,7 +1,7 @@
 """Protect against requests from other websites: check the Host header and the origin.
 
-A web page can send requests to any address that the browser reaches. The browser lets it read the responses of its own
-site only, but DNS rebinding makes this server appear to be that site. The Host header is then the page's host name.
+A web page can send requests to any address that the browser reaches, but read only the responses of its origin. DNS
+rebinding makes this server appear to be that origin. The Host header is then the page's host name.
 """
 
 from collections.abc import Mapping, Sequence

@@ -120,9 +120,9 @@ def _from_json(body: dict[str, Any], served: LoadedVersion, threshold: float) ->
     read = served.task.input
     fields = [read.field, "threshold"] if served.task.output.has_threshold else [read.field]
     if body.keys() - set(fields):
-        raise Problem(422, f"unknown field; the fields are {', '.join(fields)}")
+        raise Problem(422, f"unknown field; supported fields: {', '.join(fields)}")
     if read.field not in body:
-        raise Problem(422, f"the field {read.field} is missing: a list of {read.field}", f"/{read.field}")
+        raise Problem(422, f"the field {read.field} is required: a list of {read.field}", f"/{read.field}")
     with request_checked():
         rows = read.parse(body[read.field], served.settings.limits, f"/{read.field}")
     return rows, _threshold(body.get("threshold", threshold))

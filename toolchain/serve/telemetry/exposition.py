@@ -20,7 +20,7 @@ from toolchain.serve.telemetry.metrics import PREFIX, Metrics
 REJECTION_REASONS = {  # why a version is not loaded, as the API shows it; the log has the details, with paths
     "invalid_config": "routing.json is damaged, or for another model",
     "not_found": "not found in the model repository",
-    "damaged": "its files are damaged, or cannot be loaded here",
+    "damaged": "its files are damaged, or no installed runtime loads them",
     "parity_mismatch": "its predictions differ from those recorded at evaluation",
     "incompatible": "its task or labels differ from those of the stable version",
     "disk_full": "no space left on device",

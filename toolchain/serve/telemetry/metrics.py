@@ -10,12 +10,10 @@ from toolchain.artifacts.model import Model
 from toolchain.inference.tasks import task_type
 
 LADDER = [mantissa * 10**power for power in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0) for mantissa in (1, 1.5, 2, 3, 5, 7)]
-BUCKETS = (
-    19  # from half of a row's duration to some 400 times it: with one worker, a full queue's last row waits 256 times
-)
+BUCKETS = 19  # from 0.5 to some 400 row durations: with one worker, the last row of a full queue waits for 256
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-MAX_LABELS = 100  # counted one by one; further labels count as "other"
+MAX_LABELS = 100  # counted separately; further labels count as "other"
 ERROR_TYPES = {  # by HTTP status; 0: the client disconnected before there was one
     **dict.fromkeys((400, 403, 415, 421, 422, 431, 501, 505), "bad_request"),
     401: "unauthorized",
@@ -162,7 +160,7 @@ def buckets_for(row_seconds: float) -> list[float]:
 
     All bounds are from one scale, so that histograms of different servers can be aggregated.
     """
-    first = max((place for place, bound in enumerate(LADDER) if bound <= row_seconds / 2), default=0)
+    first = max((index for index, bound in enumerate(LADDER) if bound <= row_seconds / 2), default=0)
     first = min(first, len(LADDER) - BUCKETS)
     return sorted({OBJECTIVE_S, *(float(f"{bound:.3g}") for bound in LADDER[first : first + BUCKETS])})
 

@@ -36,9 +36,9 @@ def compare(predictor: Predictor, expected: Expected | None) -> Parity:
     if not differing:
         return Parity(len(rows), len(rows))
     message = f"{len(differing)} of {len(rows)} predictions differ from those recorded at evaluation"
-    here = describe().kind
-    if here != expected.processor:
-        message += f"; they were recorded on {expected.processor}, this is {here}: evaluate the model on {here}"
+    local = describe().kind
+    if local != expected.processor:
+        message += f"; they were recorded on {expected.processor}, this is {local}: evaluate the model on {local}"
     return Parity(len(rows), len(rows) - len(differing), f"{message} (first: row {differing[0]})")
 
 

@@ -1,6 +1,6 @@
 """Route each request of a model to one of its loaded versions.
 
-Everything here runs in the event loop's thread: a change takes effect between two requests.
+A router runs in the event loop's thread: a change takes effect between two requests.
 """
 
 import asyncio

@@ -20,6 +20,7 @@ from toolchain.lifecycle.routing import RoutingConfig
 from toolchain.serve.http.application import build
 from toolchain.serve.problems import Problem
 from toolchain.serve.settings import Settings
+from toolchain.serve.telemetry.exposition import REJECTION_REASONS
 from toolchain.serve.versions.parity import Parity
 from toolchain.serve.versions.router import Rejection, Router
 from toolchain.serve.versions.version import LoadedVersion, load
@@ -258,7 +259,7 @@ def test_readiness_tells_of_every_version_and_of_what_was_refused(crew: Crew):
     told = client.get("/readyz").json()
     assert {role: one["version"] for role, one in told["versions"].items()} == {"stable": "1", "canary": "2"}
     assert told["version"] == "1"
-    assert told["rejected"] == {"3": "its files are damaged, or cannot be loaded here"}
+    assert told["rejected"] == {"3": REJECTION_REASONS["damaged"]}
     assert crew.figures("rejected_versions")["", "damaged"] == 1
     assert sum(crew.figures("rejected_versions").values()) == 1
 

@@ -37,7 +37,7 @@ TAGS = [
     {"name": "health", "description": "Health and metrics"},
     {"name": "v2", "description": "Open Inference Protocol v2, with tensors as JSON"},
 ]
-REQUEST_ID_DOC = "Optional. While a canary is on trial, requests with the same id are routed to the same version"
+REQUEST_ID_DOC = "Optional. During a canary rollout, requests with the same id are routed to the same version"
 REQUEST_ID = {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}, "description": REQUEST_ID_DOC}
 
 

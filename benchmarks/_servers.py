@@ -1,4 +1,4 @@
-"""Servers as processes of their own, what they serve, and those who ask them; for the benchmarks of serving."""
+"""Start servers in child processes and send them requests, for the serving benchmarks."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SENTENCE = "a film that is good and long and not at all what one would think of at first "
 WORDS = 40  # of a text: some 46 tokens, a usual review
-SECONDS_TO_START, SECONDS_TO_END = 120, 30
-SECONDS_BETWEEN_LOOKS = 0.02
+START_TIMEOUT_S, STOP_TIMEOUT_S = 120, 30
+POLL_INTERVAL_S = 0.02
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 JSON = {"Content-Type": "application/json"}
@@ -28,11 +28,11 @@ def text(words: int = WORDS) -> str:
 
 
 def body_of(texts: Sequence[str]) -> bytes:
-    """Return what /predict is asked."""
+    """Return the body of a request to /predict."""
     return json.dumps({"texts": list(texts)}).encode()
 
 
-def made(scratch: Path) -> Path:
+def make_model(scratch: Path) -> Path:
     """Fine-tune MiniLM and quantize it as the pipeline does; return the folder of the INT8 variant."""
     from int8 import make
 
@@ -43,36 +43,36 @@ def made(scratch: Path) -> Path:
     return scratch / "quantized" / "int8-dynamic"
 
 
-def own(*words: str) -> list[str]:
+def server_command(*arguments: str) -> list[str]:
     """Return the command that starts the toolchain's server."""
-    return [sys.executable, "-m", "toolchain.serve", *words]
+    return [sys.executable, "-m", "toolchain.serve", *arguments]
 
 
 @contextmanager
-def started(command: Sequence[str], port: int, path: str = "/readyz") -> Iterator["subprocess.Popen[bytes]"]:
-    """Run ``command`` while the block runs, from when ``path`` is answered by 200."""
+def running_server(command: Sequence[str], port: int, path: str = "/readyz") -> Iterator["subprocess.Popen[bytes]"]:
+    """Run ``command`` within the block, which begins when ``path`` responds with 200."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        wait_until(lambda: answers(port, path), process)
+        wait_until(lambda: responds(port, path), process)
         yield process
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # some servers have workers
         process.wait()
 
 
-def wait_until(done: Callable[[], bool], process: "subprocess.Popen[bytes]", seconds: float = SECONDS_TO_START) -> None:
+def wait_until(done: Callable[[], bool], process: "subprocess.Popen[bytes]", seconds: float = START_TIMEOUT_S) -> None:
     end = time.monotonic() + seconds
     while not done():
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} has ended with {process.returncode}")
         if time.monotonic() > end:
             raise TimeoutError(f"{process.args!r} is not ready after {seconds:g} s")
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_INTERVAL_S)
 
 
-def answers(port: int, path: str) -> bool:
-    """Return whether a GET of ``path`` is answered by 200; with no path, whether anybody listens."""
+def responds(port: int, path: str) -> bool:
+    """Return whether ``path`` responds with 200; if it is empty, whether the port is open."""
     try:
         if not path:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -91,9 +91,7 @@ def free_port() -> int:
 
 
 class Client:
-    """One connection that stays open, and what is asked over it: as lean as Python has it, for a client's time is none
-    of a server's.
-    """
+    """A keep-alive connection for one request, as fast as Python allows: it competes with the server for the cores."""
 
     def __init__(self, port: int, path: str, body: bytes) -> None:
         head = (
@@ -103,7 +101,7 @@ class Client:
         self._connection = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def ask(self) -> None:
+    def request(self) -> None:
         self.send()
         while not self.receive():
             pass
@@ -112,15 +110,15 @@ class Client:
         self._connection.sendall(self._request)
 
     def receive(self) -> bool:
-        """Take what has come, or comes next, and return whether the answer is whole."""
-        if not (came := self._connection.recv(65_536)):
+        """Read the next bytes and return whether the response is complete."""
+        if not (data := self._connection.recv(65_536)):
             raise RuntimeError("the server has closed the connection")
-        self._received += came
+        self._received += data
         head, end, body = self._received.partition(HEAD_END)
-        if not end or len(body) < int(LENGTH.search(head)[1]):  # type: ignore[index]  # all these servers tell it
+        if not end or len(body) < int(LENGTH.search(head)[1]):  # type: ignore[index]  # all these servers send it
             return False
         if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"the server answered {self._received[:300]!r}")
+            raise RuntimeError(f"the server responded with {self._received[:300]!r}")
         self._received = b""
         return True
 

@@ -1,10 +1,10 @@
-"""The model server beside a bare session and beside others' servers, over loopback, by turns.
+"""Compare the model server with a bare session and with other servers, in turns over loopback.
 
-The bare session tokenizes, runs and takes the softmax with one thread, in a process of its own that a socket feeds:
-what is missing to it is what serving costs. The others answer the same model: FastAPI written the plain way, always;
-LitServe and MLServer where --beside names them, in environments that are made under the temporary folder.
-Anchors: requests a second at one client 0.95 of the bare session's; p99 at 8 clients 1.25 of p50.
-Usage: python benchmarks/serving.py [MODEL] [--beside litserve mlserver] [--turns 9]
+The bare session tokenizes, infers and applies the softmax with one thread, in a separate process behind a socket: the
+difference is the cost of serving. The other servers serve the same model: a plain FastAPI application, and with
+--compare LitServe and MLServer, in environments below the temporary folder.
+Anchors: requests/s with one client at least 0.95 of the bare session's; p99 with 8 clients at most 1.25 of p50.
+Usage: python benchmarks/serving.py [MODEL] [--compare litserve mlserver] [--turns 9]
 (MODEL: a folder of a text classifier in ONNX; default: makes INT8 MiniLM)
 """
 
@@ -25,15 +25,15 @@ from selectors import EVENT_READ, DefaultSelector
 from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
 from _bare_server import LENGTH
-from _servers import ROOT, WORDS, Client, body_of, free_port, made, own, started, text
+from _servers import ROOT, WORDS, Client, body_of, free_port, make_model, running_server, server_command, text
 
 from toolchain.hardware.cpu import describe, usable_cores
 
-REQUESTS, WARM = 60, 20  # of each side: in a turn; before the first
+REQUESTS, WARM = 60, 20  # per side: in a turn; before the first
 CLIENTS, EACH = 8, 100  # requests of each client, in a turn
-SPEED, TAIL = 0.95, 1.25
-BARE, OWN, ONE = "bare session", "toolchain", "one stream"  # the last is the toolchain's with --workers 1
-NEEDED = ("numpy", "onnxruntime", "orjson", "pillow", "pyyaml", "rich", "tokenizers")  # by the model, in any server
+MIN_SPEED, MAX_TAIL = 0.95, 1.25
+BARE, OWN, ONE = "bare session", "toolchain", "one stream"  # the last one is the toolchain with --workers 1
+NEEDED = ("numpy", "onnxruntime", "orjson", "pillow", "pyyaml", "rich", "tokenizers")  # by the model, in every server
 OTHERS = {"litserve": ["litserve"], "mlserver": ["mlserver", "uvloop<0.22"]}  # MLServer's workers end with a newer one
 
 
@@ -43,7 +43,7 @@ class Side:
 
     command: list[str]
     port: int
-    ready: str = "/readyz"  # answers 200 once the model may be asked; "": whoever listens may be
+    ready: str = "/readyz"  # responds with 200 when the model is ready; "": an open port is enough
     path: str = "/predict"
     body: bytes = body_of([text()])
 
@@ -52,39 +52,39 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What came out of the turns of one side."""
+class Rates:
+    """The results of one side."""
 
-    rates: list[float]  # requests a second of one client
-    middles: list[float]  # p50 of all clients, in seconds
-    lasts: list[float]  # p99
+    rates: list[float]  # requests/s of one client
+    p50s: list[float]  # of all clients, in seconds
+    p99s: list[float]
 
     @property
     def tail(self) -> float:
-        return statistics.median(last / middle for last, middle in zip(self.lasts, self.middles, strict=True))
+        return statistics.median(p99 / p50 for p99, p50 in zip(self.p99s, self.p50s, strict=True))
 
 
-def main(words: Sequence[str]) -> int:
-    given = parsed(words)
+def main(arguments: Sequence[str]) -> int:
+    given = parse_arguments(arguments)
     with tempfile.TemporaryDirectory(prefix="serving-") as scratch, ExitStack() as stack:
-        folder = (given.model or made(Path(scratch))).absolute()
-        sides = sides_of(folder, given.beside, Path(scratch))
+        folder = (given.model or make_model(Path(scratch))).absolute()
+        sides = sides_to_compare(folder, given.compare, Path(scratch))
         for side in sides.values():
-            stack.enter_context(started(side.command, side.port, side.ready))
-        found = by_turns(sides, given.turns)
-    return tell(found, given.turns)
+            stack.enter_context(running_server(side.command, side.port, side.ready))
+        found = measure_in_turns(sides, given.turns)
+    return report(found, given.turns)
 
 
-def parsed(words: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path, nargs="?")
-    parser.add_argument("--beside", nargs="*", default=[], choices=list(OTHERS))
+    parser.add_argument("--compare", nargs="*", default=[], choices=list(OTHERS))
     parser.add_argument("--turns", type=int, default=9)
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
-def sides_of(folder: Path, beside: Sequence[str], scratch: Path) -> dict[str, Side]:
-    ports = {name: free_port() for name in (BARE, OWN, ONE, "plain FastAPI", *beside)}
+def sides_to_compare(folder: Path, others: Sequence[str], scratch: Path) -> dict[str, Side]:
+    ports = {name: free_port() for name in (BARE, OWN, ONE, "plain FastAPI", *others)}
     scripts = ROOT / "benchmarks"
 
     def script(python: str | Path, file: str, name: str) -> list[str]:
@@ -92,15 +92,15 @@ def sides_of(folder: Path, beside: Sequence[str], scratch: Path) -> dict[str, Si
 
     sides = {
         BARE: Side(script(sys.executable, "_bare_server.py", BARE), ports[BARE], "", ""),
-        OWN: Side(own(str(folder), "--port", str(ports[OWN])), ports[OWN]),
-        ONE: Side(own(str(folder), "--port", str(ports[ONE]), "--workers", "1"), ports[ONE]),
+        OWN: Side(server_command(str(folder), "--port", str(ports[OWN])), ports[OWN]),
+        ONE: Side(server_command(str(folder), "--port", str(ports[ONE]), "--workers", "1"), ports[ONE]),
     }
     plain = script(sys.executable, "_plain_server.py", "plain FastAPI")
     sides["plain FastAPI"] = Side(plain, ports["plain FastAPI"], "/docs")
-    if "litserve" in beside:
+    if "litserve" in others:
         command = script(environment("litserve"), "_litserve_server.py", "litserve")
         sides["litserve"] = Side(command, ports["litserve"], "/health")
-    if "mlserver" in beside:
+    if "mlserver" in others:
         sides["mlserver"] = mlserver(folder, ports["mlserver"], scratch / "mlserver")
     return sides
 
@@ -120,7 +120,7 @@ def mlserver(folder: Path, port: int, target: Path) -> Side:
 
 
 def environment(package: str) -> Path:
-    """Return the Python of an environment with ``package``, made once, with what the model needs as it is here."""
+    """Return the Python of an environment with ``package`` and the model's libraries, created at the first call."""
     folder = Path(tempfile.gettempdir()) / f"benchmark-{package}"
     python = folder / "bin" / "python"
     done = folder / "installed"
@@ -132,35 +132,35 @@ def environment(package: str) -> Path:
     return python
 
 
-def by_turns(sides: dict[str, Side], turns: int) -> dict[str, Found]:
-    """Return what each side reached in each turn; each turn begins with another side."""
+def measure_in_turns(sides: dict[str, Side], turns: int) -> dict[str, Rates]:
+    """Return the results of each side in each turn; turns begin with different sides."""
     for side in sides.values():
         rate(side, WARM)
-    found = {name: Found([], [], []) for name in sides}
+    found = {name: Rates([], [], []) for name in sides}
     for turn in range(turns):
         names = list(sides)[turn % len(sides) :] + list(sides)[: turn % len(sides)]
         for name in names:
             found[name].rates.append(rate(sides[name], REQUESTS))
         for name in names:
-            if name != BARE:  # it answers one connection
-                middle, last = percentiles(sides[name])
-                found[name].middles.append(middle)
-                found[name].lasts.append(last)
+            if name != BARE:  # it accepts one connection
+                p50, p99 = percentiles(sides[name])
+                found[name].p50s.append(p50)
+                found[name].p99s.append(p99)
     return found
 
 
 def rate(side: Side, requests: int) -> float:
-    """Return the requests a second of one client."""
+    """Return the requests/s of one client."""
     with closing(side.client()) as client:
-        client.ask()
+        client.request()
         began = time.perf_counter()
         for _ in range(requests):
-            client.ask()
+            client.request()
         return requests / (time.perf_counter() - began)
 
 
 def percentiles(side: Side) -> tuple[float, float]:
-    """Return the middle and the 99th percentile, in seconds, of requests of CLIENTS clients at once."""
+    """Return p50 and p99 in seconds with CLIENTS concurrent clients."""
     seconds: list[float] = []
     with DefaultSelector() as selector, ExitStack() as stack:
         for _ in range(CLIENTS):
@@ -185,7 +185,7 @@ class BareClient:
         self._connection = create_connection(("127.0.0.1", port))
         self._connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
 
-    def ask(self) -> None:
+    def request(self) -> None:
         self._connection.sendall(self._request)
         if not self._connection.recv(65_536):
             raise RuntimeError("the bare session has closed its connection")
@@ -194,26 +194,26 @@ class BareClient:
         self._connection.close()
 
 
-def tell(found: dict[str, Found], turns: int) -> int:
-    """Print what was found and return 1 when an anchor was missed."""
+def report(found: dict[str, Rates], turns: int) -> int:
+    """Print the results and return 1 if an anchor was missed."""
     print(f"\n{describe().name}, {usable_cores()} cores; {WORDS} words, medians of {turns} turns")
     print(f"{'':14}{'requests/s':>11}{'of bare':>9}   {CLIENTS} clients: {'p50':>7}{'p99':>9}{'p99/p50':>9}")
     shares = {name: share(one.rates, found[BARE].rates) for name, one in found.items()}
     for name, one in found.items():
         line = f"{name:14}{statistics.median(one.rates):11.1f}{shares[name]:9.3f}"
-        if one.middles:
-            middle, last = (1e3 * statistics.median(times) for times in (one.middles, one.lasts))
-            line += f"{'':14}{middle:8.2f}{last:9.2f}{one.tail:9.2f}"
+        if one.p50s:
+            p50, p99 = (1e3 * statistics.median(times) for times in (one.p50s, one.p99s))
+            line += f"{'':14}{p50:8.2f}{p99:9.2f}{one.tail:9.2f}"
         print(line)
     speed, tail = shares[OWN], found[OWN].tail
-    print(f"speed: {speed:.3f}, anchor {SPEED}: {'reached' if speed >= SPEED else 'MISSED'}")
-    print(f"tail:  {tail:.2f}, anchor {TAIL}: {'reached' if tail <= TAIL else 'MISSED'}")
-    return int(speed < SPEED or tail > TAIL)
+    print(f"speed: {speed:.3f}, anchor {MIN_SPEED}: {'reached' if speed >= MIN_SPEED else 'MISSED'}")
+    print(f"tail:  {tail:.2f}, anchor {MAX_TAIL}: {'reached' if tail <= MAX_TAIL else 'MISSED'}")
+    return int(speed < MIN_SPEED or tail > MAX_TAIL)
 
 
-def share(rates: Sequence[float], due: Sequence[float]) -> float:
-    """Return the median, over the turns, of one side's rate over another's."""
-    return statistics.median(one / other for one, other in zip(rates, due, strict=True))
+def share(rates: Sequence[float], expected: Sequence[float]) -> float:
+    """Return the median, over the turns, of one side's rate divided by another's."""
+    return statistics.median(one / other for one, other in zip(rates, expected, strict=True))
 
 
 if __name__ == "__main__":

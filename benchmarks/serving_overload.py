@@ -1,9 +1,9 @@
-"""Overload: ten times the load that the server can hold, at a fixed rate whatever it answers; who is refused, and when.
+"""Overload the server with ten times its sustainable load, at a fixed rate, and measure which requests it rejects.
 
-A request holds ROWS texts, so that those who ask cost little beside those who answer. The load that it can hold is what
-CLIENTS connections get answered when each asks again at once. A refusal's time is what the client saw, from sending.
-Anchors: every answer is 200 or 429, p99 of the refusals 50 ms, and resident memory grows by 5 % at most from the first
-quarter of the overload to its last.
+A request has ROWS texts, so that sending costs little compared to serving. The sustainable load is the rate of CLIENTS
+connections that each send the next request after a response. The duration of a rejection is measured by the client.
+Anchors: every response is 200 or 429, p99 of the rejections is at most 50 ms, and resident memory grows by at most 5 %
+from the first quarter of the overload to the last.
 Usage: python benchmarks/serving_overload.py [MODEL] [--seconds 60] [--times 10]
 (MODEL: a folder of a text classifier in ONNX; default: makes INT8 MiniLM)
 """
@@ -21,25 +21,25 @@ from pathlib import Path
 
 import aiohttp
 import psutil
-from _servers import JSON, body_of, free_port, made, own, started, text
+from _servers import JSON, body_of, free_port, make_model, running_server, server_command, text
 
 from toolchain.hardware.cpu import describe, usable_cores
 
 ROWS = 16  # texts in a request
-CLIENTS, SECONDS_TO_MEASURE = 8, 5.0
-REFUSED_MS, GROWTH = 50.0, 1.05
-SECONDS_BETWEEN_LOOKS = 0.5  # at the memory
+CLIENTS, MEASUREMENT_S = 8, 5.0
+MAX_REJECTION_MS, MAX_MEMORY_GROWTH = 50.0, 1.05
+POLL_INTERVAL_S = 0.5  # of the memory
 BODY = body_of([text()] * ROWS)
 
 
 @dataclass
-class Seen:
-    """What the clients saw under overload, and what the server held."""
+class Observed:
+    """What the clients observed under overload, and the server's memory."""
 
     statuses: Counter[str] = field(default_factory=Counter)
-    answered: list[float] = field(default_factory=list)  # seconds
-    refused: list[float] = field(default_factory=list)
-    memory: list[int] = field(default_factory=list)  # resident bytes, by and by
+    served: list[float] = field(default_factory=list)  # seconds
+    rejected: list[float] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)  # resident bytes over time
 
     @property
     def growth(self) -> float:
@@ -47,82 +47,84 @@ class Seen:
         return statistics.median(self.memory[-quarter:]) / statistics.median(self.memory[:quarter])
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--times", type=float, default=10.0)
-    given = parser.parse_args(words)
+    given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="serving-") as scratch:
-        folder = (given.model or made(Path(scratch))).absolute()
+        folder = (given.model or make_model(Path(scratch))).absolute()
         port = free_port()
-        with started(own(str(folder), "--port", str(port)), port) as process:
-            held, rate, seen = asyncio.run(measure(port, process.pid, given.times, given.seconds))
-    return tell(held, rate, seen)
+        with running_server(server_command(str(folder), "--port", str(port)), port) as process:
+            sustained, rate, observed = asyncio.run(measure(port, process.pid, given.times, given.seconds))
+    return report(sustained, rate, observed)
 
 
-async def measure(port: int, pid: int, times: float, seconds: float) -> tuple[float, float, Seen]:
-    """Return the requests a second that are held, those that were sent, and what was seen of the latter."""
+async def measure(port: int, pid: int, times: float, seconds: float) -> tuple[float, float, Observed]:
+    """Return the sustainable requests/s, the sent requests/s, and what was observed."""
     url = f"http://127.0.0.1:{port}/predict"
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=JSON) as session:
-        held = await hold(session, url)
-        seen, began = Seen(), time.perf_counter()
-        watching = asyncio.create_task(watch(pid, seen))
+        sustained = await sustainable_rate(session, url)
+        observed, began = Observed(), time.perf_counter()
+        watching = asyncio.create_task(watch(pid, observed))
         async with asyncio.TaskGroup() as tasks:
             sent = 0
             while (now := time.perf_counter() - began) < seconds:
-                while sent < now * times * held:
-                    tasks.create_task(ask(session, url, seen))
+                while sent < now * times * sustained:
+                    tasks.create_task(request(session, url, observed))
                     sent += 1
                 await asyncio.sleep(0.001)
             rate = sent / (time.perf_counter() - began)
         watching.cancel()
-    return held, rate, seen
+    return sustained, rate, observed
 
 
-async def hold(session: aiohttp.ClientSession, url: str) -> float:
-    """Return the requests a second that CLIENTS get answered when each asks again at once."""
-    seen, end = Seen(), time.perf_counter() + SECONDS_TO_MEASURE
+async def sustainable_rate(session: aiohttp.ClientSession, url: str) -> float:
+    """Return the requests/s of CLIENTS that each send the next request after a response."""
+    observed, end = Observed(), time.perf_counter() + MEASUREMENT_S
 
-    async def ask_often() -> None:
+    async def request_repeatedly() -> None:
         while time.perf_counter() < end:
-            await ask(session, url, seen)
+            await request(session, url, observed)
 
-    await asyncio.gather(*(ask_often() for _ in range(CLIENTS)))
-    return len(seen.answered) / SECONDS_TO_MEASURE
+    await asyncio.gather(*(request_repeatedly() for _ in range(CLIENTS)))
+    return len(observed.served) / MEASUREMENT_S
 
 
-async def ask(session: aiohttp.ClientSession, url: str, seen: Seen) -> None:
+async def request(session: aiohttp.ClientSession, url: str, observed: Observed) -> None:
     began = time.perf_counter()
     try:
-        async with session.post(url, data=BODY) as answer:
-            await answer.read()
-            status = str(answer.status)
+        async with session.post(url, data=BODY) as response:
+            await response.read()
+            status = str(response.status)
     except aiohttp.ClientError as error:
         status = type(error).__name__
     seconds = time.perf_counter() - began
-    seen.statuses[status] += 1
+    observed.statuses[status] += 1
     if status in ("200", "429"):
-        (seen.answered if status == "200" else seen.refused).append(seconds)
+        (observed.served if status == "200" else observed.rejected).append(seconds)
 
 
-async def watch(pid: int, seen: Seen) -> None:
+async def watch(pid: int, observed: Observed) -> None:
     process = psutil.Process(pid)
     while True:
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        seen.memory.append(process.memory_info().rss)
+        await asyncio.sleep(POLL_INTERVAL_S)
+        observed.memory.append(process.memory_info().rss)
 
 
-def tell(held: float, rate: float, seen: Seen) -> int:
-    """Print what was seen and return 1 when an anchor was missed."""
+def report(sustained: float, rate: float, observed: Observed) -> int:
+    """Print the results and return 1 if an anchor was missed."""
     print(f"\n{describe().name}, {usable_cores()} cores; requests of {ROWS} texts")
-    print(f"held {held:.1f} requests/s; sent {rate:.1f}, {rate / held:.1f} times as many: {dict(seen.statuses)}")
-    others = set(seen.statuses) - {"200", "429"}
-    last = 1e3 * statistics.quantiles(seen.refused, n=100)[98] if len(seen.refused) > 1 else float("nan")
-    answered = 1e3 * statistics.median(seen.answered) if seen.answered else float("nan")
-    print(f"p50 of the answers {answered:.0f} ms; memory {seen.memory[0] / 1e6:.0f} to {seen.memory[-1] / 1e6:.0f} MB")
-    anchors = [("other answers", len(others), 0), ("p99 of the refusals, ms", last, REFUSED_MS)]
-    anchors.append(("memory, last over first quarter", seen.growth, GROWTH))
+    factor, statuses = rate / sustained, dict(observed.statuses)
+    print(f"sustained {sustained:.1f} requests/s; sent {rate:.1f}, a factor of {factor:.1f}: {statuses}")
+    others = set(observed.statuses) - {"200", "429"}
+    p99 = 1e3 * statistics.quantiles(observed.rejected, n=100)[98] if len(observed.rejected) > 1 else float("nan")
+    served = 1e3 * statistics.median(observed.served) if observed.served else float("nan")
+    first, last = observed.memory[0] / 1e6, observed.memory[-1] / 1e6
+    print(f"p50 of the predictions {served:.0f} ms; memory {first:.0f} to {last:.0f} MB")
+    anchors = [("other responses", len(others), 0), ("p99 of the rejections, ms", p99, MAX_REJECTION_MS)]
+    anchors.append(("memory, last quarter over first", observed.growth, MAX_MEMORY_GROWTH))
     for name, found, anchor in anchors:
         print(f"{name}: {found:.2f}, anchor {anchor:g}: {'reached' if found <= anchor else 'MISSED'}")
     return int(any(not found <= anchor for _, found, anchor in anchors))

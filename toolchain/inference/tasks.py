@@ -6,7 +6,7 @@ the model server take all that depends on the task from it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from toolchain.artifacts.columns import IMAGE, TEXT
 from toolchain.artifacts.model import Model
@@ -99,7 +99,7 @@ class ObjectDetection:
 Input = TextInput | ImageInput
 Output = ClassOutput | BoxOutput
 Task = TextClassification | ImageClassification | ObjectDetection
-TASKS: dict[str, type[Task]] = {task.name: task for task in (TextClassification, ImageClassification, ObjectDetection)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in get_args(Task)}
 
 
 def task_type(model: Model) -> type[Task]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]  # (height, width, channels), 0..255
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000: decoded 300 MB; larger ones are tiled before they come here
-KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what is opened; Pillow knows 40 more, seldom and risky
-ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
+KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # supported; Pillow's 40 others are rare and risky
+ORIENTATION = 0x0112  # the EXIF tag for the rotation of the camera
 TURNED = (5, 6, 7, 8)  # its values that swap width and height
 UPRIGHT = {  # its values, and Pillow's name of the transposition to upright
     2: "FLIP_LEFT_RIGHT",
@@ -112,7 +112,7 @@ def brightest(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> int:
 
 
 def encode(pixels: Pixels, kind: str = "PNG") -> bytes:
-    """Return uint8 (height, width, 1 or 3) as a file: "PNG", which loses nothing, or "JPEG"."""
+    """Return uint8 (height, width, 1 or 3) as a file: "PNG", which is lossless, or "JPEG"."""
     from PIL import Image
 
     options: dict[str, Any] = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"compress_level": 1}
@@ -183,7 +183,7 @@ def _in_mode(image: "Image", mode: str, name: str) -> "Image":
         if deep.dtype.kind == "f" or deep.max(initial=0) > np.iinfo(np.uint16).max or deep.min(initial=0) < 0:
             raise DataError(
                 f"{name} has pixels from {deep.min():g} to {deep.max():g}; whole numbers of 8 or 16 bits, 0 to 65535, "
-                "are supported: shift and scale them, and likewise in requests"
+                "are supported: shift and scale them, in requests as well"
             )
         image = Image.fromarray((deep >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

@@ -1,4 +1,4 @@
-"""The files of this package that a module needs at run time, found without importing anything.
+"""Find the files of this package that a module needs at run time, without importing it.
 
 ``python -m toolchain.import_closure --to FOLDER MODULE...`` copies them: container images hold no other part of it.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
-DATA_SUFFIXES = frozenset({".css", ".html", ".j2", ".js", ".json", ".txt"})  # files that modules read beside themselves
+DATA_SUFFIXES = frozenset({".css", ".html", ".j2", ".js", ".json", ".txt"})  # data files of modules, in their folders
 MODULE_NAME = re.compile(rf"{PACKAGE.name}(\.\w+)+")
 
 
@@ -33,7 +33,7 @@ def import_closure(module: str, root: Path = ROOT) -> set[Path]:
 
 
 def runtime_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
-    """Return the import closure of ``modules`` and the data files beside each of its modules."""
+    """Return the import closure of ``modules`` and the data files in the folders of its modules."""
     sources = _closure(modules, root)
     folders = {path.parent for path in sources}
     return sources | {path for folder in folders for path in folder.iterdir() if path.suffix in DATA_SUFFIXES}

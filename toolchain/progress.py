@@ -95,7 +95,7 @@ class Progress:
         return self
 
     def advance(self, by: int = 1, **values: float) -> None:
-        """Add ``by`` to the count; ``values``, such as a loss, are shown beside it."""
+        """Add ``by`` to the count; ``values``, such as a loss, are shown after it."""
         self.done += by
         self._values |= values
         if self._bar:

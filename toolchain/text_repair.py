@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ftfy import TextFixerConfig
 
 VERSION = "1"  # recorded in models: a change of the result for any text needs a new version
-ROUNDS = 4  # for a text that was damaged repeatedly ("&amp;amp;quot;"), and one to see that nothing is left
+ROUNDS = 4  # for a text that was damaged repeatedly ("&amp;amp;quot;"), and one more to check the result
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _BREAK = re.compile(r"</?(?:br|p)\s*/?>", re.IGNORECASE)

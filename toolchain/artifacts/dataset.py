@@ -1,6 +1,6 @@
-"""Dataset: rows on the edges between steps, as Parquet shards for each split, read and written in batches.
+"""Dataset: the rows that steps pass on, as Parquet shards for each split, read and written in batches.
 
-``dataset.json`` beside the shards lists their columns, the source of each row, and what was dropped and why. The
+``dataset.json`` lists the columns of the shards, the source of each row, and what was dropped and why. The
 shards carry Hugging Face ``datasets`` features in their schema: pandas, ``datasets`` and tf.data read them.
 """
 
@@ -27,18 +27,18 @@ from toolchain.errors import ArtifactError, DataError
 from toolchain.redaction import redacted
 
 FORMAT = "toolchain.dataset"
-ROWS_PER_BATCH = 10_000  # about 2 MB of review text: large enough to be fast, small enough to forget
+ROWS_PER_BATCH = 10_000  # about 2 MB of review text: large enough to be fast, small enough for memory
 IMAGES_PER_BATCH = 64  # of 5 MB each: 320 MB
 ROWS_PER_SHARD = 500_000  # about 50 MB of review text compressed: a few shards for each worker of a large read
 BYTES_PER_SHARD = 512 * 1024**2  # of rows in memory: images reach it long before the limit of rows
-EXAMPLES_PER_RULE = 5  # dropped rows that are shown to a person for each rule
+EXAMPLES_PER_RULE = 5  # dropped rows that reports show for each rule
 CLEAN = "data.clean"  # the step whose note records whether texts were repaired
 UNSPLIT = "all"  # the one split of a dataset that has not been split yet
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """What one rule of one step left out."""
+    """The rows that one rule of one step dropped."""
 
     step: str  # as in "data.clean"
     rule: str  # readable: "text is missing"
@@ -87,7 +87,7 @@ class Dataset:
                 yield from file.iter_batches(batch_size=rows or usual, columns=columns)
 
     def table(self, split: str, columns: list[str] | None = None) -> pa.Table:
-        """Return ``split`` whole, in memory: for splits that are known to be small, such as a test split."""
+        """Return all of ``split`` in memory, for small splits such as a test split."""
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         return pa.Table.from_batches(list(self.batches(split, columns)), schema=schema)
 
@@ -129,13 +129,13 @@ def open_dataset(path: Path) -> Dataset:
 def new_dataset(
     target: Path, schema: pa.Schema, work: Work, labels: tuple[str, ...] = (), parent: Dataset | None = None
 ) -> Iterator["DatasetWriter"]:
-    """Yield a writer of the dataset ``target``, which is there when the block ends well; otherwise nothing is.
+    """Yield a writer of the dataset ``target``, which exists only after the block succeeds.
 
     The label column, when there are ``labels``, holds their positions as int64. What was dropped before and the notes
     of ``parent`` are inherited, so that the last dataset has the complete history.
 
     Raises:
-        ArtifactError: something is at ``target`` already, or no split was written.
+        ArtifactError: ``target`` exists, or no split was written.
         StorageFullError: the disk is full.
     """
     with new_folder(target) as folder:
@@ -177,7 +177,7 @@ class DatasetWriter:
             self._end_shard(split)
 
     def drop(self, rule: str, rows: int, examples: list[str] | None = None) -> None:
-        """Record that ``rule`` left out ``rows`` rows, with a few ``examples`` to show."""
+        """Record that ``rule`` dropped ``rows`` rows, with a few ``examples``."""
         self._dropped.append(Dropped(self.work.step, rule, rows, tuple((examples or [])[:EXAMPLES_PER_RULE])))
 
     def note(self, value: object) -> None:
@@ -185,14 +185,14 @@ class DatasetWriter:
         self._notes[self.work.step] = redacted(value)
 
     def close(self) -> None:
-        """End the shards that are open."""
+        """Close the open shards."""
         for split in list(self._open):
             self._end_shard(split)
 
     def describe(self) -> None:
         """Write ``dataset.json``, after which the folder is a dataset."""
         if not self._splits:
-            raise ArtifactError(f"{self.work.step} wrote no split at all: a dataset needs one, even if it is empty")
+            raise ArtifactError(f"{self.work.step} wrote no split; a dataset needs one, even if it is empty")
         write_json(self.folder / "dataset.json", self._description())
 
     def _begin_shard(self, split: str) -> None:
@@ -236,7 +236,7 @@ def _read_schema(path: Path, splits: Mapping[str, tuple[Shard, ...]]) -> pa.Sche
     for shards in splits.values():
         for shard in shards:
             return pq.read_schema(path / shard.file).remove_metadata()
-    raise ArtifactError(f"{path} holds no rows at all; make the dataset again from a source that has some")
+    raise ArtifactError(f"{path} has no rows; make the dataset again from a source that has some")
 
 
 def _features(schema: pa.Schema, labels: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Digests: one name for the same content, on every machine."""
+"""Digests, which are equal for equal content on every machine."""
 
 import hashlib
 import json
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 SHORT_DIGEST_CHARACTERS = 12  # enough to distinguish any two digests
-CHUNK_BYTES = 1 << 20  # read size: large enough that SHA-256 and not the system call is the cost
+CHUNK_BYTES = 1 << 20  # read size: large enough that the cost of system calls is negligible
 
 
 def short_digest(digest: str) -> str:
-    """Return the beginning of ``digest``, as messages show it."""
+    """Return the beginning of ``digest``, for messages."""
     return digest[:SHORT_DIGEST_CHARACTERS]
 
 
@@ -34,8 +34,8 @@ def digest_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def digest_of_content(files: Mapping[str, str], description: object) -> str:
-    """Return one digest for a folder: of its files' digests and of the part of its JSON that changes their meaning.
+    """Return one digest for a folder: of its files' digests, and of the part of its JSON that changes their meaning.
 
-    Times, hosts and paths are no part of it: the same rows and weights have the same digest wherever they are made.
+    It does not depend on times, hosts and paths: equal rows and weights have equal digests on every machine.
     """
     return sha256_of_json({"files": dict(files), "description": description})

@@ -12,8 +12,8 @@ from typing import Any
 
 from toolchain.errors import ArtifactError, StorageFullError
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the disk, the quota, or what this process may write to one file
-CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}  # the disk, or the folder, takes nothing from this user
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the disk, the quota, or the size limit of a file
+CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}  # the disk is read-only, or this user has no right to write
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def write_file(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())  # else a power cut may leave the new name with an empty file
             os.replace(partial, path)
     finally:
-        with suppress(OSError):  # of a folder that takes nothing, nothing can be removed
+        with suppress(OSError):  # the folder may be read-only
             partial.unlink()
 
 
@@ -106,7 +106,7 @@ def read_json(path: Path, format_name: str) -> dict[str, Any]:
     """Return the JSON object at ``path``, whose format must be ``format_name``.
 
     Raises:
-        ArtifactError: the file is missing, is no JSON object, or describes something else.
+        ArtifactError: the file is missing, is no JSON object, or has another format.
     """
     if not path.is_file():
         raise ArtifactError(f"{path.parent} is not a {format_name} folder: it has no {path.name}")
@@ -121,7 +121,7 @@ def read_json(path: Path, format_name: str) -> dict[str, Any]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Put the file or folder ``source`` at ``target`` too: by hard links where the disk allows, by a copy elsewhere.
+    """Link the file or folder ``source`` at ``target`` by hard links, or copy it if the disk does not support them.
 
     Artifacts are never changed in place, so sharing their bytes is safe.
     """
@@ -135,6 +135,6 @@ def link_or_copy(source: Path, target: Path) -> None:
 def _link_or_copy_file(source: str, target: str) -> str:
     try:
         os.link(source, target)
-    except OSError:  # another disk, or one that has no links
+    except OSError:  # another disk, or a file system without hard links
         shutil.copy2(source, target)
     return target

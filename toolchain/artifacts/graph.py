@@ -1,7 +1,7 @@
-"""ONNX graphs on disk: one file, or two where the weights are more than one file can hold.
+"""Read and write ONNX graphs, in one file, or in two where the weights are too large for one.
 
-Protobuf, in which ONNX is written, ends at 2 GiB. Larger weights stand in a second file beside the graph ("external
-data"), which ONNX Runtime and OpenVINO find by the name in the first one.
+A protobuf file, the format of ONNX, is limited to 2 GiB. Larger weights are in a second file in the same folder
+("external data"), which ONNX Runtime and OpenVINO find by its name in the first one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,20 +12,20 @@ from toolchain.errors import ArtifactError
 
 DATA = ".data"  # added to a graph's name: the file of its weights
 MAX_FILE_BYTES = 2**31 - 2**26  # of weights in one file: protobuf's limit, less 64 MiB for the graph itself
-MIN_TENSOR_BYTES = 1024  # smaller ones stay in the graph, where runtimes want to see shapes and scalars
+MIN_TENSOR_BYTES = 1024  # smaller ones stay in the graph, where runtimes expect shapes and scalars
 
 
 def load_graph(source: Path) -> Any:
     """Return the ONNX graph at ``source`` as a protobuf, with its weights.
 
     Raises:
-        ArtifactError: it is not one, or its weights are not beside it.
+        ArtifactError: it is not an ONNX graph, or its weights are missing.
     """
     import onnx
 
     try:
         model = onnx.load(source, load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError and onnx's own share no base
+    except Exception as error:  # protobuf's DecodeError and onnx's errors have no common base
         raise ArtifactError(f"{source} is not an ONNX graph; export the model again") from error
     try:
         for tensor in _tensors(model.graph):
@@ -52,9 +52,9 @@ def _read(tensor: Any, folder: Path) -> None:
 
 
 def save_graph(model: Any, target: Path, properties: Mapping[str, str]) -> None:
-    """Write ``model`` to ``target``; ``properties`` are added to its metadata, or replace what is there.
+    """Write ``model`` to ``target``; ``properties`` are added to its metadata, or replace entries.
 
-    Of a graph that needs a second file, ``model`` itself has no weights any more afterwards.
+    Afterwards ``model`` has no weights if the graph needs a second file.
     """
     import onnx
 
@@ -73,7 +73,7 @@ def save_graph(model: Any, target: Path, properties: Mapping[str, str]) -> None:
 
 
 def needs_two_files(model: Any) -> bool:
-    """Return whether the weights of ``model`` are more than one file can hold."""
+    """Return whether the weights of ``model`` are too large for one file."""
     return sum(len(tensor.raw_data) for tensor in _tensors(model.graph)) > MAX_FILE_BYTES
 
 

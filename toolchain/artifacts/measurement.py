@@ -71,8 +71,8 @@ def open_measurement(path: Path, kind: str) -> Measurement:
     if missing:
         raise ArtifactError(f"{path} is incomplete: {', '.join(missing)} missing; measure again")
     content = {"kind": kind, "data": description["data"]}
-    whole = digest_of_content(description["files"], content) == description["digest"]
-    if not whole or digest_files(path, description["files"]) != description["files"]:
+    matches = digest_of_content(description["files"], content) == description["digest"]
+    if not matches or digest_files(path, description["files"]) != description["files"]:
         raise ArtifactError(f"{path} was changed after it was written; measure again")
     return Measurement(
         path, kind, description["data"], description["digest"], lineage_from_json(description["lineage"])

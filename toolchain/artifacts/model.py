@@ -1,4 +1,4 @@
-"""Model: a folder in its framework's own format, with ``model.json`` and all that inference needs."""
+"""Model: a folder in its framework's format, with ``model.json`` and all files that inference needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,12 +33,12 @@ class Signature:
     task: str  # "text-classification"
     framework: str  # of the files: "pytorch", "onnx" or "openvino"
     variant: str  # "fp32", "pruned", "int8-dynamic", ...: a file name's letters, unique among a model's variants
-    backend: str  # what runs it: "pytorch", "onnxruntime" or "openvino"
+    backend: str  # the runtime: "pytorch", "onnxruntime" or "openvino"
     weights: str  # the file that is loaded, relative to the folder: "model.onnx"
     origin: str = ""  # the variant whose predictions it must match ("fp32" for its INT8); "" when trained separately
     labels: tuple[str, ...] = ()  # class names by output position
     max_tokens: int = 128  # longer texts are cut there, special tokens included
-    text_repair: str = ""  # what texts go through before the tokenizer, as toolchain.text_repair.VERSION; "": nothing
+    text_repair: str = ""  # toolchain.text_repair.VERSION if texts are repaired before the tokenizer; "": not repaired
     positions: int = 0  # tokens that the weights have positions for, max_tokens or more; 0: no such limit
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
@@ -53,7 +53,7 @@ class Model:
     digest: str
     files: dict[str, str]  # SHA-256 by file name
     size_bytes: int  # of the weights, with the files that belong to them (external data)
-    sparsity: float = 0.0  # share of the original's weights that are gone or zero, 0..1
+    sparsity: float = 0.0  # share of the original's weights that are removed or zero, 0..1
     notes: dict[str, Any] = field(default_factory=dict)  # of steps, for the report, by step; inherited
     lineage: tuple[Provenance, ...] = ()
 
@@ -110,12 +110,12 @@ class ModelWriter:
 
 @contextmanager
 def new_model(target: Path, signature: Signature, work: Work, parent: Model | None = None) -> Iterator[ModelWriter]:
-    """Yield a writer of the model ``target``, which is there when the block ends well; otherwise nothing is.
+    """Yield a writer of the model ``target``, which exists only after the block succeeds.
 
     Sparsity and notes of ``parent`` are inherited.
 
     Raises:
-        ArtifactError: something is at ``target`` already, or the weights were not written.
+        ArtifactError: ``target`` exists, or the weights were not written.
         StorageFullError: the disk is full.
     """
     with new_folder(target) as folder:
@@ -146,7 +146,7 @@ def open_model(path: Path) -> Model:
 
 
 def require(model: Model, task: str, framework: str) -> None:
-    """Raise ArtifactError unless ``model`` is for ``task``, in ``framework``, and brings its tokenizer."""
+    """Raise ArtifactError unless ``model`` is for ``task``, in ``framework``, and has its tokenizer."""
     found = model.signature
     if found.task != task:
         raise ArtifactError(f"{model.path} is a model for {found.task}, this step needs one for {task}")
@@ -181,5 +181,5 @@ def _check_description(path: Path, description: dict[str, Any]) -> None:
 
 def _weight_bytes(folder: Path, weights: str) -> int:
     stem = folder / Path(weights).with_suffix("")
-    beside = [stem.with_suffix(".bin"), folder / (weights + ".data")]  # OpenVINO's weights; ONNX external data
-    return sum(file.stat().st_size for file in (folder / weights, *beside) if file.is_file())
+    others = [stem.with_suffix(".bin"), folder / (weights + ".data")]  # OpenVINO's weights; ONNX external data
+    return sum(file.stat().st_size for file in (folder / weights, *others) if file.is_file())

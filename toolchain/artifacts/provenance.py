@@ -18,12 +18,12 @@ class Provenance:
     """How one artifact came to be. The ancestors of an artifact are a list of these, oldest first."""
 
     step: str  # the step's name, as in "data.clean"
-    kind: str  # what it made: "dataset", "model", "variants" or "measurement"
-    digest: str  # of what it made
+    kind: str  # the artifact: "dataset", "model", "variants" or "measurement"
+    digest: str  # of the artifact
     parents: dict[str, str]  # the digest of each input, by the input's name
     config: dict[str, Any]  # the step's settings, without the secrets of URLs
-    source: dict[str, Any] = field(default_factory=dict)  # where rows or weights came from outside: uri, sha256, ...
-    metrics: dict[str, float] = field(default_factory=dict)  # what the step counted or measured
+    source: dict[str, Any] = field(default_factory=dict)  # the origin of imported rows or weights: uri, sha256, ...
+    metrics: dict[str, float] = field(default_factory=dict)  # counts and measurements of the step
     started: str = ""  # UTC, ISO 8601
     seconds: float = 0.0  # wall clock
     cpu_seconds: float = 0.0  # user and system, of the process and its children
@@ -78,7 +78,7 @@ class Work:
 
 
 def ancestors(*artifacts: Artifact) -> tuple[Provenance, ...]:
-    """Return the provenance of all that ``artifacts`` came from, themselves included, each once, oldest first."""
+    """Return the provenance of ``artifacts`` and their ancestors, each once, oldest first."""
     found: dict[tuple[str, str], Provenance] = {}
     for artifact in artifacts:
         for entry in artifact.lineage:

@@ -41,7 +41,7 @@ def as_text(values: pa.Array, what: str, first: int = 0, advice: str = "name ano
 
     Args:
         values: Of one column.
-        what: What errors call the column: "reviews.parquet: column 'label'".
+        what: The name of the column in errors: "reviews.parquet: column 'label'".
         first: The row number of the first value, for errors.
         advice: The end of error messages: what to do.
 

@@ -13,7 +13,7 @@ from toolchain.errors import ArtifactError
 
 FORMAT = "toolchain.variants"
 DESCRIPTION = "variants.json"
-REFERENCE = "fp32"  # the variant that all others are measured against
+REFERENCE = "fp32"  # the variant with which all others are compared
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Variants:
     """A complete set of variants on disk."""
 
     path: Path
-    models: dict[str, Model]  # by variant, in the order they were added; always holds REFERENCE
+    models: dict[str, Model]  # by variant, in the order they were added; always with REFERENCE
     digest: str
     lineage: tuple[Provenance, ...] = ()
 
@@ -31,14 +31,14 @@ class Variants:
 
 
 class VariantsWriter:
-    """Variants being gathered; made by ``new_variants``."""
+    """Variants being collected; made by ``new_variants``."""
 
     def __init__(self, folder: Path, work: Work) -> None:
         self.folder, self.work = folder, work
         self._names: list[str] = []
 
     def keep(self, model: Model) -> None:
-        """Add ``model`` as it is; its bytes are shared where the disk allows."""
+        """Add ``model`` unchanged, by hard links where the disk supports them."""
         self._take(model.variant)
         link_or_copy(model.path, self.folder / model.variant)
 
@@ -53,9 +53,7 @@ class VariantsWriter:
         """Write ``variants.json``, which completes the folder."""
         models = {name: open_model(self.folder / name) for name in self._names if (self.folder / name).is_dir()}
         if REFERENCE not in models:
-            raise ArtifactError(
-                f"{self.work.step} gathered no {REFERENCE} variant, which all others are measured against"
-            )
+            raise ArtifactError(f"{self.work.step} has no {REFERENCE} variant, with which all others are compared")
         digests = {name: model.digest for name, model in models.items()}
         digest = digest_of_content(digests, "variants")
         lineage = (*ancestors(*models.values()), *self.work.finish("variants", digest)[-1:])
@@ -76,10 +74,10 @@ class VariantsWriter:
 
 @contextmanager
 def new_variants(target: Path, work: Work) -> Iterator[VariantsWriter]:
-    """Yield a writer of the variants ``target``, which are there when the block ends well; otherwise nothing is.
+    """Yield a writer of the variants ``target``, which exist only after the block succeeds.
 
     Raises:
-        ArtifactError: something is at ``target`` already, a name is used twice, or the reference is missing.
+        ArtifactError: ``target`` exists, a name is used twice, or the reference is missing.
         StorageFullError: the disk is full.
     """
     with new_folder(target) as folder:
@@ -89,10 +87,10 @@ def new_variants(target: Path, work: Work) -> Iterator[VariantsWriter]:
 
 
 def open_variants(path: Path) -> Variants:
-    """Return the variants at ``path``, after a check that their files are those that were written.
+    """Return the variants at ``path``, after verifying their digests.
 
     Raises:
-        ArtifactError: the folder is missing or foreign, or a variant is missing or was changed.
+        ArtifactError: the folder is missing or has another format, or a variant is missing or was changed.
     """
     description = read_json(path / DESCRIPTION, FORMAT)
     if digest_of_content(description["variants"], "variants") != description["digest"]:
@@ -100,5 +98,5 @@ def open_variants(path: Path) -> Variants:
     models = {name: open_model(path / name) for name in description["variants"]}
     for name, model in models.items():
         if model.digest != description["variants"][name]:
-            raise ArtifactError(f"{model.path} is not the {name} that was put there; make the variants again")
+            raise ArtifactError(f"{model.path} is not the {name} that was written; make the variants again")
     return Variants(path, models, description["digest"], lineage_from_json(description["lineage"]))

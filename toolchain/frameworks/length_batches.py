@@ -12,7 +12,7 @@ POOL = 50  # batches whose rows are sorted together: enough that lengths match, 
 
 
 def batches_by_length(lengths: Sequence[int], rows: int, seed: int) -> list[list[int]]:
-    """Return the positions of ``lengths`` (in tokens) in batches of at most ``rows``, every position once.
+    """Return the indices of ``lengths`` (in tokens) in batches of at most ``rows``, each index once.
 
     Rows are shuffled, sorted by length within pools of ``POOL`` batches and cut, and the batches are shuffled. The same
     ``seed`` gives the same batches; each epoch needs a different one.
@@ -46,7 +46,7 @@ def single_row_reported(name: str) -> Iterator[None]:
     """Report in one line that the architecture ``name`` cannot normalise a batch of one row.
 
     Raises:
-        ConfigError: PyTorch raised its own error for that.
+        ConfigError: PyTorch raised its error for that.
     """
     try:
         yield
@@ -60,9 +60,11 @@ def single_row_reported(name: str) -> Iterator[None]:
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int = 0, tokens: int | None = None) -> dict[str, npt.NDArray[np.int64]]:
-    """Return ``rows`` of token ids as a model's input: int64 of shape (rows, tokens or the longest row), 1 in the mask
-    where a token is; rows longer than ``tokens`` are cut."""
-    width = tokens or max(1, *map(len, rows))  # 1: some tokenizers make nothing of an empty text
+    """Return ``rows`` of token ids as a model's input: int64 of shape (rows, tokens or the longest row).
+
+    The mask is 1 at tokens and 0 at padding; rows longer than ``tokens`` are truncated.
+    """
+    width = tokens or max(1, *map(len, rows))  # 1: some tokenizers return no token for an empty text
     ids, mask = np.full((len(rows), width), pad_id, np.int64), np.zeros((len(rows), width), np.int64)
     for position, row in enumerate(rows):
         cut = row[:width]

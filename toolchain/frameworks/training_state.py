@@ -1,4 +1,4 @@
-"""Training state in any framework: what a checkpoint records so that a killed training resumes where it stopped."""
+"""Training state in any framework: the part of a checkpoint with which a killed training resumes where it stopped."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Epoch(Scores):
 
 @dataclass
 class TrainingState:
-    """The progress of a training; with the weights and the optimizer's state all that a resumed one needs."""
+    """The progress of a training; a checkpoint has it with the weights and the state of the optimizer."""
 
     step: int = 0  # batches done, over all epochs
     loss: float = 0.0  # weighted sum over this epoch's batches
@@ -40,7 +40,7 @@ class TrainingState:
 
     @property
     def best(self) -> Epoch:
-        """The epoch with the highest validation accuracy; between equals the lower loss, then the earlier one."""
+        """The epoch with the highest validation accuracy; of equal ones, that with the lower loss, then the earlier."""
         return max(self.history, key=lambda epoch: (epoch["validation_accuracy"], -epoch.get("validation_loss", 0.0)))
 
     def end_epoch(self, loss: float, scores: Scores) -> bool:
@@ -57,10 +57,10 @@ class TrainingState:
         return self.best is done
 
     def is_stale(self, patience: int) -> bool:
-        """Return whether the last ``patience`` epochs brought no better one."""
+        """Return whether none of the last ``patience`` epochs was better."""
         return len(self.history) - self.best["epoch"] >= patience
 
 
 def epoch_seed(seed: int, number: int) -> int:
-    """Return the seed of epoch, or step, ``number`` in a training with ``seed``: each is resumed on its own."""
+    """Return the seed of epoch, or step, ``number`` in a training with ``seed``."""
     return seed * EPOCH_SEEDS + number

@@ -27,7 +27,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """How intervals are found; two with the same settings draw the same resamples."""
+    """The bootstrap of intervals; equal settings draw equal resamples."""
 
     resamples: int = 1000  # enough for the second digit of a 95 % bound (Efron and Tibshirani 1993, section 14.3)
     confidence: float = 0.95  # share of intervals that contain the true value, 0..1
@@ -35,7 +35,7 @@ class Bootstrap:
 
     def __post_init__(self) -> None:
         if self.resamples < 100:
-            raise ConfigError(f"resamples is {self.resamples}: an interval needs 100 at least, 1000 is usual")
+            raise ConfigError(f"resamples is {self.resamples}: an interval needs at least 100, 1000 is usual")
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"confidence is {self.confidence}: give a share from 0.5 to below 1, such as 0.95")
         if self.seed < 0:

@@ -194,7 +194,7 @@ def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(classifier: P
 def test_a_kind_whose_parts_are_unknown_is_rejected_before_work_starts(
     make_classifier: Callable[..., Path], reviews: Path, tmp_path: Path
 ):
-    with pytest.raises(ArtifactError, match="type 'albert' are not known here"):
+    with pytest.raises(ArtifactError, match="type 'albert' cannot be pruned"):
         run(make_classifier("albert"), reviews, tmp_path / "out", Config(**QUICK))
 
 

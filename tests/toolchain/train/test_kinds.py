@@ -131,7 +131,7 @@ def test_a_new_kind_in_openvino_decides_as_in_float(kind: str, variants: Callabl
 def test_what_cannot_be_pruned_is_rejected_or_left_as_it_is_with_the_reason(
     kind: str, trained: Callable[[str], Path], dataset: Path, tmp_path: Path
 ):
-    with pytest.raises(UnprunableError, match=f"'{kind}'.*take method none"):
+    with pytest.raises(UnprunableError, match=f"'{kind}'.*set method to none"):
         prune(trained(kind), dataset, tmp_path / "refused", Pruning())
     assert not (tmp_path / "refused").exists()
     result = prune(trained(kind), dataset, tmp_path / "same", Pruning(unprunable="skip"))

@@ -402,7 +402,7 @@ def changed(**values: Any) -> dict[str, Any]:
         ([changed(objects=[entry([5, 5, 9, 9], 2)])], "has an object of label 2, but there are 2 label names"),
         ([changed(objects=[entry([5, 5, 5, 9])])], "row 1 of train has a box without area"),
         ([changed(objects=[])], "no image of the training split has an object"),
-        ([changed(width=SIDE + 1)], "has 64 x 64 pixels, but its row says 65 x 64"),
+        ([changed(width=SIDE + 1)], "has 64 x 64 pixels, but 65 x 64 in the dataset"),
         ([changed(image={"bytes": b"GIF?", "path": "a.gif"})], "a.gif is not an image"),
         ([changed(image=None)], "row 1 of train has no image"),
         ([], "has no rows in its train split"),

@@ -271,7 +271,7 @@ def test_a_class_without_rows_is_reported_and_noted(
 ):
     dataset = make_pictures({"train": dark_and_light(16), "validation": dark_and_light(8)}, ("a", "b", "c"))
     run(dataset, tmp_path / "model", Config(**QUICK, class_weights="balanced"))
-    assert "no training image shows c" in capsys.readouterr().out
+    assert "no training image has the class c" in capsys.readouterr().out
     assert open_model(tmp_path / "model").notes["train.torch_image"]["classes_without_rows"] == ["c"]
 
 
@@ -306,7 +306,7 @@ def test_a_setting_that_cannot_work_is_rejected(setting: dict[str, Any], complai
 
 
 def test_an_unknown_architecture_is_rejected_before_anything_is_read(tmp_path: Path):
-    with pytest.raises(ConfigError, match="there is no architecture 'cnnn'; near are cnn"):
+    with pytest.raises(ConfigError, match="there is no architecture 'cnnn'; similar ones are cnn"):
         run(tmp_path / "nothing", tmp_path / "model", Config(base_model="cnnn"))
 
 

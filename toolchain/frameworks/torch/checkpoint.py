@@ -1,4 +1,4 @@
-"""Checkpoints: what a killed training needs to resume and give the result of an uninterrupted one.
+"""Checkpoints, from which a killed training resumes with the result of an uninterrupted one.
 
 A checkpoint is kept in the scratch folder and, if TOOLCHAIN_CHECKPOINTS is an S3 location, in S3: a pod that is
 restarted on another node begins with an empty disk.

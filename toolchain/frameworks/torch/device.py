@@ -43,7 +43,7 @@ class TrainingDevice:
         return f"CPU, {self.world_size * torch.get_num_threads()} threads, float32"
 
     def fingerprint(self) -> str:
-        """Return what the last digits of a result depend on: an equal text means an equal result."""
+        """Return a text that identifies the hardware; results are equal where it is equal."""
         return f"{self.name()}, {self.world_size} processes, {cpu.describe().kind}"
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -144,7 +144,7 @@ def training_device() -> Iterator[TrainingDevice]:
     from torch import distributed
 
     torch.set_num_threads(min(torch.get_num_threads(), cpu.describe().cores))  # a container's quota counts
-    torch.use_deterministic_algorithms(True, warn_only=True)  # where CUDA has one; a CPU's are
+    torch.use_deterministic_algorithms(True, warn_only=True)  # if CUDA has one; those of CPUs are deterministic
     joined = not distributed.is_initialized()
     rank, world = _join("nccl" if torch.cuda.is_available() else "gloo")
     try:
@@ -166,7 +166,7 @@ def _device_of(rank: int, world: int) -> TrainingDevice:
 
 
 def _join(backend: str) -> tuple[int, int]:
-    """Join the processes that torchrun started, if it did; return this one's rank and how many there are."""
+    """Join the processes that torchrun started, if any; return this one's rank and their number."""
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_torchelastic_launched()):

@@ -1,8 +1,8 @@
-"""The last layer computed for the first token only: all that a classifier over [CLS] reads, for a sixth of the work.
+"""Compute the last layer for the first token only, which is all that a classifier over [CLS] reads.
 
-A classification head of the BERT family takes the last layer's output at position 0 and nothing else. The other
-positions are needed there as keys and values, not as queries, nor in the feed-forward part: of a layer's 12 h^2
-multiplications a token 2 h^2 remain. The logits are the same, not an approximation.
+A classification head of the BERT family reads only the last layer's output at position 0. The other positions are
+needed there as keys and values, not as queries, nor in the feed-forward part: of a layer's 12 h^2 multiplications per
+token 2 h^2 remain. The logits are the same, not an approximation.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-KINDS = ("bert", "camembert", "electra", "roberta", "xlm-roberta")  # their layers have the same parts by the same names
+KINDS = ("bert", "camembert", "electra", "roberta", "xlm-roberta")  # model types with equal names of layers' parts
 
 
 def read_first_token_only(model: Any) -> None:
@@ -33,7 +33,7 @@ def read_every_token(model: Any) -> None:
 def _first_token(layer: Any, hidden: "Tensor", mask: "Tensor | None") -> "Tensor":
     """Return the layer's output at position 0, shape (rows, 1, width), for ``hidden`` of shape (rows, tokens, width).
 
-    ``mask`` is what the layer gets: boolean or added to the scores, of shape (rows, 1, 1 or tokens, tokens), or None.
+    ``mask`` is the layer's input: boolean or added to the scores, of shape (rows, 1, 1 or tokens, tokens), or None.
     """
     from torch.nn.functional import scaled_dot_product_attention
 

@@ -1,4 +1,4 @@
-"""Images for PyTorch: a split decoded once, at one size, one byte a value.
+"""Images for PyTorch: a split decoded once, at one size, one byte per value.
 
 Small splits are held in memory (60,000 images of 28 x 28 take 47 MB), larger ones in an unlinked scratch file, which
 the system caches in free memory.
@@ -143,7 +143,7 @@ class _InMemory:
 
 
 class _InFile:
-    """Written like any file and mapped afterwards: a full disk is then an error, where a write to a map is a crash."""
+    """A file that is written and then mapped: a full disk raises an error, while a write to a map would crash."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
         self._size, self._folder = size, scratch()

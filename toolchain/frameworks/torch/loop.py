@@ -1,8 +1,8 @@
-"""The training loop of PyTorch: batches, a loss and a metric in, the weights of the best epoch out.
+"""The training loop of PyTorch, which trains on batches with a loss and a metric and keeps the best epoch's weights.
 
-It carries the learning-rate schedule, mixed precision, several processes, checkpoints, validation, early stopping and
-reporting. A trainer brings a ``Learner``. The same data, settings and machine give the same weights, whether a training
-ran through or was killed and resumed from its checkpoint.
+It implements the learning-rate schedule, mixed precision, several processes, checkpoints, validation, early stopping
+and reporting. A trainer passes a ``Learner``. Equal data, settings and machines give equal weights, also when a
+training was killed and resumed from its checkpoint.
 """
 
 import math
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from torch.nn import Module, Parameter
     from torch.optim import Optimizer
 
-STEPS_BETWEEN_LOGS = 10  # reading the loss makes a GPU wait; a NaN is not missed: it stays in the sum
+STEPS_BETWEEN_LOGS = 10  # reading the loss makes a GPU wait; a NaN is still found, since it stays in the sum
 LOG_INTERVAL_S = 2.0  # at most, where steps are slow; several processes must log after the same steps
 
-Report = Callable[[TrainingState, Mapping[str, float]], None]  # gets the progress of a training, and its metrics
+Report = Callable[[TrainingState, Mapping[str, float]], None]  # called with the progress of a training, and its metrics
 
 
 class LoopSettings(Protocol):
@@ -42,7 +42,7 @@ class LoopSettings(Protocol):
     @property
     def warmup_ratio(self) -> float: ...  # share of all steps in which the rate rises, 0..1
     @property
-    def max_grad_norm(self) -> float: ...  # longer gradients are cut to this length
+    def max_grad_norm(self) -> float: ...  # larger gradients are clipped
     @property
     def patience(self) -> int: ...  # epochs without a better validation accuracy after which training ends
     @property
@@ -61,7 +61,7 @@ class BatchLoss(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """What a trainer gives to the loop: a model on its device, its batches, its loss and its metric."""
+    """The task of a training loop: a model on its device, its batches, its loss and its metric."""
 
     model: "Module"  # trained in place; ends with the weights of the best epoch
     trained: "dict[str, Parameter]"  # those of the model that the optimizer updates
@@ -72,13 +72,13 @@ class Learner:
     validate: Callable[[], Scores]
     unit: str  # what speed counts: "tokens" or "images"
     decay: Callable[[int, int, float], float] = linear_decay  # step, steps, warmup to a share of the learning rate
-    averaged: "Module | None" = None  # a moving average of the model, which is kept in its place
+    averaged: "Module | None" = None  # a moving average of the model, which is kept instead
     after_step: Callable[[int], None] = lambda step: None
     keep_best: bool = True  # False keeps the weights of the last epoch
 
 
 class TrainingLoop:
-    """One training of one model, from its last checkpoint to its end."""
+    """The training of one model, from its last checkpoint to the end."""
 
     def __init__(self, learner: Learner, settings: LoopSettings, device: TrainingDevice) -> None:
         import torch
@@ -91,7 +91,7 @@ class TrainingLoop:
         self.throttle = ReportThrottle(STEPS_BETWEEN_LOGS, LOG_INTERVAL_S if device.world_size == 1 else math.inf)
 
     def run(self, report: Report, checkpoint: Checkpoint | None = None) -> TrainingState:
-        """Train to the end, or until ``patience`` epochs brought nothing; leave the best epoch's weights in the model.
+        """Train until the last epoch or ``patience``, and load the best epoch's weights into the model.
 
         Raises:
             TrainingError: the loss is NaN or infinite.
@@ -112,7 +112,7 @@ class TrainingLoop:
         return self.state
 
     def _batches(self) -> Iterator[list[int]]:
-        """Yield the batches that are still to do; their order depends on the seed and the epoch alone."""
+        """Yield the remaining batches, in an order that depends on the seed and the epoch only."""
         per_epoch = self.learner.batches_per_epoch
         for epoch in range(self.state.step // per_epoch, self.settings.epochs):
             yield from self.learner.batches(epoch)[self.state.step - epoch * per_epoch :]
@@ -195,7 +195,7 @@ class TrainingLoop:
         self.learner.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.best, self.state = saved["best"], TrainingState(**saved["state"])
-        if self.device.is_main:  # the other processes add nothing to the sum of all
+        if self.device.is_main:  # the saved sum is over all processes
             self.loss += self.state.loss
 
 
@@ -216,13 +216,13 @@ def adamw(
 def live_report(
     step: str, config: Mapping[str, object], batches: int, data: str, device: TrainingDevice
 ) -> Iterator[Report]:
-    """Yield a function that shows training by a bar or lines, and in MLflow; the main process reports for all.
+    """Yield a function that reports training in the log and to MLflow, from the main process.
 
     Args:
         step: The step's name ("train.torch_text").
         config: Its settings.
-        batches: Of all epochs.
-        data: What is trained on ("45 rows").
+        batches: Number of batches in all epochs.
+        data: Description of the training data ("45 rows").
     """
     if not device.is_main:
         yield lambda state, metrics: None

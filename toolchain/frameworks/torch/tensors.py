@@ -1,4 +1,4 @@
-"""Tensors by name, as files hold them, and the modules of PyTorch that they belong to."""
+"""Load tensors by name into PyTorch modules."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def load_tensors(module: "Module", tensors: "Mapping[str, Tensor]", strict: bool = True) -> None:
     """Load ``tensors`` of an equal module into ``module``, in place.
 
-    PyTorch keeps the versions of layers beside a module's state, where a plain dict and safetensors cannot hold
-    them. Without them some layers (MNASNet's) fail to load and others take the tensors for those of an older version.
+    PyTorch stores the versions of layers as metadata of a module's state, which a plain dict and safetensors lack.
+    Without them some layers (MNASNet's) fail to load and others treat the tensors as those of an older version.
 
     Raises:
         RuntimeError: shapes differ; or, where ``strict``, names do.

@@ -1,8 +1,7 @@
 """Text classifiers in PyTorch, loaded from and saved to a Model's folder pruned or not.
 
-Hugging Face's loader rejects a layer that is smaller than in its configuration. Here every linear layer takes the shape
-of its saved weights, which is all that removed heads and neurons change: attention has as many heads as its projections
-hold.
+Hugging Face's loader rejects a layer that is smaller than in its configuration. Here every linear layer gets the
+shape of its saved weights, the only difference after heads and neurons are removed: the projections define the heads.
 """
 
 from dataclasses import dataclass
@@ -55,8 +54,8 @@ def load_classifier(model: Model, attention: str | None = None) -> Any:  # Trans
     """Return the sequence classifier in ``model``'s folder, in evaluation mode, on the CPU, float32.
 
     It maps input_ids and attention_mask, int64 of shape (rows, tokens), to an output whose ``logits`` are float32 of
-    shape (rows, labels). ``attention`` is Transformers' name of an implementation: "eager" is the one that exporters
-    can read; None takes the fastest that the model has.
+    shape (rows, labels). ``attention`` is Transformers' name of an implementation: "eager" can be exported; None is
+    the fastest that the model has.
 
     Raises:
         ArtifactError: the configuration or the weights are not those of one text classifier.
@@ -94,8 +93,7 @@ def check_prunable(module: Any) -> None:
     kind = module.config.model_type
     if kind not in PRUNABLE:
         raise UnprunableError(
-            f"the parts of a model of type {kind!r} are not known here; known are those of {', '.join(PRUNABLE)}; "
-            f"it cannot be pruned: take method none"
+            f"models of type {kind!r} cannot be pruned; supported types: {', '.join(PRUNABLE)}; set method to none"
         )
 
 
@@ -111,18 +109,16 @@ def layers(module: Any) -> list[Layer]:
 
 
 def blocks(module: Any) -> list[Any]:
-    """Return the modules of ``module``'s layers, from the first to the last; each gives hidden states.
+    """Return the modules of ``module``'s layers, from the first to the last; each returns hidden states.
 
     ALBERT has one group of layers, with weights that all its layers share.
 
     Raises:
-        ArtifactError: it is a kind of model whose parts are not known here.
+        ArtifactError: its model type is not supported.
     """
     kind, body = module.config.model_type, module.base_model
     if kind not in KINDS:
-        raise ArtifactError(
-            f"the parts of a model of type {kind!r} are not known here; known are those of {', '.join(KINDS)}"
-        )
+        raise ArtifactError(f"models of type {kind!r} are not supported; supported types: {', '.join(KINDS)}")
     if kind == "albert":
         return list(body.encoder.albert_layer_groups)
     if kind == "modernbert":
@@ -131,8 +127,8 @@ def blocks(module: Any) -> list[Any]:
 
 
 def positions(config: Any) -> int:
-    """Return how many tokens a model of ``config``, Transformers' configuration, takes at most; 0 for any number."""
-    if not getattr(config, "position_biased_input", True):  # DeBERTa-v3 has distances between tokens only
+    """Return the maximum number of tokens of a model with the configuration ``config``, 0 without a limit."""
+    if not getattr(config, "position_biased_input", True):  # DeBERTa-v3 encodes only distances between tokens
         return 0
     first = config.pad_token_id + 1 if config.model_type in OFFSET else 0
     return int(config.max_position_embeddings) - first

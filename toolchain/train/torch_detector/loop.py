@@ -26,7 +26,7 @@ def detector_learner(
     config: "Config",
     device: TrainingDevice,
 ) -> Learner:
-    """Return what the loop needs to train ``detector``."""
+    """Return the learner of ``detector`` for the training loop."""
     detector.to(device.device)
     trained = {name: weight for name, weight in detector.named_parameters() if weight.requires_grad}
     per_epoch = count_batches(len(training), config.batch_size)

@@ -12,9 +12,12 @@ from toolchain.progress import log_info
 if TYPE_CHECKING:
     from torch import Tensor
 
-PRETRAINED, BACKBONE = "pretrained", "backbone"  # what torchvision publishes: of COCO's detectors, of ImageNet's bodies
+PRETRAINED, BACKBONE = (
+    "pretrained",
+    "backbone",
+)  # weights of torchvision: detectors trained on COCO, backbones on ImageNet
 BODY = "backbone.body."  # prefix of a backbone's tensors in a detector
-COUNTERS = "num_batches_tracked"  # of batch normalisation: nothing is computed from them
+COUNTERS = "num_batches_tracked"  # of batch normalisation; they do not affect predictions
 MAX_NAMES = 3  # of mismatched tensors in an error
 
 

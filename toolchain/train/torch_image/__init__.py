@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 STEP = "train.torch_image"
 CLASS_WEIGHTS = ("none", "balanced")
-SAMPLED_IMAGES = 2000  # of the training split, for mean and deviation: known to a hundredth by then
-MIN_DEVIATION = 1 / 255  # of identical images: one step of brightness, so that nothing is divided by 0
+SAMPLED_IMAGES = 2000  # of the training split, for mean and deviation: enough for an error of 1 %
+MIN_DEVIATION = 1 / 255  # of identical images: one step of brightness, to avoid a division by 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
 def _begin(
     config: Config, weights: Weights, training: ImageDataset, shape: Shape, rows: Dataset
 ) -> tuple["torch.nn.Module", Architecture, bool]:
-    """Return the network before training, what it is, and whether its head is new."""
+    """Return the network before training, its architecture, and whether its head is new."""
     import torch
 
     mean, deviation = normalisation(config.base_model) or _measured(training, config.seed)
@@ -240,5 +240,5 @@ def _classes_without_rows(training: ImageDataset, rows: Dataset) -> dict[str, li
         )
     unseen = [name for position, name in enumerate(rows.labels) if position not in found]
     if unseen:
-        log_info(f"no training image shows {', '.join(unseen)}: the network cannot learn to predict it")
+        log_info(f"no training image has the class {', '.join(unseen)}; the network cannot learn it")
     return {"classes_without_rows": unseen} if unseen else {}

@@ -33,7 +33,7 @@ def image_learner(
     config: "Config",
     device: TrainingDevice,
 ) -> Learner:
-    """Return what the loop needs to train ``network``; ``head`` names the layer that alone learns in frozen epochs."""
+    """Return the learner of ``network`` for the training loop; only the layer ``head`` is trained in frozen epochs."""
     import torch
 
     network.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,7 +105,7 @@ class ImageLoss:
 
 
 def set_frozen(network: "Module", head: str, frozen: bool) -> None:
-    """Let the whole network learn, or its head alone; frozen batch norms keep their statistics."""
+    """Make the whole network trainable, or only its head; frozen batch norms keep their statistics."""
     import torch
 
     network.train()

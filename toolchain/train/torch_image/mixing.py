@@ -16,7 +16,7 @@ class Mixed:
 
     images: "Tensor"  # uint8, or float32 0..255 where values were mixed; (rows, height, width, channels)
     labels: "Tensor"  # int64 (rows,)
-    others: "Tensor"  # likewise, of the images mixed in
+    others: "Tensor"  # int64 (rows,), of the images mixed in
     share: float  # of ``labels``, 0..1
 
 

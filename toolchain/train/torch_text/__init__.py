@@ -81,7 +81,7 @@ class Result:
     validation_accuracy: float  # of the epoch whose weights were kept, 0..1
     loss: float  # mean cross-entropy of the training rows in that epoch, in nats
     epochs: int  # done
-    tokens_per_second: float  # real ones, padding not counted
+    tokens_per_second: float  # without padding
 
 
 def train(

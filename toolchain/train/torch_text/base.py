@@ -25,7 +25,7 @@ HUB_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "sp
 HUB_WEIGHTS = (
     ["model.safetensors*", "model-*.safetensors"],
     ["pytorch_model*.bin*"],
-)  # the second if there are none of the first
+)  # the second where the first is missing
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def quiet() -> None:
     """Keep Transformers' progress bars and notices out of the log."""
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    set_verbosity_error()  # type: ignore[no-untyped-call]  # Transformers' logging has no types
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # likewise
+    set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped in Transformers
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped in Transformers
 
 
 def _locate(name: str) -> Path:

@@ -18,7 +18,7 @@ VALIDATION_FACTOR = 4  # validation rows at once for each row of a training batc
 def text_learner(
     model: Any, training: TokenDataset, validation: TokenDataset, config: "Config", device: TrainingDevice
 ) -> Learner:
-    """Return what the loop needs to fine-tune ``model``, a sequence classifier of Transformers."""
+    """Return the learner of ``model``, a sequence classifier of Transformers, for the training loop."""
     from torch.nn.functional import cross_entropy
 
     model.to(device.device)

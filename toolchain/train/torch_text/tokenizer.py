@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(base: "Base", max_tokens: int) -> Any:
-    """Return the tokenizer of ``base``, of Transformers, set to cut texts to ``max_tokens`` and not to pad.
+    """Return the tokenizer of ``base``, of Transformers, set to truncate texts to ``max_tokens`` and not to pad.
 
     Raises:
         ArtifactError: its files are damaged, or its tokens are not those of the model.

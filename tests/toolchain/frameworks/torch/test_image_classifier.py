@@ -165,7 +165,7 @@ def test_published_weights_come_with_their_normalisation():
     ],
 )
 def test_an_unknown_name_is_rejected_with_the_nearest(name: str, near: str):
-    with pytest.raises(ConfigError, match=f"there is no architecture '{name}'; near are .*{near}"):
+    with pytest.raises(ConfigError, match=f"there is no architecture '{name}'; similar ones are .*{near}"):
         check_name(name)
 
 

@@ -89,5 +89,5 @@ def test_rejects_the_parts_of_a_kind_that_it_does_not_know():
     from transformers import FNetConfig, FNetForSequenceClassification
 
     module = FNetForSequenceClassification(FNetConfig(hidden_size=8, num_hidden_layers=1, intermediate_size=8))
-    with pytest.raises(ArtifactError, match="type 'fnet' are not known here; known are those of bert"):
+    with pytest.raises(ArtifactError, match="type 'fnet' cannot be pruned; supported types: bert"):
         layers(module)

@@ -1,6 +1,6 @@
 """Detectors in PyTorch: built by name, saved to and loaded from a Model's folder, with all that inference needs inside.
 
-``detector.json`` beside the weights describes the network. A detector takes the pixels of one image and returns
+``detector.json`` in the model's folder describes the network. A detector takes the pixels of one image and returns
 boxes: normalisation, the decoding of boxes and non-maximum suppression are parts of the module.
 """
 
@@ -29,7 +29,7 @@ TORCHVISION = (  # single-stage detectors of torchvision, by its own names
     "ssdlite320_mobilenet_v3_large",
 )
 BASES = (LITE0, *TORCHVISION)
-CELL = 32  # pixels of the coarsest feature: a side is a multiple of it, so that no feature hangs over the edge
+CELL = 32  # pixels of the coarsest feature; sides are multiples of it, so that features do not exceed the image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def build_detector(architecture: Architecture) -> "Detector":
     It maps uint8 (1, size, size, 3) to boxes float32 (n, 4), scores float32 (n,) and labels int64 (n,), best first.
 
     Raises:
-        ConfigError: its convolutions leave nothing of images of that size.
+        ConfigError: images of that size are too small for its convolutions.
     """
     from toolchain.frameworks.torch.detector import parts
 
@@ -111,7 +111,7 @@ def save_detector(detector: "Detector", folder: Path) -> None:
 
 
 def read_architecture(model: Model) -> Architecture:
-    """Return what the detector in ``model``'s folder is.
+    """Return the architecture of the detector in ``model``'s folder.
 
     Raises:
         ArtifactError: the folder has no detector.json, or it is damaged or contradicts the model's labels.

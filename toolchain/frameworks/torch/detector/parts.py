@@ -1,8 +1,7 @@
-"""Parts of detectors, as PyTorch modules; imported when a detector is built only.
+"""Parts of detectors, as PyTorch modules; imported only when a detector is built.
 
-torchvision's detectors are taken as they are for training (features, heads, losses). What they do around that, in
-lists of images of any size, is done here for one image of one size, in operations that ONNX Runtime and OpenVINO
-have too.
+torchvision's detectors are used for training (features, heads, losses). Their pre- and postprocessing, for lists of
+images of any size, is replaced by operations for one image of one size that ONNX Runtime and OpenVINO support.
 """
 
 from typing import Any, TypedDict
@@ -51,8 +50,8 @@ class Detector(nn.Module):
         size, transform = architecture.image_size, network.transform
         self.network, self.architecture = network, architecture
         self.classes = architecture.classes
-        self.first = 1 if isinstance(network, SSD) else 0  # the network's number of the first class; SSD's 0 is nothing
-        network.transform = GeneralizedRCNNTransform(  # which then leaves sizes as they are
+        self.first = 1 if isinstance(network, SSD) else 0  # index of the first class; 0 of SSD is the background
+        network.transform = GeneralizedRCNNTransform(  # does not resize
             size, size, transform.image_mean, transform.image_std, size_divisible=1, fixed_size=(size, size)
         )
         spread = torch.tensor(transform.image_std, dtype=torch.float32).reshape(1, 3, 1, 1)
@@ -82,7 +81,7 @@ class Detector(nn.Module):
             boxes + (labels * (2 * self.architecture.image_size)).to(boxes.dtype)[:, None]
         )  # no box overlaps one of another class
         kept = nms(apart, best, self.architecture.nms_threshold)
-        sides = boxes[kept, 2:] - boxes[kept, :2]  # what lay beyond the edge has none left
+        sides = boxes[kept, 2:] - boxes[kept, :2]  # boxes outside of the image have none
         kept = kept[(best[kept] >= self.architecture.score_threshold) & (sides.amin(1) > 0)][
             : self.architecture.max_detections
         ]
@@ -123,7 +122,7 @@ class LiteBackbone(nn.Module):
 
 
 def network(architecture: Architecture) -> Any:
-    """Return torchvision's module for ``architecture`` with random weights; nothing is fetched."""
+    """Return torchvision's module for ``architecture`` with random weights, without a download."""
     if architecture.base == LITE0:
         anchors = AnchorGenerator(STRIDES, ((1.0,),) * len(STRIDES))
         means = {"image_mean": LITE_MEAN, "image_std": LITE_DEVIATION}
@@ -134,7 +133,7 @@ def network(architecture: Architecture) -> Any:
 
 
 def stages(network: FCOS | RetinaNet | SSD) -> list[list[nn.Module]]:
-    """Return the parts of the network's backbone that can be frozen, from the pixels on; none of an SSD."""
+    """Return the parts of the network's backbone that can be frozen, from the input on; none of an SSD."""
     if isinstance(network, SSD):
         return []
     body: Any = network.backbone.body

@@ -1,6 +1,6 @@
 """Image classifiers in PyTorch: built by name, saved to and loaded from a Model's folder, pruned or not.
 
-``architecture.json`` beside the weights describes the network. Preprocessing is a part of the module, so that no
+``architecture.json`` in the model's folder describes the network. Preprocessing is a part of the module, so that no
 variant of the model gets images with another normalisation.
 """
 
@@ -22,7 +22,7 @@ FORMAT = "toolchain.architecture"
 DESCRIPTION = "architecture.json"
 WEIGHTS = "model.safetensors"
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
-OWN = ("cnn", "linear", EFFICIENTNET_LITE0)  # names without a library before them
+BUILT_IN = ("cnn", "linear", EFFICIENTNET_LITE0)  # names without a library prefix
 TORCHVISION, TIMM = "torchvision:", "timm:"
 AUXILIARY_OUTPUTS = ("googlenet", "inception_v3")  # of torchvision: they return more than logits in training mode
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of torchvision's weights
@@ -33,13 +33,13 @@ LITE_MEAN, LITE_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3  # (pixel - 127) 
 class Architecture:
     """The architecture of an image classifier."""
 
-    name: str  # one of OWN, torchvision:NAME or timm:NAME
+    name: str  # one of BUILT_IN, torchvision:NAME or timm:NAME
     classes: int  # logits
     channels: int  # of an image: 1 (grey) or 3 (red, green, blue)
     height: int  # pixels of an image
     width: int
     mean: tuple[float, ...]  # of each channel, of values scaled to 0..1; three turn a grey image into three channels
-    deviation: tuple[float, ...]  # standard deviation, likewise, above 0
+    deviation: tuple[float, ...]  # standard deviation of each channel, above 0
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -71,12 +71,12 @@ def check_name(name: str) -> None:
     """Raise ConfigError, with the nearest names, unless ``name`` is that of an architecture."""
     known = _known(name)
     if name not in known:
-        near = get_close_matches(name, known, 3, 0.5) or list(OWN)
-        raise ConfigError(f"there is no architecture {name!r}; near are {', '.join(near)}")
+        near = get_close_matches(name, known, 3, 0.5) or list(BUILT_IN)
+        raise ConfigError(f"there is no architecture {name!r}; similar ones are {', '.join(near)}")
 
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return mean and deviation that published weights of ``name`` were trained with; None for networks of our own."""
+    """Return mean and deviation that published weights of ``name`` were trained with; None for other networks."""
     if name.startswith(TORCHVISION):
         return IMAGENET_MEAN, IMAGENET_DEVIATION
     if name.startswith(TIMM):
@@ -98,7 +98,7 @@ def save_network(module: "torch.nn.Module", architecture: Architecture, folder: 
 
 
 def read_architecture(model: Model) -> Architecture:
-    """Return what the network in ``model``'s folder is.
+    """Return the architecture of the network in ``model``'s folder.
 
     Raises:
         ArtifactError: the folder has no architecture.json, or it is damaged or contradicts the model's labels.
@@ -140,7 +140,7 @@ def load_network(model: Model) -> "torch.nn.Module":
 
 
 def head_name(module: "torch.nn.Module", classes: int) -> str:
-    """Return the name of the layer in ``module`` that gives the logits: "body.fc", say.
+    """Return the name of the layer in ``module`` that computes the logits, such as "body.fc".
 
     Raises:
         ArtifactError: no layer has ``classes`` outputs.
@@ -150,7 +150,7 @@ def head_name(module: "torch.nn.Module", classes: int) -> str:
     for name, layer in reversed(list(module.named_modules())):
         if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d) and len(layer.weight) == classes:
             return str(name)
-    raise ArtifactError(f"the network has no layer with {classes} outputs, so its last one is not known")
+    raise ArtifactError(f"the network has no layer with {classes} outputs, so its head is not known")
 
 
 def resize(module: "torch.nn.Module", weights: "Mapping[str, torch.Tensor]") -> None:
@@ -176,7 +176,7 @@ def resize(module: "torch.nn.Module", weights: "Mapping[str, torch.Tensor]") -> 
 
 
 def _resize_convolution(layer: "torch.nn.Conv2d", shape: "torch.Size") -> None:
-    """A depthwise convolution has a group for each input, of which there are fewer now; others keep their groups."""
+    """Set the channels; a depthwise convolution has one group per input, other convolutions keep their groups."""
     if layer.groups == layer.in_channels > 1:
         layer.groups = shape[0] * layer.in_channels // layer.out_channels
     layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
@@ -192,7 +192,7 @@ def _known(name: str) -> tuple[str, ...]:
         import timm
 
         return tuple(TIMM + each for each in timm.list_models())
-    return (*OWN, f"{TORCHVISION}resnet18", f"{TIMM}resnet18")
+    return (*BUILT_IN, f"{TORCHVISION}resnet18", f"{TIMM}resnet18")
 
 
 def _body(architecture: Architecture) -> "torch.nn.Module":

@@ -1,4 +1,4 @@
-"""Bodies: what each architecture's name stands for, as PyTorch modules; imported when a network is built only.
+"""The networks of each architecture, as PyTorch modules; imported only when a network is built.
 
 A body takes normalised images, float32 (batch, channels, height, width), and returns logits (batch, classes).
 """

@@ -1,4 +1,4 @@
-"""Variants timed in turn, in one process, on the same request."""
+"""Time variants by turns, in one process, on the same request."""
 
 import gc
 import time
@@ -8,7 +8,7 @@ import numpy as np
 from toolchain.inference.runtime import Feeds, Session
 
 TOKENS, ROUNDS, WARM = 128, 60, 3
-SMALL_VOCABULARY = 1000  # ids below it are words in every vocabulary; which words they are changes no time
+SMALL_VOCABULARY = 1000  # ids below it exist in every vocabulary; the time does not depend on the ids
 
 
 def tokens() -> Feeds:
@@ -18,7 +18,7 @@ def tokens() -> Feeds:
 
 
 def times(sessions: dict[str, Session], feeds: Feeds) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return, for each variant, wall-clock and processor seconds of each turn; each round has an order of its own."""
+    """Return wall-clock and processor seconds of each turn by variant; each round has a random order."""
     random = np.random.default_rng(0)
     wall: dict[str, list[float]] = {name: [] for name in sessions}
     cpu: dict[str, list[float]] = {name: [] for name in sessions}

@@ -152,7 +152,7 @@ def images(folder: Path) -> tuple[Profile, Rows, dict[str, Rows]]:
 
 
 def evaluated(folder: Path) -> tuple[Profile, Predictor]:
-    """Export and evaluate the model in ``folder``; return its profile and what answers with it."""
+    """Export and evaluate the model in ``folder``; return its profile and a predictor."""
     from toolchain.evaluate import accuracy
     from toolchain.export import onnx
 

@@ -1,8 +1,8 @@
-"""INT8 beside fp32: MiniLM fine-tuned on reviews, batch 1, 128 tokens, one thread, variants in turn in one process.
+"""Compare INT8 variants with fp32: MiniLM fine-tuned on reviews, batch 1, 128 tokens, one thread, by turns.
 
-Anchors, by the kind of processor, for the ratio (fp32's time in ONNX Runtime over the variant's) of variants that give
-97 % of fp32's answers and lose 1 point of accuracy at most: with AVX2 alone, ONNX Runtime 1.65; with VNNI, the best 3.3
-and ahead of NNCF's own recipe, the best that needs only ONNX Runtime 2.5.
+Targets by type of processor, for the speedup over fp32 in ONNX Runtime of variants that agree with fp32 on 97 % of the
+rows and lose at most 1 point of accuracy: with AVX2 only, ONNX Runtime 1.65; with VNNI, the best 3.3 and above NNCF's
+default recipe, the best in ONNX Runtime 2.5.
 Usage: python benchmarks/int8.py [VARIANTS DATASET]    (as export.onnx and data.split write them; default: makes both)
 """
 
@@ -40,14 +40,14 @@ class Measured:
     backend: str
     int8: bool
     seconds: float  # median of one inference
-    ratio: float  # fp32's seconds over these
-    cpu_ratio: float  # the same of processor time, which neighbours on the machine disturb less
+    speedup: float  # fp32's seconds over these
+    cpu_speedup: float  # the same of processor time, which neighbours on the machine disturb less
     agreement: float  # with fp32
     drop: float  # of accuracy, from fp32's
     megabytes: float
 
     @property
-    def safe(self) -> bool:
+    def accurate(self) -> bool:
         return self.agreement >= AGREEMENT and self.drop <= DROP
 
 
@@ -62,34 +62,34 @@ def main(arguments: Sequence[str]) -> int:
         measured = measure(models, sessions, rows)
     kind = describe().kind
     print(f"\n{describe().name} ({kind}), 1 thread, batch 1, {TOKENS} tokens, median of {ROUNDS} turns")
-    print(f"{'variant':16}{'back end':14}{'ms':>8}{'ratio':>8}{'(CPU)':>8}{'agreement':>11}{'drop':>8}{'MB':>7}")
+    print(f"{'variant':16}{'back end':14}{'ms':>8}{'speedup':>8}{'(CPU)':>8}{'agreement':>11}{'drop':>8}{'MB':>7}")
     for m in measured:
         print(
-            f"{m.name:16}{m.backend:14}{1e3 * m.seconds:8.2f}{m.ratio:8.2f}{m.cpu_ratio:8.2f}"
-            f"{100 * m.agreement:10.1f}%{100 * m.drop:8.1f}{m.megabytes:7.1f}{'' if m.safe else '   not safe'}"
+            f"{m.name:16}{m.backend:14}{1e3 * m.seconds:8.2f}{m.speedup:8.2f}{m.cpu_speedup:8.2f}"
+            f"{100 * m.agreement:10.1f}%{100 * m.drop:8.1f}{m.megabytes:7.1f}{'' if m.accurate else '   not accurate'}"
         )
     return judge(measured, kind)
 
 
 def judge(measured: list[Measured], kind: str) -> int:
-    """Print each anchor of this kind of processor beside what was reached; return 1 when one was missed."""
-    usable = [m for m in measured if m.int8 and m.safe and m.name != NNCF]
+    """Print each target of this type of processor and the measured speedup; return 1 if one is missed."""
+    usable = [m for m in measured if m.int8 and m.accurate and m.name != NNCF]
     ours, only_onnxruntime = (
-        max((m.ratio for m in usable if m.backend in backends), default=0.0)
+        max((m.speedup for m in usable if m.backend in backends), default=0.0)
         for backends in ({"onnxruntime", "openvino"}, {"onnxruntime"})
     )
-    recipe = next(m.ratio for m in measured if m.name == NNCF)
+    recipe = next(m.speedup for m in measured if m.name == NNCF)
     if kind in INT8_DOT_PRODUCTS:
-        anchors = [("best INT8", ours, 3.3), ("best INT8 against NNCF's recipe", ours / recipe, 1.0)]
-        anchors.append(("best INT8 in ONNX Runtime", only_onnxruntime, 2.5))
+        targets = [("best INT8", ours, 3.3), ("best INT8 against NNCF's recipe", ours / recipe, 1.0)]
+        targets.append(("best INT8 in ONNX Runtime", only_onnxruntime, 2.5))
     elif kind == "avx2":
-        anchors = [("best INT8 in ONNX Runtime", only_onnxruntime, 1.65)]
+        targets = [("best INT8 in ONNX Runtime", only_onnxruntime, 1.65)]
     else:
-        print(f"no anchor for {kind}")
-        anchors = []
-    for name, reached, anchor in anchors:
-        print(f"{name}: {reached:.2f}, anchor {anchor:.2f}: {'reached' if reached >= anchor else 'MISSED'}")
-    return int(any(reached < anchor for _, reached, anchor in anchors))
+        print(f"no target for {kind}")
+        targets = []
+    for name, reached, target in targets:
+        print(f"{name}: {reached:.2f}, target {target:.2f}: {'reached' if reached >= target else 'MISSED'}")
+    return int(any(reached < target for _, reached, target in targets))
 
 
 def make(folder: Path) -> tuple[Path, Path]:
@@ -107,7 +107,7 @@ def make(folder: Path) -> tuple[Path, Path]:
 
 
 def quantized(variants: Path, dataset: Path, target: Path) -> dict[str, Model]:
-    """Return fp32 and what quantize makes of it; other float variants are left out."""
+    """Return fp32 and its quantized variants, without other float variants."""
     from toolchain.optimize import quantize
 
     quantize.run(variants, dataset, target, quantize.Config())
@@ -116,7 +116,7 @@ def quantized(variants: Path, dataset: Path, target: Path) -> dict[str, Model]:
 
 
 def nncf_session(model: Model, dataset: Dataset, target: Path) -> Session:
-    """Return ``model`` as NNCF's documentation quantizes a transformer, calibrated on the same rows as ours."""
+    """Return ``model`` as NNCF's documentation quantizes a transformer, calibrated on the same rows as our variants."""
     import nncf
     import openvino
 
@@ -136,17 +136,17 @@ def measure(models: dict[str, Model], sessions: dict[str, Session], dataset: Dat
     rows = dataset.table("test").slice(0, COMPARED).to_pydict()
     texts, labels = TextInput(models["fp32"]), np.array(rows["label"])
     logits: dict[str, Logits] = {name: predict(session, texts, rows["text"]) for name, session in sessions.items()}
-    answers = {name: found.argmax(axis=1) for name, found in logits.items()}
+    predicted = {name: found.argmax(axis=1) for name, found in logits.items()}
     return [
         Measured(
             name=name,
             backend=models[name].signature.backend,
             int8="int8" in name or name == NNCF,
             seconds=float(np.median(wall[name])),
-            ratio=float(np.median(wall["fp32"]) / np.median(wall[name])),
-            cpu_ratio=float(np.median(cpu["fp32"]) / np.median(cpu[name])),
-            agreement=float(np.mean(answers[name] == answers["fp32"])),
-            drop=float(np.mean(answers["fp32"] == labels) - np.mean(answers[name] == labels)),
+            speedup=float(np.median(wall["fp32"]) / np.median(wall[name])),
+            cpu_speedup=float(np.median(cpu["fp32"]) / np.median(cpu[name])),
+            agreement=float(np.mean(predicted[name] == predicted["fp32"])),
+            drop=float(np.mean(predicted["fp32"] == labels) - np.mean(predicted[name] == labels)),
             megabytes=models[name].size_bytes / 1e6,
         )
         for name in sessions

@@ -45,7 +45,7 @@ def run(accuracy: Path, parity: Path, config: Config) -> Result:
     """Compare the predictions in the measurement ``accuracy`` and write the measurement ``parity``.
 
     Raises:
-        ArtifactError: ``accuracy`` is damaged or another kind of measurement.
+        ArtifactError: ``accuracy`` is damaged or another type of measurement.
         DataError: the variants have predictions for different rows, or the origin of one is missing.
     """
     measured = open_measurement(accuracy, "accuracy")

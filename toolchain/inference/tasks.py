@@ -1,4 +1,4 @@
-"""Tasks: one class for each kind of model, with what it reads, what it returns, and how it is measured.
+"""Tasks: one class for each task of models, with its input, its output and its metrics.
 
 A new task is a class here: an input, an output, the requests that are timed, and the names of its metrics. Steps and
 the model server take all that depends on the task from it.
@@ -21,7 +21,7 @@ FIXED_TOKENS = 128  # of a padded request: what BERT is usually timed at; fewer 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of request that is timed."""
+    """A type of request that is timed."""
 
     rows: int
     tokens: int | None = None  # that each text is padded to; None: the tokens of the longest
@@ -29,7 +29,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class MetricNames:
-    """What the metrics of a task are called."""
+    """The names of a task's metrics."""
 
     accuracy: str
     class_rate: str  # of one class

@@ -3,7 +3,7 @@
 A variant must be better than a trivial baseline (for a classifier: always predicting the most frequent class). It is
 accurate when its accuracy, the recall of its worst class and its agreement are within the thresholds as well, and
 faster when the whole interval of its speedup is above the threshold. The fastest such variant is the winner; without
-one, the reference is kept. A verdict holds for the kind of processor on which latency was measured.
+one, the reference is kept. A verdict holds for the type of processor on which latency was measured.
 """
 
 from collections.abc import Mapping

@@ -41,14 +41,11 @@ def quantize(
     Raises:
         ArtifactError: no layer in it has constant weights, or ONNX Runtime does not support the graph.
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
     model = load_graph(source)
     name_constants_directly(model)
     nodes = between_weights(model)
     if not nodes:
         raise ArtifactError(f"{source} has no layer with constant weights, so INT8 has nothing to gain in it")
-    methods = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy}
     _keep_quiet()
     with TemporaryDirectory(prefix="quantize-") as folder:
         named, quantized = Path(folder) / "named.onnx", Path(folder) / "int8.onnx"
@@ -56,23 +53,32 @@ def quantize(
         save_graph(model, named, {})
         try:
             with redirect_stdout(io.StringIO()):  # its calibrators print what they do
-                quantize_static(
-                    named,
-                    quantized,
-                    Requests(feeds),
-                    quant_format=QuantFormat.QDQ,
-                    activation_type=QuantType.QUInt8,
-                    weight_type=QuantType.QInt8,
-                    per_channel=True,
-                    use_external_data_format=large,
-                    reduce_range=bits == 7,
-                    calibrate_method=methods[calibration],
-                    nodes_to_quantize=nodes,
-                    op_types_to_quantize=[*WEIGHTED, *PASSING],
-                )
+                _quantize_nodes(named, quantized, nodes, feeds, bits, calibration, large)
         except Exception as error:  # ONNX Runtime's tools raise exceptions of many types
             raise ArtifactError(f"ONNX Runtime cannot quantize {source}: {first_line(error)}") from error
         save_graph(load_graph(quantized), target, properties)
+
+
+def _quantize_nodes(
+    source: Path, target: Path, nodes: list[str], feeds: Sequence[Feeds], bits: int, calibration: str, large: bool
+) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    methods = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy}
+    quantize_static(
+        source,
+        target,
+        Requests(feeds),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        use_external_data_format=large,
+        reduce_range=bits == 7,
+        calibrate_method=methods[calibration],
+        nodes_to_quantize=nodes,
+        op_types_to_quantize=[*WEIGHTED, *PASSING],
+    )
 
 
 class Requests:

@@ -146,13 +146,13 @@ def digit_network(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Pat
 
 
 @pytest.fixture(scope="session")
-def make_pictures(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def make_images(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that writes arrays, uint8 (height, width, channels), and their labels as a dataset."""
     from toolchain.data.images import SCHEMA
     from toolchain.image_decoding import encode
 
     def make(splits: dict[str, list[tuple[Any, int | None]]], labels: tuple[str, ...] = ("dark", "light")) -> Path:
-        path = tmp_path_factory.mktemp("pictures") / "dataset"
+        path = tmp_path_factory.mktemp("images") / "dataset"
         with new_dataset(path, SCHEMA, Work("data.split", None), labels) as writer:
             for split, rows in splits.items():
                 files = [{"bytes": encode(pixels), "path": f"{split}/{n}.png"} for n, (pixels, _) in enumerate(rows)]

@@ -167,7 +167,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         stack.enter_context(training(folder / "runs"))
         ports = [
             stack.enter_context(server("--model-repository", str(folder / "repository"))),
-            stack.enter_context(server(str(make_pictures(folder)), *LIGHTS, "--samples", str(folder / "samples"))),
+            stack.enter_context(server(str(make_images(folder)), *LIGHTS, "--samples", str(folder / "samples"))),
         ]
         process, address = stack.enter_context(monitor(folder, ports))
         watcher = threading.Thread(target=watch, args=(str(folder / "repository"), ended))
@@ -198,7 +198,7 @@ def training(folder: Path) -> Iterator[None]:
                 one.kill()
 
 
-def make_pictures(folder: Path) -> Path:
+def make_images(folder: Path) -> Path:
     model = write_model(folder / "lights", "image-classification", brightness, ("dark", "bright"))
     odds = np.exp([0.5, -0.5])
     record(model, [Row(image=encode_image(picture(0)), scores=tuple((odds / odds.sum()).tolist()))])

@@ -116,7 +116,7 @@ def test_keys_are_the_same_on_every_machine():
 
 
 @given(st.lists(st.integers(0, 20)), st.integers(1, 5))
-def test_equal_keys_meet_whatever_the_number_of_files(
+def test_equal_keys_are_found_with_any_number_of_files(
     tmp_path_factory: pytest.TempPathFactory, keys: list[int], size: int
 ):
     folder = tmp_path_factory.mktemp("keys") / "new"

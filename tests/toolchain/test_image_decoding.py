@@ -30,7 +30,7 @@ def test_grayscale_is_repeated_for_three_channels_and_stays_for_one():
     assert decode(data, "a.png", channels=1).shape == (2, 3, 1)
 
 
-def test_what_is_transparent_lies_on_white():
+def test_transparent_pixels_become_white():
     half = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     half.putpixel((1, 0), (*RED, 255))
     assert decode(file_of(half, "PNG"), "a.png").tolist() == [[[255, 255, 255], list(RED)]]
@@ -77,9 +77,11 @@ def test_a_truncated_jpeg_is_reported():
         decode(data[: len(data) // 2], "a.jpg")
 
 
-@pytest.mark.parametrize(("data", "told"), [(b"", "is empty"), (b"hello", "is not an image"), (b"\x89PNG\r\n", "is")])
-def test_what_is_no_image_is_reported(data: bytes, told: str):
-    with pytest.raises(DataError, match=rf"a.png {told}.*formats: JPEG, PNG"):
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"", "is empty"), (b"hello", "is not an image"), (b"\x89PNG\r\n", "is")]
+)
+def test_what_is_no_image_is_reported(data: bytes, message: str):
+    with pytest.raises(DataError, match=rf"a.png {message}.*formats: JPEG, PNG"):
         decode(data, "a.png")
 
 

@@ -49,7 +49,7 @@ def test_damage_from_transport_is_repaired(text: str, repaired: str, kinds: list
 
 
 @given(st.data(), st.sampled_from(sorted(LANGUAGES)), st.sampled_from([str, str.upper, str.capitalize]))
-def test_words_beside_punctuation_are_unchanged(data: st.DataObject, language: str, cased: Callable[[str], str]):
+def test_words_next_to_punctuation_are_unchanged(data: st.DataObject, language: str, cased: Callable[[str], str]):
     known = st.sampled_from(LANGUAGES[language]["words"])
     word, other = (cased(data.draw(known)) for _ in range(2))
     first, last = data.draw(st.sampled_from(FIRST_SIGNS)), data.draw(st.sampled_from(LAST_SIGNS))

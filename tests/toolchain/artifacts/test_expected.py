@@ -29,16 +29,16 @@ def test_a_folder_may_hold_none(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda told: told["rows"][0].update(text="other"), "was changed"),
-        (lambda told: told["rows"][0].pop("scores"), "is damaged"),
-        (lambda told: told["rows"][0].update(odd=1), "is damaged"),
-        (lambda told: told.update(format="toolchain.model"), "not a toolchain.expected"),
+        (lambda content: content["rows"][0].update(text="other"), "was changed"),
+        (lambda content: content["rows"][0].pop("scores"), "is damaged"),
+        (lambda content: content["rows"][0].update(odd=1), "is damaged"),
+        (lambda content: content.update(format="toolchain.model"), "not a toolchain.expected"),
     ],
 )
 def test_a_changed_file_is_rejected(change: object, reason: str, tmp_path: Path):
     write_expected(tmp_path, Expected("ab" * 32, "avx2", ROWS))
-    told = json.loads((tmp_path / FILE).read_text())
-    change(told)  # type: ignore[operator]
-    (tmp_path / FILE).write_text(json.dumps(told))
+    content = json.loads((tmp_path / FILE).read_text())
+    change(content)  # type: ignore[operator]
+    (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=reason):
         read_expected(tmp_path)

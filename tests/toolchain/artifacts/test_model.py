@@ -29,7 +29,7 @@ def write(
     parent: Model | None = None,
     **files: bytes,
 ) -> Model:
-    """Write a model; a keyword's underscore stands for a dot in the file's name."""
+    """Write a model; an underscore in a keyword is a dot in the file's name."""
     with new_model(target, signature, Work("export.onnx", None), parent) as writer:
         (writer.folder / signature.weights).write_bytes(weights)
         for name, content in files.items():
@@ -52,8 +52,8 @@ def test_a_model_that_was_recorded_before_texts_were_repaired_is_read(tmp_path: 
     file = tmp_path / "model" / "model.json"
     description = json.loads(file.read_text())
     del description["text_repair"]
-    said = {key: description[key] for key in Signature.__dataclass_fields__ if key in description}
-    description["digest"] = digest_of_content(description["files"], said)  # as it was computed then
+    described = {key: description[key] for key in Signature.__dataclass_fields__ if key in description}
+    description["digest"] = digest_of_content(description["files"], described)  # as it was computed then
     file.write_text(json.dumps(description))
     assert open_model(tmp_path / "model").signature == SIGNATURE
 

@@ -28,18 +28,18 @@ def test_a_model_made_before_there_were_profiles_has_none(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda told: told["numbers"].update(tokens=[3.0, 6.0]), "was changed"),
-        (lambda told: told["labels"].pop(), "was changed"),
-        (lambda told: told.pop("labels"), "is damaged"),
-        (lambda told: told.update(numbers=7), "is damaged"),
-        (lambda told: told.update(format="toolchain.model"), "not a toolchain.profile"),
+        (lambda content: content["numbers"].update(tokens=[3.0, 6.0]), "was changed"),
+        (lambda content: content["labels"].pop(), "was changed"),
+        (lambda content: content.pop("labels"), "is damaged"),
+        (lambda content: content.update(numbers=7), "is damaged"),
+        (lambda content: content.update(format="toolchain.model"), "not a toolchain.profile"),
     ],
 )
 def test_a_changed_file_is_rejected(change: object, reason: str, tmp_path: Path):
     write_profile(tmp_path, PROFILE)
-    told = json.loads((tmp_path / FILE).read_text())
-    change(told)  # type: ignore[operator]
-    (tmp_path / FILE).write_text(json.dumps(told))
+    content = json.loads((tmp_path / FILE).read_text())
+    change(content)  # type: ignore[operator]
+    (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=reason):
         read_profile(tmp_path)
 

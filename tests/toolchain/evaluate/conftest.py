@@ -1,7 +1,7 @@
-"""A real classifier that is small enough to make in a moment: it counts words of real reviews, in an ONNX graph.
+"""A real classifier that is built in a moment: it counts words of real reviews, in an ONNX graph.
 
 Each word's log odds (naive Bayes, add-one smoothing) are its embedding along one direction; a hidden layer, a sum over
-the tokens and an output layer turn them into two logits. Width and extra layers change the time, never the answers.
+the tokens and an output layer turn them into two logits. Width and extra layers change the time, not the predictions.
 """
 
 import csv
@@ -51,7 +51,7 @@ def reviews() -> Reviews:
 
 @pytest.fixture(scope="session")
 def log_odds(reviews: Reviews) -> dict[str, float]:
-    """Words of the training rows and how much each speaks for "positive"."""
+    """Words of the training rows and the evidence of each for "positive"."""
     counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
     for text, label in zip(reviews.texts[:TRAINING], reviews.labels[:TRAINING], strict=True):
         counts[label].update(set(re.findall(r"\w+", text.lower())))

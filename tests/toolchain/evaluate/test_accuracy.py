@@ -51,7 +51,7 @@ def test_records_what_each_variant_predicts_for_a_row_alone(outcome, reviews):
         assert recorded.model == model.digest
         assert [row.text for row in recorded.rows] == reviews.texts[1500 : 1500 + len(recorded.rows)]
         logits = np.stack(table[table.variant == name].logits.to_list())[: len(recorded.rows)]
-        # nothing is quantized here, so a row alone and a row in a padded batch have the same answer
+        # nothing is quantized here, so a row alone and a row in a padded batch have equal predictions
         assert [row.scores for row in recorded.rows] == pytest.approx(softmax(logits), abs=1e-5)
 
 

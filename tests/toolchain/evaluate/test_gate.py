@@ -19,7 +19,7 @@ SCENARIOS = ("batch1-fixed128", "batch8-fixed128")
 
 @dataclass(frozen=True)
 class Measured:
-    """What is measured of one variant; a good INT8 version of fp32 unless said otherwise."""
+    """The measurements of one variant, by default of a good INT8 version of fp32."""
 
     origin: str = "fp32"
     agreement: float = 0.99  # with the origin, or with fp32 where there is none
@@ -48,8 +48,8 @@ def baseline(better: int, worse: int) -> dict[str, Any]:
 
 
 def measurements(kind: str = "avx2", rows: int = 1007, **variants: Measured) -> tuple[dict, dict, dict]:
-    """Accuracy, parity and latency as the steps write them; an underscore in a name stands for a dash."""
-    named = {"fp32": FP32} | {name.replace("_", "-"): figures for name, figures in variants.items()}
+    """Accuracy, parity and latency as the steps write them; an underscore in a name is a dash."""
+    named = {"fp32": FP32} | {name.replace("_", "-"): metrics for name, metrics in variants.items()}
     accuracy = {
         name: {"accuracy": interval(0.865 - f.drop, 0.02), "origin": f.origin, "baseline": baseline(f.better, f.worse)}
         for name, f in named.items()
@@ -129,7 +129,7 @@ def test_does_not_blame_the_processor_where_it_can_multiply_int8():
     assert "VNNI" not in reasons(verdict("avx512-vnni", int8_openvino=Measured(speedup=0.9)), "int8-openvino")
 
 
-def test_does_not_blame_the_processor_when_int8_gains_beside_it():
+def test_does_not_blame_the_processor_when_another_int8_variant_gains():
     found = verdict(int8_static=Measured(speedup=0.8), int8_dynamic=Measured(speedup=1.67))
     assert "VNNI" not in reasons(found, "int8-static")
 
@@ -157,7 +157,7 @@ def test_shows_when_the_interval_does_not_clear_the_threshold():
 
 
 @pytest.mark.parametrize(
-    ("figures", "sentence"),
+    ("metrics", "sentence"),
     [
         (
             Measured(agreement=0.952),
@@ -178,8 +178,8 @@ def test_shows_when_the_interval_does_not_clear_the_threshold():
         ),
     ],
 )
-def test_a_rejection_names_the_threshold_and_the_value(figures: Measured, sentence: str):
-    found = verdict(int8=figures)
+def test_a_rejection_names_the_threshold_and_the_value(metrics: Measured, sentence: str):
+    found = verdict(int8=metrics)
     assert found["winner"] == "fp32"
     assert not entry(found, "int8")["accurate"]
     assert entry(found, "int8")["reasons"][0] == sentence
@@ -284,7 +284,7 @@ def test_the_verdict_names_processor_and_thresholds():
     ]
 
 
-figures = st.builds(
+metrics = st.builds(
     Measured,
     origin=st.sampled_from(["", "fp32"]),
     agreement=st.floats(0.85, 1),
@@ -294,7 +294,7 @@ figures = st.builds(
     margin=st.floats(0, 0.1),
     ratio8=st.floats(0.5, 4),
 )
-several = st.dictionaries(st.sampled_from(["a", "b", "c", "int8", "pruned_int8"]), figures, min_size=1)
+several = st.dictionaries(st.sampled_from(["a", "b", "c", "int8", "pruned_int8"]), metrics, min_size=1)
 
 
 @given(several)
@@ -398,7 +398,7 @@ def test_rejects_a_parity_that_was_made_from_another_accuracy(tmp_path: Path):
         run(accuracy, tmp_path / "other", latency, tmp_path / "verdict", Config())
 
 
-def test_rejects_measurements_in_the_wrong_place(tmp_path: Path):
+def test_rejects_swapped_measurements(tmp_path: Path):
     accuracy, parity, latency = written(tmp_path)
     with pytest.raises(ArtifactError, match="holds 'parity', this step needs 'accuracy'"):
         run(parity, accuracy, latency, tmp_path / "verdict", Config())

@@ -55,16 +55,16 @@ def words(log_odds: dict[str, float]) -> list[int]:
     return list(range(2, len(log_odds)))
 
 
-def test_a_variant_calibrated_on_noise_is_rejected_beside_a_winner(
+def test_a_variant_calibrated_on_noise_is_rejected_next_to_a_winner(
     new_toys, dataset: Path, words: list[int], tmp_path: Path
 ):
     real = [np.random.default_rng(r).choice(words, 20).tolist() for r in range(40)]
-    noise = [[0, 1] * 10] * 40  # padding and unknown words: nothing that has a range
+    noise = [[0, 1] * 10] * 40  # padding and unknown words: without a range of values
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=WIDTH, extra=2)
         fp32 = tmp_path / "fp32.onnx"
         fp32.write_bytes((toys.writer.folder / "fp32" / "model.onnx").read_bytes())
-        toys.add("lean", width=WIDTH, origin="fp32")  # the same answers by less work
+        toys.add("lean", width=WIDTH, origin="fp32")  # equal predictions with less work
         toys.add_made("int8-noise", quantized(fp32, noise), "fp32")
         toys.add_made("int8-real", quantized(fp32, real), "fp32")
     verdict = judged(tmp_path, dataset)
@@ -115,7 +115,7 @@ def test_a_variant_that_forgot_a_class_is_rejected_for_its_worst_class(
 ):
     with new_toys(tmp_path / "variants") as toys:
         toys.add("fp32", width=WIDTH, extra=2)
-        toys.log_odds[:] = [value + 0.25 for value in log_odds.values()]  # every word speaks a little for "positive"
+        toys.log_odds[:] = [value + 0.25 for value in log_odds.values()]  # every word is weak evidence for "positive"
         toys.add("retrained", width=32)
     verdict = judged(tmp_path, dataset)
     assert verdict["winner"] == "fp32"

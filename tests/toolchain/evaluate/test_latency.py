@@ -60,7 +60,7 @@ def test_stops_when_the_time_is_up_but_not_before_a_median_holds():
 
 def test_a_ratio_is_the_references_time_over_the_variants():
     generator = np.random.default_rng(0)
-    weather = generator.lognormal(sigma=0.5, size=60)  # slows both sides of a round alike
+    weather = generator.lognormal(sigma=0.5, size=60)  # slows both sides of a round equally
     times = {"fp32": 0.04 * weather, "int8": 0.02 * weather * generator.lognormal(sigma=0.02, size=60)}
     found = compare(times, 8, Bootstrap())["int8"]
     assert found["speedup"]["value"] == pytest.approx(2, rel=0.02)
@@ -122,9 +122,9 @@ def test_times_every_variant_in_every_scenario(outcome):
     assert data["scenarios"] == ["batch1-fixed128", "batch1-real", "batch8-fixed128", "batch8-real"]
     for entry in data["variants"].values():
         assert list(entry["scenarios"]) == data["scenarios"]
-        for figures in entry["scenarios"].values():
-            assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
-            assert figures["speedup"]["low"] <= figures["speedup"]["value"] <= figures["speedup"]["high"]
+        for metrics in entry["scenarios"].values():
+            assert 0 < metrics["p50_ms"] <= metrics["p95_ms"] <= metrics["p99_ms"]
+            assert metrics["speedup"]["low"] <= metrics["speedup"]["value"] <= metrics["speedup"]["high"]
     assert data["variants"]["pruned"]["scenarios"]["batch1-fixed128"]["rounds"] == 8
     assert data["variants"]["pruned"]["scenarios"]["batch8-real"]["rounds"] == 5
 

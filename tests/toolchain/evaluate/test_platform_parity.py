@@ -38,21 +38,21 @@ class Evaluated:
 def evaluated(new_toys: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     """Three variants that were measured, of which "wide" was judged the winner."""
     folder = tmp_path_factory.mktemp("evaluated")
-    places = Evaluated(folder / "variants", folder / "accuracy", folder / "verdict")
-    with new_toys(places.variants) as toys:
+    paths = Evaluated(folder / "variants", folder / "accuracy", folder / "verdict")
+    with new_toys(paths.variants) as toys:
         toys.add("fp32")
         toys.add("wide", width=128)
         toys.add("deep", extra=1)
-    accuracy.run(places.variants, dataset, places.accuracy, accuracy.Config(resamples=100))
-    found = open_measurement(places.accuracy, "accuracy")
-    with new_measurement(places.verdict, "verdict", Work("evaluate.gate", None, accuracy=found)) as writer:
+    accuracy.run(paths.variants, dataset, paths.accuracy, accuracy.Config(resamples=100))
+    found = open_measurement(paths.accuracy, "accuracy")
+    with new_measurement(paths.verdict, "verdict", Work("evaluate.gate", None, accuracy=found)) as writer:
         writer.data = {"winner": "wide", "variants": [{"name": name} for name in ("fp32", "wide", "deep")]}
-    return places
+    return paths
 
 
 @pytest.fixture
 def arm64_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this machine say that it is an arm64, so that its own Python is asked."""
+    """Pretend that this machine is an arm64, so that its Python runs the check."""
     monkeypatch.setattr(emulator.platform, "machine", lambda: "aarch64")
 
 
@@ -95,30 +95,30 @@ def test_labels_and_scores_are_held_against_each_recorded_row(tmp_path: Path):
     assert found["max_difference"] == pytest.approx(0.1)
 
 
-def test_boxes_meet_by_label_and_position_and_their_scores_are_compared(tmp_path: Path):
+def test_boxes_match_by_label_and_position_and_their_scores_are_compared(tmp_path: Path):
     detector = described(ObjectDetection, tmp_path)
     box, other = (10.0, 10.0, 30.0, 30.0), (60.0, 60.0, 90.0, 90.0)
     recorded = expected(Row(image="x", scores=(0.8, 0.2), boxes=(box, other), labels=(1, 0)))
 
     def compared(boxes: list[tuple[float, ...]], scores: list[float], labels: list[int]) -> tuple[int, int, float]:
-        answer = Row(image="x", scores=tuple(scores), boxes=tuple(boxes), labels=tuple(labels))
-        found = compare(recorded, [answer], detector)
+        prediction = Row(image="x", scores=tuple(scores), boxes=tuple(boxes), labels=tuple(labels))
+        found = compare(recorded, [prediction], detector)
         return found["matching_labels"], found["matching_scores"], found["max_difference"]
 
     assert compared([(11, 10, 30, 30)], [0.79], [1]) == (1, 1, pytest.approx(0.01)), "the unsure box counts for nothing"
     assert compared([(11, 10, 30, 30)], [0.75], [1]) == (1, 0, pytest.approx(0.05))
     assert compared([(11, 10, 30, 30)], [0.8], [0])[:2] == (0, 0), "another label"
-    assert compared([(50, 10, 70, 30)], [0.8], [1])[:2] == (0, 0), "another place"
+    assert compared([(50, 10, 70, 30)], [0.8], [1])[:2] == (0, 0), "another position"
     assert compared([], [], [])[:2] == (0, 0), "nothing found"
 
 
 def test_predictions_come_back_as_they_were_given(evaluated: Evaluated):
     model, recorded = evaluated.variants / "wide", evaluated.accuracy / "expected" / "wide"
     found = from_json(as_json(predict(model, recorded)))
-    due = read_expected(recorded)
-    assert due is not None
+    stored = read_expected(recorded)
+    assert stored is not None
     assert np.array([row.scores for row in found.rows]) == pytest.approx(
-        np.array([row.scores for row in due.rows]), abs=1e-5
+        np.array([row.scores for row in stored.rows]), abs=1e-5
     )
     assert found.versions["onnxruntime"]
 
@@ -163,7 +163,7 @@ def test_nothing_is_tried_when_no_architecture_is_named(evaluated: Evaluated, tm
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "message"),
     [
         ("import os, signal; print('qemu: uncaught', file=os.sys.stderr); os.kill(os.getpid(), 11)", "it ended with"),
         ("import sys; sys.exit('model.onnx does not run in ONNX Runtime: no kernel')", "does not run in ONNX Runtime"),
@@ -172,7 +172,7 @@ def test_nothing_is_tried_when_no_architecture_is_named(evaluated: Evaluated, tm
     ],
 )
 def test_a_variant_that_does_not_run_there_is_reported_and_the_rest_goes_on(
-    program: str, told: str, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, message: str, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     broken = emulator.Python("a broken emulator", (sys.executable, "-c", program))
     monkeypatch.setattr(emulator, "find", lambda _: broken)
@@ -181,7 +181,7 @@ def test_a_variant_that_does_not_run_there_is_reported_and_the_rest_goes_on(
     assert result.variants == 2
     assert result.rows == 0
     assert all(entry["error"].startswith("it does not run: ") for entry in found.values())
-    assert told.replace("it ended with", "qemu: uncaught") in found["wide"]["summary"]
+    assert message.replace("it ended with", "qemu: uncaught") in found["wide"]["summary"]
 
 
 def test_settings_that_cannot_work_are_rejected():
@@ -192,8 +192,8 @@ def test_settings_that_cannot_work_are_rejected():
 
 
 def test_a_verdict_on_other_variants_is_rejected(evaluated: Evaluated, tmp_path: Path):
-    answered = open_measurement(evaluated.accuracy, "accuracy")
-    with new_measurement(tmp_path / "verdict", "verdict", Work("evaluate.gate", None, accuracy=answered)) as writer:
+    measured = open_measurement(evaluated.accuracy, "accuracy")
+    with new_measurement(tmp_path / "verdict", "verdict", Work("evaluate.gate", None, accuracy=measured)) as writer:
         writer.data = {"winner": "small", "variants": [{"name": "small"}]}
     with pytest.raises(DataError, match="does not judge these variants"):
         run(evaluated.variants, evaluated.accuracy, tmp_path / "verdict", tmp_path / "found", Config())
@@ -207,7 +207,7 @@ def test_rows_recorded_from_no_variant_are_reported(tmp_path: Path, evaluated: E
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not EMULATED.is_file(), reason="make arm64 makes the Python that is asked")
+@pytest.mark.skipif(not EMULATED.is_file(), reason="make arm64 makes this Python")
 def test_the_emulated_arm64_predicts_as_this_machine_does(evaluated: Evaluated, tmp_path: Path):
     result = run(*evaluated.inputs, tmp_path / "found", Config(environment=str(EMULATED)))
     found = open_measurement(tmp_path / "found", "platform_parity").data

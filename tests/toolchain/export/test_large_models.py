@@ -47,13 +47,13 @@ def quantized(large: Variants, reviews: Path, tmp_path_factory: pytest.TempPathF
     return open_variants(target)
 
 
-def answers(model: Model, dataset: Path) -> np.ndarray:
+def logits_of(model: Model, dataset: Path) -> np.ndarray:
     preprocessor = task_of(model).input
     values = open_dataset(dataset).table("test").column(preprocessor.column).to_pylist()
     return predict(open_session(model), preprocessor, values)
 
 
-def test_weights_stand_beside_the_graph_and_count(large: Variants, classifier: Path):
+def test_external_weights_are_stored_with_the_graph_and_count(large: Variants, classifier: Path):
     model = large.reference
     sizes = {name: (model.path / name).stat().st_size for name in ("model.onnx", DATA)}
     assert sizes[DATA] > sizes["model.onnx"]
@@ -67,7 +67,7 @@ def test_two_files_predict_as_one(large: Variants, classifier: Path, reviews: Pa
     run([classifier], reviews, tmp_path / "one", Config())
     one = open_variants(tmp_path / "one").reference
     assert not (one.path / DATA).exists()
-    np.testing.assert_array_equal(answers(large.reference, reviews), answers(one, reviews))
+    np.testing.assert_array_equal(logits_of(large.reference, reviews), logits_of(one, reviews))
 
 
 def test_every_conversion_makes_the_same_of_two_files_as_of_one(
@@ -78,7 +78,7 @@ def test_every_conversion_makes_the_same_of_two_files_as_of_one(
     quantize(tmp_path / "one", reviews, tmp_path / "int8", Quantization(methods=list(METHODS), calibration_rows=16))
     for name, model in open_variants(tmp_path / "int8").models.items():
         assert DATA not in model.files
-        np.testing.assert_allclose(answers(quantized.models[name], reviews), answers(model, reviews), atol=1e-5)
+        np.testing.assert_allclose(logits_of(quantized.models[name], reviews), logits_of(model, reviews), atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["int8-dynamic", "int8-static"])
@@ -91,8 +91,8 @@ def test_a_convolutional_network_takes_two_files_all_the_way(digit_network: Path
     quantize(tmp_path / "large", digits, tmp_path / "int8", Quantization(methods=list(IMAGE_METHODS)))
     models = open_variants(tmp_path / "int8").models
     assert DATA in models["fp32"].files
-    expected = answers(models["fp32"], digits).argmax(1)
-    assert all((answers(model, digits).argmax(1) == expected).mean() > 0.9 for model in models.values())
+    expected = logits_of(models["fp32"], digits).argmax(1)
+    assert all((logits_of(model, digits).argmax(1) == expected).mean() > 0.9 for model in models.values())
 
 
 def test_fused_attention_takes_two_files(classifier: Path, reviews: Path, tmp_path: Path):
@@ -177,5 +177,5 @@ def test_it_travels_through_mlflow_and_is_served(
     assert open_model(fetched).digest == large.reference.digest
     served = load(Settings(model=fetched, name="large", version="1"))
     with TestClient(build(static_router(served)), "http://127.0.0.1") as client:
-        answer = client.post("/predict", json={"texts": ["a fine film"]})
-    assert answer.status_code == 200, answer.text
+        response = client.post("/predict", json={"texts": ["a fine film"]})
+    assert response.status_code == 200, response.text

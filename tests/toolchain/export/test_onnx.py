@@ -115,13 +115,11 @@ def test_the_file_shows_what_it_is(exported: Variants, small: Path):
 def test_the_folder_has_all_that_inference_needs(exported: Variants):
     texts = ["a gorgeous film", "dull"]
     model = exported.reference
-    answers = predict(OnnxRuntimeSession(model.weights, 1), TextInput(model), texts)
-    assert answers.shape == (2, len(model.signature.labels))
+    logits = predict(OnnxRuntimeSession(model.weights, 1), TextInput(model), texts)
+    assert logits.shape == (2, len(model.signature.labels))
 
 
-def test_fused_attention_predicts_equally_and_a_plain_graph_lies_beside(
-    classifier: Path, reviews: Path, tmp_path: Path
-):
+def test_fused_attention_predicts_equally_and_a_plain_graph_is_kept(classifier: Path, reviews: Path, tmp_path: Path):
     result = run([classifier], reviews, tmp_path / "out", Config(fuse_attention=True))
     model = open_variants(tmp_path / "out").reference
     assert ("com.microsoft", "Attention") in operators(model)

@@ -31,9 +31,9 @@ def test_the_graph_takes_raw_pixels_of_any_number_of_images_and_predicts_as_pyto
 ):
     import torch
 
-    pictures = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()
+    images = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()
     preprocessor, session = task_of(exported.reference).input, open_session(exported.reference)
-    feeds = preprocessor.stack(preprocessor.prepare(pictures))
+    feeds = preprocessor.stack(preprocessor.prepare(images))
     assert feeds["image"].dtype == np.uint8
     assert feeds["image"].shape == (40, 28, 28, 1)
     with torch.inference_mode():
@@ -92,7 +92,7 @@ def test_a_detector_predicts_as_pytorch(digits: Path, tmp_path: Path):
     assert form_of(open_model(tmp_path / "detector")).compared.startswith("scores and boxes")
 
 
-def test_boxes_are_compared_whatever_their_order_and_by_what_they_are_sure_of():
+def test_boxes_are_compared_in_any_order_and_by_their_scores():
     boxes, scores = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32), np.array([0.9, 0.9], np.float32)
     ours = [boxes, scores, np.zeros(2)]
     assert _max_box_difference(ours, [boxes[::-1], scores, np.zeros(2)], 100, 0.05) == 0

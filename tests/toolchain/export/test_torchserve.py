@@ -34,7 +34,7 @@ needs_torchserve = pytest.mark.skipif(
 )
 SECONDS_TO_START = 120.0  # Java, a worker and its imports, on a busy machine
 
-# Asks the handler in the working directory, as a worker does, with a stand-in of TorchServe's context.
+# Calls the handler in the working directory, as a worker does, with a fake of TorchServe's context.
 WORKER = """
 import json, sys
 sys.path.insert(0, ".")
@@ -49,15 +49,15 @@ class Context:
 kinds, requests = zip(*json.load(sys.stdin))
 context, worker = Context(), handler.Handler()
 worker.initialize(context)
-answers = worker.handle([{"body": request} for request in requests], context)
-print(json.dumps({"predictions": answers, "codes": context.codes, "from": toolchain.__file__}))
+responses = worker.handle([{"body": request} for request in requests], context)
+print(json.dumps({"predictions": responses, "codes": context.codes, "from": toolchain.__file__}))
 """
 JSON, TEXT = "application/json", "text/plain"
 
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two versions of a model that counts words, of which the second says the contrary."""
+    """Two versions of a model that counts words, of which the second predicts the opposite."""
     folder = tmp_path_factory.mktemp("reviews")
     return {"1": write_words(folder / "one"), "2": write_words(folder / "two", -1.0)}
 
@@ -75,8 +75,8 @@ def archive_in(folder: Path) -> Path:
     return file
 
 
-def asked(folder: Path, *requests: tuple[str, Any]) -> dict[str, Any]:
-    """Return what the handler unpacked in ``folder`` answers to ``requests``, each its content type and its body."""
+def handled(folder: Path, *requests: tuple[str, Any]) -> dict[str, Any]:
+    """Return the responses of the handler unpacked in ``folder`` to ``requests``, each a content type and a body."""
     command = [sys.executable, "-c", WORKER]
     done = subprocess.run(command, cwd=folder, input=json.dumps(requests), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -106,29 +106,29 @@ def test_the_same_model_makes_the_same_archive(exported: dict[str, Path], review
 
 
 def test_the_handler_needs_nothing_of_ours_but_what_the_archive_holds(unpacked: Path, reviews: dict[str, Path]):
-    due = read_expected(reviews["1"])
-    assert due is not None
-    found = asked(unpacked, (JSON, {"texts": [row.text for row in due.rows]}), (TEXT, due.rows[0].text))
+    expected = read_expected(reviews["1"])
+    assert expected is not None
+    found = handled(unpacked, (JSON, {"texts": [row.text for row in expected.rows]}), (TEXT, expected.rows[0].text))
     assert Path(found["from"]).parent == unpacked / "toolchain"
-    for answer, row in zip(found["predictions"][0]["predictions"], due.rows, strict=True):
-        assert answer["scores"] == pytest.approx(dict(zip(LABELS, row.scores, strict=True)), abs=1e-5)
-        assert answer["score"] == answer["scores"][answer["label"]] == max(answer["scores"].values())
+    for prediction, row in zip(found["predictions"][0]["predictions"], expected.rows, strict=True):
+        assert prediction["scores"] == pytest.approx(dict(zip(LABELS, row.scores, strict=True)), abs=1e-5)
+        assert prediction["score"] == prediction["scores"][prediction["label"]] == max(prediction["scores"].values())
     assert found["predictions"][1]["predictions"] == found["predictions"][0]["predictions"][:1]
-    assert found["predictions"][0]["model"]["digest"] == due.model
+    assert found["predictions"][0]["model"]["digest"] == expected.model
 
 
 def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp_path: Path):
     run(write_repaired(tmp_path / "model"), tmp_path / "exported", Config(name="reviews"))
     with zipfile.ZipFile(archive_in(tmp_path / "exported")) as file:
         file.extractall(tmp_path / "unpacked")
-    found = asked(tmp_path / "unpacked", (JSON, {"texts": list(DAMAGED)}), (JSON, {"texts": list(DAMAGED.values())}))
+    found = handled(tmp_path / "unpacked", (JSON, {"texts": list(DAMAGED)}), (JSON, {"texts": list(DAMAGED.values())}))
     assert found["predictions"][0]["predictions"] == found["predictions"][1]["predictions"]
-    assert all(answer["score"] > 0.7 for answer in found["predictions"][0]["predictions"])
+    assert all(prediction["score"] > 0.7 for prediction in found["predictions"][0]["predictions"])
     assert "ftfy==" in (tmp_path / "unpacked" / "requirements.txt").read_text()
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "told"),
+    ("kind", "body", "message"),
     [
         (TEXT, "  ", "must not be blank"),
         (TEXT, None, "must be a file"),
@@ -142,10 +142,10 @@ def test_the_handler_repairs_texts_as_those_were_that_the_model_learned_from(tmp
         (JSON, [1], "must be a JSON object"),
     ],
 )
-def test_a_bad_request_gets_400_and_the_one_beside_it_its_prediction(kind: str, body: Any, told: str, unpacked: Path):
-    found = asked(unpacked, (kind, body), (TEXT, "a good film"))
+def test_a_bad_request_gets_400_and_the_other_one_its_prediction(kind: str, body: Any, message: str, unpacked: Path):
+    found = handled(unpacked, (kind, body), (TEXT, "a good film"))
     assert found["codes"] == {"0": 400}
-    assert told in found["predictions"][0]["message"]
+    assert message in found["predictions"][0]["message"]
     assert found["predictions"][1]["predictions"][0]["label"] == "positive"
 
 
@@ -155,14 +155,14 @@ def test_images_are_served_and_what_is_none_is_rejected(tmp_path: Path):
     with zipfile.ZipFile(archive_in(tmp_path / "exported")) as file:
         file.extractall(tmp_path / "unpacked")
     files = [base64.b64encode(picture(level)).decode() for level in (0, 255)]
-    found = asked(
+    found = handled(
         tmp_path / "unpacked",
         (JSON, {"images": files}),
         (JSON, {"images": ["no base64"]}),
-        (JSON, {"images": [base64.b64encode(b"no picture").decode()]}),
+        (JSON, {"images": [base64.b64encode(b"no image").decode()]}),
         (JSON, {"texts": ["good"]}),
     )
-    assert [answer["label"] for answer in found["predictions"][0]["predictions"]] == ["dark", "bright"]
+    assert [prediction["label"] for prediction in found["predictions"][0]["predictions"]] == ["dark", "bright"]
     assert found["codes"] == {"1": 400, "2": 400, "3": 400}
     assert "is not an image" in found["predictions"][2]["message"]
 
@@ -187,21 +187,21 @@ def test_one_of_several_variants_is_named(reviews: dict[str, Path], tmp_path: Pa
 
 
 def test_a_detector_and_a_model_that_was_not_exported_are_rejected(tmp_path: Path):
-    for task, backend, told in (
+    for task, backend, message in (
         ("object-detection", "onnxruntime", "a model for object-detection"),
         ("text-classification", "pytorch", "runs on 'pytorch'; export it first"),
     ):
         signature = Signature(task=task, framework="onnx", variant="fp32", backend=backend, weights="weights")
         with new_model(tmp_path / backend, signature, Work("train", None)) as writer:
             (writer.folder / "weights").write_bytes(b"weights")
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=message):
             run(tmp_path / backend, tmp_path / "refused", Config(name="reviews"))
     with pytest.raises(ArtifactError, match=r"has no model\.json"):
         run(tmp_path / "nothing", tmp_path / "refused", Config(name="reviews"))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"name": ""}, "TorchServe takes letters"),
         ({"name": "../evil"}, "TorchServe takes letters"),
@@ -210,8 +210,8 @@ def test_a_detector_and_a_model_that_was_not_exported_are_rejected(tmp_path: Pat
         ({"max_batch_delay_ms": -1}, "max_batch_delay_ms is -1: give at least 0"),
     ],
 )
-def test_settings_that_cannot_work_are_rejected(wrong: dict[str, Any], told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_settings_that_cannot_work_are_rejected(wrong: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
         Config(**{"name": "reviews", **wrong})
 
 
@@ -229,9 +229,9 @@ def test_the_real_archiver_packs_the_same(unpacked: Path, exported: dict[str, Pa
         "--config-file": str(unpacked / "model-config.yaml"),
         "--export-path": str(tmp_path / "theirs"),
     }
-    words = [word for pair in options.items() for word in pair]
+    arguments = [argument for pair in options.items() for argument in pair]
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
-    subprocess.run([PROGRAMS / "torch-model-archiver", *words], check=True, cwd=tmp_path, env=variables)
+    subprocess.run([PROGRAMS / "torch-model-archiver", *arguments], check=True, cwd=tmp_path, env=variables)
     with (
         zipfile.ZipFile(tmp_path / "theirs" / "reviews.mar") as theirs,
         zipfile.ZipFile(archive_in(exported["1"])) as ours,
@@ -251,10 +251,10 @@ class Server:
     inference: str
     management: str
 
-    def ask(
+    def request(
         self, path: str, body: Any = None, kind: str = JSON, method: str = "", token: bool = True
     ) -> tuple[int, Any]:
-        """Return the status and the answer of ``path``: of a prediction, or else of the management."""
+        """Return the status and the response of ``path``, of the inference API or else of the management API."""
         predicts = path.startswith("/predictions")
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         address = self.inference if predicts else self.management
@@ -264,14 +264,14 @@ class Server:
             keys = json.loads((self.folder / "key_file.json").read_text())
             request.add_header("Authorization", f"Bearer {keys['inference' if predicts else 'management']['key']}")
         try:
-            with build_opener(ProxyHandler({})).open(request, timeout=60) as answer:
-                return answer.status, json.loads(answer.read())
+            with build_opener(ProxyHandler({})).open(request, timeout=60) as response:
+                return response.status, json.loads(response.read())
         except HTTPError as error:
             return error.code, json.loads(error.read())
 
     def version(self, path: str = "/predictions/reviews") -> str:
-        """Return which version answers at ``path``."""
-        status, found = self.ask(path, {"texts": ["a good film"]})
+        """Return the version that serves ``path``."""
+        status, found = self.request(path, {"texts": ["a good film"]})
         assert status == 200, found
         return str(found["model"]["version"])
 
@@ -296,11 +296,11 @@ def server(exported: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
         properties = properties.replace(str(usual), str(port))
     (folder / "config.properties").write_text(f"{properties}vmargs=-Xmx256m\n")
     (folder / "tmp").mkdir()
-    words = ["--start", "--foreground", "--ncs", "--enable-model-api", "--model-store", "model-store"]
+    options = ["--start", "--foreground", "--ncs", "--enable-model-api", "--model-store", "model-store"]
     variables = {**os.environ, "TMPDIR": str(folder / "tmp"), "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            ["torchserve", *words, "--ts-config", "config.properties"],
+            ["torchserve", *options, "--ts-config", "config.properties"],
             cwd=folder,
             env=variables,
             stdout=log,
@@ -315,11 +315,11 @@ def server(exported: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def wait(server: Server) -> Server:
-    """Return ``server`` when it answers with its first version."""
+    """Return ``server`` when it serves its first version."""
     end = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < end:
         try:
-            if server.ask("/predictions/reviews/1", {"texts": ["good"]})[0] == 200:
+            if server.request("/predictions/reviews/1", {"texts": ["good"]})[0] == 200:
                 return server
         except (OSError, ValueError):  # it is not listening yet, or has written no keys
             pass
@@ -330,28 +330,28 @@ def wait(server: Server) -> Server:
 @pytest.mark.slow
 @needs_torchserve
 def test_torchserve_predicts_what_evaluation_recorded(server: Server, reviews: dict[str, Path]):
-    due = read_expected(reviews["1"])
-    assert due is not None
-    status, found = server.ask("/predictions/reviews/1", {"texts": [row.text for row in due.rows]})
+    expected = read_expected(reviews["1"])
+    assert expected is not None
+    status, found = server.request("/predictions/reviews/1", {"texts": [row.text for row in expected.rows]})
     assert status == 200
-    assert found["model"]["digest"] == due.model
-    for answer, row in zip(found["predictions"], due.rows, strict=True):
-        assert answer["scores"] == pytest.approx(dict(zip(LABELS, row.scores, strict=True)), abs=1e-5)
+    assert found["model"]["digest"] == expected.model
+    for prediction, row in zip(found["predictions"], expected.rows, strict=True):
+        assert prediction["scores"] == pytest.approx(dict(zip(LABELS, row.scores, strict=True)), abs=1e-5)
 
 
 @pytest.mark.slow
 @needs_torchserve
 def test_a_second_version_is_registered_made_the_default_and_rolled_back(server: Server, reviews: dict[str, Path]):
-    assert server.ask("/models?url=reviews-2.mar&synchronous=true", method="POST")[0] == 200
+    assert server.request("/models?url=reviews-2.mar&synchronous=true", method="POST")[0] == 200
     assert server.version() == "1", "the first stays the default"
     assert server.version("/predictions/reviews/2") == "2"
-    assert server.ask("/models/reviews/2/set-default", method="PUT")[0] == 200
+    assert server.request("/models/reviews/2/set-default", method="PUT")[0] == 200
     assert server.version() == "2"
-    label = server.ask("/predictions/reviews", b"a good film", TEXT)[1]["predictions"][0]["label"]
-    assert label == "negative", "the second says the contrary"
-    assert server.ask("/models/reviews/1/set-default", method="PUT")[0] == 200
+    label = server.request("/predictions/reviews", b"a good film", TEXT)[1]["predictions"][0]["label"]
+    assert label == "negative", "the second predicts the opposite"
+    assert server.request("/models/reviews/1/set-default", method="PUT")[0] == 200
     assert server.version() == "1"
-    assert server.ask("/predictions/reviews", b"a good film", TEXT)[1]["predictions"][0]["label"] == "positive"
+    assert server.request("/predictions/reviews", b"a good film", TEXT)[1]["predictions"][0]["label"] == "positive"
 
 
 @pytest.mark.slow
@@ -367,15 +367,15 @@ def test_a_second_version_is_registered_made_the_default_and_rolled_back(server:
     ],
 )
 def test_torchserve_rejects_what_is_no_request(path: str, body: Any, kind: str, code: int, server: Server):
-    assert server.ask(path, body, kind)[0] == code
-    assert server.version("/predictions/reviews/1") == "1", "and goes on answering"
+    assert server.request(path, body, kind)[0] == code
+    assert server.version("/predictions/reviews/1") == "1", "and it still serves"
 
 
 @pytest.mark.slow
 @needs_torchserve
 def test_torchserve_reads_no_more_of_a_request_than_the_limit(server: Server):
     try:
-        status: int | None = server.ask("/predictions/reviews", b"x" * 9 * 1024**2, TEXT)[0]
+        status: int | None = server.request("/predictions/reviews", b"x" * 9 * 1024**2, TEXT)[0]
     except OSError:  # it closes the connection while we are still sending
         status = None
     assert status in (413, None)
@@ -385,8 +385,8 @@ def test_torchserve_reads_no_more_of_a_request_than_the_limit(server: Server):
 @pytest.mark.slow
 @needs_torchserve
 def test_torchserve_requires_tokens_and_takes_no_archive_from_elsewhere(server: Server):
-    assert server.ask("/predictions/reviews", {"texts": ["good"]}, token=False)[0] == 400
-    assert server.ask("/models", token=False)[0] == 400
+    assert server.request("/predictions/reviews", {"texts": ["good"]}, token=False)[0] == 400
+    assert server.request("/models", token=False)[0] == 400
     for url in ("http://127.0.0.1:9/evil.mar", "file:///tmp/evil.mar", "../evil.mar"):
-        assert server.ask(f"/models?url={url}", method="POST")[0] == 404
+        assert server.request(f"/models?url={url}", method="POST")[0] == 404
     assert (server.folder / "key_file.json").stat().st_mode & 0o077 == 0, "its owner's alone"

@@ -33,7 +33,7 @@ def test_all_parts_are_predicted_with_their_lengths(words: Model):
 
 
 def test_boxes_are_in_pixels_of_the_given_sizes(tmp_path: Path):
-    model = open_model(write_model(tmp_path / "box", "object-detection", one_box, ("thing", "whole")))
+    model = open_model(write_model(tmp_path / "box", "object-detection", one_box, ("item", "whole")))
     values = [{"bytes": picture(level, width=40, height=16), "path": "wide.png"} for level in (1, 2, 3)]
     outputs, _ = predict_all(model, [values[:2], values[2:]], threads=1, sizes=[(8, 8), (80, 8), (8, 80)])
     assert [found.boxes[0].tolist() for found in outputs] == [[0, 0, 4, 4], [0, 0, 40, 4], [0, 0, 4, 40]]

@@ -65,9 +65,9 @@ def test_an_image_by_hand():
 
 
 def test_a_blurred_image_is_less_sharp_and_an_inverted_one_as_sharp():
-    picture = np.random.default_rng(0).integers(0, 256, (28, 28, 1)).astype(np.uint8)
-    blurred = np.mean([np.roll(picture, shift, (0, 1)) for shift in range(-2, 3)], axis=0).astype(np.uint8)
-    sharp, soft, inverted = (describe_image(p, None) for p in (picture, blurred, 255 - picture))
+    image = np.random.default_rng(0).integers(0, 256, (28, 28, 1)).astype(np.uint8)
+    blurred = np.mean([np.roll(image, shift, (0, 1)) for shift in range(-2, 3)], axis=0).astype(np.uint8)
+    sharp, soft, inverted = (describe_image(p, None) for p in (image, blurred, 255 - image))
     assert soft["sharpness"] < sharp["sharpness"] / 2  # type: ignore[operator]
     assert inverted["sharpness"] == pytest.approx(sharp["sharpness"], abs=1e-4)
     assert inverted["brightness"] == pytest.approx(1 - sharp["brightness"], abs=1e-4)  # type: ignore[operator]
@@ -78,20 +78,20 @@ def test_an_image_that_is_too_small_for_edges_has_none(size: tuple[int, int]):
     assert describe_image(np.ones((*size, 3), np.uint8), None)["sharpness"] == 0
 
 
-def test_a_prediction_is_a_label_and_how_sure_it_is():
+def test_a_prediction_is_a_label_and_its_confidence():
     found = describe_scores(np.array([0.25, 0.75]), ("negative", "positive"))
     assert (found.label, found.numbers) == ("positive", {"confidence": 0.75})
 
 
 def test_a_detectors_boxes_count_from_its_threshold_on():
-    answer = detections_of([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], [0, 1, 0])
-    found = describe_boxes(answer, ("cat", "dog"), 0.4)
+    prediction = detections_of([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], [0, 1, 0])
+    found = describe_boxes(prediction, ("cat", "dog"), 0.4)
     assert (found.label, found.numbers) == ("dog", {"confidence": 0.9, "boxes": 2})
-    assert describe_boxes(answer, ("cat", "dog"), 0.95).label == NO_BOX
+    assert describe_boxes(prediction, ("cat", "dog"), 0.95).label == NO_BOX
     empty = describe_boxes(detections_of([], [], []), ("cat",), 0.5)
     assert (empty.label, empty.numbers) == (NO_BOX, {"confidence": None, "boxes": 0})
 
 
-def test_columns_stand_by_descriptor():
+def test_columns_are_named_by_descriptor():
     assert columns([{"a": 1.0, "b": None}, {"a": 2.0, "b": 3.0}]) == {"a": (1.0, 2.0), "b": (None, 3.0)}
     assert columns([]) == {}

@@ -17,7 +17,7 @@ def test_a_classifier_predicts_probabilities_and_runs_to_logits(tmp_path: Path):
 
 
 def test_a_detector_predicts_boxes_in_pixels_of_the_image(tmp_path: Path):
-    model = open_model(write_model(tmp_path / "box", "object-detection", one_box, ("thing", "whole")))
+    model = open_model(write_model(tmp_path / "box", "object-detection", one_box, ("item", "whole")))
     predictor = Predictor(model)
     (row,) = predictor.prepare([{"bytes": picture(1, width=40, height=16), "path": "wide.png"}])
     (found,) = predictor.predict([row])

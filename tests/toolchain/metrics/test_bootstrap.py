@@ -54,7 +54,7 @@ def test_another_seed_draws_otherwise():
 
 
 @given(st.lists(st.integers(0, 300), min_size=2, max_size=2).filter(sum))
-def test_the_metric_lies_in_its_interval(counts: list[int]):
+def test_the_metric_is_in_its_interval(counts: list[int]):
     found = Bootstrap(resamples=200).of_counts(np.array(counts), share_of_second)
     assert 0 <= found.low <= found.value <= found.high <= 1
 

@@ -14,7 +14,7 @@ from toolchain.metrics.probabilities import softmax
 from toolchain.metrics.settings import MetricSettings
 
 
-def answers(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
+def random_logits(rows: int, classes: int, seed: int = 0, skill: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
     """Logits that lean to the truth, and the truth."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, classes, rows)
@@ -29,7 +29,7 @@ def measured(logits: np.ndarray, labels: np.ndarray, names: str = "abcdefgh", re
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_metrics_are_those_of_scikit_learn(classes: int):
-    logits, labels = answers(600, classes)
+    logits, labels = random_logits(600, classes)
     predicted, found = logits.argmax(axis=1), measured(logits, labels)
     report = metrics.classification_report(labels, predicted, output_dict=True)
     assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(labels, predicted))
@@ -44,7 +44,7 @@ def test_metrics_are_those_of_scikit_learn(classes: int):
 
 
 def test_the_area_of_two_classes_is_that_of_scikit_learn():
-    logits, labels = answers(500, 2)
+    logits, labels = random_logits(500, 2)
     logits = logits.round(1)  # ties
     probabilities = softmax(logits)
     found = roc(probabilities, labels)
@@ -56,13 +56,13 @@ def test_the_area_of_two_classes_is_that_of_scikit_learn():
 
 
 def test_the_area_of_more_classes_is_the_mean_of_one_against_the_rest():
-    logits, labels = answers(500, 4)
+    logits, labels = random_logits(500, 4)
     expected = metrics.roc_auc_score(labels, softmax(logits), multi_class="ovr", average="macro")
     assert roc(softmax(logits), labels)["auc"] == pytest.approx(expected)
 
 
 def test_the_curve_runs_from_nothing_to_everything_with_thresholds_that_json_can_hold():
-    logits, labels = answers(300, 2)
+    logits, labels = random_logits(300, 2)
     points = roc(softmax(logits), labels)["points"]
     first, last = points[0], points[-1]
     assert (first["false_positive_rate"], first["true_positive_rate"]) == (0, 0)
@@ -72,7 +72,7 @@ def test_the_curve_runs_from_nothing_to_everything_with_thresholds_that_json_can
 
 
 def test_one_class_alone_has_no_curve():
-    logits, _ = answers(10, 2)
+    logits, _ = random_logits(10, 2)
     assert roc(softmax(logits), np.ones(10, int)) == {"auc": None, "points": []}
 
 
@@ -86,7 +86,7 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
 
 
 def test_the_comparison_with_the_most_frequent_class_is_the_exact_mcnemar_test_of_statsmodels():
-    logits, labels = answers(300, 3, skill=0.2)
+    logits, labels = random_logits(300, 3, skill=0.2)
     found = measured(logits, labels)["baseline"]
     most = np.bincount(labels).argmax()
     correct, baseline = logits.argmax(axis=1) == labels, labels == most
@@ -105,7 +105,7 @@ def test_a_model_that_always_predicts_the_most_frequent_class_is_no_better_than_
 
 
 def test_intervals_are_those_of_drawing_rows():
-    logits, labels = answers(400, 3)
+    logits, labels = random_logits(400, 3)
     predicted = logits.argmax(axis=1)
     generator, drawn = np.random.default_rng(5), []
     for _ in range(1000):
@@ -123,7 +123,7 @@ def test_the_worst_class_is_the_one_found_least_often():
 
 
 def test_a_class_without_rows_is_not_the_worst_and_has_no_part_in_f1():
-    logits, labels = answers(200, 2)
+    logits, labels = random_logits(200, 2)
     wide = np.concatenate([logits, np.full((200, 1), -99, np.float32)], axis=1)
     with_absent, without = measured(wide, labels), measured(logits, labels)
     assert with_absent["worst_class"] in "ab"
@@ -132,7 +132,7 @@ def test_a_class_without_rows_is_not_the_worst_and_has_no_part_in_f1():
 
 
 def test_slices_hold_every_row_once_and_leave_empty_ones_out():
-    logits, labels = answers(6, 2, skill=9.0)
+    logits, labels = random_logits(6, 2, skill=9.0)
     rows = Rows(np.arange(6), labels, ["a", "b"])
     tokens = np.array([3, 16, 17, 32, 65, 900])
     found = measure(logits, tokens, rows, MetricSettings(Bootstrap()))["slices"]
@@ -147,7 +147,7 @@ def test_slices_hold_every_row_once_and_leave_empty_ones_out():
     arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(2, 5)), elements=st.floats(-9, 9, width=32)),
     st.integers(0, 99),
 )
-def test_whatever_is_served_metrics_are_shares_and_json(logits: np.ndarray, seed: int):
+def test_metrics_of_any_logits_are_shares_and_json(logits: np.ndarray, seed: int):
     labels = np.random.default_rng(seed).integers(0, logits.shape[1], len(logits))
     found = measured(logits, labels, resamples=100)
     assert 0 <= found["worst_class_accuracy"] <= found["accuracy"]["value"] <= 1

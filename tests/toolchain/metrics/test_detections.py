@@ -1,4 +1,4 @@
-"""What is found beside what is there: by hand, against pycocotools' own curves, and against another implementation."""
+"""Match predictions with objects: by hand, against pycocotools' curves, and against another implementation."""
 
 import io
 from contextlib import redirect_stdout
@@ -85,9 +85,9 @@ def test_average_precision_of_a_published_example(monkeypatch: pytest.MonkeyPatc
     """15 objects and 24 predictions: R. Padilla, Object-Detection-Metrics, whose README has 26.84 % at 11 recalls."""
     right = {0.95: 1, 0.91: 1, 0.70: 1, 0.62: 1, 0.54: 1, 0.48: 1, 0.18: 1}
     wrong = [0.949, 0.88, 0.84, 0.80, 0.78, 0.74, 0.71, 0.67, 0.45, 0.449, 0.44, 0.439, 0.43, 0.38, 0.35, 0.23, 0.14]
-    there = boxes_at(*((20 * place, 0) for place in range(15)))
+    there = boxes_at(*((20 * index, 0) for index in range(15)))
     prediction = detections_of(
-        there[: len(right)] + boxes_at(*((20 * place, 500) for place in range(len(wrong)))),
+        there[: len(right)] + boxes_at(*((20 * index, 500) for index in range(len(wrong)))),
         [*right, *wrong],
         [0] * (len(right) + len(wrong)),
     )
@@ -118,16 +118,16 @@ def test_curves_are_those_of_pycocotools(seed: int):
         evaluator.accumulate()
     expected = evaluator.eval["precision"][..., 0].mean(axis=1)  # overlaps, classes, sizes; -1 where nothing is
     found = match(predictions, truth, 3)
-    for place, name in enumerate(SIZES):
+    for index, name in enumerate(SIZES):
         own = np.where(np.isnan(ap(found[name])), -1, ap(found[name]))
-        np.testing.assert_allclose(own, expected[:, :, place], atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(own, expected[:, :, index], atol=1e-12, err_msg=name)
 
 
 def test_an_image_that_is_drawn_twice_counts_as_two():
     predictions, truth = scene(7, images=6)
     weights = np.array([2, 0, 1, 3, 0, 1])
-    places = np.repeat(np.arange(6), weights)
-    doubled = match([predictions[p] for p in places], [truth[p] for p in places], 3)[ALL]
+    indices = np.repeat(np.arange(6), weights)
+    doubled = match([predictions[p] for p in indices], [truth[p] for p in indices], 3)[ALL]
     drawn = average_precision(match(predictions, truth, 3)[ALL], weights[None])
     np.testing.assert_allclose(drawn[0], ap(doubled), atol=1e-12)
 
@@ -150,7 +150,7 @@ def test_another_implementation_gives_the_same_map():
 def test_crowds_and_difficult_objects_are_neither_found_nor_missed():
     there = boxes_at((0, 0), (100, 0), (200, 0))
     truth = [objects(entry(there[0]), entry(there[1], difficult=True), entry([200, 0, 300, 100], crowd=True))]
-    prediction = detections_of([*there, [250, 50, 260, 60]], [0.5, 0.9, 0.9, 0.8], [0] * 4)  # two lie in the crowd
+    prediction = detections_of([*there, [250, 50, 260, 60]], [0.5, 0.9, 0.9, 0.8], [0] * 4)  # two are in the crowd
     found = match([prediction], truth, 1)[ALL]
     assert found.expected.tolist() == [[1]]
     assert ap(found)[0, 0] == pytest.approx(1.0)
@@ -190,11 +190,11 @@ def test_no_more_predictions_are_right_than_objects_are_there(seed: int, thresho
     assert (np.diff(np.nan_to_num(values), axis=0) <= 1e-12).all(), "a larger share makes no more predictions right"
 
 
-# --- variants beside each other ---
+# --- comparison of variants ---
 
 
 def images_of(truth: list[Objects]) -> list[AnnotatedImage]:
-    return [AnnotatedImage(10 * place, 1000, 1000, objects) for place, objects in enumerate(truth)]
+    return [AnnotatedImage(10 * index, 1000, 1000, objects) for index, objects in enumerate(truth)]
 
 
 def compared(
@@ -214,13 +214,13 @@ def test_a_variant_agrees_with_itself_in_everything():
     assert (found["max_difference"], found["flipped"], found["flips"]) == (0.0, 0, [])
 
 
-def test_agreement_counts_boxes_of_both_sides_that_meet():
+def test_agreement_counts_boxes_of_both_sides_that_match():
     truth = [objects(entry([0, 0, 10, 10])), objects()]
     here, there, nowhere = boxes_at((0, 0), (50, 0), (90, 90))
     reference = [detections_of([here, there], [0.9, 0.8], [0, 0]), detections_of([], [], [])]
     variant = [detections_of([here, there, nowhere], [0.9, 0.7, 0.1], [0, 1, 0]), detections_of([nowhere], [0.5], [0])]
     found = compared(variant, reference, truth)
-    assert found["agreement"]["value"] == pytest.approx(2 * 1 / 5), "one pair meets; two and three boxes count"
+    assert found["agreement"]["value"] == pytest.approx(2 * 1 / 5), "one pair matches; two and three boxes count"
     assert found["flipped"] == 2
     assert found["flips"][1] == {"row": 10, "label": "0 objects", "reference": "0 boxes", "variant": "1 box"}
     assert found["max_difference"] == 0.0

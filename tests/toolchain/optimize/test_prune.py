@@ -31,7 +31,7 @@ def smaller(classifier: Path, reviews: Path, tmp_path_factory: pytest.TempPathFa
     return open_model(target)
 
 
-def answers(model: Model) -> np.ndarray:
+def logits_of(model: Model) -> np.ndarray:
     ids = torch.tensor([[2, 9, 12, 3], [2, 30, 3, 1]])
     with torch.inference_mode():
         return load_classifier(model)(input_ids=ids, attention_mask=(ids != 1).long()).logits.numpy()
@@ -58,10 +58,10 @@ def test_the_same_seed_makes_the_same_model(smaller: Model, classifier: Path, re
     assert open_model(tmp_path / "again").digest == smaller.digest
 
 
-def test_keeping_everything_without_recovery_changes_no_prediction(classifier: Path, reviews: Path, tmp_path: Path):
+def test_keeping_everything_without_distillation_changes_no_prediction(classifier: Path, reviews: Path, tmp_path: Path):
     keep_all = Config(heads_to_keep=1, neurons_to_keep=1, importance_batches=1, epochs=0)
     run(classifier, reviews, tmp_path / "kept", keep_all)
-    np.testing.assert_allclose(answers(open_model(tmp_path / "kept")), answers(open_model(classifier)), atol=1e-5)
+    np.testing.assert_allclose(logits_of(open_model(tmp_path / "kept")), logits_of(open_model(classifier)), atol=1e-5)
 
 
 def test_unstructured_pruning_zeroes_weights_and_reports_that_it_buys_no_speed(
@@ -166,7 +166,7 @@ def test_parts_that_do_nothing_go_first_and_are_not_missed(make_classifier: Call
                 layer.narrowing.weight[:, ::2] = 0  # every other neuron
 
     model = open_model(make_classifier(change=idle))
-    module, before = load_classifier(model), answers(model)
+    module, before = load_classifier(model), logits_of(model)
     words = np.random.default_rng(0).integers(5, 200, (40, 12)).tolist()  # enough that each real part does something
     rows = TokenDataset.of(words, np.arange(40) % 2, pad_id=1)
     remove(module, measure_importance(module, rows.batches(20, 0, CPU)), 0.5, 0.5)

@@ -88,7 +88,7 @@ def test_a_network_that_was_pruned_can_be_pruned_again(smaller: Model, digits: P
     assert [layer.out_channels for layer in kernels] == [8, 16, 16, 24, 24]
 
 
-def test_keeping_everything_without_recovery_changes_only_what_normalisation_has_seen(trained: Path):
+def test_keeping_everything_without_distillation_changes_only_what_normalisation_has_seen(trained: Path):
     what, network = read_architecture(open_model(trained)), load_network(open_model(trained))
     image = torch.randint(0, 256, (3, 28, 28, 1), dtype=torch.uint8)
     before = network(image)
@@ -182,10 +182,10 @@ def test_a_setting_that_is_not_for_images_is_rejected(
         run(digit_network, digits, tmp_path / "out", Config(**setting))
 
 
-def test_an_empty_split_is_rejected(digit_network: Path, make_pictures: Callable[..., Path], tmp_path: Path):
+def test_an_empty_split_is_rejected(digit_network: Path, make_images: Callable[..., Path], tmp_path: Path):
     rows = [(np.zeros((28, 28, 1), np.uint8), 0)]
     with pytest.raises(DataError, match="no rows in its validation split"):
-        run(digit_network, make_pictures({"train": rows, "validation": []}), tmp_path / "out", Config(**QUICK))
+        run(digit_network, make_images({"train": rows, "validation": []}), tmp_path / "out", Config(**QUICK))
 
 
 def test_a_loss_that_is_no_number_ends_the_step_and_leaves_nothing(digit_network: Path, digits: Path, tmp_path: Path):

@@ -81,7 +81,7 @@ def log_odds(reviews: Rows) -> dict[str, float]:
 
 
 def transformer(log_odds: dict[str, float], seed: int = 0) -> onnx.ModelProto:
-    """Return the graph; products of activations (attention) and a Gemm (the head) are in it beside linear layers."""
+    """Return the graph; products of activations (attention) and a Gemm (the head) are in it, besides linear layers."""
     generator = np.random.default_rng(seed)
     arrays: dict[str, Any] = {}
     nodes: list[Any] = []
@@ -106,7 +106,7 @@ def transformer(log_odds: dict[str, float], seed: int = 0) -> onnx.ModelProto:
         return add("Add", [bias, add("MatMul", [x, weight], f"{name}_product")], name)
 
     direction = generator.standard_normal(WIDTH)
-    direction[7] = 0.0  # the huge channel says nothing, as in BERT
+    direction[7] = 0.0  # the huge channel has no information, as in BERT
     direction -= direction.mean()
     vectors = np.outer(list(log_odds.values()), direction) + 0.3 * generator.standard_normal((len(log_odds), WIDTH))
     x = normalize(add("Gather", [value("words", vectors), "input_ids"], "embedded"), "state", False)
@@ -197,12 +197,12 @@ def quantized(tmp_path_factory: pytest.TempPathFactory, variants: Path, dataset:
     return open_variants(target)
 
 
-def answers(model: Model, reviews: Rows) -> Logits:
+def logits_of(model: Model, reviews: Rows) -> Logits:
     return predict(open_session(model), TextInput(model), [text for text, _ in reviews[TRAINING:]])
 
 
 def agreement(model: Model, other: Model, reviews: Rows) -> float:
-    return float(np.mean(answers(model, reviews).argmax(1) == answers(other, reviews).argmax(1)))
+    return float(np.mean(logits_of(model, reviews).argmax(1) == logits_of(other, reviews).argmax(1)))
 
 
 # The huge channel is hard on a model this narrow: methods that do not smooth it, or compute attention's scores in INT8
@@ -213,7 +213,7 @@ METHODS = list(LEAST_AGREEMENT)
 
 def test_the_float_model_distinguishes_reviews(quantized: Variants, reviews: Rows):
     labels = np.array([label for _, label in reviews[TRAINING:]])
-    assert np.mean(answers(quantized.reference, reviews).argmax(1) == labels) > 0.6
+    assert np.mean(logits_of(quantized.reference, reviews).argmax(1) == labels) > 0.6
 
 
 @pytest.mark.parametrize("base", ["fp32", "pruned"])
@@ -227,8 +227,8 @@ def test_every_method_predicts_as_its_float_variant_does(
 
 
 def test_openvino_in_float_gives_the_same_numbers(quantized: Variants, reviews: Rows):
-    expected = answers(quantized.reference, reviews)
-    np.testing.assert_allclose(answers(quantized.models["openvino"], reviews), expected, rtol=1e-3, atol=1e-3)
+    expected = logits_of(quantized.reference, reviews)
+    np.testing.assert_allclose(logits_of(quantized.models["openvino"], reviews), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_what_was_there_stays_as_it_was(quantized: Variants, variants: Path):
@@ -332,7 +332,7 @@ def test_onnx_runtime_finds_no_slow_skip_normalization(quantized: Variants, tmp_
         assert "SkipLayerNormalization" not in kinds
 
 
-def test_reads_the_plain_graph_where_the_measured_one_has_operators_of_its_own(
+def test_reads_the_plain_graph_where_the_measured_one_has_custom_operators(
     tmp_path: Path, dataset: Path, log_odds: dict[str, float]
 ):
     fused = transformer(log_odds)

@@ -29,14 +29,14 @@ def quantized(digit_network: Path, digits: Path, tmp_path_factory: pytest.TempPa
     return open_variants(folder / "int8")
 
 
-def answers(model: Model, digits: Path) -> Logits:
-    pictures = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()
-    return predict(open_session(model), task_of(model).input, pictures)
+def logits_of(model: Model, digits: Path) -> Logits:
+    images = open_dataset(digits).table("test", ["image"]).column("image").to_pylist()
+    return predict(open_session(model), task_of(model).input, images)
 
 
 @pytest.mark.parametrize("method", IMAGE_METHODS)
 def test_every_method_keeps_the_predictions(quantized: Variants, digits: Path, method: str):
-    expected, found = answers(quantized.reference, digits), answers(quantized.models[method], digits)
+    expected, found = logits_of(quantized.reference, digits), logits_of(quantized.models[method], digits)
     cosine = np.vdot(expected, found) / np.linalg.norm(expected) / np.linalg.norm(found)
     assert cosine > 0.98  # of a network that saw 120 digits twice; a wrong scale gives less than 0.9
     assert (expected.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.95

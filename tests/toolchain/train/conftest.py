@@ -155,7 +155,7 @@ def make_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep checkpoints of the test to itself, and its figures from any MLflow."""
+    """Keep the test's checkpoints in a folder of the test, and its metrics out of MLflow."""
     monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path / "scratch"

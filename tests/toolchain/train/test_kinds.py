@@ -1,4 +1,4 @@
-"""Every kind of text model that can be fine-tuned, with a tokenizer of its own kind, from its checkpoint to INT8."""
+"""Every type of text model that can be fine-tuned, with its type of tokenizer, from its checkpoint to INT8."""
 
 import json
 import shutil
@@ -107,11 +107,11 @@ def test_a_new_kind_in_int8_decides_as_in_float(
     float_ones = variants(kind)
     quantize(float_ones.path, dataset, tmp_path / "int8", Quantization(methods=["int8-dynamic", "int8-static"]))
     models = open_variants(tmp_path / "int8").models
-    answers = {
+    logits = {
         name: predict(open_session(model), task_of(model).input, texts_of(dataset)) for name, model in models.items()
     }
     for name in ("int8-dynamic", "int8-static"):
-        np.testing.assert_allclose(answers[name], answers["fp32"], atol=0.05)
+        np.testing.assert_allclose(logits[name], logits["fp32"], atol=0.05)
 
 
 @pytest.mark.slow
@@ -120,11 +120,11 @@ def test_a_new_kind_in_openvino_decides_as_in_float(kind: str, variants: Callabl
     float_ones = variants(kind)
     quantize(float_ones.path, dataset, tmp_path / "int8", Quantization(methods=["openvino", "int8-openvino"]))
     models = open_variants(tmp_path / "int8").models
-    answers = {
+    logits = {
         name: predict(open_session(model), task_of(model).input, texts_of(dataset)) for name, model in models.items()
     }
-    np.testing.assert_allclose(answers["openvino"], answers["fp32"], atol=1e-4)
-    np.testing.assert_allclose(answers["int8-openvino"], answers["fp32"], atol=0.05)
+    np.testing.assert_allclose(logits["openvino"], logits["fp32"], atol=1e-4)
+    np.testing.assert_allclose(logits["int8-openvino"], logits["fp32"], atol=0.05)
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - set(PRUNABLE)))
@@ -139,7 +139,7 @@ def test_what_cannot_be_pruned_is_rejected_or_left_as_it_is_with_the_reason(
     assert same.digest == whole.digest
     assert f"'{kind}'" in same.notes["optimize.prune"]["skipped"] == result.skipped
     exported = export([trained(kind), tmp_path / "same"], dataset, tmp_path / "variants", Export(parity_rows=4))
-    assert exported.variants == ("fp32",), "the report is told, and nothing is measured twice"
+    assert exported.variants == ("fp32",), "the report has the reason, and nothing is measured twice"
     assert "optimize.prune" in open_variants(tmp_path / "variants").reference.notes
 
 
@@ -214,12 +214,12 @@ def test_positions_counted_from_another_padding_token_are_rejected(make_base: Ca
 
 def test_more_tokens_than_embeddings_are_rejected_before_training(make_base: Callable[..., Path], tmp_path: Path):
     base = copy_of(make_base("bert"), tmp_path / "base")
-    words = json.loads((base / "tokenizer.json").read_text())
+    content = json.loads((base / "tokenizer.json").read_text())
     size = json.loads((base / "config.json").read_text())["vocab_size"]
-    first = max(words["model"]["vocab"].values()) + 1
+    first = max(content["model"]["vocab"].values()) + 1
     extra = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    words["added_tokens"] += [{"id": first + n, "content": f"<extra{n}>", **extra} for n in range(size + 3 - first)]
-    (base / "tokenizer.json").write_text(json.dumps(words))
+    content["added_tokens"] += [{"id": first + n, "content": f"<extra{n}>", **extra} for n in range(size + 3 - first)]
+    (base / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=rf"has {size + 3} tokens, but the model has {size} embeddings"):
         load_tokenizer(find_base(str(base)), 24)
 

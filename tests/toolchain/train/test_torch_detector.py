@@ -26,7 +26,7 @@ from toolchain.train.torch_detector.loop import set_training_mode, validate
 from toolchain.train.torch_detector.weights import find_weights, load_weights
 
 CASES = Path(__file__).parents[2] / "cases" / "vision"
-SIDE = 64  # pixels of a picture, and of the detector's input: the least it takes
+SIDE = 64  # pixels of an image, and of the detector's input: its minimum
 LABELS = ("red", "blue")
 SCHEMA = pa.schema(
     {
@@ -46,12 +46,12 @@ def entry(box: list[float], label: int = 0, **more: Any) -> dict[str, Any]:
 
 
 def row(number: int, height: int = SIDE, width: int = SIDE, objects: int | None = None) -> dict[str, Any]:
-    """Return a picture of dark noise with up to two rectangles, red or blue."""
+    """Return an image of dark noise with up to two rectangles, red or blue."""
     random = np.random.default_rng(number)
     pixels = random.integers(0, 60, (height, width, 3), dtype=np.uint8)
     entries = []
-    for place in range(number % 3 if objects is None else objects):
-        left, top = place * width // 2 + random.integers(0, width // 10), random.integers(0, height // 3)
+    for index in range(number % 3 if objects is None else objects):
+        left, top = index * width // 2 + random.integers(0, width // 10), random.integers(0, height // 3)
         right, bottom = left + random.integers(width // 4, width // 3), top + random.integers(height // 4, height // 2)
         label = int(random.integers(0, 2))
         pixels[top:bottom, left:right, 2 * label] = 230
@@ -88,7 +88,7 @@ def small(**settings: Any) -> Config:
 
 @pytest.fixture(scope="session")
 def five_cats(make: Callable[..., Path]) -> Path:
-    """Return the case det_ssdlite_last_batch: 5 pictures to train on, 2 to validate, a cat in the middle of each."""
+    """Return the case det_ssdlite_last_batch: 5 images to train on, 2 to validate, a cat in the middle of each."""
     folder = CASES / "det_ssdlite_last_batch" / "input"
 
     def read(file: Path, number: int) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def five_cats(make: Callable[..., Path]) -> Path:
         lines = (folder / "labels" / file.parent.name / f"{file.stem}.txt").read_text().split()
         x, y, w, h = (float(value) for value in lines[1:])
         box = [(x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height]
-        picture = {"bytes": file.read_bytes(), "path": file.name}
-        return {"row": number, "image": picture, "width": width, "height": height, "objects": [entry(box)]}
+        image = {"bytes": file.read_bytes(), "path": file.name}
+        return {"row": number, "image": image, "width": width, "height": height, "objects": [entry(box)]}
 
     splits = [
         [read(file, number) for number, file in enumerate(sorted((folder / "images" / split).glob("*.jpg")))]
@@ -126,7 +126,9 @@ def test_a_batch_of_one_that_cannot_be_normalised_is_rejected_in_one_line(five_c
 def test_a_size_that_leaves_nothing_of_an_image_is_rejected_before_images_are_read(
     five_cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("toolchain.train.torch_detector.read_images", lambda *words: pytest.fail("pictures were read"))
+    monkeypatch.setattr(
+        "toolchain.train.torch_detector.read_images", lambda *arguments: pytest.fail("images were read")
+    )
     with pytest.raises(
         ConfigError, match=r"ssd300_vgg16 cannot take images of 64 x 64 pixels .*set a larger image_size"
     ):
@@ -189,7 +191,7 @@ def on_cpu() -> TrainingDevice:
     return TrainingDevice(torch.device("cpu"), None)
 
 
-# --- the same result, whatever happened in between ---
+# --- equal results after an interruption ---
 
 
 def test_the_same_settings_give_the_same_model(rectangles: Path, tmp_path: Path):
@@ -357,15 +359,15 @@ def test_norms_of_frozen_stages_keep_their_statistics():
     assert detector.network.backbone.body.blocks[0][0].bn1.training
 
 
-# --- pictures ---
+# --- images ---
 
 
 def test_boxes_move_with_an_image_that_is_stretched_and_mirrored(make: Callable[..., Path]):
     import torch
 
     wide = row(1, height=100, width=200, objects=2)
-    pictures = read_images(open_dataset(make([wide], [wide])), "train", SIDE)
-    images, targets = pictures.batch([0, 0], [False, True], torch.device("cpu"))
+    rows = read_images(open_dataset(make([wide], [wide])), "train", SIDE)
+    images, targets = rows.batch([0, 0], [False, True], torch.device("cpu"))
     for image, target in zip(images, targets, strict=True):
         assert len(target["labels"]) == 2
         for box, label in zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True):
@@ -383,8 +385,8 @@ def test_images_without_objects_are_learned_from_and_crowds_are_left_out(make: C
     crowded["objects"][1]["crowd"] = True
     rows = [row(0, objects=0), crowded, row(1, objects=1)]
     path = make(rows, rows)
-    pictures = read_images(open_dataset(path), "train", SIDE)
-    _, targets = pictures.batch([0, 1], [True, True], torch.device("cpu"))
+    images = read_images(open_dataset(path), "train", SIDE)
+    _, targets = images.batch([0, 1], [True, True], torch.device("cpu"))
     assert [len(target["boxes"]) for target in targets] == [0, 1]
     run(path, tmp_path / "model", small(batch_size=1))
 

@@ -100,7 +100,7 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(digits: Path, 
     class Killed(Exception):
         pass
 
-    def kill(state: Any, figures: Any) -> None:
+    def kill(state: Any, metrics: Any) -> None:
         if state.history:
             raise Killed
 
@@ -161,7 +161,7 @@ def test_efficientnet_lite0_knows_a_temple_and_a_daisy():
     images = np.stack([resize(crop_middle(image, 224, 224), 224, 224) for image in load_sample_images().images])
     with torch.inference_mode():
         ranked = network.eval()(torch.from_numpy(images)).topk(5).indices.tolist()
-    names = [[ImageNetInfo().index_to_description(place) for place in row] for row in ranked]
+    names = [[ImageNetInfo().index_to_description(index) for index in row] for row in ranked]
     assert names[0][0].startswith("palace")
     assert {"monastery", "lakeside, lakeshore"} <= set(names[0])
     assert names[1][0].startswith("daisy")
@@ -241,9 +241,9 @@ def dark_and_light(rows: int, size: int = 8, channels: int = 1) -> list[tuple[np
     ]
 
 
-def test_images_of_different_sizes_and_colours_are_brought_to_one(make_pictures: Callable[..., Path], tmp_path: Path):
+def test_images_of_different_sizes_and_colours_are_brought_to_one(make_images: Callable[..., Path], tmp_path: Path):
     rows = dark_and_light(12) + dark_and_light(12, size=12, channels=3)
-    dataset = make_pictures({"train": rows, "validation": rows})
+    dataset = make_images({"train": rows, "validation": rows})
     run(dataset, tmp_path / "model", Config(**QUICK, height=16, width=20))
     assert open_model(tmp_path / "model").signature.inputs[0].shape == ("batch", 16, 20, 3)
 
@@ -259,17 +259,17 @@ def test_images_of_different_sizes_and_colours_are_brought_to_one(make_pictures:
     ],
 )
 def test_a_dataset_that_teaches_nothing_is_rejected(
-    splits: dict[str, Any], labels: tuple[str, ...], complaint: str, make_pictures: Callable[..., Path], tmp_path: Path
+    splits: dict[str, Any], labels: tuple[str, ...], complaint: str, make_images: Callable[..., Path], tmp_path: Path
 ):
     with pytest.raises(DataError, match=complaint):
-        run(make_pictures(splits, labels), tmp_path / "model", Config(**QUICK))
+        run(make_images(splits, labels), tmp_path / "model", Config(**QUICK))
     assert not (tmp_path / "model").exists()
 
 
 def test_a_class_without_rows_is_reported_and_noted(
-    make_pictures: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_images: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    dataset = make_pictures({"train": dark_and_light(16), "validation": dark_and_light(8)}, ("a", "b", "c"))
+    dataset = make_images({"train": dark_and_light(16), "validation": dark_and_light(8)}, ("a", "b", "c"))
     run(dataset, tmp_path / "model", Config(**QUICK, class_weights="balanced"))
     assert "no training image has the class c" in capsys.readouterr().out
     assert open_model(tmp_path / "model").notes["train.torch_image"]["classes_without_rows"] == ["c"]
@@ -339,9 +339,9 @@ def test_about_half_of_the_images_are_mirrored():
     assert 450 < turned.sum() < 550
 
 
-def test_rare_classes_count_more_when_they_are_balanced(make_pictures: Callable[..., Path]):
+def test_rare_classes_count_more_when_they_are_balanced(make_images: Callable[..., Path]):
     rows = dark_and_light(16)[::2] + dark_and_light(4)[1::2]  # eight dark ones, two light ones
-    training = read_images(open_dataset(make_pictures({"train": rows})), "train", Shape(8, 8, 1))
+    training = read_images(open_dataset(make_images({"train": rows})), "train", Shape(8, 8, 1))
     found = balanced(training, 2, CPU)
     assert found.tolist() == pytest.approx([10 / (2 * 8), 10 / (2 * 2)])
 

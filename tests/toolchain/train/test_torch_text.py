@@ -101,22 +101,22 @@ def test_the_last_layer_for_the_first_token_only_changes_no_prediction_and_no_gr
     ids = torch.randint(5, 50, (4, 9))
     mask = (torch.arange(9) < torch.tensor([[9], [5], [7], [2]])).long()
 
-    def answer_and_gradients() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def logits_and_gradients() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         model.zero_grad()
         logits = model(input_ids=ids, attention_mask=mask).logits
         logits.logsumexp(1).sum().backward()
         found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
         return logits.detach(), found
 
-    logits, gradients = answer_and_gradients()
+    logits, gradients = logits_and_gradients()
     read_first_token_only(model)
-    cheaper_logits, cheaper_gradients = answer_and_gradients()
+    cheaper_logits, cheaper_gradients = logits_and_gradients()
     torch.testing.assert_close(cheaper_logits, logits)
     for name, gradient in gradients.items():
         torch.testing.assert_close(cheaper_gradients[name], gradient, atol=1e-6, rtol=1e-4)
 
 
-# --- the same result, whatever happened in between ---
+# --- equal results after an interruption ---
 
 
 def test_the_same_settings_give_the_same_model(dataset: Path, tiny: Path, tmp_path: Path):
@@ -133,9 +133,9 @@ def test_the_same_settings_give_the_same_model(dataset: Path, tiny: Path, tmp_pa
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_result(dataset: Path, tiny: Path, tmp_path: Path, scratch: Path):
     settings = {"dropout": 0.1, "epochs": 40, "patience": 40, "checkpoint_batches": 2}
-    words = [f"{name}={value}" for name, value in settings.items()]
-    words += [f"base_model={tiny}", "batch_size=8", "learning_rate=3e-3", "max_tokens=32"]
-    command = [sys.executable, "-m", "toolchain.train.torch_text", str(dataset), str(tmp_path / "killed"), *words]
+    arguments = [f"{name}={value}" for name, value in settings.items()]
+    arguments += [f"base_model={tiny}", "batch_size=8", "learning_rate=3e-3", "max_tokens=32"]
+    command = [sys.executable, "-m", "toolchain.train.torch_text", str(dataset), str(tmp_path / "killed"), *arguments]
     process = subprocess.Popen(command, cwd=ROOT)
     while not (saved := list(scratch.glob("checkpoints/*/state.pt"))) and process.poll() is None:
         time.sleep(0.005)
@@ -214,9 +214,9 @@ def test_training_ends_when_it_brings_nothing_and_the_best_weights_are_kept(
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(dataset: Path, tiny: Path, tmp_path: Path):
-    words = [f"base_model={tiny}", "batch_size=8", "learning_rate=1e-3", "epochs=2"]
+    arguments = [f"base_model={tiny}", "batch_size=8", "learning_rate=1e-3", "epochs=2"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "toolchain.train.torch_text", str(dataset), str(tmp_path / "two"), *words]
+    command += ["-m", "toolchain.train.torch_text", str(dataset), str(tmp_path / "two"), *arguments]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     run(dataset, tmp_path / "one", Config(base_model=str(tiny), batch_size=8, learning_rate=1e-3, epochs=2))
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))

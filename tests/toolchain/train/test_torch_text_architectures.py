@@ -50,23 +50,23 @@ REFUSED = [  # by pruning
 
 
 @pytest.fixture(scope="module")
-def five(make_pictures: Callable[..., Path]) -> Callable[[int], Path]:
-    """Return a function that writes 5 pictures of a size to train on, dark and light, and 2 to validate."""
+def five(make_images: Callable[..., Path]) -> Callable[[int], Path]:
+    """Return a function that writes 5 images of a size to train on, dark and light, and 2 to validate."""
     known: dict[int, Path] = {}
     random = np.random.default_rng(0)
 
     def write(size: int) -> Path:
         if size not in known:
             noise = random.integers(0, 100, (7, size, size, 3), dtype=np.uint8)
-            rows = [(picture + 150 * (number % 2), number % 2) for number, picture in enumerate(noise)]
-            known[size] = make_pictures({"train": rows[:5], "validation": rows[5:]})
+            rows = [(image + 150 * (number % 2), number % 2) for number, image in enumerate(noise)]
+            known[size] = make_images({"train": rows[:5], "validation": rows[5:]})
         return known[size]
 
     return write
 
 
 def begin(name: str, dataset: Path, target: Path) -> None:
-    """Train for an epoch: 5 pictures by twos, of which the last must not be alone."""
+    """Train for an epoch: 5 images in batches of two, the last of which must not be a single image."""
     run(dataset, target, Config(base_model=name, epochs=1, batch_size=2))
     load_network(open_model(target))
 

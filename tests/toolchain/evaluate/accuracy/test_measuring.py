@@ -1,4 +1,4 @@
-"""Detectors measured and compared by the steps, with graphs whose answers are known."""
+"""Measure and compare detectors by the steps, with graphs whose outputs are known."""
 
 import io
 from pathlib import Path
@@ -20,13 +20,13 @@ from toolchain.artifacts.variants import VariantsWriter, new_variants
 from toolchain.errors import DataError
 from toolchain.evaluate import accuracy, gate, latency, parity
 
-SIDE = 32  # of the detector's input; the pictures are twice as wide
-BOX = [8.0, 4.0, 24.0, 20.0]  # in the picture, 64 x 32; in the detector's input 4 to 12 across
+SIDE = 32  # of the detector's input; the images are twice as wide
+BOX = [8.0, 4.0, 24.0, 20.0]  # in the image, 64 x 32; in the detector's input 4 to 12 across
 INPUT_BOX = [4.0, 4.0, 12.0, 20.0]
 
 
-def known_answers(boxes: list[list[float]], scores: list[float], labels: list[int]) -> onnx.ModelProto:
-    """Return a graph that answers the same to every picture."""
+def constant_output(boxes: list[list[float]], scores: list[float], labels: list[int]) -> onnx.ModelProto:
+    """Return a graph with the same output for every image."""
     constants = {
         "known_boxes": np.array(boxes, np.float32).reshape(-1, 4),
         "known_scores": np.array(scores, np.float32),
@@ -66,7 +66,7 @@ def add(writer: VariantsWriter, variant: str, graph: onnx.ModelProto, origin: st
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return 20 pictures of 64 x 32 with a cat in one place; five have a dog too."""
+    """Return 20 images of 64 x 32 with a cat at one position; five have a dog, too."""
     path = tmp_path_factory.mktemp("detection") / "dataset"
     schema = pa.schema(
         [
@@ -97,9 +97,9 @@ def measured(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measured")
     dog = [20.0, 2.0, 30.0, 30.0]
     with new_variants(folder / "variants", Work("optimize.quantize", None)) as writer:
-        add(writer, "fp32", known_answers([INPUT_BOX, dog], [0.9, 0.2], [0, 1]))
-        add(writer, "int8-minmax", known_answers([INPUT_BOX, dog], [0.8, 0.2], [0, 1]), "fp32")
-        add(writer, "int8-entropy", known_answers([[0, 0, 2, 2]], [0.8], [0]), "fp32")
+        add(writer, "fp32", constant_output([INPUT_BOX, dog], [0.9, 0.2], [0, 1]))
+        add(writer, "int8-minmax", constant_output([INPUT_BOX, dog], [0.8, 0.2], [0, 1]), "fp32")
+        add(writer, "int8-entropy", constant_output([[0, 0, 2, 2]], [0.8], [0]), "fp32")
     accuracy.run(folder / "variants", dataset, folder / "accuracy", accuracy.Config(resamples=200))
     parity.run(folder / "accuracy", folder / "parity", parity.Config(resamples=200))
     return folder
@@ -108,8 +108,8 @@ def measured(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_boxes_are_measured_in_the_image_not_in_the_detector_s_input(measured: Path):
     data = open_measurement(measured / "accuracy", "accuracy").data
     entry = data["variants"]["fp32"]
-    # Cats: found in all pictures, AP 1. Dogs: said in all 20 with one score, there in the first 5: COCO's precision
-    # at every recall is the best at or beyond it, so 1 when the first five rows come first.
+    # Cats: found in all images, AP 1. Dogs: predicted in all 20 with one score, present in the first 5: COCO's
+    # precision at every recall is the best at or beyond it, so 1 when the first five rows come first.
     assert entry["per_class"][0]["ap50"] == pytest.approx(1.0)
     assert entry["per_class"][0]["recall"] == 1.0
     assert data["objects"] == 25
@@ -127,8 +127,8 @@ def test_the_variant_that_finds_nothing_is_rejected_and_the_one_that_finds_the_s
     latency.run(measured / "variants", dataset, measured / "latency", config)
     timed = open_measurement(measured / "latency", "latency").data
     assert timed["scenarios"] == ["batch1"]
-    places = [measured / name for name in ("accuracy", "parity", "latency", "verdict")]
-    gate.run(*places, gate.Config(min_test_rows=10))
+    paths = [measured / name for name in ("accuracy", "parity", "latency", "verdict")]
+    gate.run(*paths, gate.Config(min_test_rows=10))
     judged = {entry["name"]: entry for entry in open_measurement(measured / "verdict", "verdict").data["variants"]}
     assert judged["int8-minmax"]["accurate"]
     assert not judged["int8-entropy"]["accurate"]
@@ -140,7 +140,7 @@ def test_the_variant_that_finds_nothing_is_rejected_and_the_one_that_finds_the_s
 
 def test_a_dataset_of_other_classes_is_reported(measured: Path, tmp_path: Path, dataset: Path):
     with new_variants(tmp_path / "variants", Work("optimize.quantize", None)) as writer:
-        add(writer, "fp32", known_answers([INPUT_BOX], [0.9], [0]))
+        add(writer, "fp32", constant_output([INPUT_BOX], [0.9], [0]))
     other = pa.schema([("row", pa.int64())])
     with new_dataset(tmp_path / "data", other, Work("data.split", None), ("bird",)) as rows:
         rows.write("test", pa.table({"row": [0]}, other))

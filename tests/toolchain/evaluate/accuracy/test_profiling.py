@@ -1,4 +1,4 @@
-"""What is said of the measured rows, worked out again from the rows themselves."""
+"""Compare the descriptors of the measured rows with those computed from the rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_of_many_rows_some_are_described_evenly(
     monkeypatch.setattr(profiling, "MAX_ROWS", 3)
     profile = profile_of(variants, dataset, tmp_path / "accuracy")
     texts = reviews.part(1500, 1900).texts
-    assert list(profile.numbers["characters"]) == [len(texts[place]) for place in (0, 133, 266)]
+    assert list(profile.numbers["characters"]) == [len(texts[index]) for index in (0, 133, 266)]
 
 
 def test_images_have_a_profile_without_tokens(digits: Path, digit_network: Path, tmp_path: Path):

@@ -47,7 +47,7 @@ def corner(tmp_path: Path) -> Model:
     return open_model(tmp_path / "corner")
 
 
-def pictures(path: Path, brightness: list[int]) -> Dataset:
+def write_images(path: Path, brightness: list[int]) -> Dataset:
     rows = []
     for row, value in enumerate(brightness):
         pixels = np.zeros((SIDE, SIDE, 1), np.uint8)
@@ -60,10 +60,10 @@ def pictures(path: Path, brightness: list[int]) -> Dataset:
 
 
 def test_the_prediction_rests_on_the_part_that_makes_it(corner: Model, tmp_path: Path):
-    data = pictures(tmp_path / "data", [255, 0, 200])
+    data = write_images(tmp_path / "data", [255, 0, 200])
     logits = np.array([[0, 8], [0, 0], [0, 6.27]], np.float32)
     (surest, next_one) = explain_worst(corner, data, "test", logits, np.zeros(3, np.int64))
-    assert (surest["row"], next_one["row"]) == (10, 12), "the second picture is answered rightly"
+    assert (surest["row"], next_one["row"]) == (10, 12), "the second image is predicted correctly"
     parts = np.array(surest["parts"])
     assert parts.shape == (PARTS, PARTS)
     assert parts[0, 0] == parts.max() > 0.3
@@ -73,7 +73,7 @@ def test_the_prediction_rests_on_the_part_that_makes_it(corner: Model, tmp_path:
 
 
 def test_nothing_is_explained_where_all_is_right(corner: Model, tmp_path: Path):
-    data = pictures(tmp_path / "data", [0, 0])
+    data = write_images(tmp_path / "data", [0, 0])
     assert explain_worst(corner, data, "test", np.array([[1, 0], [1, 0]], np.float32), np.zeros(2, np.int64)) == []
 
 

@@ -12,14 +12,14 @@ from toolchain.evaluate.latency.cold_start import cold_start, peak_memory
 
 
 def echo(folder: Path, weights: bytes | None = None) -> Model:
-    """A model that answers with its own input."""
+    """A model that returns its input."""
     signature = Signature(
         task="text-classification", framework="onnx", variant="fp32", backend="onnxruntime", weights="model.onnx"
     )
     values = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])]
-    answers = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "tokens"])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "tokens"])]
     cast = helper.make_node("Cast", ["input_ids"], ["logits"], to=TensorProto.FLOAT)
-    graph = helper.make_graph([cast], "echo", values, answers)
+    graph = helper.make_graph([cast], "echo", values, outputs)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     with new_model(folder, signature, Work("export.onnx", None)) as writer:
         (writer.folder / "model.onnx").write_bytes(weights or made.SerializeToString())

@@ -42,8 +42,8 @@ run(Path({digits!r}), Path("killed"), Config({words}))
 
 
 @pytest.fixture
-def place(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Keep checkpoints in an empty scratch folder and an empty place in S3, and return this."""
+def location(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Keep checkpoints in an empty scratch folder and an empty S3 location, which is returned."""
     monkeypatch.setattr(s3_errors, "MAX_RETRY_S", 0.2)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -65,14 +65,14 @@ def saved(number: int) -> Checkpoint:
     return made
 
 
-def test_another_machine_finds_the_checkpoint(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_machine_finds_the_checkpoint(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     saved(3)
     on_a_fresh_disk(monkeypatch, tmp_path, "other")
     assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 3}
     assert find_checkpoint(MODULE, DEVICE, rows="others").load(CPU) is None
 
 
-def test_the_newer_of_two_is_taken(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_newer_of_two_is_taken(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     saved(1)
     on_a_fresh_disk(monkeypatch, tmp_path, "other")
     saved(2)
@@ -80,23 +80,23 @@ def test_the_newer_of_two_is_taken(place: str, tmp_path: Path, monkeypatch: pyte
     assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 2}, "S3 has a newer one"
     monkeypatch.delenv("TOOLCHAIN_CHECKPOINTS")
     find_checkpoint(MODULE, DEVICE, rows="digest").save({"step": 3})
-    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", place)
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", location)
     assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 3}, "this machine has a newer one"
 
 
-def test_a_training_that_is_done_leaves_nothing(place: str, tmp_path: Path):
+def test_a_training_that_is_done_leaves_nothing(location: str, tmp_path: Path):
     made = saved(1)
     made.save({"step": 2})
     made.remove()
-    assert not listing(place)
+    assert not listing(location)
     assert not list((tmp_path / "scratch" / "checkpoints").iterdir())
 
 
-def test_a_copy_that_is_cut_off_leaves_the_former_one(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_copy_that_is_cut_off_leaves_the_former_one(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Large files go in parts; the upload of this one ends before its last part."""
     made = saved(1)
     (tmp_path / "large").write_bytes(bytes(12 << 20))
-    client, bucket = s3.client(), place.split("/")[2]
+    client, bucket = s3.client(), location.split("/")[2]
     assert made.copies
     key = made.copies.uri.removeprefix(f"s3://{bucket}/")
     begun = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
@@ -106,7 +106,7 @@ def test_a_copy_that_is_cut_off_leaves_the_former_one(place: str, tmp_path: Path
 
 
 def test_s3_that_is_down_costs_the_copy_and_not_the_training(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     made = find_checkpoint(MODULE, DEVICE, rows="digest")
     address = os.environ["AWS_ENDPOINT_URL"]
@@ -114,8 +114,8 @@ def test_s3_that_is_down_costs_the_copy_and_not_the_training(
     made.save({"step": 1})
     assert made.copies
     made.copies.wait()
-    said = capsys.readouterr().out.splitlines()
-    assert [line for line in said if line.startswith("checkpoint not copied to S3, training continues: s3://")]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("checkpoint not copied to S3, training continues: s3://")]
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     assert made.load(CPU) == {"step": 1}
     saved(2)
@@ -123,21 +123,21 @@ def test_s3_that_is_down_costs_the_copy_and_not_the_training(
     assert find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU) == {"step": 2}, "the next one is copied again"
 
 
-def test_a_training_does_not_begin_again_while_s3_is_down(place: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_training_does_not_begin_again_while_s3_is_down(location: str, monkeypatch: pytest.MonkeyPatch):
     saved(1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(ServiceError, match=r"cannot be read from http://127\.0\.0\.1:9"):
         find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU)
 
 
-def test_a_location_that_cannot_be_is_rejected_before_training(place: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_location_that_cannot_be_is_rejected_before_training(location: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "/var/checkpoints")
     with pytest.raises(ConfigError, match="TOOLCHAIN_CHECKPOINTS"):
         find_checkpoint(MODULE, DEVICE, rows="digest")
     monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", "s3://nowhere/checkpoints")
     with pytest.raises(ServiceError, match="does not exist; check the bucket"):
         find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU)
-    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", place)
+    monkeypatch.setenv("TOOLCHAIN_CHECKPOINTS", location)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(ServiceError, match="credentials are missing"):
         find_checkpoint(MODULE, DEVICE, rows="digest").load(CPU)
@@ -145,13 +145,13 @@ def test_a_location_that_cannot_be_is_rejected_before_training(place: str, monke
 
 @pytest.mark.slow
 def test_a_pod_that_was_killed_goes_on_elsewhere_to_the_same_result(
-    place: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    location: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     words = ", ".join(f"{name}={value!r}" for name, value in SETTINGS.items())
     program = KILLED.format(digits=str(digits), words=words, saves=SAVES)
     pod = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()})
     assert pod.returncode == -signal.SIGKILL
-    (copy,) = listing(place)
+    (copy,) = listing(location)
     assert not (tmp_path / "killed").exists()
 
     on_a_fresh_disk(monkeypatch, tmp_path, "new pod")

@@ -48,7 +48,7 @@ def noise(size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
 
 
-def answer(detector: Any, image: np.ndarray) -> list[np.ndarray]:
+def predict(detector: Any, image: np.ndarray) -> list[np.ndarray]:
     import torch
 
     with torch.inference_mode():
@@ -58,7 +58,7 @@ def answer(detector: Any, image: np.ndarray) -> list[np.ndarray]:
 def decided(found: list[np.ndarray], overlap: float) -> list[np.ndarray]:
     """Leave out boxes that share ``overlap`` with a better one of their class to the last digits: they may go or stay.
 
-    Boxes cut at the picture's edge often share exactly a half.
+    Boxes clipped at the image's edge often share exactly a half.
     """
     import torch
     from torchvision.ops import box_iou
@@ -71,10 +71,12 @@ def decided(found: list[np.ndarray], overlap: float) -> list[np.ndarray]:
 
 
 def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    """Two boxes whose scores are equal but for the last digits may have changed places."""
-    (boxes, scores, labels), (due, due_scores, due_labels) = found, expected
-    np.testing.assert_allclose(scores, due_scores, atol=1e-4)
-    apart = np.abs(boxes[:, None] - due[None]).max(axis=2) + 1000 * (labels[:, None] != due_labels[None])
+    """Two boxes whose scores are equal but for the last digits may have swapped."""
+    (boxes, scores, labels), (expected_boxes, expected_scores, expected_labels) = found, expected
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
+    apart = np.abs(boxes[:, None] - expected_boxes[None]).max(axis=2) + 1000 * (
+        labels[:, None] != expected_labels[None]
+    )
     assert apart.min(axis=0).max() < 0.05, "in pixels"
     assert apart.min(axis=1).max() < 0.05
 
@@ -113,13 +115,13 @@ def saved(detector: Any, folder: Path, labels: tuple[str, ...] = ("a", "b")) -> 
     return folder
 
 
-# --- what it answers ---
+# --- predictions ---
 
 
 @pytest.mark.parametrize("base", SMALL)
 def test_predicts_boxes_in_the_pixels_of_its_input_best_first(base: str):
     detector = lively(base, score_threshold=0.0, max_detections=50)
-    boxes, scores, labels = answer(detector, noise(SMALL[base]))
+    boxes, scores, labels = predict(detector, noise(SMALL[base]))
     assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
     assert 0 < len(boxes) <= 50
     assert boxes.shape == (len(scores), 4)
@@ -137,9 +139,9 @@ def test_predicts_what_torchvisions_post_processing_does():
     network.score_thresh, network.nms_thresh, network.detections_per_img = 0.2, 0.6, 100
     with torch.inference_mode():
         (expected,) = network([torch.from_numpy(image[0]).permute(2, 0, 1) / 255])
-    there = (expected["boxes"][:, 2:] > expected["boxes"][:, :2]).all(1)  # it answers boxes without area too
+    there = (expected["boxes"][:, 2:] > expected["boxes"][:, :2]).all(1)  # it returns boxes without area, too
     expected = {name: values[there] for name, values in expected.items()}
-    boxes, scores, labels = answer(detector, image)
+    boxes, scores, labels = predict(detector, image)
     np.testing.assert_allclose(scores, expected["scores"], atol=1e-5)
     np.testing.assert_allclose(boxes, expected["boxes"], atol=1e-3)
     assert labels.tolist() == expected["labels"].tolist()
@@ -149,7 +151,7 @@ def test_boxes_of_one_class_share_no_more_than_the_overlap_and_those_of_two_clas
     import torch
     from torchvision.ops import box_iou
 
-    boxes, _, labels = answer(lively(score_threshold=0.0, nms_threshold=0.3), noise(128))
+    boxes, _, labels = predict(lively(score_threshold=0.0, nms_threshold=0.3), noise(128))
     shares = box_iou(torch.from_numpy(boxes), torch.from_numpy(boxes)).numpy() - 2 * np.eye(len(boxes))
     same = labels[:, None] == labels[None]
     assert shares[same].max() <= 0.3 + 1e-6
@@ -157,7 +159,7 @@ def test_boxes_of_one_class_share_no_more_than_the_overlap_and_those_of_two_clas
 
 
 def test_an_image_in_which_nothing_is_found_has_no_boxes():
-    boxes, scores, labels = answer(lively(score_threshold=0.999), noise(128))
+    boxes, scores, labels = predict(lively(score_threshold=0.999), noise(128))
     assert (boxes.shape, scores.shape, labels.shape) == ((0, 4), (0,), (0,))
 
 
@@ -175,7 +177,7 @@ def test_onnx_runtime_and_openvino_predict_as_pytorch_does(base: str, tmp_path: 
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for seed in range(3):
         image = noise(SMALL[base], seed)
-        expected = answer(detector, image)
+        expected = predict(detector, image)
         by_openvino = compiled([image])
         for found in (
             session.run(None, {"image": image}),
@@ -221,7 +223,7 @@ def test_static_int8_of_the_convolutions_leaves_the_post_processing_as_it_is(tmp
         weight_type=QuantType.QInt8,
     )
     boxes, scores, _ = onnxruntime.InferenceSession(tmp_path / "int8.onnx").run(None, {"image": noise(128, 9)})
-    expected = answer(detector, noise(128, 9))
+    expected = predict(detector, noise(128, 9))
     assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * file.stat().st_size
     assert len(boxes) == 20
     assert abs(scores - expected[1]).mean() < 0.1, "of random weights, which lose most"
@@ -235,7 +237,7 @@ def test_a_loaded_detector_predicts_as_the_saved_one(base: str, tmp_path: Path):
     detector = lively(base, score_threshold=0.0, max_detections=40, nms_threshold=0.4)
     loaded = load_detector(open_model(saved(detector, tmp_path / "model")))
     assert loaded.architecture == detector.architecture
-    for one, other in zip(answer(loaded, noise(SMALL[base])), answer(detector, noise(SMALL[base])), strict=True):
+    for one, other in zip(predict(loaded, noise(SMALL[base])), predict(detector, noise(SMALL[base])), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

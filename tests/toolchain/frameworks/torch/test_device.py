@@ -5,7 +5,7 @@ from toolchain.errors import ConfigError
 from toolchain.frameworks.torch.device import require_gpus, why_no_gpu
 from toolchain.optimize.prune import Config as PruneConfig
 from toolchain.train.torch_detector import Config as DetectionConfig
-from toolchain.train.torch_image import Config as VisionConfig
+from toolchain.train.torch_image import Config as ImageConfig
 from toolchain.train.torch_text import Config as TransformersConfig
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -35,7 +35,7 @@ def test_the_reason_is_one_line():
     assert why_no_gpu()
 
 
-@pytest.mark.parametrize("config", [PruneConfig, DetectionConfig, TransformersConfig, VisionConfig])
+@pytest.mark.parametrize("config", [PruneConfig, DetectionConfig, TransformersConfig, ImageConfig])
 @pytest.mark.parametrize("num_gpus", [-1, 2])
 def test_a_number_of_gpus_that_one_process_cannot_use_is_rejected(config: type, num_gpus: int):
     with pytest.raises(ConfigError, match=f"num_gpus must be 0 or 1, got {num_gpus}"):

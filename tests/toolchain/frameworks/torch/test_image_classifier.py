@@ -31,7 +31,7 @@ def architecture(name: str = "cnn", channels: int = 1, size: int = 28) -> Archit
     return Architecture(name, len(LABELS), channels, size, size, (0.4,) * values, (0.2,) * values)
 
 
-def pictures(what: Architecture, rows: int = 2) -> torch.Tensor:
+def random_images(what: Architecture, rows: int = 2) -> torch.Tensor:
     size = (rows, what.height, what.width, what.channels)
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -75,14 +75,14 @@ def test_a_network_predicts_the_same_after_saving_and_loading(
     network = build_network(what).eval()
     loaded = load_network(write(network, what))
     with torch.inference_mode():
-        given, found = network(pictures(what)), loaded(pictures(what))
+        given, found = network(random_images(what)), loaded(random_images(what))
     assert torch.equal(given, found)
     assert (found.shape, found.dtype) == ((2, 3), torch.float32)
 
 
 def test_pixels_are_normalised_inside():
     what = Architecture("linear", 3, 3, 4, 5, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
-    network, image = build_network(what).eval(), pictures(what)
+    network, image = build_network(what).eval(), random_images(what)
     by_hand = (image.numpy() / 255 - np.array(what.mean)) / np.array(what.deviation)
     expected = network.body(torch.from_numpy(by_hand.transpose(0, 3, 1, 2)).float())
     torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=1e-5)
@@ -92,7 +92,7 @@ def test_a_grey_image_is_three_equal_channels_to_a_network_of_colours():
     grey = architecture("torchvision:resnet18", 1, 64)
     network = build_network(grey).eval()
     with torch.inference_mode():
-        torch.testing.assert_close(network(pictures(grey)), network(pictures(grey).expand(-1, -1, -1, 3)))
+        torch.testing.assert_close(network(random_images(grey)), network(random_images(grey).expand(-1, -1, -1, 3)))
 
 
 def test_the_compact_network_has_the_weights_that_are_counted_by_hand():
@@ -130,7 +130,7 @@ def test_layers_take_the_shapes_of_smaller_weights(write: Callable[..., Model]):
     assert (layer.conv_pw.out_channels, layer.bn1.num_features) == (kept, kept)
     assert (layer.conv_dw.groups, layer.conv_dw.in_channels, layer.conv_dw.out_channels) == (kept, kept, kept)
     assert layer.conv_pwl.in_channels == kept
-    assert small(pictures(what)).shape == (2, 3)
+    assert small(random_images(what)).shape == (2, 3)
 
 
 def test_grouped_convolutions_keep_their_groups():

@@ -20,18 +20,18 @@ def noise(height: int, width: int, channels: int = 1) -> np.ndarray:
     return RNG.integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
-def test_images_come_as_they_are_with_their_labels(make_pictures: Callable[..., Path]):
+def test_images_come_as_they_are_with_their_labels(make_images: Callable[..., Path]):
     images = [noise(8, 6, 3) for _ in range(70)]
-    rows = open_dataset(make_pictures({"train": [(image, n % 2) for n, image in enumerate(images)]}))
+    rows = open_dataset(make_images({"train": [(image, n % 2) for n, image in enumerate(images)]}))
     found = read_images(rows, "train", find_shape(rows, "train"))
     np.testing.assert_array_equal(found.images, np.stack(images))
     assert found.labels.tolist() == [n % 2 for n in range(70)]
 
 
 def test_a_large_split_is_mapped_from_a_file_and_reads_the_same(
-    make_pictures: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    rows = open_dataset(make_pictures({"train": [(noise(8, 8), n % 2) for n in range(70)]}))
+    rows = open_dataset(make_images({"train": [(noise(8, 8), n % 2) for n in range(70)]}))
     held = read_images(rows, "train", Shape(8, 8, 1))
     monkeypatch.setenv("TOOLCHAIN_SCRATCH", str(tmp_path))
     monkeypatch.setattr(image_dataset, "MAX_BYTES_IN_MEMORY", 1000)
@@ -42,18 +42,18 @@ def test_a_large_split_is_mapped_from_a_file_and_reads_the_same(
     assert not list(tmp_path.iterdir()), "the file has no name that could be left behind"
 
 
-def test_the_size_is_the_images_own_when_all_are_equal(make_pictures: Callable[..., Path]):
-    alike = open_dataset(make_pictures({"train": [(noise(8, 6), 0), (noise(8, 6), 1)]}))
-    mixed = open_dataset(make_pictures({"train": [(noise(8, 6), 0), (noise(9, 6, 3), 1)]}))
-    assert find_shape(alike, "train") == Shape(8, 6, 1)
+def test_the_size_is_the_images_own_when_all_are_equal(make_images: Callable[..., Path]):
+    equal = open_dataset(make_images({"train": [(noise(8, 6), 0), (noise(8, 6), 1)]}))
+    mixed = open_dataset(make_images({"train": [(noise(8, 6), 0), (noise(9, 6, 3), 1)]}))
+    assert find_shape(equal, "train") == Shape(8, 6, 1)
     assert find_shape(mixed, "train") == Shape(224, 224, 3)
     assert find_shape(mixed, "train", height=32, width=48, channels=1) == Shape(32, 48, 1)
 
 
-def test_images_of_other_proportions_are_cut_to_their_middle(make_pictures: Callable[..., Path]):
+def test_images_of_other_proportions_are_cut_to_their_middle(make_images: Callable[..., Path]):
     wide = np.zeros((4, 12, 1), np.uint8)
     wide[:, 4:8] = 200
-    rows = open_dataset(make_pictures({"train": [(wide, 0)]}))
+    rows = open_dataset(make_images({"train": [(wide, 0)]}))
     assert (read_images(rows, "train", Shape(4, 4, 1)).images == 200).all()
 
 
@@ -73,9 +73,7 @@ def test_batches_hold_every_row_once_and_none_is_of_one_row_alone(count: int, ro
         ([(np.zeros((4, 4, 1), np.uint8), 7)], "has label 7, but only 2 label names"),
     ],
 )
-def test_a_split_that_cannot_be_learned_from_is_rejected(
-    rows: list, complaint: str, make_pictures: Callable[..., Path]
-):
-    dataset = open_dataset(make_pictures({"train": rows}))
+def test_a_split_that_cannot_be_learned_from_is_rejected(rows: list, complaint: str, make_images: Callable[..., Path]):
+    dataset = open_dataset(make_images({"train": rows}))
     with pytest.raises(DataError, match=complaint):
         read_images(dataset, "train", Shape(4, 4, 1))

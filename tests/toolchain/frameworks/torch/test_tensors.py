@@ -5,7 +5,7 @@ from toolchain.frameworks.torch.tensors import load_tensors
 
 
 def test_tensors_of_a_plain_dict_are_loaded_with_the_versions_of_layers():
-    """A batch norm without its version gets a count of batches that starts at 0, whatever the tensors say."""
+    """A batch norm without its version gets a count of batches that starts at 0, independently of the tensors."""
     source, target = (torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)) for _ in range(2))
     source(torch.rand(4, 3))
     load_tensors(target, dict(source.state_dict()))

@@ -13,15 +13,15 @@ from toolchain.metrics.classification.comparing import Predictions, compare
 NAMES = ["no", "yes"]
 
 
-def answers(predicted: list[int], labels: list[int]) -> Predictions:
-    said = np.array(predicted, np.int64)
-    return Predictions(np.arange(len(said)) + 70, np.array(labels, np.int64), said, np.eye(2)[said] * 3.0)
+def predictions(predicted: list[int], labels: list[int]) -> Predictions:
+    classes = np.array(predicted, np.int64)
+    return Predictions(np.arange(len(classes)) + 70, np.array(labels, np.int64), classes, np.eye(2)[classes] * 3.0)
 
 
 def compared(
     variant: list[int], reference: list[int], labels: list[int], resamples: int = 1000, flips: int = 100
 ) -> dict:
-    sides = answers(variant, labels), answers(reference, labels)
+    sides = predictions(variant, labels), predictions(reference, labels)
     return compare(*sides, sides[1], NAMES, Bootstrap(resamples=resamples), flips)
 
 
@@ -91,7 +91,7 @@ def test_a_class_that_is_not_there_cannot_be_the_worst():
 
 def test_logits_of_half_the_size_point_the_same_way():
     labels = [0, 1, 1]
-    whole = answers(labels, labels)
+    whole = predictions(labels, labels)
     half = Predictions(whole.rows, whole.labels, whole.predicted, whole.logits / 2)
     found = compare(half, whole, whole, NAMES, Bootstrap())
     assert found["cosine"] == pytest.approx(1)

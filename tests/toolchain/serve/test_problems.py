@@ -29,7 +29,7 @@ def client() -> TestClient:
     return TestClient(app, raise_server_exceptions=False)
 
 
-def test_an_unexpected_error_shows_nothing_of_itself(client: TestClient):
+def test_an_unexpected_error_exposes_no_details(client: TestClient):
     response = client.get("/fail")
     assert response.status_code == 500
     assert "a secret" not in response.text

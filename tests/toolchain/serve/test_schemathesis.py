@@ -35,9 +35,9 @@ def find(running: Running, folder: Path, examples: int, *words: str, seconds: in
     )  # fmt: skip
     assert found.returncode == 0, found.stdout + found.stderr
     assert "Tested: 15" in found.stdout
-    code, said = running.end()
+    code, output = running.end()
     assert code == 0
-    assert "a request failed" not in said
+    assert "a request failed" not in output
     return found.stdout
 
 

@@ -21,27 +21,27 @@ from toolchain.hardware.cpu import usable_cores
 from toolchain.serve.settings import Settings
 
 
-def test_it_says_where_it_answers_and_logs_no_request(start: Callable[..., Running], words: Path):
+def test_it_prints_its_address_and_logs_no_request(start: Callable[..., Running], words: Path):
     running = start(words)
     assert "(reviews " in running.line
     assert "4 of 4 recorded predictions match" in running.line
-    status, told = running.ask("a private and good film")
-    assert (status, told["predictions"][0]["label"]) == (200, "positive")
+    status, content = running.ask("a private and good film")
+    assert (status, content["predictions"][0]["label"]) == (200, "positive")
     with pytest.raises(OSError, match="HTTP Error 404"):
         urlopen(f"http://127.0.0.1:{running.port}/private", timeout=20)
-    code, said = running.end(signal.SIGINT)
+    code, output = running.end(signal.SIGINT)
     assert code == 0
-    assert "private" not in said
+    assert "private" not in output
 
 
-def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
+def test_a_port_in_use_is_reported_before_the_model_is_loaded(words: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, said = refused(words, "--port", str(port))
+        code, output = refused(words, "--port", str(port))
     assert code == 2
-    assert f"cannot listen at 127.0.0.1 port {port}: Address already in use; choose another with --port" in said
+    assert f"cannot listen at 127.0.0.1 port {port}: Address already in use; choose another with --port" in output
 
 
 @pytest.mark.parametrize(
@@ -55,23 +55,23 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Path):
         ({}, ["--max-request-rows", "0"], 2, "max_request_rows is 0"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line(
+def test_bad_options_are_reported_in_one_line(
     environment: dict[str, str], words_: list[str], code: int, reason: str, words: Path
 ):
-    found, said = refused(words, "--port", "0", *words_, **environment)
+    found, output = refused(words, "--port", "0", *words_, **environment)
     assert found == code
-    assert reason in said
-    assert "short" not in said.replace("shorter", "")
+    assert reason in output
+    assert "short" not in output.replace("shorter", "")
 
 
 def test_a_damaged_model_ends_it_with_1(words: Path):
     (words / "tokenizer.json").unlink()
-    code, said = refused(words, "--port", "0")
+    code, output = refused(words, "--port", "0")
     assert code == 1
-    assert "tokenizer.json missing" in said
+    assert "tokenizer.json missing" in output
 
 
-def test_an_unready_model_is_told_but_alive(words: Path):
+def test_a_model_that_is_not_ready_is_alive(words: Path):
     record(words, [Row(text="good", scores=(0.9, 0.1))])
     process = subprocess.Popen(
         command(words, "--port", "0", "--drain-seconds", "0"), cwd=ROOT, stderr=subprocess.PIPE, text=True
@@ -89,7 +89,7 @@ def test_an_unready_model_is_told_but_alive(words: Path):
         process.communicate()
 
 
-def test_no_request_is_lost_when_it_is_told_to_end(start: Callable[..., Running], words: Path):
+def test_no_request_is_lost_at_sigterm(start: Callable[..., Running], words: Path):
     """Clients go on asking, as they do until their balancer notices; each connection that is closed is opened anew."""
     running = start(words, "--drain-seconds", "1")
     codes: list[int] = []
@@ -128,18 +128,18 @@ def test_no_request_is_lost_when_it_is_told_to_end(start: Callable[..., Running]
     assert error == ""
 
 
-def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Callable[..., Running], tmp_path: Path):
+def test_a_request_in_progress_at_shutdown_is_completed(start: Callable[..., Running], tmp_path: Path):
     from tests.support.models import slow_counter
 
     folder = write_model(tmp_path / "slow", "text-classification", slow_counter)
     running = start(folder, "--drain-seconds", "0")
-    answers: list[int] = []
-    caller = threading.Thread(target=lambda: answers.append(running.ask("good film")[0]))
+    responses: list[int] = []
+    caller = threading.Thread(target=lambda: responses.append(running.ask("good film")[0]))
     caller.start()
     time.sleep(0.15)
     code, _ = running.end()
     caller.join()
-    assert answers == [200]
+    assert responses == [200]
     assert code == 0
 
 
@@ -190,8 +190,8 @@ def test_https_works_with_a_certificate(start: Callable[..., Running], words: Pa
     running = start(words, *files, "--body-timeout", "2")
     assert "https://127.0.0.1" in running.line
     trusting = ssl.create_default_context(cafile=str(certificate))
-    with urlopen(f"https://127.0.0.1:{running.port}/healthz", timeout=20, context=trusting) as answer:
-        assert answer.read() == b"alive"
+    with urlopen(f"https://127.0.0.1:{running.port}/healthz", timeout=20, context=trusting) as response:
+        assert response.read() == b"alive"
     with socket.create_connection(("127.0.0.1", running.port), 20) as silent:
         assert silent.recv(1) == b"", "a handshake is waited for as long as a request's head"
 

@@ -55,10 +55,10 @@ class Program:
             try:
                 headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
                 connection.request("POST", "/predict", json.dumps({"texts": ["good film"] * (1 + count % 3)}), headers)
-                answer = connection.getresponse()
-                told = json.loads(answer.read())
-                assert answer.headers["X-Request-Id"] == request_id
-                self.answers.append((request_id, answer.status, told.get("model", {}).get("version", "")))
+                response = connection.getresponse()
+                content = json.loads(response.read())
+                assert response.headers["X-Request-Id"] == request_id
+                self.answers.append((request_id, response.status, content.get("model", {}).get("version", "")))
             except (OSError, ValueError, AssertionError) as error:
                 self.lost.append(f"{request_id}: {error!r}")
                 return
@@ -66,17 +66,17 @@ class Program:
     def see(self, true: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until what /readyz tells is ``true``."""
         began = time.monotonic()
-        while not true(told := self.ready()):
-            assert time.monotonic() - began < LONGEST_WAIT, told
+        while not true(content := self.ready()):
+            assert time.monotonic() - began < LONGEST_WAIT, content
             time.sleep(0.05)
 
     def ready(self) -> dict[str, Any]:
-        with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=20) as answer:
-            told: dict[str, Any] = json.loads(answer.read())
-            return told
+        with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=20) as response:
+            content: dict[str, Any] = json.loads(response.read())
+            return content
 
     def answered(self, count: int) -> list[tuple[str, int, str]]:
-        """Wait for ``count`` more answers and return them; what was under way is left out."""
+        """Wait for ``count`` more responses and return them; what was under way is left out."""
         time.sleep(0.2)
         begin = len(self.answers)
         while len(self.answers) < begin + count and not self.lost:
@@ -84,8 +84,8 @@ class Program:
         return self.answers[begin:]
 
     def figures(self, name: str) -> list[str]:
-        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as answer:
-            text = answer.read().decode()
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as response:
+            text = response.read().decode()
         return [line for line in text.splitlines() if line.startswith(f"toolchain_serving_{name}")]
 
     def end(self) -> str:
@@ -116,19 +116,21 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
     repository, share, rows = tmp_path / "reviews", 0.3, 600
     assert "reviews 1, fp32; 4 of 4 recorded predictions match" in program.line
     publish_versions(repository, trial := routing_of(versions, "1", canary="2", percent=100 * share), versions)
-    program.see(lambda told: "canary" in told["versions"])
-    answers = program.answered(rows)
-    canaries = sum(version == "2" for _, _, version in answers)
-    assert abs(canaries - share * len(answers)) < 5 * (len(answers) * share * (1 - share)) ** 0.5  # binomial, 5 sigma
-    assert [version for _, _, version in answers] == [
-        "2" if trial.goes_to_canary(one) else "1" for one, _, _ in answers
+    program.see(lambda content: "canary" in content["versions"])
+    responses = program.answered(rows)
+    canaries = sum(version == "2" for _, _, version in responses)
+    assert (
+        abs(canaries - share * len(responses)) < 5 * (len(responses) * share * (1 - share)) ** 0.5
+    )  # binomial, 5 sigma
+    assert [version for _, _, version in responses] == [
+        "2" if trial.goes_to_canary(one) else "1" for one, _, _ in responses
     ]
     assert any(
         'match="yes"' in line and float(line.split()[-1]) > 10 for line in program.figures("compared_rows_total")
     )
     for number in ("2", "3", "1"):
         publish_versions(repository, routing_of(versions, number), versions)
-        program.see(lambda told, number=number: told["version"] == number)  # type: ignore[misc]
+        program.see(lambda content, number=number: content["version"] == number)  # type: ignore[misc]
         assert {version for _, _, version in program.answered(50)} == {number}
     out = program.end()
     for client in program.clients:
@@ -139,17 +141,15 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
     assert "shutdown complete: all requests were served" in out
 
 
-def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
-    program: Program, versions: dict[str, Path], tmp_path: Path
-):
+def test_a_rejection_is_visible_and_serving_continues(program: Program, versions: dict[str, Path], tmp_path: Path):
     repository = tmp_path / "reviews"
     broken = routing_of(versions, "2")
     publish_versions(repository, broken, versions)
-    program.see(lambda told: told["version"] == "2")
+    program.see(lambda content: content["version"] == "2")
     folder = repository / routing_of(versions, "3").stable.digest
     folder.mkdir()
     publish_versions(repository, routing_of(versions, "3"), versions)
-    program.see(lambda told: bool(told["rejected"]))
+    program.see(lambda content: bool(content["rejected"]))
     assert program.ready()["rejected"] == {"3": REJECTION_REASONS["damaged"]}
     assert {version for _, _, version in program.answered(20)} == {"2"}
     assert any('"damaged"' in line and line.endswith(" 1.0") for line in program.figures("rejected_versions"))
@@ -157,7 +157,7 @@ def test_what_cannot_be_taken_is_seen_from_outside_and_answers_go_on(
     assert {status for _, status, _ in program.answers} == {200}
 
 
-def test_told_to_end_while_a_version_is_loading_it_ends_in_time_and_loses_nothing(
+def test_sigterm_while_a_version_loads_ends_it_in_time_without_losses(
     program: Program, versions: dict[str, Path], tmp_path: Path
 ):
     repository = tmp_path / "reviews"
@@ -174,7 +174,7 @@ def test_told_to_end_while_a_version_is_loading_it_ends_in_time_and_loses_nothin
     assert {version for _, _, version in program.answers} == {"1"}
 
 
-def test_told_to_end_before_it_is_ready_it_ends_at_once(versions: dict[str, Path], tmp_path: Path):
+def test_sigterm_before_readiness_ends_it_at_once(versions: dict[str, Path], tmp_path: Path):
     slow = write_model(tmp_path / "slow", "text-classification", slow_counter)
     process = subprocess.Popen(
         [sys.executable, "-m", "toolchain.serve", str(slow), "--port", "0"],

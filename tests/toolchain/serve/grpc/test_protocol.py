@@ -35,7 +35,7 @@ Status = grpc.StatusCode
 @dataclass
 class Running:
     process: "subprocess.Popen[str]"
-    http: str  # where it answers
+    http: str  # its address
     grpc: str
 
     @property
@@ -120,8 +120,8 @@ def refused(call: Callable[[], Any]) -> Any:
     """Return the error that gRPC tells, after a check that it shows no inside."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    told = caught.value.details()
-    assert not re.search(r"Traceback|\.py|/tmp|Unexpected", told)
+    content = caught.value.details()
+    assert not re.search(r"Traceback|\.py|/tmp|Unexpected", content)
     return caught.value
 
 
@@ -132,47 +132,49 @@ def test_health_and_metadata_are_those_of_http(words: Running):
     assert client.is_model_ready("reviews")
     assert client.is_model_ready("reviews", "3")
     assert client.get_server_metadata(as_json=True) == {"name": "dl-toolchain", "version": "3"}
-    told = client.get_model_metadata("reviews", as_json=True)
-    assert (told["name"], told["versions"], told["platform"]) == ("reviews", ["3"], "onnxruntime_onnx")
-    assert told["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": ["-1"]}]
-    assert told["outputs"][1] == {"name": "scores", "datatype": "FP32", "shape": ["-1", "2"]}
+    content = client.get_model_metadata("reviews", as_json=True)
+    assert (content["name"], content["versions"], content["platform"]) == ("reviews", ["3"], "onnxruntime_onnx")
+    assert content["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": ["-1"]}]
+    assert content["outputs"][1] == {"name": "scores", "datatype": "FP32", "shape": ["-1", "2"]}
 
 
-def test_texts_as_bytes_are_answered_as_bytes(words: Running):
-    told = words.client.infer("reviews", [texts("good", "dull poor", "film")], model_version="3", request_id="42")
-    assert told.as_numpy("label").tolist() == [b"positive", b"negative", b"negative"]
+def test_texts_in_bytes_get_bytes(words: Running):
+    content = words.client.infer("reviews", [texts("good", "dull poor", "film")], model_version="3", request_id="42")
+    assert content.as_numpy("label").tolist() == [b"positive", b"negative", b"negative"]
     odds = np.exp([[0, 1], [2, 0], [0, 0]])
-    assert told.as_numpy("scores") == pytest.approx(odds / odds.sum(axis=1, keepdims=True))
-    response = told.get_response()
+    assert content.as_numpy("scores") == pytest.approx(odds / odds.sum(axis=1, keepdims=True))
+    response = content.get_response()
     assert (response.id, response.model_name, response.model_version) == ("42", "reviews", "3")
     assert len(response.raw_output_contents) == 2
 
 
-def test_texts_as_a_list_are_answered_as_lists(words: Running):
-    told = words.stub.ModelInfer(message(b"good", "schön und dull".encode()))
-    label, scores = told.outputs
+def test_texts_in_lists_get_lists(words: Running):
+    content = words.stub.ModelInfer(message(b"good", "schön und dull".encode()))
+    label, scores = content.outputs
     assert list(label.contents.bytes_contents) == [b"positive", b"negative"]
     assert list(scores.shape) == [2, 2]
     assert np.reshape(scores.contents.fp32_contents, (2, 2)).sum(axis=1) == pytest.approx([1, 1])
-    assert not told.raw_output_contents
-    assert len(told.id) == 32
+    assert not content.raw_output_contents
+    assert len(content.id) == 32
 
 
 def predicted(http: str, *rows: str) -> list[dict[str, float]]:
     body = json.dumps({"texts": rows}).encode()
     request = Request(f"{http}/predict", body, {"Content-Type": "application/json"})
-    return [answer["scores"] for answer in json.loads(urlopen(request, timeout=20).read())["predictions"]]
+    return [reply["scores"] for reply in json.loads(urlopen(request, timeout=20).read())["predictions"]]
 
 
-def test_damaged_texts_are_answered_as_repaired_ones_by_http_and_grpc(start: Start, tmp_path: Path):
+def test_damaged_texts_are_repaired_over_http_and_grpc(start: Start, tmp_path: Path):
     server = start(str(write_repaired(tmp_path / "model")), "--version", "3")
     damaged, whole = list(DAMAGED), list(DAMAGED.values())
     assert predicted(server.http, *damaged) == predicted(server.http, *whole)
     assert all(max(scores.values()) > 0.7 for scores in predicted(server.http, *damaged))  # each has a word it knows
-    answers = [server.client.infer("reviews", [texts(*rows)]).as_numpy("scores").tolist() for rows in (damaged, whole)]
-    assert answers[0] == answers[1]
+    responses = [
+        server.client.infer("reviews", [texts(*rows)]).as_numpy("scores").tolist() for rows in (damaged, whole)
+    ]
+    assert responses[0] == responses[1]
     by_http = [list(scores.values()) for scores in predicted(server.http, *whole)]
-    assert np.array(answers[0]) == pytest.approx(np.array(by_http))
+    assert np.array(responses[0]) == pytest.approx(np.array(by_http))
 
 
 def test_a_model_that_records_no_repair_reads_texts_as_they_come(start: Start, tmp_path: Path):
@@ -180,19 +182,19 @@ def test_a_model_that_records_no_repair_reads_texts_as_they_come(start: Start, t
     assert all(scores == {"negative": 0.5, "positive": 0.5} for scores in predicted(server.http, *list(DAMAGED)[:3]))
 
 
-def test_only_the_outputs_that_are_wanted_come(words: Running):
-    told = words.client.infer("reviews", [texts("good")], outputs=[triton.InferRequestedOutput("label")])
-    assert [output.name for output in told.get_response().outputs] == ["label"]
+def test_only_the_requested_outputs_are_returned(words: Running):
+    content = words.client.infer("reviews", [texts("good")], outputs=[triton.InferRequestedOutput("label")])
+    assert [output.name for output in content.get_response().outputs] == ["label"]
 
 
-def test_pictures_come_as_bytes_or_as_a_list(start: Start, folders: Path):
+def test_images_may_be_bytes_or_a_list(start: Start, folders: Path):
     running = start(str(folders / "brightness"))
     rows = np.stack([np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)])
     assert running.client.infer("reviews", [pixels(rows)]).as_numpy("label").tolist() == [b"dark", b"bright"]
     contents = service_pb2.InferTensorContents(uint_contents=rows.ravel().tolist())
     tensor = {"name": "image", "datatype": "UINT8", "shape": rows.shape, "contents": contents}
-    told = running.stub.ModelInfer(message(inputs=[tensor]))
-    assert list(told.outputs[0].contents.bytes_contents) == [b"dark", b"bright"]
+    content = running.stub.ModelInfer(message(inputs=[tensor]))
+    assert list(content.outputs[0].contents.bytes_contents) == [b"dark", b"bright"]
     contents.uint_contents[0] = 256
     tensor["contents"] = contents
     assert refused(lambda: running.stub.ModelInfer(message(inputs=[tensor]))).code() == Status.INVALID_ARGUMENT
@@ -200,11 +202,11 @@ def test_pictures_come_as_bytes_or_as_a_list(start: Start, folders: Path):
     assert "384 whole numbers" in refused(lambda: running.stub.ModelInfer(few)).details()
 
 
-def test_boxes_are_answered_as_tensors(start: Start, folders: Path):
-    told = start(str(folders / "box")).client.infer("reviews", [pixels(np.full((1, 8, 8, 3), 7, np.uint8))])
-    assert told.as_numpy("boxes").tolist() == [[0, 0, 4, 4], [0, 0, 8, 8]]
-    assert told.as_numpy("scores") == pytest.approx([0.9, 0.1])
-    assert told.as_numpy("labels").tolist() == [b"thing", b"whole"]
+def test_boxes_are_returned_as_tensors(start: Start, folders: Path):
+    content = start(str(folders / "box")).client.infer("reviews", [pixels(np.full((1, 8, 8, 3), 7, np.uint8))])
+    assert content.as_numpy("boxes").tolist() == [[0, 0, 4, 4], [0, 0, 8, 8]]
+    assert content.as_numpy("scores") == pytest.approx([0.9, 0.1])
+    assert content.as_numpy("labels").tolist() == [b"thing", b"whole"]
 
 
 RAW = {"name": "text", "datatype": "BYTES", "shape": [1]}
@@ -236,7 +238,7 @@ def test_a_bad_request_is_an_invalid_argument(name: str, words: Running):
     assert error.details()
 
 
-def test_what_is_no_message_is_an_invalid_argument(words: Running):
+def test_an_invalid_message_is_an_invalid_argument(words: Running):
     ask = grpc.insecure_channel(words.grpc).unary_unary(f"{SERVICE}/ModelInfer")
     error = refused(lambda: ask(b"\xff\xff"))
     assert (error.code(), error.details()) == (
@@ -257,7 +259,7 @@ def test_an_unknown_model_or_version_is_not_found(name: str, version: str, words
         assert "not found; " in error.details()
 
 
-def test_a_large_message_is_refused_and_so_is_a_compressed_one(words: Running):
+def test_large_and_compressed_messages_are_rejected(words: Running):
     error = refused(lambda: words.stub.ModelInfer(message(b"good " * 500)))
     assert (error.code(), "2,000 bytes" in error.details()) == (Status.RESOURCE_EXHAUSTED, True)
     beyond = refused(lambda: words.stub.ModelInfer(message(b"good " * 4_000_000)))
@@ -267,17 +269,17 @@ def test_a_large_message_is_refused_and_so_is_a_compressed_one(words: Running):
     assert 'type="content_too_large"' in words.figures
 
 
-def test_the_id_of_a_request_is_told_with_its_answer_or_its_error(words: Running):
+def test_every_response_has_the_request_id(words: Running):
     call = words.stub.ModelInfer.with_call
-    _, told = call(message(b"good"), metadata=[("x-request-id", "of-metadata")])
-    assert dict(told.trailing_metadata())["x-request-id"] == "of-metadata"
-    _, told = call(message(b"good", id="of-message"), metadata=[("x-request-id", "of-metadata")])
-    assert dict(told.trailing_metadata())["x-request-id"] == "of-message"
+    _, content = call(message(b"good"), metadata=[("x-request-id", "of-metadata")])
+    assert dict(content.trailing_metadata())["x-request-id"] == "of-metadata"
+    _, content = call(message(b"good", id="of-message"), metadata=[("x-request-id", "of-metadata")])
+    assert dict(content.trailing_metadata())["x-request-id"] == "of-message"
     error = refused(lambda: call(message(b" "), metadata=[("x-request-id", "of-metadata")]))
     assert dict(error.trailing_metadata())["x-request-id"] == "of-metadata"
-    answer, told = call(message(b"good", id="neither\nplain nor short" * 9))
-    assert answer.id == "neither\nplain nor short" * 9
-    assert len(dict(told.trailing_metadata())["x-request-id"]) == 32
+    reply, content = call(message(b"good", id="neither\nplain nor short" * 9))
+    assert reply.id == "neither\nplain nor short" * 9
+    assert len(dict(content.trailing_metadata())["x-request-id"]) == 32
 
 
 def test_an_id_leads_to_the_same_version_as_by_http(start: Start, folders: Path, tmp_path: Path):
@@ -301,7 +303,7 @@ def test_an_id_leads_to_the_same_version_as_by_http(start: Start, folders: Path,
     assert named.model_version == "2"
 
 
-def test_a_full_queue_says_when_to_come_again(start: Start, folders: Path):
+def test_a_full_queue_returns_the_seconds_to_wait(start: Start, folders: Path):
     running = start(str(folders / "slow"), "--max-queue-rows", "1", "--max-request-rows", "1", "--workers", "1")
     waiting = [running.stub.ModelInfer.future(message(b"good")) for _ in range(6)]
     errors = [future.exception(timeout=30) for future in waiting]
@@ -330,7 +332,7 @@ def test_the_sooner_deadline_of_client_and_server_counts(start: Start, folders: 
     assert re.search(r"tokens_total{.*} 1\.0", running.figures)  # the row of the hasty client was not run
 
 
-def test_a_token_and_tls_are_asked_for_as_by_http(start: Start, folders: Path, tmp_path: Path):
+def test_a_token_and_tls_are_required_as_over_http(start: Start, folders: Path, tmp_path: Path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
@@ -351,7 +353,7 @@ def test_a_token_and_tls_are_asked_for_as_by_http(start: Start, folders: Path, t
     assert stub.ModelInfer(message(b"good"), metadata=[("authorization", f"Bearer {TOKEN}")]).outputs
 
 
-def test_probes_of_grpc_hear_whether_the_model_may_be_asked(words: Running):
+def test_grpc_health_checks_report_readiness(words: Running):
     health = health_pb2_grpc.HealthStub(grpc.insecure_channel(words.grpc))
     for service in ("", "inference.GRPCInferenceService"):
         assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == 1
@@ -359,13 +361,13 @@ def test_probes_of_grpc_hear_whether_the_model_may_be_asked(words: Running):
     assert error.code() == Status.NOT_FOUND
 
 
-def test_figures_name_the_method_as_route(words: Running):
+def test_metrics_name_the_method_as_route(words: Running):
     words.client.infer("reviews", [texts("good")])
     assert re.search(rf'requests_total{{.*route="{SERVICE}/ModelInfer",status="200"', words.figures)
     assert 'requests_in_flight{model="reviews",model_version="3",variant="fp32"} 0.0' in words.figures
 
 
-def test_no_request_is_lost_when_it_is_told_to_end(start: Start, folders: Path):
+def test_no_request_is_lost_at_sigterm(start: Start, folders: Path):
     """Clients go on asking until they hear that the server is not ready, as their balancer does for them."""
     running = start(str(folders / "words"), "--drain-seconds", "1")
     over, lost, answered = threading.Event(), [], []
@@ -421,16 +423,16 @@ def test_no_request_is_lost_when_a_connection_is_too_old(folders: Path):
         process.communicate()
 
 
-def test_a_request_that_is_being_answered_at_the_end_is_answered(start: Start, folders: Path):
+def test_a_request_in_progress_at_shutdown_is_completed(start: Start, folders: Path):
     running = start(str(folders / "slow"), "--drain-seconds", "0")
-    answer = running.stub.ModelInfer.future(message(b"good film"))
+    reply = running.stub.ModelInfer.future(message(b"good film"))
     time.sleep(0.15)
     running.process.send_signal(signal.SIGTERM)
-    assert answer.result(timeout=30).outputs
+    assert reply.result(timeout=30).outputs
     assert running.process.wait(30) == 0
 
 
-def test_a_port_that_is_taken_is_refused_before_anything_is_loaded(words: Running):
+def test_a_port_in_use_is_reported_before_the_model_is_loaded(words: Running):
     port = words.grpc.rpartition(":")[2]
     command = [sys.executable, "-m", "toolchain.serve", "nowhere", "--port", "0", "--grpc-port", port]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -14,45 +14,45 @@ from tests.support.responses import problem
 Serving = Callable[..., TestClient]
 
 
-def test_a_text_is_answered_with_label_and_scores(serving: Serving, words: Path):
-    answer = serving(words).post("/predict", json={"texts": ["good great film", "dull"]})
-    assert answer.status_code == 200
-    first, second = answer.json()["predictions"]
+def test_a_text_gets_a_label_and_scores(serving: Serving, words: Path):
+    response = serving(words).post("/predict", json={"texts": ["good great film", "dull"]})
+    assert response.status_code == 200
+    first, second = response.json()["predictions"]
     assert (first["label"], second["label"]) == ("positive", "negative")
     assert first["score"] == pytest.approx(np.exp(2) / (np.exp(2) + 1))
     assert first["scores"] == {"negative": pytest.approx(1 / (np.exp(2) + 1)), "positive": first["score"]}
-    assert answer.json()["model"]["name"] == "reviews"
+    assert response.json()["model"]["name"] == "reviews"
 
 
 @pytest.mark.parametrize("kind", ["json", "file"])
-def test_a_picture_is_answered_as_json_and_as_a_file(kind: str, serving: Serving, pictures: Path):
+def test_an_image_may_be_json_or_a_file(kind: str, serving: Serving, pictures: Path):
     client, file = serving(pictures), picture(255)
     if kind == "json":
-        answer = client.post("/predict", json={"images": [base64.b64encode(file).decode()]})
+        response = client.post("/predict", json={"images": [base64.b64encode(file).decode()]})
     else:
-        answer = client.post("/predict", content=file, headers={"Content-Type": "image/png"})
-    (found,) = answer.json()["predictions"]
+        response = client.post("/predict", content=file, headers={"Content-Type": "image/png"})
+    (found,) = response.json()["predictions"]
     assert found["label"] == "bright"
     assert found["score"] == pytest.approx(np.exp(0.5) / (np.exp(0.5) + np.exp(-0.5)))
 
 
-def test_boxes_are_in_the_pixels_of_the_picture(serving: Serving, detector: Path):
+def test_boxes_are_in_pixels_of_the_image(serving: Serving, detector: Path):
     body = {"images": [base64.b64encode(picture(9, width=40, height=16)).decode()] * 2}
-    answers = serving(detector).post("/predict", json=body).json()["predictions"]
-    assert len(answers) == 2
-    assert answers[0]["boxes"] == [{"label": "thing", "score": pytest.approx(0.9), "box": [0, 0, 20, 8]}]
-    assert (answers[0]["width"], answers[0]["height"]) == (40, 16)
+    results = serving(detector).post("/predict", json=body).json()["predictions"]
+    assert len(results) == 2
+    assert results[0]["boxes"] == [{"label": "thing", "score": pytest.approx(0.9), "box": [0, 0, 20, 8]}]
+    assert (results[0]["width"], results[0]["height"]) == (40, 16)
     every = serving(detector).post("/predict", json={**body, "threshold": 0.05}).json()["predictions"]
     assert [box["label"] for box in every[0]["boxes"]] == ["thing", "whole"]
 
 
-def test_health_says_alive_and_ready(serving: Serving, words: Path):
+def test_health_reports_alive_and_ready(serving: Serving, words: Path):
     client = serving(words)
     assert client.get("/healthz").text == "alive"
     assert client.get("/readyz").json()["parity"] == "4 of 4 recorded predictions match"
 
 
-def test_the_pages_of_docs_ask_nothing_of_the_internet(serving: Serving, words: Path):
+def test_the_docs_load_nothing_from_the_internet(serving: Serving, words: Path):
     client = serving(words)
     page = client.get("/docs").text
     assert "https://" not in page
@@ -72,7 +72,7 @@ def test_openapi_shows_the_models_own_rows_and_limits(serving: Serving, words: P
     assert "application/problem+json" in responses["429"]["content"]
 
 
-def test_what_openapi_shows_is_what_is_answered(serving: Serving, words: Path):
+def test_responses_match_the_openapi_document(serving: Serving, words: Path):
     from jsonschema import validate
 
     client = serving(words)
@@ -80,8 +80,8 @@ def test_what_openapi_shows_is_what_is_answered(serving: Serving, words: Path):
     body, answered = operation["requestBody"]["content"]["application/json"], operation["responses"]
     for example in body["examples"].values():
         validate(example["value"], body["schema"])
-        answer = client.post("/predict", json=example["value"]).json()
-        validate(answer, answered["200"]["content"]["application/json"]["schema"])
+        response = client.post("/predict", json=example["value"]).json()
+        validate(response, answered["200"]["content"]["application/json"]["schema"])
     shown = answered["200"]["content"]["application/json"]["example"]["predictions"][0]
     given = client.post("/predict", json=body["examples"]["one row"]["value"]).json()["predictions"][0]
     assert given["label"] == shown["label"]
@@ -140,20 +140,20 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
-def test_a_bad_text_request_is_refused_with_a_problem(name: str, serving: Serving, words: Path):
+def test_a_bad_text_request_is_rejected_with_a_problem(name: str, serving: Serving, words: Path):
     body, status = BAD_BODIES[name]
-    answer = serving(words).post("/predict", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == status
-    told = problem(answer)
-    assert "secret-word" not in answer.text
+    response = serving(words).post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == status
+    reported = problem(response)
+    assert "secret-word" not in response.text
     if name == "an empty text":
-        assert told["errors"][0]["pointer"] == "#/texts/1"
+        assert reported["errors"][0]["pointer"] == "#/texts/1"
 
 
 def test_a_chunked_body_has_the_same_limit(serving: Serving, words: Path):
-    answer = serving(words).post("/predict", content=(b" " * 65_536 for _ in range(40)))
-    assert answer.status_code == 413
-    assert problem(answer)["detail"].startswith("the body is larger than 1,048,576 bytes")
+    response = serving(words).post("/predict", content=(b" " * 65_536 for _ in range(40)))
+    assert response.status_code == 413
+    assert problem(response)["detail"].startswith("the body is larger than 1,048,576 bytes")
 
 
 def bomb() -> bytes:
@@ -171,44 +171,44 @@ def bomb() -> bytes:
 
 
 @pytest.mark.parametrize("name", ["no base64", "a number", "no picture", "cut off", "a bomb", "empty"])
-def test_a_bad_picture_is_refused_with_a_problem(name: str, serving: Serving, pictures: Path):
+def test_a_bad_image_is_rejected_with_a_problem(name: str, serving: Serving, pictures: Path):
     files = {"no picture": b"hello", "cut off": picture(3, 50, 50)[:100], "a bomb": bomb(), "empty": b""}
     rows = {"no base64": "%%%", "a number": 3}
     row = base64.b64encode(files[name]).decode() if name in files else rows[name]
-    answer = serving(pictures).post("/predict", json={"images": [row]})
-    assert answer.status_code == 422
-    assert "image" in problem(answer)["detail"]
+    response = serving(pictures).post("/predict", json={"images": [row]})
+    assert response.status_code == 422
+    assert "image" in problem(response)["detail"]
 
 
-def test_a_file_is_refused_by_a_model_of_texts(serving: Serving, words: Path):
-    answer = serving(words).post("/predict", content=b"x", headers={"Content-Type": "image/png"})
-    assert answer.status_code == 415
-    problem(answer)
+def test_a_text_model_rejects_files(serving: Serving, words: Path):
+    response = serving(words).post("/predict", content=b"x", headers={"Content-Type": "image/png"})
+    assert response.status_code == 415
+    problem(response)
 
 
 @pytest.mark.parametrize("threshold", [2, -0.1, "high", True, None])
 def test_a_threshold_is_a_share(threshold: object, serving: Serving, detector: Path):
     body = {"images": [base64.b64encode(picture(1)).decode()], "threshold": threshold}
-    answer = serving(detector).post("/predict", json=body)
-    assert answer.status_code == 422
-    assert problem(answer)["errors"][0]["pointer"] == "#/threshold"
+    response = serving(detector).post("/predict", json=body)
+    assert response.status_code == 422
+    assert problem(response)["errors"][0]["pointer"] == "#/threshold"
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/nowhere", 404)])
-def test_what_is_not_there_is_a_problem_too(method: str, path: str, status: int, serving: Serving, words: Path):
-    answer = serving(words).request(method, path)
-    assert answer.status_code == status
-    problem(answer)
+def test_an_unknown_route_is_a_problem(method: str, path: str, status: int, serving: Serving, words: Path):
+    response = serving(words).request(method, path)
+    assert response.status_code == status
+    problem(response)
 
 
 def test_a_token_is_needed_where_one_is_set(serving: Serving, words: Path):
     client = serving(words, tokens=("first-token-of-ours", "second-token-of-ours"))
     body = {"texts": ["good"]}
     for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic second-token-of-ours"}):
-        answer = client.post("/predict", json=body, headers=header)
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
-        problem(answer)
+        response = client.post("/predict", json=body, headers=header)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        problem(response)
     header = {"Authorization": "Bearer second-token-of-ours"}
     assert client.post("/predict", json=body, headers=header).status_code == 200
     assert client.get("/readyz").status_code == 200
@@ -226,18 +226,18 @@ def test_a_failure_inside_shows_and_logs_nothing_of_the_request(
         raise RuntimeError(f"cannot do {values}")
 
     served_by(client).predictor.prepare = fail  # type: ignore[assignment]
-    answer = client.post("/predict", json={"texts": ["my private words"]})
-    assert answer.status_code == 500
-    problem(answer)
+    response = client.post("/predict", json={"texts": ["my private words"]})
+    assert response.status_code == 500
+    problem(response)
     logged = capfd.readouterr()
-    assert "private" not in answer.text + logged.out + logged.err
+    assert "private" not in response.text + logged.out + logged.err
     assert "RuntimeError at serve/versions/version.py" in logged.err
 
 
 @pytest.mark.parametrize(
     ("tokens", "state", "required"), [((), "none", 0.0), (("a-token-of-tests-only",), "tokens", 1.0)]
 )
-def test_whether_a_token_is_needed_is_told_by_readyz_and_metrics(
+def test_readyz_and_metrics_report_whether_a_token_is_required(
     tokens: tuple[str, ...], state: str, required: float, serving: Callable[..., TestClient], words: Path
 ):
     client = serving(words, tokens=tokens)

@@ -68,8 +68,8 @@ def exchange(running: Running, content: bytes) -> bytes:
         return read(connection)
 
 
-def statuses(answers: bytes) -> list[int]:
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+def statuses(responses: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", responses)]
 
 
 # --- Memory ---
@@ -113,13 +113,15 @@ def test_one_connection_never_makes_the_server_hold_more_than_a_few_megabytes(na
 # --- Requests one after another ---
 
 
-def test_pipelined_requests_are_answered_one_by_one_and_in_order(running: Running):
+def test_pipelined_requests_are_served_one_by_one_in_order(running: Running):
     texts = ["good", "bad", "great film", "dull"] * 25
     requests = [POST + JSON + sized(json.dumps({"texts": [text]}).encode()) for text in texts]
-    answers = exchange(running, b"\r\n".join([*requests, GET + b"Connection: close\r\n\r\n"]))
+    responses = exchange(running, b"\r\n".join([*requests, GET + b"Connection: close\r\n\r\n"]))
     labels = [LABELS[1] if text[0] == "g" else LABELS[0] for text in texts]
-    assert [part.split(b'"')[2].decode() for part in answers.split(b'"label":')[1:] for part in [b'"' + part]] == labels
-    assert answers.endswith(b"alive")
+    assert [
+        part.split(b'"')[2].decode() for part in responses.split(b'"label":')[1:] for part in [b'"' + part]
+    ] == labels
+    assert responses.endswith(b"alive")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
@@ -130,9 +132,9 @@ def test_a_request_may_come_in_any_pieces(size: int, running: Running):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(content), size):
             connection.sendall(content[at : at + size])
-        answers = read(connection)
-    assert statuses(answers) == [200, 200]
-    assert b'"label":"positive"' in answers
+        responses = read(connection)
+    assert statuses(responses) == [200, 200]
+    assert b'"label":"positive"' in responses
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_a_request_may_come_in_any_pieces(size: int, running: Running):
         (b"GET /" + b"b" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 431),
     ],
 )  # fmt: skip
-def test_an_ambiguous_or_excessive_request_is_refused_and_nothing_behind_it_is_read(
+def test_an_ambiguous_or_excessive_request_is_rejected_and_no_later_one_is_read(
     head: bytes, status: int, running: Running
 ):
     assert statuses(exchange(running, head + GET + b"\r\n")) == [status]
@@ -177,17 +179,17 @@ def test_a_trailer_is_no_header(secured: Running):
     assert statuses(exchange(secured, content + b"\r\n")) == [401]
 
 
-def test_a_connection_ends_after_an_early_refusal_which_the_client_receives_though_it_still_sends(secured: Running):
+def test_a_client_that_is_still_sending_receives_an_early_rejection(secured: Running):
     body = b" " * (8 * MEBIBYTE)
     for head, status in ((POST + JSON, 401), (POST.replace(b"predict", b"nowhere"), 401)):
-        answers = exchange(secured, head + b"Content-Length: 9000000\r\n\r\n" + body)
-        assert statuses(answers) == [status]
-        assert b"connection: close" in answers.lower()
+        responses = exchange(secured, head + b"Content-Length: 9000000\r\n\r\n" + body)
+        assert statuses(responses) == [status]
+        assert b"connection: close" in responses.lower()
 
 
-def test_a_small_request_that_is_refused_keeps_its_connection(secured: Running):
-    answers = exchange(secured, POST + JSON + sized(BODY) + GET + b"Connection: close\r\n\r\n")
-    assert statuses(answers) == [401, 200]
+def test_a_small_rejected_request_keeps_its_connection(secured: Running):
+    responses = exchange(secured, POST + JSON + sized(BODY) + GET + b"Connection: close\r\n\r\n")
+    assert statuses(responses) == [401, 200]
 
 
 # --- What clients send ---
@@ -206,9 +208,9 @@ UPGRADES = {
 def test_a_wish_for_another_protocol_is_ignored(name: str, in_chunks: bool, running: Running):
     body = CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY) if in_chunks else sized(BODY)
     content = POST + UPGRADES[name] + JSON + body + GET + UPGRADES[name] + b"\r\n" + GET + b"Connection: close\r\n\r\n"
-    answers = exchange(running, content)
-    assert statuses(answers) == [200, 200, 200]
-    assert b'"label":"positive"' in answers
+    responses = exchange(running, content)
+    assert statuses(responses) == [200, 200, 200]
+    assert b'"label":"positive"' in responses
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
@@ -222,13 +224,13 @@ def test_a_wish_for_another_protocol_is_ignored(name: str, in_chunks: bool, runn
         ["--request-target", "http://127.0.0.1/predict"],
     ],
 )
-def test_curl_is_answered(options: list[str], running: Running, tmp_path: Path):
+def test_curl_is_served(options: list[str], running: Running, tmp_path: Path):
     (tmp_path / "body.gz").write_bytes(gzip.compress(BODY))
     data = [] if "@body.gz" in options else ["-d", BODY.decode()]
     address = f"http://127.0.0.1:{running.port}/predict"
     words = ["curl", "-sS", *options, "-H", "Content-Type: application/json", *data, address]
-    told = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=SECONDS).stdout
-    assert json.loads(told)["predictions"][0]["label"] == "positive"
+    reported = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=SECONDS).stdout
+    assert json.loads(reported)["predictions"][0]["label"] == "positive"
 
 
 JAVA = """
@@ -249,14 +251,14 @@ public class Ask {
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("javac"), reason="needs a JDK")
-def test_java_s_client_is_answered(running: Running, tmp_path: Path):
+def test_the_java_client_is_served(running: Running, tmp_path: Path):
     (tmp_path / "Ask.java").write_text(JAVA)
     words = ["java", "Ask.java", f"http://127.0.0.1:{running.port}/predict", BODY.decode()]
-    told = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=120).stdout
-    assert [json.loads(line)["predictions"][0]["label"] for line in told.splitlines()] == ["positive"] * 2
+    reported = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=120).stdout
+    assert [json.loads(line)["predictions"][0]["label"] for line in reported.splitlines()] == ["positive"] * 2
 
 
-def test_a_body_is_asked_for_where_the_client_waits_for_that_and_only_if_it_is_wanted(secured: Running):
+def test_100_continue_is_sent_to_clients_that_expect_it_if_the_body_is_accepted(secured: Running):
     head = POST + JSON + b"Expect: 100-continue\r\nContent-Length: %d\r\n" % len(BODY)
     assert statuses(exchange(secured, head + b"\r\n")) == [401]
     with socket.create_connection(("127.0.0.1", secured.port), SECONDS) as connection:
@@ -276,7 +278,7 @@ def test_an_absolute_target_is_a_path_and_its_host_counts(running: Running):
 # --- Connections ---
 
 
-def test_probes_are_answered_when_all_files_are_open(tmp_path: Path):
+def test_probes_are_served_at_the_limit_of_open_files(tmp_path: Path):
     """With 256 open files at most, 300 clients connect and say nothing, or half a request."""
     folder = write_model(tmp_path / "words", "text-classification", word_counter)
     limited = ["prlimit", "--nofile=256:256", *command(folder, "--port", "0", "--drain-seconds", "0")]
@@ -313,7 +315,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_allowed(tmp_path: Path):
         process.communicate()
 
 
-def test_too_few_open_files_are_refused(tmp_path: Path):
+def test_too_few_open_files_are_not_valid(tmp_path: Path):
     done = subprocess.run(
         ["prlimit", "--nofile=100:100", *command(tmp_path, "--port", "0")], capture_output=True, text=True, timeout=60
     )
@@ -321,15 +323,15 @@ def test_too_few_open_files_are_refused(tmp_path: Path):
     assert "the limit of open files is 100, at least 129 are needed" in done.stderr
 
 
-def test_clients_that_connect_all_at_once_are_all_answered(running: Running):
-    answers: list[list[int]] = []
+def test_clients_that_connect_at_once_are_all_served(running: Running):
+    responses: list[list[int]] = []
 
     def ask() -> None:
-        answers.append(statuses(exchange(running, POST + JSON + b"Connection: close\r\n" + sized(BODY))))
+        responses.append(statuses(exchange(running, POST + JSON + b"Connection: close\r\n" + sized(BODY))))
 
     clients = [threading.Thread(target=ask) for _ in range(50)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
-    assert answers == [[200]] * 50
+    assert responses == [[200]] * 50

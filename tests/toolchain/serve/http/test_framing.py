@@ -70,7 +70,7 @@ SIZES = [b"zz\r", b"\r", b"-1\r", b"0x1\r", b"1", b"+1\r", b"1 a\r", b"1" * 99 +
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_malformed_chunk_line_is_refused(size: bytes):
+def test_a_malformed_chunk_line_is_rejected(size: bytes):
     with pytest.raises(FramingError):
         in_chunks().part_end(size + b"\n", 0)
 
@@ -92,7 +92,7 @@ def test_the_size_of_a_body_in_large_chunks_is_not_limited_here():
     assert not framing.done
 
 
-def test_trailers_and_heads_without_end_are_refused():
+def test_endless_trailers_and_heads_are_rejected():
     framing = in_chunks()
     framing.part_end(b"0\r\n", 0)
     with pytest.raises(HeadTooLargeError):

@@ -20,47 +20,47 @@ def text_request(*texts: str, **changes: Any) -> dict[str, Any]:
 def test_metadata_names_the_model_its_version_and_tensors(serving: Serving, words: Path):
     client = serving(words)
     for path in ("/v2/models/reviews", "/v2/models/reviews/versions/3"):
-        told = client.get(path).json()
-        assert told["name"] == "reviews"
-        assert told["versions"] == ["3"]
-        assert told["platform"] == "onnxruntime_onnx"
-        assert told["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
-        assert told["outputs"][1] == {"name": "scores", "datatype": "FP32", "shape": [-1, 2]}
+        reported = client.get(path).json()
+        assert reported["name"] == "reviews"
+        assert reported["versions"] == ["3"]
+        assert reported["platform"] == "onnxruntime_onnx"
+        assert reported["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+        assert reported["outputs"][1] == {"name": "scores", "datatype": "FP32", "shape": [-1, 2]}
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/v2/models/reviews/ready",
     "/v2/models/reviews/versions/3/ready", "/v2"])  # fmt: skip
-def test_health_answers(path: str, serving: Serving, words: Path):
+def test_health_routes_respond(path: str, serving: Serving, words: Path):
     assert serving(words).get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/reviews/versions/3/infer"])
-def test_texts_are_answered_as_tensors(path: str, serving: Serving, words: Path):
-    told = serving(words).post(path, json=text_request("good", "dull poor", "film")).json()
-    assert told["id"] == "42"
-    assert (told["model_name"], told["model_version"]) == ("reviews", "3")
-    label, scores = told["outputs"]
+def test_texts_get_predictions_as_tensors(path: str, serving: Serving, words: Path):
+    reported = serving(words).post(path, json=text_request("good", "dull poor", "film")).json()
+    assert reported["id"] == "42"
+    assert (reported["model_name"], reported["model_version"]) == ("reviews", "3")
+    label, scores = reported["outputs"]
     assert label == {"name": "label", "datatype": "BYTES", "shape": [3], "data": ["positive", "negative", "negative"]}
     assert scores["shape"] == [3, 2]
     odds = np.exp([[0, 1], [2, 0], [0, 0]])
     assert np.reshape(scores["data"], (3, 2)) == pytest.approx(odds / odds.sum(axis=1, keepdims=True))
 
 
-def test_only_the_outputs_that_are_wanted_come(serving: Serving, words: Path):
-    told = serving(words).post(INFER, json={**text_request("good"), "outputs": [{"name": "label"}]}).json()
-    assert [tensor["name"] for tensor in told["outputs"]] == ["label"]
+def test_only_the_requested_outputs_are_returned(serving: Serving, words: Path):
+    reported = serving(words).post(INFER, json={**text_request("good"), "outputs": [{"name": "label"}]}).json()
+    assert [tensor["name"] for tensor in reported["outputs"]] == ["label"]
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_pictures_are_answered_flat_and_nested(nested: bool, serving: Serving, pictures: Path):
+def test_pixels_may_be_flat_or_nested(nested: bool, serving: Serving, pictures: Path):
     pixels = np.stack([np.zeros((8, 8, 3), int), np.full((8, 8, 3), 255)])
     data = pixels.tolist() if nested else pixels.ravel().tolist()
     body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [2, 8, 8, 3], "data": data}]}
-    told = serving(pictures).post(INFER, json=body).json()
-    assert told["outputs"][0]["data"] == ["dark", "bright"]
+    reported = serving(pictures).post(INFER, json=body).json()
+    assert reported["outputs"][0]["data"] == ["dark", "bright"]
 
 
-def test_boxes_are_answered_as_tensors(serving: Serving, detector: Path):
+def test_boxes_are_returned_as_tensors(serving: Serving, detector: Path):
     body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [7] * 192}]}
     boxes, scores, labels = serving(detector).post(INFER, json=body).json()["outputs"]
     assert boxes["shape"] == [2, 4]
@@ -93,10 +93,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_request_is_refused_with_an_error(name: str, serving: Serving, words: Path):
-    answer = serving(words).post(INFER, json=BAD[name])
-    assert answer.status_code == 422
-    assert problem(answer)["error"]
+def test_a_bad_request_is_rejected_with_an_error(name: str, serving: Serving, words: Path):
+    response = serving(words).post(INFER, json=BAD[name])
+    assert response.status_code == 422
+    assert problem(response)["error"]
 
 
 @pytest.mark.parametrize(
@@ -120,19 +120,19 @@ def test_a_bad_request_is_refused_with_an_error(name: str, serving: Serving, wor
 )
 def test_pixels_are_bytes(data: Any, serving: Serving, pictures: Path):
     body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": data}]}
-    answer = serving(pictures).post(INFER, json=body)
-    assert answer.status_code == 422
-    problem(answer)
+    response = serving(pictures).post(INFER, json=body)
+    assert response.status_code == 422
+    problem(response)
 
 
 @pytest.mark.parametrize("path", ["/v2/models/other", "/v2/models/reviews/versions/4", "/v2/models/other/ready"])
-def test_an_unknown_model_or_version_is_told(path: str, serving: Serving, words: Path):
-    answer = serving(words).get(path)
-    assert answer.status_code == 404
-    assert "reviews" in problem(answer)["detail"]
+def test_an_unknown_model_or_version_is_404(path: str, serving: Serving, words: Path):
+    response = serving(words).get(path)
+    assert response.status_code == 404
+    assert "reviews" in problem(response)["detail"]
 
 
-def test_the_binary_extension_is_declined(serving: Serving, words: Path):
-    answer = serving(words).post(INFER, content=b"{}", headers={"Inference-Header-Content-Length": "2"})
-    assert answer.status_code == 415
-    problem(answer)
+def test_the_binary_extension_is_not_supported(serving: Serving, words: Path):
+    response = serving(words).post(INFER, content=b"{}", headers={"Inference-Header-Content-Length": "2"})
+    assert response.status_code == 415
+    problem(response)

@@ -28,8 +28,8 @@ def listening(start: Callable[..., Running], words: Path) -> tuple[Running, int]
 def ask(port: int, method: str, path: str) -> tuple[int, str]:
     connection = HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request(method, path)
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
+    response = connection.getresponse()
+    return response.status, response.read().decode()
 
 
 def test_metrics_are_there_and_nothing_else_is(listening: tuple[Running, int]) -> None:
@@ -48,7 +48,7 @@ def test_metrics_are_there_and_nothing_else_is(listening: tuple[Running, int]) -
         assert ask(port, method, path)[0] == 404, path
 
 
-def test_a_head_without_end_is_not_kept_and_others_are_answered_meanwhile(listening: tuple[Running, int]) -> None:
+def test_an_endless_head_is_not_buffered_and_other_clients_are_served(listening: tuple[Running, int]) -> None:
     running, port = listening
     with socket.create_connection(("127.0.0.1", port), timeout=20) as endless:
         endless.settimeout(20)
@@ -63,10 +63,10 @@ def test_a_head_without_end_is_not_kept_and_others_are_answered_meanwhile(listen
     assert running.end()[0] == 0
 
 
-def test_a_port_that_is_taken_is_refused_and_so_is_the_same_port_twice(words: Path) -> None:
+def test_a_port_in_use_and_a_port_given_twice_are_not_valid(words: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        status, said = refused(words, "--port", "0", "--metrics-port", str(taken.getsockname()[1]))
+        status, output = refused(words, "--port", "0", "--metrics-port", str(taken.getsockname()[1]))
     assert status == 2
-    assert "choose another with --metrics-port" in said
+    assert "choose another with --metrics-port" in output
     with pytest.raises(ConfigError, match="different ports"):
         Settings(model=words, port=8080, grpc_port=8081, metrics_port=8081)

@@ -24,15 +24,15 @@ def client(request: pytest.FixtureRequest, serving: Serving) -> TestClient:
 
 def document(client: TestClient) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    told: dict[str, Any] = client.get("/openapi.json", headers=headers).json()
-    return told
+    reported: dict[str, Any] = client.get("/openapi.json", headers=headers).json()
+    return reported
 
 
 def test_it_is_a_valid_document_of_the_version(client: TestClient):
-    told = document(client)
-    validate(told)
-    assert told["info"]["title"] == "reviews"
-    assert told["info"]["version"] == "3"
+    reported = document(client)
+    validate(reported)
+    assert reported["info"]["title"] == "reviews"
+    assert reported["info"]["version"] == "3"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -45,20 +45,20 @@ def test_the_same_model_gives_the_same_document_to_the_byte(
     assert breaking_changes(json.loads(one), json.loads(other)) == ()
 
 
-def test_each_operation_has_a_plain_name_of_its_own(client: TestClient):
+def test_each_operation_has_a_plain_unique_name(client: TestClient):
     names = [operation["operationId"] for path in document(client)["paths"].values() for operation in path.values()]
     assert len(set(names)) == len(names) == 15
     assert all("__" not in name for name in names)
 
 
 def test_each_example_fits_what_it_is_an_example_of(client: TestClient):
-    told = document(client)
+    reported = document(client)
     looked_at = 0
-    for content in contents(told):
+    for content in contents(reported):
         shown = [content["example"]] if "example" in content else []
         shown += [example["value"] for example in content.get("examples", {}).values()]
         for value in shown:
-            fits(value, {**content["schema"], "components": told["components"]})
+            fits(value, {**content["schema"], "components": reported["components"]})
             looked_at += 1
     assert looked_at > 25
 
@@ -72,34 +72,36 @@ def contents(part: Any) -> Any:
             yield from contents(value)
 
 
-def test_the_examples_of_requests_are_answered(client: TestClient):
-    told = document(client)
+def test_the_example_requests_work(client: TestClient):
+    reported = document(client)
     names = {"name": "reviews", "version": "3"}
     asked = 0
-    for path, operations in told["paths"].items():
+    for path, operations in reported["paths"].items():
         body = operations.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
         shown = [body["example"]] if "example" in body else []
         for value in [*shown, *(example["value"] for example in body.get("examples", {}).values())]:
-            answer = client.post(path.format(**names), json=value)
-            assert answer.status_code == 200, answer.text
+            response = client.post(path.format(**names), json=value)
+            assert response.status_code == 200, response.text
             good = operations["post"]["responses"]["200"]["content"]["application/json"]
-            fits(answer.json(), good["schema"])
+            fits(response.json(), good["schema"])
             asked += 1
     assert asked >= 3
 
 
-def test_a_refusal_is_shown_in_the_models_own_terms(serving: Serving, words: Path, pictures: Path):
+def test_a_rejection_uses_the_models_terms(serving: Serving, words: Path, pictures: Path):
     for folder, pointer in ((words, "#/texts/0"), (pictures, "#/images/0")):
         responses = document(serving(folder))["paths"]["/predict"]["post"]["responses"]
         assert responses["422"]["content"]["application/problem+json"]["example"]["errors"][0]["pointer"] == pointer
 
 
-def test_a_token_is_asked_for_wherever_one_is_needed(serving: Serving, words: Path):
-    told = document(serving(words, tokens=(TOKEN,)))
-    validate(told)
-    open_ = {path for path, operations in told["paths"].items() for one in operations.values() if "security" not in one}
+def test_a_token_is_required_by_all_private_routes(serving: Serving, words: Path):
+    reported = document(serving(words, tokens=(TOKEN,)))
+    validate(reported)
+    open_ = {
+        path for path, operations in reported["paths"].items() for one in operations.values() if "security" not in one
+    }
     assert open_ == {"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
-    assert "401" in told["paths"]["/predict"]["post"]["responses"]
+    assert "401" in reported["paths"]["/predict"]["post"]["responses"]
     assert "401" not in document(serving(words))["paths"]["/predict"]["post"]["responses"]
 
 

@@ -68,7 +68,7 @@ KINDS = [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("path", "body"), [("/predict", BODY), ("/v2/models/reviews/infer", INFER)])
-def test_what_a_page_may_send_to_any_site_unasked_is_refused(
+def test_simple_cross_site_requests_are_rejected(
     path: str, body: bytes, kind: str | None, serving: Serving, words: Path
 ):
     headers = {} if kind is None else {"Content-Type": kind}
@@ -76,11 +76,11 @@ def test_what_a_page_may_send_to_any_site_unasked_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])
-def test_json_is_understood_whatever_its_case_and_parameters(kind: str, serving: Serving, words: Path):
+def test_the_media_type_is_json_in_any_case_and_with_parameters(kind: str, serving: Serving, words: Path):
     assert serving(words).post("/predict", content=BODY, headers={"Content-Type": kind}).status_code == 200
 
 
-def test_a_picture_without_its_kind_is_refused(serving: Serving, pictures: Path):
+def test_an_image_without_a_content_type_is_rejected(serving: Serving, pictures: Path):
     client = serving(pictures)
     assert problem(client.post("/predict", content=picture(255)))["status"] == 415
     for kind in ("image/png", "application/octet-stream"):
@@ -111,13 +111,13 @@ def test_a_page_of_another_site_cannot_start_work_without_a_body(
 
 @pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/metrics", "/v2", "/v2/health/live",
     "/v2/models/reviews", "/docs", "/openapi.json", "/docs-files/swagger-ui.css"])  # fmt: skip
-def test_head_tells_what_get_does_without_the_body(path: str, serving: Serving, words: Path):
+def test_head_is_get_without_the_body(path: str, serving: Serving, words: Path):
     client = serving(words)
-    got, told = client.get(path), client.head(path)
-    assert (told.status_code, told.content) == (200, b"")
+    got, reported = client.get(path), client.head(path)
+    assert (reported.status_code, reported.content) == (200, b"")
     same = ("content-type", "content-length", "content-security-policy", "x-content-type-options")
     changing = ("content-length",) if path == "/metrics" else ()
-    assert {name: told.headers.get(name) for name in same if name not in changing} == {
+    assert {name: reported.headers.get(name) for name in same if name not in changing} == {
         name: got.headers.get(name) for name in same if name not in changing
     }
 
@@ -134,18 +134,18 @@ def test_head_tells_what_get_does_without_the_body(path: str, serving: Serving, 
         ("GET", "/parity", {"POST"}),
     ],
 )
-def test_a_method_that_an_address_lacks_is_told_with_those_that_it_has(
+def test_an_unsupported_method_returns_405_with_the_supported_ones(
     method: str, path: str, allow: set[str], serving: Serving, words: Path
 ):
-    answer = serving(words).request(method, path)
-    assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == allow
+    response = serving(words).request(method, path)
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == allow
 
 
 # --- Headers for browsers ---
 
 
-def test_every_answer_says_that_its_kind_is_not_to_be_guessed(serving: Serving, words: Path):
+def test_every_response_forbids_content_sniffing(serving: Serving, words: Path):
     client = serving(words, tokens=("a-token-of-tests-only",))
     for path in ("/healthz", "/docs", "/nowhere", "/docs-files/swagger-ui.css", "/metrics"):
         assert client.get(path).headers["x-content-type-options"] == "nosniff"
@@ -170,7 +170,7 @@ def packed(body: bytes, **changes: Any) -> dict[str, Any]:
     return {"content": body, "headers": {**JSON, "Content-Encoding": "gzip", **changes}}
 
 
-def test_a_body_may_be_packed_by_gzip(serving: Serving, words: Path):
+def test_a_body_may_be_compressed_by_gzip(serving: Serving, words: Path):
     client = serving(words, max_text_body_bytes=2000)
     for body in (gzip.compress(BODY), gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])):
         assert client.post("/predict", **packed(body)).json()["predictions"][0]["label"] == "positive"
@@ -190,13 +190,13 @@ def test_a_body_may_be_packed_by_gzip(serving: Serving, words: Path):
         (gzip.compress(b"", mtime=0) * (MAX_MEMBERS + 1), 400),
     ],
 )
-def test_what_is_not_gzip_or_unpacks_to_too_much_is_refused(body: bytes, status: int, serving: Serving, words: Path):
+def test_invalid_gzip_and_large_content_are_rejected(body: bytes, status: int, serving: Serving, words: Path):
     client = serving(words, max_text_body_bytes=20_000 if len(body) > 2000 else 2000)
     assert problem(client.post("/predict", **packed(body)))["status"] == status
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip"])
-def test_another_encoding_is_refused_with_the_one_that_is_understood(encoding: str, serving: Serving, words: Path):
-    answer = serving(words).post("/predict", **packed(BODY, **{"Content-Encoding": encoding}))
-    assert problem(answer)["status"] == 415
-    assert answer.headers["accept-encoding"] == "gzip"
+def test_another_encoding_is_rejected_with_the_supported_one(encoding: str, serving: Serving, words: Path):
+    response = serving(words).post("/predict", **packed(BODY, **{"Content-Encoding": encoding}))
+    assert problem(response)["status"] == 415
+    assert response.headers["accept-encoding"] == "gzip"

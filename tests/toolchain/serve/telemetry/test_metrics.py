@@ -79,7 +79,7 @@ def test_the_servers_faults_are_there_from_a_routes_first_request(serving: Servi
     assert statuses == {"200": 1, "429": 0, "500": 0, "503": 0, "504": 0}
 
 
-def test_a_4xx_without_a_name_is_the_callers_fault(words: Path):
+def test_other_4xx_statuses_count_as_bad_requests(words: Path):
     metrics = Metrics(open_model(words), "reviews", "1", 0.01)
     for status in (418, 451, 502, 507):
         metrics.request("/predict", status, 0.0)
@@ -94,7 +94,7 @@ def test_a_caller_without_a_token_is_counted(serving: Serving, words: Path):
     assert figures(client)["toolchain_serving_errors_total", "unauthorized"] == 1
 
 
-def test_a_probe_that_hears_no_is_no_error(serving: Serving, words: Path):
+def test_a_failed_readiness_probe_is_not_an_error(serving: Serving, words: Path):
     record(words, [Row(text="good", scores=(0.9, 0.1))])
     client = serving(words)
     for path in ("/readyz", "/v2/health/ready", "/v2/models/reviews/ready"):
@@ -104,7 +104,7 @@ def test_a_probe_that_hears_no_is_no_error(serving: Serving, words: Path):
     assert figures(client)["toolchain_serving_errors_total", "not_ready"] == 1
 
 
-def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_client_that_disconnects_while_sending_is_not_a_server_error(words: Path, capsys: pytest.CaptureFixture[str]):
     router = static_router(load(Settings(model=words)))
     middleware = build(router)
     messages = [{"type": "http.request", "body": b'{"te', "more_body": True}, {"type": "http.disconnect"}]
@@ -125,14 +125,14 @@ def test_a_client_that_goes_while_it_sends_is_no_failure_of_the_server(words: Pa
     assert capsys.readouterr().err == ""
 
 
-def test_a_picture_counts_the_pixels_that_the_model_reads(serving: Serving, pictures: Path):
+def test_an_image_counts_the_pixels_that_the_model_reads(serving: Serving, pictures: Path):
     client = serving(pictures)
     client.post("/predict", content=picture(200, width=40, height=30), headers={"Content-Type": "image/png"})
     assert figures(client)["toolchain_serving_pixels_total",] == 8 * 8
     assert ("toolchain_serving_tokens_total",) not in figures(client)
 
 
-def test_the_limits_and_the_process_are_told(serving: Serving, words: Path):
+def test_the_limits_and_the_process_are_exported(serving: Serving, words: Path):
     client = serving(words, max_queue_rows=100, workers=2)
     found = figures(client)
     assert found["toolchain_serving_queue_capacity_rows",] == 100
@@ -153,9 +153,9 @@ def test_labels_that_are_many_become_one(tmp_path: Path):
         metrics.request("/predict", status, 0.01)
     metrics.update(0, 0, True)
     found = read(Exposition("many").text([metrics]).decode())
-    answers = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_predictions_total"}
-    assert len(answers) == MAX_LABELS + 1
-    assert answers["other"] == 900
+    predictions = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_predictions_total"}
+    assert len(predictions) == MAX_LABELS + 1
+    assert predictions["other"] == 900
     assert len(found) < 350
     assert not [key for key in found if key[0].endswith("_created")]
 

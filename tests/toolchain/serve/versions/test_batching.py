@@ -72,13 +72,13 @@ def test_every_row_runs_once_in_batches_of_one_length_the_oldest_first(steps: li
 
 
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=6), max_size=8), st.integers(1, 3), st.integers(1, 5))
-def test_each_request_gets_its_own_answers_in_order(requests: list[list[int]], workers: int, rows: int):
+def test_each_request_gets_its_predictions_in_order(requests: list[list[int]], workers: int, rows: int):
     async def ask() -> list[list[int]]:
         batcher = Batcher(Recorder().predict, workers=workers, max_batch_size=rows, max_queue_rows=100)
         tickets = [batcher.submit(rows_of(*lengths), soon()) for lengths in requests]
-        answers = [await ticket.future for ticket in tickets]
+        predictions = [await ticket.future for ticket in tickets]
         await asyncio.to_thread(batcher.close)
-        return answers
+        return predictions
 
     assert asyncio.run(ask()) == [[2 * place for place in range(len(lengths))] for lengths in requests]
 
@@ -115,15 +115,15 @@ def test_a_stream_leaves_rows_to_the_others():
     assert asyncio.run(ask()) == [2, 2, 1, 1, 1, 1]
 
 
-def test_a_lone_row_of_a_short_model_is_answered_without_changing_threads():
+def test_a_single_row_of_a_fast_model_runs_in_the_event_loop():
     async def ask() -> tuple[list[Any], list[int]]:
         threads, batches = [], []
 
-        def answer(rows: Sequence[Prepared]) -> list[Any]:
+        def response(rows: Sequence[Prepared]) -> list[Any]:
             threads.append(threading.get_ident())
             return [row.data * 2 for row in rows]
 
-        batcher = Batcher(answer, max_batch_size=3, observe=lambda rows, *_: batches.append(rows))
+        batcher = Batcher(response, max_batch_size=3, observe=lambda rows, *_: batches.append(rows))
         unknown = batcher.run_inline(rows_of(5, 5))
         await batcher.submit(rows_of(5, 5), soon()).future
         await until(lambda: batches)
@@ -139,7 +139,7 @@ def test_a_lone_row_of_a_short_model_is_answered_without_changing_threads():
     assert asyncio.run(ask()) == ([None, [0, 2]], [2, 2])
 
 
-def test_rows_that_take_long_or_would_be_in_anyones_way_are_left_to_the_threads():
+def test_slow_rows_and_rows_behind_others_run_in_threads():
     async def ask() -> None:
         model = Recorder()
         batcher = Batcher(lambda rows: time.sleep(rows[0].length / 1000) or model.predict(rows))
@@ -157,16 +157,16 @@ def test_rows_that_take_long_or_would_be_in_anyones_way_are_left_to_the_threads(
     asyncio.run(ask())
 
 
-def test_a_model_that_fails_does_so_in_either_thread_and_answers_again_later():
+def test_a_failing_model_fails_in_either_thread_and_can_recover():
     async def ask() -> None:
         fails = [False]
 
-        def answer(rows: Sequence[Prepared]) -> list[Any]:
+        def response(rows: Sequence[Prepared]) -> list[Any]:
             if fails[0]:
                 raise ArtifactError("it does not run")
             return [row.data for row in rows]
 
-        batcher = Batcher(answer)
+        batcher = Batcher(response)
         await batcher.submit(rows_of(1), soon()).future
         fails[0] = True
         with pytest.raises(ArtifactError):
@@ -180,7 +180,7 @@ def test_a_model_that_fails_does_so_in_either_thread_and_answers_again_later():
     asyncio.run(ask())
 
 
-def test_the_oldest_waits_for_company_no_longer_than_it_is_told():
+def test_the_oldest_row_waits_no_longer_than_its_limit():
     async def ask() -> tuple[list[list[int]], float]:
         model = Recorder()
         batcher = Batcher(model.predict, max_batch_size=2, wait_seconds=0.2)
@@ -199,7 +199,7 @@ def test_the_oldest_waits_for_company_no_longer_than_it_is_told():
     assert seconds >= 0.19
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_again():
+def test_a_full_queue_rejects_with_the_seconds_to_wait():
     async def ask() -> int:
         model = Recorder()
         batcher = Batcher(model.predict, max_queue_rows=3)
@@ -217,7 +217,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again():
     assert asyncio.run(ask()) >= 1
 
 
-def test_what_nobody_waits_for_is_not_run():
+def test_abandoned_rows_are_not_run():
     async def ask() -> tuple[list[list[int]], Any]:
         model = Recorder()
         batcher = Batcher(model.predict)
@@ -237,7 +237,7 @@ def test_what_nobody_waits_for_is_not_run():
     assert asyncio.run(ask()) == ([[1]], False)
 
 
-def test_a_failing_batch_tells_its_callers_and_the_next_one_runs():
+def test_a_failing_batch_fails_its_requests_and_the_next_one_runs():
     def fail_on_seven(rows: Sequence[Prepared]) -> list[Any]:
         if rows[0].length == 7:
             raise ValueError("seven")
@@ -247,14 +247,14 @@ def test_a_failing_batch_tells_its_callers_and_the_next_one_runs():
         batcher = Batcher(fail_on_seven)
         with pytest.raises(ValueError, match="seven"):
             await batcher.submit(rows_of(7), soon()).future
-        answer = await batcher.submit(rows_of(8), soon()).future
+        response = await batcher.submit(rows_of(8), soon()).future
         await asyncio.to_thread(batcher.close)
-        return answer
+        return response
 
     assert asyncio.run(ask()) == [0]
 
 
-def test_closing_answers_what_waits():
+def test_closing_completes_the_queued_rows():
     async def ask() -> list[Any]:
         model = Recorder()
         batcher = Batcher(model.predict)
@@ -262,8 +262,8 @@ def test_closing_answers_what_waits():
         tickets = [batcher.submit(rows_of(length), soon()) for length in (1, 2, 3)]
         closing = asyncio.create_task(asyncio.to_thread(batcher.close))
         model.free.set()
-        answers = [await ticket.future for ticket in tickets]
+        predictions = [await ticket.future for ticket in tickets]
         await closing
-        return answers
+        return predictions
 
     assert asyncio.run(ask()) == [[0], [0], [0]]

@@ -22,7 +22,7 @@ def test_rows_come_back_in_order_however_many_are_prepared_at_once(at_once: int)
     preparation.close()
 
 
-def test_what_nobody_waits_for_stops_at_its_next_row_or_never_begins_and_counts_until_then():
+def test_an_abandoned_job_stops_before_its_next_row_and_counts_until_then():
     free, begun, seen = threading.Event(), threading.Event(), []
 
     def slow(values: Sequence[str]) -> list[Any]:

@@ -65,9 +65,9 @@ class Crew:
         return {role: self.loaded[target.version] for role, target in routing.targets.items()}
 
     def ask(self, request_id: str, path: str = "/predict", body: Any = None) -> Any:
-        answer = self.client.post(path, json=body or GOOD, headers={"X-Request-Id": request_id})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.client.post(path, json=body or GOOD, headers={"X-Request-Id": request_id})
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def figures(self, name: str) -> dict[tuple[str, ...], float]:
         """Return the figures called ``name`` by version and the labels that not all have."""
@@ -99,10 +99,10 @@ def test_the_share_that_was_agreed_goes_to_the_canary_and_always_the_same_reques
     routing = routing_of(crew.versions, "1", canary="2", percent=20)
     for request_id in IDS[:100]:
         due = "2" if routing.goes_to_canary(request_id) else "1"
-        told = crew.ask(request_id)
-        assert told["model"]["version"] == due
+        content = crew.ask(request_id)
+        assert content["model"]["version"] == due
         weight = WEIGHTS[due]
-        assert told["predictions"][0]["score"] == pytest.approx(
+        assert content["predictions"][0]["score"] == pytest.approx(
             2.718281828**weight / (2.718281828**weight + 1), abs=1e-5
         )
     assert {crew.ask(IDS[0])["model"]["version"] for _ in range(5)} == {crew.ask(IDS[0])["model"]["version"]}
@@ -132,24 +132,24 @@ class StandIn:
         assert 0 <= percent <= 100
 
 
-def test_a_canary_that_answers_otherwise_gets_nothing_more(crew: Crew):
+def test_a_canary_with_other_predictions_receives_no_more_requests(crew: Crew):
     crew.start("1", canary="2", percent=100)
     assert crew.ask("any")["model"]["version"] == "2"
     crew.loaded["2"].parity = Parity(4, 3, "1 of 4 recorded rows is answered otherwise")
     assert crew.ask("any")["model"]["version"] == "1"
 
 
-def test_a_version_is_asked_by_its_name_and_all_are_listed(crew: Crew):
+def test_a_version_is_selected_by_its_name_and_all_are_listed(crew: Crew):
     client = crew.start("1", canary="2", percent=0, shadow="3")
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}]}
     for number in "123":
-        told = crew.ask("any", f"/v2/models/reviews/versions/{number}/infer", body)
-        assert told["model_version"] == number
+        content = crew.ask("any", f"/v2/models/reviews/versions/{number}/infer", body)
+        assert content["model_version"] == number
         assert client.get(f"/v2/models/reviews/versions/{number}/ready").json()["ready"] is True
     assert client.get("/v2/models/reviews").json()["versions"] == ["1", "2", "3"]
-    answer = client.post("/v2/models/reviews/versions/9/infer", json=body)
-    assert answer.status_code == 404
-    assert "loaded versions of reviews: 1, 2, 3" in problem(answer)["detail"]
+    response = client.post("/v2/models/reviews/versions/9/infer", json=body)
+    assert response.status_code == 404
+    assert "loaded versions of reviews: 1, 2, 3" in problem(response)["detail"]
 
 
 def test_an_id_is_given_back_and_made_where_none_came(crew: Crew):
@@ -159,8 +159,8 @@ def test_an_id_is_given_back_and_made_where_none_came(crew: Crew):
     assert len(made) == 20
     for odd in ("x" * 129, "naïve", "two words", ""):
         headers = {"X-Request-Id": odd.encode("latin-1")}
-        answer = client.get("/nowhere", headers=headers)  # type: ignore[arg-type]
-        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+        response = client.get("/nowhere", headers=headers)  # type: ignore[arg-type]
+        assert re.fullmatch("[0-9a-f]{32}", response.headers["x-request-id"])
 
 
 def test_one_exposition_holds_all_versions_and_each_name_once(crew: Crew):
@@ -179,7 +179,7 @@ def test_one_exposition_holds_all_versions_and_each_name_once(crew: Crew):
     assert ("3", "/predict", "200") not in asked
 
 
-def test_what_the_canary_answers_is_held_against_the_stable_version(crew: Crew):
+def test_predictions_of_the_canary_are_compared_with_the_stable_version(crew: Crew):
     crew.start("1", canary="4", percent=100)
     assert crew.figures("compared_rows_total") == {("4", "no", "canary"): 0, ("4", "yes", "canary"): 0}
     crew.ask("any", body={"texts": ["good", "film", "bad"]})  # "film" is no word of either: both say the first label
@@ -188,7 +188,7 @@ def test_what_the_canary_answers_is_held_against_the_stable_version(crew: Crew):
     assert crew.figures("predictions_total")["1", "positive"] == 0  # nobody heard the stable one
 
 
-def test_a_shadow_is_asked_what_the_stable_version_answers_and_nobody_hears_it(crew: Crew):
+def test_a_shadow_predicts_the_rows_of_the_stable_version_unseen_by_clients(crew: Crew):
     crew.start("1", canary="2", percent=50, shadow="4")
     stable = [one for one in IDS if crew.router.choose(one).version == "1"][:5]
     for request_id in stable:
@@ -207,7 +207,7 @@ def test_nothing_is_compared_while_the_other_version_has_enough_to_do(crew: Crew
     until(lambda: sum(crew.figures("compared_rows_total").values()) == 1)
 
 
-def test_who_is_replaced_answers_what_it_has_begun_and_its_figures_end(crew: Crew):
+def test_a_replaced_version_completes_its_requests_and_its_metrics_end(crew: Crew):
     client = crew.start("1")
     crew.ask("any")
     with crew.loaded["1"].held():  # a request that is not done
@@ -229,7 +229,7 @@ def test_who_is_replaced_answers_what_it_has_begun_and_its_figures_end(crew: Cre
     until(lambda: crew.figures("traffic_percent") == {("3", "stable"): 100})
 
 
-def test_who_is_replaced_leaves_no_memory_behind(crew: Crew):
+def test_a_replaced_version_frees_its_memory(crew: Crew):
     client = crew.start("1", canary="2", percent=50)
     for request_id in IDS[:10]:
         crew.ask(request_id)
@@ -246,25 +246,25 @@ def test_who_is_replaced_leaves_no_memory_behind(crew: Crew):
     until(is_gone)
 
 
-def test_all_versions_are_asked_what_was_recorded(crew: Crew):
+def test_all_versions_predict_the_recorded_rows(crew: Crew):
     client = crew.start("1", canary="2", percent=10)
-    told = client.post("/parity").json()
-    assert (told["rows"], told["matching"], told["ready"]) == (8, 8, True)
-    assert "version 2: 4 of 4 recorded predictions match" in told["message"]
+    content = client.post("/parity").json()
+    assert (content["rows"], content["matching"], content["ready"]) == (8, 8, True)
+    assert "version 2: 4 of 4 recorded predictions match" in content["message"]
 
 
-def test_readiness_tells_of_every_version_and_of_what_was_refused(crew: Crew):
+def test_readiness_reports_all_versions_and_rejections(crew: Crew):
     client = crew.start("1", canary="2", percent=10)
     crew.router.set_rejected({"3": Rejection("damaged", "/somewhere/private is incomplete")})
-    told = client.get("/readyz").json()
-    assert {role: one["version"] for role, one in told["versions"].items()} == {"stable": "1", "canary": "2"}
-    assert told["version"] == "1"
-    assert told["rejected"] == {"3": REJECTION_REASONS["damaged"]}
+    content = client.get("/readyz").json()
+    assert {role: one["version"] for role, one in content["versions"].items()} == {"stable": "1", "canary": "2"}
+    assert content["version"] == "1"
+    assert content["rejected"] == {"3": REJECTION_REASONS["damaged"]}
     assert crew.figures("rejected_versions")["", "damaged"] == 1
     assert sum(crew.figures("rejected_versions").values()) == 1
 
 
-def test_a_server_without_a_version_lives_and_says_what_it_waits_for(versions: dict[str, Path]):
+def test_a_server_without_a_version_is_alive_and_reports_why(versions: dict[str, Path]):
     router = Router(Settings(model_repository="any", name="reviews"))
     router.set_rejected({"routing.json": Rejection("unavailable", "s3://bucket cannot be read")})
     with pytest.raises(Problem, match="no version is loaded yet"):
@@ -272,7 +272,7 @@ def test_a_server_without_a_version_lives_and_says_what_it_waits_for(versions: d
     with TestClient(build(router), "http://127.0.0.1", raise_server_exceptions=False) as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/metrics").status_code == 200
-        for answer in (client.get("/readyz"), client.post("/predict", json=GOOD), client.get("/openapi.json")):
-            assert answer.status_code == 503
-            assert "the model repository is unavailable" in problem(answer)["detail"]
+        for response in (client.get("/readyz"), client.post("/predict", json=GOOD), client.get("/openapi.json")):
+            assert response.status_code == 503
+            assert "the model repository is unavailable" in problem(response)["detail"]
         assert client.get("/v2/health/ready").json() == {"ready": False}

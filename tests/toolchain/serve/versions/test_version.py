@@ -29,42 +29,42 @@ pytestmark = pytest.mark.machine
 Serving = Callable[..., TestClient]
 
 
-def test_a_model_that_answers_otherwise_is_not_ready_and_says_why(serving: Serving, words: Path):
+def test_a_model_with_other_predictions_is_not_ready_and_reports_why(serving: Serving, words: Path):
     record(words, [Row(text="good", scores=(0.9, 0.1)), Row(text="film", scores=(0.5, 0.5))])
     client = serving(words)
     reason = "1 of 2 predictions differ from those recorded at evaluation (first: row 0)"
-    for answer in (client.get("/readyz"), client.post("/predict", json={"texts": ["good"]})):
-        assert answer.status_code == 503
-        assert reason in problem(answer)["detail"]
+    for reply in (client.get("/readyz"), client.post("/predict", json={"texts": ["good"]})):
+        assert reply.status_code == 503
+        assert reason in problem(reply)["detail"]
     assert client.get("/healthz").status_code == 200
     assert client.get("/v2/health/ready").json() == {"ready": False}
     assert client.get("/v2/models/reviews/ready").status_code == 503
 
 
-def test_answers_of_another_model_are_no_measure(serving: Serving, words: Path):
+def test_recorded_predictions_of_another_model_are_rejected(serving: Serving, words: Path):
     known = read_expected(words)
     assert known is not None
     write_expected(words, Expected("ab" * 32, known.processor, known.rows))
-    answer = serving(words).get("/readyz")
-    assert "recorded predictions are of model abababababab" in problem(answer)["detail"]
+    reply = serving(words).get("/readyz")
+    assert "recorded predictions are of model abababababab" in problem(reply)["detail"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS.values(), BASELINE])
-def test_another_kind_of_processor_is_named_when_answers_differ(words: Path, kind: str):
+def test_another_processor_is_named_when_predictions_differ(words: Path, kind: str):
     write_expected(words, Expected(open_model(words).digest, kind, (Row(text="good", scores=(0.9, 0.1)),)))
     here, reason = describe().kind, load(Settings(model=words)).parity.reason
     assert reason.startswith("1 of 1 predictions differ from those recorded at evaluation")
     assert (f"they were recorded on {kind}, this is {here}" in reason) == (kind != here)
 
 
-def test_parity_is_asked_again_on_demand(serving: Serving, words: Path):
+def test_parity_is_checked_again_on_request(serving: Serving, words: Path):
     client = serving(words)
     assert client.post("/parity").json() == {
         "rows": 4, "matching": 4, "ready": True, "message": "4 of 4 recorded predictions match",
     }  # fmt: skip
 
 
-def test_a_model_without_recorded_answers_is_served_and_says_so(serving: Serving, words: Path):
+def test_a_model_without_recorded_predictions_is_served_and_reports_it(serving: Serving, words: Path):
     (words / "expected.json").unlink()
     client = serving(words)
     assert client.get("/readyz").json()["parity"] == "no recorded predictions"
@@ -72,7 +72,7 @@ def test_a_model_without_recorded_answers_is_served_and_says_so(serving: Serving
     assert client.get("/openapi.json").status_code == 200
 
 
-def test_a_folder_of_its_own_may_hold_the_recorded_answers(words: Path, tmp_path: Path):
+def test_the_recorded_predictions_may_be_in_another_folder(words: Path, tmp_path: Path):
     kept = tmp_path / "kept"
     kept.mkdir()
     (words / "expected.json").rename(kept / "expected.json")
@@ -99,17 +99,17 @@ def hold_up(client: TestClient) -> threading.Event:
     """Let the model answer only when the event is set."""
     free = threading.Event()
     batcher = served_by(client).batcher
-    answer = batcher._predict
+    reply = batcher._predict
 
     def wait(rows: Any) -> Any:
         free.wait(20)
-        return answer(rows)
+        return reply(rows)
 
     batcher._predict = wait
     return free
 
 
-def test_a_full_queue_answers_429_with_retry_after(serving: Serving, words: Path):
+def test_a_full_queue_returns_429_with_retry_after(serving: Serving, words: Path):
     client = serving(words, max_queue_rows=4, max_request_rows=4, workers=1)
     free = hold_up(client)
     body = {"texts": ["good"] * 4}
@@ -124,10 +124,10 @@ def test_a_full_queue_answers_429_with_retry_after(serving: Serving, words: Path
     callers[1].start()
     while served_by(client).batcher.queued_rows < 4:
         time.sleep(0.01)
-    answer = client.post("/predict", json=body)  # at once: those before it are held up until ``free``
-    assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) >= 1
-    problem(answer)
+    reply = client.post("/predict", json=body)  # at once: those before it are held up until ``free``
+    assert reply.status_code == 429
+    assert int(reply.headers["retry-after"]) >= 1
+    problem(reply)
     free.set()
     for caller in callers:
         caller.join()
@@ -148,7 +148,7 @@ def hold_up_decoding(client: TestClient) -> threading.Event:
     return free
 
 
-def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving, pictures: Path):
+def test_images_count_as_queued_while_they_are_decoded(serving: Serving, pictures: Path):
     client = serving(pictures, max_queue_rows=4, max_request_rows=4)
     free = hold_up_decoding(client)
     body = {"images": [base64.b64encode(picture(255)).decode()] * 3}
@@ -157,10 +157,10 @@ def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving
     caller.start()
     while served_by(client).preparation.rows < 3:
         time.sleep(0.01)
-    answer = client.post("/predict", json=body)
-    assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) >= 1
-    problem(answer)
+    reply = client.post("/predict", json=body)
+    assert reply.status_code == 429
+    assert int(reply.headers["retry-after"]) >= 1
+    problem(reply)
     free.set()
     caller.join()
     assert codes == [200]
@@ -168,25 +168,25 @@ def test_pictures_that_are_being_decoded_take_room_in_the_queue(serving: Serving
     assert client.post("/predict", json=body).status_code == 200
 
 
-def test_pictures_that_take_too_long_to_decode_are_504(serving: Serving, pictures: Path):
+def test_images_that_take_too_long_to_decode_are_504(serving: Serving, pictures: Path):
     client = serving(pictures, request_timeout=0.3)
     free = hold_up_decoding(client)
-    answer = client.post("/predict", json={"images": [base64.b64encode(picture(255)).decode()]})
-    assert answer.status_code == 504
-    assert "no response within 0.3 s" in problem(answer)["detail"]
+    reply = client.post("/predict", json={"images": [base64.b64encode(picture(255)).decode()]})
+    assert reply.status_code == 504
+    assert "no response within 0.3 s" in problem(reply)["detail"]
     assert served_by(client).preparation.rows == 1, "a thread is still at it"
     free.set()
     while served_by(client).preparation.rows:
         time.sleep(0.01)
 
 
-def test_an_answer_that_comes_too_late_is_504(serving: Serving, words: Path):
+def test_a_prediction_that_takes_too_long_is_504(serving: Serving, words: Path):
     client = serving(words, request_timeout=0.3)
     free = hold_up(client)
-    answer = client.post("/predict", json={"texts": ["good"]})
+    reply = client.post("/predict", json={"texts": ["good"]})
     free.set()
-    assert answer.status_code == 504
-    assert "no response within 0.3 s" in problem(answer)["detail"]
+    assert reply.status_code == 504
+    assert "no response within 0.3 s" in problem(reply)["detail"]
 
 
 def call(client: TestClient, messages: list[dict[str, Any] | float]) -> list[dict[str, Any]]:
@@ -226,7 +226,7 @@ def test_a_body_that_comes_too_slowly_is_408_and_the_connection_is_closed(servin
     assert json.loads(sent[1]["body"])["status"] == 408
 
 
-def test_a_client_that_is_gone_is_not_answered_for(serving: Serving, words: Path):
+def test_a_disconnected_client_counts_as_such(serving: Serving, words: Path):
     client = serving(words)
     free = hold_up(client)
     body = {"type": "http.request", "body": b'{"texts": ["good"]}', "more_body": False}
@@ -236,46 +236,46 @@ def test_a_client_that_is_gone_is_not_answered_for(serving: Serving, words: Path
     assert client.post("/predict", json={"texts": ["good"]}).status_code == 200
 
 
-def test_bodies_in_hand_have_a_limit_together(serving: Serving, words: Path):
+def test_the_bytes_in_flight_are_limited(serving: Serving, words: Path):
     client = serving(words, max_inflight_bytes=50)
-    answer = client.post("/predict", json={"texts": ["good " * 20]})
-    assert answer.status_code == 429
-    problem(answer)
+    reply = client.post("/predict", json={"texts": ["good " * 20]})
+    assert reply.status_code == 429
+    problem(reply)
     assert client.post("/predict", json={"texts": ["good"]}).status_code == 200
     assert client.app.held == 0  # type: ignore[attr-defined]
 
 
-def test_weights_that_were_changed_are_refused(words: Path):
+def test_changed_weights_are_rejected(words: Path):
     (words / "model.onnx").write_bytes((words / "model.onnx").read_bytes()[:-1])
     with pytest.raises(ArtifactError, match="was changed after it was written"):
         serve(Settings(model=words, port=0))
 
 
-def test_weights_that_are_none_are_refused_in_one_line(tmp_path: Path):
+def test_invalid_weights_are_reported_in_one_line(tmp_path: Path):
     folder = write_model(tmp_path / "broken", "text-classification", lambda path: path.write_bytes(b"no graph"))
     with pytest.raises(ArtifactError, match=r"does not run in ONNX Runtime: [^\n]*$"):
         serve(Settings(model=folder, port=0))
 
 
-def test_an_opset_that_is_not_supported_is_refused_in_one_line(tmp_path: Path):
+def test_an_unsupported_opset_is_reported_in_one_line(tmp_path: Path):
     folder = write_model(tmp_path / "future", "text-classification", lambda path: word_counter(path, opset=99))
     with pytest.raises(ArtifactError, match=r"does not run in ONNX Runtime: [^\n]*$"):
         serve(Settings(model=folder, port=0))
 
 
-def test_a_description_that_was_changed_is_refused(words: Path):
+def test_a_changed_description_is_rejected(words: Path):
     text = (words / "model.json").read_text()
     (words / "model.json").write_text(text.replace(LABELS[0], "rude"))
     with pytest.raises(ArtifactError, match="was changed after it was written"):
         serve(Settings(model=words, port=0))
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path):
+def test_a_folder_that_is_not_a_model_is_rejected(tmp_path: Path):
     with pytest.raises(ArtifactError, match=r"has no model\.json"):
         serve(Settings(model=tmp_path, port=0))
 
 
-def test_a_model_that_answers_no_number_is_refused(tmp_path: Path):
+def test_a_model_that_returns_nan_is_rejected(tmp_path: Path):
     from onnx import TensorProto, helper
 
     from tests.support.models import constant, value
@@ -300,7 +300,7 @@ def test_a_model_that_answers_no_number_is_refused(tmp_path: Path):
     [{"port": 70_000}, {"workers": -1}, {"threads": 0}, {"request_timeout": 0}, {"body_timeout": float("nan")},
         {"max_request_rows": 500}, {"certificate": Path("a.pem")}, {"drain_seconds": float("inf")}],
 )  # fmt: skip
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]):
+def test_bad_settings_are_not_valid(settings: dict[str, Any]):
     with pytest.raises(ConfigError):
         Settings(model=Path("any"), **settings)
 

@@ -100,7 +100,7 @@ def test_a_version_passes_from_canary_to_stable_without_being_loaded_again(
 
 
 @pytest.mark.parametrize("bucket", [False, True])
-def test_a_canary_that_nobody_watches_any_more_gets_nothing_until_somebody_does(
+def test_a_canary_receives_requests_only_while_it_is_monitored(
     bucket: bool, follow: Callable[..., WatcherHarness], request: pytest.FixtureRequest, tmp_path: Path,
     versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
@@ -135,7 +135,7 @@ def test_a_canary_that_nobody_watches_any_more_gets_nothing_until_somebody_does(
     ]
 
 
-def test_a_version_that_serves_needs_nobody_who_watches(
+def test_a_stable_version_needs_no_monitoring(
     follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     now = [1000.0]
@@ -172,7 +172,7 @@ def remove_a_file(folder: Path) -> None:
         (answer_otherwise, "parity_mismatch"),
     ],
 )
-def test_a_version_that_cannot_be_taken_is_told_and_taken_once_it_is_mended(
+def test_a_rejected_version_is_reported_and_loaded_once_it_is_repaired(
     change: Callable[[Path], None], kind: str, follow: Callable[..., WatcherHarness], repository: Path,
     versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
@@ -208,7 +208,7 @@ def test_a_canary_that_cannot_be_taken_leaves_all_requests_to_the_stable_version
 
 
 @pytest.mark.parametrize("document", [b"", b"{}", b"cut off"])
-def test_a_document_that_is_damaged_changes_nothing_until_it_is_whole(
+def test_a_damaged_routing_config_changes_nothing_until_it_is_repaired(
     document: bytes, follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path]
 ):
     harness = follow(repository)
@@ -223,7 +223,7 @@ def test_a_document_that_is_damaged_changes_nothing_until_it_is_whole(
     assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
 
 
-def test_a_document_of_another_model_and_a_version_for_another_task_are_refused(
+def test_a_routing_config_of_another_model_and_a_version_for_another_task_are_rejected(
     follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], tmp_path: Path
 ):
     harness = follow(repository)
@@ -238,7 +238,7 @@ def test_a_document_of_another_model_and_a_version_for_another_task_are_refused(
     assert (harness.answering, harness.refused) == ({"stable": "1"}, {"9": "incompatible"})
 
 
-def test_files_under_the_digest_of_others_are_refused(
+def test_files_under_another_digest_are_rejected(
     follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path]
 ):
     harness = follow(repository)
@@ -264,7 +264,7 @@ def test_a_model_repository_that_is_empty_at_the_start_is_an_error_and_a_damaged
     assert harness.router.not_ready_reason == ""
 
 
-def test_what_nobody_thought_of_does_not_end_the_following(
+def test_an_unexpected_error_does_not_end_the_polling(
     follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     harness = follow(repository)
@@ -332,7 +332,7 @@ def test_with_s3_away_and_nothing_fetched_the_server_waits(
     assert harness.answering == {"stable": "1"}
 
 
-def test_s3_that_goes_away_changes_nothing(
+def test_losing_s3_changes_nothing(
     follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     harness = follow(publish(s3_bucket, routing_of(versions, "1"), versions))
@@ -348,7 +348,7 @@ def test_s3_that_goes_away_changes_nothing(
     assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
 
 
-def test_half_a_folder_in_s3_is_refused_and_fetched_again_when_it_is_whole(
+def test_an_incomplete_folder_in_s3_is_rejected_and_downloaded_again_later(
     follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     uri = publish(s3_bucket, routing_of(versions, "1"), versions)
@@ -367,7 +367,7 @@ def test_half_a_folder_in_s3_is_refused_and_fetched_again_when_it_is_whole(
     assert (harness.answering, harness.refused) == ({"stable": "2"}, {})
 
 
-def test_a_disk_that_is_full_refuses_the_version_and_leaves_the_server_answering(
+def test_on_a_full_disk_the_version_is_rejected_and_the_server_keeps_serving(
     follow: Callable[..., WatcherHarness], s3_bucket: str, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     harness = follow(publish(s3_bucket, routing_of(versions, "1"), versions))
@@ -381,15 +381,13 @@ def test_a_disk_that_is_full_refuses_the_version_and_leaves_the_server_answering
     assert (harness.answering, harness.refused) == ({"stable": "1"}, {"2": "disk_full"})
 
 
-def test_a_cache_that_belongs_to_somebody_else_is_refused(
-    s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_cache_of_another_user_is_not_valid(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.getuid", lambda: 4711)
     with pytest.raises(ConfigError, match="belongs to another user; choose another folder with --cache"):
         open_repository(Settings(model_repository=f"s3://{s3_bucket}/served/reviews/", cache=tmp_path))
 
 
-def test_a_cache_that_cannot_be_made_is_refused(s3_bucket: str, tmp_path: Path):
+def test_a_cache_that_cannot_be_created_is_not_valid(s3_bucket: str, tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(ConfigError, match="cannot be created: Not a directory; choose another folder with --cache"):
         open_repository(
@@ -397,7 +395,7 @@ def test_a_cache_that_cannot_be_made_is_refused(s3_bucket: str, tmp_path: Path):
         )
 
 
-def test_the_clock_that_is_used_is_one_that_nobody_sets(
+def test_the_monotonic_clock_is_used(
     follow: Callable[..., WatcherHarness], repository: Path, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     harness = follow(repository)

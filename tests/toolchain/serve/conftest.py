@@ -1,7 +1,7 @@
-"""Real models that are small enough to make in a moment, each with what it answered when it was evaluated.
+"""Small real models, each with its recorded predictions.
 
-The text model counts words; its logits are exactly that: positive words less negative ones. The picture model looks at
-the mean brightness; the detector finds one box, whose place in the picture is known.
+The text model counts words: its logits are the numbers of negative and positive words. The image model measures the
+mean brightness. The detector finds one box at a known position.
 """
 
 import subprocess
@@ -36,7 +36,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def image_model(tmp_path: Path) -> Path:
     folder = write_model(tmp_path / "brightness", "image-classification", brightness, ("dark", "bright"))
     rows = []
     for level in (0, 255):
@@ -74,7 +74,7 @@ def serving() -> Iterator[Callable[..., TestClient]]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
-    """Return a function that starts the program with a model's folder, as a process of its own."""
+    """Return a function that starts the server of a model's folder in a separate process."""
     started: list[subprocess.Popen[str]] = []
 
     def run(folder: Path, *words: str, port: int = 0, **environment: str) -> Running:

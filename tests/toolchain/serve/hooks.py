@@ -1,4 +1,4 @@
-"""What schemathesis is told besides the document: what a picture is, which no JSON Schema can say."""
+"""Define for schemathesis what JSON Schema cannot express: what an image is."""
 
 import base64
 from typing import Any

@@ -1,5 +1,7 @@
-"""Whatever comes over a real socket to the real program: it answers with a problem or ends the connection, tells no
-stack and no path, and goes on answering others."""
+"""Test the real server with bad input over a socket.
+
+It responds with a problem or closes the connection, exposes no stack trace or path, and keeps serving other clients.
+"""
 
 import base64
 import io
@@ -42,7 +44,7 @@ class Answer:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The problem (RFC 9457) that it tells."""
+        """The problem details (RFC 9457)."""
         assert "content-type: application/problem+json" in self.head.lower()
         reported: dict[str, Any] = json.loads(self.body)
         assert {"type", "title", "status", "detail"} <= reported.keys()
@@ -62,7 +64,7 @@ def read(connection: socket.socket) -> Answer:
 
 
 def exchange(port: int, content: bytes) -> Answer:
-    """Send ``content``, which asks for the connection to be closed, and return the response."""
+    """Send ``content``, which requests that the connection be closed, and return the response."""
     with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
             connection.sendall(content)
@@ -107,7 +109,7 @@ def works(running: Running) -> bool:
     return running.ask("good film")[1]["predictions"][0]["label"] == "positive"
 
 
-# --- What is asked ---
+# --- Bodies ---
 
 BODIES = {
     "not JSON": (b"texts=good", 400),
@@ -195,7 +197,7 @@ def test_what_is_not_there_is_a_problem(path: str, texts: Running):
     assert "root:" not in response.body
 
 
-# --- Pictures ---
+# --- Images ---
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -218,7 +220,7 @@ def gif(frames: int) -> bytes:
     return head + frame * frames + b";"
 
 
-PICTURES = {
+IMAGES = {
     "65,000 x 65,000 pixels in 100 bytes": png(65_000, 65_000, zlib.compress(b"\0" * 100)),
     "less than it says": png(1000, 1000, zlib.compress(b"\0" * 100)),
     "no picture": b"hello",
@@ -232,9 +234,9 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("kind", ["file", "json"])
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_a_bad_image_is_rejected_quickly(name: str, kind: str, bright: Running):
-    file = PICTURES[name]
+    file = IMAGES[name]
     began = time.monotonic()
     if kind == "file":
         response = post(bright.port, file, headers=b"Content-Type: image/png\r\n")
@@ -284,7 +286,7 @@ def test_a_large_image_does_not_delay_other_requests(bright: Running):
     assert len(waited) > 3, "all were held up until the large ones were done"
 
 
-# --- How it is asked ---
+# --- Requests ---
 
 POST = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 NO_REQUESTS = {
@@ -325,7 +327,7 @@ def held(running: Running) -> int:
         (b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET", 200),  # the second one
         (POST + b'Content-Length: 100\r\n\r\n{"texts"', 408),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", 408),
-        (POST.replace(b"/predict", b"/nowhere") + b"Content-Length: 100\r\n\r\n{", 404),  # answered, then no end
+        (POST.replace(b"/predict", b"/nowhere") + b"Content-Length: 100\r\n\r\n{", 404),  # a response, then no end
     ],
 )
 def test_a_client_that_is_too_slow_is_not_waited_for(content: bytes, status: int, texts: Running):
@@ -396,7 +398,7 @@ def test_a_client_that_disconnects_before_its_response_is_counted_and_not_logged
     assert running.ask("good")[0] == 200
     counted = re.search(r'errors_total\{.*type="client_disconnected".*\} (\d)', get(running.port, "/metrics").body)
     assert counted
-    assert int(counted[1]) >= 2, "one of them may have been answered in time"
+    assert int(counted[1]) >= 2, "one of them may have been in time"
     assert "private" not in running.end()[1]
 
 

@@ -1,4 +1,4 @@
-"""/docs as a person meets it: in a headless Chromium that reaches nothing but the server, a request tried out."""
+"""Test /docs in a headless Chromium that reaches only the server: send a request from the page."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 NO_INTERNET = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 SECONDS = 60  # for a page on a busy machine
 
-ANSWERED = {"words": ("texts", "negative"), "pictures": ("images", "bright")}  # a field, and what is answered
+EXPECTED = {"words": ("texts", "negative"), "image_model": ("images", "bright")}  # a field, and a label
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=ANSWERED)
+@pytest.fixture(params=EXPECTED)
 def model(request: pytest.FixtureRequest) -> str:
     """The name of the fixture of a model."""
     return str(request.param)
@@ -69,7 +69,7 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
 
 
 def test_a_request_can_be_tried_out_without_internet(model: str, address: str, browser: Chrome):
-    field, label = ANSWERED[model]
+    field, label = EXPECTED[model]
     browser.get(address)
     wait = WebDriverWait(browser, SECONDS)
     operation = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "#operations-predict-predict"))

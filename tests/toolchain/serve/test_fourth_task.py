@@ -1,4 +1,4 @@
-"""A task that the product does not have is evaluated, judged and served when the two tables name its classes."""
+"""Test that a new task is evaluated, judged and served once its classes are in the two tables."""
 
 import json
 from collections.abc import Callable

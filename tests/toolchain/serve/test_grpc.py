@@ -1,6 +1,6 @@
-"""Clients of gRPC that send half of what they should: raw HTTP/2 frames to the real program, beside a good client.
+"""Test gRPC clients that send incomplete messages, as raw HTTP/2 frames, next to a well-behaved client.
 
-What keeps a slow or hostile client of HTTP from keeping out others must hold over gRPC too.
+Slow or hostile clients must not block others, as over HTTP.
 """
 
 import os

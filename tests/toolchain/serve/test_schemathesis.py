@@ -1,7 +1,7 @@
-"""schemathesis asks the real program over HTTP what the OpenAPI document allows and what not, and finds nothing.
+"""Run schemathesis against the real server: requests that the OpenAPI document allows, and others.
 
-Every check of it is on. In one thing it must be lenient: an inference of the Open Inference Protocol may be refused
-although it fits the document, since no JSON Schema can say that a tensor has as many values as its shape says.
+All its checks are on. One exception: an inference of the Open Inference Protocol may be rejected although it fits the
+document, since JSON Schema cannot express that a tensor has as many values as its shape.
 """
 
 import os
@@ -25,7 +25,7 @@ checks.positive_data_acceptance.expected-statuses = ["200", "404", "422"]
 
 
 def find(running: Running, folder: Path, examples: int, *words: str, seconds: int = 0) -> str:
-    """Return what schemathesis tells, after it found nothing with ``examples`` requests of each kind."""
+    """Return the output of schemathesis after ``examples`` requests of each type without findings."""
     (folder / "schemathesis.toml").write_text(CONFIG)
     found = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", str(folder / "schemathesis.toml"), "run",
@@ -41,7 +41,7 @@ def find(running: Running, folder: Path, examples: int, *words: str, seconds: in
     return found.stdout
 
 
-@pytest.mark.parametrize("model", ["words", "pictures", "detector"])
+@pytest.mark.parametrize("model", ["words", "image_model", "detector"])
 def test_schemathesis_finds_nothing(
     model: str, start: Callable[..., Running], request: pytest.FixtureRequest, tmp_path: Path
 ):
@@ -55,7 +55,7 @@ def test_schemathesis_finds_nothing_behind_a_token(start: Callable[..., Running]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["words", "pictures", "detector"])
+@pytest.mark.parametrize("model", ["words", "image_model", "detector"])
 def test_schemathesis_finds_nothing_in_hundreds_of_requests(
     model: str, start: Callable[..., Running], request: pytest.FixtureRequest, tmp_path: Path
 ):

@@ -1,4 +1,4 @@
-"""The program as a pod runs it: a process of its own, with real connections and signals."""
+"""Test the server as a pod runs it: a separate process with real connections and signals."""
 
 import signal
 import socket
@@ -147,8 +147,8 @@ STUCK = {"decoding": "ImageInput, 'prepare'", "inference": "found.batcher, '_pre
 
 
 @pytest.mark.parametrize("stuck", STUCK)
-def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str, pictures: Path):
-    """A thread sleeps for ten minutes; its request is told so after the deadline, and SIGTERM is obeyed."""
+def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str, image_model: Path):
+    """A thread sleeps for ten minutes; its request times out, and SIGTERM ends the server."""
     program = (
         "import time\n"
         "from toolchain.inference.image_input import ImageInput\n"
@@ -165,7 +165,7 @@ def test_work_that_does_not_end_does_not_keep_the_server_from_ending(stuck: str,
     )
     given = ["--port", "0", "--drain-seconds", "0", "--request-timeout", "0.3", "--workers", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(pictures), *given], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(image_model), *given], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     try:
         connection = HTTPConnection("127.0.0.1", ready(process).port, timeout=20)

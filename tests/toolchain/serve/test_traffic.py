@@ -1,4 +1,4 @@
-"""The real program under constant traffic while its versions change: nothing fails, and shares are as agreed."""
+"""Test the real server under constant traffic while its versions change: no failures, correct shares."""
 
 import json
 import os
@@ -39,7 +39,7 @@ class Program:
         self.line = self.process.stdout.readline()
         assert self.line.startswith("ready: "), self.process.communicate(timeout=20)
         self.port = int(self.line.split("/docs")[0].rsplit(":", 1)[1])
-        self.answers: list[tuple[str, int, str]] = []  # the id asked with, the status, the version that answered
+        self.responses: list[tuple[str, int, str]] = []  # request id, status, version
         self.lost: list[str] = []
         self.over = threading.Event()
         self.clients = [threading.Thread(target=self._keep_asking, args=(place,)) for place in range(CLIENTS)]
@@ -58,13 +58,13 @@ class Program:
                 response = connection.getresponse()
                 content = json.loads(response.read())
                 assert response.headers["X-Request-Id"] == request_id
-                self.answers.append((request_id, response.status, content.get("model", {}).get("version", "")))
+                self.responses.append((request_id, response.status, content.get("model", {}).get("version", "")))
             except (OSError, ValueError, AssertionError) as error:
                 self.lost.append(f"{request_id}: {error!r}")
                 return
 
     def see(self, true: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait until what /readyz tells is ``true``."""
+        """Wait until ``true`` of the response of /readyz."""
         began = time.monotonic()
         while not true(content := self.ready()):
             assert time.monotonic() - began < LONGEST_WAIT, content
@@ -75,15 +75,15 @@ class Program:
             content: dict[str, Any] = json.loads(response.read())
             return content
 
-    def answered(self, count: int) -> list[tuple[str, int, str]]:
-        """Wait for ``count`` more responses and return them; what was under way is left out."""
+    def next_responses(self, count: int) -> list[tuple[str, int, str]]:
+        """Wait for ``count`` more responses and return them; those in progress are left out."""
         time.sleep(0.2)
-        begin = len(self.answers)
-        while len(self.answers) < begin + count and not self.lost:
+        begin = len(self.responses)
+        while len(self.responses) < begin + count and not self.lost:
             time.sleep(0.02)
-        return self.answers[begin:]
+        return self.responses[begin:]
 
-    def figures(self, name: str) -> list[str]:
+    def exported(self, name: str) -> list[str]:
         with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as response:
             text = response.read().decode()
         return [line for line in text.splitlines() if line.startswith(f"toolchain_serving_{name}")]
@@ -117,7 +117,7 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
     assert "reviews 1, fp32; 4 of 4 recorded predictions match" in program.line
     publish_versions(repository, trial := routing_of(versions, "1", canary="2", percent=100 * share), versions)
     program.see(lambda content: "canary" in content["versions"])
-    responses = program.answered(rows)
+    responses = program.next_responses(rows)
     canaries = sum(version == "2" for _, _, version in responses)
     assert (
         abs(canaries - share * len(responses)) < 5 * (len(responses) * share * (1 - share)) ** 0.5
@@ -126,17 +126,17 @@ def test_no_request_fails_while_versions_change_and_the_canary_gets_its_share(
         "2" if trial.goes_to_canary(one) else "1" for one, _, _ in responses
     ]
     assert any(
-        'match="yes"' in line and float(line.split()[-1]) > 10 for line in program.figures("compared_rows_total")
+        'match="yes"' in line and float(line.split()[-1]) > 10 for line in program.exported("compared_rows_total")
     )
     for number in ("2", "3", "1"):
         publish_versions(repository, routing_of(versions, number), versions)
         program.see(lambda content, number=number: content["version"] == number)  # type: ignore[misc]
-        assert {version for _, _, version in program.answered(50)} == {number}
+        assert {version for _, _, version in program.next_responses(50)} == {number}
     out = program.end()
     for client in program.clients:
         client.join()
     assert program.lost == []
-    assert {status for _, status, _ in program.answers} == {200}
+    assert {status for _, status, _ in program.responses} == {200}
     assert out.count("updated: ") == 4
     assert "shutdown complete: all requests were served" in out
 
@@ -151,10 +151,10 @@ def test_a_rejection_is_visible_and_serving_continues(program: Program, versions
     publish_versions(repository, routing_of(versions, "3"), versions)
     program.see(lambda content: bool(content["rejected"]))
     assert program.ready()["rejected"] == {"3": REJECTION_REASONS["damaged"]}
-    assert {version for _, _, version in program.answered(20)} == {"2"}
-    assert any('"damaged"' in line and line.endswith(" 1.0") for line in program.figures("rejected_versions"))
+    assert {version for _, _, version in program.next_responses(20)} == {"2"}
+    assert any('"damaged"' in line and line.endswith(" 1.0") for line in program.exported("rejected_versions"))
     assert program.lost == []
-    assert {status for _, status, _ in program.answers} == {200}
+    assert {status for _, status, _ in program.responses} == {200}
 
 
 def test_sigterm_while_a_version_loads_ends_it_in_time_without_losses(
@@ -171,7 +171,7 @@ def test_sigterm_while_a_version_loads_ends_it_in_time_without_losses(
     for client in program.clients:
         client.join()
     assert program.lost == []
-    assert {version for _, _, version in program.answers} == {"1"}
+    assert {version for _, _, version in program.responses} == {"1"}
 
 
 def test_sigterm_before_readiness_ends_it_at_once(versions: dict[str, Path], tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Messages that are received at once, and for how long."""
+"""Test how many messages are read concurrently, and for how long."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

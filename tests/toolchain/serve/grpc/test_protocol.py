@@ -47,7 +47,7 @@ class Running:
         return service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(self.grpc))
 
     @property
-    def figures(self) -> str:
+    def exported(self) -> str:
         return urlopen(f"{self.http}/metrics", timeout=20).read().decode()
 
 
@@ -116,8 +116,8 @@ def message(*rows: bytes, **changes: Any) -> Any:
     return service_pb2.ModelInferRequest(**given)
 
 
-def refused(call: Callable[[], Any]) -> Any:
-    """Return the error that gRPC tells, after a check that it shows no inside."""
+def rejection(call: Callable[[], Any]) -> Any:
+    """Return the error of ``call``, and check that it exposes no internals."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     content = caught.value.details()
@@ -197,9 +197,9 @@ def test_images_may_be_bytes_or_a_list(start: Start, folders: Path):
     assert list(content.outputs[0].contents.bytes_contents) == [b"dark", b"bright"]
     contents.uint_contents[0] = 256
     tensor["contents"] = contents
-    assert refused(lambda: running.stub.ModelInfer(message(inputs=[tensor]))).code() == Status.INVALID_ARGUMENT
+    assert rejection(lambda: running.stub.ModelInfer(message(inputs=[tensor]))).code() == Status.INVALID_ARGUMENT
     few = message(inputs=[{**tensor, "contents": None}], raw_input_contents=[b"\0" * 383])
-    assert "384 whole numbers" in refused(lambda: running.stub.ModelInfer(few)).details()
+    assert "384 whole numbers" in rejection(lambda: running.stub.ModelInfer(few)).details()
 
 
 def test_boxes_are_returned_as_tensors(start: Start, folders: Path):
@@ -233,14 +233,14 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_request_is_an_invalid_argument(name: str, words: Running):
-    error = refused(lambda: words.stub.ModelInfer(BAD[name]))
+    error = rejection(lambda: words.stub.ModelInfer(BAD[name]))
     assert error.code() == Status.INVALID_ARGUMENT
     assert error.details()
 
 
 def test_an_invalid_message_is_an_invalid_argument(words: Running):
     ask = grpc.insecure_channel(words.grpc).unary_unary(f"{SERVICE}/ModelInfer")
-    error = refused(lambda: ask(b"\xff\xff"))
+    error = rejection(lambda: ask(b"\xff\xff"))
     assert (error.code(), error.details()) == (
         Status.INVALID_ARGUMENT,
         "the message is not a valid inference.ModelInferRequest",
@@ -254,19 +254,19 @@ def test_an_unknown_model_or_version_is_not_found(name: str, version: str, words
     calls.append(lambda: words.stub.ModelReady(service_pb2.ModelReadyRequest(name=name, version=version)))
     calls.append(lambda: words.stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=name, version=version)))
     for call in calls:
-        error = refused(call)
+        error = rejection(call)
         assert error.code() == Status.NOT_FOUND
         assert "not found; " in error.details()
 
 
 def test_large_and_compressed_messages_are_rejected(words: Running):
-    error = refused(lambda: words.stub.ModelInfer(message(b"good " * 500)))
+    error = rejection(lambda: words.stub.ModelInfer(message(b"good " * 500)))
     assert (error.code(), "2,000 bytes" in error.details()) == (Status.RESOURCE_EXHAUSTED, True)
-    beyond = refused(lambda: words.stub.ModelInfer(message(b"good " * 4_000_000)))
+    beyond = rejection(lambda: words.stub.ModelInfer(message(b"good " * 4_000_000)))
     assert beyond.code() == Status.RESOURCE_EXHAUSTED
-    packed = refused(lambda: words.stub.ModelInfer(message(b"good" * 100), compression=grpc.Compression.Gzip))
+    packed = rejection(lambda: words.stub.ModelInfer(message(b"good" * 100), compression=grpc.Compression.Gzip))
     assert packed.code() == Status.UNIMPLEMENTED
-    assert 'type="content_too_large"' in words.figures
+    assert 'type="content_too_large"' in words.exported
 
 
 def test_every_response_has_the_request_id(words: Running):
@@ -275,7 +275,7 @@ def test_every_response_has_the_request_id(words: Running):
     assert dict(content.trailing_metadata())["x-request-id"] == "of-metadata"
     _, content = call(message(b"good", id="of-message"), metadata=[("x-request-id", "of-metadata")])
     assert dict(content.trailing_metadata())["x-request-id"] == "of-message"
-    error = refused(lambda: call(message(b" "), metadata=[("x-request-id", "of-metadata")]))
+    error = rejection(lambda: call(message(b" "), metadata=[("x-request-id", "of-metadata")]))
     assert dict(error.trailing_metadata())["x-request-id"] == "of-metadata"
     reply, content = call(message(b"good", id="neither\nplain nor short" * 9))
     assert reply.id == "neither\nplain nor short" * 9
@@ -314,7 +314,7 @@ def test_a_full_queue_returns_the_seconds_to_wait(start: Start, folders: Path):
         assert error.code() == Status.RESOURCE_EXHAUSTED
         assert int(dict(error.trailing_metadata())["retry-after"]) >= 1
         assert int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) >= 1000
-    assert 'type="overload"' in running.figures
+    assert 'type="overload"' in running.exported
     assert any(error is None for error in errors)
 
 
@@ -322,14 +322,14 @@ def test_the_sooner_deadline_of_client_and_server_counts(start: Start, folders: 
     running = start(str(folders / "slow"), "--workers", "1")
     patient = running.stub.ModelInfer.future(message(b"good"))
     time.sleep(0.05)
-    assert refused(lambda: running.stub.ModelInfer(message(b"good"), timeout=0.1)).code() == Status.DEADLINE_EXCEEDED
+    assert rejection(lambda: running.stub.ModelInfer(message(b"good"), timeout=0.1)).code() == Status.DEADLINE_EXCEEDED
     assert patient.result(timeout=30).outputs
     hasty = start(str(folders / "slow"), "--workers", "1", "--request-timeout", "0.01")
-    error = refused(lambda: hasty.stub.ModelInfer(message(b"good")))
+    error = rejection(lambda: hasty.stub.ModelInfer(message(b"good")))
     assert (error.code(), "no response within 0.01 s" in error.details()) == (Status.DEADLINE_EXCEEDED, True)
     for server in (running, hasty):
-        assert re.search(r'errors_total{.*type="timeout".*} 1\.0', server.figures)
-    assert re.search(r"tokens_total{.*} 1\.0", running.figures)  # the row of the hasty client was not run
+        assert re.search(r'errors_total{.*type="timeout".*} 1\.0', server.exported)
+    assert re.search(r"tokens_total{.*} 1\.0", running.exported)  # the row of the hasty client was not run
 
 
 def test_a_token_and_tls_are_required_as_over_http(start: Start, folders: Path, tmp_path: Path):
@@ -347,7 +347,7 @@ def test_a_token_and_tls_are_required_as_over_http(start: Start, folders: Path, 
     assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
     for authorization in (None, "Bearer another-token-of-tests", f"Basic {TOKEN}"):
         metadata = [("authorization", authorization)] if authorization else []
-        error = refused(lambda given=metadata: stub.ModelInfer(message(b"good"), metadata=given))
+        error = rejection(lambda given=metadata: stub.ModelInfer(message(b"good"), metadata=given))
         assert error.code() == Status.UNAUTHENTICATED
         assert TOKEN not in error.details()
     assert stub.ModelInfer(message(b"good"), metadata=[("authorization", f"Bearer {TOKEN}")]).outputs
@@ -357,26 +357,26 @@ def test_grpc_health_checks_report_readiness(words: Running):
     health = health_pb2_grpc.HealthStub(grpc.insecure_channel(words.grpc))
     for service in ("", "inference.GRPCInferenceService"):
         assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == 1
-    error = refused(lambda: health.Check(health_pb2.HealthCheckRequest(service="other")))
+    error = rejection(lambda: health.Check(health_pb2.HealthCheckRequest(service="other")))
     assert error.code() == Status.NOT_FOUND
 
 
 def test_metrics_name_the_method_as_route(words: Running):
     words.client.infer("reviews", [texts("good")])
-    assert re.search(rf'requests_total{{.*route="{SERVICE}/ModelInfer",status="200"', words.figures)
-    assert 'requests_in_flight{model="reviews",model_version="3",variant="fp32"} 0.0' in words.figures
+    assert re.search(rf'requests_total{{.*route="{SERVICE}/ModelInfer",status="200"', words.exported)
+    assert 'requests_in_flight{model="reviews",model_version="3",variant="fp32"} 0.0' in words.exported
 
 
 def test_no_request_is_lost_at_sigterm(start: Start, folders: Path):
     """Clients go on asking until they hear that the server is not ready, as their balancer does for them."""
     running = start(str(folders / "words"), "--drain-seconds", "1")
-    over, lost, answered = threading.Event(), [], []
+    over, lost, responses = threading.Event(), [], []
 
     def keep_asking() -> None:
         stub = running.stub
         while not over.is_set():
             try:
-                answered.append(stub.ModelInfer(message(b"good", b"bad film")))
+                responses.append(stub.ModelInfer(message(b"good", b"bad film")))
             except grpc.RpcError as error:
                 lost.append(error)
 
@@ -394,7 +394,7 @@ def test_no_request_is_lost_at_sigterm(start: Start, folders: Path):
         client.join()
     out, error = running.process.communicate(timeout=30)
     assert lost == []
-    assert len(answered) > 20
+    assert len(responses) > 20
     assert running.process.returncode == 0
     assert "shutdown complete: all requests were served" in out
     assert error == ""

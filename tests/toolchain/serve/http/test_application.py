@@ -25,8 +25,8 @@ def test_a_text_gets_a_label_and_scores(serving: Serving, words: Path):
 
 
 @pytest.mark.parametrize("kind", ["json", "file"])
-def test_an_image_may_be_json_or_a_file(kind: str, serving: Serving, pictures: Path):
-    client, file = serving(pictures), picture(255)
+def test_an_image_may_be_json_or_a_file(kind: str, serving: Serving, image_model: Path):
+    client, file = serving(image_model), picture(255)
     if kind == "json":
         response = client.post("/predict", json={"images": [base64.b64encode(file).decode()]})
     else:
@@ -92,23 +92,23 @@ def test_metrics_count_requests_rows_and_labels(serving: Serving, words: Path):
     client = serving(words)
     client.post("/predict", json={"texts": ["good", "bad", "fine film"]})
     client.post("/predict", json={"texts": []})
-    figures = read_metrics(client.get("/metrics").text)
-    assert figures["requests_total", "/predict", "200"] == 1
-    assert figures["requests_total", "/predict", "422"] == 1
-    assert figures["predictions_total", "positive"] == 2
-    assert figures["predictions_total", "negative"] == 1
-    assert figures["errors_total", "bad_request"] == 1
-    assert figures["errors_total", "internal_error"] == 0
-    assert figures["request_duration_seconds_count", "/predict"] == 1  # the refusal is not timed
-    assert figures["requests_in_flight",] == 0  # the one that asks is not counted
-    assert figures["tokens_total",] == 4
-    assert figures["parity_rows", "yes"] == 4
-    assert figures["ready",] == 1
-    assert figures["queue_wait_seconds_count",] == 3
+    exported = read_metrics(client.get("/metrics").text)
+    assert exported["requests_total", "/predict", "200"] == 1
+    assert exported["requests_total", "/predict", "422"] == 1
+    assert exported["predictions_total", "positive"] == 2
+    assert exported["predictions_total", "negative"] == 1
+    assert exported["errors_total", "bad_request"] == 1
+    assert exported["errors_total", "internal_error"] == 0
+    assert exported["request_duration_seconds_count", "/predict"] == 1  # the rejection is not timed
+    assert exported["requests_in_flight",] == 0  # the request for metrics is not counted
+    assert exported["tokens_total",] == 4
+    assert exported["parity_rows", "yes"] == 4
+    assert exported["ready",] == 1
+    assert exported["queue_wait_seconds_count",] == 3
 
 
 def read_metrics(text: str) -> dict[tuple[str, ...], float]:
-    """Return our figures by name and labels, without those labels that all have."""
+    """Return our metrics by name and labels, without those labels that all have."""
     common = {"model", "model_version", "variant"}
     return {
         (
@@ -171,11 +171,11 @@ def bomb() -> bytes:
 
 
 @pytest.mark.parametrize("name", ["no base64", "a number", "no picture", "cut off", "a bomb", "empty"])
-def test_a_bad_image_is_rejected_with_a_problem(name: str, serving: Serving, pictures: Path):
+def test_a_bad_image_is_rejected_with_a_problem(name: str, serving: Serving, image_model: Path):
     files = {"no picture": b"hello", "cut off": picture(3, 50, 50)[:100], "a bomb": bomb(), "empty": b""}
     rows = {"no base64": "%%%", "a number": 3}
     row = base64.b64encode(files[name]).decode() if name in files else rows[name]
-    response = serving(pictures).post("/predict", json={"images": [row]})
+    response = serving(image_model).post("/predict", json={"images": [row]})
     assert response.status_code == 422
     assert "image" in problem(response)["detail"]
 

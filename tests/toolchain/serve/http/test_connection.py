@@ -1,4 +1,4 @@
-"""What browsers, proxies, clients and attackers send over a connection, byte by byte, to the real program."""
+"""Test the real server with the bytes that browsers, proxies, clients and attackers send."""
 
 import gzip
 import json

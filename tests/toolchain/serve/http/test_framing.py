@@ -1,4 +1,4 @@
-"""Framing finds the end of every request, however the bytes of several of them are cut."""
+"""Test that the end of every request is found, in any pieces."""
 
 import pytest
 from hypothesis import given

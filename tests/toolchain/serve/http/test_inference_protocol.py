@@ -52,11 +52,11 @@ def test_only_the_requested_outputs_are_returned(serving: Serving, words: Path):
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_pixels_may_be_flat_or_nested(nested: bool, serving: Serving, pictures: Path):
+def test_pixels_may_be_flat_or_nested(nested: bool, serving: Serving, image_model: Path):
     pixels = np.stack([np.zeros((8, 8, 3), int), np.full((8, 8, 3), 255)])
     data = pixels.tolist() if nested else pixels.ravel().tolist()
     body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [2, 8, 8, 3], "data": data}]}
-    reported = serving(pictures).post(INFER, json=body).json()
+    reported = serving(image_model).post(INFER, json=body).json()
     assert reported["outputs"][0]["data"] == ["dark", "bright"]
 
 
@@ -118,9 +118,9 @@ def test_a_bad_request_is_rejected_with_an_error(name: str, serving: Serving, wo
         [[1] * 96, 1],
     ],
 )
-def test_pixels_are_bytes(data: Any, serving: Serving, pictures: Path):
+def test_pixels_are_bytes(data: Any, serving: Serving, image_model: Path):
     body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": data}]}
-    response = serving(pictures).post(INFER, json=body)
+    response = serving(image_model).post(INFER, json=body)
     assert response.status_code == 422
     problem(response)
 

@@ -1,4 +1,4 @@
-"""The port that has metrics and nothing else, of the server's program as a pod runs it."""
+"""Test the separate metrics port of the real server."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""The OpenAPI document of every task: valid, the same each time, with examples that are true."""
+"""Test the OpenAPI document of every task: valid, reproducible, with correct examples."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from toolchain.lifecycle.openapi_diff import breaking_changes
 
 Serving = Callable[..., TestClient]
-TASKS = ("words", "pictures", "detector")
+TASKS = ("words", "image_model", "detector")
 TOKEN = "a-token-that-is-long"
 
 
@@ -88,8 +88,8 @@ def test_the_example_requests_work(client: TestClient):
     assert asked >= 3
 
 
-def test_a_rejection_uses_the_models_terms(serving: Serving, words: Path, pictures: Path):
-    for folder, pointer in ((words, "#/texts/0"), (pictures, "#/images/0")):
+def test_a_rejection_uses_the_models_terms(serving: Serving, words: Path, image_model: Path):
+    for folder, pointer in ((words, "#/texts/0"), (image_model, "#/images/0")):
         responses = document(serving(folder))["paths"]["/predict"]["post"]["responses"]
         assert responses["422"]["content"]["application/problem+json"]["example"]["errors"][0]["pointer"] == pointer
 

@@ -1,4 +1,4 @@
-"""What a page of another site, a proxy or a browser sends, and what the server tells them."""
+"""Test requests of browsers, proxies and pages of other sites."""
 
 import gzip
 import re
@@ -80,8 +80,8 @@ def test_the_media_type_is_json_in_any_case_and_with_parameters(kind: str, servi
     assert serving(words).post("/predict", content=BODY, headers={"Content-Type": kind}).status_code == 200
 
 
-def test_an_image_without_a_content_type_is_rejected(serving: Serving, pictures: Path):
-    client = serving(pictures)
+def test_an_image_without_a_content_type_is_rejected(serving: Serving, image_model: Path):
+    client = serving(image_model)
     assert problem(client.post("/predict", content=picture(255)))["status"] == 415
     for kind in ("image/png", "application/octet-stream"):
         assert client.post("/predict", content=picture(255), headers={"Content-Type": kind}).status_code == 200

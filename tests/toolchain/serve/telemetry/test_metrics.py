@@ -1,4 +1,4 @@
-"""What Prometheus reads: kinds of errors, units, limits and names, in a number of series that has an end."""
+"""Test the exported metrics: error types, units, limits, names, and a bounded number of series."""
 
 import asyncio
 import re
@@ -28,8 +28,8 @@ from toolchain.serve.versions.version import load
 Serving = Callable[..., TestClient]
 
 
-def figures(client: TestClient) -> dict[tuple[str, ...], float]:
-    """Return our figures by name and the values of those labels that not all have."""
+def exported(client: TestClient) -> dict[tuple[str, ...], float]:
+    """Return our metrics by name and the values of those labels that not all have."""
     return read(client.get("/metrics").text)
 
 
@@ -58,7 +58,7 @@ def test_an_error_is_counted_by_its_kind_and_not_timed(
 ):
     client = serving(words, max_text_body_bytes=500, max_request_rows=1)
     client.post(path, content=body, headers={"Content-Type": "application/json"})
-    found = figures(client)
+    found = exported(client)
     errors = {key[1]: value for key, value in found.items() if key[0] == "toolchain_serving_errors_total"}
     assert {name for name, value in errors.items() if value} == {kind}
     assert set(errors) == {
@@ -72,7 +72,7 @@ def test_the_servers_faults_are_there_from_a_routes_first_request(serving: Servi
     """Else the first failure would make a new series, of which no rate shows an increase."""
     client = serving(words)
     client.post("/predict", json={"texts": ["good"]})
-    found = figures(client)
+    found = exported(client)
     statuses = {
         key[2]: value for key, value in found.items() if key[:2] == ("toolchain_serving_requests_total", "/predict")
     }
@@ -91,7 +91,7 @@ def test_other_4xx_statuses_count_as_bad_requests(words: Path):
 def test_a_caller_without_a_token_is_counted(serving: Serving, words: Path):
     client = serving(words, tokens=("a" * 16,))
     client.post("/predict", json={"texts": ["good"]})
-    assert figures(client)["toolchain_serving_errors_total", "unauthorized"] == 1
+    assert exported(client)["toolchain_serving_errors_total", "unauthorized"] == 1
 
 
 def test_a_failed_readiness_probe_is_not_an_error(serving: Serving, words: Path):
@@ -99,9 +99,9 @@ def test_a_failed_readiness_probe_is_not_an_error(serving: Serving, words: Path)
     client = serving(words)
     for path in ("/readyz", "/v2/health/ready", "/v2/models/reviews/ready"):
         assert client.get(path).status_code == 503
-    assert figures(client)["toolchain_serving_errors_total", "not_ready"] == 0
+    assert exported(client)["toolchain_serving_errors_total", "not_ready"] == 0
     assert client.post("/predict", json={"texts": ["good"]}).status_code == 503
-    assert figures(client)["toolchain_serving_errors_total", "not_ready"] == 1
+    assert exported(client)["toolchain_serving_errors_total", "not_ready"] == 1
 
 
 def test_a_client_that_disconnects_while_sending_is_not_a_server_error(words: Path, capsys: pytest.CaptureFixture[str]):
@@ -125,16 +125,16 @@ def test_a_client_that_disconnects_while_sending_is_not_a_server_error(words: Pa
     assert capsys.readouterr().err == ""
 
 
-def test_an_image_counts_the_pixels_that_the_model_reads(serving: Serving, pictures: Path):
-    client = serving(pictures)
+def test_an_image_counts_the_pixels_that_the_model_reads(serving: Serving, image_model: Path):
+    client = serving(image_model)
     client.post("/predict", content=picture(200, width=40, height=30), headers={"Content-Type": "image/png"})
-    assert figures(client)["toolchain_serving_pixels_total",] == 8 * 8
-    assert ("toolchain_serving_tokens_total",) not in figures(client)
+    assert exported(client)["toolchain_serving_pixels_total",] == 8 * 8
+    assert ("toolchain_serving_tokens_total",) not in exported(client)
 
 
 def test_the_limits_and_the_process_are_exported(serving: Serving, words: Path):
     client = serving(words, max_queue_rows=100, workers=2)
-    found = figures(client)
+    found = exported(client)
     assert found["toolchain_serving_queue_capacity_rows",] == 100
     assert found["toolchain_serving_workers",] == 2
     assert found["process_resident_memory_bytes",] > 1e6

@@ -61,8 +61,8 @@ def test_a_file_identifies_its_version(served: LoadedVersion, start: Start, tmp_
     assert (subject.model, subject.model_version, subject.digest) == ("reviews", "3", served.model.digest)
 
 
-def test_images_are_described_by_their_file_and_their_pixels(pictures: Path, start: Start, tmp_path: Path):
-    served = load(Settings(model=pictures, name="reviews", version="3"))
+def test_images_are_described_by_their_file_and_their_pixels(image_model: Path, start: Start, tmp_path: Path):
+    served = load(Settings(model=image_model, name="reviews", version="3"))
     sampler = start(include_rows=True)
     value = {"bytes": picture(255, width=40, height=20), "path": "an image"}
     rows = served.predictor.prepare([value])

@@ -57,7 +57,7 @@ def test_every_row_runs_once_in_batches_of_one_length_the_oldest_first(steps: li
             waiting.remove(one)
 
     for time_, (length, take) in enumerate(steps):
-        one = QueuedRow(Prepared(time_, length), None, 0, float(time_))  # type: ignore[arg-type]  # nobody waits here
+        one = QueuedRow(Prepared(time_, length), None, 0, float(time_))  # type: ignore[arg-type]  # no request waits
         lanes.push(one)
         waiting.append(one)
         if take:
@@ -145,7 +145,7 @@ def test_slow_rows_and_rows_behind_others_run_in_threads():
         batcher = Batcher(lambda rows: time.sleep(rows[0].length / 1000) or model.predict(rows))
         await batcher.submit(rows_of(1), soon()).future
         assert batcher.run_inline(rows_of(1)) == [0]
-        assert batcher.run_inline(rows_of(100)) is None, "some 0.1 s, in which nobody else would be heard"
+        assert batcher.run_inline(rows_of(100)) is None, "some 0.1 s, which would block other requests"
         model.free.clear()
         running = batcher.submit(rows_of(1), soon())
         await until(lambda: not batcher.queued_rows)

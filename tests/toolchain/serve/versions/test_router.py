@@ -1,4 +1,4 @@
-"""Several versions in one process: who answers which request, what is told of each, and how one takes over."""
+"""Test several versions in one process: routing, metrics, and replacement."""
 
 import gc
 import re
@@ -69,8 +69,8 @@ class Crew:
         assert response.status_code == 200, response.text
         return response.json()
 
-    def figures(self, name: str) -> dict[tuple[str, ...], float]:
-        """Return the figures called ``name`` by version and the labels that not all have."""
+    def exported(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return the exported called ``name`` by version and the labels that not all have."""
         found = {}
         for family in text_string_to_metric_families(self.client.get("/metrics").text):
             for sample in family.samples:
@@ -135,7 +135,7 @@ class StandIn:
 def test_a_canary_with_other_predictions_receives_no_more_requests(crew: Crew):
     crew.start("1", canary="2", percent=100)
     assert crew.ask("any")["model"]["version"] == "2"
-    crew.loaded["2"].parity = Parity(4, 3, "1 of 4 recorded rows is answered otherwise")
+    crew.loaded["2"].parity = Parity(4, 3, "1 of 4 predictions differs")
     assert crew.ask("any")["model"]["version"] == "1"
 
 
@@ -172,8 +172,8 @@ def test_one_exposition_holds_all_versions_and_each_name_once(crew: Crew):
     assert len(types) == len(set(types))
     series = [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
     assert len(series) == len(set(series))
-    assert crew.figures("traffic_percent") == {("1", "stable"): 50, ("2", "canary"): 50, ("3", "shadow"): 0}
-    asked = crew.figures("requests_total")
+    assert crew.exported("traffic_percent") == {("1", "stable"): 50, ("2", "canary"): 50, ("3", "shadow"): 0}
+    asked = crew.exported("requests_total")
     assert asked["1", "/predict", "200"] + asked["2", "/predict", "200"] == 40
     assert asked["2", "/predict", "200"] == sum(crew.router.choose(one).version == "2" for one in IDS[:40])
     assert ("3", "/predict", "200") not in asked
@@ -181,11 +181,11 @@ def test_one_exposition_holds_all_versions_and_each_name_once(crew: Crew):
 
 def test_predictions_of_the_canary_are_compared_with_the_stable_version(crew: Crew):
     crew.start("1", canary="4", percent=100)
-    assert crew.figures("compared_rows_total") == {("4", "no", "canary"): 0, ("4", "yes", "canary"): 0}
+    assert crew.exported("compared_rows_total") == {("4", "no", "canary"): 0, ("4", "yes", "canary"): 0}
     crew.ask("any", body={"texts": ["good", "film", "bad"]})  # "film" is no word of either: both say the first label
-    until(lambda: sum(crew.figures("compared_rows_total").values()) == 3)
-    assert crew.figures("compared_rows_total") == {("4", "no", "canary"): 2, ("4", "yes", "canary"): 1}
-    assert crew.figures("predictions_total")["1", "positive"] == 0  # nobody heard the stable one
+    until(lambda: sum(crew.exported("compared_rows_total").values()) == 3)
+    assert crew.exported("compared_rows_total") == {("4", "no", "canary"): 2, ("4", "yes", "canary"): 1}
+    assert crew.exported("predictions_total")["1", "positive"] == 0  # no client received the stable prediction
 
 
 def test_a_shadow_predicts_the_rows_of_the_stable_version_unseen_by_clients(crew: Crew):
@@ -194,17 +194,17 @@ def test_a_shadow_predicts_the_rows_of_the_stable_version_unseen_by_clients(crew
     for request_id in stable:
         assert crew.ask(request_id)["predictions"][0]["label"] == "positive"
         due = stable.index(request_id) + 1
-        until(lambda due=due: crew.figures("compared_rows_total")["4", "no", "shadow"] == due)  # type: ignore[misc]
+        until(lambda due=due: crew.exported("compared_rows_total")["4", "no", "shadow"] == due)  # type: ignore[misc]
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["good", "film"]}]}
     crew.ask(stable[0], "/v2/models/reviews/infer", body)
-    until(lambda: crew.figures("compared_rows_total")["4", "yes", "shadow"] == 1)
+    until(lambda: crew.exported("compared_rows_total")["4", "yes", "shadow"] == 1)
 
 
 def test_nothing_is_compared_while_the_other_version_has_enough_to_do(crew: Crew):
     crew.start("1", canary="4", percent=100)
     crew.ask("any", body={"texts": ["good"] * 20})  # more than run at once
     crew.ask("any")
-    until(lambda: sum(crew.figures("compared_rows_total").values()) == 1)
+    until(lambda: sum(crew.exported("compared_rows_total").values()) == 1)
 
 
 def test_a_replaced_version_completes_its_requests_and_its_metrics_end(crew: Crew):
@@ -214,19 +214,19 @@ def test_a_replaced_version_completes_its_requests_and_its_metrics_end(crew: Cre
         crew.change("2")
         assert crew.ask("any")["model"]["version"] == "2"
         assert client.get("/openapi.json").json()["info"]["version"] == "2"
-        assert ("1", "/predict", "200") in crew.figures("requests_total")
+        assert ("1", "/predict", "200") in crew.exported("requests_total")
         assert crew.loaded["1"].predictor.predict(crew.loaded["1"].predictor.prepare(["good"]))
         assert all(thread.is_alive() for thread in crew.loaded["1"].batcher._threads)
     until(lambda: not any(thread.is_alive() for thread in crew.loaded["1"].batcher._threads))
-    until(lambda: not any(key[0] == "1" for key in crew.figures("requests_total")))
+    until(lambda: not any(key[0] == "1" for key in crew.exported("requests_total")))
     assert 'model_version="1"' not in client.get("/metrics").text
-    assert crew.figures("version_changes_total") == {("",): 1}
+    assert crew.exported("version_changes_total") == {("",): 1}
     crew.change("2", canary="3", percent=5)
     crew.change("2", canary="3", percent=25)
-    assert crew.figures("version_changes_total") == {("",): 2}  # a larger share is no other version
-    assert crew.figures("traffic_percent") == {("2", "stable"): 75, ("3", "canary"): 25}
+    assert crew.exported("version_changes_total") == {("",): 2}  # a larger share is no other version
+    assert crew.exported("traffic_percent") == {("2", "stable"): 75, ("3", "canary"): 25}
     crew.change("3")
-    until(lambda: crew.figures("traffic_percent") == {("3", "stable"): 100})
+    until(lambda: crew.exported("traffic_percent") == {("3", "stable"): 100})
 
 
 def test_a_replaced_version_frees_its_memory(crew: Crew):
@@ -260,8 +260,8 @@ def test_readiness_reports_all_versions_and_rejections(crew: Crew):
     assert {role: one["version"] for role, one in content["versions"].items()} == {"stable": "1", "canary": "2"}
     assert content["version"] == "1"
     assert content["rejected"] == {"3": REJECTION_REASONS["damaged"]}
-    assert crew.figures("rejected_versions")["", "damaged"] == 1
-    assert sum(crew.figures("rejected_versions").values()) == 1
+    assert crew.exported("rejected_versions")["", "damaged"] == 1
+    assert sum(crew.exported("rejected_versions").values()) == 1
 
 
 def test_a_server_without_a_version_is_alive_and_reports_why(versions: dict[str, Path]):

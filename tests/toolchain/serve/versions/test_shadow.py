@@ -1,4 +1,4 @@
-"""Comparisons of two versions that are made up: only what a comparison uses of them."""
+"""Test comparisons of two fake versions."""
 
 import asyncio
 from contextlib import contextmanager

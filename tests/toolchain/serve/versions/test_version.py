@@ -1,4 +1,4 @@
-"""What happens at the start, and when too much or nothing comes: a model loaded, compared, and asked through limits."""
+"""Test loading a version, its parity check, and its limits."""
 
 import asyncio
 import base64
@@ -91,7 +91,7 @@ def test_boxes_that_moved_are_seen(detector: Path):
     for change in ({"boxes": ((0, 0, 8, 5), (0, 0, 20, 10))}, {"labels": (1, 1)}, {"scores": (0.8, 0.1)}):
         row = Row(**{**vars(known.rows[0]), **change})  # type: ignore[arg-type]
         assert compare(predictor_of(detector), Expected(known.model, known.processor, (row,), 0.5)).reason
-    faint = Row(**{**vars(known.rows[0]), "scores": (0.9, 0.3)})  # below the threshold nobody sees a box
+    faint = Row(**{**vars(known.rows[0]), "scores": (0.9, 0.3)})  # boxes below the threshold are not shown
     assert compare(predictor_of(detector), Expected(known.model, known.processor, (faint,), 0.5)).reason == ""
 
 
@@ -135,7 +135,7 @@ def test_a_full_queue_returns_429_with_retry_after(serving: Serving, words: Path
 
 
 def hold_up_decoding(client: TestClient) -> threading.Event:
-    """Let pictures be decoded only when the event is set."""
+    """Let images be decoded only when the event is set."""
     free = threading.Event()
     predictor = served_by(client).predictor
     prepare = predictor.prepare
@@ -148,8 +148,8 @@ def hold_up_decoding(client: TestClient) -> threading.Event:
     return free
 
 
-def test_images_count_as_queued_while_they_are_decoded(serving: Serving, pictures: Path):
-    client = serving(pictures, max_queue_rows=4, max_request_rows=4)
+def test_images_count_as_queued_while_they_are_decoded(serving: Serving, image_model: Path):
+    client = serving(image_model, max_queue_rows=4, max_request_rows=4)
     free = hold_up_decoding(client)
     body = {"images": [base64.b64encode(picture(255)).decode()] * 3}
     codes: list[int] = []
@@ -168,8 +168,8 @@ def test_images_count_as_queued_while_they_are_decoded(serving: Serving, picture
     assert client.post("/predict", json=body).status_code == 200
 
 
-def test_images_that_take_too_long_to_decode_are_504(serving: Serving, pictures: Path):
-    client = serving(pictures, request_timeout=0.3)
+def test_images_that_take_too_long_to_decode_are_504(serving: Serving, image_model: Path):
+    client = serving(image_model, request_timeout=0.3)
     free = hold_up_decoding(client)
     reply = client.post("/predict", json={"images": [base64.b64encode(picture(255)).decode()]})
     assert reply.status_code == 504
@@ -190,7 +190,7 @@ def test_a_prediction_that_takes_too_long_is_504(serving: Serving, words: Path):
 
 
 def call(client: TestClient, messages: list[dict[str, Any] | float]) -> list[dict[str, Any]]:
-    """Let a client that speaks as ``messages`` say (numbers are pauses) ask /predict, and return what it is sent."""
+    """Send ``messages`` to /predict (numbers are pauses), and return the messages of the response."""
     sent: list[dict[str, Any]] = []
     scope = {"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b"",
         "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
@@ -205,7 +205,7 @@ def call(client: TestClient, messages: list[dict[str, Any] | float]) -> list[dic
                     return message
                 await asyncio.sleep(message)
             await asyncio.sleep(60)
-            raise AssertionError("asked for more")
+            raise AssertionError("another message was requested")
 
         async def send(message: Any) -> None:
             sent.append(message)

@@ -1,4 +1,4 @@
-"""Updates from a model repository: partial writes, damaged files, unavailable storage."""
+"""Test updates from a model repository: partial writes, damaged files, unavailable storage."""
 
 import asyncio
 import shutil
@@ -28,7 +28,7 @@ from toolchain.services.storage import s3
 
 
 class WatcherHarness:
-    """A watcher that looks when a test says so."""
+    """A watcher that polls when a test calls it."""
 
     def __init__(self, repository: str, cache: Path) -> None:
         self.loop = asyncio.new_event_loop()
@@ -44,11 +44,11 @@ class WatcherHarness:
         self.loop.run_until_complete(asyncio.sleep(0.2))  # in which who is replaced is closed, too
 
     @property
-    def answering(self) -> dict[str, str]:
+    def roles(self) -> dict[str, str]:
         return {role: served.version for role, served in self.router.roles.items()}
 
     @property
-    def refused(self) -> dict[str, str]:
+    def rejections(self) -> dict[str, str]:
         return {what: rejection.reason for what, rejection in self.router.rejected.items()}
 
     def end(self) -> None:
@@ -85,15 +85,15 @@ def test_a_version_passes_from_canary_to_stable_without_being_loaded_again(
     capsys: pytest.CaptureFixture[str],
 ):
     harness = follow(repository)
-    assert harness.answering == {"stable": "1"}
+    assert harness.roles == {"stable": "1"}
     publish_versions(repository, routing_of(versions, "1", canary="2", percent=10, shadow="3"), versions)
     harness.look()
-    assert harness.answering == {"stable": "1", "canary": "2", "shadow": "3"}
+    assert harness.roles == {"stable": "1", "canary": "2", "shadow": "3"}
     assert "updated: reviews 1, fp32; 2, fp32, canary of 10 %; 3, fp32, shadow" in capsys.readouterr().out
     canary = harness.router.roles["canary"]
     publish_versions(repository, routing_of(versions, "2"), versions)
     harness.look()
-    assert harness.answering == {"stable": "2"}
+    assert harness.roles == {"stable": "2"}
     assert harness.router.stable is canary
     harness.look()  # nothing is new: nothing happens
     assert capsys.readouterr().out.count("updated") == 1
@@ -122,7 +122,7 @@ def test_a_canary_receives_requests_only_while_it_is_monitored(
     def shares(harness: WatcherHarness) -> str:
         return "".join(line for line in harness.router.metrics(0).decode().splitlines() if line.endswith(" 100.0"))
 
-    assert after(59) == ("2", True), "whoever put it there a minute ago may be watching"
+    assert after(59) == ("2", True), "a promotion that wrote it a minute ago may be running"
     model_repository.write_heartbeat(place)
     assert after(50) == ("2", True), "so somebody is"
     assert after(61) == ("1", False), "that was the last heartbeat"
@@ -181,18 +181,18 @@ def test_a_rejected_version_is_reported_and_loaded_once_it_is_repaired(
     folder = repository / target_of(versions, "2").digest
     change(folder)
     harness.look()
-    assert harness.answering == {"stable": "1"}
-    assert harness.refused == {"2": kind}
+    assert harness.roles == {"stable": "1"}
+    assert harness.rejections == {"2": kind}
     harness.look()
-    assert capsys.readouterr().err.count("rejected: 2: ") == 1  # it is told once, and not tried at each look
+    assert capsys.readouterr().err.count("rejected: 2: ") == 1  # logged once, and not retried at each poll
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(versions["2"], folder)
     harness.look()
-    assert harness.answering == {"stable": "1"}
+    assert harness.roles == {"stable": "1"}
     monkeypatch.setattr(watcher, "RETRY_INTERVAL_S", 0.0)
     harness.look()
-    assert harness.answering == {"stable": "2"}
-    assert harness.refused == {}
+    assert harness.roles == {"stable": "2"}
+    assert harness.rejections == {}
 
 
 def test_a_canary_that_cannot_be_taken_leaves_all_requests_to_the_stable_version(
@@ -202,8 +202,8 @@ def test_a_canary_that_cannot_be_taken_leaves_all_requests_to_the_stable_version
     publish_versions(repository, routing_of(versions, "2", canary="3", percent=50), versions)
     damage(repository / target_of(versions, "3").digest)
     harness.look()
-    assert harness.answering == {"stable": "2"}
-    assert harness.refused == {"3": "damaged"}
+    assert harness.roles == {"stable": "2"}
+    assert harness.rejections == {"3": "damaged"}
     assert {harness.router.choose(str(place)).version for place in range(50)} == {"2"}
 
 
@@ -214,13 +214,13 @@ def test_a_damaged_routing_config_changes_nothing_until_it_is_repaired(
     harness = follow(repository)
     (repository / FILE).write_bytes(document)
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "invalid_config"})
+    assert (harness.roles, harness.rejections) == ({"stable": "1"}, {FILE: "invalid_config"})
     (repository / FILE).unlink()
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "not_found"})
+    assert (harness.roles, harness.rejections) == ({"stable": "1"}, {FILE: "not_found"})
     publish_versions(repository, routing_of(versions, "1"), versions)
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
+    assert (harness.roles, harness.rejections) == ({"stable": "1"}, {})
 
 
 def test_a_routing_config_of_another_model_and_a_version_for_another_task_are_rejected(
@@ -229,13 +229,13 @@ def test_a_routing_config_of_another_model_and_a_version_for_another_task_are_re
     harness = follow(repository)
     publish_versions(repository, replace(routing_of(versions, "2"), model="other"), versions)
     harness.look()
-    assert harness.refused == {FILE: "invalid_config"}
+    assert harness.rejections == {FILE: "invalid_config"}
     renamed = write_model(tmp_path / "renamed", "text-classification", word_counter, LABELS[::-1])
     other = Target(version="9", digest=open_model(renamed).digest, variant="fp32")
     routing = replace(routing_of(versions, "1"), canary=other, percent=5.0)
     publish_versions(repository, routing, {**versions, "9": renamed})
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {"9": "incompatible"})
+    assert (harness.roles, harness.rejections) == ({"stable": "1"}, {"9": "incompatible"})
 
 
 def test_files_under_another_digest_are_rejected(
@@ -245,7 +245,7 @@ def test_files_under_another_digest_are_rejected(
     shutil.copytree(versions["3"], repository / target_of(versions, "2").digest)
     publish_versions(repository, routing_of(versions, "2"), versions)
     harness.look()
-    assert harness.refused == {"2": "damaged"}
+    assert harness.rejections == {"2": "damaged"}
 
 
 def test_a_model_repository_that_is_empty_at_the_start_is_an_error_and_a_damaged_one_is_waited_for(
@@ -260,7 +260,7 @@ def test_a_model_repository_that_is_empty_at_the_start_is_an_error_and_a_damaged
     assert "its files are damaged" in harness.router.not_ready_reason
     publish_versions(empty, routing_of(versions, "2"), versions)
     harness.look()
-    assert harness.answering == {"stable": "2"}
+    assert harness.roles == {"stable": "2"}
     assert harness.router.not_ready_reason == ""
 
 
@@ -276,10 +276,10 @@ def test_an_unexpected_error_does_not_end_the_polling(
         patch.setattr(watcher, "load", fail)
         publish_versions(repository, routing_of(versions, "2"), versions)
         harness.look()
-    assert harness.refused == {"2": "load_failed"}
+    assert harness.rejections == {"2": "load_failed"}
     publish_versions(repository, routing_of(versions, "3"), versions)
     harness.look()
-    assert harness.answering == {"stable": "3"}
+    assert harness.roles == {"stable": "3"}
 
 
 # --- S3 ---
@@ -300,18 +300,18 @@ def test_a_model_repository_in_s3_is_followed_and_a_start_without_s3_serves_what
 ):  # fmt: skip
     uri = publish(s3_bucket, routing_of(versions, "1"), versions)
     harness = follow(uri)
-    assert harness.answering == {"stable": "1"}
+    assert harness.roles == {"stable": "1"}
     publish(s3_bucket, routing_of(versions, "2", canary="3", percent=10), versions)
     harness.look()
     publish(s3_bucket, routing_of(versions, "3"), versions)
     harness.look()
-    assert harness.answering == {"stable": "3"}
+    assert harness.roles == {"stable": "3"}
     (kept_in,) = (tmp_path / "cache").iterdir()
     kept = {path.name for path in kept_in.iterdir()}
     assert kept == {FILE, *(target_of(versions, number).digest for number in "23")}  # and no more the first
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     again = follow(uri)
-    assert again.answering == {"stable": "3"}
+    assert again.roles == {"stable": "3"}
     assert again.router.name == "reviews"
     again.look()
     assert capsys.readouterr().err.count("serving the cached versions") == 1
@@ -324,12 +324,12 @@ def test_with_s3_away_and_nothing_fetched_the_server_waits(
     uri = publish(s3_bucket, routing_of(versions, "1"), versions)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     harness = follow(uri)
-    assert harness.refused == {FILE: "unavailable"}
+    assert harness.rejections == {FILE: "unavailable"}
     assert "the model repository is unavailable" in harness.router.not_ready_reason
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     harness.watcher._repository = open_repository(harness.watcher._settings)
     harness.look()
-    assert harness.answering == {"stable": "1"}
+    assert harness.roles == {"stable": "1"}
 
 
 def test_losing_s3_changes_nothing(
@@ -343,9 +343,9 @@ def test_losing_s3_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(s3.PolledFile, "content", away)
         harness.look()
-        assert (harness.answering, harness.refused) == ({"stable": "1"}, {FILE: "unavailable"})
+        assert (harness.roles, harness.rejections) == ({"stable": "1"}, {FILE: "unavailable"})
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {})
+    assert (harness.roles, harness.rejections) == ({"stable": "1"}, {})
 
 
 def test_an_incomplete_folder_in_s3_is_rejected_and_downloaded_again_later(
@@ -357,14 +357,14 @@ def test_an_incomplete_folder_in_s3_is_rejected_and_downloaded_again_later(
     digest = routing.stable.digest
     s3.write(as_bytes(routing), uri + FILE)
     harness.look()
-    assert harness.refused == {"2": "not_found"}
+    assert harness.rejections == {"2": "not_found"}
     s3.upload(versions["2"] / "model.json", f"{uri}{digest}/model.json", shown=False)
     monkeypatch.setattr(watcher, "RETRY_INTERVAL_S", 0.0)
     harness.look()
-    assert harness.refused == {"2": "damaged"}
+    assert harness.rejections == {"2": "damaged"}
     publish(s3_bucket, routing, versions)
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "2"}, {})
+    assert (harness.roles, harness.rejections) == ({"stable": "2"}, {})
 
 
 def test_on_a_full_disk_the_version_is_rejected_and_the_server_keeps_serving(
@@ -378,7 +378,7 @@ def test_on_a_full_disk_the_version_is_rejected_and_the_server_keeps_serving(
 
     monkeypatch.setattr(harness.watcher._repository._storage, "fetch_s3_prefix", full)  # type: ignore[union-attr]
     harness.look()
-    assert (harness.answering, harness.refused) == ({"stable": "1"}, {"2": "disk_full"})
+    assert (harness.roles, harness.rejections) == ({"stable": "1"}, {"2": "disk_full"})
 
 
 def test_a_cache_of_another_user_is_not_valid(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -403,7 +403,7 @@ def test_the_monotonic_clock_is_used(
         monkeypatch.setattr("time.time", lambda now=now: now)
         publish_versions(repository, routing_of(versions, "2" if now else "3"), versions)
         harness.look()
-        assert harness.answering == {"stable": "2" if now else "3"}
+        assert harness.roles == {"stable": "2" if now else "3"}
         rows = harness.router.stable.predictor.prepare(["good"])
 
         async def ask(rows: Any = rows) -> Any:

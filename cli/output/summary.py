@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.cluster.kfp_client import NAMESPACE
 from cli.output.progress import MARKS, describe
 from cli.records import runs
-from cli.records.artifacts import DATA_REPORT, REGISTRATION, REPORT, REPORTS, find_artifact
+from cli.records.artifacts import DATA_REPORT, DRIFT, REGISTRATION, REPORT, REPORTS, find_artifact
 from cli.records.cost import Prices, cost_of, step_cost
 from cli.records.runs import Run
 from cli.settings import Settings
@@ -33,13 +33,15 @@ def read_report(run: Run, kind: str = REPORT) -> dict[str, Any] | None:
 
 
 def summary(run: Run, settings: Settings) -> None:
-    """Print the summary of a successful run: data, variants, verdict, and the paths of its results."""
+    """Print the summary of a successful run: data, variants, verdict or drift, and the paths of its results."""
     cached = sum(step.cached for step in run.steps)
     print(f"\n{run.id}: succeeded in {run.seconds:.1f} s, {len(run.steps)} steps, {cached} of them cached")
     if data := read_report(run, DATA_REPORT):
         print_data(data)
     if report := read_report(run):
         _print_verdict(report)
+    if drift := find_artifact(run, DRIFT):
+        _print_drift(drift.description["data"])
     if file := report_file(run):
         print(f"Report:  {file}")
     if find_artifact(run, REGISTRATION):
@@ -58,6 +60,20 @@ def _print_verdict(report: dict[str, Any]) -> None:
     )
 
 
+def _print_drift(report: dict[str, Any]) -> None:
+    """Print the verdict of drift.json, and the descriptors that drifted, each with its distance."""
+    subject = f"{report['model']}, version {report['model_version']}"
+    if not report["has_verdict"]:
+        print(f"Verdict: no drift verdict for {subject}: {report['reason']}")
+        return
+    drifted = [f"{one['name']} ({one['distance']:.2f})" for one in report["columns"] if one["drift_detected"]]
+    found = f"drift detected in {len(drifted)}" if drifted else "no drift detected in any"
+    rows = f"{report['window']['rows']:,} rows"
+    print(f"Verdict: {found} of {len(report['columns'])} descriptors for {subject}, {rows}")
+    if drifted:
+        print(f"Drifted: {', '.join(drifted)}")
+
+
 def _registry(run: Run, settings: Settings) -> str:
     if run.engine == runs.CLUSTER or settings.registry:
         namespace = settings.namespace or NAMESPACE
@@ -67,9 +83,9 @@ def _registry(run: Run, settings: Settings) -> str:
 
 
 def report_file(run: Run) -> Path | None:
-    """Return the path of the run's report.html, or None if it has no report."""
+    """Return the path of the run's report, an HTML page, or None if it has no report."""
     artifact = find_artifact(run, *REPORTS)
-    return artifact.folder / "report.html" if artifact else None
+    return artifact.folder / REPORTS[artifact.kind] if artifact else None
 
 
 def print_data(report: dict[str, Any]) -> None:

@@ -12,8 +12,12 @@ from typing import Any
 from cli.records.runs import Run, StepRecord
 from cli.state_files import read_record
 
-VARIANTS, REGISTRATION, REPORT, DATA_REPORT = "variants", "registration", "report", "data-report"  # kinds
-REPORTS = (REPORT, DATA_REPORT)  # kinds of artifacts with report.html and report.json
+VARIANTS, REGISTRATION, REPORT, DATA_REPORT, DRIFT = "variants", "registration", "report", "data-report", "drift"  # kinds
+REPORTS = {  # the page of each kind that has one; its numbers are in a JSON file of the same name
+    REPORT: "report.html",
+    DATA_REPORT: "report.html",
+    DRIFT: "drift.html",
+}
 MEASUREMENT = "measurement.json"  # names its own kind
 KINDS = {"dataset.json": "dataset", "model.json": "model", "variants.json": VARIANTS}  # by description
 DESCRIPTIONS = (*KINDS, MEASUREMENT)

@@ -213,6 +213,9 @@ def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
 def _with_keys(plan: Plan) -> dict[str, Any]:
     """Return the compiled pipeline with our cache keys, and without resources and retries, which need a cluster."""
     content: dict[str, Any] = json.loads(json.dumps(plan.spec.content))
+    # Of a pipeline with a component of its own name, KFP runs this component only, and neither reads nor writes its
+    # cache, from which ``record_outputs`` reads the outputs.
+    content["pipelineInfo"]["name"] += "-pipeline"
     for executor in content["deploymentSpec"]["executors"].values():
         executor["container"].pop("resources", None)
         executor["container"]["command"] = ["sh", "-c", REPORT_STATUS, "sh", *executor["container"]["command"]]

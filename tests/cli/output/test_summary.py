@@ -4,8 +4,12 @@ from pathlib import Path
 import pytest
 
 from cli.output import summary
+from cli.records.artifacts import DRIFT
 from cli.records.cost import Prices
 from cli.records.runs import FAILED, SUCCEEDED, Run, StepRecord, new_run
+from cli.settings import Settings
+from toolchain.artifacts.measurement import new_measurement
+from toolchain.artifacts.provenance import Work
 
 REPORT = {
     "rows": {"train": 1200, "test": 30},
@@ -65,3 +69,28 @@ def test_variants_show_the_winner_and_their_speedup():
     report = {"variants": [{**variant, "name": "int8"}], "verdict": {"winner": "int8"}}
     cells = [next(iter(column.cells)) for column in summary._variants(json.loads(json.dumps(report))).columns]
     assert cells == ["int8 ◀", "0.912", "1.000", "3.1", "1.50 (1.40-1.60)", "2.5", "accurate, faster"]
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({}, ["drift detected in 1 of 2 descriptors for reviews, version 3, 1,300 rows", "Drifted: tokens (0.96)\n"]),
+        ({"columns": [{"name": "label", "distance": 0.1, "drift_detected": False}]}, ["no drift detected in any of 1"]),
+        ({"has_verdict": False, "reason": "too few rows"}, ["no drift verdict for reviews, version 3: too few rows"]),
+    ],
+)
+def test_a_drift_check_prints_its_verdict_and_its_page(
+    change: dict, shown: list[str], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    columns = [("tokens", 0.96, True), ("label", 0.1, False)]
+    report = {
+        "model": "reviews", "model_version": "3", "has_verdict": True, "reason": "", "window": {"rows": 1300},
+        "columns": [dict(zip(("name", "distance", "drift_detected"), one, strict=True)) for one in columns],
+    }  # fmt: skip
+    with new_measurement(tmp_path / "checked", DRIFT, Work("any.step", None)) as writer:
+        writer.data = report | change
+        (writer.folder / "drift.html").write_text("<html></html>")
+    run.steps[0].outputs = {"any": str(tmp_path / "checked")}
+    summary.summary(run, Settings(tmp_path, "", "", "", ""))
+    printed = capsys.readouterr().out
+    assert [part for part in [*shown, f"Report:  {tmp_path}/checked/drift.html"] if part not in printed] == []

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def odd(code: str):
+def odd(made: dsl.Output[dsl.Artifact], code: str):
     exec(code)
 
 
@@ -47,6 +47,7 @@ def ended(odd_pipeline: Specification, tmp_path: Path):
         with runs.run_lock(tmp_path) as lock:
             made = local.begin(plan, "odd", settings)
             local.execute(plan, made, settings, NullWatcher(), lock)
+            local.record_outputs(plan, made, settings)
         return runs.find_run(tmp_path, made.id)
 
     return run_it
@@ -65,3 +66,9 @@ def test_a_step_that_ends_in_any_way_fails_with_the_reason_and_a_log(ended, code
     assert run.state == runs.FAILED
     assert run.steps[0].error.startswith(message)
     assert (run.folder / "logs" / f"{run.steps[0].step}.log").is_file()
+
+
+def test_the_outputs_of_a_pipeline_with_the_name_of_its_component_are_recorded(ended):
+    run = ended("import pathlib; pathlib.Path(made.path).mkdir()")
+    assert run.state == runs.SUCCEEDED
+    assert Path(run.steps[0].outputs["made"]).is_relative_to(run.folder)

@@ -60,6 +60,7 @@ def to_json(result: Conversion, target: Path) -> dict[str, Any]:
         "task": result.task,
         "images": result.images,
         "objects": result.objects,
+        "dropped": dict(result.dropped),
         "problems": [asdict(finding) for finding in result.findings],
         "unsupported": [asdict(finding) for finding in result.unsupported],
         "target": str(target),
@@ -71,12 +72,22 @@ def _print_summary(result: Conversion) -> None:
     task = f" ({result.task})" if result.task else ""
     counts = f"{result.images:,} images, {result.objects:,} objects"
     print(f"{result.source_format} to {result.target_format}{task}: {counts}")
+    if result.dropped:
+        print(_dropped(result))
     if result.findings:
         console().print(_table("problems", result.findings))
     if result.unsupported:
         console().print(_table(f"not supported by {result.target_format}", result.unsupported))
     else:
-        print(f"{result.target_format} represents everything that was converted")
+        print(f"{result.target_format} represents everything {'else' if result.dropped else 'that was converted'}")
+
+
+def _dropped(result: Conversion) -> str:
+    """Return a line with the number of objects that were not written, and why."""
+    dropped = sum(result.dropped.values())
+    verb = "was" if dropped == 1 else "were"
+    reasons = "; ".join(f"{reason} ({count:,})" for reason, count in result.dropped.items())
+    return f"{dropped:,} of {result.objects + dropped:,} objects {verb} dropped: {reasons}"
 
 
 def _table(title: str, findings: tuple[Finding, ...]) -> Table:

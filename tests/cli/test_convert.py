@@ -54,6 +54,22 @@ def test_a_lossless_conversion_is_reported(coco: Path, tmp_path: Path, capsys: p
     assert "coco represents everything" in capsys.readouterr().out
 
 
+def test_dropped_objects_are_counted_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = tmp_path / "yolo"
+    source.mkdir()
+    Image.new("RGB", (40, 30)).save(source / "a.png")
+    (source / "classes.txt").write_text("dog\ncat\n")
+    lines = [f"{number} 0.5 0.5 0.{size} 0.2" for number, size in ((0, 2), (1, 2), (1, 3), (5, 2))]
+    (source / "a.txt").write_text("\n".join(lines))
+    assert main(["convert", str(source), str(tmp_path / "out"), "--to", "coco"]) == 0
+    output = capsys.readouterr().out
+    assert "yolo to coco: 1 images, 3 objects" in output
+    assert "1 of 4 objects was dropped: label is not in the list (1)" in output
+    assert "label is not in the list (dropped)" in output
+    assert "class 5 has no name (2 classes have names)" in " ".join(output.split())
+    assert "represents everything that was converted" not in output
+
+
 def test_text_in_brackets_is_not_markup(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["convert", str(coco), str(tmp_path / "out"), "--to", "yolo", "--task", "detect"]) == 0
     assert "attribute: [colour]" in capsys.readouterr().out

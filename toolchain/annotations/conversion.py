@@ -1,12 +1,13 @@
 """Convert annotations to another format, with their images, whole or not at all, and report what is lost."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from toolchain import image_decoding
 from toolchain.annotations import createml, report_path, write
-from toolchain.annotations.checks import DROP, FIX, KEEP
+from toolchain.annotations.checks import CHECKS, DROP, FIX, KEEP
 from toolchain.annotations.checks.checker import Checker, oriented
 from toolchain.annotations.coco import writer as coco
 from toolchain.annotations.cvat import writer as cvat
@@ -44,7 +45,7 @@ def convert_collection(
 
     Images are linked where the disk allows, else copied. Annotations that are not valid are reported and kept, or fixed
     with ``fix``. Objects whose class has no name, and images of unknown size where the target needs it, are reported
-    and left out.
+    and left out; ``dropped`` of the result counts the objects.
 
     Raises:
         ArtifactError: ``target`` exists.
@@ -69,6 +70,7 @@ def convert_collection(
         objects=writing.objects,
         unsupported=unsupported.findings(),
         findings=findings,
+        dropped=writing.dropped_objects(),
     )
     write_json(report_path(target), {"format": REPORT_FORMAT, "version": 1, **asdict(result)})
     return result
@@ -90,6 +92,7 @@ class _Writing:
     checker: Checker
     written: int = 0  # images
     objects: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)  # objects of images that are not written, by reason
     cases: dict[str, list[str]] = field(default_factory=dict)  # of problems, by rule
     paths: set[str] = field(default_factory=set)  # of images, or of their annotation files
 
@@ -109,6 +112,11 @@ class _Writing:
     def findings(self) -> Iterator[Finding]:
         return (Finding.of(rule, cases) for rule, cases in self.cases.items())
 
+    def dropped_objects(self) -> dict[str, int]:
+        """Return the number of objects that are not written, by reason."""
+        checked = {CHECKS[check].rule: count for check, count in self.checker.dropped_objects.items()}
+        return {**checked, **self.left_out}
+
     def _report(self, rule: str, case: str) -> None:
         self.cases.setdefault(rule, []).append(case)
 
@@ -119,6 +127,8 @@ class _Writing:
         if facts is None:
             if not all(annotated):
                 self._report("image of unknown size (left out)", image.name)
+                if image.annotations:
+                    self.left_out["image of unknown size"] += len(image.annotations)
                 return None
             return image
         stored = (facts.width, facts.height)

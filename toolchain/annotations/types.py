@@ -91,6 +91,7 @@ class Conversion:
     objects: int
     unsupported: tuple[Finding, ...]  # what the target format cannot represent
     findings: tuple[Finding, ...]  # annotations that are not valid, or were left out
+    dropped: Mapping[str, int] = field(default_factory=dict)  # number of objects that were not written, by reason
 
 
 def summarize(findings: tuple[Finding, ...]) -> str:

@@ -81,7 +81,9 @@ def test_duplicate_objects():
 def test_unknown_labels():
     made = checker(unknown_label="drop")
     assert left(made, (0, 0, 5, 5), label="@class 7") == []
-    assert made.found["unknown_label"].examples == ["a.png: '@class 7'"]
+    assert made.found["unknown_label"].examples == ["a.png: class 7 has no name (1 class has a name)"]
+    assert made.dropped_objects == {"unknown_label": 1}
+    assert [finding.rule for finding in made.findings()] == ["label is not in the list (dropped)"]
 
 
 def test_corners_of_a_rotated_box_may_be_out_of_bounds():

@@ -75,9 +75,11 @@ def test_suspicious_annotations_are_reported_and_kept_or_fixed(tmp_path: Path):
     assert counts(kept.findings) == {
         "box reaches outside the image": 1,
         "box has swapped corners": 1,
-        "label is not in the list": 1,
+        "label is not in the list (dropped)": 1,
         "image is missing (its annotations are converted)": 1,
     }
+    assert (kept.objects, kept.dropped) == (2, {"label is not in the list": 1})
+    assert json.loads(report_path(tmp_path / "kept").read_text())["dropped"] == kept.dropped
     boxes = [t.box for p in open_source(tmp_path / "kept").images() for t in p.annotations]
     assert boxes == [(-5, 0, 5, 5), (9, 9, 4, 4)]
     convert_collection(source, tmp_path / "fixed", "coco", fix=True)
@@ -110,6 +112,7 @@ def test_yolo_needs_a_size(tmp_path: Path):
     done = convert_collection(source, tmp_path / "out", "yolo")
     assert done.images == 1
     assert counts(done.findings)["image of unknown size (left out)"] == 1
+    assert done.dropped == {"image of unknown size": 1}
 
 
 @pytest.mark.parametrize("target", WRITABLE_FORMATS)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from toolchain.annotations.types import MAX_EXAMPLES
+from toolchain.annotations.types import MAX_EXAMPLES, UNKNOWN_CLASS
 
 FIX, DROP, FAIL, KEEP = "fix", "drop", "fail", "keep"
 
@@ -50,3 +50,11 @@ class Tally:
         self.count += count
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(example)
+
+
+def describe_label(label: str, count: int) -> str:
+    """Return ``label``, which is not one of the ``count`` labels, or its number if it has no name."""
+    if not label.startswith(UNKNOWN_CLASS):
+        return repr(label)
+    names = "1 class has a name" if count == 1 else f"{count:,} classes have names"
+    return f"class {label.removeprefix(UNKNOWN_CLASS)} has no name ({names})"

@@ -1,12 +1,13 @@
 """Apply the checks to annotated images: fix, drop or keep what is wrong, and count it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from toolchain import image_decoding
-from toolchain.annotations.checks import CHECKS, DEFAULTS, DROP, FAIL, FIX, KEEP, Tally
+from toolchain.annotations.checks import CHECKS, DEFAULTS, DROP, FAIL, FIX, KEEP, Tally, describe_label
 from toolchain.annotations.geometry import (
     apply_orientation,
     area,
@@ -50,6 +51,7 @@ class Checker:
         self.labels, self.max_pixels, self.decode = frozenset(labels), max_pixels, decode
         self.found = {name: Tally() for name in CHECKS}
         self.dropped_images: dict[str, Tally] = {}
+        self.dropped_objects: Counter[str] = Counter()  # by check
         self._names: set[tuple[str, str]] = set()
         self._ids: set[object] = set()
 
@@ -86,6 +88,7 @@ class Checker:
                 continue
             key = (checked.label, checked.box, checked.rotation, checked.polygons, checked.mask)
             if key in keys and self._report("duplicate_object", None, _describe(checked, image)) != KEEP:
+                self.dropped_objects["duplicate_object"] += 1
                 continue
             keys.add(key)
             kept.append(checked)
@@ -116,10 +119,17 @@ class Checker:
     def findings(self) -> tuple[Finding, ...]:
         """Return the checks that found problems."""
         return tuple(
-            Finding(rule=CHECKS[name].rule, count=tally.count, examples=tuple(tally.examples))
+            Finding(rule=self._outcome(name), count=tally.count, examples=tuple(tally.examples))
             for name, tally in self.found.items()
             if tally.count
         )
+
+    def _outcome(self, check: str) -> str:
+        """Return the rule of ``check``, and how many of its cases were dropped."""
+        rule, dropped, count = CHECKS[check].rule, self.dropped_objects[check], self.found[check].count
+        if not dropped:
+            return rule
+        return f"{rule} (dropped)" if dropped == count else f"{rule} ({dropped:,} dropped)"
 
     def _report(self, check: str, image: AnnotatedImage | None, example: str) -> str:
         """Count a case of ``check``, and ``image`` if the action drops it; return the action."""
@@ -219,18 +229,24 @@ class Checker:
     def _check_annotation(self, annotation: Annotation, image: AnnotatedImage) -> Annotation | None:
         """Return ``annotation``, fixed where needed; None if it is dropped."""
         if annotation.label not in self.labels:
-            self._report("unknown_label", None, f"{image.name}: {annotation.label!r}")
+            example = f"{image.name}: {describe_label(annotation.label, len(self.labels))}"
+            self._report("unknown_label", None, example)
+            self.dropped_objects["unknown_label"] += 1
             return None
         left, top, right, bottom = annotation.box
         if annotation.error:
             example = f"{image.name}: {annotation.label}: {annotation.error}"
             if self._report("invalid_shape", None, example) != FIX or left == right or top == bottom:
+                self.dropped_objects["invalid_shape"] += 1
                 return None
             annotation = replace(annotation, error="")
         if right < left or bottom < top:
             action = self._report("swapped_corners", None, _describe(annotation, image))
+            if action == KEEP:
+                return annotation
             if action != FIX:
-                return annotation if action == KEEP else None
+                self.dropped_objects["swapped_corners"] += 1
+                return None
             box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
             annotation = replace(annotation, box=box)
         return self._check_bounds(annotation, image)
@@ -245,12 +261,13 @@ class Checker:
             is_rounding = beyond <= ROUNDING * max(image.width, image.height)
             action = FIX if is_rounding else self._report("out_of_bounds", None, _describe(annotation, image))
             if action in (DROP, FAIL):
+                self.dropped_objects["out_of_bounds"] += 1
                 return None
             annotation = clip(annotation, window) if action == FIX else annotation
-        if area(upright_box(annotation)) <= 0:
-            action = self._report("zero_area", None, _describe(annotation, image))
-            return annotation if action == KEEP else None
-        return annotation
+        if area(upright_box(annotation)) > 0 or self._report("zero_area", None, _describe(annotation, image)) == KEEP:
+            return annotation
+        self.dropped_objects["zero_area"] += 1
+        return None
 
 
 def oriented(image: AnnotatedImage, orientation: int, stored: Size) -> AnnotatedImage:

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target",
         nargs="?",
         metavar="RUN|MODEL|URL",
-        help="ID of a run, name of a registered model, or URL of a model server. Default: the latest run.",
+        help="ID of a run, name of a registered model, or URL of a model server. Default: the latest run with a model.",
     )
     add_engine(parser, registry=True)
     add_json(parser)

@@ -1,7 +1,8 @@
 """Find and print the lineage of a model: variant, export, training, dataset, source rows, each with its digest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.tree import Tree
@@ -34,18 +35,21 @@ def find_lineages(target: str | None, engine: str | None, settings: Settings) ->
     """Return the lineages of ``target``: a run, a registered model, or the URL of a model server.
 
     Args:
-        target: None for the latest run.
+        target: None for the latest run that has variants of a model.
         engine: Of the registry, "cluster" or "local"; None for that of ``settings``.
         settings: Of the environment.
 
     Raises:
-        ConfigError: there is no such run or registered model, or the served model is not registered.
+        ConfigError: there is no such run or registered model, or the served model is not registered, or no run has
+            variants.
         ServiceError: the server at the URL, or MLflow, does not respond.
-        ToolchainError: the run has no model.
+        ToolchainError: the run ``target`` has no variants.
     """
     known = {run.id: run for run in runs.all_runs(settings.runs)}
-    if target is None or target in known:
-        return _of_run(known[target] if target else runs.find_run(settings.runs))
+    if target is None:
+        return _of_latest(known.values(), settings.runs)
+    if target in known:
+        return _of_run(known[target])
     find = _of_endpoint if target.startswith(("http://", "https://")) else _of_registered
     with registry_of(engine, settings) as found:
         return find(target, found)
@@ -63,6 +67,17 @@ def to_json(lineages: Lineages) -> dict[str, Any]:
     """Return the artifacts of each variant's lineage, oldest first."""
     variants = {name: [entry.to_json() for entry in lineage] for name, lineage in lineages.variants.items()}
     return {"target": lineages.title, "variants": variants}
+
+
+def _of_latest(newest_first: Iterable[Run], folder: Path) -> Lineages:
+    """Return the lineages of the first of the runs that has variants."""
+    run = next((run for run in newest_first if find_artifact(run, VARIANTS)), None)
+    if run is None:
+        raise ConfigError(
+            f"no run in {folder} has variants of a model yet; a pipeline makes them, such as toolchain submit "
+            "bert_finetune"
+        )
+    return _of_run(run)
 
 
 def _of_run(run: Run) -> Lineages:

@@ -1,9 +1,10 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cli.records.runs import Run, StepRecord, new_run
+from cli.records.runs import CLUSTER, Run, StepRecord, new_run
 from cli.run import lineage
 from cli.settings import Settings
 from toolchain.artifacts.provenance import Provenance
@@ -23,6 +24,18 @@ def run(settings: Settings) -> Run:
 def test_a_run_without_variants_has_no_lineage(run: Run, settings: Settings):
     with pytest.raises(ToolchainError, match=run.id):
         lineage.find_lineages(run.id, None, settings)
+
+
+def test_without_a_target_the_latest_run_with_variants_is_shown(settings: Settings):
+    made, _ = (new_run("tidy", settings.runs, {}, [StepRecord("t", "any.step", "")]) for _ in range(2))
+    made.engine, made.steps[0].outputs = CLUSTER, {"variants": str(made.folder / "made")}
+    with pytest.raises(ConfigError, match="toolchain submit"):
+        lineage.find_lineages(None, None, settings)
+    made.save()
+    (made.folder / "made").mkdir()
+    content = {"digest": "d", "lineage": [], "variants": {}, "format": "toolchain.variants"}
+    (made.folder / "made" / "variants.json").write_text(json.dumps(content))
+    assert lineage.find_lineages(None, None, settings).title == made.id
 
 
 def test_a_name_that_is_neither_a_run_nor_a_model_is_named(settings: Settings):

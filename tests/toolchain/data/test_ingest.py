@@ -211,9 +211,9 @@ def test_a_damaged_gz_is_an_error(tmp_path: Path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"text_column": "body"}, "no column 'body'; it has text, label, stars: set text_column"),
-        ({"label_column": "class"}, "no column 'class'; it has text, label, stars: set label_column"),
-        ({"columns": ["id"]}, "no column 'id'; it has text, label, stars: set columns"),
+        ({"text_column": "body"}, "no column 'body'; it has 'text', 'label', 'stars': set text_column"),
+        ({"label_column": "class"}, "no column 'class'; it has 'text', 'label', 'stars': set label_column"),
+        ({"columns": ["id"]}, "no column 'id'; it has 'text', 'label', 'stars': set columns"),
         ({"text_column": "label", "label_column": "stars", "columns": ["text"]}, "rename it"),
         ({"text_column": "", "label_column": ""}, "no column of"),
     ],
@@ -224,6 +224,12 @@ def test_an_invalid_column_selection_is_an_error(write: Write, config: dict[str,
 
 def test_a_source_column_named_row_is_an_error(write: Write):
     assert "rename it" in error_of(write("a.csv", "text,label,row\nx,1,9\n"), columns=["*"])
+
+
+def test_a_similar_column_is_suggested(write: Write):
+    source = write("a.csv", "Text,,Bewertung (1-3)\nx,y,1\n")
+    error = error_of(source, text_column="Text", label_column="bewertung")
+    assert "it has 'Text', '', 'Bewertung (1-3)': set label_column (did you mean 'Bewertung (1-3)'?)" in error
 
 
 def test_text_and_label_must_be_single_values(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Select the columns of a source to keep, and rename them to the standard names."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,7 +55,16 @@ def _check_available(available: list[str], selected: dict[str, str], source: str
             setting = {TEXT: "text_column", LABEL: "label_column"}.get(name, "columns")
             hint = ", or set delimiter if the fields are separated differently"
             hint = hint if is_delimited and len(available) == 1 else ""
-            raise DataError(f"{source} has no column {column!r}; it has {', '.join(available)}: set {setting}{hint}")
+            names = ", ".join(map(repr, available))
+            similar = _similar(column, available)
+            raise DataError(f"{source} has no column {column!r}; it has {names}: set {setting}{similar}{hint}")
+
+
+def _similar(column: str, available: list[str]) -> str:
+    """Return " (did you mean 'x'?)" for the name most similar to ``column``, in any case; "" if none is similar."""
+    names = {name.casefold(): name for name in available}
+    found = get_close_matches(column.casefold(), names, n=1)
+    return f" (did you mean {names[found[0]]!r}?)" if found else ""
 
 
 def standardize(batch: pa.RecordBatch, selection: ColumnSelection, first: int) -> pa.RecordBatch:

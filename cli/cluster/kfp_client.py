@@ -72,12 +72,12 @@ class Server:
             self._call(self._check_health)
         elif not kubernetes.is_configured():
             raise ServiceError(
-                f"no Kubeflow Pipelines server is known: set KFP_ENDPOINT, or KUBECONFIG to its cluster, {LOCAL_HINT}"
+                "no Kubeflow Pipelines server is known: set KFP_ENDPOINT, or KUBECONFIG to its cluster"
             )
         elif not kubernetes.has_service(self.namespace, SERVICE):
             raise ServiceError(
                 f"namespace {self.namespace} has no Kubeflow Pipelines (service {SERVICE}): make deploy, or set "
-                f"KFP_NAMESPACE to its namespace, {LOCAL_HINT}"
+                "KFP_NAMESPACE to its namespace"
             )
         else:
             kubernetes.service_response(self.namespace, f"{SERVICE}:{PORT}", HEALTH)
@@ -209,9 +209,8 @@ class Server:
         except ApiException as error:
             raise self._error(error.status, error.reason) from error
         except (http.UnreachableError, urllib3.exceptions.HTTPError, OSError, ValueError, RuntimeError) as error:
-            hint = f"set KFP_ENDPOINT to its URL, {LOCAL_HINT}"
             raise UnavailableError(
-                f"no Kubeflow Pipelines server responds at {self.name} ({_reason(error)}); {hint}"
+                f"no Kubeflow Pipelines server responds at {self.name} ({_reason(error)}); set KFP_ENDPOINT to its URL"
             ) from error
 
     def _error(self, status: int | None, reason: str) -> ServiceError:
@@ -220,9 +219,6 @@ class Server:
         denied = "set KFP_TOKEN to a token that may create runs, and KFP_NAMESPACE to your profile"
         hint = denied if status in (401, 403) else "see its log"
         return ServiceError(f"{self.name} responded {status} {reason}; {hint}")
-
-
-LOCAL_HINT = "or submit with --engine local"
 
 
 def _reason(error: Exception) -> str:

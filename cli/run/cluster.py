@@ -37,7 +37,10 @@ def submit(
         ServiceError: the server or S3 does not respond, or denies access.
     """
     server = Server(settings)
-    server.check()
+    try:
+        server.check()
+    except ServiceError as error:
+        raise ServiceError(f"{error}, or submit with --engine local") from error
     for task in (task for task in spec.tasks if task.is_step):
         check_config(task.step, arguments(task, values), task.parameters)
     sent = dict(values)

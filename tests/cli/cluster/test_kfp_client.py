@@ -49,8 +49,9 @@ def test_a_missing_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
         server_at("http://127.0.0.1:9", tmp_path).check()
     monkeypatch.setattr(kubernetes, "is_configured", lambda: False)
-    with pytest.raises(ServiceError, match="KFP_ENDPOINT"):
+    with pytest.raises(ServiceError, match="KFP_ENDPOINT") as caught:
         server_at("", tmp_path).check()
+    assert "--engine" not in str(caught.value), "not every command that needs a cluster has the option"
 
 
 def test_a_run_has_an_address_only_outside_of_the_cluster(tmp_path: Path):

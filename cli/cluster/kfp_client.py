@@ -71,9 +71,7 @@ class Server:
         if self.settings.endpoint:
             self._call(self._check_health)
         elif not kubernetes.is_configured():
-            raise ServiceError(
-                "no Kubeflow Pipelines server is known: set KFP_ENDPOINT, or KUBECONFIG to its cluster"
-            )
+            raise ServiceError("no Kubeflow Pipelines server is known: set KFP_ENDPOINT, or KUBECONFIG to its cluster")
         elif not kubernetes.has_service(self.namespace, SERVICE):
             raise ServiceError(
                 f"namespace {self.namespace} has no Kubeflow Pipelines (service {SERVICE}): make deploy, or set "

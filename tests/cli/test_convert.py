@@ -81,7 +81,7 @@ def test_text_in_brackets_is_not_markup(coco: Path, tmp_path: Path, capsys: pyte
         (["SOURCE", "TARGET", "--to", "voc", "--from", "yolo"], "has no list of classes"),
         (["SOURCE", "TARGET", "--to", "voc", "--from", "vocc"], "format 'vocc' is not known"),
         (["SOURCE/gone", "TARGET", "--to", "voc"], "gone"),
-        (["SOURCE", "SOURCE", "--to", "voc"], "exists already"),
+        (["SOURCE", "SOURCE", "--to", "voc"], "choose another folder, or remove it"),
     ],
 )
 def test_a_user_error_is_one_line_and_exits_with_2(

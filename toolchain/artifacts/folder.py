@@ -25,7 +25,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         StorageFullError: the disk is full.
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise ArtifactError(f"{target} exists already; artifacts are never overwritten; choose another path")
+        raise ArtifactError(f"{target} exists already and is not overwritten: choose another folder, or remove it")
     partial = target.with_name(f".{target.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
         with write_reported(target):

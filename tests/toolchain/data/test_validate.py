@@ -47,7 +47,9 @@ def failures(path: Path, splits: dict[str, list[Row]], **config: object) -> list
 
 def test_few_test_rows_give_a_warning(tmp_path: Path, splits: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]):
     run(write_splits(tmp_path, splits), tmp_path / "checks", Config())
-    assert "warning: the test split has 20 rows; the gate needs 100" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "warning: the test split has 20 rows; the gate needs 100" in output
+    assert "test_fraction" in output
     run(tmp_path / "splits", tmp_path / "again", Config(min_test_rows=20))
     assert "warning" not in capsys.readouterr().out
 

@@ -176,6 +176,15 @@ def test_the_version_in_s3_changes_with_the_file(bucket: str):
     assert version(f"{bucket}/2026/a.csv.gz") != before
 
 
+def test_the_absolute_path_of_a_missing_file_is_shown_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    absolute = str(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=f"^{absolute} does not exist;"):
+        fetch(absolute, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^none\.csv does not exist \({absolute}\);"):
+        fetch("none.csv", tmp_path)
+
+
 @pytest.mark.parametrize("path", ["2026/none.csv", "2026/none/"])
 def test_a_file_that_s3_lacks_is_reported(bucket: str, tmp_path: Path, path: str):
     with pytest.raises((ServiceError, DataError), match=r"does not exist|names no file"):

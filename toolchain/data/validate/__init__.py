@@ -74,5 +74,5 @@ def _warn_about_few_test_rows(dataset: Dataset, class_counts: ClassCounts, confi
     if rows < config.min_test_rows:
         log_warning(
             f"the test split has {rows:,} {unit}; the gate needs {config.min_test_rows:,} to select a faster variant, "
-            "so fp32 will be selected. Add rows, or increase the share of the test split"
+            "so fp32 will be selected. Add rows, or increase test_fraction (of data.split)"
         )

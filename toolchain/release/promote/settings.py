@@ -40,7 +40,9 @@ class Config:
         if self.name.endswith(ledger.SUFFIX):
             raise ConfigError(f"{self.name} is a ledger: promote {self.name.removesuffix(ledger.SUFFIX)}")
         if self.force and not self.reason.strip():
-            raise ConfigError("force is set without a reason: give a reason, which is recorded")
+            raise ConfigError(
+                "force is set without a reason: give one with --reason (parameter reason), which is recorded"
+            )
         if len(self.reason) > MAX_REASON_CHARACTERS:
             raise ConfigError(f"reason has {len(self.reason)} characters: give {MAX_REASON_CHARACTERS} at most")
         if self.shadow and (self.canary or not self.model_repository):

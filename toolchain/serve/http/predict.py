@@ -1,6 +1,6 @@
 """Serve POST /predict: texts or images in, labels and scores or boxes out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from typing import Any
@@ -19,6 +19,7 @@ from toolchain.serve.versions.version import LoadedVersion
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
+MAX_FIELD_CHARACTERS, MAX_FIELDS = 32, 5  # of unknown fields in an error
 
 
 async def predict(request: Request, router: Router) -> Response:
@@ -119,13 +120,19 @@ def _values(request: Request, served: LoadedVersion, content: bytes) -> tuple[li
 def _from_json(body: dict[str, Any], served: LoadedVersion, threshold: float) -> tuple[list[Any], float]:
     read = served.task.input
     fields = [read.field, "threshold"] if served.task.output.has_threshold else [read.field]
-    if body.keys() - set(fields):
-        raise Problem(422, f"unknown field; supported fields: {', '.join(fields)}")
+    if unknown := body.keys() - set(fields):
+        raise Problem(422, f"unknown field{_field_names(unknown)}; supported fields: {', '.join(fields)}")
     if read.field not in body:
         raise Problem(422, f"the field {read.field} is required: a list of {read.field}", f"/{read.field}")
     with request_checked():
         rows = read.parse(body[read.field], served.settings.limits, f"/{read.field}")
     return rows, _threshold(body.get("threshold", threshold))
+
+
+def _field_names(keys: Iterable[str]) -> str:
+    """Return the names in ``keys`` after a space; other keys may be content, which is never returned or logged."""
+    names = [repr(key) for key in sorted(keys) if len(key) <= MAX_FIELD_CHARACTERS and key.isidentifier()]
+    return f" {', '.join(names[:MAX_FIELDS])}" if names else ""
 
 
 def _threshold(value: Any) -> float:

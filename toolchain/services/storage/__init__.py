@@ -145,7 +145,9 @@ def _local(uri: str) -> Path:
     if path.is_dir():
         raise DataError(f"{uri} is a folder; name one file in it")
     if not path.is_file():
-        raise DataError(f"{uri} does not exist ({path.absolute()}); check the path")
+        absolute = str(path.absolute())
+        where = "" if uri == absolute else f" ({absolute})"
+        raise DataError(f"{uri} does not exist{where}; check the path")
     return path
 
 

@@ -150,6 +150,12 @@ def test_a_bad_text_request_is_rejected_with_a_problem(name: str, serving: Servi
         assert reported["errors"][0]["pointer"] == "#/texts/1"
 
 
+def test_an_unknown_field_is_named(serving: Serving, words: Path):
+    detail = problem(serving(words).post("/predict", json={"texts": ["good"], "text": 1, "a secret": 2}))["detail"]
+    assert "'text'" in detail
+    assert "secret" not in detail
+
+
 def test_a_chunked_body_has_the_same_limit(serving: Serving, words: Path):
     response = serving(words).post("/predict", content=(b" " * 65_536 for _ in range(40)))
     assert response.status_code == 413

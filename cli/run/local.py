@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from cli.records.runs import Run, StepRecord
 from cli.run.failures import failure_reason
 from cli.run.local_worker import EVENT
 from cli.settings import Settings, step_environment
-from toolchain.artifacts.folder import write_file, write_reported
+from toolchain.artifacts.folder import write_reported
 from toolchain.errors import ConfigError, ToolchainError
 from toolchain.redaction import redact
 
@@ -61,11 +61,12 @@ def execute(plan: Plan, run: Run, settings: Settings, watcher: Watcher, lock: in
         KeyboardInterrupt: the user interrupted it; all its processes have ended.
     """
     began = time.monotonic()
-    job = _write_job(plan, run, settings)
+    job = _job(plan, run, settings)
     observer = Observer(plan, run, settings, watcher)
-    with _worker(job, settings, lock) as worker:
+    with _worker(run, settings, lock) as worker:
         assert worker.stdout
         try:
+            _send(job, worker)
             for line in worker.stdout:
                 observer.handle_line(line.rstrip("\n"))
             code = worker.wait()
@@ -190,7 +191,8 @@ def _finish(step: StepRecord, state: str, outputs: dict[str, str], cached: bool)
     step.state, step.outputs, step.cached = state, dict(outputs), cached
 
 
-def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
+def _job(plan: Plan, run: Run, settings: Settings) -> str:
+    """Return the job of the worker, as one line of JSON."""
     content = yaml.safe_dump(_with_keys(plan), sort_keys=False)
     for placeholder in PLACEHOLDERS:
         content = content.replace(placeholder, run.id)
@@ -205,9 +207,15 @@ def _write_job(plan: Plan, run: Run, settings: Settings) -> Path:
         "root": str(run.folder / "artifacts"),
         "cache": str(settings.cache),
     }
-    file = run.folder / "job.json"
-    write_file(file, json.dumps(job).encode())
-    return file
+    return json.dumps(job)
+
+
+def _send(job: str, worker: subprocess.Popen[str]) -> None:
+    """Send ``job`` through a pipe: its arguments may contain secrets in URLs, which no file may keep."""
+    assert worker.stdin
+    with suppress(BrokenPipeError):  # the worker has failed already: its exit status and log are reported
+        worker.stdin.write(job + "\n")
+        worker.stdin.flush()
 
 
 def _with_keys(plan: Plan) -> dict[str, Any]:
@@ -232,12 +240,12 @@ def _with_keys(plan: Plan) -> dict[str, Any]:
 
 
 @contextmanager
-def _worker(job: Path, settings: Settings, lock: int) -> Iterator[subprocess.Popen[str]]:
+def _worker(run: Run, settings: Settings, lock: int) -> Iterator[subprocess.Popen[str]]:
     """Start the worker in a new process group, which is ended with all its processes when the block ends."""
-    command = [sys.executable, "-m", "cli.run.local_worker", str(job)]
+    command = [sys.executable, "-m", "cli.run.local_worker"]
     with write_reported(settings.mlflow_database):
         settings.mlflow_database.touch()
-    with (job.parent / "logs" / "kfp.log").open("w") as errors:
+    with (run.folder / "logs" / "kfp.log").open("w") as errors:
         worker = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import warnings
-from pathlib import Path
 from typing import Any
 
 from cli.compiled.parameters import name_parameters
@@ -26,10 +25,9 @@ ENDED = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
 CACHED = re.compile(r"Task (\S+) cache hit")
 
 
-def main(job_file: Path) -> int:
-    """Run the job described in ``job_file``: {"spec", "arguments", "configs", "root", "cache"}."""
-    job = json.loads(job_file.read_text(encoding="utf-8"))
-    job_file.unlink()  # its arguments may contain secrets in URLs, which are not stored with a run
+def main() -> int:
+    """Run the job in the first line of standard input: {"spec", "arguments", "configs", "root", "cache"}."""
+    job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for step, values, parameters in job["configs"]:
@@ -101,4 +99,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The worker and a step as real processes, in a pipeline of one component that executes the given code."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from kfp import compiler, dsl
@@ -72,3 +73,18 @@ def test_the_outputs_of_a_pipeline_with_the_name_of_its_component_are_recorded(e
     run = ended("import pathlib; pathlib.Path(made.path).mkdir()")
     assert run.state == runs.SUCCEEDED
     assert Path(run.steps[0].outputs["made"]).is_relative_to(run.folder)
+
+
+def test_a_run_that_is_interrupted_at_its_start_leaves_no_password_on_the_disk(
+    odd_pipeline: Specification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    settings = Settings(tmp_path, "", "", "", f"sqlite:///{tmp_path}/mlflow.db")
+    values = {"code": "source = 'https://reader:s3cret-word@data.example/rows.csv'"}
+    plan = make_plan(odd_pipeline, values, {"odd": runs.new_salt()}, settings.cache)
+    monkeypatch.setattr("subprocess.Popen", interrupt)
+    with runs.run_lock(tmp_path) as lock, pytest.raises(KeyboardInterrupt):
+        local.execute(plan, local.begin(plan, "odd", settings), settings, NullWatcher(), lock)
+    assert [file for file in tmp_path.rglob("*") if file.is_file() and b"s3cret-word" in file.read_bytes()] == []

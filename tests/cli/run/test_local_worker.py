@@ -1,6 +1,6 @@
+import io
 import json
 import logging
-from pathlib import Path
 
 import pytest
 
@@ -31,12 +31,11 @@ def test_log_records_of_kfp_become_events(message: str, event: list[str], capsys
 
 
 def test_a_job_with_a_setting_that_is_not_valid_runs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(local_worker, "_end_with_parent", lambda: None)
     monkeypatch.setattr(local_worker, "_run", lambda job: pytest.fail("the job ran"))
-    job = tmp_path / "job.json"
-    job.write_text(json.dumps({"configs": [["data.split", {"test_fraction": 2.0}, {}]]}))
-    assert local_worker.main(job) == 2
+    job = json.dumps({"configs": [["data.split", {"test_fraction": 2.0}, {}]]})
+    monkeypatch.setattr("sys.stdin", io.StringIO(job + "\n"))
+    assert local_worker.main() == 2
     assert json.loads(capsys.readouterr().out[1:])[0] == "config_error"
-    assert not job.exists(), "its arguments may contain secrets"

@@ -130,7 +130,8 @@ def _rows(tables: list[tuple[str, Table]], config: Config) -> Iterator[tuple[str
         selection = select_columns(
             available, config.text_column, config.label_column, config.columns, config.source, is_delimited
         )
-        missing = next((name for name in selection.columns if name not in table.columns), None)
+        known = set(table.columns)
+        missing = next((name for name in selection.columns if name not in known), None)
         if missing is not None:
             raise DataError(
                 f"{config.source}: one of its files has no column {missing!r}; use files with the same columns"

@@ -1,5 +1,6 @@
 """Select the columns of a source to keep, and rename them to the standard names."""
 
+from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -12,6 +13,7 @@ from toolchain.errors import DataError
 from toolchain.json_text import loads
 
 ALL_COLUMNS = "*"
+MAX_NAMES = 20  # in an error
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ def select_columns(
     Raises:
         DataError: a column is missing, or two would have the same name.
     """
-    for name in (name for name in available if available.count(name) > 1):
+    for name in (name for name, count in Counter(available).items() if count > 1):
         raise DataError(f"{source} has two columns {name!r}; rename one")
     rest = [name for name in available if name not in (text, label)] if ALL_COLUMNS in others else others
     selected = {name: column for name, column in {TEXT: text, LABEL: label}.items() if column}
     for name in rest:
-        if name in (*selected, ROW):
+        if name in selected or name == ROW:
             raise DataError(f"{source}: column {name!r} has the name of a standard column; rename it")
         selected[name] = name
     _check_available(available, selected, source, is_delimited)
@@ -50,14 +52,19 @@ def select_columns(
 def _check_available(available: list[str], selected: dict[str, str], source: str, is_delimited: bool) -> None:
     if not selected:
         raise DataError(f"no column of {source} is selected; set text_column, label_column or columns")
+    known = set(available)
     for name, column in selected.items():
-        if column not in available:
+        if column not in known:
             setting = {TEXT: "text_column", LABEL: "label_column"}.get(name, "columns")
             hint = ", or set delimiter if the fields are separated differently"
             hint = hint if is_delimited and len(available) == 1 else ""
-            names = ", ".join(map(repr, available))
-            similar = _similar(column, available)
+            names, similar = _list(available), _similar(column, available)
             raise DataError(f"{source} has no column {column!r}; it has {names}: set {setting}{similar}{hint}")
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(repr, names[:MAX_NAMES])) + more
 
 
 def _similar(column: str, available: list[str]) -> str:

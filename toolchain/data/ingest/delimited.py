@@ -127,12 +127,13 @@ def open_delimited(file: Path, file_format: str, config: Config, types: Types, q
     with source.errors_reported(), source.open([], {}) as reader:
         raw_types, raw_names = [column.type for column in reader.schema], list(reader.schema.names)
     columns = [name.strip() for name in raw_names]
+    stored_names = dict(zip(reversed(columns), reversed(raw_names), strict=True))  # of equal names, the first one's
     detected = dict(zip(columns, raw_types, strict=True))
     types = {name: _column_type(name, found, config) for name, found in detected.items()} | types
     numeric = {name for name, found in detected.items() if not pa.types.is_string(found)}
 
     def batches(wanted: list[str]) -> Iterator[pa.RecordBatch]:
-        for batch in _text_batches(source, [raw_names[columns.index(name)] for name in wanted]):
+        for batch in _text_batches(source, [stored_names[name] for name in wanted]):
             yield from _slices(_convert(batch, wanted, types, numeric, config.label_column))
 
     dialect = source.dialect

@@ -42,9 +42,18 @@ def complete(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[s
     """Return the value of every parameter: from ``given``, else its default.
 
     Raises:
-        ConfigError: as ``gather``.
+        ConfigError: as ``gather``, with one line for each error in ``given``.
     """
-    return _with_defaults({name: _typed(_known(name, known), value) for name, value in given.items()}, known)
+    values: dict[str, Any] = {}
+    errors: list[str] = []
+    for name, value in given.items():
+        try:
+            values[name] = _typed(_known(name, known), value)
+        except ConfigError as error:
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return _with_defaults(values, known)
 
 
 def name_parameters(message: str, parameters: Mapping[str, str]) -> str:

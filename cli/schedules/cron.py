@@ -11,13 +11,20 @@ from toolchain.errors import ConfigError
 
 DAY_MINUTES = 24 * 60
 NEVER = "no day has that date"
+FIELDS = {  # the values of each field of cron
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day of the month": "1 to 31",
+    "month": "1 to 12, or JAN to DEC",
+    "day of the week": "0 to 7 (0 and 7 are Sunday), or SUN to SAT",
+}
 
 
 def check_cron(cron: str) -> None:
     """Raise ConfigError unless ``cron`` has five fields that every scheduler reads the same way.
 
     Raises:
-        ConfigError: with the field that is wrong.
+        ConfigError: with every field that is wrong, and the range of its values.
     """
     fields = cron.split()
     if len(fields) != 5:
@@ -27,6 +34,8 @@ def check_cron(cron: str) -> None:
         )
     if re.search("[LW#?]", re.sub("[A-Z]{3}", "", cron.upper())):  # names of months and days hold an L and a W
         raise ConfigError(f"cron is {cron!r}; it takes numbers, names, lists, ranges and steps, not L, W, # or ?")
+    if wrong := [_range_error(index, value) for index, value in enumerate(fields) if not _is_valid(index, value)]:
+        raise ConfigError(f"cron is {cron!r}: {', '.join(wrong)}")
     try:
         parts = CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
         next(parts)
@@ -36,6 +45,21 @@ def check_cron(cron: str) -> None:
         raise ConfigError(
             f"cron is {cron!r}, with days of the month and of the week, which schedulers read in two ways: give one"
         )
+
+
+def _is_valid(index: int, value: str) -> bool:
+    """Return whether ``value`` is valid as field ``index`` of cron."""
+    alone = " ".join(value if other == index else "*" for other in range(len(FIELDS)))
+    try:
+        CronSim(alone, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError:
+        return False
+    return True
+
+
+def _range_error(index: int, value: str) -> str:
+    name, values = list(FIELDS.items())[index]
+    return f"the {name} is {value!r}, expected {values}"
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -36,7 +36,7 @@ def test_a_file_holds_one_schedule_or_more(tmp_path: Path, compiled: Path):
         ("{source:", "{sourc:", "did you mean 'source'"),
         ("{source: here.csv}", "{source: 3}", "source takes text, got 3"),
         ("{source: here.csv}", "[1]", "one parameter per line"),
-        ("30 2 * * *", "30 25 * * *", "hour"),
+        ("30 2 * * *", "30 25 * * *", "hour is '25', expected 0 to 23"),
         ("Europe/Berlin", "Europe/Berln", "IANA"),
         ("name: nightly", "name: a night", "name is 'a night'"),
         ("name: nightly\n", "", "has no name"),
@@ -56,6 +56,16 @@ def test_all_errors_of_all_files_are_reported_at_once(tmp_path: Path, compiled: 
     (tmp_path / "two.yaml").write_text(GOOD.replace("prepare", "prepar"))
     with pytest.raises(ConfigError, match=r"(?s)one\.yaml.*IANA.*two\.yaml.*prepare"):
         read(tmp_path, compiled, GOOD.replace("Europe/Berlin", "Mars"))
+
+
+def test_all_errors_of_one_schedule_are_reported_at_once(tmp_path: Path, compiled: Path):
+    text = "name: nightly\npipeline: prepare\ncron: 61 25 * * *\nenabeld: true\nparameters: {sourc: a.csv, epoch: 1}\n"
+    with pytest.raises(ConfigError) as raised:
+        read(tmp_path, compiled, text)
+    lines = str(raised.value).splitlines()
+    found = ["'enabled'", "has no zone", "minute is '61', expected 0 to 59, the hour is '25'", "'sourc'", "'epoch'"]
+    assert [part in line for line, part in zip(lines, found, strict=True)] == [True] * 5
+    assert all("one.yaml: " in line for line in lines)
 
 
 def test_a_name_is_unique(tmp_path: Path, compiled: Path):

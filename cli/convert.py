@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from cli.output.summary import console
+from cli.output.summary import print_table
 from toolchain import annotations
 from toolchain.annotations import Conversion, Finding
 from toolchain.errors import ArtifactError, ConfigError, DataError
@@ -75,9 +75,9 @@ def _print_summary(result: Conversion) -> None:
     if result.dropped:
         print(_dropped(result))
     if result.findings:
-        console().print(_table("problems", result.findings))
+        print_table(_table("problems", result.findings))
     if result.unsupported:
-        console().print(_table(f"not supported by {result.target_format}", result.unsupported))
+        print_table(_table(f"not supported by {result.target_format}", result.unsupported))
     else:
         print(f"{result.target_format} represents everything {'else' if result.dropped else 'that was converted'}")
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.cleanup.retention import ARTIFACTS, LONG_AGO, Item, parse_age, reasons_to_keep
 from cli.cluster.tracking import registry_of
 from cli.output.machine import print_json
-from cli.output.summary import console
+from cli.output.summary import print_table
 from cli.settings import Settings, open_registry
 from toolchain.progress import track
 
@@ -89,7 +89,7 @@ def _print_table(items: list[Item], reasons: Mapping[str, str], dry_run: bool) -
             reason or "old, and not needed",
         )
     sizes = [item.size_bytes for item in items if item.name not in reasons]
-    console().print(table)
+    print_table(table)
     print(f"{len(sizes)} of {len(items)} {removed} ({sum(sizes) / 1e6:.1f} MB)")
 
 

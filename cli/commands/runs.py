@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(as_json: bool) -> int:
     from cli.output.machine import print_json, run_fields
-    from cli.output.summary import console, table_of_runs
+    from cli.output.summary import print_table, table_of_runs
     from cli.records.runs import all_runs
     from cli.settings import read_settings
 
@@ -22,5 +22,5 @@ def run(as_json: bool) -> int:
     if as_json:
         print_json([run_fields(one) for one in known])
     else:
-        console().print(table_of_runs(known))
+        print_table(table_of_runs(known))
     return SUCCESS

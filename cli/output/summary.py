@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,15 +15,21 @@ from cli.records.cost import Prices, cost_of, step_cost
 from cli.records.runs import Run
 from cli.settings import Settings
 from cli.state_files import read_record
+from toolchain.artifacts.variants import REFERENCE
 from toolchain.services.mlflow_retry import without_credentials
 
 MIN_WIDTH = 110  # columns of a table if the output is not a terminal
 
 
-def console() -> Console:
-    """Return a console that does not fold tables if its output is a file."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=max(MIN_WIDTH, plain.width))
+def print_table(table: RenderableType) -> None:
+    """Print a table or tree, without blanks at the ends of its lines; it is not folded if the output is a file."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(MIN_WIDTH, console.width))
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
 
 
 def read_report(run: Run, kind: str = REPORT) -> dict[str, Any] | None:
@@ -51,13 +57,8 @@ def summary(run: Run, settings: Settings) -> None:
 
 
 def _print_verdict(report: dict[str, Any]) -> None:
-    console().print(_variants(report))
-    verdict = report["verdict"]
-    print(
-        f"Verdict: {verdict['winner']}. {verdict['reason']}"
-        if verdict["promotable"]
-        else f"Verdict: {verdict['reason']}"
-    )
+    print_table(_variants(report))
+    print(f"Verdict: {report['verdict']['reason']}")
 
 
 def _print_drift(report: dict[str, Any]) -> None:
@@ -95,12 +96,12 @@ def print_data(report: dict[str, Any]) -> None:
     for label in report["labels"]:
         table.add_row(escape(label), *(f"{counts.get(split, {}).get(label, 0):,}" for split in rows))
     table.add_row("all", *(f"{count:,}" for count in rows.values()))
-    console().print(table)
+    print_table(table)
     dropped = Table("dropped rows", "rule", "step", box=None, pad_edge=False)
     for entry in report["dropped"]:
         if entry["rows"]:
             dropped.add_row(f"{entry['rows']:,}", escape(entry["rule"]), entry["step"])
-    console().print(dropped if dropped.row_count else "no rows were dropped")
+    print_table(dropped if dropped.row_count else "no rows were dropped")
 
 
 def failure(run: Run) -> None:
@@ -117,7 +118,7 @@ def print_run(run: Run, prices: Prices) -> None:
     """Print the state, the steps, the cost and the failure of a run."""
     verdict = f", verdict {run.verdict}" if run.verdict else ""
     print(f"{run.id}: {run.state}, {run.seconds:.1f} s{verdict}")
-    console().print(table_of_steps(run, prices))
+    print_table(table_of_steps(run, prices))
     print(f"Cost: {cost_of(run).text(prices)}")
     failure(run)
 
@@ -144,7 +145,6 @@ def table_of_steps(run: Run, prices: Prices) -> Table:
 def _variants(report: dict[str, Any]) -> Table:
     table = Table("variant", "accuracy", "agreement", "p50 ms", "speedup", "MB", "gate", box=None, pad_edge=False)
     for variant in report["variants"]:
-        verdict = "accurate" if variant["accurate"] else "rejected"
         table.add_row(
             variant["name"] + (" ◀" if variant["name"] == report["verdict"]["winner"] else ""),
             f"{variant['accuracy']:.3f}",
@@ -152,6 +152,13 @@ def _variants(report: dict[str, Any]) -> Table:
             f"{variant['p50_ms']:.1f}",
             f"{variant['speedup']:.2f} ({variant['speedup_low']:.2f}-{variant['speedup_high']:.2f})",
             f"{variant['size_bytes'] / 1e6:.1f}",
-            f"{verdict}, {'faster' if variant['faster'] else 'not faster'}",
+            _gate(variant),
         )
     return table
+
+
+def _gate(variant: dict[str, Any]) -> str:
+    """Return the result of the gate for a variant; the reference is not compared with itself."""
+    if variant["name"] == REFERENCE:
+        return "reference"
+    return f"{'accurate' if variant['accurate'] else 'rejected'}, {'faster' if variant['faster'] else 'not faster'}"

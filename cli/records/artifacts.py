@@ -12,13 +12,8 @@ from typing import Any
 from cli.records.runs import Run, StepRecord
 from cli.state_files import read_record
 
-VARIANTS, REGISTRATION, REPORT, DATA_REPORT, DRIFT = (
-    "variants",
-    "registration",
-    "report",
-    "data-report",
-    "drift",
-)  # kinds
+VARIANTS, REGISTRATION = "variants", "registration"  # kinds
+REPORT, DATA_REPORT, DRIFT = "report", "data-report", "drift"  # kinds with a page
 REPORTS = {  # the page of each kind that has one; its numbers are in a JSON file of the same name
     REPORT: "report.html",
     DATA_REPORT: "report.html",

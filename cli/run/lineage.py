@@ -8,7 +8,7 @@ from typing import Any
 from rich.tree import Tree
 
 from cli.cluster.tracking import registry_of
-from cli.output.summary import console
+from cli.output.summary import print_table
 from cli.records import runs
 from cli.records.artifacts import VARIANTS, find_artifact
 from cli.records.runs import Run
@@ -60,7 +60,7 @@ def print_tree(lineages: Lineages) -> None:
     tree = Tree(lineages.title)
     for variant, lineage in lineages.variants.items():
         _add_ancestors(tree.add(variant), lineage, lineage[-1].digest)
-    console().print(tree)
+    print_table(tree)
 
 
 def to_json(lineages: Lineages) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cli.compiled.catalog import suggestion
 from cli.compiled.spec import compile_pipeline, read
 from cli.exit_status import DIFFERENT, SUCCESS
 from cli.output.machine import print_json
-from cli.output.summary import console
+from cli.output.summary import print_table
 from cli.run import cluster
 from cli.schedules import local_scheduler, reconcile
 from cli.schedules.cron import next_time
@@ -38,7 +38,7 @@ def manage(action: str, folder: Path | None, name: str, engine: str | None, as_j
     on_cluster = (engine or settings.engine) == "cluster"
     if action == "list":
         rows = (_cluster_rows if on_cluster else _local_rows)(known, settings)
-        print_json(rows) if as_json else console().print(_table(rows))
+        print_json(rows) if as_json else print_table(_table(rows))
         return SUCCESS
     schedule = _named(name, known)
     if action == "run-now":

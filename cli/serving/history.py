@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cli.output.machine import print_json
-from cli.output.summary import console
+from cli.output.summary import print_table
 from cli.serving.models import aliases_of, open_model_registry
 from cli.settings import Settings
 from toolchain.artifacts.digest import short_digest
@@ -33,7 +33,7 @@ def print_ledger(model: str, settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json([line.as_dict for line in found.lines])
     elif found.lines:
-        console().print(_table(found))
+        print_table(_table(found))
     if fault:
         raise ArtifactError(fault)
     if not as_json:

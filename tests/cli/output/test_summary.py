@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,9 @@ def run(tmp_path: Path) -> Run:
 
 def test_rows_are_counted_by_class_and_split(capsys: pytest.CaptureFixture[str]):
     summary.print_data(REPORT)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [line.rstrip() for line in shown]
+    lines = [line.split() for line in shown if line.strip()]
     assert ["[bold]", "1,000", "0"] in lines, "a label is not Rich's markup"
     assert ["all", "1,200", "30"] in lines
     assert ["4", "duplicates", "data.clean"] in lines
@@ -66,8 +67,10 @@ def test_variants_show_the_winner_and_their_speedup():
         "accuracy": 0.91234, "agreement": 1, "p50_ms": 3.14159, "speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6,
         "size_bytes": 2_500_000, "accurate": True, "faster": True,
     }  # fmt: skip
-    report = {"variants": [{**variant, "name": "int8"}], "verdict": {"winner": "int8"}}
-    cells = [next(iter(column.cells)) for column in summary._variants(json.loads(json.dumps(report))).columns]
+    variants = [{**variant, "name": "int8"}, {**variant, "name": "fp32", "faster": False}]
+    table = summary._variants({"variants": variants, "verdict": {"winner": "int8"}})
+    cells = [next(iter(column.cells)) for column in table.columns]
+    assert list(table.columns[-1].cells)[1] == "reference"
     assert cells == ["int8 ◀", "0.912", "1.000", "3.1", "1.50 (1.40-1.60)", "2.5", "accurate, faster"]
 
 

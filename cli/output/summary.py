@@ -11,7 +11,7 @@ from cli.cluster.kfp_client import NAMESPACE
 from cli.output.progress import MARKS, describe
 from cli.records import runs
 from cli.records.artifacts import DATA_REPORT, DRIFT, REGISTRATION, REPORT, REPORTS, find_artifact
-from cli.records.cost import Prices, cost_of, step_cost
+from cli.records.cost import Cost, Prices, cost_of, step_cost
 from cli.records.runs import Run
 from cli.settings import Settings
 from cli.state_files import read_record
@@ -115,11 +115,12 @@ def failure(run: Run) -> None:
 
 
 def print_run(run: Run, prices: Prices) -> None:
-    """Print the state, the steps, the cost and the failure of a run."""
+    """Print the state, the steps, the failure and, if there are prices, the cost of a run."""
     verdict = f", verdict {run.verdict}" if run.verdict else ""
     print(f"{run.id}: {run.state}, {run.seconds:.1f} s{verdict}")
     print_table(table_of_steps(run, prices))
-    print(f"Cost: {cost_of(run).text(prices)}")
+    if prices.known:
+        print(f"Cost: {cost_of(run).text(prices)}")
     failure(run)
 
 
@@ -133,13 +134,18 @@ def table_of_runs(known: list[Run]) -> Table:
 
 def table_of_steps(run: Run, prices: Prices) -> Table:
     """Return a table with a row for each step of ``run``."""
-    table = Table("", "step", "state", "result", "core-hours", "cost", box=None, pad_edge=False)
+    priced = ["cost"] if prices.known else []
+    table = Table("", "step", "state", "result", "core-hours", *priced, box=None, pad_edge=False)
     for step in run.steps:
         cost = step_cost(step, run)
-        money = cost.money(prices)
-        priced = "" if money is None else f"{money:.4f} {prices.currency}"
-        table.add_row(MARKS[step.state][0], step.step, step.state, describe(step), f"{cost.cpu_hours:.4f}", priced)
+        row = [MARKS[step.state][0], step.step, step.state, describe(step), f"{cost.cpu_hours:.4f}"]
+        table.add_row(*row, *([_price(cost, prices)] if prices.known else []))
     return table
+
+
+def _price(cost: Cost, prices: Prices) -> str:
+    money = cost.money(prices)
+    return "" if money is None else f"{money:.4f} {prices.currency}"
 
 
 def _variants(report: dict[str, Any]) -> Table:

@@ -57,6 +57,16 @@ def test_a_failure_is_printed_with_the_path_of_its_log(run: Run, capsys: pytest.
     assert str(log) in shown
 
 
+def test_a_cost_is_printed_only_if_there_are_prices(run: Run, capsys: pytest.CaptureFixture[str]):
+    run.steps[0].seconds = 3600
+    summary.print_run(run, Prices())
+    assert "cost" not in capsys.readouterr().out.lower()
+    summary.print_run(run, Prices("CHF", cpu_hour=0.5))
+    shown = capsys.readouterr().out
+    assert shown.count(" CHF") == 3, "of each step, and of the run"
+    assert "\nCost: " in shown
+
+
 def test_a_run_without_a_report_has_none(run: Run):
     assert summary.read_report(run) is None
     assert summary.report_file(run) is None

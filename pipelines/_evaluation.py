@@ -14,7 +14,7 @@ from components.release.report import report
 from pipelines._parameters import Arguments, expose
 from pipelines._pods import configure_measurement_pod, configure_pod
 
-EVALUATION = (expose(gate, hide=["retrained_agreement"]), expose(configure_measurement_pod))
+EVALUATION = (expose(gate), expose(configure_measurement_pod))
 RELEASE = (
     expose(report, hide=["pipeline", "run"]),
     expose(register, hide=["pipeline", "run", "experiment", "keep_test_rows"]),

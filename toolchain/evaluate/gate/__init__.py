@@ -29,7 +29,9 @@ class Config:
     max_class_recall_drop: float = 0.02  # Maximum loss of the worst class's recall (for detection: AP50), 0..1.
     # Minimum fraction of rows on which a converted variant predicts the same as its float model, 0..1.
     agreement: float = 0.97
-    retrained_agreement: float = 0.85  # Minimum agreement of a retrained variant, which may differ on hard rows, 0..1.
+    # Minimum fraction of rows on which a retrained variant, which may differ on hard rows, and what is converted from it
+    # predict the same as fp32, 0..1.
+    retrained_agreement: float = 0.85
     # Minimum speedup over fp32 of a faster variant, compared with the lower end of the interval.
     min_speedup: float = 1.05
     scenario: str = (
@@ -176,21 +178,35 @@ def _assess(name: str, accuracy: Data, parity: Data, latency: Data, config: Conf
 
 def _findings(compared: Data, parity: Data, config: Config) -> list[tuple[bool, str]]:
     """Return for each threshold whether ``compared`` breaks it, and a clause."""
-    converted, (rows, unit) = bool(compared["origin"]), _rows(parity)
-    metric, class_rate, items = reasons.terms_of(parity)
-    agreement = compared["origin_agreement" if converted else "agreement"]
-    minimum = config.agreement if converted else config.retrained_agreement
+    rows, unit = _rows(parity)
+    metric, class_rate, _ = reasons.terms_of(parity)
     drop, worst = compared["accuracy_drop"], compared["worst_class_drop"]
-    too_few, differs = rows < config.min_test_rows, agreement["value"] < minimum - ROUNDING_ERROR
+    too_few = rows < config.min_test_rows
     less_accurate = drop["value"] > config.max_accuracy_drop + ROUNDING_ERROR
     class_worse = worst["value"] > config.max_class_recall_drop + ROUNDING_ERROR
     of_class = f"{class_rate} of {worst['label']}, its worst class,"
     return [
         (too_few, reasons.on_rows(rows, config.min_test_rows, too_few, unit)),
-        (differs, reasons.on_agreement(agreement, compared["origin"] or REFERENCE, minimum, differs, items)),
+        *_agreements(compared, parity, config),
         (less_accurate, reasons.on_drop(drop, config.max_accuracy_drop, less_accurate, metric)),
         (class_worse, reasons.on_drop(worst, config.max_class_recall_drop, class_worse, of_class)),
     ]
+
+
+def _agreements(compared: Data, parity: Data, config: Config) -> list[tuple[bool, str]]:
+    """Return the findings on agreement: with the float model of a converted variant, and with the reference.
+
+    The second holds for a retrained variant and for all that is converted from it.
+    """
+    origin, (_, _, items) = compared["origin"], reasons.terms_of(parity)
+    needed = [(origin, compared["origin_agreement"], config.agreement)] if origin else []
+    if origin != REFERENCE:
+        needed.append((REFERENCE, compared["agreement"], config.retrained_agreement))
+    findings = []
+    for other, found, minimum in needed:
+        differs = found["value"] < minimum - ROUNDING_ERROR
+        findings.append((differs, reasons.on_agreement(found, other, minimum, differs, items)))
+    return findings
 
 
 def _rows(parity: Data) -> tuple[int, str]:
@@ -225,7 +241,8 @@ def _reason(winner: Assessment | None, assessed: list[Assessment]) -> str:
     if winner:
         reason = f"{winner.name} is selected: it {winner.speed}; it {'; it '.join(winner.passed[2:])}"
     else:
-        reason = f"{REFERENCE} is kept: none of {len(assessed)} other variants is both accurate and faster"
+        others = "the other variant is not" if len(assessed) == 1 else f"none of {len(assessed)} other variants is"
+        reason = f"{REFERENCE} is kept: {others} both accurate and faster"
     ahead = _fastest([one for one in assessed if one.faster and one.speedup > (winner.speedup if winner else 0)])
     if ahead:
         return f"{reason}. The fastest, {ahead.name}, {ahead.speed} but is not accurate: it {ahead.failed[0]}"

@@ -26,7 +26,7 @@ def onnx(
         variants: The ONNX models, fp32 first, each with all files that inference needs.
         metrics: variants, rows_compared and max_difference.
         opset: ONNX opset version, 17..20; 17 is the first with layer normalization as one operator.
-        fuse_attention: Fuse each attention into one ONNX Runtime operator; a plain graph is kept beside it.
+        fuse_attention: Fuse each attention into one ONNX Runtime operator; a plain graph is kept with it.
         parity_rows: Number of rows on which the ONNX graph is compared with PyTorch.
         tolerance: Maximum difference of logits, relative above 1; float32 rounds by 1e-6, an error gives 1e-1.
     """

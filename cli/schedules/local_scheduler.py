@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -16,12 +17,16 @@ from cli.schedules.files import Schedule
 from cli.settings import Settings, step_environment
 from cli.state_files import read_record, warn_damaged
 from toolchain.artifacts.folder import write_json
+from toolchain.errors import ToolchainError, first_line
 from toolchain.progress import log_info
 
 GRACE = timedelta(seconds=90)  # cron checks every minute; a run that is due for longer was missed
 STATE = "schedules.json"
 LOCK = "schedules.lock"
 RUNNING = "running"
+MAX_LOOKBACK = timedelta(days=32)  # of missed times: one pass over a year of minutes would take 13 s
+MAX_CLOCK_STEP = timedelta(days=1)  # a last check that lies further ahead was made with a wrong clock
+POLL_INTERVAL_S = 2.0
 ON_DAMAGE = "no schedule counts as paused, and runs that were due are skipped"
 
 
@@ -32,6 +37,10 @@ class State:
     paused: bool = False
     due: str = ""  # the last time that started a run or was missed: UTC, ISO 8601
     result: str = ""  # of the last run: RUNNING, "exit status 0", "missed, …"
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.paused, bool) and isinstance(self.due, str) and isinstance(self.result, str)):
+            raise TypeError(f"not the state of a schedule: {self}")
 
 
 @dataclass
@@ -52,6 +61,8 @@ class Memory:
         content = read_record(self.path, ON_DAMAGE) or {}
         try:
             self.checked = datetime.fromisoformat(content["checked"]) if content.get("checked") else None
+            if self.checked and self.checked.tzinfo is None:
+                raise ValueError(f"{self.checked} has no time zone")
             self.states = {name: State(**state) for name, state in content.get("schedules", {}).items()}
         except (AttributeError, TypeError, ValueError):
             warn_damaged(self.path, ON_DAMAGE)
@@ -92,7 +103,7 @@ def start_due(
     """
     oldest = clock() - GRACE
     _note_unobserved_ends(memory)
-    since = memory.checked or clock()
+    since = _last_check(memory, clock())
     ran: set[str] = set()
     while True:
         until = max(since, clock())  # a clock that was set back repeats no run
@@ -100,13 +111,13 @@ def start_due(
         due = list(_due(schedules, memory, since, until))
         if not due:
             return
-        for schedule, time in due:
-            if time < oldest:
-                _skip(memory, schedule, time, "no check was made at that time")
+        for schedule, moment in due:
+            if moment < oldest:
+                _skip(memory, schedule, moment, "no check was made at that time")
             elif schedule.name in ran and schedule.concurrency == 1:
-                _skip(memory, schedule, time, "its last run was not over")
+                _skip(memory, schedule, moment, "its last run was not over")
             else:
-                _run(memory, schedule, time, start)
+                _run(memory, schedule, moment, start)
         since, ran = until, {schedule.name for schedule, _ in due}
 
 
@@ -114,8 +125,17 @@ def run_due(schedules: Sequence[Schedule], settings: Settings) -> None:
     """Start the runs that are due on this machine, unless an earlier check or one of its runs is still at work."""
     with _only_check(settings) as lock:
         if lock is not None:
-            handed_on = [lock]  # a run that outlives this process still keeps later checks away
-            start_due(schedules, Memory.of(settings), lambda one: submit(one, settings, handed_on).wait())
+            held = [lock]  # a run that outlives this process still keeps later checks away
+            start_due(schedules, Memory.of(settings), lambda one: _run_alone(one, settings, held))
+
+
+def _run_alone(schedule: Schedule, settings: Settings, locks: Sequence[int]) -> int:
+    """Run ``schedule`` when no other run is in progress, and return the exit status."""
+    if runs.is_locked(settings.runs / runs.LOCK):
+        log_info(f"{schedule.name}: waiting for the run in progress")
+    while runs.is_locked(settings.runs / runs.LOCK):
+        time.sleep(POLL_INTERVAL_S)
+    return submit(schedule, settings, locks).wait()
 
 
 def submit(schedule: Schedule, settings: Settings, locks: Sequence[int] = ()) -> "subprocess.Popen[bytes]":
@@ -165,14 +185,23 @@ def _only_check(settings: Settings) -> Iterator[int | None]:
             yield lock.fileno()
 
 
+def _last_check(memory: Memory, now: datetime) -> datetime:
+    """Return the time after which runs are due; now before the first check, and after one with a wrong clock."""
+    checked = memory.checked or now
+    if checked <= now + MAX_CLOCK_STEP:
+        return checked
+    log_info(f"the last check is recorded at {checked:%Y-%m-%d %H:%M} UTC, in the future; checking from now on")
+    return now
+
+
 def _due(
     schedules: Sequence[Schedule], memory: Memory, since: datetime, until: datetime
 ) -> Iterator[tuple[Schedule, datetime]]:
     """Yield each enabled schedule that came due after ``since``, with the latest time until ``until``; oldest first."""
     latest: Mapping[str, datetime] = {
-        one.name: time
+        one.name: latest_time
         for one in schedules
-        if one.enabled and not memory.of_schedule(one.name).paused and (time := _latest(one, since, until))
+        if one.enabled and not memory.of_schedule(one.name).paused and (latest_time := _latest(one, since, until))
     }
     by_name = {one.name: one for one in schedules}
     for name in sorted(latest, key=lambda name: (latest[name], name)):
@@ -180,9 +209,9 @@ def _due(
 
 
 def _latest(schedule: Schedule, since: datetime, until: datetime) -> datetime | None:
-    latest, time = None, next_time(schedule.cron, schedule.zone, since)
-    while time <= until:
-        latest, time = time, next_time(schedule.cron, schedule.zone, time)
+    latest, due = None, next_time(schedule.cron, schedule.zone, max(since, until - MAX_LOOKBACK))
+    while due <= until:
+        latest, due = due, next_time(schedule.cron, schedule.zone, due)
     return latest
 
 
@@ -193,7 +222,9 @@ def _run(memory: Memory, schedule: Schedule, due: datetime, start: Callable[[Sch
         result = f"exit status {start(schedule)}"
     except runs.RunInProgressError:
         result = "missed, its last run was not over"
-    log_info(f"{schedule.name}: {result}")
+    except (ToolchainError, OSError, ValueError, TypeError) as error:  # the other schedules still run
+        result = f"could not start: {first_line(error)}"
+    log_info(f"{schedule.name}: {result}; log: {memory.path.with_name(f'schedule-{schedule.name}.log')}")
     memory.change(schedule.name, result=result)
 
 

@@ -31,8 +31,8 @@ def gate(
         max_accuracy_drop: Maximum loss of accuracy (for detection: mAP50) of an accurate variant, 0..1.
         max_class_recall_drop: Maximum loss of the worst class's recall (for detection: AP50), 0..1.
         agreement: Minimum fraction of rows on which a converted variant predicts the same as its float model, 0..1.
-        retrained_agreement: Minimum fraction of rows on which a retrained variant, which may differ on hard rows, and
-            what is converted from it predict the same as fp32, 0..1.
+        retrained_agreement: Minimum fraction of rows on which a retrained variant (it may differ on hard rows) and its
+            conversions predict the same as fp32, 0..1.
         min_speedup: Minimum speedup over fp32 of a faster variant, compared with the lower end of the interval.
         scenario: Latency scenario that decides, such as batch8 or batch1-real; "": the first, with one row per request.
         min_test_rows: Minimum number of test rows (for detection: objects) to select a variant.

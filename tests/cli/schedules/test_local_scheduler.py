@@ -1,14 +1,16 @@
 """Runs that are due on one machine, with a clock that the test sets; the last tests start real processes."""
 
+import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from cli.records.runs import RunInProgressError
+from cli.records.runs import RunInProgressError, run_lock
 from cli.schedules.files import Schedule
-from cli.schedules.local_scheduler import Memory, is_under_way, run_due, start_due, submit
+from cli.schedules.local_scheduler import Memory, State, is_under_way, run_due, start_due, submit
 from cli.settings import Settings
 
 pytestmark = pytest.mark.machine
@@ -153,10 +155,61 @@ def test_changes_by_other_processes_are_kept(machine: Machine):
     assert machine.memory.of_schedule("hourly").paused
 
 
-@pytest.mark.parametrize("time", ["soon", 3, ["2026"]], ids=str)
+def test_a_schedule_that_cannot_start_does_not_stop_the_others(machine: Machine):
+    def start(schedule: Schedule) -> int:
+        if schedule.name == "nightly":
+            raise OSError("the log is a folder")
+        return machine._start(schedule)
+
+    machine.now += timedelta(minutes=1)
+    start_due([NIGHTLY, OTHER], machine.memory, start, lambda: machine.now)
+    assert machine.started == ["other"]
+    assert machine.result("nightly") == "could not start: the log is a folder"
+
+
+def test_a_check_that_was_made_with_a_wrong_clock_does_not_stop_later_ones(machine: Machine):
+    machine.memory.note_check(machine.now + timedelta(days=365))
+    assert machine.check() == []
+    assert machine.check(minutes=1) == ["nightly"]
+
+
+def test_a_long_pause_is_passed_quickly(machine: Machine):
+    minutely = Schedule("minutely", "prepare", "* * * * *", "UTC")
+    machine.memory.note_check(datetime(2000, 1, 1, tzinfo=UTC))
+    assert machine.check(minutely) == ["minutely"], "the latest minute is due; the 14 million before it are not"
+
+
+@pytest.mark.parametrize("time", ["soon", 3, ["2026"], "2026-11-30T10:00:00"], ids=str)
 def test_a_damaged_time_of_the_last_check_counts_as_none(machine: Machine, time: object):
     machine.memory.path.write_text(f'{{"checked": {time!r}, "schedules": {{}}}}'.replace("'", '"'))
     assert machine.check(minutes=24 * 60) == []
+
+
+@pytest.mark.parametrize("state", [{"due": 5}, {"paused": "no"}, {"result": None}, {"new": 1}], ids=str)
+def test_a_damaged_state_counts_as_none(machine: Machine, state: dict[str, object]):
+    machine.memory.path.write_text(json.dumps({"schedules": {"nightly": state}}))
+    assert machine.memory.of_schedule("nightly") == State()
+
+
+def test_a_scheduled_run_waits_for_a_run_that_was_started_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings, order = Settings(tmp_path, "", "", "", ""), []
+    held = ExitStack()
+    held.enter_context(run_lock(tmp_path))
+
+    class Process:
+        def wait(self) -> int:
+            order.append("scheduled")
+            return 0
+
+    def release(seconds: float) -> None:
+        order.append("waited")
+        held.close()
+
+    monkeypatch.setattr("cli.schedules.local_scheduler.time.sleep", release)
+    monkeypatch.setattr("cli.schedules.local_scheduler.submit", lambda *rest: Process())
+    Memory.of(settings).note_check(datetime.now(UTC) - timedelta(seconds=60))
+    run_due([Schedule("minutely", "prepare", "* * * * *", "UTC")], settings)
+    assert order == ["waited", "scheduled"]
 
 
 def test_no_check_starts_anything_while_another_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

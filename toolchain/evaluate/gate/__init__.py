@@ -29,8 +29,8 @@ class Config:
     max_class_recall_drop: float = 0.02  # Maximum loss of the worst class's recall (for detection: AP50), 0..1.
     # Minimum fraction of rows on which a converted variant predicts the same as its float model, 0..1.
     agreement: float = 0.97
-    # Minimum fraction of rows on which a retrained variant, which may differ on hard rows, and what is converted from it
-    # predict the same as fp32, 0..1.
+    # Minimum fraction of rows on which a retrained variant (it may differ on hard rows) and its conversions predict the
+    # same as fp32, 0..1.
     retrained_agreement: float = 0.85
     # Minimum speedup over fp32 of a faster variant, compared with the lower end of the interval.
     min_speedup: float = 1.05

@@ -9,11 +9,17 @@ from toolchain.errors import ServiceError
 if TYPE_CHECKING:  # the import takes 80 ms, which a rerun without an HTTP request saves
     from httpx2 import Client, Response
 
-__all__ = ["Response", "UnreachableError", "request", "stream"]
+__all__ = ["PermanentError", "Response", "UnreachableError", "request", "stream"]
+
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # in the message of OpenSSL
 
 
 class UnreachableError(ServiceError):
     """No complete response: the URL is not valid, or the server cannot be reached, timed out or hung up."""
+
+
+class PermanentError(UnreachableError):
+    """A fault that another try cannot pass: the URL, the proxy or the certificate is not valid."""
 
 
 def request(
@@ -58,16 +64,29 @@ def stream(
 
 
 def _client(timeout_s: float, use_proxy: bool) -> "Client":
-    from httpx2 import Client
+    from httpx2 import Client, InvalidURL
 
-    return Client(timeout=timeout_s, follow_redirects=True, trust_env=use_proxy)
+    try:
+        return Client(timeout=timeout_s, follow_redirects=True, trust_env=use_proxy)
+    except OSError as error:  # ssl reads the certificates
+        raise PermanentError(
+            f"the certificates cannot be read ({error}); correct SSL_CERT_FILE and SSL_CERT_DIR, or unset them"
+        ) from error
+    except ImportError as error:
+        raise PermanentError("SOCKS proxies are not supported; set HTTPS_PROXY to an http:// proxy") from error
+    except (ValueError, InvalidURL) as error:
+        raise PermanentError(
+            f"the proxy is not valid ({error}); correct HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+        ) from error
 
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    from httpx2 import HTTPError, InvalidURL
+    from httpx2 import HTTPError, InvalidURL, TooManyRedirects, UnsupportedProtocol
 
     try:
         yield
     except (HTTPError, InvalidURL) as error:
-        raise UnreachableError(str(error) or type(error).__name__) from error
+        message = str(error) or type(error).__name__
+        is_permanent = isinstance(error, InvalidURL | TooManyRedirects | UnsupportedProtocol) or UNTRUSTED in message
+        raise (PermanentError if is_permanent else UnreachableError)(message) from error

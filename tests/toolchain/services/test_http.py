@@ -122,3 +122,28 @@ def test_a_proxy_applies_only_where_it_is_wanted(url: str, monkeypatch: pytest.M
     assert http.request(f"{url}/content", timeout_s=TIMEOUT_S, use_proxy=False).is_success
     with pytest.raises(http.UnreachableError):
         http.request(f"{url}/content", timeout_s=TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("SSL_CERT_FILE", "/no/such/certificates.pem", "SSL_CERT_FILE"),
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "HTTPS_PROXY"),
+        ("HTTP_PROXY", "gopher://127.0.0.1:9", "HTTP_PROXY"),
+    ],
+)
+def test_a_setting_that_is_not_valid_is_a_permanent_fault(
+    url: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str
+):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(http.PermanentError, match=hint):
+        http.request(f"{url}/content", timeout_s=TIMEOUT_S)
+
+
+def test_another_try_does_not_help_with_a_circle_or_a_bad_url(url: str):
+    for bad in (f"{url}/circle", "http://[::1", "ftp://host/"):
+        with pytest.raises(http.PermanentError):
+            http.request(bad, timeout_s=TIMEOUT_S)
+    with pytest.raises(http.UnreachableError) as caught:
+        http.request("http://127.0.0.1:9/", timeout_s=TIMEOUT_S)
+    assert not isinstance(caught.value, http.PermanentError)

@@ -144,6 +144,27 @@ def test_a_server_that_stays_down_is_reported_after_some_tries(tmp_path: Path):
         fetch(uri, tmp_path)
 
 
+@pytest.mark.parametrize("uri", ["http://[::1", "http://127.0.0.1:9/a.csv ", " http://127.0.0.1:9/a.csv"])
+def test_an_address_that_is_not_valid_is_reported(uri: str, tmp_path: Path):
+    with pytest.raises(DataError, match="http://"):
+        fetch(uri, tmp_path)
+    with pytest.raises(DataError, match="http://"):
+        version(uri)
+
+
+def test_a_scheme_in_capitals_is_the_same_scheme(site: Site, tmp_path: Path):
+    assert fetch(site.uri.replace("http:", "HTTP:"), tmp_path).sha256 == SHA256
+
+
+def test_a_permanent_fault_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/certificates.pem")
+    with pytest.raises(ServiceError, match="SSL_CERT_FILE"):
+        fetch("https://127.0.0.1:9/a.csv", tmp_path)
+    assert "trying again" not in capsys.readouterr().out
+
+
 def test_a_full_disk_is_no_fault_of_the_web(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(path: Path, *args: object, **more: object) -> None:
         raise OSError(28, "No space left on device")

@@ -99,6 +99,7 @@ def fetch(uri: str, folder: Path) -> Fetched:
         ServiceError: the service is down or denies access; the message has a remedy.
         StorageFullError: the disk is full.
     """
+    uri = _checked(uri)
     scheme = _scheme(uri)
     if scheme == "":
         path = _local(uri)
@@ -121,12 +122,31 @@ def version(uri: str) -> str:
     Raises:
         DataError, ServiceError: as ``fetch``.
     """
+    uri = _checked(uri)
     scheme = _scheme(uri)
     if scheme == "":
         return sha256_of_file(_local(uri))
     if scheme == "s3":
         return s3.version(uri)
     return hub.version(uri) if scheme == "hf" else _web_version(uri)
+
+
+def _checked(uri: str) -> str:
+    """Return ``uri`` with its scheme in lower case, as RFC 3986 has it.
+
+    Raises:
+        DataError: it is an address that no server can have, or has blanks around it.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    if uri != uri.strip():
+        raise DataError(f"{uri!r} has blanks around it; remove them")
+    try:
+        urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise DataError(f"{uri} is not a valid address ({error}); correct it") from error
+    return f"{scheme.lower()}{separator}{rest}"
 
 
 def _scheme(uri: str) -> str:
@@ -169,13 +189,16 @@ def _save(chunks: Iterator[bytes], copy: Path) -> str:
 
 def _with_retries(uri: str, attempt: Callable[[], str]) -> str:
     """Return the result of ``attempt``, which is retried after transient faults."""
-    from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+    def is_transient(error: BaseException) -> bool:
+        return isinstance(error, http.UnreachableError | _BusyError) and not isinstance(error, http.PermanentError)
 
     def log(state: RetryCallState) -> None:
         log_info(f"{uri}: {state.outcome.exception() if state.outcome else 'failed'}; trying again")
 
     tries = Retrying(
-        retry=retry_if_exception_type((http.UnreachableError, _BusyError)),
+        retry=retry_if_exception(is_transient),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=0.5, max=8),
         before_sleep=log,
@@ -183,6 +206,8 @@ def _with_retries(uri: str, attempt: Callable[[], str]) -> str:
     )
     try:
         return tries(attempt)
+    except http.PermanentError as error:
+        raise ServiceError(f"{uri} cannot be read: {error}") from error
     except http.UnreachableError as error:
         advice = "check the address and the network"
         raise ServiceError(f"{uri} cannot be read after {ATTEMPTS} tries ({error}); {advice}") from error

@@ -1,18 +1,20 @@
 """What a person gives on the command line, checked against what the pipeline takes."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cli.compiled.catalog import suggestion
 from cli.compiled.spec import Parameter
-from toolchain.errors import ConfigError, first_line
+from cli.yaml_files import read_documents
+from toolchain.errors import ConfigError
 from toolchain.json_text import loads
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+MAX_INTEGER = 2**53  # Kubeflow Pipelines carries numbers as doubles, which are exact up to here
+MAX_NESTING = 32  # lists and objects in each other; protobuf, which carries them, has a limit of 100
 WORDS = {
     str: "text",
     int: "a whole number",
@@ -81,21 +83,19 @@ def _with_defaults(given: Mapping[str, Any], known: Mapping[str, Parameter]) -> 
 def _from_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} is not a readable YAML file: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file} must hold one parameter a line, as in 'epochs: 2'")
-    return content
+    documents = read_documents(file)
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise ConfigError(f"{file} must hold one parameter per line, such as epochs: 2, in one document")
+    return documents[0]
 
 
-def _known(name: str, known: Mapping[str, Parameter]) -> Parameter:
-    if name not in known:
+def _known(name: object, known: Mapping[str, Parameter]) -> Parameter:
+    text = str(name)
+    if text not in known:
         raise ConfigError(
-            f"there is no parameter {name!r}{suggestion(name, list(known))} (there are {', '.join(known)})"
+            f"there is no parameter {text!r}{suggestion(text, list(known))} (there are {', '.join(known)})"
         )
-    return known[name]
+    return known[text]
 
 
 def _parsed(parameter: Parameter, text: str) -> Any:
@@ -104,8 +104,8 @@ def _parsed(parameter: Parameter, text: str) -> Any:
             return TRUTHS[text.lower()]
         if parameter.value_type in (list, dict):
             return _typed(parameter, loads(text))
-        return parameter.value_type(text)
-    except (KeyError, ValueError) as error:
+        return _typed(parameter, parameter.value_type(text))
+    except (KeyError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{parameter.name} takes {WORDS[parameter.value_type]}, got {text!r}{_hint(parameter, text)}"
         ) from error
@@ -120,9 +120,46 @@ def _hint(parameter: Parameter, text: str) -> str:
 
 
 def _typed(parameter: Parameter, value: Any) -> Any:
+    if fault := _fault(value):
+        raise ConfigError(f"{parameter.name} is not valid: {fault}")
     whole = isinstance(value, int) and not isinstance(value, bool)
     if parameter.value_type is float and whole:
         return float(value)
     if not isinstance(value, parameter.value_type) or (parameter.value_type is int and not whole):
         raise ConfigError(f"{parameter.name} takes {WORDS[parameter.value_type]}, got {value!r}")
     return value
+
+
+def _fault(value: Any, level: int = 0) -> str:
+    """Return why ``value`` cannot be sent to a step as JSON; "" if it can."""
+    match value:
+        case str():
+            return "" if _is_unicode(value) else f"{value!r} is not UTF-8 text"
+        case bool() | None:
+            return ""
+        case int():
+            return (
+                ""
+                if abs(value) <= MAX_INTEGER
+                else ("a whole number is beyond 2^53, and Kubeflow Pipelines carries numbers as doubles")
+            )
+        case float():
+            return "" if math.isfinite(value) else f"{value} is not a finite number"
+        case list() | dict() if level == MAX_NESTING:
+            return f"it has more than {MAX_NESTING} levels of lists and objects"
+        case list():
+            return next(filter(None, (_fault(item, level + 1) for item in value)), "")
+        case dict():
+            return next(filter(None, (_fault_of_item(key, item, level) for key, item in value.items())), "")
+    return f"{str(value)!r} is a {type(value).__name__}, which JSON does not have; quote it if it is text"
+
+
+def _fault_of_item(key: object, item: Any, level: int) -> str:
+    if not isinstance(key, str):
+        return f"its key {key!r} is not text: quote it"
+    return _fault(key) or _fault(item, level + 1)
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether ``text`` can be encoded; a byte of a command line that is not UTF-8 is half of a pair in it."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

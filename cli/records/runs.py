@@ -90,7 +90,7 @@ def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[S
         with write_reported(folder):
             (folder / "logs").mkdir(parents=True)
         run.save()
-    except ToolchainError:
+    except BaseException:  # also an interruption
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return run

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cli.compiled import catalog, parameters
 from cli.compiled.catalog import suggestion
 from cli.compiled.spec import Specification, load
@@ -16,6 +14,7 @@ from cli.records.cost import read_prices, with_prices
 from cli.run.cluster import size
 from cli.schedules.cron import check_cron, zone_of
 from cli.settings import MANIFESTS
+from cli.yaml_files import read_documents
 from toolchain.errors import ConfigError
 
 FOLDER = MANIFESTS / "schedules"
@@ -121,9 +120,9 @@ def _values(given: dict[str, Any], spec: Specification) -> dict[str, Any]:
 
 def _documents(path: Path, errors: list[str]) -> list[Any]:
     try:
-        return [content for content in yaml.safe_load_all(path.read_text(encoding="utf-8")) if content is not None]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        errors.append(f"{path} is not a readable YAML file: {' '.join(str(error).split())}")
+        return [content for content in read_documents(path) if content is not None]
+    except ConfigError as error:
+        errors.append(str(error))
         return []
 
 

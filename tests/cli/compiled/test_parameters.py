@@ -51,6 +51,13 @@ def test_command_line_goes_before_the_file(tmp_path: Path):
         ("methods=a,b", "methods takes a JSON list"),
         ('methods={"a": 1}', "methods takes a JSON list"),
         ("epochs", "KEY=VALUE, got 'epochs'"),
+        ("rate=nan", "rate is not valid: nan"),
+        ("rate=-inf", "rate is not valid: -inf"),
+        ("methods=[NaN]", "methods is not valid: nan"),
+        ("source=t\udcff", r"source is not valid: 't.udcff'"),
+        ("epochs=9007199254740993", r"epochs is not valid: .* 2\^53"),
+        ("methods=" + "[" * 40 + "]" * 40, "methods is not valid: .* levels"),
+        ("methods=" + "[" * 100_000, "methods takes a JSON list"),
     ],
 )
 def test_a_bad_parameter_is_rejected_in_one_line(given: str, complaint: str):
@@ -64,7 +71,24 @@ def test_a_required_parameter_must_be_given():
         gather([], None, {"model": Parameter("model", str, None, True)})
 
 
-@pytest.mark.parametrize("content", ["epochs: [", "just words", "epochs: two"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "epochs: [",
+        "just words",
+        "epochs: two",
+        "methods: [2026-01-01]",
+        "methods: &a [*a]",
+        "methods: [{1: a}]",
+        "methods: [!!binary aGk=]",
+        "methods: " + "[" * 100_000,
+        "epochs: 0x" + "f" * 9000,
+        "{~: x}",
+        "1: 2",
+        "epochs: 1\nepochs: 2",
+    ],
+    ids=lambda content: content[:20],
+)
 def test_a_bad_file_is_rejected_in_one_line(tmp_path: Path, content: str):
     file = tmp_path / "params.yaml"
     file.write_text(content)

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path):
     run.step("clean").state = run.state = runs.SUCCEEDED
     run.save()
     assert find_run(tmp_path) == run
+
+
+def test_a_run_whose_record_cannot_be_written_leaves_no_folder(tmp_path: Path):
+    with pytest.raises(ValueError, match="JSON"):
+        new_run("tidy", tmp_path, {"rate": math.nan}, [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_newest_run_comes_first(tmp_path: Path):

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from toolchain.artifacts.measurement import open_measurement
 from toolchain.artifacts.provenance import Work
 from toolchain.data import validate
 from toolchain.data.report import Config, run
+from toolchain.data.report.page import MAX_ITEMS, render
 from toolchain.errors import ConfigError, DataError
 
 SCHEMA = pa.schema({"text": pa.string(), "label": pa.int64(), "row": pa.int64()})
@@ -71,6 +73,19 @@ def test_the_page_escapes_data(written: Path):
     assert "row 3: &lt;script&gt;" in page
     assert "<script" not in page
     assert "<i>review" not in page
+
+
+def test_step_notes_are_lists_and_tables(written: Path):
+    repairs = [{"row": 50, "before": "Ã¤ <i>", "after": "ä <i>"}]
+    counts = {f"value_{number}": number for number in range(MAX_ITEMS + 2)}
+    note = {"classes": {"not_good": 1150}, "repaired": {"by_type": {}, "examples": repairs}, "counts": counts}
+    page = render({**content(written), "notes": {"data.clean": note}})
+    assert "<h3><code>data.clean</code></h3>" in page
+    assert "".join(page.split()).count("<dt>not_good</dt><dd>1,150</dd>") == 1
+    assert "<dt>By type</dt>" in page
+    assert re.search(r'<th scope="col" class="n">Row</th><th scope="col">Before</th>', page)
+    assert re.search(r"<td>\s*ä &lt;i&gt;\s*</td>", page)
+    assert "2 more in report.json" in page
 
 
 def test_a_dataset_without_texts_and_classes(tmp_path: Path):

@@ -1,6 +1,7 @@
 """The command line: ``toolchain``, or ``python -m cli``."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -92,6 +93,7 @@ class TopParser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    _prepare_output()
     arguments = vars(parser().parse_args(argv))
     name = arguments.pop("command")
     return _run(name, COMMANDS[name].run, arguments)
@@ -107,6 +109,14 @@ def parser() -> argparse.ArgumentParser:
         command.add_arguments(subparsers.add_parser(name, help=command.SUMMARY, description=command.SUMMARY))
     subparsers.choices["completion"].set_defaults(top=top)
     return top
+
+
+def _prepare_output() -> None:
+    """Let any text be printed: in an encoding without its characters ("?" for each), and without an output."""
+    if sys.stdout is None:  # closed by the shell's >&-
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  open until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _overview() -> str:

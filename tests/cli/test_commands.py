@@ -119,3 +119,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(words: list[str]):
     ended = subprocess.run([sys.executable, "-m", "cli", *words], stdout=writing, stderr=subprocess.PIPE, cwd=ROOT)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_an_encoding_without_the_characters_is_no_error():
+    code = "from cli.__main__ import main; import sys; main(['list']); print('a → b')"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "a ? b" in done.stdout
+
+
+def test_a_closed_output_is_no_error():
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m cli list >&-"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

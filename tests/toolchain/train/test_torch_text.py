@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from toolchain.frameworks.torch.first_token import read_first_token_only
 from toolchain.frameworks.torch.loop import TrainingLoop
 from toolchain.inference.runtime import Tokenizer
 from toolchain.text_repair import VERSION
-from toolchain.train.torch_text import Config, run
+from toolchain.train.torch_text import Config, _warn_about_language, run
 from toolchain.train.torch_text.base import DEFAULT, PINNED, find_base, load_base
 from toolchain.train.torch_text.tokenizer import load_tokenizer, read_tokens
 
@@ -353,6 +354,19 @@ def test_an_unreachable_hub_is_one_line_that_names_the_fix(monkeypatch: pytest.M
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ServiceError, match=r"cannot be downloaded from .*; check the network"):
         find_base("bert-base-uncased")
+
+
+@pytest.mark.parametrize(
+    ("base_model", "non_english", "is_warned"),
+    [(DEFAULT, 90, True), (DEFAULT, 9, False), ("xlm-roberta-base", 90, False)],
+)
+def test_texts_in_another_language_than_the_default_base_give_a_warning(
+    dataset: Path, capsys: pytest.CaptureFixture[str], base_model: str, non_english: int, is_warned: bool
+):
+    counts = {"non_english": non_english, "copies": 20, "unchanged": 1, "in_other_splits": 0}
+    rows = replace(open_dataset(dataset), notes={"augment.text": {"counts": counts}})
+    _warn_about_language(rows, Config(base_model=base_model))
+    assert ("set base_model" in capsys.readouterr().out) == is_warned
 
 
 def test_more_frozen_layers_than_there_are_is_rejected(dataset: Path, tiny: Path, tmp_path: Path):

@@ -25,6 +25,7 @@ from toolchain.frameworks.torch.loop import Report, TrainingLoop, live_report, t
 from toolchain.frameworks.torch.text_classifier import WEIGHTS, save_classifier
 from toolchain.frameworks.torch.token_dataset import TokenDataset
 from toolchain.frameworks.training_state import TrainingState
+from toolchain.progress import log_warning
 from toolchain.train.torch_text.base import DEFAULT, Base, find_base, freeze, load_base, quiet
 from toolchain.train.torch_text.loop import text_learner
 from toolchain.train.torch_text.tokenizer import load_tokenizer, read_tokens
@@ -129,6 +130,8 @@ def run(dataset: Path, model: Path, config: Config) -> Result:
     require_gpus(config.num_gpus, config.allow_cpu)
     with training_device() as device:
         work.gpus = device.gpus
+        if device.is_main:
+            _warn_about_language(rows, config)
         state = _fine_tune(rows, base, model, config, device, work)
         device.barrier()
     return Result(state.best["validation_accuracy"], state.best["loss"], len(state.history), state.items_per_second)
@@ -187,6 +190,18 @@ def _check_classes(rows: Dataset) -> None:
     rows.require(TEXT, LABEL)
     if not rows.labels:
         raise DataError(f"{rows.path} has no label names; clean the dataset, which names its classes, before training")
+
+
+def _warn_about_language(rows: Dataset, config: Config) -> None:
+    """Warn if augment.text found more texts in other languages than copies of English ones for an English base."""
+    counts = rows.notes.get("augment.text", {}).get("counts", {})
+    other = counts.get("non_english", 0)
+    english = sum(counts.get(name, 0) for name in ("copies", "unchanged", "in_other_splits"))
+    if config.base_model == DEFAULT and other > english:
+        log_warning(
+            f"most texts are not English ({other:,} of the rows that augment.text selected), but the default "
+            "base_model is an English one: set base_model to a checkpoint in the texts' language, or a multilingual one"
+        )
 
 
 def _check_more_than_one(training: TokenDataset, rows: Dataset) -> None:

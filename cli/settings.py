@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,8 +53,8 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Return the settings of this process's environment."""
-    runs = Path(os.environ.get("TOOLCHAIN_RUNS") or "runs").expanduser().absolute()
+    """Return the settings of this process's environment; ConfigError if TOOLCHAIN_RUNS cannot be a folder."""
+    runs = _runs_folder(os.environ.get("TOOLCHAIN_RUNS") or "runs")
     return Settings(
         runs=runs,
         endpoint=os.environ.get("KFP_ENDPOINT", ""),
@@ -63,6 +64,25 @@ def read_settings() -> Settings:
         owner=os.environ.get("TOOLCHAIN_OWNER") or _user(),
         resources=os.environ.get("TOOLCHAIN_RESOURCES", ""),
     )
+
+
+def _runs_folder(path: str) -> Path:
+    hint = "set TOOLCHAIN_RUNS to the path of a folder"
+    try:
+        folder = Path(path).expanduser().absolute()
+    except RuntimeError as error:  # "~name" of a user who has no account here
+        raise ConfigError(f"{path} has an unknown user; {hint}") from error
+    except FileNotFoundError as error:
+        raise ConfigError("the working directory was deleted; change to another") from error
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError:
+        return folder  # the first run creates it
+    except OSError as error:
+        raise ConfigError(f"{folder}: {(error.strerror or '').lower()}; {hint}") from error
+    if not is_folder:
+        raise ConfigError(f"{folder} is not a folder; {hint}")
+    return folder
 
 
 def _default_registry(runs: Path) -> str:

@@ -33,6 +33,8 @@ def run(pipeline: str, output: Path | None) -> int:
             print(text, end="")
         else:
             target = output / f"{entry.name}.yaml" if pipeline == "all" else output
+            if not target.name or target.is_dir():
+                raise ConfigError(f"{str(output)!r} is a folder; set the file to write with -o FILE")
             target.parent.mkdir(parents=True, exist_ok=True)
             write_file(target, text.encode())
     return SUCCESS

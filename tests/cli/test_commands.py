@@ -105,6 +105,12 @@ def test_compile_writes_what_a_cluster_runs(tmp_path: Path):
     assert "schemaVersion" in (tmp_path / "yaml" / "bert_finetune.yaml").read_text()
 
 
+@pytest.mark.parametrize("output", ["/", "", "."])
+def test_compile_writes_no_file_over_a_folder(output: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["compile", "prepare", "-o", output]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
 def test_doctor_shows_engine_and_processor(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out

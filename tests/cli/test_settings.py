@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.settings import read_settings
+from toolchain.errors import ConfigError
 
 
 def test_what_settings_show_of_themselves_holds_no_secret(monkeypatch: pytest.MonkeyPatch):
@@ -27,3 +28,21 @@ def test_only_the_registry_without_a_name_waits_for_the_first_model(tmp_path: Pa
     for named in (f"sqlite:///{tmp_path / 'elsewhere.db'}", "https://mlflow.example.com"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", named)
         assert read_settings().has_registry
+
+
+@pytest.mark.parametrize("runs", ["file", "file/below", "x" * 300, "~no-such-user/runs"])
+def test_runs_must_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: str):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOOLCHAIN_RUNS", runs)
+    with pytest.raises(ConfigError, match="TOOLCHAIN_RUNS"):
+        read_settings()
+
+
+def test_a_deleted_working_directory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    monkeypatch.delenv("TOOLCHAIN_RUNS", raising=False)
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigError, match="working directory"):
+        read_settings()

@@ -13,6 +13,7 @@ from typing import Any
 from toolchain.errors import ArtifactError, StorageFullError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the disk, the quota, or the size limit of a file
+BAD_PATHS = {errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}  # the disk is read-only, or this user has no right to write
 
 
@@ -53,7 +54,7 @@ def disk_fault(error: OSError) -> str | None:
     if error.errno in FULL:
         where = f" to write {error.filename}" if error.filename else ""
         return f"no space is left{where}; free some, or use another disk"
-    if error.filename is None or error.errno not in {*CLOSED, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}:
+    if error.filename is None or error.errno not in {*CLOSED, *BAD_PATHS, errno.EIO}:
         return None
     return f"{error.filename}: {(error.strerror or '').lower()}; check the path and the rights of its folder"
 

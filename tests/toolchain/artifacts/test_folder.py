@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.artifacts.folder import disk_space_reported, link_or_copy, new_folder, read_json, write_file, write_json
+from toolchain.artifacts.folder import (
+    disk_fault,
+    disk_space_reported,
+    link_or_copy,
+    new_folder,
+    read_json,
+    write_file,
+    write_json,
+)
 from toolchain.errors import ArtifactError, StorageFullError
 
 
@@ -118,3 +126,10 @@ def test_copies_where_links_are_not_possible(tmp_path: Path, monkeypatch: pytest
     link_or_copy(tmp_path / "file", tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "x"
     assert not (tmp_path / "copy").samefile(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["missing/file", "x" * 300], ids=["missing folder", "long name"])
+def test_a_path_that_cannot_be_is_a_line_and_no_traceback(tmp_path: Path, name: str):
+    with pytest.raises(OSError, match=r"\S") as caught:
+        (tmp_path / name).write_bytes(b"")
+    assert str(tmp_path / name) in (disk_fault(caught.value) or "")

@@ -16,7 +16,7 @@ def read_record(path: Path, consequence: str) -> dict[str, Any] | None:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):  # UnicodeDecodeError is a ValueError
+    except (OSError, ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         content = None
     if not isinstance(content, dict):
         warn_damaged(path, consequence)

@@ -1,6 +1,7 @@
 """Store the records of runs: pipeline, parameters, the state of each step, and the paths of its outputs."""
 
 import fcntl
+import math
 import os
 import secrets
 import shutil
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args, get_origin, get_type_hints
 
 from cli.compiled.catalog import suggestion
 from cli.state_files import read_record, warn_damaged
@@ -24,6 +25,7 @@ LOCK_ATTEMPTS, LOCK_RETRY_S = 4, 0.02  # ``is_locked`` holds a lock for an insta
 CONSEQUENCE = "that run is not listed; its artifacts and logs are in the same folder"  # of a damaged record
 LOCAL, CLUSTER = "local", "cluster"  # engines
 WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "waiting", "running", "succeeded", "failed", "interrupted"
+STATES = {WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED}
 NOT_PROMOTABLE = "not promotable"  # the verdict if no variant is better than a trivial baseline
 
 
@@ -196,12 +198,37 @@ def read_run(path: Path) -> Run | None:
     content = read_record(path, CONSEQUENCE)
     if content is None:
         return None
+    run = _parsed(content, path.parent)
+    if run is None:
+        warn_damaged(path, CONSEQUENCE)
+    return run
+
+
+def _parsed(content: dict[str, Any], folder: Path) -> Run | None:
+    """Return the run that ``content`` describes; None if a field is missing, unknown or of another type."""
     try:
         del content["format"]
         steps = [StepRecord(**step) for step in content.pop("steps")]
-        run = Run(**{**content, "folder": path.parent, "steps": steps})
+        run = Run(**{**content, "folder": folder, "steps": steps})
         run.age()
-        return run
-    except (KeyError, TypeError, ValueError):
-        warn_damaged(path, CONSEQUENCE)
+        return run if _is_valid(run) and all(map(_is_valid, steps)) else None
+    except (ArithmeticError, KeyError, TypeError, ValueError):
         return None
+
+
+def _is_valid(record: Run | StepRecord) -> bool:
+    """Return whether every field of ``record``, which was read from a file, has its type, and the state is known."""
+    hints = get_type_hints(type(record))
+    return record.state in STATES and all(_has_type(getattr(record, name), hint) for name, hint in hints.items())
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    """Return whether ``value`` has the type ``hint``, which is Any, a class, or a list or a dict of such types."""
+    container, inner = get_origin(hint), get_args(hint)
+    if container is list:
+        return isinstance(value, list) and all(_has_type(item, inner[0]) for item in value)
+    if container is dict:
+        return isinstance(value, dict) and all(_has_type(item, inner[1]) for item in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return hint is Any or isinstance(value, hint)

@@ -24,7 +24,17 @@ from cli.state_files import read_record
 from tests.support.command_line import ROOT, environment, submit
 from tests.support.pipeline_specs import task
 
-DAMAGED = [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b'{"format": "toolchain.run"}', b'{"schedules": [1]}']
+DAMAGED = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"text"',
+    b"\xff\xfe",
+    b'{"format": "toolchain.run"}',
+    b'{"schedules": [1]}',
+    b"[" * 100_000,
+]
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +42,7 @@ def _say_again() -> None:
     state_files.warn_damaged.cache_clear()
 
 
-@pytest.fixture(params=DAMAGED, ids=repr)
+@pytest.fixture(params=DAMAGED, ids=lambda content: repr(content[:30]))
 def damaged(request: pytest.FixtureRequest) -> bytes:
     return request.param
 

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -33,6 +34,35 @@ def test_the_newest_run_comes_first(tmp_path: Path):
     old.save()
     new.save()
     assert [run.id for run in all_runs(tmp_path)] == [new.id, old.id]
+
+
+@pytest.mark.parametrize(
+    ("of_step", "change"),
+    [
+        (False, {"seconds": None}),
+        (False, {"seconds": "x"}),
+        (False, {"seconds": 10**400}),
+        (False, {"verdict": 3}),
+        (False, {"state": "odd"}),
+        (False, {"id": None}),
+        (False, {"parameters": [1]}),
+        (False, {"started": "yesterday"}),
+        (True, {"seconds": None}),
+        (True, {"state": "odd"}),
+        (True, {"state": []}),
+        (True, {"outputs": ["x"]}),
+        (True, {"outputs": {"a": 5}}),
+        (True, {"pods": ["x"]}),
+    ],
+    ids=str,
+)
+def test_a_run_with_an_odd_field_is_not_listed(tmp_path: Path, of_step: bool, change: dict[str, object], capsys):
+    good, odd = started(tmp_path), started(tmp_path)
+    content = json.loads((odd.folder / runs.RECORD).read_bytes())
+    (content["steps"][0] if of_step else content).update(change)
+    (odd.folder / runs.RECORD).write_text(json.dumps(content))
+    assert [run.id for run in all_runs(tmp_path)] == [good.id]
+    assert f"{odd.folder / runs.RECORD} is damaged" in capsys.readouterr().err
 
 
 def test_a_run_that_no_process_runs_was_interrupted(tmp_path: Path):

@@ -46,8 +46,12 @@ def cached_outputs(task: Task, key: str, cache: Path) -> dict[str, str] | None:
     KFP runs a cached task again when the file of an ``Output[Metrics]`` is missing, although no step writes one:
     metrics are stored as metadata. This function therefore creates that file, empty.
     """
-    artifacts = cached_artifacts(entry_file(task, key, cache))
+    entry = entry_file(task, key, cache)
+    artifacts = cached_artifacts(entry)
     if artifacts is None:
+        return None
+    if task.outputs.keys() - artifacts.keys():
+        _remove_damaged(entry)
         return None
     for uri, schema_title in artifacts.values():
         file = Path(uri)
@@ -65,16 +69,17 @@ def cached_artifacts(entry: Path) -> dict[str, tuple[str, str]] | None:
     if not entry.is_file():
         return None
     outputs = read_record(entry, CONSEQUENCE)
-    try:
-        found = {name: value for name, value in (outputs or {}).items() if isinstance(value, dict) and "uri" in value}
-        artifacts = {name: (str(value["uri"]), str(value["schema_title"])) for name, value in found.items()}
-    except KeyError:
-        outputs = None
-        warn_damaged(entry, CONSEQUENCE)
-    if outputs is None:
-        entry.unlink()
+    artifacts = {name: value for name, value in (outputs or {}).items() if isinstance(value, dict) and "uri" in value}
+    fields = [value.get(key) for value in artifacts.values() for key in ("uri", "schema_title")]
+    if outputs is None or not all(isinstance(field, str) for field in fields):
+        _remove_damaged(entry)
         return None
-    return artifacts
+    return {name: (value["uri"], value["schema_title"]) for name, value in artifacts.items()}
+
+
+def _remove_damaged(entry: Path) -> None:
+    warn_damaged(entry, CONSEQUENCE)
+    entry.unlink()
 
 
 def without_cache(plan: Plan, cache: Path) -> Plan:

@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
+
 from cli.compiled.plan import entry_file, make_plan, without_cache
 from tests.support.pipeline_specs import spec, task
 
@@ -36,6 +38,15 @@ def test_a_task_with_all_outputs_is_cached(tmp_path: Path):
 def test_a_task_without_one_of_its_outputs_runs_again(tmp_path: Path):
     write_entry(tmp_path / "cache", dataset=(tmp_path / "missing", "system.Dataset"))
     assert make_plan(SPEC, {}, KEYS, tmp_path / "cache").results == {}
+
+
+@pytest.mark.parametrize("content", [{}, {"dataset": {"uri": 5, "schema_title": "system.Dataset"}}, {"dataset": "x"}])
+def test_a_task_whose_entry_lacks_an_output_runs_again(tmp_path: Path, content: dict[str, object]):
+    one = task("one", outputs={"dataset": "system.Dataset"})
+    entry = entry_file(one, "k1", tmp_path)
+    entry.write_text(json.dumps(content))
+    assert make_plan(spec(one), {}, KEYS, tmp_path).results == {}
+    assert not entry.exists(), "Kubeflow Pipelines would read it"
 
 
 def test_the_file_of_metrics_is_created_for_kfp(tmp_path: Path):

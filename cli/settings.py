@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]  # the folder with pipelines/, components/ and toolchain/
 MANIFESTS = (ROOT if (ROOT / "manifests").is_dir() else Path.cwd()) / "manifests"  # a wheel has none: the user's own
 DATABASE = "mlflow.db"
+SQLITE = "sqlite:///"  # and a path
 STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "TOOLCHAIN_BUCKET")
 
 
@@ -48,8 +49,12 @@ class Settings:
 
     @property
     def has_registry(self) -> bool:
-        """Whether the registry exists: the default one is a file that is created with the first model."""
-        return self.tracking_uri != _default_registry(self.runs) or self.mlflow_database.is_file()
+        """Whether the registry exists: a SQLite database is a file that is created with the first model."""
+        if self.tracking_uri == _default_registry(self.runs):
+            return self.mlflow_database.is_file()
+        path = self.tracking_uri.removeprefix(SQLITE).partition("?")[0]  # options of SQLite come after "?"
+        is_file = self.tracking_uri.startswith(SQLITE) and path and not path.startswith((":memory:", "file:"))
+        return not is_file or Path(path).is_file()
 
 
 def read_settings() -> Settings:
@@ -86,7 +91,7 @@ def _runs_folder(path: str) -> Path:
 
 
 def _default_registry(runs: Path) -> str:
-    return f"sqlite:///{runs / DATABASE}"
+    return f"{SQLITE}{runs / DATABASE}"
 
 
 def open_registry(settings: Settings, model: str = "") -> "Tracker":
@@ -95,7 +100,11 @@ def open_registry(settings: Settings, model: str = "") -> "Tracker":
 
     if not settings.has_registry:
         name = f"no model {model!r}" if model else "no model"
-        raise ConfigError(f"{name} is registered yet; a pipeline registers one, such as toolchain submit bert_finetune")
+        is_default = settings.tracking_uri == _default_registry(settings.runs)
+        where = "" if is_default else f" in {settings.tracking_uri}"
+        raise ConfigError(
+            f"{name} is registered{where} yet; a pipeline registers one, such as toolchain submit bert_finetune"
+        )
     return Tracker(settings.tracking_uri)
 
 

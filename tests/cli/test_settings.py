@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.settings import read_settings
+from cli.settings import open_registry, read_settings
 from toolchain.errors import ConfigError
 
 
@@ -19,14 +19,23 @@ def test_what_settings_show_of_themselves_holds_no_secret(monkeypatch: pytest.Mo
     assert "a-password" not in repr(settings)
 
 
-def test_only_the_registry_without_a_name_waits_for_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_registry_in_a_file_waits_for_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_RUNS", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert not read_settings().has_registry
     read_settings().mlflow_database.touch()
     assert read_settings().has_registry
-    for named in (f"sqlite:///{tmp_path / 'elsewhere.db'}", "https://mlflow.example.com"):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", named)
+    elsewhere = tmp_path / "folder" / "elsewhere.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    assert not read_settings().has_registry
+    with pytest.raises(ConfigError, match=r"'reviews'.*elsewhere\.db"):
+        open_registry(read_settings(), "reviews")
+    assert not elsewhere.parent.exists()
+    elsewhere.parent.mkdir()
+    elsewhere.touch()
+    assert read_settings().has_registry
+    for server in ("https://mlflow.example.com", "sqlite://", "postgresql://host/database"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
         assert read_settings().has_registry
 
 

@@ -87,7 +87,7 @@ class Tracker:
 
     def runs(self, tags: Mapping[str, str], experiment: str = "") -> list[Run]:
         """Return the runs that have all ``tags``, newest first, in ``experiment`` or anywhere."""
-        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        wanted = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in tags.items())
         everywhere = [] if experiment else self._call(self._client.search_experiments)
         ids = [self.experiment(experiment)] if experiment else [found.experiment_id for found in everywhere]
         found = self._call(lambda: list(self._client.search_runs(ids, wanted, max_results=1000)))
@@ -126,7 +126,7 @@ class Tracker:
 
     def versions(self, model: str) -> list[Version]:
         """Return the versions of ``model``, oldest first; none when there is no such model."""
-        found = self._all(self._client.search_model_versions, f"name = '{model}'")
+        found = self._all(self._client.search_model_versions, f"name = {_quoted(model)}")
         return sorted((_version(one) for one in found), key=lambda one: int(one.number))
 
     def add_version(self, model: str, run: str, path: str, tags: Mapping[str, str], description: str) -> Version:
@@ -198,7 +198,7 @@ class Tracker:
         """Create the registered model ``name`` unless it exists."""
 
         def exists() -> bool:
-            return bool(self._call(lambda: self._client.search_registered_models(f"name = '{name}'")))
+            return bool(self._call(lambda: self._client.search_registered_models(f"name = {_quoted(name)}")))
 
         if exists():
             return
@@ -249,6 +249,15 @@ def _artifact_location(uri: str) -> str | None:
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts").as_uri()
+
+
+def _quoted(text: str) -> str:
+    """Return ``text`` as a literal of MLflow's filters, which have two quotation marks and no escape for them."""
+    if "'" not in text:
+        return f"'{text}'"
+    if '"' in text:
+        raise ConfigError(f"{text!r} has both quotation marks, which MLflow cannot search for; use another name")
+    return f'"{text}"'
 
 
 def _short(value: object) -> str:

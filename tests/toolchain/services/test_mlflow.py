@@ -33,6 +33,18 @@ def test_all_models_and_versions_are_found_however_many_pages_they_take(uri: str
     assert [version.number for version in tracker.versions(names[0])] == ["1", "2", "3"]
 
 
+def test_a_name_with_a_quotation_mark_is_searched_for_as_it_is(uri: str):
+    tracker = door.Tracker()
+    run = tracker.create_run("tests", "quoted", {"of": "Ada's"})
+    tracker.add_version("plain", run, "model", {}, "")
+    tracker.add_version("Ada's", run, "model", {}, "")
+    assert [version.model for version in tracker.versions("Ada's")] == ["Ada's"]
+    assert [found.id for found in tracker.runs({"of": "Ada's"})] == [run]
+    assert tracker.versions("'") == tracker.versions("x' or name = 'plain") == []
+    with pytest.raises(ConfigError, match="quotation marks"):
+        tracker.versions("'\"")
+
+
 def test_artifacts_that_are_there_are_requested_again_when_they_could_not_be_fetched(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

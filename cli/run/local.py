@@ -221,8 +221,8 @@ def _send(job: str, worker: subprocess.Popen[str]) -> None:
 def _with_keys(plan: Plan) -> dict[str, Any]:
     """Return the compiled pipeline with our cache keys, and without resources and retries, which need a cluster."""
     content: dict[str, Any] = json.loads(json.dumps(plan.spec.content))
-    # Of a pipeline with a component of its own name, KFP runs this component only, and neither reads nor writes its
-    # cache, from which ``record_outputs`` reads the outputs.
+    # If a component has the name of its pipeline, KFP runs this component only and does not use its cache, from which
+    # ``record_outputs`` reads the outputs.
     content["pipelineInfo"]["name"] += "-pipeline"
     for executor in content["deploymentSpec"]["executors"].values():
         executor["container"].pop("resources", None)

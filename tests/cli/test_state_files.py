@@ -193,6 +193,6 @@ def test_a_folder_of_runs_that_cannot_be_is_one_clear_line(tmp_path: Path, inner
     monkeypatch.setenv("TOOLCHAIN_RUNS", os.path.join(tmp_path / "file", inner))
     for name in ("KFP_ENDPOINT", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    assert main(["submit", "prepare"]) == 1
+    assert main(["submit", "prepare"]) == 2
     assert len(said := lines(capsys)) == 1
     assert f"error: {tmp_path / 'file'}" in said[0]

@@ -85,17 +85,29 @@ class RunInProgressError(ToolchainError):
 def new_run(pipeline: str, runs: Path, parameters: dict[str, Any], steps: list[StepRecord]) -> Run:
     """Return a new run, with a new folder."""
     now = datetime.now(UTC)
-    name = f"{pipeline}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    folder = runs / name
-    run = Run(name, pipeline, folder, redacted(parameters), steps, RUNNING, now.isoformat(timespec="microseconds"))
+    folder = _new_folder(runs, f"{pipeline}-{now:%Y%m%d-%H%M%S}")
+    started = now.isoformat(timespec="microseconds")
+    run = Run(folder.name, pipeline, folder, redacted(parameters), steps, RUNNING, started)
     try:
         with write_reported(folder):
-            (folder / "logs").mkdir(parents=True)
+            (folder / "logs").mkdir()
         run.save()
     except BaseException:  # also an interruption
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return run
+
+
+def _new_folder(runs: Path, prefix: str) -> Path:
+    """Make a folder whose name no other run has; a short random suffix may occur twice in a second."""
+    with write_reported(runs):
+        while True:
+            folder = runs / f"{prefix}-{secrets.token_hex(2)}"
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return folder
 
 
 def new_salt() -> str:

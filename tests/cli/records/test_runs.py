@@ -1,5 +1,6 @@
 import json
 import math
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from cli.records.runs import RunInProgressError, StepRecord, all_runs, find_run,
 from toolchain.errors import ConfigError
 
 pytestmark = pytest.mark.machine
+
+
+class Frozen(datetime):
+    """A clock that stands still, so that two runs start in one second."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Frozen":
+        return cls(2026, 11, 30, tzinfo=tz)
 
 
 def started(folder: Path) -> runs.Run:
@@ -115,3 +124,12 @@ def test_no_runs_yet_shows_how_to_start_one(tmp_path: Path):
 def test_of_two_runs_in_the_same_second_the_later_is_the_newest(tmp_path: Path):
     runs_made = [started(tmp_path) for _ in range(5)]
     assert [run.id for run in all_runs(tmp_path)] == [run.id for run in reversed(runs_made)]
+
+
+def test_a_run_never_takes_the_folder_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    suffixes = iter(["aaaa", "aaaa", "bbbb"])
+    monkeypatch.setattr("cli.records.runs.secrets.token_hex", lambda size: next(suffixes))
+    monkeypatch.setattr("cli.records.runs.datetime", Frozen)
+    first, second = started(tmp_path), started(tmp_path)
+    assert [run.id[-4:] for run in (first, second)] == ["aaaa", "bbbb"]
+    assert (first.folder / "run.json").is_file()

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from toolchain.evaluate.platform_parity.predicting import as_json, from_json, pr
 from toolchain.hardware import emulator
 from toolchain.inference.tasks import ImageClassification, ObjectDetection
 
-EMULATED = Path(__file__).parents[3] / ".venv-arm64" / "environment.json"
+ROOT = Path(__file__).parents[3]
+EMULATED = ROOT / ".venv-arm64" / "environment.json"
 NOWHERE = "nowhere/environment.json"
 
 
@@ -182,6 +184,16 @@ def test_a_variant_that_does_not_run_there_is_reported_and_the_rest_goes_on(
     assert result.rows == 0
     assert all(entry["error"].startswith("it does not run: ") for entry in found.values())
     assert message.replace("it ended with", "qemu: uncaught") in found["wide"]["summary"]
+
+
+def test_the_program_for_the_other_architecture_imports_only_what_is_installed_there():
+    """Also indirectly: the Python there has the WHEELS of cli.setup.arm64 alone."""
+    absent = ("pyarrow", "pandas", "scipy", "sklearn", "mlflow", "torch", "boto3", "pycocotools")
+    program = f"""import sys
+sys.modules.update(dict.fromkeys({absent!r}))
+import toolchain.evaluate.platform_parity.__main__"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_settings_that_cannot_work_are_rejected():

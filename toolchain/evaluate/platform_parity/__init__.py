@@ -15,7 +15,6 @@ from toolchain.artifacts.model import Model
 from toolchain.artifacts.provenance import Work
 from toolchain.artifacts.variants import REFERENCE, Variants, open_variants
 from toolchain.errors import ConfigError, DataError, ToolchainError
-from toolchain.evaluate.platform_parity.comparison import compare
 from toolchain.evaluate.platform_parity.predicting import Predictions, from_json
 from toolchain.hardware import emulator
 from toolchain.progress import log_info, track
@@ -99,6 +98,8 @@ def _check_variant(
     python: emulator.Python, model: Model, recorded: Path, seconds: int
 ) -> tuple[dict[str, Any], Predictions | None]:
     """Return how ``model`` predicts the rows in the folder ``recorded``, and its predictions, None when it fails."""
+    from toolchain.evaluate.platform_parity.comparison import compare  # late: the other architecture has no pyarrow
+
     began = time.monotonic()
     expected, predictions = read_expected(recorded), None
     result: dict[str, Any] = {"backend": model.signature.backend, **NO_ROWS, "recorded_on": "", "error": ""}

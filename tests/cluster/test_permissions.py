@@ -90,7 +90,7 @@ def test_a_pipeline_may_not_do_more(platform: Cluster, words: tuple[str, ...]) -
 
 
 def test_with_minimal_permissions_the_right_that_is_missing_is_what_submit_names(platform: Cluster) -> None:
-    from cli.run.pod_diagnostics import forbidden
+    from cli.run.pod_diagnostics import find_denial
 
     role = next(
         one
@@ -98,9 +98,9 @@ def test_with_minimal_permissions_the_right_that_is_missing_is_what_submit_names
         if one["kind"] == "Role" and one["metadata"]["name"] == "toolchain-steps"
     )
     platform.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", given=json.dumps(role))
-    trouble = forbidden(tried(platform, steps(platform), "create", "--filename=-", given=CLAIM))
-    assert trouble
-    assert trouble.told == f"{steps(platform)} is not allowed to create persistentvolumeclaims"
+    problem = find_denial(tried(platform, steps(platform), "create", "--filename=-", given=CLAIM))
+    assert problem
+    assert problem.message == f"{steps(platform)} is not allowed to create persistentvolumeclaims"
 
 
 def test_a_promoter_makes_changes_and_removes_model_servers(platform: Cluster) -> None:

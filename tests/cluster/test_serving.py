@@ -283,8 +283,8 @@ def test_a_cluster_accepts_each_resource_of_each_size_without_a_warning(release:
 def test_a_server_leads_back_to_the_model_that_was_registered(
     release: Cluster, models: dict[str, str], first_version: None
 ) -> None:
-    with release.reached("service/serve-reviews", 8080) as address, registry(release):
-        shown, _ = run("lineage", f"http://{address}")
+    with release.reached("service/serve-reviews", 8080) as address:
+        shown, _ = run("lineage", f"http://{address}", "--engine", "cluster")
     assert "version 1 of reviews" in shown
     assert models["1"][:12] in shown
 

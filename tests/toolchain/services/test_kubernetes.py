@@ -151,5 +151,5 @@ def test_pods_respond_through_the_api_server_and_it_is_an_error_when_none_does()
     answers = kubernetes.pod_responses("kube-system", "k8s-app=kube-dns", 8181, "ready")
     assert set(answers.values()) == {"OK"}
     for selector, port in (("k8s-app=kube-dns", 1), ("k8s-app=nobody", 8181)):
-        with pytest.raises(ServiceError, match=f"no pod of namespace kube-system with {selector} answers"):
+        with pytest.raises(ServiceError, match=f"no pod of namespace kube-system with {selector} responds"):
             kubernetes.pod_responses("kube-system", selector, port, "ready")

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import ServiceError
 
 if TYPE_CHECKING:  # the import takes 80 ms, which a rerun without an HTTP request saves
+    from ssl import SSLContext
+
     from httpx2 import Client, Response
 
 __all__ = ["PermanentError", "Response", "UnreachableError", "request", "stream"]
@@ -67,7 +70,8 @@ def _client(timeout_s: float, use_proxy: bool) -> "Client":
     from httpx2 import Client, InvalidURL
 
     try:
-        return Client(timeout=timeout_s, follow_redirects=True, trust_env=use_proxy)
+        verify = True if use_proxy else _default_certificates()
+        return Client(timeout=timeout_s, follow_redirects=True, trust_env=use_proxy, verify=verify)
     except OSError as error:  # ssl reads the certificates
         raise PermanentError(
             f"the certificates cannot be read ({error}); correct SSL_CERT_FILE and SSL_CERT_DIR, or unset them"
@@ -78,6 +82,14 @@ def _client(timeout_s: float, use_proxy: bool) -> "Client":
         raise PermanentError(
             f"the proxy is not valid ({error}); correct HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
         ) from error
+
+
+@cache
+def _default_certificates() -> "SSLContext":
+    """Return a TLS context without the environment's settings; it takes 18 ms, which many short requests save."""
+    from httpx2 import create_ssl_context
+
+    return create_ssl_context(trust_env=False)
 
 
 @contextmanager

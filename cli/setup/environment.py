@@ -32,13 +32,14 @@ SETTING = re.compile(r"^\S*\.([a-z-]+)='(.*)'$", re.MULTILINE)  # a line of `pip
 def main(torch_index: str) -> None:
     """Install everything; ``torch_index`` is the index of PyTorch's wheels without CUDA."""
     _pip("install", "--quiet", "--upgrade", *CONSTRAINTS, *BUILD_TOOLS)
+    environment = uv_environment(_pip_settings(), os.environ)
     if not _has_gpu() and _responds(f"{torch_index}/torch/"):
         print(f"PyTorch: CPU wheels of {torch_index}", flush=True)
-        _install("--no-deps", "--index-url", torch_index, *_pins("torch", "torchvision"))
+        _install(environment, "--no-deps", "--index-url", torch_index, *_pins("torch", "torchvision"))
     else:
         print("PyTorch: the wheels of the package index", flush=True)
-    _install("--no-build-isolation", *CONSTRAINTS, "-e", ".[dev]")
-    _install("--no-deps", "--require-hashes", "-r", "data.txt")
+    _install(environment, "--no-build-isolation", *CONSTRAINTS, "-e", ".[dev]")
+    _install(environment, "--no-deps", "--require-hashes", "-r", "data.txt")
 
 
 def uv_environment(pip_settings: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,11 +51,13 @@ def uv_environment(pip_settings: str, environment: Mapping[str, str]) -> dict[st
     return {**{name: value for name, value in joined.items() if value}, **environment}
 
 
-def _install(*arguments: str) -> None:
+def _pip_settings() -> str:
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _install(environment: Mapping[str, str], *arguments: str) -> None:
     """Install with uv, which shows its progress; with pip if that fails."""
-    listing = [sys.executable, "-m", "pip", "config", "list"]
-    settings = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
-    environment = uv_environment(settings, os.environ)
     command = [sys.executable, "-m", UV, "pip", "install", "--python", sys.executable, *arguments]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
         print("uv failed; installing with pip (a few minutes)", flush=True)

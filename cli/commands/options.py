@@ -29,6 +29,14 @@ def add_reason(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="Reason to record in the ledger.")
 
 
+def add_review(parser: argparse.ArgumentParser) -> None:
+    """Add what approve and reject take."""
+    parser.add_argument("run_id", metavar="RUN", help="ID of the run that requested approval.")
+    add_reason(parser)
+    add_engine(parser, registry=True)
+    add_json(parser)
+
+
 def add_servers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",

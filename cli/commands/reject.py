@@ -2,17 +2,14 @@
 
 import argparse
 
-from cli.commands.options import add_engine, add_json, add_reason
+from cli.commands.options import add_review
 from cli.exit_status import SUCCESS
 
 SUMMARY = "Reject the versions that a run registered; they are never promoted."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_id", metavar="RUN", help="ID of the run that requested approval.")
-    add_reason(parser)
-    add_engine(parser, registry=True)
-    add_json(parser)
+    add_review(parser)
 
 
 def run(run_id: str, reason: str, engine: str | None, as_json: bool) -> int:

@@ -5,27 +5,19 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.text_models import logits, remove_first_heads
 from toolchain.artifacts.model import Model, Signature, new_model, open_model
 from toolchain.artifacts.provenance import Work
 from toolchain.errors import ArtifactError
 from toolchain.frameworks.torch.text_classifier import layers, load_classifier, resize_linear, save_classifier
 
-IDS = torch.tensor([[2, 7, 30, 31, 3], [2, 9, 3, 1, 1]])
-MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
 KINDS = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
-
-
-def logits(module: Any) -> torch.Tensor:
-    with torch.inference_mode():
-        return module(input_ids=IDS, attention_mask=MASK).logits
 
 
 def cut(module: Any) -> None:
     """Take the first head and all but 7 neurons from each layer."""
+    remove_first_heads(module)
     for layer in layers(module):
-        for part in (layer.query, layer.key, layer.value):
-            resize_linear(part, part.weight[8:], part.bias[8:])
-        resize_linear(layer.joined, layer.joined.weight[:, 8:], None)
         resize_linear(layer.widening, layer.widening.weight[:7], layer.widening.bias[:7])
         resize_linear(layer.narrowing, layer.narrowing.weight[:, :7], None)
 

@@ -109,8 +109,8 @@ def traffic(address: str) -> Iterator[list[tuple[int, str]]]:
         while not ended.is_set():
             connection.request("POST", "/predict", '{"texts": ["good"]}', {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            told = json.loads(answer.read())
-            got.append((answer.status, told["predictions"][0]["label"] if answer.status == 200 else ""))
+            content = json.loads(answer.read())
+            got.append((answer.status, content["predictions"][0]["label"] if answer.status == 200 else ""))
             time.sleep(0.002)
 
     clients = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
@@ -131,9 +131,9 @@ def test_a_healthy_canary_goes_to_a_hundred_percent_under_traffic_and_back_by_on
     model: str, tracker: Tracker, address: str, traffic: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--canary", "20", "--steps", "50,100", "--server", address, "--minutes", "3"]) == 0
-    told = capsys.readouterr().out
-    assert "the canary passed at 20, 50 %" in told
-    assert f"{address} serves version 2" in told
+    output = capsys.readouterr().out
+    assert "the canary passed at 20, 50 %" in output
+    assert f"{address} serves version 2" in output
     due = [("promoted", "1", 0), ("canary", "2", 20), ("canary", "2", 50), ("promoted", "2", 0)]
     assert actions(tracker, model) == due
     assert main(["rollback", model, "--server", address]) == 0
@@ -148,9 +148,9 @@ def test_a_canary_that_predicts_differently_goes_back_automatically_and_the_exit
     model: str, tracker: Tracker, address: str, traffic: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "3", "--canary", "--server", address, "--minutes", "3"]) == 3
-    told = capsys.readouterr().out
-    assert "rows got another label than from the stable version" in told
-    assert f"{address} serves version 1" in told
+    output = capsys.readouterr().out
+    assert "rows got another label than from the stable version" in output
+    assert f"{address} serves version 1" in output
     assert [action for action, _, _ in actions(tracker, model)] == ["promoted", "canary", "canary ended"]
     last = ledger.read(tracker, model).lines[-1].entry
     assert "rows got another label" in last.reason
@@ -213,13 +213,13 @@ def test_the_rows_of_a_shadow_are_compared_and_no_caller_sees_its_predictions(
     model: str, tracker: Tracker, address: str, traffic: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "3", "--shadow", "--server", address]) == 0
-    assert f"{address} serves version 1" in (told := capsys.readouterr().out)
-    assert "version 3 as its shadow" in told
+    assert f"{address} serves version 1" in (output := capsys.readouterr().out)
+    assert "version 3 as its shadow" in output
     wait_for(lambda: compared(address).get("no", 0) >= 20)
     assert compared(address).get("yes", 0) == 0, "its classes are confused"
     assert main(["rollback", model, "--server", address]) == 0
-    assert f"ended the shadow of version 3; version 1 of {model} stays live" in (told := capsys.readouterr().out)
-    assert "as its shadow" not in told
+    assert f"ended the shadow of version 3; version 1 of {model} stays live" in (output := capsys.readouterr().out)
+    assert "as its shadow" not in output
     assert main(["ledger", model]) == 0
     assert "shadow ended" in capsys.readouterr().out
     assert actions(tracker, model) == [("promoted", "1", 0), ("shadow", "3", 0), ("shadow ended", "3", 0)]

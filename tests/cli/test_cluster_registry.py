@@ -52,7 +52,7 @@ def _cluster(theirs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "output"),
     [
         (["ledger", "words"], "no version of words was promoted yet"),
         (["lineage", "words"], "{digest:.12}"),
@@ -63,7 +63,7 @@ def _cluster(theirs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_what_reads_a_registry_reads_the_clusters(
     command: list[str],
-    told: str,
+    output: str,
     theirs: tuple[str, str],
     tmp_path: Path,
     answering: Callable[..., str],
@@ -71,7 +71,7 @@ def test_what_reads_a_registry_reads_the_clusters(
 ):
     url = answering(200, json.dumps({"digest": theirs[1], "name": "words"}))
     assert main([word.format(url=url, folder=tmp_path) for word in command]) == 0
-    assert told.format(digest=theirs[1], folder=tmp_path) in capsys.readouterr().out
+    assert output.format(digest=theirs[1], folder=tmp_path) in capsys.readouterr().out
     assert "MLFLOW_TRACKING_URI" not in os.environ, "the cluster's registry is reached while a command needs it"
     local = [*(word.format(url=url, folder=tmp_path / "local") for word in command), "--engine", "local"]
     assert main(local) == 2, "this machine has no such model"

@@ -113,9 +113,9 @@ def test_compile_writes_no_file_over_a_folder(output: str, capsys: pytest.Captur
 
 def test_doctor_shows_engine_and_processor(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor"]) == 0
-    told = capsys.readouterr().out
-    assert "engine" in told
-    assert "cores" in told
+    printed = capsys.readouterr().out
+    assert "engine" in printed
+    assert "cores" in printed
 
 
 @pytest.mark.parametrize("words", [["list"], ["doctor"]])

@@ -83,7 +83,7 @@ def test_a_change_for_callers_differs_from_no_change(model: str, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["nothing"], "no model 'nothing' is registered"),
         (["reviews:2"], "--version"),
@@ -91,10 +91,10 @@ def test_a_change_for_callers_differs_from_no_change(model: str, capsys: pytest.
         (["--against", "champion"], "has no version champion; it has 1, 2, 3"),
     ],
 )
-def test_what_is_not_there_is_reported(words: list[str], told: str, model: str, capsys: pytest.CaptureFixture[str]):
+def test_what_is_not_there_is_reported(words: list[str], message: str, model: str, capsys: pytest.CaptureFixture[str]):
     code, _, error = printed(capsys, *([model] if words[0].startswith("-") else []), *words)
     assert code == 2
-    assert told in error
+    assert message in error
 
 
 def test_a_model_that_nothing_here_runs_is_reported(

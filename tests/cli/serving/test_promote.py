@@ -111,9 +111,9 @@ def test_the_candidate_is_promoted_after_a_server_predicted_with_it(
     model: str, tracker: Tracker, models: list[Path], capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--reason", "the first"]) == 0
-    told = capsys.readouterr().out
-    assert "promoted version 2 of" in told
-    assert "winner on any; 1 of 1 recorded rows match" in told
+    output = capsys.readouterr().out
+    assert "promoted version 2 of" in output
+    assert "winner on any; 1 of 1 recorded rows match" in output
     assert champion(tracker, model) == "2"
     (entry,) = entries(model, capsys)
     said = {name: entry[name] for name in ("action", "version", "digest", "verdict", "reason", "overridden", "user")}
@@ -135,8 +135,8 @@ def test_what_the_gate_rejected_needs_force_and_a_reason(
     model: str, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["promote", model, "--version", "3"]) == 3
-    assert "not promoted: version 3" in (told := capsys.readouterr().out)
-    assert "the gate rejected it: rejected on any" in told
+    assert "not promoted: version 3" in (output := capsys.readouterr().out)
+    assert "the gate rejected it: rejected on any" in output
     assert main(["promote", model, "--version", "3", "--force"]) == 2
     assert "--reason" in capsys.readouterr().err
     assert (champion(tracker, model), entries(model, capsys)) == ("", [])
@@ -163,9 +163,9 @@ def test_an_older_version_is_rejected_and_rolling_back_is_the_way(
     assert main(["promote", model, "--version", "1"]) == 3
     assert "it is older than the serving version 2" in capsys.readouterr().out
     assert main(["rollback", model, "--reason", "complaints", "--server", NOWHERE]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"rolled back: version 1 of {model} is live again\n")
-    assert f"no model server is running at {NOWHERE}" in told
+    output = capsys.readouterr().out
+    assert output.startswith(f"rolled back: version 1 of {model} is live again\n")
+    assert f"no model server is running at {NOWHERE}" in output
     assert champion(tracker, model) == "1"
     last = entries(model, capsys)[-1]
     assert (last["action"], last["version"], last["reason"], last["user"]) == ("rolled back", "1", "complaints", "ann")
@@ -182,9 +182,9 @@ def test_the_ledger_is_shown_as_a_table_and_shows_where_the_alias_differs(
     tracker.set_alias(model, "champion", "1")
     capsys.readouterr()
     assert main(["ledger", model]) == 0
-    told = capsys.readouterr().out
-    assert all(word in told for word in ("when (UTC)", "ann", "promoted", "winner on any", "[bold]faster"))
-    assert f"toolchain promote {model} --version 2" in told
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("when (UTC)", "ann", "promoted", "winner on any", "[bold]faster"))
+    assert f"toolchain promote {model} --version 2" in output
     assert main(["promote", model, "--version", "2"]) == 0
     assert champion(tracker, model) == "2"
 
@@ -297,12 +297,12 @@ def test_what_serves_now_leads_back_to_the_source_rows(
     with serving(model) as address:
         capsys.readouterr()
         assert main(["lineage", address]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     digest = open_model(models[1]).digest[:12]
-    assert f"serves version 2 of {model}, digest {digest}" in " ".join(told.split())
-    assert f"export.onnx → model {digest}" in told
-    assert "data.ingest → dataset" in told
-    assert SOURCE in told
+    assert f"serves version 2 of {model}, digest {digest}" in " ".join(output.split())
+    assert f"export.onnx → model {digest}" in output
+    assert "data.ingest → dataset" in output
+    assert SOURCE in output
 
 
 @pytest.mark.parametrize(

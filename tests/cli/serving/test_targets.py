@@ -1,4 +1,4 @@
-"""What servers of this machine say once the ledger has changed, or fail to say; what pods are told to be like."""
+"""The summary of local servers after a change of the ledger, or of why they do not follow; deployments of pods."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def start(answering: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Sta
     """Return a function that starts a server whose /readyz tells one thing after the other, the last one for good."""
     monkeypatch.setattr(targets, "UPDATE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(targets, "POLL_INTERVAL_S", 0.01)
-    return lambda *told: answering(200, *map(json.dumps, told))
+    return lambda *readiness: answering(200, *map(json.dumps, readiness))
 
 
 def said_by(address: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -39,7 +39,7 @@ def test_a_server_that_follows_is_waited_for(start: Start, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("told", "end"),
+    ("readiness", "end"),
     [
         (OLD, "still serves version 1 after 0.5 s: check whether it was started with an alias"),
         (
@@ -50,9 +50,9 @@ def test_a_server_that_follows_is_waited_for(start: Start, capsys: pytest.Captur
     ],
 )
 def test_one_that_does_not_is_reported_with_its_reason(
-    told: dict, end: str, start: Start, capsys: pytest.CaptureFixture[str]
+    readiness: dict, end: str, start: Start, capsys: pytest.CaptureFixture[str]
 ):
-    assert end in said_by(start(told), capsys)
+    assert end in said_by(start(readiness), capsys)
 
 
 def test_a_server_is_waited_for_until_it_has_the_shadow(start: Start, capsys: pytest.CaptureFixture[str]):
@@ -61,8 +61,8 @@ def test_a_server_is_waited_for_until_it_has_the_shadow(start: Start, capsys: py
     both = {**NEW, "versions": {"stable": NEW, "shadow": {"version": "3", "digest": "c" * 64}}}
     address = start(NEW, NEW, both)
     Local(read_settings(), "/tmp/served", [address]).follow(known)
-    told = f"{address} serves version 2 (digest {'b' * 12}), and version 3 as its shadow"
-    assert capsys.readouterr().out.strip() == told
+    output = f"{address} serves version 2 (digest {'b' * 12}), and version 3 as its shadow"
+    assert capsys.readouterr().out.strip() == output
 
 
 def test_a_server_of_another_model_is_not_waited_for(start: Start, capsys: pytest.CaptureFixture[str]):
@@ -71,8 +71,8 @@ def test_a_server_of_another_model_is_not_waited_for(start: Start, capsys: pytes
 
 
 def test_where_nothing_responds_it_is_shown_how_to_start_one(capsys: pytest.CaptureFixture[str]):
-    told = said_by("http://127.0.0.1:9", capsys)
-    assert told == "no model server is running at http://127.0.0.1:9; to start one: toolchain serve words"
+    output = said_by("http://127.0.0.1:9", capsys)
+    assert output == "no model server is running at http://127.0.0.1:9; to start one: toolchain serve words"
 
 
 def test_options_that_are_not_given_leave_the_pods_as_they_are():

@@ -58,7 +58,7 @@ def test_the_champion_is_exported_by_its_name_and_any_version_by_its_number(
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "message"),
     [
         (["nothing"], 2, "no model 'nothing' is registered"),
         (["words:9"], 2, "words has no version 9; it has 1, 2"),
@@ -69,11 +69,11 @@ def test_the_champion_is_exported_by_its_name_and_any_version_by_its_number(
     ],
 )
 def test_what_cannot_be_exported_is_rejected_in_one_line(
-    words: list[str], status: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["export-torchserve", *words, "-o", str(tmp_path / "refused")]) == status
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line
     assert not (tmp_path / "refused").exists()
 
 

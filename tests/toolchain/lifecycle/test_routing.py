@@ -32,22 +32,22 @@ def test_a_percent_that_is_a_whole_number_makes_the_same_document():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda told: told.update(percent=99.0), "was changed"),
-        (lambda told: told["stable"].update(version="9"), "was changed"),
-        (lambda told: told.pop("digest"), "was changed"),
-        (lambda told: told.pop("stable"), "is damaged"),
-        (lambda told: told.update(canary=None), "no canary"),
-        (lambda told: told.update(percent="many"), "is damaged"),
-        (lambda told: told["canary"].update(odd=1), "is damaged"),
-        (lambda told: told.update(stable="3"), "is damaged"),
-        (lambda told: told.update(format="toolchain.model"), "not a toolchain.routing"),
+        (lambda content: content.update(percent=99.0), "was changed"),
+        (lambda content: content["stable"].update(version="9"), "was changed"),
+        (lambda content: content.pop("digest"), "was changed"),
+        (lambda content: content.pop("stable"), "is damaged"),
+        (lambda content: content.update(canary=None), "no canary"),
+        (lambda content: content.update(percent="many"), "is damaged"),
+        (lambda content: content["canary"].update(odd=1), "is damaged"),
+        (lambda content: content.update(stable="3"), "is damaged"),
+        (lambda content: content.update(format="toolchain.model"), "not a toolchain.routing"),
     ],
 )
 def test_a_changed_document_is_rejected(change: Any, reason: str):
-    told = json.loads(as_bytes(ROUTING))
-    change(told)
+    content = json.loads(as_bytes(ROUTING))
+    change(content)
     with pytest.raises(ArtifactError, match=reason):
-        parse(json.dumps(told).encode(), FILE)
+        parse(json.dumps(content).encode(), FILE)
 
 
 @pytest.mark.parametrize("document", [b"", b"[]", b"\xff\xfe", as_bytes(ROUTING)[:-40], b"null"])

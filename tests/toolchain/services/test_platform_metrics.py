@@ -56,8 +56,8 @@ def found(**environment: str) -> dict[tuple[str, ...], float]:
 
 def test_dependencies_that_respond_are_up(platform: str, answering: Callable[..., str]):
     with greeting(GREETING) as mysql:
-        told = found(CHECK_MYSQL=mysql, CHECK_MLFLOW=answering(200, "OK"))
-    assert {key[1]: value for key, value in told.items() if key[0] == "toolchain_dependency_up"} == {
+        samples = found(CHECK_MYSQL=mysql, CHECK_MLFLOW=answering(200, "OK"))
+    assert {key[1]: value for key, value in samples.items() if key[0] == "toolchain_dependency_up"} == {
         "s3": 1,
         "mysql": 1,
         "mlflow": 1,
@@ -65,8 +65,8 @@ def test_dependencies_that_respond_are_up(platform: str, answering: Callable[...
 
 
 def test_dependencies_that_do_not_respond_are_down(platform: str):
-    told = found(CHECK_MYSQL=NOWHERE, CHECK_MLFLOW=f"http://{NOWHERE}", CHECK_TLS=f"{NOWHERE},localhost:9")
-    downs = {key[1] for key, value in told.items() if key[0] == "toolchain_dependency_up" and value == 0}
+    samples = found(CHECK_MYSQL=NOWHERE, CHECK_MLFLOW=f"http://{NOWHERE}", CHECK_TLS=f"{NOWHERE},localhost:9")
+    downs = {key[1] for key, value in samples.items() if key[0] == "toolchain_dependency_up" and value == 0}
     assert downs == {"mysql", "mlflow", f"tls {NOWHERE}", "tls localhost:9"}
 
 
@@ -81,17 +81,17 @@ def test_the_age_of_the_newest_complete_backup_is_reported(platform: str, tmp_pa
     assert found(BACKUP_MAX_AGE_HOURS="30")["toolchain_backups",] == 0
     for days in (2, 1):
         backups.store(tmp_path, f"s3://{platform}/backups/mysql", NOW - timedelta(days=days), 14)
-    told = found(BACKUP_MAX_AGE_HOURS="30")
-    assert told["toolchain_backups",] == 2
-    assert NOW.timestamp() - told["toolchain_backup_last_success_timestamp_seconds",] == 86_400
-    assert told["toolchain_backup_max_age_seconds",] == 108_000
+    samples = found(BACKUP_MAX_AGE_HOURS="30")
+    assert samples["toolchain_backups",] == 2
+    assert NOW.timestamp() - samples["toolchain_backup_last_success_timestamp_seconds",] == 86_400
+    assert samples["toolchain_backup_max_age_seconds",] == 108_000
 
 
 def test_without_s3_nothing_is_reported_of_backups(platform: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOOLCHAIN_BUCKET", "another-bucket")
-    told = found(BACKUP_MAX_AGE_HOURS="30")
-    assert told["toolchain_dependency_up", "s3"] == 0
-    assert ("toolchain_backups",) not in told
+    samples = found(BACKUP_MAX_AGE_HOURS="30")
+    assert samples["toolchain_dependency_up", "s3"] == 0
+    assert ("toolchain_backups",) not in samples
 
 
 def test_minio_shows_how_full_its_volume_is(answering: Callable[..., str]):
@@ -113,8 +113,8 @@ def test_a_certificate_shows_when_it_expires(tmp_path: Path, monkeypatch: pytest
     context.load_cert_chain(certificate)
     with socket.create_server(("127.0.0.1", 0)) as plain, context.wrap_socket(plain, server_side=True) as server:
         threading.Thread(target=server.accept, daemon=True).start()
-        told = platform_metrics.certificate_expiry(f"localhost:{server.getsockname()[1]}")
-    assert told == expiry.timestamp()
+        found_expiry = platform_metrics.certificate_expiry(f"localhost:{server.getsockname()[1]}")
+    assert found_expiry == expiry.timestamp()
 
 
 def write_certificate(folder: Path, expiry: datetime) -> Path:
